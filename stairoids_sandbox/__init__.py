@@ -1,0 +1,1 @@
+"""A local Stairoids: the documented API and its webhooks, as a program."""

@@ -1,0 +1,42 @@
+"""The application: routes, and every refusal in the documented envelope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from stairoids_sandbox.exceptions import ApiError
+from stairoids_sandbox.responses import error_response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def application(routes: Sequence[Route]) -> Starlette:
+    """Build the application behind the gate."""
+    return Starlette(
+        routes=routes,
+        exception_handlers={ApiError: _refuse, HTTPException: _refuse_route},
+    )
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return error_response(error)
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _CODES.get(error.status_code, "invalid_request")
+    msg = f"{request.method} {request.url.path[:100]}: {error.detail}."
+    return error_response(ApiError(error.status_code, code, msg))

@@ -1,0 +1,166 @@
+"""The sandbox: a local Stairoids in a thread of its own.
+
+The socket listens before the thread starts, so the address is known at once.
+When ``stop`` returns, the thread, the socket and the database are closed and no
+request is handled any more; what was recorded can still be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from stairoids_sandbox.app import application
+from stairoids_sandbox.exceptions import NotRunningError, UsageError
+from stairoids_sandbox.faults import Fault, Faults
+from stairoids_sandbox.gate import Gate
+from stairoids_sandbox.journal import Journal
+from stairoids_sandbox.keys import DEFAULT_KEY, KeyRing
+from stairoids_sandbox.quota import plan_named
+from stairoids_sandbox.request_log import RequestLog
+from stairoids_sandbox.server_thread import ServerThread
+from stairoids_sandbox.signal_routes import SignalRoutes
+from stairoids_sandbox.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from starlette.types import ASGIApp
+
+    from stairoids_sandbox.models import RequestSeen, Signal
+
+
+class Sandbox:
+    """A local Stairoids, to be used as ``with Sandbox() as sandbox:``.
+
+    Args:
+        plan: starter, growth, agency or unlimited.
+        keys: Scope by API key; the default is ``DEFAULT_KEY`` with read_write.
+        requests_per_minute: Replaces the plan's number.
+        requests_per_day: Replaces the plan's number.
+        window_seconds: How long the plan's minute lasts.
+        success_shape: The 201 body: flat, nested or enveloped.
+        excluded_domains: Answered 422 ``domain_excluded``.
+        faults: In force from the start.
+        db: SQLite file for the signals; None keeps them in memory.
+        host: Address to listen on.
+        port: 0 picks a free one.
+
+    Raises:
+        UsageError: An argument does not fit, or the database cannot be used.
+    """
+
+    def __init__(  # noqa: PLR0913 -- each is one documented property of the service, optional and by keyword
+        self,
+        *,
+        plan: str = "unlimited",
+        keys: Mapping[str, str] | None = None,
+        requests_per_minute: int | None = None,
+        requests_per_day: int | None = None,
+        window_seconds: float = 60.0,
+        success_shape: str = "flat",
+        excluded_domains: Iterable[str] = (),
+        faults: Iterable[Fault] = (),
+        db: Path | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        chosen = plan_named(plan)
+        self._plan = dataclasses.replace(
+            chosen,
+            requests_per_minute=requests_per_minute or chosen.requests_per_minute,
+            requests_per_day=requests_per_day or chosen.requests_per_day,
+            window_seconds=window_seconds,
+        )
+        self._keys = KeyRing(keys or {DEFAULT_KEY: "read_write"})
+        self.faults = Faults(faults)
+        self._log = RequestLog()
+        self._address = (host, port)
+        self._journal = None if db is None else Journal(Path(db))
+        self._workspace = Workspace(
+            journal=self._journal, excluded_domains=excluded_domains
+        )
+        self._routes = SignalRoutes(
+            self._workspace, success_shape=success_shape
+        ).routes()
+        self._thread: ServerThread | None = None
+        self._origin: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """The address without a path, ``http://127.0.0.1:PORT``."""
+        if self._origin is None:
+            msg = "the sandbox has not been started"
+            raise NotRunningError(msg)
+        return self._origin
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API, ``/v1`` included."""
+        return f"{self.origin}/v1"
+
+    @property
+    def signals(self) -> list[Signal]:
+        """The accepted signals, in order of acceptance."""
+        return self._workspace.signals.all()
+
+    @property
+    def requests(self) -> list[RequestSeen]:
+        """The requests under ``/v1``, in order of arrival."""
+        return self._log.all()
+
+    def start(self) -> Self:
+        """Listen, and return once requests are answered. A sandbox starts once.
+
+        Raises:
+            UsageError: The address cannot be listened on.
+        """
+        listener = _listener(*self._address)
+        host, port = listener.getsockname()[:2]
+        self._origin = (
+            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        )
+        stopping = asyncio.Event()
+        self._thread = ServerThread(
+            self._app(stopping), listener, stopping=stopping, at_end=self._end
+        )
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop; what was recorded stays readable."""
+        if self._thread is not None:
+            self._thread.stop()
+        if self._journal is not None:
+            self._journal.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.stop()
+
+    def _app(self, stopping: asyncio.Event) -> ASGIApp:
+        return Gate(
+            application(self._routes),
+            keys=self._keys,
+            plan=self._plan,
+            faults=self.faults,
+            log=self._log,
+            stopping=stopping,
+        )
+
+    async def _end(self) -> None:
+        """Nothing outlives the last request yet."""
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        msg = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise UsageError(msg) from error

@@ -1,0 +1,114 @@
+"""The thread that serves an application until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+from typing_extensions import override
+
+from stairoids_sandbox.connection import TransportProtocol
+from stairoids_sandbox.exceptions import NotRunningError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp
+
+_KEEP_ALIVE_SECONDS = 75
+_START_SECONDS = 10.0
+
+
+class ServerThread:
+    """Serve on a listening socket, which it closes in the end.
+
+    Args:
+        stopping: Set, in the thread's loop, as the first thing a stop does.
+        at_end: Awaited in the thread's loop once no request is left.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        stopping: asyncio.Event,
+        at_end: Callable[[], Awaitable[None]],
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=TransportProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        )
+        self._server = _Server(config, stopping)
+        self._loop_factory = config.get_loop_factory()
+        self._socket = sock
+        self._at_end = at_end
+        self._thread = threading.Thread(
+            target=self._run, name="stairoids-sandbox", daemon=True
+        )
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start serving; return the loop once requests are taken.
+
+        Raises:
+            NotRunningError: The thread ended at once; its log says why.
+        """
+        self._thread.start()
+        self._server.ready.wait(_START_SECONDS)
+        if self._server.loop is None:
+            msg = "the sandbox did not start"
+            raise NotRunningError(msg)
+        return self._server.loop
+
+    def stop(self) -> None:
+        """Stop serving and return once the thread has ended."""
+        loop = self._server.loop
+        if loop is not None and self._thread.is_alive():
+            loop.call_soon_threadsafe(self._server.stopping.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._serve())
+        finally:
+            self._server.ready.set()
+
+    async def _serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+        await self._at_end()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, woken by an event where the original polls."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self.stopping = stopping
+        self.ready = threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    @override
+    async def main_loop(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ready.set()
+        await self.stopping.wait()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for open_connection in list(self.server_state.connections):
+            open_connection.transport.close()
+        await super().shutdown(sockets)

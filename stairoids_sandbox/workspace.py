@@ -1,0 +1,100 @@
+"""The workspace: everything one Stairoids customer has here.
+
+Only the server's thread changes it, so nothing in it is locked; other threads
+read copies.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stairoids_sandbox.directory import Directory, domain_of
+from stairoids_sandbox.draft import draft_from
+from stairoids_sandbox.exceptions import ApiError
+from stairoids_sandbox.ids import new_id
+from stairoids_sandbox.journal import Entry
+from stairoids_sandbox.models import Signal
+from stairoids_sandbox.scores import score_of
+from stairoids_sandbox.signal_index import SignalIndex
+from stairoids_sandbox.timestamps import now, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stairoids_sandbox.draft import Draft
+    from stairoids_sandbox.journal import Journal
+    from stairoids_sandbox.keys import ApiKey
+
+
+class Workspace:
+    """Accept signals and match them to accounts and contacts.
+
+    Args:
+        journal: Where accepted signals are kept; None keeps them in memory only.
+        excluded_domains: Domains whose signals are refused.
+    """
+
+    def __init__(
+        self, *, journal: Journal | None, excluded_domains: Iterable[str] = ()
+    ) -> None:
+        self.signals = SignalIndex()
+        self.directory = Directory()
+        self._journal = journal
+        self._excluded = frozenset(domain.lower() for domain in excluded_domains)
+        if journal is not None:
+            for entry in journal.entries():
+                self._recall(entry)
+
+    def accept(
+        self, draft: Draft, *, body: dict[str, Any], raw: bytes, key: ApiKey
+    ) -> Signal:
+        """Take in a signal; once this returns it is kept and scored.
+
+        Raises:
+            ApiError: 422 if its domain is excluded, 503 if it could not be kept.
+        """
+        if self._excluded and domain_of(draft) in self._excluded:
+            msg = "The account's domain is on the list of excluded domains."
+            raise ApiError(422, "domain_excluded", msg)
+        entry = Entry(
+            sequence=len(self.signals) + 1,
+            id=new_id("sig"),
+            created_at=rfc3339(now()),
+            key_name=key.name,
+            key_scope=key.scope,
+            body=raw,
+        )
+        if self._journal is not None:
+            self._journal.append(entry)
+        return self._take_in(draft, entry, body)
+
+    def _recall(self, entry: Entry) -> None:
+        body = msgspec.json.decode(entry.body)
+        self._take_in(draft_from(body), entry, body)
+
+    def _take_in(self, draft: Draft, entry: Entry, body: dict[str, Any]) -> Signal:
+        created_at = datetime.fromisoformat(entry.created_at)
+        signal = Signal(
+            id=entry.id,
+            sequence=entry.sequence,
+            type=draft.type,
+            source=draft.source,
+            account=self.directory.account_for(draft),
+            contact=self.directory.contact_for(draft),
+            properties=draft.properties,
+            score=score_of(draft.type),
+            occurred_at=draft.occurred_at or created_at,
+            created_at=created_at,
+            body=body,
+            raw=entry.body,
+            key_name=entry.key_name,
+            key_scope=entry.key_scope,
+        )
+        for scored in (signal.account, signal.contact):
+            if scored is not None:
+                scored.score += signal.score
+        self.signals.add(signal)
+        return signal
