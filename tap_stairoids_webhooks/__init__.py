@@ -1,0 +1,1 @@
+"""The receiver, the store, and the tap that reads it."""

@@ -1,0 +1,130 @@
+"""The commit queue: one thread that appends whatever is waiting, in one commit.
+
+A commit waits for the disk, so its cost hardly depends on how many deliveries it
+holds. While one is under way the next deliveries gather; nobody waits for
+company, and a single delivery is committed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.event import Delivery
+    from tap_stairoids_webhooks.rows import Outcome
+    from tap_stairoids_webhooks.store import EventStore
+
+    _Item = tuple[Delivery, asyncio.Future[Outcome]]
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH_ROWS = 256
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+
+
+class CommitQueue:
+    """Takes deliveries from the event loop and tells it when they are on disk.
+
+    Args:
+        store: Where to append; only this queue's thread does.
+    """
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._waiting_bytes = 0
+        self._left_over: _Item | None = None
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="commits")
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+
+    def submit(self, delivery: Delivery) -> asyncio.Future[Outcome]:
+        """Queue a delivery.
+
+        Returns:
+            Done once the delivery is committed, or with the `StoreError` that
+            kept it from being so.
+
+        Raises:
+            StoreUnavailableError: Too much is waiting already.
+        """
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            msg = "too many deliveries are waiting for the store"
+            raise StoreUnavailableError(msg)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting_bytes += len(delivery.body)
+        self._waiting.put((delivery, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what is waiting, then stop."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            deliveries = [delivery for delivery, _ in batch]
+            result: list[Outcome] | StoreError
+            try:
+                result = self._store.append(deliveries)
+            except StoreError as error:
+                result = error
+            except Exception as error:  # noqa: BLE001 -- a dead thread would answer nobody ever again
+                result = StoreUnavailableError(f"not stored: {type(error).__name__}")
+            self._report(result, len(batch))
+            loop = batch[0][1].get_loop()
+            # A closed loop has no request left that waits for the answer.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._settle, batch, result)
+
+    def _next_batch(self) -> list[_Item]:
+        """Wait for one delivery, then take those that are there; none at the end."""
+        item = self._left_over or self._waiting.get()
+        self._left_over = None
+        batch: list[_Item] = []
+        size = 0
+        while item is not None:
+            size += len(item[0].body)
+            if batch and size > MAX_BATCH_BYTES:
+                self._left_over = item
+                return batch
+            batch.append(item)
+            if len(batch) == MAX_BATCH_ROWS:
+                return batch
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                return batch
+        if batch:
+            self._waiting.put(None)  # met the end: come back to it
+        return batch
+
+    def _settle(self, batch: list[_Item], result: list[Outcome] | StoreError) -> None:
+        """Answer those who still wait; runs on the event loop."""
+        for index, (delivery, future) in enumerate(batch):
+            self._waiting_bytes -= len(delivery.body)
+            if future.done():
+                continue
+            if isinstance(result, StoreError):
+                future.set_exception(result)
+            else:
+                future.set_result(result[index])
+
+    def _report(self, result: list[Outcome] | StoreError, number: int) -> None:
+        """Log the first failure and the recovery, not each of a thousand."""
+        if isinstance(result, StoreError) and not self._failing:
+            logger.error("store failing: deliveries=%d error=%s", number, result)
+        elif self._failing and not isinstance(result, StoreError):
+            logger.info("store working again: deliveries=%d", number)
+        self._failing = isinstance(result, StoreError)

@@ -1,0 +1,185 @@
+"""The database under the store: how SQLite and PostgreSQL are opened and locked.
+
+Both promise the store the same: what was committed survives a power cut, and
+two appending transactions never overlap.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from abc import ABC, abstractmethod
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+from typing_extensions import override
+
+from tap_stairoids_webhooks.exceptions import (
+    ConfigError,
+    StoreMissingError,
+    StoreUnavailableError,
+)
+
+_BUSY_SECONDS = 5.0  # below the receiver's own deadline
+_ADVISORY_LOCK = 7824651180013  # any number, the same in every version
+
+
+class Database(ABC):
+    """Where a store lives.
+
+    Attributes:
+        place: How to name it in a message; never holds a password.
+    """
+
+    place: str
+
+    @abstractmethod
+    def writer(self) -> sa.Engine:
+        """Return an engine to append with, making the database if need be."""
+
+    @abstractmethod
+    def reader(self) -> sa.Engine:
+        """Return an engine that cannot write.
+
+        Raises:
+            StoreMissingError: There is nothing to read.
+        """
+
+    @abstractmethod
+    def lock(self, connection: sa.Connection) -> None:
+        """Wait until no other transaction appends; released by the commit."""
+
+
+def database_at(url: str) -> Database:
+    """Recognise a store URL.
+
+    Raises:
+        ConfigError: It is of no known kind; the message does not repeat it,
+            because it may hold a password.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError as error:
+        msg = "store_url is not a database URL such as sqlite:///webhooks.db"
+        raise ConfigError(msg) from error
+    match parsed.drivername:
+        case "sqlite" if parsed.database and parsed.database != ":memory:":
+            return SqliteDatabase(Path(parsed.database).absolute())
+        case "sqlite":
+            msg = "store_url must name a file: sqlite:///path or sqlite:////abs/path"
+            raise ConfigError(msg)
+        case "postgresql" | "postgresql+psycopg":
+            return PostgresDatabase(parsed.set(drivername="postgresql+psycopg"))
+        case other:
+            msg = f"store_url must begin with sqlite: or postgresql:, not {other}:"
+            raise ConfigError(msg)
+
+
+class SqliteDatabase(Database):
+    """A file; one host, one writer at a time, readers never wait."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.place = str(path)
+
+    @override
+    def writer(self) -> sa.Engine:
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite gives its -wal and -shm files the mode of this one.
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            msg = f"the store {self.place} cannot be made: {error.strerror}"
+            raise StoreUnavailableError(msg) from error
+        return self._engine(mode="rw", begin="BEGIN IMMEDIATE")
+
+    @override
+    def reader(self) -> sa.Engine:
+        if not self._path.is_file():
+            raise StoreMissingError(missing(self.place))
+        return self._engine(mode="ro", begin="BEGIN")
+
+    @override
+    def lock(self, connection: sa.Connection) -> None:
+        """``BEGIN IMMEDIATE`` has taken it."""
+
+    def _engine(self, *, mode: str, begin: str) -> sa.Engine:
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=lambda: self._connect(mode),
+            poolclass=sa.QueuePool,
+            hide_parameters=True,
+        )
+        # The driver's own idea of transactions takes the write lock too late.
+        sa.event.listen(
+            engine, "begin", lambda connection: connection.exec_driver_sql(begin)
+        )
+        return engine
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if mode == "rw":
+            (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if journal != "wal":
+                msg = f"journal mode is {journal}: put the store on a local disk"
+                raise sqlite3.OperationalError(msg)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        return connection
+
+
+class PostgresDatabase(Database):
+    """A server; several receivers and readers, on several hosts."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self._url = url
+        self.place = url.render_as_string(hide_password=True)
+
+    @override
+    def writer(self) -> sa.Engine:
+        return self._engine("-c synchronous_commit=on")
+
+    @override
+    def reader(self) -> sa.Engine:
+        return self._engine("-c default_transaction_read_only=on")
+
+    @override
+    def lock(self, connection: sa.Connection) -> None:
+        """Take it before the first row gets its sequence, never after."""
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+
+    def _engine(self, options: str) -> sa.Engine:
+        try:
+            return sa.create_engine(
+                self._url,
+                connect_args={"options": options, "connect_timeout": 5},
+                pool_pre_ping=True,
+                hide_parameters=True,
+            )
+        except ModuleNotFoundError as error:
+            msg = "PostgreSQL needs psycopg: pip install 'singer-stairoids[postgres]'"
+            raise ConfigError(msg) from error
+
+
+def missing(place: str) -> str:
+    """Say that there is no store, and what to do."""
+    return (
+        f"there is no store at {place} (setting store_url): start the receiver"
+        " (stairoids-webhooks serve) with this store, or correct store_url"
+    )
+
+
+def reason_of(error: sa.exc.DBAPIError) -> str:
+    """Return the database's own words.
+
+    Only their first line: those after it may repeat the values of a row.
+    """
+    return str(error.orig).strip().partition("\n")[0]

@@ -1,0 +1,172 @@
+"""Endpoints: where Stairoids is told to send its webhooks; HTTP, client side.
+
+The answers of `/v1/webhooks` are documented flat, the rest of the API in a
+`data` envelope; both are read.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+from typing_extensions import override
+
+from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CONNECT_AND_READ_SECONDS = (10, 30)
+
+
+class Endpoints:
+    """The webhook endpoints of one workspace.
+
+    Args:
+        api_url: Base URL of the API, with its version.
+        api_key: Sent to this URL only; redirects are never followed.
+    """
+
+    def __init__(self, *, api_url: str, api_key: str) -> None:
+        self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
+        self._session = requests.Session()
+        # As `auth`, because a .netrc would replace a header.
+        self._session.auth = _Bearer(api_key)
+
+    def register(
+        self, url: str, *, events: Sequence[str], secret: str
+    ) -> dict[str, Any]:
+        """Have Stairoids send `events` to `url`, signed with `secret`."""
+        body = {"url": url, "events": list(events), "secret": secret}
+        return _object_in(self._call("POST", self._url, body))
+
+    def list(self) -> list[dict[str, Any]]:
+        """Return the endpoints as Stairoids describes them."""
+        return _objects_in(self._call("GET", self._url))
+
+    def delete(self, endpoint_id: str) -> None:
+        """Have Stairoids send no more to an endpoint."""
+        self._call("DELETE", f"{self._url}/{quote(endpoint_id, safe='')}")
+
+    def _call(self, method: str, url: str, body: object = None) -> object:
+        try:
+            answer = self._session.request(
+                method,
+                url,
+                json=body,
+                timeout=_CONNECT_AND_READ_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            msg = f"{method} {url}: no answer ({type(error).__name__})"
+            raise StairoidsError(msg) from None
+        content = _json_of(answer)
+        if 200 <= answer.status_code < 300:
+            return content
+        msg = f"{method} {url}: Stairoids answered {answer.status_code}"
+        msg += _explanation_in(content)
+        if answer.status_code in {401, 403}:
+            msg += ": check the API key and its scope (read_write)"
+        raise StairoidsError(msg)
+
+
+class _Bearer(AuthBase):
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    @override
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        r.headers["Authorization"] = f"Bearer {self._api_key}"
+        return r
+
+
+def post_signed(url: str, body: bytes, headers: dict[str, str]) -> int:
+    """Deliver a body as Stairoids would.
+
+    Returns:
+        The status of the answer.
+
+    Raises:
+        StairoidsError: There was none.
+    """
+    try:
+        return requests.post(
+            url, data=body, headers=headers, timeout=10, allow_redirects=False
+        ).status_code
+    except requests.RequestException as error:
+        msg = f"POST {url}: no answer ({type(error).__name__})"
+        raise StairoidsError(msg) from None
+
+
+def checked_url(url: str, *, name: str) -> str:
+    """Refuse an URL over which a key or a body would travel readable.
+
+    Raises:
+        ConfigError: It is neither https, nor http to this very machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    if host and parts.scheme == "https":
+        return url
+    if host and parts.scheme == "http" and _is_loopback(host):
+        return url
+    msg = f"{name} must be an https:// URL (http:// only to this machine)"
+    raise ConfigError(msg)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _json_of(answer: requests.Response) -> object:
+    try:
+        return answer.json()
+    except requests.JSONDecodeError:
+        return None
+
+
+def _explanation_in(content: object) -> str:
+    """Return code and request id, wherever Stairoids put them."""
+    parts = []
+    if isinstance(content, dict):
+        error, meta = content.get("error"), content.get("meta")
+        code = error.get("code") if isinstance(error, dict) else None
+        ids = [
+            p.get("request_id") for p in (error, meta, content) if isinstance(p, dict)
+        ]
+        parts += [str(code)] if code else []
+        parts += [f"request_id={found}" for found in ids if found][:1]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _object_in(content: object) -> dict[str, Any]:
+    match content:
+        case {"data": dict(data)}:
+            return data
+        case dict():
+            return content
+        case _:
+            return {}
+
+
+def _objects_in(content: object) -> list[dict[str, Any]]:
+    match content:
+        case {"webhooks": list(found)} | {"data": list(found)}:
+            pass
+        case {"data": {"webhooks": list(found)}}:
+            pass
+        case list(found):
+            pass
+        case _:
+            msg = "Stairoids' list of webhooks has a shape this version does not know"
+            raise StairoidsError(msg)
+    return [item for item in found if isinstance(item, dict)]

@@ -1,0 +1,146 @@
+"""The rows of the store: tables, and what goes in and comes out of them.
+
+The bytes Stairoids signed are kept as bytes: a column for JSON would refuse
+bodies that do not parse, and could not prove a signature.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.event import Delivery
+
+SCHEMA_VERSION = 1
+
+METADATA = sa.MetaData()
+EVENTS = sa.Table(
+    "webhook_events",
+    METADATA,
+    sa.Column(
+        "sequence",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    sa.Column("dedupe_key", sa.Text, nullable=False),
+    sa.Column("variant", sa.Text, nullable=False),
+    sa.Column("event", sa.Text),
+    sa.Column("event_id", sa.Text),
+    sa.Column("malformed", sa.Text),
+    sa.Column("conflict", sa.Boolean, nullable=False),
+    sa.Column("received_at", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("headers", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.UniqueConstraint("dedupe_key", "variant"),
+    sa.Index("webhook_events_by_type", "event", "sequence"),
+    sa.Index(
+        "webhook_events_malformed",
+        "sequence",
+        sqlite_where=sa.text("malformed IS NOT NULL"),
+        postgresql_where=sa.text("malformed IS NOT NULL"),
+    ),
+    # Without it SQLite gives the sequence of a removed row to the next one.
+    sqlite_autoincrement=True,
+)
+STORE = sa.Table(
+    "webhook_store",
+    METADATA,
+    sa.Column("store_id", sa.Text, primary_key=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("pruned_through", sa.BigInteger, nullable=False),
+)
+
+
+class Outcome(StrEnum):
+    """What became of one appended delivery; all three are kept for good."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"  # this event was stored before
+    CONFLICT = "conflict"  # stored, though its id was seen with another body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """One row of the store; `headers` are unsigned, the rest is proven."""
+
+    sequence: int
+    event: str | None
+    event_id: str | None
+    malformed: str | None
+    conflict: bool
+    received_at: str
+    body: bytes = field(repr=False)
+    body_sha256: str
+    signature: str = field(repr=False)
+    headers: dict[str, str]
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Counts over the whole store; `events` by type, None for none."""
+
+    total: int
+    conflicts: int
+    malformed: int
+    last_sequence: int
+    last_received_at: str | None
+    events: dict[str | None, int]
+    keys: dict[str, int]
+
+
+def row_of(delivery: Delivery, *, conflict: bool) -> dict[str, object]:
+    """Return the columns of a delivery."""
+    event = delivery.event
+    return {
+        "dedupe_key": event.dedupe_key,
+        "variant": event.variant,
+        "event": event.event,
+        "event_id": event.event_id,
+        "malformed": event.malformed,
+        "conflict": conflict,
+        "received_at": delivery.received_at,
+        "body": delivery.body,
+        "body_sha256": event.body_sha256,
+        "signature": delivery.signature,
+        "headers": json.dumps(delivery.headers),
+        "key_id": delivery.key_id,
+    }
+
+
+def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
+    """Return a row of `EVENTS` as the values a reader works with."""
+    return StoredEvent(
+        sequence=row.sequence,
+        event=row.event,
+        event_id=row.event_id,
+        malformed=row.malformed,
+        conflict=row.conflict,
+        received_at=row.received_at,
+        body=row.body,
+        body_sha256=row.body_sha256,
+        signature=row.signature,
+        headers=json.loads(row.headers),
+        key_id=row.key_id,
+    )
+
+
+def new_store() -> dict[str, object]:
+    """Return the one row of `STORE` that begins a history."""
+    return {
+        "store_id": str(uuid.uuid4()),
+        "generation": 1,
+        "schema_version": SCHEMA_VERSION,
+        "pruned_through": 0,
+    }

@@ -1,0 +1,63 @@
+"""Settings: their names and defaults, and how secrets are read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_API_URL = "https://api.stairoids.com/v1"
+DEFAULT_PATH = "/webhooks/stairoids"
+DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
+EVENT_TYPES = (
+    "signal.created",
+    "signal.scored",
+    "account.score_changed",
+    "contact.score_changed",
+    "automation.triggered",
+)
+DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
+SECRET_VARIABLE = "STAIROIDS_WEBHOOK_SECRET"  # noqa: S105 -- a name, not a secret
+SECRETS_VARIABLE = "STAIROIDS_WEBHOOK_SECRETS"
+
+
+def secrets_from(environ: Mapping[str, str]) -> list[str]:
+    """Read the webhook secrets, the newest first.
+
+    Raises:
+        ConfigError: None is given, or not in the documented form.
+    """
+    if several := environ.get(SECRETS_VARIABLE):
+        try:
+            return checked_secrets(json.loads(several), name=SECRETS_VARIABLE)
+        except json.JSONDecodeError:
+            # Not chained: the decoder's error carries the text it read.
+            msg = f'{SECRETS_VARIABLE} must be a JSON array such as ["new", "old"]'
+        raise ConfigError(msg)
+    if one := environ.get(SECRET_VARIABLE):
+        return [one]
+    msg = (
+        f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
+        " to a JSON array of several"
+    )
+    raise ConfigError(msg)
+
+
+def checked_secrets(value: object, *, name: str) -> list[str]:
+    """Recognise a list of secrets; a message about it never repeats one.
+
+    Raises:
+        ConfigError: It is not a list of non-empty strings.
+    """
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(secret, str) and secret for secret in value)
+    ):
+        return list(value)
+    msg = f"{name} must be a list of one or more non-empty strings"
+    raise ConfigError(msg)

@@ -1,0 +1,203 @@
+"""Streams: stored events as records, in the order of their sequence."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from singer_sdk import Stream
+from singer_sdk import typing as th
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from typing_extensions import override
+
+from tap_stairoids_webhooks.event import payload_from
+from tap_stairoids_webhooks.exceptions import MalformedBodyError
+from tap_stairoids_webhooks.payloads import KNOWN_EVENTS, conform, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from singer_sdk import Tap
+    from singer_sdk.helpers.types import Context
+
+    from tap_stairoids_webhooks.rows import StoredEvent
+    from tap_stairoids_webhooks.snapshot import Snapshot
+
+_SEQUENCE = th.Property(
+    "sequence",
+    th.IntegerType(nullable=False),
+    required=True,
+    description="Position in the store; grows with each event.",
+)
+_RECEIVED_AT = th.Property(
+    "received_at",
+    th.DateTimeType(nullable=False),
+    required=True,
+    description="When the receiver took the delivery.",
+)
+_EVENT = th.Property("event", th.StringType, description="Event type.")
+_EVENT_ID = th.Property(
+    "event_id", th.StringType, description="Stairoids' id, equal in redeliveries."
+)
+_DELIVERY = (
+    th.Property("delivery_id", th.StringType, description="Unsigned header."),
+    th.Property("content_type", th.StringType, description="Unsigned header."),
+    th.Property("body_sha256", th.StringType(nullable=False), required=True),
+    th.Property(
+        "key_id",
+        th.StringType(nullable=False),
+        required=True,
+        description="Which secret signed it.",
+    ),
+)
+
+
+class WebhookStream(Stream):
+    """What all streams share: incremental on `sequence`, each record once."""
+
+    primary_keys: ClassVar[tuple[str, ...]] = ("sequence",)
+    replication_key = "sequence"
+    is_sorted = True
+    # Our records fit their schemas by construction (see payloads.py).
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: Tap, snapshot: Snapshot, **kwargs: Any) -> None:
+        super().__init__(tap, **kwargs)
+        self._snapshot = snapshot
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
+        """Yield what came after the bookmark, and remember whose bookmark it is."""
+        start = self.get_starting_replication_key_value(context) or 0
+        self.stream_state["store_id"] = self._snapshot.store_id
+        yield from self._records_after(start)
+
+    def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
+
+
+class EventsStream(WebhookStream):
+    """Every event, with its payload as it came."""
+
+    name = "events"
+    schema = th.PropertiesList(
+        _SEQUENCE,
+        _EVENT,
+        _EVENT_ID,
+        _RECEIVED_AT,
+        th.Property(
+            "payload",
+            th.ObjectType(additional_properties=True),
+            description="The signed body; null if it is not a JSON object.",
+        ),
+        th.Property(
+            "malformed",
+            th.StringType,
+            description="Why there is no payload; the body is in malformed_events.",
+        ),
+        th.Property(
+            "conflict",
+            th.BooleanType(nullable=False),
+            required=True,
+            description="True if its id had come before, with another body.",
+        ),
+        *_DELIVERY,
+    ).to_dict()
+
+    @override
+    def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
+        for stored in self._snapshot.events_after(sequence):
+            payload, malformed = _payload_or_reason(stored)
+            yield {
+                "sequence": stored.sequence,
+                "event": stored.event,
+                "event_id": stored.event_id,
+                "received_at": stored.received_at,
+                "payload": payload,
+                "malformed": malformed,
+                "conflict": stored.conflict,
+                **_delivery_of(stored),
+            }
+
+
+class EventTypeStream(WebhookStream):
+    """The events of one type, with declared fields."""
+
+    def __init__(self, tap: Tap, snapshot: Snapshot, *, event: str) -> None:
+        self._event = event
+        self._shape = KNOWN_EVENTS[event]
+        fields = schema_of(self._shape)["properties"]
+        own = th.PropertiesList(
+            _SEQUENCE, _EVENT, _EVENT_ID, _RECEIVED_AT, additional_properties=True
+        ).to_dict()
+        own["properties"] |= fields
+        super().__init__(tap, snapshot, name=event.replace(".", "_"), schema=own)
+
+    @override
+    def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
+        for stored in self._snapshot.events_after(sequence, event=self._event):
+            payload, _ = _payload_or_reason(stored)
+            record = conform(payload or {}, self._shape) or {}
+            record.pop("id", None)  # it is the event's, and here as event_id
+            record["sequence"] = stored.sequence
+            record["event"] = stored.event
+            record["event_id"] = stored.event_id
+            record["received_at"] = stored.received_at
+            yield record
+
+
+class MalformedEventsStream(WebhookStream):
+    """Signed bodies that are not a JSON object, byte for byte."""
+
+    name = "malformed_events"
+    schema = th.PropertiesList(
+        _SEQUENCE,
+        _RECEIVED_AT,
+        th.Property("reason", th.StringType(nullable=False), required=True),
+        th.Property(
+            "body_base64",
+            th.StringType(nullable=False),
+            required=True,
+            description="The signed bytes.",
+        ),
+        *_DELIVERY,
+    ).to_dict()
+
+    @override
+    def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
+        for stored in self._snapshot.events_after(sequence, malformed=True):
+            yield {
+                "sequence": stored.sequence,
+                "received_at": stored.received_at,
+                "reason": stored.malformed,
+                "body_base64": base64.b64encode(stored.body).decode("ascii"),
+                **_delivery_of(stored),
+            }
+
+
+def all_streams(tap: Tap, snapshot: Snapshot) -> list[WebhookStream]:
+    """Return every stream of the tap."""
+    by_type = [EventTypeStream(tap, snapshot, event=event) for event in KNOWN_EVENTS]
+    return [
+        EventsStream(tap, snapshot),
+        MalformedEventsStream(tap, snapshot),
+        *by_type,
+    ]
+
+
+def _payload_or_reason(stored: StoredEvent) -> tuple[dict[str, Any] | None, str | None]:
+    if stored.malformed is not None:
+        return None, stored.malformed
+    try:
+        return payload_from(stored.body), None
+    except MalformedBodyError as error:  # stored by a version that was less strict
+        return None, str(error)
+
+
+def _delivery_of(stored: StoredEvent) -> dict[str, Any]:
+    return {
+        "delivery_id": stored.headers.get("x-stairoids-delivery"),
+        "content_type": stored.headers.get("content-type"),
+        "body_sha256": stored.body_sha256,
+        "key_id": stored.key_id,
+    }

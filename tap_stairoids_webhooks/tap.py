@@ -1,0 +1,183 @@
+"""The tap: settings, streams, and the checks before a run."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from singer_sdk import Tap
+from singer_sdk import typing as th
+from singer_sdk.exceptions import ConfigValidationError
+from typing_extensions import override
+
+from tap_stairoids_webhooks.exceptions import (
+    ConfigError,
+    StoreResetError,
+    WebhooksError,
+)
+from tap_stairoids_webhooks.messages import MessageWriter
+from tap_stairoids_webhooks.settings import DEFAULT_STORE_URL, checked_secrets
+from tap_stairoids_webhooks.snapshot import Snapshot
+from tap_stairoids_webhooks.streams import all_streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    import click
+    from singer_sdk import Stream
+
+
+class TapStairoidsWebhooks(Tap):
+    """Singer tap for the webhooks of Stairoids, read from the receiver's store."""
+
+    name = "tap-stairoids-webhooks"
+    package_name = "singer-stairoids"
+    message_writer_class = MessageWriter
+
+    config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
+        th.Property(
+            "store_url",
+            th.StringType(nullable=False),
+            default=DEFAULT_STORE_URL,
+            title="Store URL",
+            description="The store that `stairoids-webhooks serve` fills.",
+        ),
+        th.Property(
+            "secrets",
+            th.ArrayType(th.StringType),
+            secret=True,
+            title="Webhook secrets",
+            description=(
+                "If given, signatures are checked again on reading, and events that"
+                " none of these secrets signed are counted, logged and not emitted."
+            ),
+        ),
+        th.Property(
+            "on_store_reset",
+            th.StringType(nullable=False, allowed_values=["fail", "resync"]),
+            default="fail",
+            title="On store reset",
+            description=(
+                "What to do if the state belongs to another store, or to a later"
+                " point than the store has reached: `fail`, or `resync` (read"
+                " everything anew)."
+            ),
+        ),
+        additional_properties=False,
+    ).to_dict()
+
+    stopped_by: ClassVar[int | None] = None
+
+    @override
+    def discover_streams(self) -> Sequence[Stream]:
+        return all_streams(self, self._snapshot)
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        """The one snapshot of this run."""
+        if "_shared_snapshot" not in self.__dict__:
+            self._shared_snapshot = Snapshot(
+                self.config["store_url"], secrets=self.config.get("secrets") or ()
+            )
+        return self._shared_snapshot
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take a state over once it is known to belong to this store."""
+        super().load_state(state)
+        for name, bookmark in self.state.get("bookmarks", {}).items():
+            if name not in self.streams or "replication_key_value" not in bookmark:
+                continue
+            value = bookmark["replication_key_value"]
+            if not isinstance(value, int):
+                msg = f"state: the bookmark of {name} is not a whole number"
+                raise ConfigError(msg)
+            try:
+                self._snapshot.check_bookmark(
+                    value, store_id=bookmark.get("store_id"), name=name
+                )
+            except StoreResetError as error:
+                if self.config["on_store_reset"] == "fail":
+                    raise
+                self.logger.warning("Reading %s anew: %s", name, error)
+                bookmark.clear()
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Find mistakes without repeating a value, because it may be a secret."""
+        schema = self.config_jsonschema
+        self.append_builtin_config(schema)
+        errors = _problems_in(self._config, known=list(schema["properties"]))
+        if not errors:
+            return super()._validate_config(raise_errors=raise_errors)
+        if raise_errors:
+            msg = "Config validation failed"
+            raise ConfigValidationError(msg, errors=errors, schema=schema)
+        return errors
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """End after the current record, with a STATE message that is true.
+
+        The SDK writes its STATE from within the signal handler, which may have
+        interrupted the writing of another message. A second signal does not wait.
+        """
+        if self._snapshot.stopped:
+            sys.exit(128 + signum)
+        type(self).stopped_by = signum
+        self._snapshot.stopped = True
+
+    @classmethod
+    @override
+    def invoke(cls, **kwargs: Any) -> None:
+        with cls._clear_errors():
+            super().invoke(**kwargs)
+        if cls.stopped_by is not None:
+            cls.logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
+            sys.exit(128 + cls.stopped_by)
+
+    @classmethod
+    @override
+    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
+        with cls._clear_errors():
+            super().cb_discover(ctx, param, value)
+
+    @classmethod
+    @override
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        with cls._clear_errors():
+            super().cb_test(ctx, param, value)
+
+    @classmethod
+    @contextmanager
+    def _clear_errors(cls) -> Iterator[None]:
+        """Turn what the user can mend into one line each and exit code 1."""
+        try:
+            yield
+        except ConfigValidationError as error:
+            for problem in error.errors:
+                cls.logger.error("%s", problem)  # noqa: TRY400 -- a traceback helps nobody here
+            sys.exit(1)
+        except WebhooksError as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 -- same
+            sys.exit(1)
+
+
+def _problems_in(config: dict[str, Any], *, known: list[str]) -> list[str]:
+    problems = []
+    for name in sorted(set(config) - set(known)):
+        similar = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {similar[0]!r}?" if similar else ""
+        problems.append(f"unknown setting {name!r}{hint}")
+    if not isinstance(config.get("store_url", ""), str):
+        problems.append("store_url must be a string")
+    if config.get("secrets") is not None:
+        try:
+            checked_secrets(config["secrets"], name="secrets")
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
