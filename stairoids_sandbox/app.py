@@ -16,16 +16,30 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def application(routes: Sequence[Route]) -> Starlette:
-    """Build the application behind the gate."""
-    return Starlette(
+def application(routes: Sequence[Route], *, send_signal: ASGIApp) -> ASGIApp:
+    """Build the application behind the gate.
+
+    Args:
+        send_signal: Answers ``POST /v1/signals``, past the router: the path that
+            benchmarks load.
+    """
+    router = Starlette(
         routes=routes,
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_route},
     )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope["path"] == "/v1/signals":
+            await send_signal(scope, receive, send)
+        else:
+            await router(scope, receive, send)
+
+    return app
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

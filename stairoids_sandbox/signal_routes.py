@@ -1,4 +1,8 @@
-"""``/v1/signals``: send a signal, list signals, read one."""
+"""``/v1/signals``: send a signal, list signals, read one.
+
+Sending is the path that benchmarks load, so it speaks plain ASGI; the others are
+ordinary endpoints.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from stairoids_sandbox.responses import (
     JsonResponse,
     accepted_body,
     enveloped,
+    error_response,
     nested,
 )
 from stairoids_sandbox.signal_index import SignalQuery
@@ -22,6 +27,7 @@ from stairoids_sandbox.timestamps import moment_from
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
     from stairoids_sandbox.workspace import Workspace
 
@@ -47,17 +53,21 @@ class SignalRoutes:
     def routes(self) -> list[Route]:
         """List what to serve."""
         return [
-            Route("/v1/signals", self._send, methods=["POST"]),
             Route("/v1/signals", self._list, methods=["GET"]),
             Route("/v1/signals/{signal_id}", self._read, methods=["GET"]),
         ]
 
-    async def _send(self, request: Request) -> Response:
-        body, raw = await json_body(request)
-        signal = self._workspace.accept(
-            draft_from(body), body=body, raw=raw, key=request.state.api_key
-        )
-        return JsonResponse(self._body_of(signal), status_code=201)
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer ``POST /v1/signals``."""
+        try:
+            body, raw = await json_body(scope, receive)
+            signal = self._workspace.accept(
+                draft_from(body), body=body, raw=raw, key=scope["state"]["api_key"]
+            )
+        except ApiError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await JsonResponse(self._body_of(signal), status_code=201)(scope, receive, send)
 
     async def _list(self, request: Request) -> Response:
         query = _query_from(request)

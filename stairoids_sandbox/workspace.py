@@ -59,24 +59,27 @@ class Workspace:
         if self._excluded and domain_of(draft) in self._excluded:
             msg = "The account's domain is on the list of excluded domains."
             raise ApiError(422, "domain_excluded", msg)
+        created_at = now()
         entry = Entry(
             sequence=len(self.signals) + 1,
             id=new_id("sig"),
-            created_at=rfc3339(now()),
+            created_at=rfc3339(created_at),
             key_name=key.name,
             key_scope=key.scope,
             body=raw,
         )
         if self._journal is not None:
             self._journal.append(entry)
-        return self._take_in(draft, entry, body)
+        return self._take_in(draft, entry, body, created_at)
 
     def _recall(self, entry: Entry) -> None:
         body = msgspec.json.decode(entry.body)
-        self._take_in(draft_from(body), entry, body)
-
-    def _take_in(self, draft: Draft, entry: Entry, body: dict[str, Any]) -> Signal:
         created_at = datetime.fromisoformat(entry.created_at)
+        self._take_in(draft_from(body), entry, body, created_at)
+
+    def _take_in(
+        self, draft: Draft, entry: Entry, body: dict[str, Any], created_at: datetime
+    ) -> Signal:
         signal = Signal(
             id=entry.id,
             sequence=entry.sequence,
