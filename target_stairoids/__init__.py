@@ -1,0 +1,3 @@
+"""target-stairoids: RECORD messages in, signals out."""
+
+from __future__ import annotations

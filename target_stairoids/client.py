@@ -1,0 +1,279 @@
+"""HTTP to Stairoids. Knows requests and answers; knows nothing of Singer.
+
+Each thread has a session of its own. The key travels in an `auth` object, because a
+`.netrc` would replace a header; redirects are never followed, because the key must
+not go elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from typing_extensions import override
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from requests import PreparedRequest, Response
+
+USER_AGENT = "singer-stairoids"
+
+
+class Meaning(Enum):
+    """What an answer, or none, says about the signal that was sent."""
+
+    ACCEPTED = auto()
+    REJECTED = auto()  # never as it stands
+    REFUSED = auto()  # the key or the URL is wrong
+    THROTTLED = auto()  # certainly not accepted: 429
+    NOT_SENT = auto()  # certainly not accepted: no connection, or asked to come back
+    UNKNOWN = auto()  # may or may not have been accepted
+
+
+_REFUSALS = {401, 403, 404, 405, 410}
+_UNDECIDED = {408, 500, 502, 504}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        status: None if no answer came.
+        body: The parsed JSON, or None if it was none.
+        retry_after: Seconds Stairoids asks us to wait, if it does.
+        limit: Requests a minute, from `X-RateLimit-Limit`.
+        remaining: Requests left in the minute, from `X-RateLimit-Remaining`.
+        trouble: What happened instead of an answer, in words without any value.
+    """
+
+    meaning: Meaning
+    status: int | None = None
+    body: Any = None
+    retry_after: float | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    trouble: str = ""
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - JSON as Stairoids wrote it
+        """The answer's object, in an envelope or not."""
+        match self.body:
+            case {"data": dict() | list() as data}:
+                return data
+            case _:
+                return self.body
+
+    @property
+    def signal_id(self) -> str | None:
+        """Stairoids' id of the signal, in any of the three documented shapes."""
+        match self.data:
+            case {"id": str(signal_id)}:
+                return signal_id
+            case _:
+                return None
+
+    @property
+    def request_id(self) -> str | None:
+        """The id to quote to Stairoids' support, wherever this answer has it."""
+        match self.body:
+            case (
+                {"error": {"request_id": str(found)}}
+                | {"meta": {"request_id": str(found)}}
+                | {"request_id": str(found)}
+            ):
+                return found[:100]
+            case _:
+                return None
+
+    @property
+    def reason(self) -> str:
+        """Say what Stairoids answered, without its message, which may quote values."""
+        if self.status is None:
+            return self.trouble
+        match self.body:
+            case {"error": {"code": str(code)}} if code.replace("_", "").isalnum():
+                return f"{self.status} {code[:60]}"
+            case _:
+                return f"{self.status} without an error code"
+
+
+def meaning_of(status: int, *, asks_to_return: bool) -> Meaning:
+    """Say what a status means for the signal that was sent.
+
+    Args:
+        asks_to_return: Whether `Retry-After` came with it: a 503 that names a time did
+            not take the signal.
+    """
+    if 200 <= status < 300:
+        return Meaning.ACCEPTED
+    if 300 <= status < 400 or status in _REFUSALS:
+        return Meaning.REFUSED
+    if status == 429:
+        return Meaning.THROTTLED
+    if status == 503 and asks_to_return:
+        return Meaning.NOT_SENT
+    if status in _UNDECIDED or status >= 500 or status < 200:
+        return Meaning.UNKNOWN
+    return Meaning.REJECTED
+
+
+class Client:
+    """Stairoids' API, for any number of threads.
+
+    Args:
+        api_url: Base URL without a trailing slash.
+        timeout: Seconds to wait for a connection, and for each part of an answer.
+    """
+
+    def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
+        self._signals_url = f"{api_url}/signals"
+        self._auth = _BearerAuth(api_key)
+        self._timeout = timeout
+        self._of_thread = threading.local()
+
+    def post_signal(self, body: bytes) -> Answer:
+        """Send one signal; never raises for what the network or the API does.
+
+        Source: https://docs.stairoids.com/api-reference/signals/send-signal
+        """
+        return self._send(
+            requests.Request(
+                "POST",
+                self._signals_url,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                auth=self._auth,
+            )
+        )
+
+    def list_signals(self, query: Mapping[str, str | int]) -> Answer:
+        """Read one page of signals; never raises for what the network or the API does.
+
+        Source: https://docs.stairoids.com/api-reference/signals/list-signals
+        """
+        return self._send(
+            requests.Request("GET", self._signals_url, params=query, auth=self._auth)
+        )
+
+    def _send(self, request: requests.Request) -> Answer:
+        session, settings = self._session()
+        try:
+            response = session.send(
+                session.prepare_request(request),
+                timeout=self._timeout,
+                allow_redirects=False,
+                **settings,
+            )
+        except requests.RequestException as error:
+            return _no_answer(error)
+        return _read(response)
+
+    def _session(self) -> tuple[requests.Session, Mapping[str, Any]]:
+        """Return this thread's session and its proxies, read from the environment once.
+
+        Asking the environment for each request costs more than building the request.
+        """
+        found: tuple[requests.Session, Mapping[str, Any]] | None
+        found = getattr(self._of_thread, "session", None)
+        if found is None:
+            session = requests.Session()
+            session.mount("https://", HTTPAdapter(max_retries=0))
+            session.headers["User-Agent"] = USER_AGENT
+            settings = session.merge_environment_settings(
+                self._signals_url, {}, stream=False, verify=None, cert=None
+            )
+            session.trust_env = False
+            found = self._of_thread.session = (session, settings)
+        return found
+
+    def close(self) -> None:
+        """Close this thread's connections."""
+        found = getattr(self._of_thread, "session", None)
+        if found is not None:
+            found[0].close()
+            del self._of_thread.session
+
+
+class _BearerAuth(AuthBase):
+    def __init__(self, api_key: str) -> None:
+        self._header = f"Bearer {api_key}"
+
+    @override
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+def _no_answer(error: requests.RequestException) -> Answer:
+    """Say whether a request without an answer can have reached Stairoids."""
+    cause = error.args[0] if error.args else None
+    cause = getattr(cause, "reason", cause)
+    never_left = (
+        ConnectTimeoutError,
+        NameResolutionError,
+        NewConnectionError,
+        ProxyError,
+        SSLError,
+    )
+    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, never_left):
+        kind = type(cause).__name__.removesuffix("Error")
+        return Answer(meaning=Meaning.NOT_SENT, trouble=f"no connection ({kind})")
+    if isinstance(error, requests.Timeout):
+        return Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
+    kind = type(error).__name__
+    return Answer(meaning=Meaning.UNKNOWN, trouble=f"the answer broke off ({kind})")
+
+
+def _read(response: Response) -> Answer:
+    headers = response.headers
+    retry_after = _seconds(headers.get("Retry-After"))
+    try:
+        body = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, RecursionError):
+        body = None
+    return Answer(
+        meaning=meaning_of(
+            response.status_code, asks_to_return=retry_after is not None
+        ),
+        status=response.status_code,
+        body=body,
+        retry_after=retry_after,
+        limit=_whole(headers.get("X-RateLimit-Limit")),
+        remaining=_whole(headers.get("X-RateLimit-Remaining")),
+    )
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.strip().isdecimal() else None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read `Retry-After`: seconds or a date (RFC 9110, 10.2.3)."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

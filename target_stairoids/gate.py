@@ -1,0 +1,113 @@
+"""The gate: may this state of an entity go out, or is it settled?
+
+Pure rules over what the ledger remembers; `docs/delivery.md` has them as a table, and
+`tests/target/test_gate.py` has a row for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from target_stairoids.identity import is_before
+
+
+class Outcome(StrEnum):
+    """What became of a signal; every signal of a run ends in exactly one."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    UNCHANGED = "unchanged"
+    FILTERED = "filtered"
+    TOO_OLD = "too_old"
+    BASELINED = "baselined"
+    INVALID = "invalid"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    PENDING = "pending"
+    WOULD_SEND = "would_send"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the ledger remembers of one version.
+
+    Attributes:
+        run: The run that settled it; runs count up.
+        fingerprint: Of the mapping by which it was settled.
+    """
+
+    outcome: str
+    run: int
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What the ledger remembers of an entity: its latest version.
+
+    Attributes:
+        content: What was said; None if nothing was.
+        done: Whether any version of the entity was ever said or kept back on purpose.
+    """
+
+    version: bytes
+    content: bytes | None
+    position: str | None
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger answered for a block of records.
+
+    Attributes:
+        settled: (version, mapping's name) -> what became of it.
+        latest: (entity, mapping's name) -> the latest version.
+        last_complete_run: The newest run that ended with exit code 0; 0 if none did.
+    """
+
+    settled: dict[tuple[bytes, str], Settled]
+    latest: dict[tuple[bytes, str], Latest]
+    last_complete_run: int
+
+
+def is_settled(
+    settled: Settled | None,
+    latest: Latest | None,
+    *,
+    version: bytes,
+    position: str | None,
+    fingerprint: bytes,
+    send: str,
+    last_complete_run: int,
+) -> bool:
+    """Say whether a version is done with, before its signal is even looked at.
+
+    Args:
+        settled: What became of this very version, if anything.
+        latest: The entity's latest version, if any.
+        fingerprint: Of the mapping as it is now.
+    """
+    if settled and settled.outcome == Outcome.REJECTED:
+        return settled.fingerprint == fingerprint
+    if position is not None:
+        if settled:
+            return True
+        if send == "always" or not latest or latest.position is None:
+            return False
+        return is_before(position, latest.position)
+    if not settled:
+        return False
+    if latest and latest.version == version:
+        return True
+    return settled.run > last_complete_run
+
+
+def without_news(latest: Latest | None, *, send: str, content: bytes) -> Outcome | None:
+    """Say why a new version is no reason to send its signal; None if it is one."""
+    if latest is None or send == "always":
+        return None
+    if send == "once":
+        return Outcome.DUPLICATE if latest.done else None
+    return Outcome.UNCHANGED if latest.content == content else None

@@ -1,0 +1,136 @@
+"""Identity: what makes two signals the same, as digests.
+
+`entity` is what a signal is about, `version` one state of it, `content` what would be
+said and `position` where the state stands in time. Digests hold no personal data and
+compare numbers by value: 1 and 1.0 are one key, "1" is another.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from target_stairoids.signal import Signal
+
+_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
+_LONGEST_WHOLE_NUMBER = 40  # digits; beyond it 1E+9999999 would fill the memory
+
+
+def _canonical(value: object) -> object:
+    """Return a value in which equal numbers are spelt alike."""
+    if isinstance(value, Decimal | float):
+        number = Decimal(repr(value)) if isinstance(value, float) else value
+        if not number.is_finite():
+            return str(number)
+        if number == number.to_integral_value():
+            if number.adjusted() < _LONGEST_WHOLE_NUMBER:
+                return int(number)
+            return str(number)
+        sign, digits, exponent = number.as_tuple()
+        text = "".join(map(str, digits)).rstrip("0")
+        return ["number", sign, text, int(exponent) + len(digits) - len(text)]
+    if isinstance(value, dict):
+        return {name: _canonical(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(inner) for inner in value]
+    return value
+
+
+def _digest(value: object, key: bytes = b"") -> bytes:
+    return blake2b(_text(value), digest_size=16, key=key).digest()
+
+
+def _text(value: object) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        return repr(value).encode("utf-8", "surrogatepass")
+
+
+def entity_of(
+    scope: str, stream: str, record: dict[str, Any], key: Sequence[str]
+) -> bytes:
+    """Return the digest of what a record is about: its key, or all of it without one.
+
+    Args:
+        scope: Where it is settled: the origin of `api_url`.
+        key: Fields of the record; a missing one counts as null.
+    """
+    if not key:
+        return version_of(_digest([scope, stream]), record)
+    return _digest([scope, stream, [_canonical(record.get(name)) for name in key]])
+
+
+def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
+    """Return the digest of one state of an entity; `_sdc_*` fields do not count."""
+    state = {
+        name: value
+        if type(value) is str or type(value) is int or value is None
+        else _canonical(value)
+        for name, value in record.items()
+        if name[:5] != "_sdc_"
+    }
+    return _digest(state, key=entity)
+
+
+def content_of(signal: Signal, silent: Collection[str]) -> bytes:
+    """Return the digest of what a signal says.
+
+    Args:
+        silent: Properties whose change alone is no news: the bookmark column and the
+            mapping's `ignore_changes`. The time it occurred is never news.
+    """
+    properties = {
+        name: _canonical(value)
+        for name, value in signal.properties.items()
+        if name not in silent
+    }
+    said = [signal.type, signal.source, signal.account, signal.contact, properties]
+    return _digest(said)
+
+
+def position_of(value: object) -> str | None:
+    """Return a bookmark's value as text that `is_before` can compare."""
+    match value:
+        case None | bool() | dict() | list():
+            return None
+        case int() | Decimal() | float():
+            return f"n{value}"
+        case str():
+            return f"t{_utc(value)}" if _utc(value) else f"s{value}"
+        case _:
+            return f"s{value}"
+
+
+def _utc(text: str) -> str | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except OverflowError:
+        return None
+
+
+def is_before(one: str, other: str) -> bool:
+    """Say whether a position is older than another; kinds that differ never are."""
+    if one[0] != other[0]:
+        return False
+    if one[0] == "n":
+        return Decimal(one[1:]) < Decimal(other[1:])
+    return one < other
+
+
+def same_value(one: object, other: object) -> bool:
+    """Say whether two JSON values are equal, numbers compared by value."""
+    return _text(_canonical(one)) == _text(_canonical(other))

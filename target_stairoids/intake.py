@@ -1,0 +1,332 @@
+"""The intake: records as they were read, until they have an outcome or must go out.
+
+The ledger is asked for a block of records at a time. A block look-up may answer
+"settled", never "new": what might be new enters the window, where the gates are asked
+again when its turn comes. STATE messages keep their place among the records.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.gate import (
+    Known,
+    Latest,
+    Outcome,
+    Settled,
+    is_settled,
+    without_news,
+)
+from target_stairoids.identity import content_of, entity_of, position_of, version_of
+from target_stairoids.ledger.turn import Claim, DeadLetter, Verdict
+from target_stairoids.mapping import maps_for
+from target_stairoids.window import Entry, Watermark, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.mapping import SignalMap, StreamShape
+    from target_stairoids.report import Report
+    from target_stairoids.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 500
+_SAMPLES = 3
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One stream of this run.
+
+    Attributes:
+        number: The stream's number in the ledger.
+        is_baseline: Whether its records are remembered as seen and not sent.
+    """
+
+    shape: StreamShape
+    maps: list[SignalMap]
+    number: int
+    is_baseline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A signal a record may become."""
+
+    stream: Stream
+    signal_map: SignalMap
+    record: dict[str, Any]
+    entity: bytes
+    version: bytes
+    position: str | None
+
+
+class Intake:
+    """Records in; outcomes and window entries out.
+
+    Args:
+        window: Takes what must go out.
+        watermark: Takes STATE messages, in their place.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        report: Report,
+        window: Window,
+        watermark: Watermark,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._report = report
+        self._window = window
+        self._watermark = watermark
+        self._block: list[tuple[Stream, dict[str, Any]] | str] = []
+        self._verdicts: list[Verdict] = []
+        self._letters: list[DeadLetter] = []
+        self._samples = 0
+
+    def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
+        """Compile a stream's mappings and find its place in the ledger.
+
+        Raises:
+            ConfigError: A mapping is wrong.
+        """
+        settings = self._settings
+        maps = maps_for(shape, settings.signals, settings.source)
+        for signal_map in maps:
+            if signal_map.type is not None and signal_map.says_nothing:
+                logger.warning(
+                    "Stream `%s` is left out: neither an e-mail nor a domain can be "
+                    "found in its records. To send them, give it a mapping with "
+                    "`contact.email` or `account.domain` in the setting `signals`.",
+                    shape.name,
+                )
+        number = 0
+        if not settings.dry_run:
+            number = self._ledger.stream_id(shape.name, schema_message)
+        is_baseline = settings.first_run == "baseline" and (
+            settings.dry_run or self._ledger.is_first_run_of(number)
+        )
+        return Stream(shape=shape, maps=maps, number=number, is_baseline=is_baseline)
+
+    def take(self, stream: Stream, record: dict[str, Any]) -> None:
+        """Take in a record."""
+        self._block.append((stream, record))
+        if len(self._block) >= _BLOCK:
+            self.flush()
+
+    def filtered(self, stream: str, reason: str) -> None:
+        """Count a record that becomes no signal before any mapping sees it."""
+        self._report.read += 1
+        self._report.candidates += 1
+        self._report.count(stream, Outcome.FILTERED, reason)
+
+    def state(self, text: str) -> None:
+        """Take in a STATE message, in its place behind all records so far."""
+        self._block.append(text)
+
+    def flush(self) -> None:
+        """Decide on all that was taken in; what is settled here is on disk after."""
+        block, self._block = self._block, []
+        candidates = [
+            item if isinstance(item, str) else self._candidates(*item) for item in block
+        ]
+        known = self._known(candidates)
+        for item in candidates:
+            if isinstance(item, str):
+                self._watermark.state(item)
+                continue
+            self._report.read += 1
+            for candidate in item:
+                self._report.candidates += 1
+                self._decide(candidate, known)
+        self._write()
+
+    def _candidates(self, stream: Stream, record: dict[str, Any]) -> list[_Candidate]:
+        shape = stream.shape
+        position = position_of(record.get(shape.bookmark)) if shape.bookmark else None
+        found = []
+        key: tuple[str, ...] | None = None
+        entity = version = b""
+        for signal_map in stream.maps:
+            if signal_map.key != key:
+                key = signal_map.key
+                entity = entity_of(self._settings.scope, shape.name, record, key)
+                version = version_of(entity, record)
+            found.append(
+                _Candidate(stream, signal_map, record, entity, version, position)
+            )
+        return found
+
+    def _known(self, candidates: list[str | list[_Candidate]]) -> Known:
+        asked = [c for item in candidates if isinstance(item, list) for c in item]
+        if not asked:
+            return Known({}, {}, 0)
+        return self._ledger.look_up(
+            {c.version for c in asked}, {c.entity for c in asked}
+        )
+
+    def _decide(self, candidate: _Candidate, known: Known) -> None:
+        outcome, reason = self._outcome(candidate, known)
+        if outcome is not None:
+            name = candidate.stream.shape.name
+            self._report.count(name, outcome, reason)
+
+    def _outcome(
+        self, candidate: _Candidate, known: Known
+    ) -> tuple[Outcome | None, str]:
+        """Return the outcome, or None for a signal that entered the window."""
+        record, signal_map = candidate.record, candidate.signal_map
+        if record.get("_sdc_deleted_at") is not None:
+            return Outcome.FILTERED, "deleted at its source"
+        if signal_map.says_nothing:
+            return Outcome.FILTERED, "its stream is left out"
+        key = candidate.version, signal_map.name
+        latest = known.latest.get((candidate.entity, signal_map.name))
+        is_busy = self._window.is_busy(candidate.entity)
+        if not is_busy and is_settled(
+            known.settled.get(key),
+            latest,
+            version=candidate.version,
+            position=candidate.position,
+            fingerprint=signal_map.fingerprint,
+            send=signal_map.send,
+            last_complete_run=known.last_complete_run,
+        ):
+            return Outcome.DUPLICATE, ""
+        try:
+            signal = signal_map.signal_from(record)
+            text = signal.checked_text()
+        except InvalidSignalError as error:
+            self._bury(candidate, error.reason)
+            return Outcome.INVALID, error.reason
+        bookmark = candidate.stream.shape.bookmark
+        silent = signal_map.ignore_changes | ({bookmark} if bookmark else set())
+        claim = _claim(candidate, content_of(signal, silent), text)
+        if candidate.stream.is_baseline:
+            self._settle(claim, Outcome.BASELINED, known)
+            return Outcome.BASELINED, ""
+        if not is_busy:
+            news = without_news(latest, send=signal_map.send, content=claim.content)
+            if news is Outcome.UNCHANGED:
+                self._settle(claim, news, known)
+            if news is not None:
+                return news, ""
+        if self._settings.dry_run:
+            self._show(text)
+            self._settle(claim, Outcome.WOULD_SEND, known)
+            return Outcome.WOULD_SEND, ""
+        self._enter(claim, signal_map.send, signal.account, signal.contact)
+        return None, ""
+
+    def _enter(
+        self,
+        claim: Claim,
+        send: str,
+        account: Mapping[str, str],
+        contact: Mapping[str, str],
+    ) -> None:
+        number = self._watermark.open()
+        lanes = lanes_of(claim.entity, account, contact)
+        self._window.add(Entry(number=number, claim=claim, send=send, lanes=lanes))
+
+    def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
+        """Settle a version here and now, and for the rest of the block."""
+        self._verdicts.append(verdict_of(claim, outcome))
+        settled = Settled(outcome, self._ledger.run, claim.fingerprint)
+        known.settled[claim.version, claim.mapping] = settled
+        known.latest[claim.entity, claim.mapping] = Latest(
+            claim.version, claim.content, claim.position, done=True
+        )
+
+    def _bury(self, candidate: _Candidate, reason: str) -> None:
+        self._letters.append(
+            DeadLetter(
+                version=candidate.version,
+                mapping=candidate.signal_map.name,
+                stream=candidate.stream.number,
+                stream_name=candidate.stream.shape.name,
+                outcome=Outcome.INVALID,
+                reason=reason,
+                record=_text_of(candidate.record),
+            )
+        )
+
+    def _write(self) -> None:
+        if (self._verdicts or self._letters) and not self._settings.dry_run:
+            with self._ledger.turn() as turn:
+                for verdict in self._verdicts:
+                    turn.settle(verdict)
+                for letter in self._letters:
+                    turn.bury(letter)
+        self._verdicts.clear()
+        self._letters.clear()
+
+    def _show(self, text: bytes) -> None:
+        """Show a payload of a dry run on stderr; that is what a dry run is for."""
+        if self._samples < _SAMPLES:
+            self._samples += 1
+            click.echo(f"would send: {text.decode()}", err=True)
+
+
+def lanes_of(
+    entity: bytes, account: Mapping[str, str], contact: Mapping[str, str]
+) -> tuple[object, ...]:
+    """Return what a signal is about and must not overtake an earlier one about."""
+    lanes: list[object] = [entity]
+    if domain := account.get("domain"):
+        lanes.append(("domain", domain))
+    if email := contact.get("email"):
+        lanes.append(("email", email.lower()))
+    return tuple(lanes)
+
+
+def verdict_of(
+    claim: Claim, outcome: Outcome, *, signal_id: str | None = None
+) -> Verdict:
+    """Return how a claim is settled; a rejected signal has said nothing."""
+    return Verdict(
+        entity=claim.entity,
+        version=claim.version,
+        mapping=claim.mapping,
+        stream=claim.stream,
+        outcome=outcome,
+        fingerprint=claim.fingerprint,
+        content=None if outcome is Outcome.REJECTED else claim.content,
+        position=claim.position,
+        signal_id=signal_id,
+    )
+
+
+def _claim(candidate: _Candidate, content: bytes, text: bytes) -> Claim:
+    return Claim(
+        entity=candidate.entity,
+        version=candidate.version,
+        mapping=candidate.signal_map.name,
+        stream=candidate.stream.number,
+        stream_name=candidate.stream.shape.name,
+        content=content,
+        position=candidate.position,
+        fingerprint=candidate.signal_map.fingerprint,
+        signal=text,
+        record=_text_of(candidate.record),
+    )
+
+
+def _text_of(record: dict[str, Any]) -> bytes:
+    try:
+        return _encoder.encode(record)
+    except UnicodeEncodeError:  # half a surrogate pair, which only `\\uXXXX` can spell
+        return json.dumps(record, default=str).encode()

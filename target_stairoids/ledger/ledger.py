@@ -1,0 +1,272 @@
+"""The ledger: what became of every signal, asked before sending, written after.
+
+One thread uses a `Ledger`; several processes may share its database. What must be on
+disk together is written in one `turn`: when the `with` block ends, it is.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import (
+    delete,
+    func,
+    insert,
+    make_url,
+    select,
+    update,
+)
+
+from target_stairoids.ledger.database import (
+    as_ledger_error,
+    engine_of,
+    file_of,
+    parsed_url,
+)
+from target_stairoids.ledger.lease import FileLeases, Leases, NoLeases
+from target_stairoids.ledger.tables import (
+    claims,
+    dead_letters,
+    prepare,
+    runs,
+    settled,
+    streams,
+)
+from target_stairoids.ledger.turn import Claim, Turn, claim_from, now
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from sqlalchemy import Connection, Row
+
+    from target_stairoids.gate import Known
+
+
+class Ledger:
+    """The durable memory of what was sent.
+
+    Args:
+        url: SQLAlchemy URL of an SQLite or PostgreSQL database; created on first use.
+        scope: Origin of the API; other origins' entries are not seen.
+        read_only: Refuse to write; a missing SQLite file then counts as empty.
+
+    Raises:
+        LedgerError: The database cannot be opened; the message names `ledger_url`.
+    """
+
+    def __init__(self, url: str, scope: str, *, read_only: bool = False) -> None:
+        self.scope = scope
+        self.run = 0
+        self._streams: dict[str, int] = {}
+        parsed = parsed_url(url)
+        self.name = parsed.render_as_string(hide_password=True)
+        path = file_of(parsed)
+        with as_ledger_error(f"The ledger {self.name} cannot be opened"):
+            if read_only and path and not path.exists():
+                parsed, path = make_url("sqlite://"), None
+            writes = not read_only or parsed.database is None
+            if path and writes:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(mode=0o600)
+            self._engine = engine_of(parsed)
+            self._connection = self._engine.connect()
+            if writes:
+                with self._begin(write=True) as connection:
+                    prepare(connection)
+        self._leases: Leases = FileLeases(path) if path else NoLeases()
+        self.last_complete_run = self._newest_complete_run()
+
+    # Runs
+
+    def begin_run(self) -> int:
+        """Open a run and take its lease.
+
+        Returns:
+            Its number, greater than any before.
+        """
+        with self.turn() as turn:
+            self.run = turn.scalar(
+                insert(runs)
+                .values(scope=self.scope, started_at=now())
+                .returning(runs.c.run)
+            )
+            self._leases.take(self.run)
+        return self.run
+
+    def end_run(self, exit_code: int, report: Mapping[str, Any]) -> None:
+        """Close the run; from exit code 0 on, its streams are known ones."""
+        with self.turn() as turn:
+            turn.write(
+                update(runs)
+                .where(runs.c.run == self.run)
+                .values(ended_at=now(), exit_code=exit_code, report=json.dumps(report))
+            )
+            if exit_code == 0 and self._streams:
+                turn.write(
+                    update(streams)
+                    .where(
+                        streams.c.stream.in_(self._streams.values()),
+                        streams.c.complete_run.is_(None),
+                    )
+                    .values(complete_run=self.run)
+                )
+
+    def _newest_complete_run(self) -> int:
+        newest = select(func.max(runs.c.run)).where(
+            runs.c.scope == self.scope, runs.c.exit_code == 0
+        )
+        with self._read() as connection:
+            return connection.scalar(newest) or 0
+
+    def is_new(self) -> bool:
+        """Say whether nothing was ever settled or claimed in this scope."""
+        entries = (
+            select(table.c.stream)
+            .join(streams, streams.c.stream == table.c.stream)
+            .where(streams.c.scope == self.scope)
+            .limit(1)
+            for table in (settled, claims)
+        )
+        with self._read() as connection:
+            return all(connection.scalar(entry) is None for entry in entries)
+
+    # Streams
+
+    def stream_id(self, name: str, schema_message: Mapping[str, Any]) -> int:
+        """Return the number of a stream and keep its SCHEMA for exports."""
+        text = json.dumps(schema_message, default=str)
+        with self.turn() as turn:
+            row = turn.first(
+                select(streams.c.stream, streams.c.schema).where(
+                    streams.c.scope == self.scope, streams.c.name == name
+                )
+            )
+            if row is None:
+                number = turn.scalar(
+                    insert(streams)
+                    .values(scope=self.scope, name=name, schema=text)
+                    .returning(streams.c.stream)
+                )
+            else:
+                number = row.stream
+                if row.schema != text:
+                    turn.write(
+                        update(streams)
+                        .where(streams.c.stream == number)
+                        .values(schema=text)
+                    )
+        self._streams[name] = number
+        return int(number)
+
+    def is_first_run_of(self, stream: int) -> bool:
+        """Say whether no run that saw the stream has ended with exit code 0 yet."""
+        with self._read() as connection:
+            complete_run = connection.scalar(
+                select(streams.c.complete_run).where(streams.c.stream == stream)
+            )
+        return complete_run is None
+
+    # Questions
+
+    def look_up(
+        self, versions: Collection[bytes], entities: Collection[bytes]
+    ) -> Known:
+        """Return what is remembered of these versions and entities."""
+        with self._read() as connection:
+            return Turn(connection, self.run).look_up(
+                versions, entities, self.last_complete_run
+            )
+
+    def orphans(self) -> list[Claim]:
+        """Take over, and return, the claims of runs that no longer live."""
+        with self._read() as connection:
+            query = select(claims).join(streams, streams.c.stream == claims.c.stream)
+            rows = connection.execute(
+                query.where(streams.c.scope == self.scope, claims.c.run != self.run)
+            ).all()
+        dead = {run for run in {row.run for row in rows} if not self._leases.lives(run)}
+        orphaned = [claim_from(row) for row in rows if row.run in dead]
+        with self.turn() as turn:
+            return [claim for claim in orphaned if turn.take_over(claim)]
+
+    def lives(self, run: int) -> bool:
+        """Say whether a run is still at work, here or in another process."""
+        return run == self.run or self._leases.lives(run)
+
+    def letters(
+        self, *, stream: str | None = None, limit: int | None = None
+    ) -> list[Row[Any]]:
+        """Return the dead letters of this scope, the oldest first."""
+        query = (
+            select(dead_letters, streams.c.schema)
+            .join(streams, streams.c.stream == dead_letters.c.stream)
+            .where(streams.c.scope == self.scope)
+            .order_by(dead_letters.c.id)
+            .limit(limit)
+        )
+        if stream is not None:
+            query = query.where(dead_letters.c.stream_name == stream)
+        with self._read() as connection:
+            return list(connection.execute(query).all())
+
+    def discard_letters(self, ids: Collection[int]) -> int:
+        """Forget dead letters; returns how many there were."""
+        with self.turn() as turn:
+            return turn.write(delete(dead_letters).where(dead_letters.c.id.in_(ids)))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return, by stream's name, how many versions are settled with each outcome."""
+        query = (
+            select(streams.c.name, settled.c.outcome, func.count())
+            .join(streams, streams.c.stream == settled.c.stream)
+            .where(streams.c.scope == self.scope)
+            .group_by(streams.c.name, settled.c.outcome)
+        )
+        found: dict[str, dict[str, int]] = {}
+        with self._read() as connection:
+            for name, outcome, count in connection.execute(query):
+                found.setdefault(name, {})[outcome] = count
+        return found
+
+    # Transactions
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Write what belongs together; when the block ends, it is on disk.
+
+        Raises:
+            LedgerError: Nothing of the block is written. Stop the run.
+        """
+        with (
+            as_ledger_error(f"The ledger {self.name} cannot be written"),
+            self._begin(write=True) as connection,
+        ):
+            yield Turn(connection, self.run)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with (
+            as_ledger_error(f"The ledger {self.name} cannot be read"),
+            self._begin(write=False) as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def _begin(self, *, write: bool) -> Iterator[Connection]:
+        self._connection.info["write"] = write
+        with self._connection.begin():
+            yield self._connection
+
+    def close(self) -> None:
+        """Give the lease back and close the database."""
+        self._leases.release()
+        self._connection.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,148 @@
+"""The ledger's tables, and how a database becomes a ledger of this version.
+
+Digests are 16 bytes; the settled part holds no personal data. Claims and dead letters
+hold signals and records, because a crash and a person must be able to go on from them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    select,
+)
+
+from target_stairoids.exceptions import LedgerError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "stairoids_meta",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+runs = Table(
+    "stairoids_runs",
+    metadata,
+    Column("run", _Id, primary_key=True, autoincrement=True),
+    Column("scope", Text, nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("ended_at", String(32)),
+    Column("exit_code", SmallInteger),
+    Column("report", Text),
+    sqlite_autoincrement=True,
+)
+streams = Table(
+    "stairoids_streams",
+    metadata,
+    Column("stream", Integer, primary_key=True, autoincrement=True),
+    Column("scope", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("complete_run", _Id),  # the first run to see it that ended with exit 0
+    Column("schema", Text),  # the last SCHEMA message, for exporting dead letters
+    UniqueConstraint("scope", "name"),
+)
+settled = Table(
+    "stairoids_settled",
+    metadata,
+    Column("version", LargeBinary(16), primary_key=True),
+    Column("mapping", Text, primary_key=True),
+    Column("stream", Integer, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("run", _Id, nullable=False),
+    Column("fingerprint", LargeBinary(16), nullable=False),
+    Column("signal_id", Text),
+    Index("stairoids_settled_signal_id", "signal_id"),
+    sqlite_with_rowid=False,
+)
+latest = Table(
+    "stairoids_latest",
+    metadata,
+    Column("entity", LargeBinary(16), primary_key=True),
+    Column("mapping", Text, primary_key=True),
+    Column("stream", Integer, nullable=False),
+    Column("version", LargeBinary(16), nullable=False),
+    Column("content", LargeBinary(16)),
+    Column("position", Text),
+    Column("done", Boolean, nullable=False),
+    Column("run", _Id, nullable=False),
+    sqlite_with_rowid=False,
+)
+claims = Table(
+    "stairoids_claims",
+    metadata,
+    Column("entity", LargeBinary(16), primary_key=True),
+    Column("mapping", Text, primary_key=True),
+    Column("version", LargeBinary(16), nullable=False),
+    Column("stream", Integer, nullable=False),
+    Column("stream_name", Text, nullable=False),
+    Column("content", LargeBinary(16), nullable=False),
+    Column("position", Text),
+    Column("fingerprint", LargeBinary(16), nullable=False),
+    Column("run", _Id, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("claimed_at", String(32), nullable=False),
+    Column("signal", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)
+dead_letters = Table(
+    "stairoids_dead_letters",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("version", LargeBinary(16), nullable=False),
+    Column("mapping", Text, nullable=False),
+    Column("stream", Integer, nullable=False),
+    Column("stream_name", Text, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request_id", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("first_at", String(32), nullable=False),
+    Column("last_at", String(32), nullable=False),
+    Column("signal", LargeBinary),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("version", "mapping"),
+    sqlite_autoincrement=True,
+)
+
+
+def prepare(connection: Connection) -> None:
+    """Create the tables where they are missing and check their version.
+
+    Raises:
+        LedgerError: A newer release wrote this ledger; upgrade.
+    """
+    metadata.create_all(connection)
+    found = connection.scalar(
+        select(meta.c.value).where(meta.c.name == "schema_version")
+    )
+    if found is None:
+        connection.execute(
+            insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
+        )
+    elif int(found) > SCHEMA_VERSION:
+        msg = (
+            f"The ledger has schema version {found}, this release knows "
+            f"{SCHEMA_VERSION}: upgrade singer-stairoids."
+        )
+        raise LedgerError(msg)

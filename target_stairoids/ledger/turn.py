@@ -1,0 +1,295 @@
+"""A turn: one transaction of the ledger, and the values it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from target_stairoids.gate import Known, Latest, Outcome, Settled
+from target_stairoids.identity import is_before
+from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from sqlalchemy import Connection, Row, Table
+
+#: Outcomes after which a `send: once` entity is done.
+_DONE = {Outcome.ACCEPTED, Outcome.BASELINED, Outcome.TOO_OLD, Outcome.UNKNOWN}
+
+_LOOK_UP_AT_ONCE = 500  # SQLite allows 999 parameters in builds still in use
+_SETTLED = select(
+    settled.c.version,
+    settled.c.mapping,
+    settled.c.outcome,
+    settled.c.run,
+    settled.c.fingerprint,
+).where(settled.c.version.in_(bindparam("keys", expanding=True)))
+_LATEST = select(
+    latest.c.entity,
+    latest.c.mapping,
+    latest.c.version,
+    latest.c.content,
+    latest.c.position,
+    latest.c.done,
+).where(latest.c.entity.in_(bindparam("keys", expanding=True)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A signal that this run is sending; also what a crash leaves behind.
+
+    Attributes:
+        record: The RECORD's JSON text, for the dead letter it may become.
+        signal: The request's JSON text.
+        claimed_at: RFC 3339 in UTC; set by the ledger.
+    """
+
+    entity: bytes
+    version: bytes
+    mapping: str
+    stream: int
+    stream_name: str
+    content: bytes
+    position: str | None
+    fingerprint: bytes
+    signal: bytes
+    record: bytes
+    attempts: int = 0
+    claimed_at: str = ""
+    run: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a version is settled."""
+
+    entity: bytes
+    version: bytes
+    mapping: str
+    stream: int
+    outcome: Outcome
+    fingerprint: bytes
+    content: bytes | None
+    position: str | None
+    signal_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A signal given up on, kept with its reason for a person or another run."""
+
+    version: bytes
+    mapping: str
+    stream: int
+    stream_name: str
+    outcome: Outcome
+    reason: str
+    record: bytes
+    signal: bytes | None = None
+    request_id: str | None = None
+    attempts: int = 1
+
+
+class Turn:
+    """One transaction of the ledger."""
+
+    def __init__(self, connection: Connection, run: int) -> None:
+        self._connection = connection
+        self._run = run
+        on_sqlite = connection.dialect.name == "sqlite"
+        self._insert = sqlite.insert if on_sqlite else postgresql.insert
+
+    def look_up(
+        self,
+        versions: Collection[bytes],
+        entities: Collection[bytes],
+        last_complete_run: int,
+    ) -> Known:
+        """Return what is remembered of these versions and entities."""
+        known = Known({}, {}, last_complete_run)
+        for block in _blocks(versions):
+            for row in self._connection.execute(_SETTLED, {"keys": block}):
+                known.settled[row.version, row.mapping] = Settled(
+                    row.outcome, row.run, row.fingerprint
+                )
+        for block in _blocks(entities):
+            for entry in self._connection.execute(_LATEST, {"keys": block}):
+                known.latest[entry.entity, entry.mapping] = Latest(
+                    entry.version, entry.content, entry.position, entry.done
+                )
+        return known
+
+    def claim(self, claim: Claim) -> int | None:
+        """Claim an entity before its signal is sent.
+
+        Returns:
+            None if the claim is ours, else the run that holds it.
+        """
+        values = {
+            name: getattr(claim, name)
+            for name in Claim.__slots__
+            if name not in {"claimed_at", "run", "attempts"}
+        }
+        inserted = self._connection.execute(
+            self._insert(claims)
+            .values(**values, run=self._run, attempts=1, claimed_at=now())
+            .on_conflict_do_nothing()
+        )
+        if inserted.rowcount == 1:
+            return None
+        holder: int | None = self.scalar(select(claims.c.run).where(_same_key(claim)))
+        return holder
+
+    def claim_again(self, claim: Claim, attempts: int) -> None:
+        """Note one more attempt of a claim that is ours."""
+        self.write(
+            update(claims)
+            .where(_same_key(claim))
+            .values(attempts=attempts, claimed_at=now())
+        )
+
+    def claim_on(self, claim: Claim) -> Claim | None:
+        """Return the claim that stands on the same entity and mapping, if one does."""
+        row = self.first(select(claims).where(_same_key(claim)))
+        return None if row is None else claim_from(row)
+
+    def owns_signal(self, signal_id: str) -> bool:
+        """Say whether a Stairoids signal id already belongs to a settled version."""
+        query = select(settled.c.version).where(settled.c.signal_id == signal_id)
+        return self.scalar(query.limit(1)) is not None
+
+    def take_over(self, claim: Claim) -> bool:
+        """Make a dead run's claim ours; False if another process was faster."""
+        taken = self.write(
+            update(claims)
+            .where(_same_key(claim), claims.c.run == claim.run)
+            .values(run=self._run)
+        )
+        return taken == 1
+
+    def withdraw(self, claim: Claim) -> None:
+        """Drop a claim whose signal was certainly not accepted."""
+        self.write(delete(claims).where(_same_key(claim), claims.c.run == self._run))
+
+    def settle(self, verdict: Verdict) -> None:
+        """Remember what became of a version, and drop its claim and dead letter."""
+        row = {
+            "version": verdict.version,
+            "mapping": verdict.mapping,
+            "stream": verdict.stream,
+            "outcome": str(verdict.outcome),
+            "run": self._run,
+            "fingerprint": verdict.fingerprint,
+            "signal_id": verdict.signal_id,
+        }
+        self._upsert(settled, row, ("version", "mapping"))
+        self._make_latest(verdict)
+        if verdict.outcome in {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}:
+            self.write(delete(claims).where(_same_key(verdict)))
+        if verdict.outcome is Outcome.ACCEPTED:
+            self.write(
+                delete(dead_letters).where(
+                    dead_letters.c.version == verdict.version,
+                    dead_letters.c.mapping == verdict.mapping,
+                )
+            )
+
+    def _make_latest(self, verdict: Verdict) -> None:
+        before = self.first(select(latest).where(_same_key(verdict, latest)))
+        done = verdict.outcome in _DONE or bool(before and before.done)
+        row = {
+            "entity": verdict.entity,
+            "mapping": verdict.mapping,
+            "stream": verdict.stream,
+            "version": verdict.version,
+            "content": verdict.content,
+            "position": verdict.position,
+            "done": done,
+            "run": self._run,
+        }
+        if before and _is_superseded(verdict.position, before.position):
+            if done != before.done:
+                row = {**before._mapping, "done": done}  # noqa: SLF001 - SQLAlchemy's public name for a row as a dict
+            else:
+                return
+        self._upsert(latest, row, ("entity", "mapping"))
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep a dead letter; a second one of the same version counts up."""
+        at = now()
+        values = {
+            **{name: getattr(letter, name) for name in DeadLetter.__slots__},
+            "outcome": str(letter.outcome),
+            "first_at": at,
+            "last_at": at,
+        }
+        statement = self._insert(dead_letters).values(values)
+        new = statement.excluded
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["version", "mapping"],
+                set_={
+                    "outcome": new.outcome,
+                    "reason": new.reason,
+                    "request_id": new.request_id,
+                    "attempts": dead_letters.c.attempts + new.attempts,
+                    "last_at": new.last_at,
+                    "signal": new.signal,
+                    "record": new.record,
+                },
+            )
+        )
+
+    def _upsert(
+        self,
+        table: Table,
+        row: Mapping[str, Any],
+        key: tuple[str, ...],
+    ) -> None:
+        statement = self._insert(table).values(**row)
+        others = {n: statement.excluded[n] for n in row if n not in key}
+        self._connection.execute(
+            statement.on_conflict_do_update(index_elements=list(key), set_=others)
+        )
+
+    def write(self, statement: Any) -> int:  # noqa: ANN401 - any SQL statement
+        """Execute a statement; returns how many rows it changed."""
+        return int(self._connection.execute(statement).rowcount)
+
+    def first(self, statement: Any) -> Row[Any] | None:  # noqa: ANN401 - any SQL query
+        """Return the first row of a query, or None."""
+        return self._connection.execute(statement).first()
+
+    def scalar(self, statement: Any) -> Any:  # noqa: ANN401 - whatever the column holds
+        """Return the first column of the first row, or None."""
+        return self._connection.scalar(statement)
+
+
+def _same_key(key: Claim | Verdict, table: Any = claims) -> Any:  # noqa: ANN401 - an SQL expression
+    return (table.c.entity == key.entity) & (table.c.mapping == key.mapping)
+
+
+def _is_superseded(position: str | None, other: str | None) -> bool:
+    return position is not None and other is not None and is_before(position, other)
+
+
+def now() -> str:
+    """Return the time as the ledger keeps it: RFC 3339 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _blocks(keys: Collection[bytes]) -> Iterator[list[bytes]]:
+    listed = list(keys)
+    for start in range(0, len(listed), _LOOK_UP_AT_ONCE):
+        yield listed[start : start + _LOOK_UP_AT_ONCE]
+
+
+def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
+    """Return the claim that a row holds."""
+    values: dict[str, Any] = {name: getattr(row, name) for name in Claim.__slots__}
+    return Claim(**values)

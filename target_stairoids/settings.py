@@ -1,0 +1,351 @@
+"""Settings of the target: declared once, read once.
+
+`config_schema` is the only place for names, types, defaults and help texts; the
+README's table, `meltano.yml` and `sample_configs/` are tested against it. Everything
+behind `target.py` receives `Settings` and never sees the raw config.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from jsonschema import Draft202012Validator
+
+from target_stairoids.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jsonschema.exceptions import ValidationError
+
+Json = Any  # what JSON can hold; narrowed where it is read
+
+_TEXT_OR_OFF = {"type": ["string", "null"]}
+
+
+def _text_fields(*names: str) -> dict[str, Json]:
+    return {
+        "type": ["object", "null"],
+        "properties": dict.fromkeys(names, _TEXT_OR_OFF),
+        "additionalProperties": False,
+    }
+
+
+_SIGNAL_ITEM = {
+    "type": "object",
+    "required": ["stream"],
+    "additionalProperties": False,
+    "properties": {
+        "stream": {"type": "string", "minLength": 1},
+        "name": {"type": "string", "minLength": 1},
+        "type": _TEXT_OR_OFF,
+        "source": {"type": "string", "minLength": 1},
+        "account": _text_fields("domain", "name"),
+        "contact": _text_fields("email", "first_name", "last_name"),
+        "occurred_at": _TEXT_OR_OFF,
+        "properties": {
+            "anyOf": [
+                {"const": "*"},
+                {"type": "null"},
+                {"type": "object"},
+                {"type": "array", "items": {"type": ["string", "object"]}},
+            ],
+        },
+        "skip": {"type": "array", "items": {"type": "string"}},
+        "key": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "send": {"enum": ["once", "on_change", "always"]},
+        "ignore_changes": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+_PROPERTIES: dict[str, dict[str, Json]] = {
+    "api_key": {
+        "type": "string",
+        "title": "API key",
+        "description": "Stairoids API key. Create one with the `read_write` scope: "
+        "what became of an unanswered request is found out by reading.",
+        "secret": True,
+        "writeOnly": True,
+    },
+    "api_url": {
+        "type": "string",
+        "title": "API URL",
+        "default": "https://api.stairoids.com/v1",
+        "description": "Base URL of the Stairoids API. Plain http is accepted for "
+        "loopback addresses only.",
+    },
+    "source": {
+        "type": "string",
+        "title": "Source",
+        "minLength": 1,
+        "description": "The `source` of every signal whose mapping names none. "
+        "Without it the name of the Meltano extractor less `tap-`, else `singer`.",
+    },
+    "signals": {
+        "type": "array",
+        "title": "Signals",
+        "items": _SIGNAL_ITEM,
+        "description": "How streams become signals: a list of mappings; what a "
+        "mapping leaves out, and streams no mapping names, are inferred.",
+    },
+    "ledger_url": {
+        "type": "string",
+        "title": "Ledger URL",
+        "default": "sqlite:///.stairoids/ledger.db",
+        "description": "Where the ledger of sent signals lives: an SQLAlchemy URL of "
+        "SQLite (relative to the working directory) or PostgreSQL.",
+        "secret": True,
+        "writeOnly": True,
+    },
+    "max_in_flight": {
+        "type": "integer",
+        "title": "Requests in flight",
+        "default": 8,
+        "minimum": 1,
+        "maximum": 100,
+        "description": "How many requests may be waiting for their answer at once.",
+    },
+    "requests_per_minute": {
+        "type": "integer",
+        "title": "Requests per minute",
+        "minimum": 1,
+        "description": "The pace. Without it the quota is learnt from the answers' "
+        "headers, starting at 60; an answer without such headers lifts the limit.",
+    },
+    "request_timeout_seconds": {
+        "type": "integer",
+        "title": "Request timeout",
+        "default": 30,
+        "minimum": 1,
+        "description": "Seconds to wait for an answer to one request.",
+    },
+    "dry_run": {
+        "type": "boolean",
+        "title": "Dry run",
+        "default": False,
+        "description": "Map, validate and ask the ledger, but send nothing, write "
+        "nothing to the ledger and emit no STATE.",
+    },
+    "first_run": {
+        "type": "string",
+        "title": "First run",
+        "enum": ["guard", "send", "baseline"],
+        "default": "guard",
+        "description": "What a new ledger means. `guard`: stop if Stairoids already "
+        "holds signals of this source; `send`: send everything; `baseline`: remember "
+        "everything as seen, send nothing.",
+    },
+    "report_path": {
+        "type": "string",
+        "title": "Report file",
+        "description": "Where the run report is written as JSON.",
+    },
+    "on_unknown": {
+        "type": "string",
+        "title": "On unknown",
+        "enum": ["verify", "resend", "hold"],
+        "default": "verify",
+        "description": "A request without an answer may have been accepted. "
+        "`verify`: read Stairoids' signals and send again only if it is not there; "
+        "`resend`: send again (may double); `hold`: leave it to a person.",
+    },
+    "verify_delay_seconds": {
+        "type": "integer",
+        "title": "Verify delay",
+        "default": 10,
+        "minimum": 0,
+        "description": "Seconds between a request without an answer and the look "
+        "whether its signal arrived.",
+    },
+    "outage_seconds": {
+        "type": "integer",
+        "title": "Outage",
+        "default": 900,
+        "minimum": 0,
+        "description": "Seconds in which requests failed and nothing was accepted, "
+        "after which the run ends incomplete (exit code 75).",
+    },
+    "on_incomplete": {
+        "type": "string",
+        "title": "On incomplete",
+        "enum": ["fail", "succeed"],
+        "default": "fail",
+        "description": "How a run ends that had to leave signals for the next one: "
+        "exit code 75, or 0 after reading the input to its end without further STATE.",
+    },
+    "max_signals_per_run": {
+        "type": "integer",
+        "title": "Signals per run",
+        "minimum": 1,
+        "description": "Send at most so many signals in one run; the rest stays "
+        "pending for the next (exit code 75).",
+    },
+}
+
+
+def config_schema() -> dict[str, Json]:
+    """Return the config's JSON Schema, a fresh one for every caller.
+
+    The SDK writes its built-in settings into the schema it is given.
+    """
+    return {
+        "type": "object",
+        "required": ["api_key"],
+        "additionalProperties": False,
+        "properties": {name: dict(spec) for name, spec in _PROPERTIES.items()},
+    }
+
+
+def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
+    """Say what is wrong with a config without repeating any of its values.
+
+    Returns:
+        One sentence for each mistake; an empty list if there is none.
+    """
+    found = Draft202012Validator(schema).iter_errors(dict(config))
+    return sorted(_describe(error) for error in found)
+
+
+def _describe(error: ValidationError) -> str:
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in error.absolute_path
+    ).lstrip(".")
+    rule: Json = error.validator_value
+    given: Json = error.instance
+    match error.validator:
+        case "required":
+            missing = (_join(where, name) for name in rule if name not in given)
+            text = ", ".join(f"`{name}`" for name in missing) + " is required"
+        case "additionalProperties":
+            schema: Json = error.schema
+            known = schema["properties"]
+            text = "; ".join(
+                f"`{_join(where, name)}` is not a setting{suggestion(name, known)}"
+                for name in given
+                if name not in known
+            )
+        case "type":
+            text = f"`{where}` must be of type {_listed(rule)}"
+        case "enum":
+            text = f"`{where}` must be one of {_listed(rule)}"
+        case "minimum":
+            text = f"`{where}` must be at least {rule}"
+        case "maximum":
+            text = f"`{where}` must be at most {rule}"
+        case "minLength" | "minItems":
+            text = f"`{where}` must not be empty"
+        case _:
+            text = f"`{where}` is not of a form that is understood here"
+    return text
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _listed(values: object) -> str:
+    items = values if isinstance(values, list) else [values]
+    return " or ".join(str(item) for item in items)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean `x`?" for the known name most like this one, or ""."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The validated config, with the types the code works in.
+
+    Attributes:
+        scope: Origin of `api_url`: what is settled there says nothing elsewhere.
+        requests_per_minute: The pace the user set, or None to learn it.
+    """
+
+    api_key: str = field(repr=False)
+    api_url: str
+    scope: str
+    source: str
+    signals: tuple[Mapping[str, Json], ...]
+    ledger_url: str = field(repr=False)
+    max_in_flight: int
+    requests_per_minute: int | None
+    request_timeout_seconds: int
+    dry_run: bool
+    first_run: str
+    report_path: Path | None
+    on_unknown: str
+    verify_delay_seconds: int
+    outage_seconds: int
+    on_incomplete: str
+    max_signals_per_run: int | None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Json]) -> Self:
+        """Read a config that `config_errors` found nothing wrong with.
+
+        Raises:
+            ConfigError: `api_url` or `api_key` cannot be used; the message says why.
+        """
+        given = {
+            name: config.get(name, spec.get("default"))
+            for name, spec in _PROPERTIES.items()
+        }
+        given["scope"] = _origin_of(given["api_url"])
+        given["api_url"] = given["api_url"].rstrip("/")
+        given["source"] = given["source"] or _default_source()
+        given["signals"] = tuple(given["signals"] or ())
+        report_path = given["report_path"]
+        given["report_path"] = Path(report_path) if report_path else None
+        _check_key(given["api_key"])
+        return cls(**given)
+
+
+def _default_source() -> str:
+    extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
+    return extractor or "singer"
+
+
+def _check_key(api_key: str) -> None:
+    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
+        msg = (
+            "`api_key` is empty or holds characters no HTTP header can carry; copy it "
+            "again from Settings > API Keys in Stairoids."
+        )
+        raise ConfigError(msg)
+
+
+def _origin_of(api_url: str) -> str:
+    """Return scheme, host and port; refuse a URL that would show the key to others."""
+    try:
+        url = urlsplit(api_url)
+        port = f":{url.port}" if url.port else ""
+    except ValueError as error:
+        msg = "`api_url` is not a URL."
+        raise ConfigError(msg) from error
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        msg = "`api_url` must be an https URL such as https://api.stairoids.com/v1."
+        raise ConfigError(msg)
+    if url.username or url.password or url.query or url.fragment:
+        msg = "`api_url` must hold neither credentials nor a query; use `api_key`."
+        raise ConfigError(msg)
+    if url.scheme == "http" and not _is_loopback(url.hostname):
+        msg = (
+            f"`api_url` must be https: plain http would show the API key to the "
+            f"network (host {url.hostname}). Only loopback addresses may use http."
+        )
+        raise ConfigError(msg)
+    return f"{url.scheme}://{url.hostname}{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or (
+        host.startswith("127.") and host.replace(".", "").isdigit()
+    )

@@ -1,0 +1,104 @@
+"""Sinks: the SDK's view of a stream, which hands records to the intake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import Sink
+from singer_sdk.exceptions import MapExpressionError, MissingKeyPropertiesError
+from typing_extensions import override
+
+from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping import StreamShape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singer_sdk.mapper import StreamMap
+    from singer_sdk.sinks.core import BaseJSONSchemaValidator
+
+    from target_stairoids.intake import Intake, Stream
+    from target_stairoids.target import TargetStairoids
+
+
+class SignalSink(Sink):
+    """One stream: records in, nothing kept.
+
+    The records are not held to the tap's schema, because real taps violate theirs;
+    the signal is held to Stairoids' contract instead.
+    """
+
+    stream_map: StreamMap
+
+    def __init__(
+        self,
+        target: TargetStairoids,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        super().__init__(target, stream_name, schema, key_properties)
+        self._intake: Intake = target.delivery.intake
+        shape = StreamShape(
+            name=stream_name,
+            properties=self.original_schema["properties"],
+            key_properties=tuple(key_properties or ()),
+            bookmark=target.bookmark_of_schema(),
+        )
+        schema_message = {
+            "type": "SCHEMA",
+            "stream": stream_name,
+            "schema": self.original_schema,
+            "key_properties": list(shape.key_properties),
+            **({"bookmark_properties": [shape.bookmark]} if shape.bookmark else {}),
+        }
+        self._stream: Stream = self._intake.stream(shape, schema_message)
+
+    @override
+    def get_validator(self) -> BaseJSONSchemaValidator | None:
+        return None
+
+    @property
+    @override
+    def current_size(self) -> int:
+        return 0  # nothing waits here, so the SDK has nothing to drain
+
+    def take(self, record: dict[str, Any]) -> None:
+        """Take in one record as the tap sent it, stream maps not yet applied.
+
+        Raises:
+            MissingKeyPropertiesError: It lacks a key property.
+            ConfigError: A stream map cannot be applied to it.
+        """
+        try:
+            transformed = self.stream_map.transform(dict(record))
+        except MapExpressionError as error:
+            msg = (
+                f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
+                f"fails for a record ({type(error.__cause__).__name__}); guard it, as "
+                "in `email.lower() if email else None`."
+            )
+            raise ConfigError(msg) from None
+        if transformed is None:
+            self._intake.filtered(self.stream_name, "filtered by `stream_maps`")
+            return
+        self.process_record(transformed, {})
+
+    @override
+    def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
+        missing = [name for name in self.key_properties if name not in record]
+        if missing:
+            names = ", ".join(f"`{name}`" for name in missing)
+            msg = f"A record of stream `{self.stream_name}` lacks the key {names}."
+            raise MissingKeyPropertiesError(msg)
+        self._intake.take(self._stream, record)
+        self.record_counter_metric.increment()
+
+    @override
+    def process_batch(self, context: dict[str, Any]) -> None:
+        for record in context.get("records", ()):
+            self.take(record)
+
+    @override
+    def activate_version(self, new_version: int) -> None:
+        """Change nothing: signals cannot be unsent."""

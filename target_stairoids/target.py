@@ -1,0 +1,257 @@
+"""target-stairoids: the Singer target.
+
+The SDK's classes stay in charge of messages, stream maps, schemas and the command
+line; `Delivery` is in charge of everything after a record was read. Which of the SDK's
+private hooks this module overrides is checked by `tests/target/test_sdk_contract.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from singer_sdk import Target
+from singer_sdk.exceptions import (
+    ConfigValidationError,
+    InvalidInputLine,
+    MissingKeyPropertiesError,
+    RecordsWithoutSchemaException,
+    StreamMapConfigError,
+)
+from singer_sdk.helpers.capabilities import PluginCapabilities
+from singer_sdk.plugin_base import PluginBase
+from singer_sdk.singerlib.encoding.base import GenericSingerReader
+from typing_extensions import override
+
+from target_stairoids.delivery import Delivery
+from target_stairoids.exceptions import MessageError, StairoidsError
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.messages import lines_of, message_from
+from target_stairoids.settings import Settings, config_errors, config_schema
+from target_stairoids.sinks import SignalSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_INPUT_ERRORS = (
+    InvalidInputLine,
+    MissingKeyPropertiesError,
+    RecordsWithoutSchemaException,
+    StreamMapConfigError,
+)
+
+
+class LineReader(GenericSingerReader[str]):
+    """Reads messages and lets the delivery work between them."""
+
+    default_input = sys.stdin
+    target: TargetStairoids
+
+    @override
+    def process_lines(
+        self,
+        file_input: IO[str] | None,
+        callbacks: dict[str, Callable[[dict[str, Any]], None]],
+    ) -> Counter[str]:
+        """Read to the end of the input, or until nothing more must be read.
+
+        Raises:
+            Exception: What a message or its handling raised, after everything before
+                it is settled.
+        """
+        source = file_input or sys.stdin
+        delivery = self.target.delivery
+        counts: Counter[str] = Counter()
+        try:
+            delivery.open()
+            lines = lines_of(source, delivery.attend)
+            for number, line in enumerate(lines, start=1):
+                message = message_from(line, number)
+                kind = message["type"].upper()
+                callbacks.get(kind, _refuse_unknown)(message)
+                counts[kind] += 1
+        except Exception as error:
+            delivery.finish(error)
+            raise
+        if delivery.discards_input:
+            for _ in lines_of(source, lambda _descriptor: True):
+                pass
+        return counts
+
+    @override
+    def deserialize_json(self, line: str) -> dict[str, Any]:
+        return message_from(line, 0)
+
+
+class TargetStairoids(Target):
+    """Sends any tap's records to Stairoids as signals, each once."""
+
+    name = "target-stairoids"
+    package_name = "singer-stairoids"
+    config_jsonschema = config_schema()
+    default_sink_class = SignalSink
+    message_reader_class = LineReader
+    capabilities: ClassVar = [
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
+        self._bookmark: str | None = None
+        self._delivery: Delivery | None = None
+
+    @property
+    def delivery(self) -> Delivery:
+        """The run's delivery, opened when the first message is to be read."""
+        if self._delivery is None:
+            settings = Settings.from_config(self.config)
+            ledger = Ledger(
+                settings.ledger_url, settings.scope, read_only=settings.dry_run
+            )
+            self._delivery = Delivery(settings, ledger, write_state=_print_state)
+        return self._delivery
+
+    def bookmark_of_schema(self) -> str | None:
+        """Return the bookmark column of the SCHEMA message that is being processed."""
+        return self._bookmark
+
+    # Messages
+
+    @override
+    def process_endofpipe(self) -> None:
+        self.delivery.finish()
+        super().process_endofpipe()
+
+    @override
+    def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        self._assert_line_requires(message_dict, requires={"stream", "schema"})
+        stream, schema = message_dict["stream"], message_dict["schema"]
+        if not isinstance(schema, dict):
+            msg = f"The SCHEMA of stream `{stream}` is not an object."
+            raise MessageError(msg)
+        keys = message_dict.get("key_properties") or []
+        if "properties" not in schema and not keys:
+            msg = f"The SCHEMA of stream `{stream}` has neither properties nor key."
+            raise MessageError(msg)
+        # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
+        schema.setdefault("properties", {})
+        bookmarks = message_dict.get("bookmark_properties") or []
+        self._bookmark = _position_column(bookmarks, keys)
+        super()._process_schema_message(message_dict)
+        for stream_map in self.mapper.stream_maps[stream]:
+            if self.sink_exists(stream_map.stream_alias):
+                sink = self.get_sink(stream_map.stream_alias)
+                sink.stream_map = stream_map  # type: ignore[attr-defined]  # a SignalSink
+
+    @override
+    def _process_record_message(self, message_dict: dict[str, Any]) -> None:
+        stream, record = message_dict.get("stream"), message_dict.get("record")
+        if not isinstance(stream, str) or not isinstance(record, dict):
+            msg = "A RECORD message lacks its `stream` or its `record`."
+            raise MessageError(msg)
+        for sink in self._sinks_of(stream):
+            sink.take(record)
+
+    @override
+    def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
+        self._assert_line_requires(message_dict, {"stream", "encoding", "manifest"})
+        self._sinks_of(message_dict["stream"])
+        super()._process_batch_message(message_dict)
+
+    @override
+    def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
+        """Change nothing: signals cannot be unsent."""
+
+    @override
+    def _process_state_message(self, message_dict: dict[str, Any]) -> None:
+        self._assert_line_requires(message_dict, requires={"value"})
+        value = message_dict["value"]
+        if value:  # Meltano ignores an empty state, and so does everybody else
+            self.delivery.intake.state(_encode(value).decode())
+
+    def _sinks_of(self, stream: str) -> list[SignalSink]:
+        if stream not in self.mapper.stream_maps:
+            self._assert_sink_exists(stream)
+        maps = self.mapper.stream_maps[stream]
+        aliases = [m.stream_alias for m in maps if self.sink_exists(m.stream_alias)]
+        return [self.get_sink(alias) for alias in aliases]  # type: ignore[misc]  # SignalSink is the only class
+
+    @override
+    def _assert_line_requires(
+        self, message_dict: dict[str, Any], requires: set[str]
+    ) -> None:
+        missing = ", ".join(
+            f"`{name}`" for name in sorted(requires - set(message_dict))
+        )
+        if missing:
+            msg = f"A {message_dict.get('type')} message lacks {missing}."
+            raise MessageError(msg)
+
+    # Life cycle
+
+    @override
+    def _handle_max_record_age(self) -> None:
+        """Do nothing: STATE passes as soon as everything before it is settled."""
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Take note; the reader stops at the next safe point."""
+        self.delivery.interrupt(signum)
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Validate like the SDK, but never repeat a value: it may be a secret."""
+        self.append_builtin_config(self.config_jsonschema)
+        errors = config_errors(self._config, self.config_jsonschema)
+        if errors and raise_errors:
+            summary = "The config is wrong"
+            raise ConfigValidationError(
+                summary, errors=errors, schema=self.config_jsonschema
+            )
+        return errors
+
+    # Command line
+
+    @classmethod
+    @override
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        """Add stream maps and flattening; the other ones mean nothing here."""
+        PluginBase.append_builtin_config.__func__(cls, config_jsonschema)  # type: ignore[attr-defined]  # past Target's own
+
+    @classmethod
+    @override
+    def invoke(cls, **kwargs: Any) -> None:
+        """Run; errors that are foreseen are one sentence and an exit code."""
+        try:
+            super().invoke(**kwargs)
+        except StairoidsError as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            sys.exit(error.exit_code)
+        except _INPUT_ERRORS as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            sys.exit(1)
+
+
+def _position_column(bookmarks: list[str], keys: list[str]) -> str | None:
+    """Return the one bookmark column that says how new a record's state is."""
+    if len(bookmarks) != 1 or bookmarks[0] in keys or bookmarks[0].startswith("_sdc_"):
+        return None
+    return bookmarks[0]
+
+
+def _refuse_unknown(message: dict[str, Any]) -> None:
+    msg = f"The input holds a message of the unknown type `{message['type'][:40]}`."
+    raise MessageError(msg)
+
+
+def _print_state(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,73 @@
+"""Trouble: how long to pause when Stairoids throttles or fails, and when to stop.
+
+Pure bookkeeping over monotonic seconds given by the caller.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from target_stairoids.client import Answer
+
+_LONGEST_PAUSE = 60.0
+_LONGEST_RETRY_AFTER = 120.0  # beyond it the day's quota is spent, not the minute's
+_THROTTLED_IN_A_ROW = 3
+
+
+def pause_before(attempt: int) -> float:
+    """Return a random pause in seconds, doubling with each attempt from the second."""
+    longest = min(_LONGEST_PAUSE, 2.0 ** min(max(0, attempt - 2), 10))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, no secret
+
+
+class Trouble:
+    """What went wrong since Stairoids last decided on a signal.
+
+    Args:
+        outage_seconds: After so long without a decision it is an outage.
+        tolerated: Failures in a row that say nothing about Stairoids as a whole.
+    """
+
+    def __init__(self, outage_seconds: float, *, tolerated: int) -> None:
+        self._outage_seconds = outage_seconds
+        self._tolerated = tolerated
+        self._since: float | None = None
+        self._failures = 0
+        self._throttled = 0
+        self._throttled_until = 0.0
+
+    def is_over(self) -> None:
+        """Note that Stairoids accepted or rejected a signal."""
+        self._since = None
+        self._failures = self._throttled = 0
+
+    def throttled(self, answer: Answer, now: float) -> float | None:
+        """Return how long nothing may be sent after a 429; None: the day is spent.
+
+        Requests that were under way together are throttled together: that counts once.
+        """
+        pause = 1.0 if answer.retry_after is None else answer.retry_after
+        if now >= self._throttled_until:
+            self._throttled += 1
+        self._throttled_until = max(self._throttled_until, now + pause)
+        if pause > _LONGEST_RETRY_AFTER or self._throttled >= _THROTTLED_IN_A_ROW:
+            return None
+        return pause
+
+    def failed(self, answer: Answer, now: float) -> float:
+        """Return how long nothing may be sent after a failure; mostly 0."""
+        if self._since is None:
+            self._since = now
+        self._failures += 1
+        pause = 0.0
+        if self._failures > self._tolerated:
+            pause = pause_before(self._failures - self._tolerated + 1)
+        if answer.retry_after is not None:
+            pause = max(pause, min(answer.retry_after, _LONGEST_RETRY_AFTER))
+        return pause
+
+    def is_outage(self, now: float) -> bool:
+        """Say whether nothing was decided for too long."""
+        return self._since is not None and now - self._since >= self._outage_seconds
