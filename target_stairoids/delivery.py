@@ -12,15 +12,14 @@ import json
 import logging
 import select
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from target_stairoids.client import Client, Meaning
+from target_stairoids.client import Client
 from target_stairoids.exceptions import (
-    AccessRefusedError,
-    ConfigError,
     IncompleteError,
     InterruptedRunError,
     LedgerError,
@@ -29,12 +28,12 @@ from target_stairoids.exceptions import (
 from target_stairoids.gate import Outcome, is_settled, without_news
 from target_stairoids.guard import Guard, Ruling
 from target_stairoids.intake import Intake, lanes_of, verdict_of
-from target_stairoids.ledger.turn import DeadLetter
+from target_stairoids.judge import Judge
+from target_stairoids.ledger.turn import timestamp
 from target_stairoids.pace import Pace
 from target_stairoids.report import Report, summary, write
 from target_stairoids.senders import Senders
-from target_stairoids.trouble import Trouble, pause_before
-from target_stairoids.verification import has_ids, id_of, listed, next_cursor, query_for
+from target_stairoids.verification import query_for
 from target_stairoids.window import Entry, Stage, Watermark, Window
 
 if TYPE_CHECKING:
@@ -88,15 +87,9 @@ class Delivery:
         )
         guards = settings.first_run == "guard" and ledger.is_new()
         self._guard = Guard(is_on=guards)
-        self._parked: list[Entry] = []  # until the guard has ruled
-        self._stop: StairoidsError | None = None
-        self._finished: list[tuple[Entry, Outcome, str]] = []
-        self._accepted = 0
+        self._judge = Judge(settings, self._window, self._pace, self._guard)
         self._begun = 0
         self._adopted = 0
-        self._trouble = Trouble(
-            settings.outage_seconds, tolerated=settings.max_in_flight
-        )
         self._state: str | None = None
         self._state_at = self._progress_at = time.monotonic()
 
@@ -123,29 +116,29 @@ class Delivery:
         self.intake.flush()
         while True:
             self._work()
-            if self._stop is not None:
+            if self._judge.stop is not None:
                 return False
             has_room = not self._window.is_full
             if has_room and source is None:
                 return True
             if self._is_stuck():
                 text = "No signal of a full window can be sent while another run lives."
-                self._stop = IncompleteError(text)
+                self._judge.stop = IncompleteError(text)
                 return False
             if self._wait(source if has_room else None):
                 return True
 
     def interrupt(self, signal_number: int) -> None:
         """Stop soon; called in a signal handler, so it only takes note."""
-        if self._stop is None:
-            self._stop = InterruptedRunError(signal_number)
+        if self._judge.stop is None:
+            self._judge.stop = InterruptedRunError(signal_number)
         self._senders.wake()
 
     @property
     def discards_input(self) -> bool:
         """Whether the rest of the input is to be read and left for the next run."""
         return (
-            isinstance(self._stop, IncompleteError)
+            isinstance(self._judge.stop, IncompleteError)
             and self._settings.on_incomplete == "succeed"
         )
 
@@ -163,11 +156,11 @@ class Delivery:
             if not isinstance(error, LedgerError):
                 self._settle_all()
         except LedgerError as ledger_error:
-            error = self._stop = ledger_error
+            error = self._judge.stop = ledger_error
         pending = [e for e in self._window.unfinished() if not e.recovered]
         for entry in pending:
             self.report.count(entry.claim.stream_name, Outcome.PENDING, "not reached")
-        failure = error or self._stop or self._left_over()
+        failure = error or self._judge.stop or self._left_over()
         self._close(failure)
         if isinstance(failure, StairoidsError) and failure is not error:
             if self.discards_input:
@@ -198,11 +191,11 @@ class Delivery:
         with self._ledger.turn() as turn:
             for job, answer in answers:
                 if isinstance(job, str):
-                    self._hear_guard(job, answer, now)
+                    self._judge.hear_guard(job, answer, now)
                 else:
-                    self._judge(turn, job, answer, now)
+                    self._judge.hear(turn, job, answer, now)
             go = self._prepare(turn, self._starters(now))
-        finished, self._finished = self._finished, []
+        finished = self._judge.finished()
         for entry, outcome, reason in finished:
             self._finish_entry(entry, outcome, reason)
         for entry in go:
@@ -214,7 +207,7 @@ class Delivery:
         is_due = self._window.has_ready or (timer is not None and timer <= now)
         return (
             is_due
-            and self._stop is None
+            and self._judge.stop is None
             and self._senders.free > 0
             and self._pace.room(now) > 0
         )
@@ -222,7 +215,7 @@ class Delivery:
     def _starters(self, now: float) -> list[Entry]:
         """Return the signals that may go now, as many as there are slots."""
         starters: list[Entry] = []
-        while self._stop is None:
+        while self._judge.stop is None:
             slots = min(self._senders.free, self._pace.room(now))
             if len(starters) >= slots:
                 break
@@ -243,14 +236,14 @@ class Delivery:
         if most is not None and self._begun >= most:
             self._window.put_back(entry)
             text = f"`max_signals_per_run` ({most}) is reached; the rest is pending."
-            self._stop = IncompleteError(text)
+            self._judge.stop = IncompleteError(text)
             return False
         source = msgspec.json.decode(entry.claim.signal)["source"]
         ruling = self._guard.ruling(source)
         if ruling in {Ruling.CLEAR, Ruling.CANNOT_TELL}:
             self._begun += 1
             return True
-        self._parked.append(entry)
+        self._judge.park(entry)
         if ruling is Ruling.UNASKED:
             query = self._guard.ask(source)
             self._pace.start()
@@ -268,6 +261,7 @@ class Delivery:
                 turn.claim_again(entry.claim, entry.attempts + 1)
                 go.append(entry)
             elif (holder := turn.claim(entry.claim)) is None:
+                entry.claim = replace(entry.claim, claimed_at=timestamp())
                 claimed.append(entry)
             else:
                 self._yield_to(turn, entry, holder)
@@ -300,7 +294,7 @@ class Delivery:
         self._begun -= 1
         if outcome is Outcome.UNCHANGED:
             turn.settle(verdict_of(claim, outcome))
-        self._finished.append((entry, outcome, ""))
+        self._judge.finish(entry, outcome)
         return False
 
     def _yield_to(self, turn: Turn, entry: Entry, holder: int) -> None:
@@ -308,7 +302,7 @@ class Delivery:
         self._begun -= 1
         orphan = None if self._ledger.lives(holder) else turn.claim_on(entry.claim)
         if orphan is None or not turn.take_over(orphan):
-            self._finished.append((entry, Outcome.PENDING, "another run is sending it"))
+            self._judge.finish(entry, Outcome.PENDING, "another run is sending it")
             return
         self._window.finish(entry)
         self._adopt(orphan)
@@ -321,166 +315,9 @@ class Delivery:
             self._senders.hand_in(entry, lambda client: client.list_signals(query))
             return
         if not entry.attempts:
-            entry.accepted_before = self._accepted
+            entry.accepted_before = self._judge.accepted
         entry.attempts += 1
         self._senders.hand_in(entry, functools.partial(_post, entry.claim.signal))
-
-    # What an answer means
-
-    def _judge(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
-        if entry.stage is Stage.LOOK:
-            self._judge_look(turn, entry, answer, now)
-            return
-        match answer.meaning:
-            case Meaning.ACCEPTED:
-                self._accept(turn, entry, answer.signal_id)
-            case Meaning.REJECTED:
-                self._trouble.is_over()
-                self._give_up(turn, entry, Outcome.REJECTED, answer)
-            case Meaning.REFUSED:
-                entry.stage = Stage.SEND
-                self._refuse(answer)
-            case Meaning.THROTTLED:
-                entry.stage = Stage.SEND
-                self._throttle(entry, answer, now)
-            case Meaning.NOT_SENT:
-                entry.stage = Stage.SEND
-                self._retry(turn, entry, answer, now)
-            case Meaning.UNKNOWN:
-                self._doubt(turn, entry, answer, now)
-
-    def _doubt(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
-        """Go on from a request that may or may not have been accepted."""
-        if self._settings.on_unknown == "hold":
-            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
-            return
-        entry.stage = Stage.SEND
-        delay = 0.0
-        if self._settings.on_unknown == "verify":
-            entry.stage = Stage.LOOK
-            delay = float(self._settings.verify_delay_seconds)
-        self._retry(turn, entry, answer, now, delay=delay)
-
-    def _judge_look(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
-        if answer.status == 401:
-            self._refuse(answer)
-        elif answer.meaning is Meaning.THROTTLED:
-            self._throttle(entry, answer, now)
-        elif answer.meaning in {Meaning.NOT_SENT, Meaning.UNKNOWN}:
-            entry.looks += 1
-            self._retry(turn, entry, answer, now)
-        else:
-            self._read_page(turn, entry, answer)
-
-    def _read_page(self, turn: Turn, entry: Entry, answer: Answer) -> None:
-        claim = entry.claim
-        page = listed(answer) if answer.meaning is Meaning.ACCEPTED else None
-        if page is None or not has_ids(page):
-            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
-            return
-        found = id_of(claim.signal, claim.claimed_at, page, turn.owns_signal)
-        cursor = next_cursor(answer)
-        if found is not None:
-            self._accept(turn, entry, found)
-        elif cursor is not None and cursor != entry.cursor:
-            entry.cursor = cursor
-            self._window.put_back(entry)
-        else:
-            entry.cursor = None
-            entry.stage = Stage.SEND
-            self._window.put_back(entry)
-
-    def _accept(self, turn: Turn, entry: Entry, signal_id: str | None) -> None:
-        self._accepted += 1
-        self._trouble.is_over()
-        verdict = verdict_of(entry.claim, Outcome.ACCEPTED, signal_id=signal_id)
-        turn.settle(verdict)
-        self._finished.append((entry, Outcome.ACCEPTED, ""))
-
-    def _give_up(
-        self, turn: Turn, entry: Entry, outcome: Outcome, answer: Answer
-    ) -> None:
-        claim = entry.claim
-        turn.settle(verdict_of(claim, outcome))
-        turn.bury(
-            DeadLetter(
-                version=claim.version,
-                mapping=claim.mapping,
-                stream=claim.stream,
-                stream_name=claim.stream_name,
-                outcome=outcome,
-                reason=answer.reason,
-                record=claim.record,
-                signal=claim.signal,
-                request_id=answer.request_id,
-                attempts=max(1, entry.attempts),
-            )
-        )
-        self._finished.append((entry, outcome, answer.reason))
-
-    def _refuse(self, answer: Answer) -> None:
-        id_text = f" (request_id {answer.request_id})" if answer.request_id else ""
-        self._stop = self._stop or AccessRefusedError(
-            f"Stairoids refuses us: {answer.reason}{id_text} at "
-            f"{self._settings.api_url}. Check `api_key` (it needs the `read_write` "
-            "scope) and `api_url`. Nothing is lost: run again when it is mended."
-        )
-
-    def _throttle(self, entry: Entry, answer: Answer, now: float) -> None:
-        self._window.put_back(entry)
-        pause = self._trouble.throttled(answer, now)
-        if pause is None:
-            text = "The quota of the day is spent; the rest is pending for another run."
-            self._stop = self._stop or IncompleteError(text)
-        else:
-            self._pace.hold(pause, now)
-
-    def _retry(
-        self, turn: Turn, entry: Entry, answer: Answer, now: float, *, delay: float = 0
-    ) -> None:
-        """Let a signal go on later, unless it alone is in trouble or nothing works."""
-        pause = self._trouble.failed(answer, now)
-        self._pace.hold(pause, now)
-        tries = max(entry.attempts, entry.looks)
-        if tries >= _MAX_ATTEMPTS and self._accepted > entry.accepted_before:
-            sure = entry.stage is Stage.SEND
-            outcome = Outcome.REJECTED if sure else Outcome.UNKNOWN
-            self._give_up(turn, entry, outcome, answer)
-            return
-        due = now + max(delay, pause, pause_before(tries + 1))
-        self._window.wait_until(entry, due)
-        self._stop_in_outage(answer, now)
-
-    def _stop_in_outage(self, answer: Answer, now: float) -> None:
-        if self._stop is None and self._trouble.is_outage(now):
-            self._stop = IncompleteError(
-                f"Nothing was accepted for {self._settings.outage_seconds} s "
-                f"(`outage_seconds`). {self._settings.api_url}: {answer.reason}. "
-                "Nothing is lost: run again."
-            )
-
-    def _hear_guard(self, source: str, answer: Answer, now: float) -> None:
-        if answer.status == 401:
-            self._refuse(answer)
-            return
-        try:
-            ruling = self._guard.hear(source, answer)
-        except ConfigError as error:
-            self._stop = error
-            return
-        if ruling is Ruling.CANNOT_TELL:
-            logger.warning(
-                "The ledger is new and the API key may not read, so nobody can tell "
-                "whether signals of source `%s` were sent before. Sending them.",
-                source,
-            )
-        delay = 0.0
-        if ruling is Ruling.UNASKED:
-            delay = max(1.0, self._trouble.failed(answer, now))
-            self._stop_in_outage(answer, now)
-        for entry in self._parked:
-            self._window.wait_until(entry, now + delay)
-        self._parked.clear()
 
     # Entries
 
@@ -505,7 +342,7 @@ class Delivery:
 
     def _look_at(self, claim: Claim) -> float:
         """Return when enough time has passed since a dead run claimed a signal."""
-        age = datetime.now(UTC) - datetime.fromisoformat(claim.claimed_at)
+        age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
         wait = self._settings.verify_delay_seconds - age.total_seconds()
         return time.monotonic() + max(0.0, wait)
 
@@ -575,7 +412,7 @@ class Delivery:
         """Finish what was read; after a stop only what is in flight."""
         self.intake.flush()
         self._work()
-        while self._stop is None and len(self._window):
+        while self._judge.stop is None and len(self._window):
             self._wait(None)
             self._work()
         deadline = time.monotonic() + _GRACE_SECONDS

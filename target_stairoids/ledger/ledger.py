@@ -34,7 +34,7 @@ from target_stairoids.ledger.tables import (
     settled,
     streams,
 )
-from target_stairoids.ledger.turn import Claim, Turn, claim_from, now
+from target_stairoids.ledger.turn import Claim, Turn, claim_from, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -89,7 +89,7 @@ class Ledger:
         with self.turn() as turn:
             self.run = turn.scalar(
                 insert(runs)
-                .values(scope=self.scope, started_at=now())
+                .values(scope=self.scope, started_at=timestamp())
                 .returning(runs.c.run)
             )
             self._leases.take(self.run)
@@ -101,7 +101,9 @@ class Ledger:
             turn.write(
                 update(runs)
                 .where(runs.c.run == self.run)
-                .values(ended_at=now(), exit_code=exit_code, report=json.dumps(report))
+                .values(
+                    ended_at=timestamp(), exit_code=exit_code, report=json.dumps(report)
+                )
             )
             if exit_code == 0 and self._streams:
                 turn.write(

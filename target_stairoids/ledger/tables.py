@@ -102,6 +102,7 @@ claims = Table(
     Column("run", _Id, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("claimed_at", String(32), nullable=False),
+    Column("attempted_at", String(32), nullable=False),
     Column("signal", LargeBinary, nullable=False),
     Column("record", LargeBinary, nullable=False),
 )

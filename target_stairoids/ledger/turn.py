@@ -46,7 +46,8 @@ class Claim:
     Attributes:
         record: The RECORD's JSON text, for the dead letter it may become.
         signal: The request's JSON text.
-        claimed_at: RFC 3339 in UTC; set by the ledger.
+        claimed_at: When it was first sent, RFC 3339 in UTC; set by the ledger.
+        attempted_at: When it was last sent; set by the ledger.
     """
 
     entity: bytes
@@ -61,6 +62,7 @@ class Claim:
     record: bytes
     attempts: int = 0
     claimed_at: str = ""
+    attempted_at: str = ""
     run: int = 0
 
 
@@ -133,11 +135,12 @@ class Turn:
         values = {
             name: getattr(claim, name)
             for name in Claim.__slots__
-            if name not in {"claimed_at", "run", "attempts"}
+            if name not in {"claimed_at", "attempted_at", "run", "attempts"}
         }
+        at = timestamp()
         inserted = self._connection.execute(
             self._insert(claims)
-            .values(**values, run=self._run, attempts=1, claimed_at=now())
+            .values(**values, run=self._run, attempts=1, claimed_at=at, attempted_at=at)
             .on_conflict_do_nothing()
         )
         if inserted.rowcount == 1:
@@ -150,7 +153,7 @@ class Turn:
         self.write(
             update(claims)
             .where(_same_key(claim))
-            .values(attempts=attempts, claimed_at=now())
+            .values(attempts=attempts, attempted_at=timestamp())
         )
 
     def claim_on(self, claim: Claim) -> Claim | None:
@@ -221,7 +224,7 @@ class Turn:
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter; a second one of the same version counts up."""
-        at = now()
+        at = timestamp()
         values = {
             **{name: getattr(letter, name) for name in DeadLetter.__slots__},
             "outcome": str(letter.outcome),
@@ -278,7 +281,7 @@ def _is_superseded(position: str | None, other: str | None) -> bool:
     return position is not None and other is not None and is_before(position, other)
 
 
-def now() -> str:
+def timestamp() -> str:
     """Return the time as the ledger keeps it: RFC 3339 in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

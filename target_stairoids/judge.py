@@ -1,0 +1,231 @@
+"""The judge: what an answer means for its signal, and for the run.
+
+Certainly not accepted is sent again. An answer that leaves it open is looked into, by
+reading Stairoids' signals, before anything is sent again. A refusal of the key stops
+the run, because the config is at fault and not the data.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from target_stairoids.client import Meaning
+from target_stairoids.exceptions import (
+    AccessRefusedError,
+    ConfigError,
+    IncompleteError,
+    StairoidsError,
+)
+from target_stairoids.gate import Outcome
+from target_stairoids.guard import Guard, Ruling
+from target_stairoids.intake import verdict_of
+from target_stairoids.ledger.turn import DeadLetter
+from target_stairoids.trouble import Trouble, pause_before
+from target_stairoids.verification import has_ids, id_of, listed, next_cursor
+from target_stairoids.window import Entry, Stage
+
+if TYPE_CHECKING:
+    from target_stairoids.client import Answer
+    from target_stairoids.ledger.turn import Turn
+    from target_stairoids.pace import Pace
+    from target_stairoids.settings import Settings
+    from target_stairoids.window import Window
+
+logger = logging.getLogger(__name__)
+
+_MAX_ATTEMPTS = 8
+
+
+class Judge:
+    """Rules on answers; writes what must be on disk into the turn it is given.
+
+    Attributes:
+        stop: Why nothing more must be started, once there is a reason.
+        accepted: How many signals this run saw accepted.
+    """
+
+    def __init__(
+        self, settings: Settings, window: Window, pace: Pace, guard: Guard
+    ) -> None:
+        self._settings = settings
+        self._window = window
+        self._pace = pace
+        self._guard = guard
+        self._trouble = Trouble(
+            settings.outage_seconds, tolerated=settings.max_in_flight
+        )
+        self._parked: list[Entry] = []  # until the guard has ruled
+        self._finished: list[tuple[Entry, Outcome, str]] = []
+        self.stop: StairoidsError | None = None
+        self.accepted = 0
+
+    def finish(self, entry: Entry, outcome: Outcome, reason: str = "") -> None:
+        """Note an outcome that holds as soon as the turn is on disk."""
+        self._finished.append((entry, outcome, reason))
+
+    def finished(self) -> list[tuple[Entry, Outcome, str]]:
+        """Return the outcomes of the turn that is on disk now, once."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def park(self, entry: Entry) -> None:
+        """Keep a signal back until the guard has ruled on its source."""
+        self._parked.append(entry)
+
+    def hear(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
+        """Rule on the answer to a signal, or to the look for one."""
+        if entry.stage is Stage.LOOK:
+            self._judge_look(turn, entry, answer, now)
+            return
+        match answer.meaning:
+            case Meaning.ACCEPTED:
+                self._accept(turn, entry, answer.signal_id)
+            case Meaning.REJECTED:
+                self._trouble.is_over()
+                self._give_up(turn, entry, Outcome.REJECTED, answer)
+            case Meaning.REFUSED:
+                entry.stage = Stage.SEND
+                self._refuse(answer)
+            case Meaning.THROTTLED:
+                entry.stage = Stage.SEND
+                self._throttle(entry, answer, now)
+            case Meaning.NOT_SENT:
+                entry.stage = Stage.SEND
+                self._retry(turn, entry, answer, now)
+            case Meaning.UNKNOWN:
+                self._doubt(turn, entry, answer, now)
+
+    def _doubt(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
+        """Go on from a request that may or may not have been accepted."""
+        if self._settings.on_unknown == "hold":
+            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
+            return
+        entry.stage = Stage.SEND
+        delay = 0.0
+        if self._settings.on_unknown == "verify":
+            entry.stage = Stage.LOOK
+            delay = float(self._settings.verify_delay_seconds)
+        self._retry(turn, entry, answer, now, delay=delay)
+
+    def _judge_look(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
+        if answer.status == 401:
+            self._refuse(answer)
+        elif answer.meaning is Meaning.THROTTLED:
+            self._throttle(entry, answer, now)
+        elif answer.meaning in {Meaning.NOT_SENT, Meaning.UNKNOWN}:
+            entry.looks += 1
+            self._retry(turn, entry, answer, now)
+        else:
+            self._read_page(turn, entry, answer)
+
+    def _read_page(self, turn: Turn, entry: Entry, answer: Answer) -> None:
+        claim = entry.claim
+        page = listed(answer) if answer.meaning is Meaning.ACCEPTED else None
+        if page is None or not has_ids(page):
+            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
+            return
+        found = id_of(claim.signal, claim.claimed_at, page, turn.owns_signal)
+        cursor = next_cursor(answer)
+        if found is not None:
+            self._accept(turn, entry, found)
+        elif cursor is not None and cursor != entry.cursor:
+            entry.cursor = cursor
+            self._window.put_back(entry)
+        else:
+            entry.cursor = None
+            entry.stage = Stage.SEND
+            self._window.put_back(entry)
+
+    def _accept(self, turn: Turn, entry: Entry, signal_id: str | None) -> None:
+        self.accepted += 1
+        self._trouble.is_over()
+        verdict = verdict_of(entry.claim, Outcome.ACCEPTED, signal_id=signal_id)
+        turn.settle(verdict)
+        self.finish(entry, Outcome.ACCEPTED)
+
+    def _give_up(
+        self, turn: Turn, entry: Entry, outcome: Outcome, answer: Answer
+    ) -> None:
+        claim = entry.claim
+        turn.settle(verdict_of(claim, outcome))
+        turn.bury(
+            DeadLetter(
+                version=claim.version,
+                mapping=claim.mapping,
+                stream=claim.stream,
+                stream_name=claim.stream_name,
+                outcome=outcome,
+                reason=answer.reason,
+                record=claim.record,
+                signal=claim.signal,
+                request_id=answer.request_id,
+                attempts=max(1, entry.attempts),
+            )
+        )
+        self.finish(entry, outcome, answer.reason)
+
+    def _refuse(self, answer: Answer) -> None:
+        id_text = f" (request_id {answer.request_id})" if answer.request_id else ""
+        self.stop = self.stop or AccessRefusedError(
+            f"Stairoids refuses us: {answer.reason}{id_text} at "
+            f"{self._settings.api_url}. Check `api_key` (it needs the `read_write` "
+            "scope) and `api_url`. Nothing is lost: run again when it is mended."
+        )
+
+    def _throttle(self, entry: Entry, answer: Answer, now: float) -> None:
+        self._window.put_back(entry)
+        pause = self._trouble.throttled(answer, now)
+        if pause is None:
+            text = "The quota of the day is spent; the rest is pending for another run."
+            self.stop = self.stop or IncompleteError(text)
+        else:
+            self._pace.hold(pause, now)
+
+    def _retry(
+        self, turn: Turn, entry: Entry, answer: Answer, now: float, *, delay: float = 0
+    ) -> None:
+        """Let a signal go on later, unless it alone is in trouble or nothing works."""
+        pause = self._trouble.failed(answer, now)
+        self._pace.hold(pause, now)
+        tries = max(entry.attempts, entry.looks)
+        if tries >= _MAX_ATTEMPTS and self.accepted > entry.accepted_before:
+            sure = entry.stage is Stage.SEND
+            outcome = Outcome.REJECTED if sure else Outcome.UNKNOWN
+            self._give_up(turn, entry, outcome, answer)
+            return
+        due = now + max(delay, pause, pause_before(tries + 1))
+        self._window.wait_until(entry, due)
+        self._stop_in_outage(answer, now)
+
+    def _stop_in_outage(self, answer: Answer, now: float) -> None:
+        if self.stop is None and self._trouble.is_outage(now):
+            self.stop = IncompleteError(
+                f"Nothing was accepted for {self._settings.outage_seconds} s "
+                f"(`outage_seconds`). {self._settings.api_url}: {answer.reason}. "
+                "Nothing is lost: run again."
+            )
+
+    def hear_guard(self, source: str, answer: Answer, now: float) -> None:
+        """Rule on the guard's question, and let go of what waited for it."""
+        if answer.status == 401:
+            self._refuse(answer)
+            return
+        try:
+            ruling = self._guard.hear(source, answer)
+        except ConfigError as error:
+            self.stop = error
+            return
+        if ruling is Ruling.CANNOT_TELL:
+            logger.warning(
+                "The ledger is new and the API key may not read, so nobody can tell "
+                "whether signals of source `%s` were sent before. Sending them.",
+                source,
+            )
+        delay = 0.0
+        if ruling is Ruling.UNASKED:
+            delay = max(1.0, self._trouble.failed(answer, now))
+            self._stop_in_outage(answer, now)
+        for entry in self._parked:
+            self._window.wait_until(entry, now + delay)
+        self._parked.clear()
