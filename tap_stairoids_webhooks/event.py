@@ -17,6 +17,7 @@ from typing import Any
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 
 _MAX_DEPTH = 100  # the readers of a record walk it by recursion
+_AUTOMATION_RAN = ("automation.action_triggered", "automation.triggered")
 _MAX_TEXT = 255  # of an id or a type that is looked up by its text
 
 
@@ -177,7 +178,7 @@ def _type_of(payload: dict[str, Any]) -> object:
     own for each: between these two the shape decides.
     """
     event = payload.get("event")
-    if event not in {None, "automation.action_triggered", "automation.triggered"}:
+    if event is not None and event not in _AUTOMATION_RAN:
         return event
     match payload:
         case {"data": _}:

@@ -1,0 +1,224 @@
+"""The operator's commands, in process, against servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tap_stairoids_webhooks.cli import main
+from tests.tap.builders import SECRET, a_body, a_delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tap_stairoids_webhooks.serve import Receiver
+    from tap_stairoids_webhooks.store import EventStore
+
+KEY = "sk_canary"
+ENDPOINT = {"id": "wh_1", "url": "https://x.test/", "events": [], "enabled": True}
+
+
+def run(*arguments: str, **env: str) -> Result:
+    given = {"STAIROIDS_WEBHOOK_SECRET": SECRET, "STAIROIDS_API_KEY": KEY, **env}
+    return CliRunner().invoke(main, arguments, env=given)
+
+
+class Api(ThreadingHTTPServer):
+    """Answers every request with `status` and `content`, and remembers it."""
+
+    status: int = 200
+    content: object = None
+    headers: dict[str, str]
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.headers = {}
+        self.seen: list[tuple[str, str, dict[str, str], Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Api
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(length) or b"null")
+        headers = dict(self.headers.items())
+        self.server.seen.append((self.command, self.path, headers, body))
+        content = b""
+        if self.server.content is not None:
+            content = json.dumps(self.server.content).encode()
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 -- the standard library's names
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api() as api:
+        thread = threading.Thread(target=api.serve_forever, args=[0.01])
+        thread.start()
+        yield api
+        api.shutdown()
+        thread.join()
+
+
+def test_help_names_every_command() -> None:
+    result = run("--help")
+
+    for command in ("serve", "stats", "register", "list", "delete", "send-test"):
+        assert command in result.output
+        assert run(command, "--help").exit_code == 0
+
+
+def test_send_test_fills_the_receiver(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url)
+
+    assert result.exit_code == 0
+    assert len(receiver.store.stats().events) == 6
+    assert set(receiver.counts) == {"stored"}
+
+
+def test_send_test_with_another_secret_fails(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET="hunter2")  # noqa: S106 -- a test's
+
+    assert result.exit_code == 1
+    assert "check STAIROIDS_WEBHOOK_SECRET" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_send_test_without_receiver_fails() -> None:
+    result = run("send-test", "http://127.0.0.1:1/x")
+
+    assert result.exit_code == 1
+    assert "no answer" in result.output
+
+
+def test_stats_as_table_and_json(store: EventStore, store_url: str) -> None:
+    store.append([a_delivery(), a_delivery(a_body("evt_2", "b")), a_delivery(b"no")])
+
+    table = run("stats", "--store-url", store_url)
+    found = run("stats", "--json", STAIROIDS_WEBHOOKS_STORE_URL=store_url)
+
+    assert "signal.created" in table.output
+    assert json.loads(found.output)["events"] == {
+        "(none)": 1,
+        "b": 1,
+        "signal.created": 1,
+    }
+
+
+def test_stats_of_an_empty_store(store: EventStore, store_url: str) -> None:
+    assert "none yet" in run("stats", "--store-url", store_url).output
+    assert store.last_sequence() == 0
+
+
+def test_stats_of_no_store_fail(store_url: str) -> None:
+    result = run("stats", "--store-url", store_url)
+
+    assert result.exit_code == 1
+    assert "there is no store at" in result.output
+
+
+@pytest.mark.parametrize("envelope", [True, False])
+def test_register_sends_the_secret_and_does_not_print_it(
+    api: Api, *, envelope: bool
+) -> None:
+    answer = ENDPOINT | {"secret": SECRET}
+    api.status, api.content = 201, {"data": answer} if envelope else answer
+
+    result = run(
+        "register", "https://x.test/", "--event", "signal.created", "--api-url", api.url
+    )
+
+    assert json.loads(result.output)["id"] == "wh_1"
+    assert SECRET not in result.output
+    ((method, path, headers, body),) = api.seen
+    assert (method, path) == ("POST", "/v1/webhooks")
+    assert headers["Authorization"] == f"Bearer {KEY}"
+    assert body == {
+        "url": "https://x.test/",
+        "events": ["signal.created"],
+        "secret": SECRET,
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"webhooks": [ENDPOINT], "total": 1},
+        {"data": [ENDPOINT]},
+        {"data": {"webhooks": [ENDPOINT]}},
+        [ENDPOINT],
+    ],
+)
+def test_list_reads_every_documented_shape(api: Api, content: object) -> None:
+    api.content = content
+
+    assert json.loads(run("list", "--api-url", api.url).output) == ENDPOINT
+
+
+def test_delete_escapes_the_id(api: Api) -> None:
+    api.status = 204
+
+    assert run("delete", "wh_1/..", "--api-url", api.url).exit_code == 0
+    assert api.seen[0][:2] == ("DELETE", "/v1/webhooks/wh_1%2F..")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "message"),
+    [
+        (401, {"error": {"code": "unauthorized", "request_id": "r1"}}, "unauthorized"),
+        (403, {"error": {"code": "x"}, "meta": {"request_id": "r1"}}, "request_id=r1"),
+        (401, None, "check the API key"),
+        (500, "<html>", "answered 500"),
+        (302, None, "answered 302"),
+        (200, {"other": 1}, "a shape this version does not know"),
+    ],
+)
+def test_refusal_is_told_and_exits_1(
+    api: Api, status: int, content: object, message: str
+) -> None:
+    api.status, api.content = status, content
+    api.headers = {"Location": f"{api.url}/elsewhere"}
+
+    result = run("list", "--api-url", api.url)
+
+    assert result.exit_code == 1
+    assert message in result.output
+    assert KEY not in result.output
+    assert len(api.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://api.stairoids.com/v1", "ftp://127.0.0.1/", "x", "https://", "http://["],
+)
+def test_key_does_not_travel_readable(url: str) -> None:
+    result = run("list", "--api-url", url)
+
+    assert result.exit_code == 1
+    assert "--api-url must be an https:// URL" in result.output
+
+
+def test_missing_key_is_named() -> None:
+    result = run("list", STAIROIDS_API_KEY="")
+
+    assert result.exit_code == 1
+    assert "set STAIROIDS_API_KEY" in result.output

@@ -1,0 +1,388 @@
+"""The tap emits every stored event, and after a bookmark none twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from singer_sdk.testing import SuiteConfig, get_tap_test_class
+
+from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from tests.tap.builders import (
+    EMAIL,
+    SECRET,
+    a_body,
+    a_delivery,
+    an_action_body,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TAP = Path(sys.executable).with_name("tap-stairoids-webhooks")
+TYPES = [
+    "signal.created",
+    "signal.scored",
+    "account.score_changed",
+    "contact.score_changed",
+    "automation.triggered",
+]
+
+
+def fill(url: str) -> None:
+    """Store one of everything."""
+    with EventStore.create(url) as store:
+        store.append([a_delivery(a_body(f"evt_{n}", t)) for n, t in enumerate(TYPES)])
+        store.append([a_delivery(an_action_body())])
+        store.append([a_delivery(an_action_body(signal_id=None, contact=None))])
+        store.append([a_delivery(a_body("evt_new", "brand.new")), a_delivery(b"[1]")])
+        store.append([a_delivery(a_body("evt_0", "signal.created", data={"id": 2}))])
+
+
+_FOLDER = tempfile.TemporaryDirectory()  # the suite wants its config on import
+_CONFIG = {"store_url": f"sqlite:///{_FOLDER.name}/webhooks.db"}
+fill(_CONFIG["store_url"])
+
+TestStandardSuite = get_tap_test_class(
+    TapStairoidsWebhooks, config=_CONFIG, suite_config=SuiteConfig()
+)
+
+
+class Output:
+    """What a run of the tap left behind."""
+
+    def __init__(self, exit_code: int, lines: str, log: str) -> None:
+        self.exit_code = exit_code
+        self.lines = lines
+        self.log = log
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines.splitlines()]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The last STATE, as Meltano keeps it."""
+        states = [m["value"] for m in self.messages if m["type"] == "STATE"]
+        return dict(states[-1])
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        return [
+            message["record"]
+            for message in self.messages
+            if message["type"] == "RECORD" and message["stream"] == stream
+        ]
+
+    def sequences(self, stream: str = "events") -> list[int]:
+        return [record["sequence"] for record in self.records(stream)]
+
+
+class Runner:
+    """Runs the tap's command; in this process, because to import it takes long."""
+
+    def __init__(
+        self, folder: Path, url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self._folder = folder
+        self._caplog = caplog
+        self.config: dict[str, Any] = {"store_url": url}
+
+    def arguments(self, *more: str, state: object = None) -> list[str]:
+        (self._folder / "config.json").write_text(json.dumps(self.config))
+        arguments = ["--config", str(self._folder / "config.json"), *more]
+        if state is not None:
+            (self._folder / "state.json").write_text(json.dumps(state))
+            arguments += ["--state", str(self._folder / "state.json")]
+        return arguments
+
+    def __call__(self, *more: str, state: object = None) -> Output:
+        self._caplog.clear()
+        result = CliRunner().invoke(
+            TapStairoidsWebhooks.cli, self.arguments(*more, state=state)
+        )
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Output(
+            result.exit_code, result.stdout, result.stderr + self._caplog.text
+        )
+
+
+@pytest.fixture
+def run(tmp_path: Path, store_url: str, caplog: pytest.LogCaptureFixture) -> Runner:
+    return Runner(tmp_path, store_url, caplog)
+
+
+@pytest.fixture
+def filled(store_url: str) -> str:
+    fill(store_url)
+    return store_url
+
+
+@pytest.mark.usefixtures("filled")
+def test_every_event_is_in_events_and_in_its_own_stream(run: Runner) -> None:
+    output = run()
+
+    assert output.exit_code == 0
+    assert output.sequences("events") == list(range(1, 11))
+    assert output.sequences("signal_created") == [1, 10]
+    assert output.sequences("automation_triggered") == [5]
+    assert output.sequences("automation_action_triggered") == [6, 7]
+    assert output.sequences("malformed_events") == [9]
+
+
+@pytest.mark.usefixtures("filled")
+def test_record_holds_the_event_as_it_came(run: Runner) -> None:
+    output = run()
+
+    first, *_, malformed, conflict = output.records("events")
+    assert first["payload"] == json.loads(a_body("evt_0", TYPES[0]))
+    assert (first["event"], first["event_id"]) == ("signal.created", "evt_0")
+    assert first["delivery_id"] == "d-1"
+    assert (malformed["payload"], malformed["malformed"]) == (None, "not a JSON object")
+    assert (conflict["event_id"], conflict["conflict"]) == ("evt_0", True)
+    (body,) = output.records("malformed_events")
+    assert (body["body_base64"], body["reason"]) == ("WzFd", "not a JSON object")
+
+
+@pytest.mark.usefixtures("filled")
+def test_account_contact_and_signal_may_be_null(run: Runner) -> None:
+    with_signal, without = run().records("automation_action_triggered")
+
+    assert with_signal["signal"]["id"] == "sig_1"
+    assert (without["signal"], without["contact"]) == (None, None)
+
+
+def test_bookmark_is_neither_repeated_nor_skipped(run: Runner, filled: str) -> None:
+    first = run()
+    nothing = run(state=first.state)
+    with EventStore.create(filled) as store:
+        store.append([a_delivery(a_body("evt_late")), a_delivery(an_action_body("x"))])
+    later = run(state=nothing.state)
+
+    assert nothing.sequences() == []
+    assert nothing.state == first.state
+    assert later.sequences("events") == [11, 12]
+    assert later.sequences("signal_created") == [11]
+    assert later.sequences("automation_action_triggered") == [12]
+    assert later.sequences("malformed_events") == []
+
+
+def test_numbers_pass_exactly(run: Runner, store: EventStore) -> None:
+    body = b'{"event": "x", "a": 1.10, "b": 12345678901234567890123, "c": 0.1}'
+    store.append([a_delivery(body)])
+
+    output = run()
+
+    assert '"a":1.10,"b":12345678901234567890123,"c":0.1}' in output.lines
+
+
+@pytest.mark.usefixtures("filled")
+def test_deselected_stream_is_left_out(run: Runner, tmp_path: Path) -> None:
+    catalog = json.loads(run("--discover").lines)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if entry["breadcrumb"] == []:
+                entry["metadata"]["selected"] = stream["stream"] == "signal_created"
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+
+    output = run("--catalog", str(tmp_path / "catalog.json"))
+
+    assert output.sequences("events") == []
+    assert output.sequences("signal_created") == [1, 10]
+
+
+@pytest.mark.usefixtures("filled")
+def test_connection_test_succeeds(run: Runner) -> None:
+    assert run("--test").exit_code == 0
+
+
+def test_missing_store_is_told_with_its_remedy(run: Runner) -> None:
+    for arguments in ((), ("--test",)):
+        output = run(*arguments)
+
+        assert output.exit_code == 1
+        assert "stairoids-webhooks serve" in output.log
+        assert "store_url" in output.log
+        assert "Traceback" not in output.log
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"stor_url": "x"}, "unknown setting 'stor_url'; did you mean 'store_url'?"),
+        ({"store_url": ["hunter2"]}, "store_url must be a string"),
+        ({"store_url": "mysql://u:hunter2@h/d"}, "must begin with sqlite:"),
+        ({"secrets": "hunter2"}, "secrets must be a list"),
+        ({"secrets": [["hunter2"]]}, "secrets must be a list"),
+        ({"secrets": []}, "secrets must be a list"),
+        ({"secrets": ["hunter2", ""]}, "secrets must be a list"),
+        ({"on_store_reset": "ignore"}, "on_store_reset"),
+    ],
+)
+def test_mistake_in_the_config_is_named_and_no_secret_shown(
+    run: Runner, config: dict[str, Any], message: str
+) -> None:
+    run.config |= config
+
+    for arguments in ((), ("--test",)):
+        output = run(*arguments)
+
+        assert output.exit_code == 1
+        assert message in output.log
+        assert "hunter2" not in output.log
+        assert "Traceback" not in output.log
+
+
+def test_row_nobody_signed_is_counted_and_not_emitted(run: Runner, filled: str) -> None:
+    with closing(sqlite3.connect(filled.removeprefix("sqlite:///"))) as db, db:
+        db.execute("UPDATE webhook_events SET body = x'7b7d' WHERE sequence = 2")
+        db.execute("UPDATE webhook_events SET signature = 'é' WHERE sequence = 3")
+    run.config["secrets"] = ["another", SECRET]
+
+    output = run()
+
+    assert output.exit_code == 0
+    assert output.sequences() == [1, 4, 5, 6, 7, 8, 9, 10]
+    assert "number=2 first_sequence=2" in output.log
+
+
+def test_other_store_under_the_same_bookmark_is_an_error(
+    run: Runner, filled: str
+) -> None:
+    state = run().state
+    for path in Path(filled.removeprefix("sqlite:///")).parent.glob("webhooks.db*"):
+        path.unlink()
+    fill(filled)
+
+    failed = run(state=state)
+    run.config["on_store_reset"] = "resync"
+    anew = run(state=state)
+
+    assert failed.exit_code == 1
+    assert failed.messages == []
+    assert "another store" in failed.log
+    assert "on_store_reset" in failed.log
+    assert anew.sequences() == list(range(1, 11))
+    assert anew.state != state
+
+
+@pytest.mark.usefixtures("filled")
+def test_rewound_store_is_an_error(run: Runner) -> None:
+    state = run().state
+    state["bookmarks"]["events"]["replication_key_value"] = 11
+
+    output = run(state=state)
+
+    assert output.exit_code == 1
+    assert "ends at 10" in output.log
+
+
+@pytest.mark.usefixtures("filled")
+def test_state_that_is_none_is_refused(run: Runner) -> None:
+    bookmark = {"replication_key": "sequence", "replication_key_value": "yesterday"}
+
+    output = run(state={"bookmarks": {"events": bookmark}})
+
+    assert output.exit_code == 1
+    assert "bookmark of events is not a whole number" in output.log
+
+
+@pytest.mark.usefixtures("filled")
+def test_log_holds_nothing_personal(run: Runner) -> None:
+    run.config["secrets"] = [SECRET]
+
+    output = run()
+
+    assert EMAIL not in output.log
+    assert SECRET not in output.log
+
+
+@pytest.fixture
+def big(store: EventStore, store_url: str) -> str:
+    for start in range(0, 20_000, 2_000):
+        store.append(
+            [
+                a_delivery(a_body(f"evt_{n}", "x", pad="x" * 500))
+                for n in range(start, start + 2_000)
+            ]
+        )
+    return store_url
+
+
+def lines_until_record(stdout: IO[str]) -> Iterator[str]:
+    for line in stdout:
+        yield line
+        if '"RECORD"' in line:
+            return
+
+
+@pytest.mark.usefixtures("big")
+def test_terminated_run_leaves_a_true_state(run: Runner) -> None:
+    """Its pipe is full when the signal arrives, as with a slow target."""
+    process = subprocess.Popen(
+        [TAP, *run.arguments()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    begun = list(lines_until_record(process.stdout))
+    process.send_signal(signal.SIGTERM)
+    rest, log = process.communicate(timeout=60)
+
+    first = Output(process.returncode, "".join(begun) + rest, log)
+    second = run(state=first.state)
+
+    assert first.exit_code == 128 + signal.SIGTERM
+    assert 0 < len(first.sequences()) < 20_000
+    assert first.sequences() + second.sequences() == list(range(1, 20_001))
+
+
+def test_the_command_reads_its_environment(filled: str) -> None:
+    done = subprocess.run(
+        [TAP, "--config", "ENV"],
+        env=os.environ | {"TAP_STAIROIDS_WEBHOOKS_STORE_URL": filled},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    output = Output(done.returncode, done.stdout, done.stderr)
+    assert output.sequences() == list(range(1, 11))
+
+
+def test_the_command_fails_in_one_line(store_url: str) -> None:
+    done = subprocess.run(
+        [TAP, "--config", "ENV"],
+        env=os.environ | {"TAP_STAIROIDS_WEBHOOKS_STORE_URL": store_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "there is no store at" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_reading_does_not_load_the_web_side() -> None:
+    code = (
+        "import sys, tap_stairoids_webhooks.tap as _;"
+        "print({'uvicorn', 'starlette', 'sqlalchemy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"
