@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def application(routes: Sequence[Route], *, send_signal: ASGIApp) -> ASGIApp:
+def application(routes: Sequence[BaseRoute], *, send_signal: ASGIApp) -> ASGIApp:
     """Build the application behind the gate.
 
     Args:

@@ -124,7 +124,12 @@ class Gate:
 
 
 async def _refuse_by(fault: Fault, exchange: _Exchange, receive: Receive) -> None:
-    """Strike before the request is handled."""
+    """Strike once the request has been read, before it is handled.
+
+    A reset amid its body would reach some clients as an ordinary close.
+    """
+    while (await receive()).get("more_body", False):
+        pass
     if fault.kind == "reset":
         exchange.record(None)
         connection.reset(exchange.scope)

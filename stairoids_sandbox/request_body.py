@@ -34,13 +34,14 @@ async def json_body(scope: Scope, receive: Receive) -> tuple[Any, bytes]:
 
 
 async def _read(receive: Receive) -> bytes:
-    raw = b""
+    raw: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             msg = "The request body is incomplete."
             raise invalid(msg)
-        raw += message["body"]
+        chunk: bytes = message["body"]
+        raw += chunk
         if len(raw) > MAX_BODY_BYTES:
             msg = f"The request body exceeds {MAX_BODY_BYTES} bytes."
             raise ApiError(413, "payload_too_large", msg)

@@ -13,23 +13,33 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from stairoids_sandbox.announcer import Announcer
 from stairoids_sandbox.app import application
+from stairoids_sandbox.automation_routes import AutomationRoutes
+from stairoids_sandbox.automations import Automations
+from stairoids_sandbox.control_routes import ControlRoutes
+from stairoids_sandbox.courier import Courier
 from stairoids_sandbox.exceptions import NotRunningError, UsageError
 from stairoids_sandbox.faults import Fault, Faults
 from stairoids_sandbox.gate import Gate
+from stairoids_sandbox.index_routes import index_routes
 from stairoids_sandbox.journal import Journal
 from stairoids_sandbox.keys import DEFAULT_KEY, KeyRing
 from stairoids_sandbox.quota import plan_named
 from stairoids_sandbox.request_log import RequestLog
 from stairoids_sandbox.server_thread import ServerThread
 from stairoids_sandbox.signal_routes import SignalRoutes
+from stairoids_sandbox.webhook_routes import WebhookRoutes
+from stairoids_sandbox.webhooks import Subscriptions
 from stairoids_sandbox.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
+    from stairoids_sandbox.delivery import Delivery
     from stairoids_sandbox.models import RequestSeen, Signal
 
 
@@ -45,6 +55,8 @@ class Sandbox:
         success_shape: The 201 body: flat, nested or enveloped.
         excluded_domains: Answered 422 ``domain_excluded``.
         faults: In force from the start.
+        retry_base_seconds: Delay before a delivery's second attempt; it doubles.
+        delivery_timeout_seconds: How long an endpoint may take to acknowledge.
         db: SQLite file for the signals; None keeps them in memory.
         host: Address to listen on.
         port: 0 picks a free one.
@@ -64,6 +76,8 @@ class Sandbox:
         success_shape: str = "flat",
         excluded_domains: Iterable[str] = (),
         faults: Iterable[Fault] = (),
+        retry_base_seconds: float = 1.0,
+        delivery_timeout_seconds: float = 10.0,
         db: Path | str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -80,8 +94,17 @@ class Sandbox:
         self._log = RequestLog()
         self._address = (host, port)
         self._journal = None if db is None else Journal(Path(db))
+        self.automations = Automations()
+        self.webhooks = Subscriptions()
+        self._courier = Courier(
+            retry_base_seconds=retry_base_seconds,
+            timeout_seconds=delivery_timeout_seconds,
+        )
+        announcer = Announcer(self.automations, self.webhooks, self._courier)
         self._workspace = Workspace(
-            journal=self._journal, excluded_domains=excluded_domains
+            journal=self._journal,
+            announce=announcer.announce,
+            excluded_domains=excluded_domains,
         )
         self._signals = SignalRoutes(self._workspace, success_shape=success_shape)
         self._thread: ServerThread | None = None
@@ -110,20 +133,41 @@ class Sandbox:
         """The requests under ``/v1``, in order of arrival."""
         return self._log.all()
 
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The deliveries of webhooks, in the order they were made."""
+        return self._courier.all()
+
+    def send_again(self, delivery: Delivery) -> Delivery:
+        """Deliver the same bytes to the same endpoint once more.
+
+        Raises:
+            NotRunningError: The sandbox does not run.
+        """
+        return self._courier.send(delivery.event, delivery.body, delivery.endpoint)
+
     def start(self) -> Self:
         """Listen, and return once requests are answered. A sandbox starts once.
 
         Raises:
             UsageError: The address cannot be listened on.
         """
-        listener = _listener(*self._address)
+        try:
+            listener = _listener(*self._address)
+        except UsageError:
+            self.stop()
+            raise
         host, port = listener.getsockname()[:2]
         self._origin = (
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         )
         stopping = asyncio.Event()
         self._thread = ServerThread(
-            self._app(stopping), listener, stopping=stopping, at_end=self._end
+            self._app(stopping),
+            listener,
+            stopping=stopping,
+            at_start=self._courier.open,
+            at_end=self._courier.close,
         )
         self._thread.start()
         return self
@@ -142,17 +186,23 @@ class Sandbox:
         self.stop()
 
     def _app(self, stopping: asyncio.Event) -> ASGIApp:
+        routes: list[BaseRoute] = [
+            *self._signals.routes(),
+            *WebhookRoutes(self.webhooks).routes(),
+            *AutomationRoutes(self.automations).routes(),
+            *ControlRoutes(
+                self._workspace, self._courier, self.faults, self._log
+            ).routes(),
+            *index_routes(),
+        ]
         return Gate(
-            application(self._signals.routes(), send_signal=self._signals.send),
+            application(routes, send_signal=self._signals.send),
             keys=self._keys,
             plan=self._plan,
             faults=self.faults,
             log=self._log,
             stopping=stopping,
         )
-
-    async def _end(self) -> None:
-        """Nothing outlives the last request yet."""
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -27,6 +27,7 @@ class ServerThread:
 
     Args:
         stopping: Set, in the thread's loop, as the first thing a stop does.
+        at_start: Called with the thread's loop before the first request.
         at_end: Awaited in the thread's loop once no request is left.
     """
 
@@ -36,6 +37,7 @@ class ServerThread:
         sock: socket.socket,
         *,
         stopping: asyncio.Event,
+        at_start: Callable[[asyncio.AbstractEventLoop], None],
         at_end: Callable[[], Awaitable[None]],
     ) -> None:
         config = uvicorn.Config(
@@ -53,13 +55,14 @@ class ServerThread:
         self._server = _Server(config, stopping)
         self._loop_factory = config.get_loop_factory()
         self._socket = sock
+        self._at_start = at_start
         self._at_end = at_end
         self._thread = threading.Thread(
             target=self._run, name="stairoids-sandbox", daemon=True
         )
 
-    def start(self) -> asyncio.AbstractEventLoop:
-        """Start serving; return the loop once requests are taken.
+    def start(self) -> None:
+        """Start serving, and return once requests are taken.
 
         Raises:
             NotRunningError: The thread ended at once; its log says why.
@@ -69,7 +72,6 @@ class ServerThread:
         if self._server.loop is None:
             msg = "the sandbox did not start"
             raise NotRunningError(msg)
-        return self._server.loop
 
     def stop(self) -> None:
         """Stop serving and return once the thread has ended."""
@@ -86,6 +88,7 @@ class ServerThread:
             self._server.ready.set()
 
     async def _serve(self) -> None:
+        self._at_start(asyncio.get_running_loop())
         await self._server.serve(sockets=[self._socket])
         await self._at_end()
 

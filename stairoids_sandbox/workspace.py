@@ -22,7 +22,7 @@ from stairoids_sandbox.signal_index import SignalIndex
 from stairoids_sandbox.timestamps import now, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from stairoids_sandbox.draft import Draft
     from stairoids_sandbox.journal import Journal
@@ -34,15 +34,22 @@ class Workspace:
 
     Args:
         journal: Where accepted signals are kept; None keeps them in memory only.
+        announce: Called with each signal once it is kept, never for one of an
+            earlier run.
         excluded_domains: Domains whose signals are refused.
     """
 
     def __init__(
-        self, *, journal: Journal | None, excluded_domains: Iterable[str] = ()
+        self,
+        *,
+        journal: Journal | None,
+        announce: Callable[[Signal], None],
+        excluded_domains: Iterable[str] = (),
     ) -> None:
         self.signals = SignalIndex()
         self.directory = Directory()
         self._journal = journal
+        self._announce = announce
         self._excluded = frozenset(domain.lower() for domain in excluded_domains)
         if journal is not None:
             for entry in journal.entries():
@@ -70,7 +77,9 @@ class Workspace:
         )
         if self._journal is not None:
             self._journal.append(entry)
-        return self._take_in(draft, entry, body, created_at)
+        signal = self._take_in(draft, entry, body, created_at)
+        self._announce(signal)
+        return signal
 
     def _recall(self, entry: Entry) -> None:
         body = msgspec.json.decode(entry.body)
