@@ -7,6 +7,7 @@ not go elsewhere.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -147,6 +148,8 @@ class Client:
         self._auth = _BearerAuth(api_key)
         self._timeout = timeout
         self._of_thread = threading.local()
+        # At DEBUG it logs each URL, and a query for signals holds an e-mail address.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
     def post_signal(self, body: bytes) -> Answer:
         """Send one signal; never raises for what the network or the API does.

@@ -1,0 +1,157 @@
+"""Singer messages to feed a target with, and a target to feed them to."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.exceptions import StairoidsError
+from target_stairoids.target import TargetStairoids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Message = dict[str, Any]
+BIN = Path(sys.executable).parent
+
+
+def a_schema(
+    stream: str = "trials",
+    *,
+    key: Iterable[str] = ("id",),
+    bookmark: str | None = None,
+    **types: object,
+) -> Message:
+    """Return the SCHEMA of a stream with `id`, `email` and what is named."""
+    properties = {
+        "id": {"type": "integer"},
+        "email": {"type": ["null", "string"]},
+        **{name: {"type": ["null", kind]} for name, kind in types.items()},
+    }
+    message: Message = {
+        "type": "SCHEMA",
+        "stream": stream,
+        "schema": {"type": "object", "properties": properties},
+        "key_properties": list(key),
+    }
+    if bookmark:
+        message["bookmark_properties"] = [bookmark]
+    return message
+
+
+def a_record(number: int = 1, stream: str = "trials", **fields: object) -> Message:
+    """Return a RECORD whose e-mail tells its number."""
+    record = {"id": number, "email": f"u{number}@example.com", **fields}
+    return {"type": "RECORD", "stream": stream, "record": record}
+
+
+def a_state(value: object = 1) -> Message:
+    """Return a STATE message."""
+    return {"type": "STATE", "value": {"at": value}}
+
+
+def text_of(messages: Iterable[Message | str]) -> str:
+    """Return messages as a tap prints them; a text is a line as it is."""
+    return "".join(
+        (m if isinstance(m, str) else json.dumps(m)) + "\n" for m in messages
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run of the target left behind."""
+
+    exit_code: int
+    states: list[Any]
+    error: str
+    report: dict[str, Any]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The outcomes that happened."""
+        return {name: n for name, n in self.report["outcomes"].items() if n}
+
+
+class TargetUnderTest:
+    """The target with a config and a folder of its own.
+
+    Args:
+        folder: Holds ledger and report.
+        config: Settings over the defaults of a test: no waiting, no learning.
+    """
+
+    def __init__(self, folder: Path, api_url: str, **config: object) -> None:
+        self.folder = folder
+        self.config: dict[str, Any] = {
+            "api_url": api_url,
+            "api_key": "sk_test_sandbox",
+            "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
+            "report_path": str(folder / "report.json"),
+            "first_run": "send",
+            "requests_per_minute": 100_000,
+            "verify_delay_seconds": 0,
+            "outage_seconds": 5,
+            **config,
+        }
+
+    def run(self, *messages: Message | str, **config: object) -> Run:
+        """Run in this process, over messages."""
+        return self.run_text(text_of(messages), **config)
+
+    def run_text(self, text: str, **config: object) -> Run:
+        """Run in this process, over what a tap printed."""
+        printed = io.StringIO()
+        exit_code, message = 0, ""
+        try:
+            with redirect_stdout(printed):
+                target = TargetStairoids(config={**self.config, **config})
+                target.listen(io.StringIO(text))
+        except StairoidsError as error:
+            exit_code, message = error.exit_code, str(error)
+        return Run(
+            exit_code=exit_code,
+            states=[json.loads(line) for line in printed.getvalue().splitlines()],
+            error=message,
+            report=self.report(),
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Return the last run's report."""
+        path = self.folder / "report.json"
+        found = json.loads(path.read_text()) if path.exists() else {"outcomes": {}}
+        return dict(found)
+
+    def start(self, **config: object) -> subprocess.Popen[bytes]:
+        """Start `target-stairoids` as a shell does; its input is a pipe."""
+        path = self.folder / "config.json"
+        path.write_text(json.dumps({**self.config, **config}))
+        return subprocess.Popen(
+            [BIN / "target-stairoids", "--config", path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+        )
+
+    def shell(
+        self, text: str, env: Mapping[str, str] | None = None, **config: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `target-stairoids` as a shell does, to its end."""
+        path = self.folder / "config.json"
+        path.write_text(json.dumps({**self.config, **config}))
+        return subprocess.run(
+            [BIN / "target-stairoids", "--config", path],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env=env,
+            timeout=60,
+        )

@@ -1,0 +1,45 @@
+"""The private hooks of the SDK that the target overrides are still there.
+
+An SDK that renames one would quietly go around us, so it must fail here.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from singer_sdk import Sink, Target
+from singer_sdk.singerlib.encoding.base import GenericSingerReader
+
+from target_stairoids.sinks import SignalSink
+from target_stairoids.target import LineReader, TargetStairoids
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(TargetStairoids, Target), (SignalSink, Sink), (LineReader, GenericSingerReader)],
+)
+def test_every_override_overrides_something(ours: type, theirs: type) -> None:
+    overrides = [
+        name
+        for name, member in vars(ours).items()
+        if getattr(member, "__override__", False)
+        or getattr(getattr(member, "__func__", None), "__override__", False)
+    ]
+
+    assert overrides
+    assert [name for name in overrides if not hasattr(theirs, name)] == []
+
+
+def test_sdk_writes_state_only_where_we_know() -> None:
+    """`drain_all` writes `_latest_state`, which we never set."""
+    source = inspect.getsource(Target)
+
+    assert source.count("self._write_state_message(") == 1
+    assert "if self._latest_state:" in inspect.getsource(Target.drain_all)
+
+
+def test_reader_gets_the_callbacks_by_message_type() -> None:
+    parameters = inspect.signature(GenericSingerReader.process_lines).parameters
+
+    assert list(parameters) == ["self", "file_input", "callbacks"]

@@ -1,0 +1,214 @@
+"""`target-stairoids` as a shell runs it: exit codes, signals, stderr, kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_sandbox.faults import Fault
+from stairoids_sandbox.server import Sandbox
+from tests.singer_io import (
+    BIN,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Poll until something holds; fail if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.005)  # a poll's pause, not a guess at how long things take
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"api_key": ["sk_live_canary"]}, "`api_key` must be of type string"),
+        ({"api_keey": "sk_live_canary"}, "is not a setting; did you mean `api_key`?"),
+        ({"api_url": "http://example.com/v1"}, "`api_url` must be https"),
+        ({"ledger_url": "mysql://u:canary@h/d"}, "`ledger_url` must name SQLite"),
+        ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
+        ({"first_run": "canary"}, "`first_run` must be one of guard or send or"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_config_is_one_sentence_without_values(
+    target: TargetUnderTest, wrong: dict[str, Any], says: str
+) -> None:
+    done = target.shell(text_of([a_schema(), a_record()]), **wrong)
+
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "canary" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("canary {", "Line 3 of the input is not JSON"),
+        (json.dumps(a_record(stream="strange")), "stream 'strange'"),
+        (
+            '{"type":"RECORD","stream":"trials","record":{"email":"canary@x.example"}}',
+            "lacks the key `id`",
+        ),
+    ],
+    ids=["malformed", "before schema", "without key"],
+)
+def test_wrong_input_is_one_sentence_without_values(
+    sandbox: Sandbox, target: TargetUnderTest, bad: str, says: str
+) -> None:
+    done = target.shell(text_of([a_schema(), a_record(1), bad]))
+
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "canary" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(sandbox.signals) == 1
+
+
+def test_refused_key_is_one_sentence(target: TargetUnderTest) -> None:
+    done = target.shell(text_of([a_schema(), a_record()]), api_key="sk_canary")
+
+    assert done.returncode == 1
+    assert "`api_key`" in done.stderr
+    assert "canary" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_come_from_the_environment_too(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+) -> None:
+    env = {
+        "PATH": os.environ["PATH"],
+        "TARGET_STAIROIDS_API_URL": sandbox.url,
+        "TARGET_STAIROIDS_API_KEY": "sk_test_sandbox",
+        "TARGET_STAIROIDS_MAX_IN_FLIGHT": "2",
+        "TARGET_STAIROIDS_SIGNALS": '[{"stream": "*", "type": "from_env"}]',
+    }
+
+    done = subprocess.run(
+        [BIN / "target-stairoids", "--config", "ENV"],
+        input=text_of([a_schema(), a_record()]),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=env,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [s.body["type"] for s in sandbox.signals] == ["from_env"]
+    assert (tmp_path / ".stairoids" / "ledger.db").exists()
+    assert target.folder == tmp_path
+
+
+def test_slow_tap_gets_its_state_before_the_next_record(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    with target.start() as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(text_of([a_schema(), a_record(), a_state()]).encode())
+        process.stdin.flush()
+
+        line = process.stdout.readline()
+
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+    assert json.loads(line) == {"at": 1}
+    assert len(sandbox.signals) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_run_soon_and_loses_nothing(
+    sandbox: Sandbox, target: TargetUnderTest, number: int
+) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=50))
+    messages = [a_schema()]
+    for n in range(1, 201):
+        messages += [a_record(n), a_state(n)]
+    text = text_of(messages)
+    with target.start() as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(text.encode())
+        process.stdin.flush()
+        wait_until(lambda: len(sandbox.signals) > 10)
+
+        process.send_signal(number)
+
+        assert process.wait(timeout=15) == 128 + number
+        states = process.stdout.read().splitlines()
+        process.stdin.close()
+    sandbox.faults.set([])
+    accepted = len(sandbox.signals)
+    passed = json.loads(states[-1])["at"] if states else 0
+    assert passed <= accepted < 200
+    assert target.report()["outcomes"]["accepted"] == accepted
+
+    resumed = target.run_text(text)
+
+    assert resumed.exit_code == 0
+    numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
+    assert numbers == list(range(1, 201))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_runs_send_each_signal_once(tmp_path: Path, seed: int) -> None:
+    """Kill -9 at moments of real progress, with answers lost on the way."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    faults = [
+        Fault(kind="drop_after_accept", probability=0.05, seed=seed),
+        Fault(kind="status_after_accept", status=504, probability=0.03, seed=seed),
+        Fault(kind="status", status=500, probability=0.05, seed=seed),
+        Fault(kind="slow", delay_ms=3),
+    ]
+    total = 300
+    messages = [a_schema()]
+    for n in range(1, total + 1):
+        messages += [a_record(n), a_state(n)]
+    text = text_of(messages).encode()
+    with Sandbox(faults=faults) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url)
+        kills = 0
+        for _ in range(3):
+            with target.start() as process:
+                assert process.stdin
+                seen = len(sandbox.signals) + chance.randint(1, 60)
+                process.stdin.write(text)
+                process.stdin.flush()
+                wait_until(
+                    lambda seen=seen, p=process: (  # type: ignore[misc]  # bound now
+                        len(sandbox.signals) >= seen or p.poll() is not None
+                    )
+                )
+                process.kill()
+                kills += process.wait() == -signal.SIGKILL
+                process.stdin.close()
+
+        last = target.shell(text.decode())
+
+        numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
+    assert kills == 3
+    assert last.returncode == 0, last.stderr[-2000:]
+    assert numbers == list(range(1, total + 1))
+    assert target.report()["adds_up"]

@@ -1,0 +1,37 @@
+"""What real taps printed, through the target with nothing but URL and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from stairoids_sandbox.server import Sandbox
+    from tests.singer_io import TargetUnderTest
+
+STREAMS = sorted((Path(__file__).parent.parent / "data").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+def test_every_record_is_accounted_for_and_sent_once(
+    sandbox: Sandbox, target: TargetUnderTest, path: Path
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    target.config = {
+        name: target.config[name]
+        for name in ("api_url", "api_key", "ledger_url", "report_path")
+    }
+
+    first = target.run_text(text)
+    sent = len(sandbox.signals)
+    second = target.run_text(text)
+
+    assert first.exit_code == second.exit_code == 0
+    assert first.report["adds_up"]
+    assert first.report["candidates"] == text.count('"RECORD"')
+    assert sent == first.outcomes["accepted"] > 0
+    assert "accepted" not in second.outcomes
+    assert len(sandbox.signals) == sent
+    assert first.states[-1] == second.states[-1]
