@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _KEEP_ALIVE_SECONDS = 75
 _START_SECONDS = 10.0
+_CLOSING_TICKS = 100
+_CLOSING_TICK_SECONDS = 0.002
 
 
 class ServerThread:
@@ -94,7 +96,7 @@ class ServerThread:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, woken by an event where the original polls."""
+    """Uvicorn's server, stopped by an event at once where the original polls."""
 
     def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
         super().__init__(config)
@@ -112,6 +114,21 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        for open_connection in list(self.server_state.connections):
-            open_connection.transport.close()
-        await super().shutdown(sockets)
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+        if not await self._all_closed():
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+        for server in self.servers:
+            await server.wait_closed()
+
+    async def _all_closed(self) -> bool:
+        """Give clients that still read a moment to take what was answered."""
+        for _ in range(_CLOSING_TICKS):
+            if not self.server_state.connections:
+                return True
+            await asyncio.sleep(_CLOSING_TICK_SECONDS)
+        return False

@@ -8,6 +8,7 @@ import pytest
 
 from stairoids_sandbox.server import Sandbox
 from tests.sandbox.client import Client
+from tests.sandbox.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,3 +24,9 @@ def sandbox() -> Iterator[Sandbox]:
 def client(sandbox: Sandbox) -> Iterator[Client]:
     with Client(sandbox) as talking:
         yield talking
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        yield listening

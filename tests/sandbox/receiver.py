@@ -1,0 +1,87 @@
+"""A customer's webhook endpoint: keeps what it gets, answers what it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECRET = "whsec_hidden"  # noqa: S105 -- signs nothing but deliveries of tests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One request and when it came."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+    def json(self) -> Any:  # noqa: ANN401 -- whatever was sent
+        return json.loads(self.body)
+
+
+class Receiver:
+    """Serve on a free port; ``answers`` are used up in order, then 204."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.answers: list[int] = []
+        self.release = threading.Event()
+        self.release.set()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                receiver.take(self)
+
+            @override
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/webhooks/stairoids?a=b"
+
+    def take(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        self.received.append(
+            Received(
+                path=request.path,
+                headers=dict(request.headers.items()),
+                body=body,
+                at=time.monotonic(),
+            )
+        )
+        self.release.wait(10)
+        status = self.answers.pop(0) if self.answers else 204
+        if status == 0:  # hang up
+            return
+        request.send_response(status)
+        request.send_header("Location", "http://127.0.0.1:1/")
+        request.end_headers()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

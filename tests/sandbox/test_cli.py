@@ -1,0 +1,124 @@
+"""The command says when it is ready, ends cleanly and survives kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from stairoids_sandbox.cli import main
+from tests.sandbox.client import a_body, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.sandbox.receiver import Receiver
+
+KEY = {"Authorization": "Bearer sk_demo"}
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command on a free port; yield it and its URL."""
+    command = [sys.executable, "-m", "stairoids_sandbox", "serve", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--key", "sk_demo:read_write", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "STAIROIDS_WEBHOOK_SECRET": "whsec_shell"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            ready = json.loads(process.stdout.readline())
+            assert ready["event"] == "ready"
+            yield process, ready["url"]
+        finally:
+            process.kill()
+
+
+def send(url: str, **fields: object) -> requests.Response:
+    body = a_body(**fields)
+    return requests.post(f"{url}/signals", json=body, headers=KEY, timeout=5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it_with_exit_0_and_one_line_on_stdout(number: int) -> None:
+    with serving() as (process, url):
+        assert send(url).status_code == 201
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=10)
+
+    assert process.returncode == 0
+    assert stdout == ""  # the ready line was read above
+    assert "1 requests, 1 signals" in stderr
+    assert "Traceback" not in stderr
+    assert "sk_demo" not in stderr
+
+
+def test_accepted_signals_survive_kill_9(tmp_path: Path) -> None:
+    db = str(tmp_path / "signals.db")
+    with serving("--db", db) as (process, url):
+        sent = [send(url).json()["id"] for _ in range(20)]
+        process.kill()
+
+    with serving("--db", db) as (_, url):
+        page = requests.get(f"{url}/signals", headers=KEY, timeout=5).json()
+
+    assert [signal["id"] for signal in page["data"]] == sent[::-1]
+
+
+def test_options_reach_the_sandbox(receiver: Receiver) -> None:
+    with serving(
+        *("--plan", "starter", "--success-shape", "nested"),
+        *("--automation", f"*={receiver.url}"),
+        *("--webhook", f"signal.created={receiver.url}"),
+        *("--excluded-domain", "rival.com"),
+        *("--fault", "status,status=502,count=1"),
+    ) as (_, url):
+        answers = [send(url), send(url), send(url, account={"domain": "rival.com"})]
+        wait_until(lambda: len(receiver.received) == 2)
+
+    assert [answer.status_code for answer in answers] == [502, 201, 422]
+    assert answers[0].headers["X-RateLimit-Limit"] == "60"
+    assert answers[1].json()["account"]["domain"] == "acmecorp.com"
+    assert all("X-Stairoids-Signature" in r.headers for r in receiver.received)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--key", "sk_secret"], "--key"),
+        (["--key", "sk_secret:admin"], "scope"),
+        (["--automation", "demo_requested"], "--automation"),
+        (["--automation", "x=http://example.com/"], "https"),
+        (["--webhook", "signal.deleted=https://a.b/"], "events"),
+        (["--fault", "meteor"], "meteor"),
+        (["--fault", "slow,delay=1"], "delay=1"),
+        (["--fault", "slow,delay_ms=soon"], "delay_ms"),
+        (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
+        (["--plan", "free"], "free"),
+    ],
+)
+def test_unfit_option_is_named_and_exits_2(options: list[str], named: str) -> None:
+    result = CliRunner().invoke(main, ["serve", "--port", "0", *options])
+
+    assert result.exit_code == 2
+    assert named in result.output
+    assert "sk_secret" not in result.output
+
+
+def test_help_teaches_with_an_example() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+
+    assert "stairoids-sandbox serve --port 8900" in result.output
+    assert "curl" in result.output
