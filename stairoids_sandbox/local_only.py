@@ -27,11 +27,12 @@ class LocalOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        app = self._app if _is_local(scope) else error_response(_NOT_LOCAL)
+        app = self._app if is_local(scope) else error_response(_NOT_LOCAL)
         await app(scope, receive, send)
 
 
-def _is_local(scope: Scope) -> bool:
+def is_local(scope: Scope) -> bool:
+    """Say whether this machine called itself, by a name of its own."""
     client = scope["client"]
     if client is None or not is_loopback(client[0]):
         return False
