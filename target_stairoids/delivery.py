@@ -276,7 +276,7 @@ class Delivery:
         )
         latest = known.latest.get((claim.entity, claim.mapping))
         outcome: Outcome | None
-        if is_settled(
+        if not entry.is_replay and is_settled(
             known.settled.get((claim.version, claim.mapping)),
             latest,
             version=claim.version,

@@ -80,7 +80,7 @@ def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
     return _digest(state, key=entity)
 
 
-def content_of(signal: Signal, silent: Collection[str]) -> bytes:
+def content_of(signal: Signal, silent: Collection[str | None]) -> bytes:
     """Return the digest of what a signal says.
 
     Args:

@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from target_stairoids.mapping import SignalMap, StreamShape
     from target_stairoids.report import Report
     from target_stairoids.settings import Settings
+    from target_stairoids.signal import Signal
 
 logger = logging.getLogger(__name__)
+
+#: Marks a record of `dead-letters export`: "<id> <mapping>".
+LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 _BLOCK = 500
 _SAMPLES = 3
@@ -69,6 +73,7 @@ class _Candidate:
     entity: bytes
     version: bytes
     position: str | None
+    letter: int | None  # the dead letter that a person sends again
 
 
 class Intake:
@@ -95,6 +100,7 @@ class Intake:
         self._block: list[tuple[Stream, dict[str, Any]] | str] = []
         self._verdicts: list[Verdict] = []
         self._letters: list[DeadLetter] = []
+        self._moot: list[int] = []  # dead letters that a newer version has said
         self._samples = 0
 
     def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
@@ -157,16 +163,21 @@ class Intake:
     def _candidates(self, stream: Stream, record: dict[str, Any]) -> list[_Candidate]:
         shape = stream.shape
         position = position_of(record.get(shape.bookmark)) if shape.bookmark else None
+        letter, mapping = _letter_of(record)
         found = []
         key: tuple[str, ...] | None = None
         entity = version = b""
         for signal_map in stream.maps:
+            if letter is not None and signal_map.name != mapping:
+                continue
             if signal_map.key != key:
                 key = signal_map.key
                 entity = entity_of(self._settings.scope, shape.name, record, key)
                 version = version_of(entity, record)
             found.append(
-                _Candidate(stream, signal_map, record, entity, version, position)
+                _Candidate(
+                    stream, signal_map, record, entity, version, position, letter
+                )
             )
         return found
 
@@ -188,59 +199,68 @@ class Intake:
         self, candidate: _Candidate, known: Known
     ) -> tuple[Outcome | None, str]:
         """Return the outcome, or None for a signal that entered the window."""
-        record, signal_map = candidate.record, candidate.signal_map
-        if record.get("_sdc_deleted_at") is not None:
+        if candidate.record.get("_sdc_deleted_at") is not None:
             return Outcome.FILTERED, "deleted at its source"
-        if signal_map.says_nothing:
+        if candidate.signal_map.says_nothing:
             return Outcome.FILTERED, "its stream is left out"
-        key = candidate.version, signal_map.name
-        latest = known.latest.get((candidate.entity, signal_map.name))
-        is_busy = self._window.is_busy(candidate.entity)
-        if not is_busy and is_settled(
-            known.settled.get(key),
-            latest,
+        if self._is_done(candidate, known):
+            return Outcome.DUPLICATE, ""
+        try:
+            signal = candidate.signal_map.signal_from(candidate.record)
+            text = signal.checked_text()
+        except InvalidSignalError as error:
+            self._bury(candidate, error.reason)
+            return Outcome.INVALID, error.reason
+        return self._news(candidate, signal, text, known), ""
+
+    def _is_done(self, candidate: _Candidate, known: Known) -> bool:
+        """Say whether a version is settled; while an earlier one is under way, no."""
+        if candidate.letter is not None or self._window.is_busy(candidate.entity):
+            return False
+        signal_map = candidate.signal_map
+        return is_settled(
+            known.settled.get((candidate.version, signal_map.name)),
+            known.latest.get((candidate.entity, signal_map.name)),
             version=candidate.version,
             position=candidate.position,
             fingerprint=signal_map.fingerprint,
             send=signal_map.send,
             last_complete_run=known.last_complete_run,
-        ):
-            return Outcome.DUPLICATE, ""
-        try:
-            signal = signal_map.signal_from(record)
-            text = signal.checked_text()
-        except InvalidSignalError as error:
-            self._bury(candidate, error.reason)
-            return Outcome.INVALID, error.reason
+        )
+
+    def _news(
+        self, candidate: _Candidate, signal: Signal, text: bytes, known: Known
+    ) -> Outcome | None:
+        """Let a signal into the window, unless it need not or must not be sent."""
         bookmark = candidate.stream.shape.bookmark
-        silent = signal_map.ignore_changes | ({bookmark} if bookmark else set())
+        silent = {*candidate.signal_map.ignore_changes, bookmark}
         claim = _claim(candidate, content_of(signal, silent), text)
         if candidate.stream.is_baseline:
             self._settle(claim, Outcome.BASELINED, known)
-            return Outcome.BASELINED, ""
-        if not is_busy:
-            news = without_news(latest, send=signal_map.send, content=claim.content)
-            if news is Outcome.UNCHANGED:
-                self._settle(claim, news, known)
-            if news is not None:
-                return news, ""
+            return Outcome.BASELINED
+        send = candidate.signal_map.send
+        if not self._window.is_busy(candidate.entity):
+            latest = known.latest.get((candidate.entity, claim.mapping))
+            no_news = without_news(latest, send=send, content=claim.content)
+            if no_news is Outcome.UNCHANGED:
+                self._settle(claim, no_news, known)
+            if no_news is not None:
+                self._moot.extend([candidate.letter] if candidate.letter else [])
+                return no_news
         if self._settings.dry_run:
             self._show(text)
             self._settle(claim, Outcome.WOULD_SEND, known)
-            return Outcome.WOULD_SEND, ""
-        self._enter(claim, signal_map.send, signal.account, signal.contact)
-        return None, ""
-
-    def _enter(
-        self,
-        claim: Claim,
-        send: str,
-        account: Mapping[str, str],
-        contact: Mapping[str, str],
-    ) -> None:
-        number = self._watermark.open()
-        lanes = lanes_of(claim.entity, account, contact)
-        self._window.add(Entry(number=number, claim=claim, send=send, lanes=lanes))
+            return Outcome.WOULD_SEND
+        self._window.add(
+            Entry(
+                number=self._watermark.open(),
+                claim=claim,
+                send=send,
+                lanes=lanes_of(claim.entity, signal.account, signal.contact),
+                is_replay=candidate.letter is not None,
+            )
+        )
+        return None
 
     def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
         """Settle a version here and now, and for the rest of the block."""
@@ -265,14 +285,17 @@ class Intake:
         )
 
     def _write(self) -> None:
-        if (self._verdicts or self._letters) and not self._settings.dry_run:
+        to_write = self._verdicts or self._letters or self._moot
+        if to_write and not self._settings.dry_run:
             with self._ledger.turn() as turn:
                 for verdict in self._verdicts:
                     turn.settle(verdict)
                 for letter in self._letters:
                     turn.bury(letter)
+                turn.discard(self._moot)
         self._verdicts.clear()
         self._letters.clear()
+        self._moot.clear()
 
     def _show(self, text: bytes) -> None:
         """Show a payload of a dry run on stderr; that is what a dry run is for."""
@@ -291,6 +314,15 @@ def lanes_of(
     if email := contact.get("email"):
         lanes.append(("email", email.lower()))
     return tuple(lanes)
+
+
+def _letter_of(record: Mapping[str, Any]) -> tuple[int | None, str]:
+    """Return id and mapping of the dead letter that an exported record is."""
+    marker = record.get(LETTER_FIELD)
+    if not isinstance(marker, str):
+        return None, ""
+    number, _, mapping = marker.partition(" ")
+    return (int(number), mapping) if number.isdecimal() else (None, "")
 
 
 def verdict_of(

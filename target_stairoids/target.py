@@ -21,19 +21,19 @@ from singer_sdk.exceptions import (
     StreamMapConfigError,
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.plugin_base import PluginBase
+from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from target_stairoids.delivery import Delivery
-from target_stairoids.exceptions import MessageError, StairoidsError
+from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.messages import lines_of, message_from
 from target_stairoids.settings import Settings, config_errors, config_schema
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -255,3 +255,23 @@ def _refuse_unknown(message: dict[str, Any]) -> None:
 def _print_state(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def settings_from(config_inputs: Sequence[str]) -> Settings:
+    """Return the settings that `--config` names, as the target itself reads them.
+
+    Args:
+        config_inputs: Paths of JSON files, or `ENV` for environment variables.
+
+    Raises:
+        ConfigError: A file cannot be read or a setting is wrong.
+    """
+    try:
+        given = _ConfigInput.from_cli_args(*config_inputs)
+        target = TargetStairoids(config=given.config, parse_env_config=given.parse_env)
+    except ConfigValidationError as error:
+        raise ConfigError("; ".join(error.errors)) from None
+    except (OSError, ValueError) as error:
+        msg = f"The config cannot be read: {type(error).__name__}."
+        raise ConfigError(msg) from error
+    return Settings.from_config(target.config)

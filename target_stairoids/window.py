@@ -35,6 +35,7 @@ class Entry:
         send: `once`, `on_change` or `always`.
         lanes: What it must not overtake an earlier signal about.
         recovered: Whether it is a dead run's claim; such ones are outside the sum.
+        is_replay: Whether it is a dead letter that a person sends again.
         looks: How often looking for it failed.
         not_before: Monotonic time before which looking would be too early.
         cursor: Where reading Stairoids' signals goes on, while looking.
@@ -46,6 +47,7 @@ class Entry:
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
+    is_replay: bool = False
     attempts: int = 0
     accepted_before: int = 0
     looks: int = 0

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import (
-    delete,
     func,
     insert,
     make_url,
@@ -212,11 +211,6 @@ class Ledger:
             query = query.where(dead_letters.c.stream_name == stream)
         with self._read() as connection:
             return list(connection.execute(query).all())
-
-    def discard_letters(self, ids: Collection[int]) -> int:
-        """Forget dead letters; returns how many there were."""
-        with self.turn() as turn:
-            return turn.write(delete(dead_letters).where(dead_letters.c.id.in_(ids)))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return, by stream's name, how many versions are settled with each outcome."""

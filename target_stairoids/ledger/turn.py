@@ -248,6 +248,46 @@ class Turn:
             )
         )
 
+    def discard(self, letters: Collection[int]) -> int:
+        """Forget dead letters; returns how many there were."""
+        if not letters:
+            return 0
+        return self.write(delete(dead_letters).where(dead_letters.c.id.in_(letters)))
+
+    def resolve(self, letters: Collection[int], outcome: Outcome) -> int:
+        """Settle unknown signals as a person says: accepted, or rejected to be resent.
+
+        Returns:
+            How many of these dead letters were of unknown signals.
+        """
+        are_unknown = dead_letters.c.id.in_(letters) & (
+            dead_letters.c.outcome == Outcome.UNKNOWN
+        )
+        found = self._connection.execute(select(dead_letters).where(are_unknown)).all()
+        for letter in found:
+            self.write(
+                update(settled)
+                .where(
+                    settled.c.version == letter.version,
+                    settled.c.mapping == letter.mapping,
+                )
+                .values(outcome=str(outcome))
+            )
+        if outcome is Outcome.ACCEPTED:
+            self.write(delete(dead_letters).where(are_unknown))
+            return len(found)
+        self.write(update(dead_letters).where(are_unknown).values(outcome=str(outcome)))
+        for letter in found:  # it has said nothing, so to send it is news
+            self.write(
+                update(latest)
+                .where(
+                    latest.c.version == letter.version,
+                    latest.c.mapping == letter.mapping,
+                )
+                .values(content=None, done=False)
+            )
+        return len(found)
+
     def _upsert(
         self,
         table: Table,

@@ -1,0 +1,146 @@
+"""`stairoids-signals`, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stairoids_sandbox.faults import Fault
+from tests.singer_io import BIN, TargetUnderTest, a_record, a_schema
+
+if TYPE_CHECKING:
+    from stairoids_sandbox.server import Sandbox
+
+
+def signals(target: TargetUnderTest, *words: str) -> subprocess.CompletedProcess[str]:
+    path = target.folder / "config.json"
+    path.write_text(json.dumps(target.config))
+    return subprocess.run(
+        [BIN / "stairoids-signals", *words, "--config", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_check_says_that_all_is_well(target: TargetUnderTest) -> None:
+    done = signals(target, "check")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("The config is right; the ledger sqlite:///")
+
+
+def test_check_says_what_is_wrong(target: TargetUnderTest) -> None:
+    target.config["api_kee"] = "sk_canary"
+
+    done = signals(target, "check")
+
+    assert done.returncode == 1
+    assert "`api_kee` is not a setting; did you mean `api_key`?" in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_stats_count_what_is_settled(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1), a_record(2))
+
+    done = signals(target, "ledger", "stats", "--format", "json")
+
+    assert json.loads(done.stdout) == {"trials": {"accepted": 2}}
+
+
+def test_dead_letters_are_listed_without_their_records(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), a_record(1, email="canary"))
+
+    done = signals(target, "dead-letters", "list")
+
+    header, row = done.stdout.splitlines()
+    assert header.split() == [
+        "id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at",
+    ]  # fmt: skip
+    assert "trials       invalid" in row
+    assert "canary" not in done.stdout
+
+
+def test_exported_dead_letter_is_sent_when_its_cause_is_mended(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    rejected = target.run(a_schema(mrr="number"), a_record(1, mrr=1.10))
+
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert rejected.outcomes == {"rejected": 1}
+    assert replayed.outcomes == {"accepted": 1}
+    assert signals(target, "dead-letters", "export").stdout == ""
+    again = target.run(a_schema(mrr="number"), a_record(1, mrr=1.10))
+    assert again.outcomes == {"duplicate": 1}
+
+
+def test_replay_touches_only_the_mapping_that_failed(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    two = [{"stream": "trials", "type": "one"}, {"stream": "trials", "type": "two"}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(), a_record(1), signals=two)
+
+    target.run_text(signals(target, "dead-letters", "export").stdout, signals=two)
+
+    assert sorted(s.body["type"] for s in sandbox.signals) == ["one", "two"]
+
+
+def test_unknown_signal_is_exported_only_when_a_person_says_so(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+    target.run(a_schema(), a_record(1), on_unknown="hold")
+
+    before = signals(target, "dead-letters", "export").stdout
+    resolved = signals(target, "dead-letters", "resolve", "1", "--resend")
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert before == ""
+    assert resolved.stdout == "1 of 1 dead letters resolved.\n"
+    assert replayed.outcomes == {"accepted": 1}
+    assert len(sandbox.signals) == 1
+
+
+def test_delivered_unknown_signal_is_settled(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=1))
+    target.run(a_schema(), a_record(1), on_unknown="hold")
+
+    signals(target, "dead-letters", "resolve", "1", "--delivered")
+    run = target.run(a_schema(), a_record(1))
+
+    assert run.outcomes == {"duplicate": 1}
+    assert signals(target, "dead-letters", "list").stdout.count("\n") == 1
+    assert len(sandbox.signals) == 1
+
+
+def test_discarded_dead_letter_is_forgotten(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    done = signals(target, "dead-letters", "discard", "1", "7")
+
+    assert done.stdout == "1 of 2 dead letters discarded.\n"
+    assert signals(target, "dead-letters", "export").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("check",), ("ledger", "stats"), ("dead-letters", "list")],
+    ids=" ".join,
+)
+def test_commands_need_a_config_and_say_so(words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [BIN / "stairoids-signals", *words], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "--config" in done.stderr
