@@ -128,44 +128,47 @@ class ReceiverApp:
         head = _head_of(scope["headers"])
         if head.length > self._max_body_bytes:
             raise Refusal(413, "too_large")
-        deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
-        body = await self._read(receive, deadline)
-        key_id = self._verifier.key_id_for(body, head.signature)
-        if key_id is None:
-            raise Refusal(401, "signature_mismatch")
-        return await self._store(body, key_id, head, deadline)
+        body = None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                body = await self._read(receive)
+                key_id = self._verifier.key_id_for(body, head.signature)
+                if key_id is None:
+                    raise Refusal(401, "signature_mismatch")
+                return await self._store(body, key_id, head)
+        except StoreError:
+            raise Refusal(503, "store_unavailable", _RETRY_AFTER) from None
+        except TimeoutError:
+            if body is None:
+                raise Refusal(408, "too_slow", (b"connection", b"close")) from None
+            raise Refusal(503, "store_too_slow", _RETRY_AFTER) from None
 
-    async def _read(self, receive: Receive, deadline: float) -> bytes:
+    async def _read(self, receive: Receive) -> bytes:
         """Read the body, never more than may be kept."""
         chunks: list[bytes] = []
         size = counted = 0
         try:
-            async with asyncio.timeout_at(deadline):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise ConnectionError
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > self._max_body_bytes:
-                        raise Refusal(413, "too_large")
-                    # Only large bodies share a budget, so that senders of those
-                    # cannot keep the usual small one out.
-                    if size > _SMALL_BODY_BYTES:
-                        self._unproven_bytes += size - counted
-                        counted = size
-                    if self._unproven_bytes > _MAX_UNPROVEN_BYTES and counted:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ConnectionError
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > self._max_body_bytes:
+                    raise Refusal(413, "too_large")
+                # Only large bodies share a budget, so that senders of those
+                # cannot keep the usual small one out.
+                if size > _SMALL_BODY_BYTES:
+                    self._unproven_bytes += size - counted
+                    counted = size
+                    if self._unproven_bytes > _MAX_UNPROVEN_BYTES:
                         raise Refusal(503, "too_many_large_bodies", _RETRY_AFTER)
-                    if not message.get("more_body"):
-                        return b"".join(chunks)
-        except TimeoutError:
-            raise Refusal(408, "too_slow", (b"connection", b"close")) from None
+                if not message.get("more_body"):
+                    return b"".join(chunks)
         finally:
             self._unproven_bytes -= counted
 
-    async def _store(
-        self, body: bytes, key_id: str, head: _Head, deadline: float
-    ) -> str:
+    async def _store(self, body: bytes, key_id: str, head: _Head) -> str:
         """Return what became of a proven delivery, once that is on disk."""
         if len(body) > _SMALL_BODY_BYTES:
             event = await asyncio.to_thread(event_from, body)
@@ -179,13 +182,7 @@ class ReceiverApp:
             headers=head.kept,
             event=event,
         )
-        try:
-            async with asyncio.timeout_at(deadline):
-                outcome = await self._commits.submit(delivery)
-        except StoreError:
-            raise Refusal(503, "store_unavailable", _RETRY_AFTER) from None
-        except TimeoutError:
-            raise Refusal(503, "store_too_slow", _RETRY_AFTER) from None
+        outcome = await self._commits.submit(delivery)
         self.counts[outcome] += 1
         return outcome
 

@@ -6,12 +6,12 @@ bodies that do not parse, and could not prove a signature.
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ STORE = sa.Table(
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("pruned_through", sa.BigInteger, nullable=False),
 )
+READ_COLUMNS = [c for c in EVENTS.c if c.name not in {"dedupe_key", "variant"}]
 
 
 class Outcome(StrEnum):
@@ -114,25 +115,39 @@ def row_of(delivery: Delivery, *, conflict: bool) -> dict[str, object]:
         "body": delivery.body,
         "body_sha256": event.body_sha256,
         "signature": delivery.signature,
-        "headers": json.dumps(delivery.headers),
+        "headers": msgspec.json.encode(delivery.headers).decode(),
         "key_id": delivery.key_id,
     }
 
 
 def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
-    """Return a row of `EVENTS` as the values a reader works with."""
+    """Return the `READ_COLUMNS` of a row as the values a reader works with."""
+    values: tuple[Any, ...] = tuple(row)
+    (
+        sequence,
+        event,
+        event_id,
+        malformed,
+        conflict,
+        received_at,
+        body,
+        body_sha256,
+        signature,
+        headers,
+        key_id,
+    ) = values
     return StoredEvent(
-        sequence=row.sequence,
-        event=row.event,
-        event_id=row.event_id,
-        malformed=row.malformed,
-        conflict=row.conflict,
-        received_at=row.received_at,
-        body=row.body,
-        body_sha256=row.body_sha256,
-        signature=row.signature,
-        headers=json.loads(row.headers),
-        key_id=row.key_id,
+        sequence=sequence,
+        event=event,
+        event_id=event_id,
+        malformed=malformed,
+        conflict=conflict,
+        received_at=received_at,
+        body=body,
+        body_sha256=body_sha256,
+        signature=signature,
+        headers=msgspec.json.decode(headers),
+        key_id=key_id,
     )
 
 
