@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
@@ -29,7 +29,7 @@ from urllib3.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from requests import PreparedRequest, Response
 
@@ -47,6 +47,7 @@ class Meaning(Enum):
     UNKNOWN = auto()  # may or may not have been accepted
 
 
+_LONGEST_NUMBER = 18  # digits in a header; Python refuses thousands of them
 _REFUSALS = {401, 403, 404, 405, 410}
 _UNDECIDED = {408, 500, 502, 504}
 
@@ -66,7 +67,7 @@ class Answer:
 
     meaning: Meaning
     status: int | None = None
-    body: Any = None
+    body: Any = field(default=None, repr=False)  # may repeat what was sent
     retry_after: float | None = None
     limit: int | None = None
     remaining: int | None = None
@@ -160,7 +161,7 @@ class Client:
             requests.Request(
                 "POST",
                 self._signals_url,
-                data=body,
+                data=_Body(body),
                 headers={"Content-Type": "application/json"},
                 auth=self._auth,
             )
@@ -185,7 +186,7 @@ class Client:
                 **settings,
             )
         except requests.RequestException as error:
-            return _no_answer(error)
+            return _no_answer(error, request.data)
         return _read(response)
 
     def _session(self) -> tuple[requests.Session, Mapping[str, Any]]:
@@ -214,6 +215,28 @@ class Client:
             del self._of_thread.session
 
 
+class _Body:
+    """A request's body that knows whether it began to leave.
+
+    Only so can a failed handshake be told from a TLS connection that broke later.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self.has_left = False
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.read()
+
+    def read(self, _size: int = -1) -> bytes:
+        self.has_left = True
+        text, self._text = self._text, b""
+        return text
+
+
 class _BearerAuth(AuthBase):
     def __init__(self, api_key: str) -> None:
         self._header = f"Bearer {api_key}"
@@ -224,7 +247,7 @@ class _BearerAuth(AuthBase):
         return request
 
 
-def _no_answer(error: requests.RequestException) -> Answer:
+def _no_answer(error: requests.RequestException, body: object) -> Answer:
     """Say whether a request without an answer can have reached Stairoids."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", cause)
@@ -235,7 +258,10 @@ def _no_answer(error: requests.RequestException) -> Answer:
         ProxyError,
         SSLError,
     )
-    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, never_left):
+    stayed = isinstance(error, requests.ConnectTimeout) or isinstance(cause, never_left)
+    if isinstance(body, _Body):
+        stayed = not body.has_left
+    if stayed:
         kind = type(cause).__name__.removesuffix("Error")
         return Answer(meaning=Meaning.NOT_SENT, trouble=f"no connection ({kind})")
     if isinstance(error, requests.Timeout):
@@ -249,7 +275,7 @@ def _read(response: Response) -> Answer:
     retry_after = _seconds(headers.get("Retry-After"))
     try:
         body = msgspec.json.decode(response.content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     return Answer(
         meaning=meaning_of(
@@ -264,7 +290,8 @@ def _read(response: Response) -> Answer:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.strip().isdecimal() else None
+    text = (text or "").strip()
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
 
 def _seconds(text: str | None) -> float | None:
@@ -275,7 +302,7 @@ def _seconds(text: str | None) -> float | None:
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -7,6 +7,7 @@ compare numbers by value: 1 and 1.0 are one key, "1" is another.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from target_stairoids.signal import Signal
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_LONGEST_WHOLE_NUMBER = 40  # digits; beyond it 1E+9999999 would fill the memory
+_LONGEST_WHOLE_NUMBER = 400  # digits; beyond it 1E+9999999 would fill the memory
 
 
 def _canonical(value: object) -> object:
@@ -28,11 +29,10 @@ def _canonical(value: object) -> object:
     if isinstance(value, Decimal | float):
         number = Decimal(repr(value)) if isinstance(value, float) else value
         if not number.is_finite():
-            return str(number)
-        if number == number.to_integral_value():
-            if number.adjusted() < _LONGEST_WHOLE_NUMBER:
-                return int(number)
-            return str(number)
+            return ["number", str(number)]
+        is_whole = number == number.to_integral_value()
+        if is_whole and number.adjusted() < _LONGEST_WHOLE_NUMBER:
+            return int(number)
         sign, digits, exponent = number.as_tuple()
         text = "".join(map(str, digits)).rstrip("0")
         return ["number", sign, text, int(exponent) + len(digits) - len(text)]
@@ -51,7 +51,7 @@ def _text(value: object) -> bytes:
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
-        return repr(value).encode("utf-8", "surrogatepass")
+        return json.dumps(value, sort_keys=True).encode()
 
 
 def entity_of(
@@ -85,26 +85,33 @@ def content_of(signal: Signal, silent: Collection[str | None]) -> bytes:
 
     Args:
         silent: Properties whose change alone is no news: the bookmark column and the
-            mapping's `ignore_changes`. The time it occurred is never news.
+            mapping's `ignore_changes`; an object's name stands for all it was
+            flattened to. The time it occurred is never news.
     """
     properties = {
         name: _canonical(value)
         for name, value in signal.properties.items()
-        if name not in silent
+        if name not in silent and name.partition(".")[0] not in silent
     }
     said = [signal.type, signal.source, signal.account, signal.contact, properties]
     return _digest(said)
 
 
 def position_of(value: object) -> str | None:
-    """Return a bookmark's value as text that `is_before` can compare."""
+    """Return a bookmark's value as text that `is_before` can compare.
+
+    Numbers are numbers, also those that a tap prints as text: "9" is before "10".
+    """
     match value:
         case None | bool() | dict() | list():
             return None
         case int() | Decimal() | float():
-            return f"n{value}"
+            return f"n{value}" if Decimal(value).is_finite() else None
         case str():
-            return f"t{_utc(value)}" if _utc(value) else f"s{value}"
+            if value.isascii() and value.isdecimal():
+                return f"n{value}"
+            moment = _utc(value)
+            return f"t{moment}" if moment else f"s{value}"
         case _:
             return f"s{value}"
 

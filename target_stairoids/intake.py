@@ -288,8 +288,7 @@ class Intake:
         to_write = self._verdicts or self._letters or self._moot
         if to_write and not self._settings.dry_run:
             with self._ledger.turn() as turn:
-                for verdict in self._verdicts:
-                    turn.settle(verdict)
+                turn.settle(*self._verdicts)
                 for letter in self._letters:
                     turn.bury(letter)
                 turn.discard(self._moot)

@@ -38,6 +38,7 @@ Reader = Callable[[Record], Any]
 
 _LENIENT = {"account.domain": likely_domain_from, "contact.email": likely_email_from}
 _BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_MARKS = re.compile(r"\{[{%#]|[}%#]\}")
 _PATH = re.compile(r"\s*[^\W\d]\w*(\s*\.\s*[^\W\d]\w*)*\s*")
 
 
@@ -154,14 +155,16 @@ class _Compiler:
         self._default_source = default_source
         self._reasons: dict[str, str] = {}
         self._used: set[str] = set()
+        self._computed_names: set[str] = set()
 
     def compile(self) -> SignalMap:
         """Return the compiled mapping."""
         item, shape = self._item, self._shape
         signal_type = item.get("type", shape.name)
-        if signal_type is not None and _BRACES.search(signal_type):
-            msg = f"{self._where('type')} is a text; templates are for values."
-            raise ConfigError(msg)
+        for field, text in (("type", signal_type), ("source", item.get("source"))):
+            if text is not None and _MARKS.search(text):
+                msg = f"{self._where(field)} is a text; templates are for values."
+                raise ConfigError(msg)
         self._reasons["type"] = "mapping" if "type" in item else "the stream's name"
         key = tuple(item.get("key") or shape.key_properties)
         for name in key:
@@ -172,6 +175,10 @@ class _Compiler:
             {"email": email_from, "first_name": text_from, "last_name": text_from},
         )
         occurred_at = self._occurred_at()
+        properties = self._properties()
+        for name in item.get("ignore_changes", ()):
+            if name not in self._computed_names:
+                self._check_field(name, "ignore_changes")
         canonical = json.dumps([item, self._default_source], sort_keys=True)
         return SignalMap(
             name=item.get("name") or signal_type or shape.name,
@@ -184,7 +191,7 @@ class _Compiler:
             account=account,
             contact=contact,
             occurred_at=occurred_at,
-            properties=self._properties(),
+            properties=properties,
             reasons=self._reasons,
         )
 
@@ -199,10 +206,10 @@ class _Compiler:
         for name, normalise in fields.items():
             field = f"{group}.{name}"
             if name not in given:
-                read = self._inferred(field)
+                # A wrong guess costs the field, not the record.
+                read = self._inferred(field, _LENIENT.get(field, normalise))
                 if read is not None:
-                    # A wrong guess costs the field, not the record.
-                    readers[name] = _through(_LENIENT.get(field, normalise), read)
+                    readers[name] = read
             elif given[name] is not None:
                 readers[name] = _through(normalise, self._template(given[name], field))
         return readers
@@ -214,23 +221,29 @@ class _Compiler:
                 return None
             read = self._template(template, "occurred_at")
             return _through(time_from, read)
-        read_inferred = self._inferred("occurred_at")
-        return _through(_time_or_none, read_inferred) if read_inferred else None
+        return self._inferred("occurred_at", _time_or_none)
 
-    def _inferred(self, field: str) -> Reader | None:
+    def _inferred(
+        self, field: str, normalise: Callable[[object], str | None]
+    ) -> Reader | None:
         paths = inference.paths_for(field, self._shape.properties)
         if not paths:
             return None
         self._reasons[field] = "inferred from " + ", ".join(map(".".join, paths))
         self._used.update(path[0] for path in paths if len(path) == 1)
-        if len(paths) == 1 and len(paths[0]) == 1:
-            return _field_reader(paths[0][0])
-        return _first_of([_path_reader(path) for path in paths])
+        readers = [_through(normalise, _path_reader(path)) for path in paths]
+        return readers[0] if len(readers) == 1 else _first_of(readers)
 
     def _template(self, text: str, field: str) -> Reader:
         """Compile a text that may hold `{{ path }}`; one whole path keeps its type."""
         self._reasons[field] = "mapping"
         pieces = _BRACES.split(text)
+        if any(_MARKS.search(piece) for piece in pieces[0::2]):
+            msg = (
+                f"{self._where(field)} holds a template that is not understood; write "
+                "`{{ email }}`, with two braces on either side."
+            )
+            raise ConfigError(msg)
         for expression in pieces[1::2]:
             if not _PATH.fullmatch(expression):
                 msg = (
@@ -274,6 +287,7 @@ class _Compiler:
 
     def _computed(self, entry: Mapping[str, Any]) -> dict[str, Reader]:
         readers: dict[str, Reader] = {}
+        self._computed_names.update(entry)
         for name, value in entry.items():
             if isinstance(value, str):
                 readers[name] = self._template(value, f"properties.{name}")
@@ -321,7 +335,7 @@ def _path_reader(path: tuple[str, ...]) -> Reader:
 def _first_of(readers: Sequence[Reader]) -> Reader:
     def read(record: Record) -> object:
         values = (read_one(record) for read_one in readers)
-        return next((v for v in values if v is not None and v != ""), None)
+        return next((value for value in values if value is not None), None)
 
     return read
 

@@ -299,7 +299,7 @@ class Settings:
             for name, spec in _PROPERTIES.items()
         }
         given["scope"] = _origin_of(given["api_url"])
-        given["api_url"] = given["api_url"].rstrip("/")
+        given["api_url"] = given["api_url"].strip().rstrip("/")
         given["source"] = given["source"] or _default_source()
         given["signals"] = tuple(given["signals"] or ())
         report_path = given["report_path"]
@@ -325,15 +325,15 @@ def _check_key(api_key: str) -> None:
 def _origin_of(api_url: str) -> str:
     """Return scheme, host and port; refuse a URL that would show the key to others."""
     try:
-        url = urlsplit(api_url)
-        port = f":{url.port}" if url.port else ""
+        url = urlsplit(api_url.strip())
+        port = url.port
     except ValueError as error:
         msg = "`api_url` is not a URL."
         raise ConfigError(msg) from error
     if url.scheme not in {"http", "https"} or not url.hostname:
         msg = "`api_url` must be an https URL such as https://api.stairoids.com/v1."
         raise ConfigError(msg)
-    if url.username or url.password or url.query or url.fragment:
+    if any(mark in api_url for mark in "@?#"):
         msg = "`api_url` must hold neither credentials nor a query; use `api_key`."
         raise ConfigError(msg)
     if url.scheme == "http" and not _is_loopback(url.hostname):
@@ -342,7 +342,9 @@ def _origin_of(api_url: str) -> str:
             f"network (host {url.hostname}). Only loopback addresses may use http."
         )
         raise ConfigError(msg)
-    return f"{url.scheme}://{url.hostname}{port}"
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    is_usual = port in {None, 443 if url.scheme == "https" else 80}
+    return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

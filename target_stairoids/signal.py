@@ -23,8 +23,8 @@ from target_stairoids.exceptions import InvalidSignalError
 Scalar = str | bool | int | float | Decimal
 Json = Any  # what JSON can hold; narrowed where it is read
 
-_DOMAIN = re.compile(r"^[^\s@/:?#]+\.[^\s@/:?#.]+$")
-_EMAIL = re.compile(r"^[^\s@]+@[^\s@]+\.[^\s@.]+$")
+_DOMAIN = re.compile(r"^[^\s\x00-\x1f@/:?#]+\.[^\s\x00-\x1f@/:?#.]+$")
+_EMAIL = re.compile(r"^[^\s\x00-\x1f@]+@[^\s\x00-\x1f@]+\.[^\s\x00-\x1f@.]+$")
 
 SIGNAL_SCHEMA: dict[str, Json] = {
     "type": "object",
@@ -66,6 +66,7 @@ SIGNAL_SCHEMA: dict[str, Json] = {
 }
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
+_HALF_A_PAIR = "a text holds half a surrogate pair, which is not Unicode"
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://|^//", re.IGNORECASE)
 
 
@@ -109,8 +110,7 @@ class Signal:
         try:
             return _encoder.encode(body)
         except UnicodeEncodeError as error:
-            reason = "a text holds half a surrogate pair, which is not Unicode"
-            raise InvalidSignalError(reason) from error
+            raise InvalidSignalError(_HALF_A_PAIR) from error
 
 
 @cache
@@ -146,7 +146,7 @@ def email_from(value: object) -> str | None:
         return None
     address = value.strip()
     if address[:7].lower() == "mailto:":
-        address = address[7:]
+        address = address[7:].partition("?")[0]
     local, at, domain = address.rpartition("@")
     return f"{local}{at}{domain.lower()}" or None
 
@@ -165,7 +165,9 @@ def likely_email_from(value: object) -> str | None:
 
 def text_from(value: object) -> str | None:
     """Return a trimmed text; numbers become text, everything else is None."""
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
         return None
     return str(value).strip() or None
 
@@ -178,21 +180,20 @@ def time_from(value: object, field: str = "occurred_at") -> str | None:
     Raises:
         InvalidSignalError: It is no time.
     """
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        moment = _moment(value)
+        moment = _moment(value).astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
         reason = f"{field}: not a date and time in ISO 8601"
         raise InvalidSignalError(reason) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _moment(value: object) -> datetime:
     if isinstance(value, str):
-        return datetime.fromisoformat(value.strip())
+        moment = datetime.fromisoformat(value.strip())
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
         raise ValueError  # noqa: TRY004 - the caller turns one kind of error into a reason
     seconds = float(value)
@@ -207,10 +208,14 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     Objects are flattened with dots, lists become JSON text, null is left out.
 
     Raises:
-        InvalidSignalError: A number is not finite.
+        InvalidSignalError: A number is not finite, or a value is nested too deeply.
     """
     flat: dict[str, Scalar] = {}
-    _flatten(properties, "", flat)
+    try:
+        _flatten(properties, "", flat)
+    except RecursionError as error:
+        reason = "properties: nested too deeply"
+        raise InvalidSignalError(reason) from error
     return flat
 
 
@@ -222,12 +227,31 @@ def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -
                 continue
             case str() | bool() | int():
                 flat[key] = value
-            case float() | Decimal():
-                if not math.isfinite(value):
-                    reason = f"properties.{key}: not a finite number"
-                    raise InvalidSignalError(reason)
-                flat[key] = value
             case Mapping():
                 _flatten(value, f"{key}.", flat)
+            case _ if not _is_finite(value):
+                reason = f"properties.{key}: not a finite number"
+                raise InvalidSignalError(reason)
+            case float() | Decimal():
+                flat[key] = value
             case _:
-                flat[key] = _encoder.encode(value).decode()
+                flat[key] = _json_text(value)
+
+
+def _is_finite(value: Json) -> bool:
+    match value:
+        case float() | Decimal():
+            return math.isfinite(value)
+        case Mapping():
+            return all(map(_is_finite, value.values()))
+        case list():
+            return all(map(_is_finite, value))
+        case _:
+            return True
+
+
+def _json_text(value: Json) -> str:
+    try:
+        return _encoder.encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise InvalidSignalError(_HALF_A_PAIR) from error

@@ -7,7 +7,7 @@ shapes its pages show.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200  # the documented maximum
 _CLOCK_SKEW = timedelta(minutes=5)
+_FINEST_TIME = timedelta(seconds=1)  # the samples' times have no fraction
 Json = Any  # as Stairoids wrote it
 
 
@@ -100,9 +101,11 @@ def _says_the_same(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
         return False
     if not same_value(sent.get("properties", {}), found.get("properties") or {}):
         return False
-    if "occurred_at" in sent and found.get("occurred_at"):
-        return _moment(sent["occurred_at"]) == _moment(found["occurred_at"])
-    return True
+    occurred_at = _moment(sent.get("occurred_at"))
+    found_at = _moment(found.get("occurred_at"))
+    if occurred_at is None or found_at is None:
+        return True
+    return abs(occurred_at - found_at) < _FINEST_TIME
 
 
 def _inner(value: Json, name: str) -> Json:
@@ -120,4 +123,4 @@ def _moment(value: Json) -> datetime | None:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return None
-    return moment if moment.tzinfo else None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -25,7 +25,7 @@ def parsed_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         msg = "`ledger_url` is not an SQLAlchemy URL such as sqlite:///ledger.db."
         raise LedgerError(msg) from error
     kind = parsed.get_backend_name()
@@ -34,7 +34,14 @@ def parsed_url(url: str) -> URL:
     if kind != "sqlite":
         msg = f"`ledger_url` must name SQLite or PostgreSQL, not {kind}."
         raise LedgerError(msg)
-    return parsed
+    parsed = parsed.set(drivername="sqlite")
+    path = file_of(parsed)
+    return parsed.set(database=str(path)) if path else parsed
+
+
+def name_of(url: URL) -> str:
+    """Return a URL to show to people: without password, without driver's options."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def file_of(url: URL) -> Path | None:

@@ -18,14 +18,17 @@ from sqlalchemy import (
     update,
 )
 
+from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.database import (
     as_ledger_error,
     engine_of,
     file_of,
+    name_of,
     parsed_url,
 )
 from target_stairoids.ledger.lease import FileLeases, Leases, NoLeases
 from target_stairoids.ledger.tables import (
+    check_version,
     claims,
     dead_letters,
     prepare,
@@ -60,7 +63,8 @@ class Ledger:
         self.run = 0
         self._streams: dict[str, int] = {}
         parsed = parsed_url(url)
-        self.name = parsed.render_as_string(hide_password=True)
+        self.name = name_of(parsed)
+        self._read_only = read_only
         path = file_of(parsed)
         with as_ledger_error(f"The ledger {self.name} cannot be opened"):
             if read_only and path and not path.exists():
@@ -71,11 +75,17 @@ class Ledger:
                 path.touch(mode=0o600)
             self._engine = engine_of(parsed)
             self._connection = self._engine.connect()
-            if writes:
-                with self._begin(write=True) as connection:
-                    prepare(connection)
         self._leases: Leases = FileLeases(path) if path else NoLeases()
-        self.last_complete_run = self._newest_complete_run()
+        try:
+            with (
+                as_ledger_error(f"The ledger {self.name} cannot be opened"),
+                self._begin(write=writes) as connection,
+            ):
+                prepare(connection) if writes else check_version(connection)
+            self.last_complete_run = self._newest_complete_run()
+        except LedgerError:
+            self.close()
+            raise
 
     # Runs
 
@@ -235,6 +245,9 @@ class Ledger:
         Raises:
             LedgerError: Nothing of the block is written. Stop the run.
         """
+        if self._read_only:
+            msg = f"The ledger {self.name} was opened to be read only."
+            raise LedgerError(msg)
         with (
             as_ledger_error(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,

@@ -133,17 +133,28 @@ def prepare(connection: Connection) -> None:
     Raises:
         LedgerError: A newer release wrote this ledger; upgrade.
     """
-    metadata.create_all(connection)
-    found = connection.scalar(
-        select(meta.c.value).where(meta.c.name == "schema_version")
-    )
-    if found is None:
+    meta.create(connection, checkfirst=True)
+    if check_version(connection) is None:
         connection.execute(
             insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
         )
-    elif int(found) > SCHEMA_VERSION:
+    metadata.create_all(connection)
+
+
+def check_version(connection: Connection) -> int | None:
+    """Return the version of a ledger's tables; None if it has none yet.
+
+    Raises:
+        LedgerError: A newer release wrote this ledger; upgrade.
+    """
+    found = connection.scalar(
+        select(meta.c.value).where(meta.c.name == "schema_version")
+    )
+    if found is not None and int(found) > SCHEMA_VERSION:
         msg = (
             f"The ledger has schema version {found}, this release knows "
-            f"{SCHEMA_VERSION}: upgrade singer-stairoids."
+            f"{SCHEMA_VERSION}: upgrade singer-stairoids, or name another ledger in "
+            "`ledger_url`."
         )
         raise LedgerError(msg)
+    return None if found is None else int(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ from target_stairoids.identity import is_before
 from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection, Row, Table
 
+#: Outcomes of signals that were claimed before.
+_CLAIMED = {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}
 #: Outcomes after which a `send: once` entity is done.
 _DONE = {Outcome.ACCEPTED, Outcome.BASELINED, Outcome.TOO_OLD, Outcome.UNKNOWN}
 
@@ -179,48 +181,67 @@ class Turn:
         """Drop a claim whose signal was certainly not accepted."""
         self.write(delete(claims).where(_same_key(claim), claims.c.run == self._run))
 
-    def settle(self, verdict: Verdict) -> None:
-        """Remember what became of a version, and drop its claim and dead letter."""
-        row = {
-            "version": verdict.version,
-            "mapping": verdict.mapping,
-            "stream": verdict.stream,
-            "outcome": str(verdict.outcome),
-            "run": self._run,
-            "fingerprint": verdict.fingerprint,
-            "signal_id": verdict.signal_id,
-        }
-        self._upsert(settled, row, ("version", "mapping"))
-        self._make_latest(verdict)
-        if verdict.outcome in {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}:
-            self.write(delete(claims).where(_same_key(verdict)))
-        if verdict.outcome is Outcome.ACCEPTED:
-            self.write(
-                delete(dead_letters).where(
-                    dead_letters.c.version == verdict.version,
-                    dead_letters.c.mapping == verdict.mapping,
-                )
-            )
+    def settle(self, *verdicts: Verdict) -> None:
+        """Remember what became of versions, and drop their claims and dead letters.
 
-    def _make_latest(self, verdict: Verdict) -> None:
-        before = self.first(select(latest).where(_same_key(verdict, latest)))
-        done = verdict.outcome in _DONE or bool(before and before.done)
-        row = {
-            "entity": verdict.entity,
-            "mapping": verdict.mapping,
-            "stream": verdict.stream,
-            "version": verdict.version,
-            "content": verdict.content,
-            "position": verdict.position,
-            "done": done,
-            "run": self._run,
-        }
-        if before and _is_superseded(verdict.position, before.position):
-            if done != before.done:
-                row = {**before._mapping, "done": done}  # noqa: SLF001 - SQLAlchemy's public name for a row as a dict
-            else:
-                return
-        self._upsert(latest, row, ("entity", "mapping"))
+        Of two verdicts on one version the later one counts.
+        """
+        if not verdicts:
+            return
+        self._upsert(
+            settled,
+            [
+                {
+                    "version": verdict.version,
+                    "mapping": verdict.mapping,
+                    "stream": verdict.stream,
+                    "outcome": str(verdict.outcome),
+                    "run": self._run,
+                    "fingerprint": verdict.fingerprint,
+                    "signal_id": verdict.signal_id,
+                }
+                for verdict in verdicts
+            ],
+            ("version", "mapping"),
+        )
+        self._make_latest(verdicts)
+        for verdict in verdicts:
+            if verdict.outcome in _CLAIMED:
+                self.write(delete(claims).where(_same_key(verdict)))
+            if verdict.outcome is Outcome.ACCEPTED:
+                self.write(
+                    delete(dead_letters).where(
+                        dead_letters.c.version == verdict.version,
+                        dead_letters.c.mapping == verdict.mapping,
+                    )
+                )
+
+    def _make_latest(self, verdicts: Collection[Verdict]) -> None:
+        known = self.look_up([], {verdict.entity for verdict in verdicts}, 0).latest
+        rows: dict[tuple[bytes, str], dict[str, Any]] = {}
+        for verdict in verdicts:
+            key = verdict.entity, verdict.mapping
+            before = known.get(key)
+            now = Latest(
+                verdict.version,
+                verdict.content,
+                verdict.position,
+                verdict.outcome in _DONE or bool(before and before.done),
+            )
+            if before and _is_superseded(verdict.position, before.position):
+                now = replace(before, done=now.done)
+            known[key] = now
+            rows[key] = {
+                "entity": verdict.entity,
+                "mapping": verdict.mapping,
+                "stream": verdict.stream,
+                "version": now.version,
+                "content": now.content,
+                "position": now.position,
+                "done": now.done,
+                "run": self._run,
+            }
+        self._upsert(latest, list(rows.values()), ("entity", "mapping"))
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter; a second one of the same version counts up."""
@@ -289,15 +310,12 @@ class Turn:
         return len(found)
 
     def _upsert(
-        self,
-        table: Table,
-        row: Mapping[str, Any],
-        key: tuple[str, ...],
+        self, table: Table, rows: list[dict[str, Any]], key: tuple[str, ...]
     ) -> None:
-        statement = self._insert(table).values(**row)
-        others = {n: statement.excluded[n] for n in row if n not in key}
+        statement = self._insert(table)
+        others = {name: statement.excluded[name] for name in rows[0] if name not in key}
         self._connection.execute(
-            statement.on_conflict_do_update(index_elements=list(key), set_=others)
+            statement.on_conflict_do_update(index_elements=list(key), set_=others), rows
         )
 
     def write(self, statement: Any) -> int:  # noqa: ANN401 - any SQL statement
