@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tap_stairoids_webhooks.database import database_at, missing, reason_of
 from tap_stairoids_webhooks.exceptions import (
+    StoreError,
     StoreMissingError,
     StoreUnavailableError,
     StoreVersionError,
@@ -66,7 +67,11 @@ class EventStore:
         self._database = database
         self._engine = engine
         self.place = database.place
-        self.store_id, self.generation = self._identify()
+        try:
+            self.store_id, self.generation = self._identify()
+        except StoreError:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, url: str) -> Self:
@@ -85,6 +90,7 @@ class EventStore:
                     METADATA.create_all(connection)
                     connection.execute(sa.insert(STORE), new_store())
         except DBAPIError as error:
+            engine.dispose()
             raise _unavailable(database, "cannot be opened", error) from error
         return cls(database, engine)
 

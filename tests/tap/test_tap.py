@@ -179,12 +179,15 @@ def test_bookmark_is_neither_repeated_nor_skipped(run: Runner, filled: str) -> N
 
 
 def test_numbers_pass_exactly(run: Runner, store: EventStore) -> None:
-    body = b'{"event": "x", "a": 1.10, "b": 12345678901234567890123, "c": 0.1}'
+    body = b'{"event":"x","a":1.10,"b":12345678901234567890123,"c":0.1,"d":1E+400}'
     store.append([a_delivery(body)])
 
-    output = run()
+    as_it_came = run().lines
+    run.config["stream_maps"] = {"events": {"more": "'x'"}}
+    mapped = run().lines
 
-    assert '"a":1.10,"b":12345678901234567890123,"c":0.1}' in output.lines
+    assert f'"payload":{body.decode()}' in as_it_came
+    assert f'"payload":{body.decode()}' in mapped
 
 
 @pytest.mark.usefixtures("filled")
@@ -200,6 +203,52 @@ def test_deselected_stream_is_left_out(run: Runner, tmp_path: Path) -> None:
 
     assert output.sequences("events") == []
     assert output.sequences("signal_created") == [1, 10]
+
+
+@pytest.mark.usefixtures("filled")
+def test_deselected_field_is_left_out(run: Runner, tmp_path: Path) -> None:
+    catalog = json.loads(run("--discover").lines)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            entry["metadata"]["selected"] = "payload" not in entry["breadcrumb"]
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+
+    records = run("--catalog", str(tmp_path / "catalog.json")).records("events")
+
+    assert len(records) == 10
+    assert all("payload" not in record for record in records)
+
+
+@pytest.mark.usefixtures("filled")
+def test_stream_maps_and_flattening_see_the_payload(run: Runner) -> None:
+    run.config["stream_maps"] = {"events": {"contact": "payload['data']['id']"}}
+    run.config["stream_maps"]["events"]["__filter__"] = "event == 'signal.scored'"
+    mapped = run().records("events")
+    run.config["stream_maps"] = {}
+    run.config |= {"flattening_enabled": True, "flattening_max_depth": 2}
+    flattened = run().records("events")
+
+    assert [record["contact"] for record in mapped] == ["sig_1"]
+    assert flattened[0]["payload__data__id"] == "sig_1"
+
+
+def test_body_over_several_lines_is_one_line(run: Runner, store: EventStore) -> None:
+    payload = {"event": "x", "text": "a\nb"}
+    store.append([a_delivery(json.dumps(payload, indent=2).encode())])
+    store.append([a_delivery(b'{"event": "x",\r"a": 1}')])
+
+    payloads = [record["payload"] for record in run().records("events")]
+
+    assert payloads == [payload, {"event": "x", "a": 1}]
+
+
+def test_damaged_row_does_not_break_the_output(run: Runner, filled: str) -> None:
+    with closing(sqlite3.connect(filled.removeprefix("sqlite:///"))) as db, db:
+        db.execute("UPDATE webhook_events SET body = x'7b22' WHERE sequence = 2")
+
+    damaged = run().records("events")[1]
+
+    assert (damaged["payload"], damaged["malformed"]) == (None, "not JSON (byte 1)")
 
 
 @pytest.mark.usefixtures("filled")
