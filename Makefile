@@ -1,0 +1,66 @@
+# Each target sets up what it needs: Python 3.11 or newer, make and a package index
+# are enough. PYTHON=/path/to/python chooses another Python.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+# Only the Python that is here, and only this project's environment.
+export UV_PYTHON_DOWNLOADS = never
+export UV_PROJECT_ENVIRONMENT = .venv
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format docs build bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## the whole way in a minute: a tap, signals, webhooks, our tap
+	@$(BIN)/python demo/demo.py
+
+test: $(READY) ## the fast tests
+	$(BIN)/pytest -n auto -m "not slow"
+
+test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
+	$(BIN)/pytest -n auto -m slow
+
+lint: $(READY) ## ruff, mypy, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff mend and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(READY) ## write the settings into README.md and meltano.yml
+	$(BIN)/python docs/settings.py
+
+build: $(READY) ## the wheel, and a run of every command from it
+	rm -rf dist build/wheel-venv
+	$(BIN)/uv build --wheel --out-dir dist
+	$(BIN)/uv venv --python $(BIN)/python build/wheel-venv
+	$(BIN)/uv pip install --python build/wheel-venv/bin/python dist/*.whl
+	.ci/run-commands build/wheel-venv/bin
+
+bench: $(READY) ## the benchmarks
+	@for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## remove what the other targets made
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+
+$(READY): pyproject.toml uv.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed:" \
+		"install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet 'uv>=0.8'
+	$(BIN)/uv sync --quiet --locked --all-extras
+	@touch $@

@@ -1,0 +1,318 @@
+"""The whole way on one machine: a tap, the target, Stairoids, its webhooks, our tap.
+
+Run it with `make demo`. Stairoids is the local one of `stairoids-sandbox`; the tap is
+tap-jsonl from PyPI, in an environment of its own. Everything a program writes lands in
+one temporary folder, which stays for you to look at; every program is stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.request import ProxyHandler, build_opener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "sample_configs"
+BIN = Path(sys.executable).parent
+TAP = "tap-jsonl==0.3.1"
+SECRET = "whsec_demo"  # noqa: S105 - it signs what one process on this machine sends another
+PATIENCE = 60.0
+
+
+class DemoError(Exception):
+    """A program of the demo did not do its part."""
+
+
+class Stage:
+    """The folder the demo plays in, and the programs that run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("STAIROIDS_")
+        } | {
+            "STAIROIDS_WEBHOOK_SECRET": SECRET,
+            "UV_PYTHON_DOWNLOADS": "never",
+            # A proxy that fetches packages knows no way to this machine's ports.
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    @contextmanager
+    def started(
+        self,
+        name: str,
+        *command: str | Path,
+        stdin: Any = subprocess.DEVNULL,  # noqa: ANN401 - whatever Popen takes
+        stdout: Any = subprocess.PIPE,  # noqa: ANN401 - same
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a program; stop it, whatever happens, at the end of the block."""
+        with (
+            self._log(name).open("ab") as log,
+            subprocess.Popen(  # noqa: S603 - the commands are below
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=log,
+                cwd=ROOT,
+                env=self._environment,
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                stop(process)
+
+    @contextmanager
+    def serving(self, name: str, *arguments: str) -> Iterator[str]:
+        """Start a server and yield its URL once it says that it listens."""
+        command: list[str | Path] = [BIN / name, "serve", "--port", "0", *arguments]
+        with self.started(name, *command) as process:
+            assert process.stdout is not None
+            can_read, _, _ = select.select([process.stdout], [], [], PATIENCE)
+            line = process.stdout.readline() if can_read else b""
+            if not line:
+                self.fail(name, "did not come up")
+            yield json.loads(line)["url"]
+
+    def run(self, name: str, *arguments: str | Path) -> str:
+        """Run one of the project's commands to its end and return what it printed."""
+        with self.started(name, BIN / name, *arguments) as process:
+            printed, _ = process.communicate(timeout=PATIENCE)
+            if process.returncode:
+                self.fail(name, f"ended with exit code {process.returncode}")
+        return printed.decode()
+
+    def pipeline(self) -> dict[str, Any]:
+        """Run `tap-jsonl | target-stairoids` and return the run's report."""
+        uv_tool: list[str | Path] = [
+            BIN / "uv",
+            "tool",
+            "run",
+            "--python",
+            sys.executable,
+        ]
+        tap_command = [*uv_tool, "--from", TAP, "tap-jsonl"]
+        tap_config = SAMPLES / "tap-jsonl.json"
+        target_config = self.folder / "target-stairoids.json"
+        with (
+            (self.folder / "state.jsonl").open("ab") as state,
+            self.started("tap-jsonl", *tap_command, "--config", tap_config) as tap,
+            self.started(
+                "target-stairoids",
+                BIN / "target-stairoids",
+                "--config",
+                target_config,
+                stdin=tap.stdout,
+                stdout=state,
+            ) as target,
+        ):
+            assert tap.stdout is not None
+            tap.stdout.close()  # the target alone reads it now
+            for name, process in (("target-stairoids", target), ("tap-jsonl", tap)):
+                exit_code = process.wait(timeout=PATIENCE)
+                if exit_code:
+                    self.fail(name, f"ended with exit code {exit_code}")
+        report: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return report
+
+    def wait_for_webhooks(self, expected: int) -> int:
+        """Wait until the receiver has stored so many events."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            printed = self.run("stairoids-webhooks", "stats", "--json", *self.store())
+            stored = int(json.loads(printed)["total"])
+            if stored >= expected:
+                return stored
+            if time.monotonic() > deadline:
+                self.fail("stairoids-sandbox", f"sent {stored} of {expected} webhooks")
+            time.sleep(0.1)
+
+    def store(self) -> list[str]:
+        """Return the option that names the receiver's store."""
+        return ["--store-url", f"sqlite:///{self.folder / 'webhooks.db'}"]
+
+    def write(self, name: str, config: dict[str, Any]) -> None:
+        """Write a config file into the folder."""
+        text = json.dumps(config, indent=2) + "\n"
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    def fail(self, name: str, what: str) -> NoReturn:
+        """Give up, with the last words of the program whose fault it is."""
+        lines = self._log(name).read_text(errors="replace").splitlines()[-15:]
+        msg = "\n".join([f"{name} {what}. Its last lines:", *lines])
+        raise DemoError(msg)
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a program to end, and insist after ten seconds."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def play(folder: Path) -> None:
+    """Play the demo and tell it, step by step."""
+    stage = Stage(folder)
+    began = time.monotonic()
+    with ExitStack() as servers:
+        api = set_up(stage, servers)
+        sent = send(stage, api)
+        stored = receive(stage, sent)
+        read_back(stage, stored)
+        send_again(stage, api, sent)
+    took = time.monotonic() - began
+    tell(
+        f"Done in {took:.0f} s; every program is stopped. Look next at",
+        f"  {folder}/webhooks.jsonl",
+        f"  {folder}/report.json",
+        f"  {shown(BIN)}/stairoids-signals dead-letters list"
+        f" --config {folder}/target-stairoids.json",
+        f"  {shown(BIN)}/stairoids-webhooks stats {' '.join(stage.store())}",
+        "  sample_configs/ and meltano.yml: copy them, put your tap and your key in",
+    )
+
+
+def set_up(stage: Stage, servers: ExitStack) -> str:
+    """Start the receiver and the local Stairoids; return the API's URL."""
+    receiver = servers.enter_context(
+        stage.serving("stairoids-webhooks", *stage.store())
+    )
+    automation = f"product_trial_started={receiver}"
+    arguments = ["--plan", "starter", "--automation", automation]
+    api = servers.enter_context(stage.serving("stairoids-sandbox", *arguments))
+    tell(
+        f"1. A local Stairoids listens on {api}, plan starter",
+        "   (60 requests a minute). Its one automation: each product_trial_started",
+        f"   calls the receiver, {receiver}.",
+    )
+    return api
+
+
+def send(stage: Stage, api: str) -> int:
+    """Run the pipeline; return how many signals were accepted."""
+    config = json.loads((SAMPLES / "target-stairoids.json").read_text())
+    config["api_url"] = api
+    config["ledger_url"] = f"sqlite:///{stage.folder / 'ledger.db'}"
+    config["report_path"] = str(stage.folder / "report.json")
+    stage.write("target-stairoids.json", config)
+    report = stage.pipeline()
+    tell(
+        f"2. {TAP} | target-stairoids, over sample_configs/trials.jsonl:",
+        f"   {report['read']} records read: {outcomes_of(report)}.",
+        *(
+            f"   Not sent, kept as a dead letter: {reason['reason']}."
+            for reason in report["reasons"]
+        ),
+    )
+    accepted: int = report["outcomes"]["accepted"]
+    if not accepted:
+        msg = "No signal was accepted."
+        raise DemoError(msg)
+    return accepted
+
+
+def receive(stage: Stage, sent: int) -> int:
+    """Wait for the webhooks; return how many are stored."""
+    stored = stage.wait_for_webhooks(sent)
+    tell(
+        f"3. The automation fired for each signal: {stored} signed webhooks came in,",
+        "   were verified and stored.",
+    )
+    return stored
+
+
+def read_back(stage: Stage, stored: int) -> None:
+    """Run our tap into a file."""
+    config = {"store_url": f"sqlite:///{stage.folder / 'webhooks.db'}"}
+    stage.write("tap-stairoids-webhooks.json", config)
+    config_path = stage.folder / "tap-stairoids-webhooks.json"
+    printed = stage.run("tap-stairoids-webhooks", "--config", config_path)
+    (stage.folder / "webhooks.jsonl").write_text(printed, encoding="utf-8")
+    messages = [json.loads(line) for line in printed.splitlines()]
+    streams = Counter(m["stream"] for m in messages if m["type"] == "RECORD")
+    tell(
+        "4. tap-stairoids-webhooks read the store and printed, for any Singer target:",
+        *(f"   {count} records of `{stream}`." for stream, count in streams.items()),
+    )
+    if streams["events"] != stored:
+        msg = f"{stored} webhooks are stored, but the tap printed {streams['events']}."
+        raise DemoError(msg)
+
+
+def send_again(stage: Stage, api: str, sent: int) -> None:
+    """Run the pipeline a second time: nothing is sent."""
+    report = stage.pipeline()
+    held = signals_at(api)
+    if held != sent or report["requests"]:
+        msg = f"{sent} signals were sent first, and now Stairoids holds {held}."
+        raise DemoError(msg)
+    tell(
+        "5. The same pipeline again, over the same records:",
+        f"   {report['read']} records read: {outcomes_of(report)}.",
+        f"   0 requests made; Stairoids holds {held} signals, as before.",
+        "   Nothing was sent twice.",
+    )
+
+
+def outcomes_of(report: dict[str, Any]) -> str:
+    """Name the outcomes that happened, with their numbers."""
+    counts = report["outcomes"].items()
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts if count)
+
+
+def signals_at(api: str) -> int:
+    """Ask the sandbox itself how many signals it took."""
+    url = api.removesuffix("/v1") + "/_sandbox/stats"
+    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
+        return int(json.load(answer)["signals"])
+
+
+def shown(path: Path) -> Path:
+    """Return a path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def tell(*lines: str) -> None:
+    """Print one step of the story."""
+    print(*lines, "", sep="\n", flush=True)
+
+
+def main() -> int:
+    """Play the demo and return the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    folder = Path(tempfile.mkdtemp(prefix="stairoids-demo-"))
+    try:
+        play(folder)
+    except (DemoError, subprocess.TimeoutExpired) as error:
+        print(f"The demo failed: {error}\nAll logs: {folder}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"Stopped; every program is stopped. Logs: {folder}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

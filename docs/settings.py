@@ -1,0 +1,161 @@
+"""Writes what the code says of its settings into README.md and meltano.yml.
+
+    python docs/settings.py           writes both files anew
+    python docs/settings.py --check   changes nothing; exits 1 if they are out of date
+
+README.md holds the tables between `<!-- settings:target -->`, `<!-- settings:tap -->`
+and `<!-- /settings -->`; meltano.yml the lists below `settings: # make docs: NAME`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import textwrap
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.target import TargetStairoids
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from singer_sdk.plugin_base import PluginBase
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 88
+# What is replaced is the group `old`; `name` says by what.
+_PLACES = {
+    "README.md": re.compile(
+        r"<!-- settings:(?P<name>\w+) -->\n(?P<old>.*?)(?=<!-- /settings -->)",
+        re.DOTALL,
+    ),
+    "meltano.yml": re.compile(
+        r"^ {4}settings: # make docs: (?P<name>[\w-]+)\n(?P<old>(?:^ {4}[- ] .*\n)*)",
+        re.MULTILINE,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """A plugin's settings: its own, and those every plugin of the SDK has."""
+
+    own: dict[str, dict[str, Any]]
+    builtin: dict[str, dict[str, Any]]
+
+
+def plugin_of(class_: type[PluginBase]) -> Plugin:
+    """Ask a plugin's class for its settings."""
+    schema = deepcopy(class_.config_jsonschema)
+    own = dict(schema["properties"])
+    required = schema.get("required", ())
+    own = {name: {**spec, "required": name in required} for name, spec in own.items()}
+    class_.append_builtin_config(schema)
+    builtin = {name: s for name, s in schema["properties"].items() if name not in own}
+    return Plugin(own=own, builtin=builtin)
+
+
+def table_of(plugin: Plugin) -> str:
+    """Return a table in Markdown."""
+    lines = ["| setting | type | default | |", "| --- | --- | --- | --- |"]
+    for name, spec in plugin.own.items():
+        default = f"`{_text(spec['default'])}`" if "default" in spec else ""
+        if spec["required"]:
+            default = "required"
+        kind = " \\| ".join(f"`{v}`" for v in spec.get("enum", ())) or _kind(spec)
+        text = spec["description"] + (" Secret." if spec.get("secret") else "")
+        lines.append(f"| `{name}` | {kind} | {default} | {text} |")
+    names = ", ".join(f"`{name}`" for name in plugin.builtin)
+    after = f"The Singer SDK adds {names}."
+    return "\n".join([*lines, "", *textwrap.wrap(after, WIDTH), ""])
+
+
+def meltano_settings_of(plugin: Plugin) -> str:
+    """Return the items of a plugin's `settings` in meltano.yml."""
+    items = [_item(name, spec) for name, spec in plugin.own.items()]
+    items += [f"- name: {n}\n  kind: {_kind(s)}\n" for n, s in plugin.builtin.items()]
+    return textwrap.indent("".join(items), " " * 4)
+
+
+def _item(name: str, spec: dict[str, Any]) -> str:
+    lines = [f"- name: {name}", f"  label: {spec['title']}"]
+    lines.append(f"  kind: {'options' if 'enum' in spec else _kind(spec)}")
+    if spec.get("secret"):
+        lines.append("  sensitive: true")
+    if "default" in spec:
+        lines.append(f"  value: {_text(spec['default'])}")
+    if "enum" in spec:
+        lines.append("  options:")
+        lines += [f"  - {{label: {v}, value: {v}}}" for v in spec["enum"]]
+    lines.append("  description: >-")
+    text = textwrap.wrap(spec["description"], WIDTH - 8)
+    return "\n".join([*lines, *(f"    {line}" for line in text), ""])
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _kind(spec: dict[str, Any]) -> str:
+    """Return a setting's type, which Meltano calls its kind."""
+    types = [spec["type"]] if isinstance(spec["type"], str) else spec["type"]
+    (kind,) = (t for t in types if t != "null")
+    return str(kind)
+
+
+def filled(text: str, place: re.Pattern[str], contents: Mapping[str, str]) -> str:
+    """Return a file's text with the settings as they are.
+
+    Raises:
+        LookupError: The file lacks the place for some of them.
+    """
+    lacking = set(contents) - {match["name"] for match in place.finditer(text)}
+    if lacking:
+        msg = f"no place for {', '.join(sorted(lacking))}"
+        raise LookupError(msg)
+
+    def fill(match: re.Match[str]) -> str:
+        return match[0].removesuffix(match["old"]) + contents[match["name"]]
+
+    return place.sub(fill, text)
+
+
+def main() -> int:
+    """Write or check the files; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    target, tap = plugin_of(TargetStairoids), plugin_of(TapStairoidsWebhooks)
+    contents = {
+        "README.md": {"target": table_of(target), "tap": table_of(tap)},
+        "meltano.yml": {
+            TargetStairoids.name: meltano_settings_of(target),
+            TapStairoidsWebhooks.name: meltano_settings_of(tap),
+        },
+    }
+    failed = False
+    for name, place in _PLACES.items():
+        path = ROOT / name
+        before = path.read_text(encoding="utf-8")
+        try:
+            after = filled(before, place, contents[name])
+        except LookupError as error:
+            print(f"{name}: {error}")
+            failed = True
+            continue
+        if check and after != before:
+            print(f"{name} is out of date: run `make docs`.")
+            failed = True
+        elif after != before:
+            path.write_text(after, encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
