@@ -51,6 +51,8 @@ _MAX_ATTEMPTS = 8
 _STATE_SECONDS = 1.0  # Meltano spends about 9 ms on each STATE
 _PROGRESS_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
+_MAX_YIELDS = 6  # to another run's claim: about six seconds in all
+_YIELD_SECONDS = 0.05
 
 
 class Delivery:
@@ -195,6 +197,8 @@ class Delivery:
                 else:
                     self._judge.hear(turn, job, answer, now)
             go = self._prepare(turn, self._starters(now))
+        if go:
+            self._ledger.hold()
         finished = self._judge.finished()
         for entry, outcome, reason in finished:
             self._finish_entry(entry, outcome, reason)
@@ -302,6 +306,11 @@ class Delivery:
         self._begun -= 1
         orphan = None if self._ledger.lives(holder) else turn.claim_on(entry.claim)
         if orphan is None or not turn.take_over(orphan):
+            if entry.yields < _MAX_YIELDS:
+                entry.yields += 1
+                due = time.monotonic() + _YIELD_SECONDS * 2**entry.yields
+                self._window.wait_until(entry, due)
+                return
             self._judge.finish(entry, Outcome.PENDING, "another run is sending it")
             return
         self._window.finish(entry)

@@ -37,6 +37,7 @@ class Entry:
         recovered: Whether it is a dead run's claim; such ones are outside the sum.
         is_replay: Whether it is a dead letter that a person sends again.
         looks: How often looking for it failed.
+        yields: How often it gave way to another run's claim.
         not_before: Monotonic time before which looking would be too early.
         cursor: Where reading Stairoids' signals goes on, while looking.
     """
@@ -51,6 +52,7 @@ class Entry:
     attempts: int = 0
     accepted_before: int = 0
     looks: int = 0
+    yields: int = 0
     not_before: float = 0.0
     cursor: str | None = None
     blockers: int = 0

@@ -10,8 +10,15 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from target_stairoids.ledger.tables import LOCK_CLASS
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
 
 
 class Leases(Protocol):
@@ -22,6 +29,9 @@ class Leases(Protocol):
 
     def lives(self, run: int) -> bool:
         """Say whether some process holds the lease of a run."""
+
+    def is_held(self) -> bool:
+        """Say whether this process's lease, once taken, is still its own."""
 
     def release(self) -> None:
         """Give this process's lease back."""
@@ -36,6 +46,10 @@ class NoLeases:
     def lives(self, run: int) -> bool:  # noqa: ARG002 - the protocol has the argument
         """Return False: what another run left cannot be in use."""
         return False
+
+    def is_held(self) -> bool:
+        """Return True: nobody can take it."""
+        return True
 
     def release(self) -> None:
         """Do nothing: nothing was taken."""
@@ -75,6 +89,10 @@ class FileLeases:
         finally:
             os.close(descriptor)
 
+    def is_held(self) -> bool:
+        """Return True: the system takes a file lock back from the dead only."""
+        return True
+
     def release(self) -> None:
         """Give this process's lease back."""
         if self._held is not None:
@@ -85,3 +103,52 @@ class FileLeases:
 
     def _path(self, run: int) -> Path:
         return self._ledger.with_name(f"{self._ledger.name}.run-{run}")
+
+
+class ServerLeases:
+    """Leases as advisory locks of PostgreSQL, each on a connection of its own.
+
+    The server drops a lock when the connection ends; then another process may take the
+    run's claims over, so the lease is asked for before every request.
+
+    Args:
+        engine: Gives the connections.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._held: Connection | None = None
+
+    def take(self, run: int) -> None:
+        """Take this process's lease; the server drops it when the process ends."""
+        self._held = self._connect()
+        self._held.execute(select(func.pg_advisory_lock(LOCK_CLASS, run)))
+
+    def lives(self, run: int) -> bool:
+        """Say whether some process holds the lease of a run."""
+        with self._connect() as connection:
+            locked = select(func.pg_try_advisory_lock(LOCK_CLASS, run))
+            is_dead = bool(connection.scalar(locked))
+            if is_dead:
+                connection.execute(select(func.pg_advisory_unlock(LOCK_CLASS, run)))
+            return not is_dead
+
+    def is_held(self) -> bool:
+        """Say whether the connection that holds the lock is still there."""
+        if self._held is None:
+            return True
+        try:
+            self._held.execute(select(1))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give this process's lease back."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        return connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -26,7 +26,12 @@ from target_stairoids.ledger.database import (
     name_of,
     parsed_url,
 )
-from target_stairoids.ledger.lease import FileLeases, Leases, NoLeases
+from target_stairoids.ledger.lease import (
+    FileLeases,
+    Leases,
+    NoLeases,
+    ServerLeases,
+)
 from target_stairoids.ledger.tables import (
     check_version,
     claims,
@@ -40,6 +45,7 @@ from target_stairoids.ledger.turn import Claim, Turn, claim_from, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Connection, Row
 
@@ -75,17 +81,26 @@ class Ledger:
                 path.touch(mode=0o600)
             self._engine = engine_of(parsed)
             self._connection = self._engine.connect()
-        self._leases: Leases = FileLeases(path) if path else NoLeases()
+        self._leases = self._leases_of(path)
         try:
             with (
                 as_ledger_error(f"The ledger {self.name} cannot be opened"),
                 self._begin(write=writes) as connection,
             ):
-                prepare(connection) if writes else check_version(connection)
+                if writes:
+                    prepare(connection)
+                else:
+                    check_version(connection)
             self.last_complete_run = self._newest_complete_run()
         except LedgerError:
             self.close()
             raise
+
+    def _leases_of(self, path: Path | None) -> Leases:
+        if path is not None:
+            return FileLeases(path)
+        on_server = self._engine.dialect.name == "postgresql"
+        return ServerLeases(self._engine) if on_server else NoLeases()
 
     # Runs
 
@@ -155,21 +170,15 @@ class Ledger:
                 )
             )
             if row is None:
-                number = turn.scalar(
-                    insert(streams)
-                    .values(scope=self.scope, name=name, schema=text)
-                    .returning(streams.c.stream)
+                row = turn.add_stream(self.scope, name)
+            if row.schema != text:
+                turn.write(
+                    update(streams)
+                    .where(streams.c.stream == row.stream)
+                    .values(schema=text)
                 )
-            else:
-                number = row.stream
-                if row.schema != text:
-                    turn.write(
-                        update(streams)
-                        .where(streams.c.stream == number)
-                        .values(schema=text)
-                    )
-        self._streams[name] = number
-        return int(number)
+        number = self._streams[name] = int(row.stream)
+        return number
 
     def is_first_run_of(self, stream: int) -> bool:
         """Say whether no run that saw the stream has ended with exit code 0 yet."""
@@ -201,6 +210,16 @@ class Ledger:
         orphaned = [claim_from(row) for row in rows if row.run in dead]
         with self.turn() as turn:
             return [claim for claim in orphaned if turn.take_over(claim)]
+
+    def hold(self) -> None:
+        """Make sure that the claims of this run are still its own.
+
+        Raises:
+            LedgerError: Another process may have taken them over; send nothing more.
+        """
+        if not self._leases.is_held():
+            msg = f"The connection to the ledger {self.name} broke; run again."
+            raise LedgerError(msg)
 
     def lives(self, run: int) -> bool:
         """Say whether a run is still at work, here or in another process."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     insert,
     select,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SCHEMA_VERSION = 1
+LOCK_CLASS = 1_936_744_820  # "stat" in ASCII; keeps us out of others' advisory locks
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -138,6 +140,9 @@ def prepare(connection: Connection) -> None:
         connection.execute(
             insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
         )
+    if connection.dialect.name == "postgresql":
+        # Two processes that create a table at once: the slower one would fail.
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK_CLASS, 0)))
     metadata.create_all(connection)
 
 

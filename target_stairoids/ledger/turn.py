@@ -11,7 +11,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from target_stairoids.gate import Known, Latest, Outcome, Settled
 from target_stairoids.identity import is_before
-from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
+from target_stairoids.ledger.tables import (
+    claims,
+    dead_letters,
+    latest,
+    settled,
+    streams,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -128,6 +134,17 @@ class Turn:
                 )
         return known
 
+    def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
+        """Return the row of a stream, new unless another process was faster."""
+        self._connection.execute(
+            self._insert(streams)
+            .values(scope=scope, name=name)
+            .on_conflict_do_nothing()
+        )
+        query = select(streams.c.stream, streams.c.schema)
+        found = query.where(streams.c.scope == scope, streams.c.name == name)
+        return self._connection.execute(found).one()
+
     def claim(self, claim: Claim) -> int | None:
         """Claim an entity before its signal is sent.
 
@@ -144,8 +161,9 @@ class Turn:
             self._insert(claims)
             .values(**values, run=self._run, attempts=1, claimed_at=at, attempted_at=at)
             .on_conflict_do_nothing()
+            .returning(claims.c.run)
         )
-        if inserted.rowcount == 1:
+        if inserted.first() is not None:
             return None
         holder: int | None = self.scalar(select(claims.c.run).where(_same_key(claim)))
         return holder
