@@ -134,17 +134,15 @@ class EventStore:
         Args:
             sequence: The last one that was read; 0 for none.
             upper: The last one to read, so that a run has an end.
-            limit: At most so many; fewer where they are large, but never none
-                while there are more.
+            limit: At most so many; fewer if they are large, none only at the end.
             event: Only events of this type.
             malformed: Only bodies that do not parse.
 
         Raises:
             StoreUnavailableError: The store cannot be read now.
         """
-        query = sa.select(*READ_COLUMNS).where(
-            EVENTS.c.sequence > sequence, EVENTS.c.sequence <= upper
-        )
+        among = (EVENTS.c.sequence > sequence, EVENTS.c.sequence <= upper)
+        query = sa.select(*READ_COLUMNS).where(*among)
         if event is not None:
             query = query.where(EVENTS.c.event == event)
         if malformed:
