@@ -1,0 +1,128 @@
+"""A ledger in PostgreSQL: the same promises, shared by several processes."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from stairoids_sandbox.faults import Fault
+from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.ledger import Ledger
+from tests.singer_io import TargetUnderTest, a_record, a_schema, a_state, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stairoids_sandbox.server import Sandbox
+
+pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL for this Python")
+SCOPE = "http://127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
+        running = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield running.get_uri()
+    running.cleanup()
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    """A database of its own for each test."""
+    name = f"ledger_{uuid.uuid4().hex}"
+    psycopg = server.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(psycopg, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def target(sandbox: Sandbox, tmp_path: Path, url: str) -> TargetUnderTest:
+    return TargetUnderTest(tmp_path, sandbox.url, ledger_url=url)
+
+
+def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 21)), a_state()]
+
+    first = target.run(*messages)
+    second = target.run(*messages)
+
+    assert first.outcomes == {"accepted": 20}
+    assert second.outcomes == {"duplicate": 20}
+    assert len(sandbox.signals) == 20
+
+
+def test_lost_answers_and_bad_records_end_as_on_sqlite(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=2))
+
+    run = target.run(a_schema(), a_record(1), a_record(2), a_record(3, email=None))
+
+    assert run.outcomes == {"accepted": 2, "invalid": 1}
+    assert len(sandbox.signals) == 2
+
+
+def test_two_targets_on_one_ledger_send_each_signal_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 201)), a_state()]
+    lines = text_of(messages).encode()
+    processes = [target.start(), target.start()]
+    threads = [
+        threading.Thread(target=process.communicate, args=(lines,))
+        for process in processes
+    ]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [process.returncode for process in processes] == [0, 0]
+    numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
+    assert numbers == list(range(1, 201))
+
+
+def test_dead_runs_lease_is_free_and_a_living_ones_is_not(url: str) -> None:
+    with Ledger(url, SCOPE) as one, Ledger(url, SCOPE) as two:
+        living, other = one.begin_run(), two.begin_run()
+
+        assert two.lives(living)
+        one.close()
+        assert not two.lives(living)
+        assert two.lives(other)
+
+
+def test_broken_lease_stops_the_run_before_anything_more_is_sent(url: str) -> None:
+    with Ledger(url, SCOPE) as ledger, Ledger(url, SCOPE) as other:
+        ledger.begin_run()
+        ledger.hold()
+        with other.turn() as turn:
+            turn.first(
+                text(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
+                    " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"
+                )
+            )
+
+        with pytest.raises(LedgerError, match="run again"):
+            ledger.hold()
+
+
+def test_unreachable_server_is_one_sentence_without_the_password() -> None:
+    url = "postgresql://user:canary@127.0.0.1:9/none"
+
+    with pytest.raises(LedgerError, match="`ledger_url`") as caught:
+        Ledger(url, SCOPE)
+
+    assert "canary" not in str(caught.value)
