@@ -1,0 +1,247 @@
+"""What we ship for people to read and copy says what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from stairoids_sandbox.cli import main as sandbox_command
+from tap_stairoids_webhooks.cli import main as webhooks_command
+from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.cli import main as signals_command
+from target_stairoids.mapping import StreamShape, maps_for
+from target_stairoids.settings import config_errors, config_schema
+from target_stairoids.target import TargetStairoids
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+COMMANDS: dict[str, click.Command] = {
+    "target-stairoids": TargetStairoids.cli,
+    "tap-stairoids-webhooks": TapStairoidsWebhooks.cli,
+    "stairoids-signals": signals_command,
+    "stairoids-webhooks": webhooks_command,
+    "stairoids-sandbox": sandbox_command,
+}
+OURS = ["target-stairoids", "tap-stairoids-webhooks"]
+
+
+@cache
+def about(plugin: str) -> dict[str, Any]:
+    command = [str(BIN / plugin), "--about", "--format=json"]
+    printed = subprocess.run(command, capture_output=True, check=True).stdout
+    return dict(json.loads(printed))
+
+
+def sample(name: str) -> dict[str, Any]:
+    return dict(json.loads((ROOT / "sample_configs" / name).read_text()))
+
+
+def declared(plugin: str) -> dict[str, Any]:
+    kinds = MELTANO["plugins"]["extractors"] + MELTANO["plugins"]["loaders"]
+    (found,) = (entry for entry in kinds if entry["name"] == plugin)
+    return dict(found)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def code_lines() -> list[str]:
+    text = "".join(blocks("sh")).replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and line[0] != "#"]
+
+
+# Settings
+
+
+def test_readme_and_meltano_list_the_settings_as_they_are() -> None:
+    command = [sys.executable, str(ROOT / "docs/settings.py"), "--check"]
+
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+
+    assert done.stdout + done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("plugin", OURS)
+def test_meltano_declares_what_about_prints(plugin: str) -> None:
+    settings = {item["name"]: item for item in declared(plugin)["settings"]}
+    printed = about(plugin)["settings"]["properties"]
+
+    assert list(settings) == list(printed)
+    for name, spec in printed.items():
+        types = set(spec["type"] if isinstance(spec["type"], list) else [spec["type"]])
+        choices = [option["value"] for option in settings[name].get("options", ())]
+        kind = "string" if choices else settings[name]["kind"]
+        assert types - {"null"} == {kind}, name
+        assert choices == spec.get("enum", []), name
+        assert settings[name].get("value") == spec.get("default"), name
+        assert settings[name].get("sensitive", False) == spec.get("secret", False), name
+
+
+@pytest.mark.parametrize("plugin", OURS)
+def test_meltano_declares_the_capabilities_about_prints(plugin: str) -> None:
+    assert sorted(declared(plugin)["capabilities"]) == sorted(
+        about(plugin)["capabilities"]
+    )
+
+
+@pytest.mark.parametrize("plugin", OURS)
+def test_meltano_requires_what_the_code_requires(plugin: str) -> None:
+    required = about(plugin)["settings"].get("required", [])
+
+    groups = declared(plugin).get("settings_group_validation", [[]])
+
+    assert groups == [required]
+
+
+@pytest.mark.parametrize("plugin", OURS)
+def test_meltanos_commands_exist(plugin: str) -> None:
+    for command in declared(plugin)["commands"].values():
+        assert_is_typed_right([command["executable"], *shlex.split(command["args"])])
+
+
+def test_meltano_reports_nothing_to_anybody() -> None:
+    assert MELTANO["send_anonymous_usage_stats"] is False
+
+
+# Configs
+
+
+def test_sample_config_of_the_target_is_valid() -> None:
+    assert config_errors(sample("target-stairoids.json"), config_schema()) == []
+
+
+def test_sample_config_of_the_tap_is_valid() -> None:
+    validator = Draft202012Validator(about("tap-stairoids-webhooks")["settings"])
+
+    assert list(validator.iter_errors(sample("tap-stairoids-webhooks.json"))) == []
+
+
+def test_meltanos_config_of_the_target_is_valid() -> None:
+    config = declared("target-stairoids")["config"]
+    (environment,) = (e for e in MELTANO["environments"] if e["name"] == "sandbox")
+    for loader in environment["config"]["plugins"]["loaders"]:
+        config |= loader["config"]
+
+    assert config_errors(config, config_schema()) == []
+
+
+def test_meltano_and_the_sample_map_the_trials_alike() -> None:
+    signals = declared("target-stairoids")["config"]["signals"]
+
+    assert signals == sample("target-stairoids.json")["signals"]
+    assert declared("tap-jsonl")["config"] == sample("tap-jsonl.json")
+
+
+def test_sample_mapping_fits_the_sample_data() -> None:
+    """It compiles against the columns of the data, and all but one row can be sent."""
+    lines = (ROOT / "sample_configs/trials.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in lines.splitlines()]
+    shape = StreamShape(
+        name="trials",
+        properties={name: {} for name in rows[0]},
+        key_properties=("trial_id",),
+    )
+
+    (mapping,) = maps_for(shape, sample("target-stairoids.json")["signals"], "jsonl")
+
+    signals = [mapping.signal_from(row) for row in rows]
+    lacking = [s for s in signals if not ({"domain"} & s.account.keys() or s.contact)]
+    assert len(rows) == 20
+    assert len(lacking) == 1
+    assert signals[0].account["domain"] == "harborpine.example.com"
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_readmes_configs_are_valid(text: str) -> None:
+    config = json.loads(text)
+
+    assert config_errors(config, config_schema()) == []
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_readmes_meltano_example_says_what_meltano_yml_says(text: str) -> None:
+    (loader,) = yaml.safe_load(text)["plugins"]["loaders"]
+
+    full = declared(loader["name"])
+    of_meltano = {item["name"]: item for item in full["settings"]}
+    assert loader["namespace"] == full["namespace"]
+    for setting in loader["settings"]:
+        assert setting.items() <= of_meltano[setting["name"]].items()
+    assert config_errors({"api_key": "k", **loader["config"]}, config_schema()) == []
+
+
+# Commands
+
+
+def assert_is_typed_right(words: list[str]) -> None:
+    """Parse a command line as the command would, without running it."""
+    name, *arguments = words
+    command = COMMANDS[name]
+    context = command.make_context(name, [], resilient_parsing=True)
+    while isinstance(command, click.Group) and arguments:
+        subcommand = command.get_command(context, arguments[0])
+        assert subcommand is not None, f"{name} {arguments[0]} does not exist"
+        command, arguments = subcommand, arguments[1:]
+    taken = command.make_parser(context).parse_args(list(arguments))
+    assert taken[1] == [] or any(
+        isinstance(parameter, click.Argument) for parameter in command.params
+    )
+
+
+@pytest.mark.parametrize("line", code_lines())
+def test_readmes_commands_exist(line: str) -> None:
+    """Each part of a pipeline is a make target, or a command with these options."""
+    for part in line.split(" | "):
+        words = shlex.split(part)
+        while words and ("=" in words[0] and not words[0].startswith("-")):
+            words.pop(0)  # NAME=value in front
+        match words:
+            case ["make", *targets]:
+                makefile = (ROOT / "Makefile").read_text()
+                for target in targets:
+                    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+            case ["export", *_] | ["pip", "install", *_] | []:
+                pass
+            case ["tap-jsonl" | "target-jsonl", *_]:
+                pass
+            case _:
+                assert_is_typed_right([word for word in words if word != "&"])
+
+
+def test_readmes_files_exist() -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    sampled = re.findall(r"\bsample_configs/[\w./-]+", "\n".join(code_lines()))
+
+    missing = {path for path in linked + sampled if not (ROOT / path).exists()}
+
+    assert missing == set()
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    described = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
+
+    assert sorted(" ".join(phony).split()) == sorted(described)
