@@ -90,8 +90,8 @@ def as_ledger_error(what: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or type(error).__name__
-        msg = f"{what}: {cause}. See the setting `ledger_url`."
+        cause = str(getattr(error, "orig", None) or type(error).__name__)
+        msg = f"{what}: {' '.join(cause.split())}. See the setting `ledger_url`."
         raise LedgerError(msg) from error
     except OSError as error:
         text = f"{what}: {error.strerror}. See the setting `ledger_url`."
