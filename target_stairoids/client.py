@@ -105,15 +105,20 @@ class Answer:
                 return None
 
     @property
+    def code(self) -> str | None:
+        """The error's machine-readable code."""
+        match self.body:
+            case {"error": {"code": str(code)}} if code.replace("_", "").isalnum():
+                return code[:60]
+            case _:
+                return None
+
+    @property
     def reason(self) -> str:
         """Say what Stairoids answered, without its message, which may quote values."""
         if self.status is None:
             return self.trouble
-        match self.body:
-            case {"error": {"code": str(code)}} if code.replace("_", "").isalnum():
-                return f"{self.status} {code[:60]}"
-            case _:
-                return f"{self.status} without an error code"
+        return f"{self.status} {self.code or 'without an error code'}"
 
 
 def meaning_of(status: int, *, asks_to_return: bool) -> Meaning:

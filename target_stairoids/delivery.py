@@ -20,6 +20,7 @@ import msgspec
 
 from target_stairoids.client import Client
 from target_stairoids.exceptions import (
+    DeadLettersError,
     IncompleteError,
     InterruptedRunError,
     LedgerError,
@@ -30,6 +31,7 @@ from target_stairoids.guard import Guard, Ruling
 from target_stairoids.intake import Intake, lanes_of, verdict_of
 from target_stairoids.judge import Judge
 from target_stairoids.ledger.turn import timestamp
+from target_stairoids.limits import Limits
 from target_stairoids.pace import Pace
 from target_stairoids.report import Report, summary, write
 from target_stairoids.senders import Senders
@@ -51,6 +53,7 @@ _MAX_ATTEMPTS = 8
 _STATE_SECONDS = 1.0  # Meltano spends about 9 ms on each STATE
 _PROGRESS_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
+_DEAD = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all
 _YIELD_SECONDS = 0.05
 
@@ -90,6 +93,7 @@ class Delivery:
         guards = settings.first_run == "guard" and ledger.is_new()
         self._guard = Guard(is_on=guards)
         self._judge = Judge(settings, self._window, self._pace, self._guard)
+        self._limits = Limits(settings, time.monotonic())
         self._begun = 0
         self._adopted = 0
         self._state: str | None = None
@@ -115,7 +119,7 @@ class Delivery:
         Returns:
             False if nothing more must be read: call `finish`.
         """
-        self.intake.flush()
+        self._take_in()
         while True:
             self._work()
             if self._judge.stop is not None:
@@ -157,11 +161,10 @@ class Delivery:
         try:
             if not isinstance(error, LedgerError):
                 self._settle_all()
-        except LedgerError as ledger_error:
-            error = self._judge.stop = ledger_error
-        pending = [e for e in self._window.unfinished() if not e.recovered]
-        for entry in pending:
-            self.report.count(entry.claim.stream_name, Outcome.PENDING, "not reached")
+        except LedgerError as broken:
+            self._judge.stop = broken
+        for entry in self._window.unfinished():
+            self._finish_entry(entry, Outcome.PENDING, "not reached")
         failure = error or self._judge.stop or self._left_over()
         self._close(failure)
         if isinstance(failure, StairoidsError) and failure is not error:
@@ -172,11 +175,17 @@ class Delivery:
 
     # The loop
 
+    def _take_in(self) -> None:
+        """Decide on what was read."""
+        self.intake.flush()
+        self._judge.stop = self._judge.stop or self.intake.stop
+
     def _work(self) -> None:
         """Do all that can be done without waiting."""
         while self._turn():
             pass
         now = time.monotonic()
+        self._judge.stop = self._judge.stop or self._limits.minutes_reached(now)
         self._pass_state(now)
         if now - self._progress_at >= _PROGRESS_SECONDS:
             self._progress_at = now
@@ -196,7 +205,9 @@ class Delivery:
                     self._judge.hear_guard(job, answer, now)
                 else:
                     self._judge.hear(turn, job, answer, now)
-            go = self._prepare(turn, self._starters(now))
+            most = self._limits.left_today(turn)
+            go = self._prepare(turn, self._starters(now, most))
+            self._limits.spend(turn, len(go))
         if go:
             self._ledger.hold()
         finished = self._judge.finished()
@@ -216,11 +227,13 @@ class Delivery:
             and self._pace.room(now) > 0
         )
 
-    def _starters(self, now: float) -> list[Entry]:
+    def _starters(self, now: float, most: int) -> list[Entry]:
         """Return the signals that may go now, as many as there are slots."""
+        if not most and self._window.has_ready:
+            self._judge.stop = self._judge.stop or self._limits.day_reached
         starters: list[Entry] = []
         while self._judge.stop is None:
-            slots = min(self._senders.free, self._pace.room(now))
+            slots = min(self._senders.free, self._pace.room(now), most)
             if len(starters) >= slots:
                 break
             entry = self._window.take(now)
@@ -236,11 +249,10 @@ class Delivery:
 
     def _is_allowed(self, entry: Entry) -> bool:
         """Ask the guards of the run; an entry they hold is parked or put back."""
-        most = self._settings.max_signals_per_run
-        if most is not None and self._begun >= most:
+        reached = self._limits.signals_reached(self._begun)
+        if reached is not None:
             self._window.put_back(entry)
-            text = f"`max_signals_per_run` ({most}) is reached; the rest is pending."
-            self._judge.stop = IncompleteError(text)
+            self._judge.stop = reached
             return False
         source = msgspec.json.decode(entry.claim.signal)["source"]
         ruling = self._guard.ruling(source)
@@ -419,7 +431,7 @@ class Delivery:
 
     def _settle_all(self) -> None:
         """Finish what was read; after a stop only what is in flight."""
-        self.intake.flush()
+        self._take_in()
         self._work()
         while self._judge.stop is None and len(self._window):
             self._wait(None)
@@ -428,34 +440,49 @@ class Delivery:
         while self._senders.in_flight and time.monotonic() < deadline:
             select.select([self._senders.wake_descriptor], [], [], 0.1)
             self._turn()
+        if not self._settings.dry_run:
+            self._let_go()
         self._pass_state(time.monotonic(), final=True)
-        if self._settings.dry_run:
-            return
+
+    def _let_go(self) -> None:
+        """Settle what is held back, and drop the claims the next run need not check."""
         with self._ledger.turn() as turn:
+            self._judge.release_rejected(turn)
             for entry in self._window.unfinished():
-                # Certainly not accepted: the next run need not look for it.
-                if entry.stage is Stage.SEND:
+                if entry.stage is Stage.SEND:  # certainly not accepted
                     turn.withdraw(entry.claim)
+        for entry, outcome, reason in self._judge.finished():
+            self._finish_entry(entry, outcome, reason)
 
     def _left_over(self) -> StairoidsError | None:
-        pending = self.report.outcomes[Outcome.PENDING]
-        if not pending:
-            return None
-        text = f"{pending} signals are pending: another run is sending about the same."
-        return IncompleteError(text)
+        """Return why a run that was not stopped is no success after all."""
+        outcomes = self.report.outcomes
+        if not self.report.adds_up:
+            text = "The sum of the outcomes does not add up; please report this bug."
+            return StairoidsError(text)
+        if pending := outcomes[Outcome.PENDING]:
+            return IncompleteError(
+                f"{pending} signals are pending: another run is sending about the same."
+            )
+        dead = sum(outcomes[outcome] for outcome in _DEAD)
+        if dead and self._settings.fail_on_dead_letters:
+            return DeadLettersError(
+                f"{dead} records became dead letters (`fail_on_dead_letters`); see "
+                "`stairoids-signals dead-letters list`."
+            )
+        return None
 
     def _close(self, failure: BaseException | None) -> None:
-        settled = 0 if failure is None else getattr(failure, "exit_code", 1)
-        if not self.report.adds_up:
-            settled = settled or 1
+        exit_code = 0
+        if failure is not None and not self.discards_input:
+            exit_code = getattr(failure, "exit_code", 1)
         report = self.report.as_dict(
-            exit_code=0 if self.discards_input else settled,
-            requests=self._pace.requests,
-            quota=self._pace.limit,
+            exit_code=exit_code, requests=self._pace.requests, quota=self._pace.limit
         )
         self._senders.close(patience=_GRACE_SECONDS)
         if not isinstance(failure, LedgerError) and not self._settings.dry_run:
-            self._ledger.end_run(settled, report)
+            is_complete = failure is None or isinstance(failure, DeadLettersError)
+            self._ledger.end_run(exit_code, report, is_complete=is_complete)
         self._ledger.close()
         logger.info("Run report: %s", json.dumps(report))
         logger.info("%s", summary(report))

@@ -6,6 +6,7 @@ StairoidsError                the run cannot go on; `exit_code` says how it ends
 ├── LedgerError               the ledger cannot be used         -> mend or name another
 ├── AccessRefusedError        Stairoids refuses the key or URL  -> mend the config
 ├── IncompleteError           not all is settled, on purpose    -> run again
+├── DeadLettersError          all is settled, not all accepted  -> see the dead letters
 └── InterruptedRunError       SIGTERM or SIGINT came            -> run again
 InvalidSignalError            one record cannot become a signal -> dead letter, go on
 
@@ -46,6 +47,10 @@ class IncompleteError(StairoidsError):
     """Something is left to do and the next run resumes it (`EX_TEMPFAIL`)."""
 
     exit_code = 75
+
+
+class DeadLettersError(StairoidsError):
+    """Everything is settled, and some of it as dead letters, which was to be told."""
 
 
 class InterruptedRunError(StairoidsError):

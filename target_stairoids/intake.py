@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.exceptions import (
+    IncompleteError,
+    InvalidSignalError,
+    StairoidsError,
+)
 from target_stairoids.gate import (
     Known,
     Latest,
@@ -27,6 +33,7 @@ from target_stairoids.gate import (
 from target_stairoids.identity import content_of, entity_of, position_of, version_of
 from target_stairoids.ledger.turn import Claim, DeadLetter, Verdict
 from target_stairoids.mapping import maps_for
+from target_stairoids.suppression import SuppressionList, entries_of
 from target_stairoids.window import Entry, Watermark, Window
 
 if TYPE_CHECKING:
@@ -45,6 +52,8 @@ LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 _BLOCK = 500
 _SAMPLES = 3
+_SURGE = 1_000
+_SURGE_SHARE = 0.2
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
@@ -55,12 +64,14 @@ class Stream:
     Attributes:
         number: The stream's number in the ledger.
         is_baseline: Whether its records are remembered as seen and not sent.
+        known_entities: How many entities the ledger knows; 0 for a new stream.
     """
 
     shape: StreamShape
     maps: list[SignalMap]
     number: int
     is_baseline: bool
+    known_entities: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,11 @@ class Intake:
         self._letters: list[DeadLetter] = []
         self._moot: list[int] = []  # dead letters that a newer version has said
         self._samples = 0
+        self._changed: Counter[str] = Counter()
+        self._suppressed = SuppressionList(
+            [*settings.suppress, *entries_of(settings.suppress_path)]
+        )
+        self.stop: StairoidsError | None = None
 
     def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
         """Compile a stream's mappings and find its place in the ledger.
@@ -125,7 +141,13 @@ class Intake:
         is_baseline = settings.first_run == "baseline" and (
             settings.dry_run or self._ledger.is_first_run_of(number)
         )
-        return Stream(shape=shape, maps=maps, number=number, is_baseline=is_baseline)
+        return Stream(
+            shape=shape,
+            maps=maps,
+            number=number,
+            is_baseline=is_baseline,
+            known_entities=0 if settings.dry_run else self._ledger.entities_of(number),
+        )
 
     def take(self, stream: Stream, record: dict[str, Any]) -> None:
         """Take in a record."""
@@ -211,6 +233,8 @@ class Intake:
         except InvalidSignalError as error:
             self._bury(candidate, error.reason)
             return Outcome.INVALID, error.reason
+        if self._suppressed.hides(signal):
+            return Outcome.FILTERED, "suppressed"
         return self._news(candidate, signal, text, known), ""
 
     def _is_done(self, candidate: _Candidate, known: Known) -> bool:
@@ -234,10 +258,13 @@ class Intake:
         """Let a signal into the window, unless it need not or must not be sent."""
         bookmark = candidate.stream.shape.bookmark
         silent = {*candidate.signal_map.ignore_changes, bookmark}
-        claim = _claim(candidate, content_of(signal, silent), text)
+        claim = self._claim(candidate, content_of(signal, silent), text)
         if candidate.stream.is_baseline:
             self._settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED
+        if self._is_too_old(signal):
+            self._settle(claim, Outcome.TOO_OLD, known)
+            return Outcome.TOO_OLD
         send = candidate.signal_map.send
         if not self._window.is_busy(candidate.entity):
             latest = known.latest.get((candidate.entity, claim.mapping))
@@ -251,6 +278,8 @@ class Intake:
             self._show(text)
             self._settle(claim, Outcome.WOULD_SEND, known)
             return Outcome.WOULD_SEND
+        if (candidate.entity, claim.mapping) in known.latest:
+            self._watch_surge(candidate.stream)
         self._window.add(
             Entry(
                 number=self._watermark.open(),
@@ -261,6 +290,27 @@ class Intake:
             )
         )
         return None
+
+    def _is_too_old(self, signal: Signal) -> bool:
+        days = self._settings.max_event_age_days
+        if days is None or signal.occurred_at is None:
+            return False
+        age = datetime.now(UTC) - datetime.fromisoformat(signal.occurred_at)
+        return age > timedelta(days=days)
+
+    def _watch_surge(self, stream: Stream) -> None:
+        """Stop when so much of a known stream changed that a column must have."""
+        name = stream.shape.name
+        self._changed[name] += 1
+        changed, known = self._changed[name], stream.known_entities
+        is_surge = changed > _SURGE and changed > _SURGE_SHARE * known > 0
+        if is_surge and not self._settings.allow_surge and self.stop is None:
+            self.stop = IncompleteError(
+                f"Stream `{name}`: over {_SURGE} and over {_SURGE_SHARE:.0%} of its "
+                f"{known} known entities have changed in this run. If that is meant, "
+                "set `allow_surge` and run again; if a column changed, name it in the "
+                "mapping's `ignore_changes`."
+            )
 
     def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
         """Settle a version here and now, and for the rest of the block."""
@@ -280,9 +330,27 @@ class Intake:
                 stream_name=candidate.stream.shape.name,
                 outcome=Outcome.INVALID,
                 reason=reason,
-                record=_text_of(candidate.record),
+                record=self._kept(candidate.record),
             )
         )
+
+    def _claim(self, candidate: _Candidate, content: bytes, text: bytes) -> Claim:
+        return Claim(
+            entity=candidate.entity,
+            version=candidate.version,
+            mapping=candidate.signal_map.name,
+            stream=candidate.stream.number,
+            stream_name=candidate.stream.shape.name,
+            content=content,
+            position=candidate.position,
+            fingerprint=candidate.signal_map.fingerprint,
+            signal=text,
+            record=self._kept(candidate.record),
+        )
+
+    def _kept(self, record: dict[str, Any]) -> bytes:
+        """Return a record's text, or none where records are not to be kept."""
+        return _text_of(record) if self._settings.keep_records else b""
 
     def _write(self) -> None:
         to_write = self._verdicts or self._letters or self._moot
@@ -338,21 +406,6 @@ def verdict_of(
         content=None if outcome is Outcome.REJECTED else claim.content,
         position=claim.position,
         signal_id=signal_id,
-    )
-
-
-def _claim(candidate: _Candidate, content: bytes, text: bytes) -> Claim:
-    return Claim(
-        entity=candidate.entity,
-        version=candidate.version,
-        mapping=candidate.signal_map.name,
-        stream=candidate.stream.number,
-        stream_name=candidate.stream.shape.name,
-        content=content,
-        position=candidate.position,
-        fingerprint=candidate.signal_map.fingerprint,
-        signal=text,
-        record=_text_of(candidate.record),
     )
 
 

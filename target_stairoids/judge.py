@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from target_stairoids.breaker import Breaker
 from target_stairoids.client import Meaning
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -56,6 +57,7 @@ class Judge:
             settings.outage_seconds, tolerated=settings.max_in_flight
         )
         self._parked: list[Entry] = []  # until the guard has ruled
+        self._breaker: Breaker[tuple[Entry, Answer]] = Breaker()
         self._finished: list[tuple[Entry, Outcome, str]] = []
         self.stop: StairoidsError | None = None
         self.accepted = 0
@@ -83,7 +85,7 @@ class Judge:
                 self._accept(turn, entry, answer.signal_id)
             case Meaning.REJECTED:
                 self._trouble.is_over()
-                self._give_up(turn, entry, Outcome.REJECTED, answer)
+                self._reject(turn, entry, answer)
             case Meaning.REFUSED:
                 entry.stage = Stage.SEND
                 self._refuse(answer)
@@ -95,6 +97,30 @@ class Judge:
                 self._retry(turn, entry, answer, now)
             case Meaning.UNKNOWN:
                 self._doubt(turn, entry, answer, now)
+
+    def _reject(self, turn: Turn, entry: Entry, answer: Answer) -> None:
+        """Give a signal up, once it is clear that it and not the mapping is wrong."""
+        if answer.code == "domain_excluded":
+            self._give_up(turn, entry, Outcome.REJECTED, answer)
+            return
+        entry.stage = Stage.SEND  # certainly not accepted
+        self._window.finish(entry)  # others about the same need not wait for this
+        stream = entry.claim.stream_name
+        if self._breaker.rejected(stream, (entry, answer)) and self.stop is None:
+            self.stop = ConfigError(
+                f"Stairoids rejects nearly everything of stream `{stream}` "
+                f"({answer.reason}): its mapping must be wrong. These signals are "
+                "pending; mend the mapping in `signals` and run again."
+            )
+
+    def release_rejected(self, turn: Turn) -> None:
+        """End what is held back: given up, or pending where the mapping is wrong."""
+        for entry, answer in self._breaker.release():
+            if self.stop is None:
+                self._give_up(turn, entry, Outcome.REJECTED, answer)
+            else:
+                turn.withdraw(entry.claim)
+                self.finish(entry, Outcome.PENDING, "rejected with nearly all others")
 
     def _doubt(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
         """Go on from a request that may or may not have been accepted."""
@@ -140,6 +166,8 @@ class Judge:
     def _accept(self, turn: Turn, entry: Entry, signal_id: str | None) -> None:
         self.accepted += 1
         self._trouble.is_over()
+        for held, why in self._breaker.accepted(entry.claim.stream_name):
+            self._give_up(turn, held, Outcome.REJECTED, why)
         verdict = verdict_of(entry.claim, Outcome.ACCEPTED, signal_id=signal_id)
         turn.settle(verdict)
         self.finish(entry, Outcome.ACCEPTED)

@@ -178,12 +178,68 @@ _PROPERTIES: dict[str, dict[str, Json]] = {
         "description": "How a run ends that had to leave signals for the next one: "
         "exit code 75, or 0 after reading the input to its end without further STATE.",
     },
+    "fail_on_dead_letters": {
+        "type": "boolean",
+        "title": "Fail on dead letters",
+        "default": False,
+        "description": "End with exit code 1 if a record became a dead letter, after "
+        "everything is settled.",
+    },
+    "requests_per_day": {
+        "type": "integer",
+        "title": "Requests per day",
+        "minimum": 1,
+        "description": "Make at most so many requests a day (UTC), counted in the "
+        "ledger over all runs; the rest stays pending (exit code 75).",
+    },
     "max_signals_per_run": {
         "type": "integer",
         "title": "Signals per run",
         "minimum": 1,
         "description": "Send at most so many signals in one run; the rest stays "
         "pending for the next (exit code 75).",
+    },
+    "max_run_minutes": {
+        "type": "integer",
+        "title": "Run minutes",
+        "minimum": 1,
+        "description": "Send for at most so long; the rest stays pending for the next "
+        "run (exit code 75).",
+    },
+    "max_event_age_days": {
+        "type": "integer",
+        "title": "Event age",
+        "minimum": 0,
+        "description": "Do not send signals whose `occurred_at` is older; they count "
+        "as seen (`too_old`).",
+    },
+    "allow_surge": {
+        "type": "boolean",
+        "title": "Allow surge",
+        "default": False,
+        "description": "Without it a run stops (exit code 75) when over 1,000 and over "
+        "20 % of a known stream's entities have changed: mostly it is not the world "
+        "that changed, but a column.",
+    },
+    "suppress": {
+        "type": "array",
+        "title": "Suppress",
+        "items": {"type": "string"},
+        "description": "Who never gets a signal: domains (with their subdomains), "
+        "e-mail addresses, or patterns with `*`.",
+    },
+    "suppress_path": {
+        "type": "string",
+        "title": "Suppression file",
+        "description": "A file with more of `suppress`, one a line; `#` starts a "
+        "comment.",
+    },
+    "keep_records": {
+        "type": "boolean",
+        "title": "Keep records",
+        "default": True,
+        "description": "Whether dead letters keep the tap's record. Without it they "
+        "cannot be exported and sent again.",
     },
 }
 
@@ -285,7 +341,15 @@ class Settings:
     verify_delay_seconds: int
     outage_seconds: int
     on_incomplete: str
+    fail_on_dead_letters: bool
+    requests_per_day: int | None
     max_signals_per_run: int | None
+    max_run_minutes: int | None
+    max_event_age_days: int | None
+    allow_surge: bool
+    suppress: tuple[str, ...] = field(repr=False)
+    suppress_path: Path | None
+    keep_records: bool
 
     @classmethod
     def from_config(cls, config: Mapping[str, Json]) -> Self:
@@ -302,8 +366,9 @@ class Settings:
         given["api_url"] = given["api_url"].strip().rstrip("/")
         given["source"] = given["source"] or _default_source()
         given["signals"] = tuple(given["signals"] or ())
-        report_path = given["report_path"]
-        given["report_path"] = Path(report_path) if report_path else None
+        given["suppress"] = tuple(given["suppress"] or ())
+        for name in ("report_path", "suppress_path"):
+            given[name] = Path(given[name]) if given[name] else None
         _check_key(given["api_key"])
         return cls(**given)
 

@@ -128,8 +128,8 @@ class Window:
         heapq.heappush(self._timers, (due, entry.number, entry))
 
     def finish(self, entry: Entry) -> None:
-        """Let go of a signal and make those ready that waited only for it."""
-        del self._unfinished[entry.number]
+        """Let go of a signal, once, and make those ready that waited only for it."""
+        self._unfinished.pop(entry.number, None)
         for lane in entry.lanes:
             if self._last_in_lane.get(lane) is entry:
                 del self._last_in_lane[lane]

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.tables import LOCK_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,8 @@ def engine_of(url: URL) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
@@ -82,6 +85,15 @@ def _begin_sqlite(connection: Connection) -> None:
     """Lock before the first read, so that no other process writes in between."""
     write = connection.info.get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    """Let one process write at a time, as SQLite does.
+
+    Two processes that lock rows in two orders would be a deadlock.
+    """
+    if connection.info.get("write", False):
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK_CLASS, 0)))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ millisecond ago does not.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import TYPE_CHECKING, Protocol
@@ -146,9 +147,13 @@ class ServerLeases:
     def release(self) -> None:
         """Give this process's lease back."""
         if self._held is not None:
+            # The server would notice the end of the connection only some time later.
+            with contextlib.suppress(SQLAlchemyError):
+                self._held.execute(select(func.pg_advisory_unlock_all()))
             self._held.close()
             self._held = None
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()
+        connection.info.pop("write", None)  # of an earlier use of the connection
         return connection.execution_options(isolation_level="AUTOCOMMIT")

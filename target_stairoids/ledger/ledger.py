@@ -36,6 +36,7 @@ from target_stairoids.ledger.tables import (
     check_version,
     claims,
     dead_letters,
+    latest,
     prepare,
     runs,
     settled,
@@ -119,17 +120,32 @@ class Ledger:
             self._leases.take(self.run)
         return self.run
 
-    def end_run(self, exit_code: int, report: Mapping[str, Any]) -> None:
-        """Close the run; from exit code 0 on, its streams are known ones."""
+    def end_run(
+        self,
+        exit_code: int,
+        report: Mapping[str, Any],
+        *,
+        is_complete: bool | None = None,
+    ) -> None:
+        """Close the run; if all it read is settled, its streams are known ones.
+
+        Args:
+            is_complete: Whether all is settled; by default what exit code 0 means.
+        """
+        if is_complete is None:
+            is_complete = exit_code == 0
         with self.turn() as turn:
             turn.write(
                 update(runs)
                 .where(runs.c.run == self.run)
                 .values(
-                    ended_at=timestamp(), exit_code=exit_code, report=json.dumps(report)
+                    ended_at=timestamp(),
+                    exit_code=exit_code,
+                    is_complete=is_complete,
+                    report=json.dumps(report),
                 )
             )
-            if exit_code == 0 and self._streams:
+            if is_complete and self._streams:
                 turn.write(
                     update(streams)
                     .where(
@@ -141,7 +157,7 @@ class Ledger:
 
     def _newest_complete_run(self) -> int:
         newest = select(func.max(runs.c.run)).where(
-            runs.c.scope == self.scope, runs.c.exit_code == 0
+            runs.c.scope == self.scope, runs.c.is_complete
         )
         with self._read() as connection:
             return connection.scalar(newest) or 0
@@ -187,6 +203,14 @@ class Ledger:
                 select(streams.c.complete_run).where(streams.c.stream == stream)
             )
         return complete_run is None
+
+    def entities_of(self, stream: int) -> int:
+        """Return how many entities of a stream are known; 0 before a complete run."""
+        if self.is_first_run_of(stream):
+            return 0
+        query = select(func.count()).where(latest.c.stream == stream)
+        with self._read() as connection:
+            return connection.scalar(query) or 0
 
     # Questions
 

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    func,
     insert,
     select,
 )
@@ -51,6 +50,7 @@ runs = Table(
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32)),
     Column("exit_code", SmallInteger),
+    Column("is_complete", Boolean),  # all it read is settled
     Column("report", Text),
     sqlite_autoincrement=True,
 )
@@ -128,6 +128,14 @@ dead_letters = Table(
     sqlite_autoincrement=True,
 )
 
+days = Table(
+    "stairoids_days",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("requests", Integer, nullable=False),
+)
+
 
 def prepare(connection: Connection) -> None:
     """Create the tables where they are missing and check their version.
@@ -140,9 +148,6 @@ def prepare(connection: Connection) -> None:
         connection.execute(
             insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
         )
-    if connection.dialect.name == "postgresql":
-        # Two processes that create a table at once: the slower one would fail.
-        connection.execute(select(func.pg_advisory_xact_lock(LOCK_CLASS, 0)))
     metadata.create_all(connection)
 
 

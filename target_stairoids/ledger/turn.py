@@ -13,6 +13,7 @@ from target_stairoids.gate import Known, Latest, Outcome, Settled
 from target_stairoids.identity import is_before
 from target_stairoids.ledger.tables import (
     claims,
+    days,
     dead_letters,
     latest,
     settled,
@@ -145,6 +146,17 @@ class Turn:
         found = query.where(streams.c.scope == scope, streams.c.name == name)
         return self._connection.execute(found).one()
 
+    def count_requests(self, scope: str, count: int) -> int:
+        """Add to the requests of this day (UTC); returns how many there are now."""
+        statement = self._insert(days).values(
+            scope=scope, day=timestamp()[:10], requests=count
+        )
+        total = statement.on_conflict_do_update(
+            index_elements=["scope", "day"],
+            set_={"requests": days.c.requests + statement.excluded.requests},
+        ).returning(days.c.requests)
+        return int(self.scalar(total))
+
     def claim(self, claim: Claim) -> int | None:
         """Claim an entity before its signal is sent.
 
@@ -238,6 +250,8 @@ class Turn:
         known = self.look_up([], {verdict.entity for verdict in verdicts}, 0).latest
         rows: dict[tuple[bytes, str], dict[str, Any]] = {}
         for verdict in verdicts:
+            if verdict.outcome is Outcome.REJECTED:
+                continue  # it has said nothing, so what was said before still stands
             key = verdict.entity, verdict.mapping
             before = known.get(key)
             now = Latest(
@@ -259,7 +273,8 @@ class Turn:
                 "done": now.done,
                 "run": self._run,
             }
-        self._upsert(latest, list(rows.values()), ("entity", "mapping"))
+        if rows:
+            self._upsert(latest, list(rows.values()), ("entity", "mapping"))
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter; a second one of the same version counts up."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import uuid
 import warnings
@@ -26,11 +28,15 @@ SCOPE = "http://127.0.0.1"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
+    # Not in pytest's folder: run by root, the server is another user, and pytest
+    # closes its folder to others whenever a session begins.
+    folder = tempfile.mkdtemp(prefix="ledger-")
     with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
-        running = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+        running = pgserver.get_server(folder)
     yield running.get_uri()
     running.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
