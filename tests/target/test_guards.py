@@ -1,0 +1,180 @@
+"""The guards: what holds signals back on purpose, end to end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stairoids_sandbox.faults import Fault
+from target_stairoids.breaker import Breaker
+from tests.singer_io import TargetUnderTest, a_record, a_schema, a_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox.server import Sandbox
+
+
+@pytest.mark.parametrize(
+    ("entry", "email", "is_sent"),
+    [
+        ("acme.example", "ann@acme.example", False),
+        ("acme.example", "ann@eu.acme.example", False),
+        ("acme.example", "ann@notacme.example", True),
+        ("Ann@Acme.example", "ann@acme.example", False),
+        ("ann@acme.example", "bob@acme.example", True),
+        ("*@acme.*", "ann@acme.example", False),
+        ("acme.*", "ann@acme.example", False),
+        ("  ", "ann@acme.example", True),
+    ],
+)
+def test_suppressed_people_get_nothing(
+    sandbox: Sandbox, target: TargetUnderTest, entry: str, email: str, *, is_sent: bool
+) -> None:
+    run = target.run(a_schema(), a_record(email=email), suppress=[entry])
+
+    assert run.outcomes == ({"accepted": 1} if is_sent else {"filtered": 1})
+    assert len(sandbox.signals) == is_sent
+
+
+def test_suppression_file_counts_too_and_must_be_readable(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    path = tmp_path / "never.txt"
+    path.write_text("example.com  # our own\n\n")
+
+    hidden = target.run(a_schema(), a_record(), suppress_path=str(path))
+    missing = target.run(a_schema(), a_record(), suppress_path=str(tmp_path / "no"))
+
+    assert hidden.outcomes == {"filtered": 1}
+    assert missing.exit_code == 1
+    assert "`suppress_path`" in missing.error
+
+
+def test_old_events_count_as_seen(sandbox: Sandbox, target: TargetUnderTest) -> None:
+    now = datetime.now(UTC)
+    schema = a_schema(occurred_at="string")
+    records = [
+        a_record(1, occurred_at=(now - timedelta(days=8)).isoformat()),
+        a_record(2, occurred_at=(now - timedelta(days=6)).isoformat()),
+    ]
+
+    first = target.run(schema, *records, max_event_age_days=7)
+    second = target.run(schema, *records)
+
+    assert first.outcomes == {"too_old": 1, "accepted": 1}
+    assert second.outcomes == {"duplicate": 2}
+    assert len(sandbox.signals) == 1
+
+
+def test_surge_of_a_known_stream_stops_before_it_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(plan="string")
+    before = [a_record(n, plan="a") for n in range(1, 1502)]
+    after = [a_record(n, plan="b") for n in range(1, 1502)]
+    target.run(schema, *before, first_run="baseline")
+
+    stopped = target.run(schema, *after, a_state(), requests_per_minute=1)
+
+    assert stopped.exit_code == 75
+    assert "`allow_surge`" in stopped.error
+    assert stopped.states == []
+    assert len(sandbox.signals) <= 1
+
+
+def test_new_stream_is_no_surge(target: TargetUnderTest) -> None:
+    records = [a_record(n) for n in range(1, 1102)]
+
+    run = target.run(a_schema(), *records, dry_run=True)
+
+    assert run.outcomes == {"would_send": 1101}
+
+
+def test_wrong_mapping_trips_the_breaker_and_loses_nothing(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422))
+    messages = [a_schema(), *(a_record(n) for n in range(1, 101)), a_state()]
+
+    tripped = target.run(*messages)
+    refused = len(sandbox.requests)
+    sandbox.faults.set([])
+    mended = target.run(*messages)
+
+    assert tripped.exit_code == 1
+    assert "its mapping must be wrong" in tripped.error
+    assert tripped.outcomes == {"pending": 100}
+    assert tripped.states == []
+    assert 25 <= refused <= 33
+    assert mended.outcomes == {"accepted": 100}
+
+
+def test_excluded_domains_do_not_trip_the_breaker(target: TargetUnderTest) -> None:
+    mapping = {"stream": "trials", "account": {"domain": "excluded.example"}}
+    records = [a_record(n) for n in range(1, 31)]
+
+    run = target.run(a_schema(), *records, signals=[mapping])
+
+    assert (run.exit_code, run.outcomes) == (0, {"rejected": 30})
+
+
+def test_few_rejections_are_settled_at_the_end(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, count=3))
+
+    run = target.run(a_schema(), *(a_record(n) for n in range(1, 4)), a_state())
+
+    assert run.outcomes == {"rejected": 3}
+    assert run.states == [{"at": 1}]
+
+
+def test_nine_in_ten_of_the_last_two_hundred_trip_the_breaker() -> None:
+    breaker: Breaker[int] = Breaker()
+    trips = []
+    for number in range(200):
+        if number % 10 == 0:
+            breaker.accepted("s")
+        elif breaker.rejected("s", number):
+            trips.append(number)
+
+    assert trips == [199]
+    assert breaker.release() == list(range(191, 200))
+
+
+def test_day_has_so_many_requests_over_all_runs(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 11)), a_state()]
+
+    first = target.run(*messages, requests_per_day=4)
+    second = target.run(*messages, requests_per_day=4)
+    third = target.run(*messages, requests_per_day=100)
+
+    assert (first.exit_code, first.outcomes) == (75, {"accepted": 4, "pending": 6})
+    assert (second.exit_code, second.outcomes) == (75, {"duplicate": 4, "pending": 6})
+    assert "`requests_per_day`" in second.error
+    assert third.outcomes == {"duplicate": 4, "accepted": 6}
+    assert len(sandbox.signals) == 10
+
+
+def test_dead_letters_make_a_pipeline_red_on_request(target: TargetUnderTest) -> None:
+    messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
+
+    run = target.run(*messages, fail_on_dead_letters=True)
+
+    assert run.exit_code == 1
+    assert "1 records became dead letters" in run.error
+    assert run.outcomes == {"accepted": 1, "invalid": 1}
+    assert run.states == [{"at": 1}]
+
+
+def test_records_are_not_kept_where_they_must_not_be(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email="canary"), keep_records=False)
+
+    ledger = (target.folder / "ledger.db").read_bytes()
+    wal = target.folder / "ledger.db-wal"
+    assert b"canary" not in ledger + (wal.read_bytes() if wal.exists() else b"")
