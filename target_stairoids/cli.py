@@ -6,15 +6,17 @@ import functools
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.gate import Outcome
 from target_stairoids.intake import LETTER_FIELD
+from target_stairoids.ledger import upkeep
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.target import settings_from
+from target_stairoids.target import remember, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,17 +26,20 @@ if TYPE_CHECKING:
 _SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
 
 
+_config_option = click.option(
+    "--config",
+    "config_inputs",
+    multiple=True,
+    required=True,
+    metavar="FILE|ENV",
+    help="The target's config: a JSON file, or ENV for environment variables.",
+)
+
+
 def _with_ledger(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the ledger that `--config` names; errors are one sentence."""
 
-    @click.option(
-        "--config",
-        "config_inputs",
-        multiple=True,
-        required=True,
-        metavar="FILE|ENV",
-        help="The target's config: a JSON file, or ENV for environment variables.",
-    )
+    @_config_option
     @functools.wraps(command)
     def with_ledger(config_inputs: Sequence[str], **options: Any) -> None:
         logging.getLogger("target-stairoids").setLevel(logging.WARNING)
@@ -105,6 +110,65 @@ def stats(ledger: Ledger, style: str) -> None:
         for outcome, count in sorted(outcomes.items())
     ]
     _print_table(("stream", "outcome", "signals"), rows)
+
+
+@ledger.command()
+@click.option("--stream", required=True, help="Name of the stream.")
+@click.confirmation_option(prompt="All of the stream will be sent again. Go on?")
+@_with_ledger
+def forget(ledger: Ledger, stream: str) -> None:
+    """Forget what was sent of a stream, so that it is sent again."""
+    click.echo(f"{upkeep.forget(ledger, stream)} signals of `{stream}` are forgotten.")
+
+
+@ledger.command()
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="DAYS",
+    help="Keep what younger runs settled.",
+)
+@_with_ledger
+def prune(ledger: Ledger, days: int) -> None:
+    """Remove what was settled long ago, but never an entity's latest version."""
+    count = upkeep.prune(ledger, older_than=timedelta(days=days))
+    click.echo(f"{count} old versions are removed.")
+
+
+@ledger.command()
+@click.option("--email", required=True, help="The person's address.")
+@_with_ledger
+def erase(ledger: Ledger, email: str) -> None:
+    """Erase claims and dead letters that mention a person's e-mail address."""
+    click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
+
+
+@ledger.command()
+@click.option("--to", "url", required=True, help="URL of an empty ledger.")
+@_with_ledger
+def copy(ledger: Ledger, url: str) -> None:
+    """Copy the ledger, for example from SQLite to PostgreSQL."""
+    with Ledger(url, ledger.scope) as other:
+        for table, count in upkeep.copy(ledger, other).items():
+            click.echo(f"{table.removeprefix('stairoids_')}: {count}")
+        click.echo(f"Copied; now set `ledger_url` to {other.name}.")
+
+
+@ledger.command()
+@click.argument("messages", type=click.File("r"), default="-")
+@_config_option
+def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
+    """Remember the records of Singer messages as seen, and send nothing.
+
+    For streams that were sent by other means. Pipe the tap into this command.
+    """
+    try:
+        remember(config_inputs, messages)
+    except StairoidsError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 @main.group("dead-letters")

@@ -138,8 +138,9 @@ class Intake:
         number = 0
         if not settings.dry_run:
             number = self._ledger.stream_id(shape.name, schema_message)
-        is_baseline = settings.first_run == "baseline" and (
-            settings.dry_run or self._ledger.is_first_run_of(number)
+        is_baseline = settings.first_run == "baseline_all" or (
+            settings.first_run == "baseline"
+            and (settings.dry_run or self._ledger.is_first_run_of(number))
         )
         return Stream(
             shape=shape,

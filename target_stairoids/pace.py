@@ -8,6 +8,7 @@ no delay of the network can make us too fast.
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 60.0
 _FIRST_GUESS = 60  # the smallest plan's requests a minute
+_LONGEST_WAY = 2.0  # seconds that usually pass between being counted and answered
 
 
 class Pace:
@@ -32,6 +34,8 @@ class Pace:
         self._window = window
         self._answered: deque[float] = deque()
         self._in_flight = 0
+        self._forgotten = 0  # how many left `_answered`
+        self._settled_before = 0  # how many were answered when nothing was in flight
         self._foreign = 0  # slots that others, or an earlier run of ours, hold
         self._foreign_until = 0.0
         self._held_until = 0.0
@@ -67,6 +71,8 @@ class Pace:
 
     def start(self) -> None:
         """Take a slot for a request that starts now."""
+        if not self._in_flight:
+            self._settled_before = self._forgotten + len(self._answered)
         self._in_flight += 1
         self.requests += 1
 
@@ -82,9 +88,22 @@ class Pace:
             return
         self._learn(answer)
         if answer.remaining is not None and answer.limit is not None:
-            theirs = answer.limit - answer.remaining - len(self._answered)
-            self._foreign = max(0, theirs - self._in_flight)
-            self._foreign_until = now + self._window
+            self._watch_others(answer.limit - answer.remaining, now)
+
+    def _watch_others(self, counted: int, now: float) -> None:
+        """Learn how many of the slots that Stairoids counts are not ours.
+
+        What went side by side with this request may have been counted before it or not,
+        and what was answered a window ago may be forgotten there or not: in between,
+        what was known before stands.
+        """
+        leaving = now - self._window + _LONGEST_WAY
+        fading = sum(1 for _ in takewhile(leaving.__ge__, self._answered))
+        certain = self._settled_before - self._forgotten - fading
+        least = counted - len(self._answered) - self._in_flight
+        most = counted - max(0, certain) - 1
+        self._foreign = max(0, min(max(self._foreign, least), most))
+        self._foreign_until = now + self._window
 
     def _learn(self, answer: Answer) -> None:
         if answer.limit is not None:
@@ -104,5 +123,6 @@ class Pace:
     def _forget(self, now: float) -> None:
         while self._answered and self._answered[0] + self._window <= now:
             self._answered.popleft()
+            self._forgotten += 1
         if self._foreign_until <= now:
             self._foreign = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -112,12 +113,16 @@ class TargetStairoids(Target):
     def delivery(self) -> Delivery:
         """The run's delivery, opened when the first message is to be read."""
         if self._delivery is None:
-            settings = Settings.from_config(self.config)
+            settings = self.settings()
             ledger = Ledger(
                 settings.ledger_url, settings.scope, read_only=settings.dry_run
             )
             self._delivery = Delivery(settings, ledger, write_state=_print_state)
         return self._delivery
+
+    def settings(self) -> Settings:
+        """Return the config as the code uses it."""
+        return Settings.from_config(self.config)
 
     def bookmark_of_schema(self) -> str | None:
         """Return the bookmark column of the SCHEMA message that is being processed."""
@@ -266,12 +271,34 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
     Raises:
         ConfigError: A file cannot be read or a setting is wrong.
     """
+    return Settings.from_config(_target_from(config_inputs).config)
+
+
+def remember(config_inputs: Sequence[str], messages: IO[str]) -> None:
+    """Settle the records of Singer messages as seen, whatever the ledger knows.
+
+    Raises:
+        StairoidsError: As of any run of the target.
+    """
+    _target_from(config_inputs, BaselineTarget).listen(messages)
+
+
+class BaselineTarget(TargetStairoids):
+    """Remembers what it reads and sends nothing."""
+
+    @override
+    def settings(self) -> Settings:
+        return replace(super().settings(), first_run="baseline_all")
+
+
+def _target_from(
+    config_inputs: Sequence[str], target_class: type[TargetStairoids] = TargetStairoids
+) -> TargetStairoids:
     try:
         given = _ConfigInput.from_cli_args(*config_inputs)
-        target = TargetStairoids(config=given.config, parse_env_config=given.parse_env)
+        return target_class(config=given.config, parse_env_config=given.parse_env)
     except ConfigValidationError as error:
         raise ConfigError("; ".join(error.errors)) from None
     except (OSError, ValueError) as error:
         msg = f"The config cannot be read: {type(error).__name__}."
         raise ConfigError(msg) from error
-    return Settings.from_config(target.config)

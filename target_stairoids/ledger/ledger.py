@@ -311,6 +311,16 @@ class Ledger:
         with self._connection.begin():
             yield self._connection
 
+    def scrub(self) -> None:
+        """Overwrite what was deleted, also in SQLite's write-ahead log."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with as_ledger_error(f"The ledger {self.name} cannot be scrubbed"):
+            raw = self._connection.connection.driver_connection
+            if raw is not None:  # outside of any transaction
+                raw.execute("VACUUM")
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Give the lease back and close the database."""
         self._leases.release()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from target_stairoids.gate import Known, Latest, Outcome, Settled
@@ -16,12 +16,13 @@ from target_stairoids.ledger.tables import (
     days,
     dead_letters,
     latest,
+    runs,
     settled,
     streams,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from sqlalchemy import Connection, Row, Table
 
@@ -351,9 +352,23 @@ class Turn:
             statement.on_conflict_do_update(index_elements=list(key), set_=others), rows
         )
 
-    def write(self, statement: Any) -> int:  # noqa: ANN401 - any SQL statement
+    def advance_counters(self) -> None:
+        """Let numbers go on after rows that brought their own; SQLite does itself."""
+        if self._connection.dialect.name != "postgresql":
+            return
+        for column in (runs.c.run, streams.c.stream, dead_letters.c.id):
+            table = column.table.name
+            sequence = func.pg_get_serial_sequence(table, column.name)
+            newest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
+            self._connection.execute(select(func.setval(sequence, newest, False)))  # noqa: FBT003 - positional in SQL
+
+    def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; returns how many rows it changed."""
-        return int(self._connection.execute(statement).rowcount)
+        return int(self._connection.execute(statement, rows).rowcount)
+
+    def all(self, statement: Any) -> Sequence[Row[Any]]:  # noqa: ANN401 - any SQL query
+        """Return the rows of a query."""
+        return self._connection.execute(statement).all()
 
     def first(self, statement: Any) -> Row[Any] | None:  # noqa: ANN401 - any SQL query
         """Return the first row of a query, or None."""
