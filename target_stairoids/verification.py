@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _PAGE = 200  # the documented maximum
 _CLOCK_SKEW = timedelta(minutes=5)
 _FINEST_TIME = timedelta(seconds=1)  # the samples' times have no fraction
+_EXACT = 2**53  # beyond it a double holds only some whole numbers
+_LARGEST = 10**308
 Json = Any  # as Stairoids wrote it
 
 
@@ -99,13 +101,26 @@ def _says_the_same(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     found_email = email_from(_inner(found.get("contact"), "email"))
     if email and (found_email or "").lower() != email.lower():
         return False
-    if not same_value(sent.get("properties", {}), found.get("properties") or {}):
+    properties = _as_doubles(found.get("properties") or {})
+    if not same_value(_as_doubles(sent.get("properties", {})), properties):
         return False
     occurred_at = _moment(sent.get("occurred_at"))
     found_at = _moment(found.get("occurred_at"))
     if occurred_at is None or found_at is None:
         return True
     return abs(occurred_at - found_at) < _FINEST_TIME
+
+
+def _as_doubles(properties: Json) -> Json:
+    """Return properties as a server keeps them for which every number is a double."""
+    if not isinstance(properties, dict):
+        return properties
+    return {
+        name: float(value)
+        if type(value) is int and _EXACT < abs(value) < _LARGEST
+        else value
+        for name, value in properties.items()
+    }
 
 
 def _inner(value: Json, name: str) -> Json:
