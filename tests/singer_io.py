@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from target_stairoids.exceptions import StairoidsError
 from target_stairoids.target import TargetStairoids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Message = dict[str, Any]
 BIN = Path(sys.executable).parent
@@ -61,6 +62,14 @@ def text_of(messages: Iterable[Message | str]) -> str:
     return "".join(
         (m if isinstance(m, str) else json.dumps(m)) + "\n" for m in messages
     )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Poll until something holds; fail if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.005)  # a poll's pause, not a guess at how long things take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,15 @@
-"""A sandbox to send to, and a target that sends to it."""
+"""A sandbox to send to, a target that sends to it, a PostgreSQL for its ledger."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import uuid
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from stairoids_sandbox.server import Sandbox
 from tests.singer_io import TargetUnderTest
@@ -23,3 +28,29 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def target(sandbox: Sandbox, tmp_path: Path) -> TargetUnderTest:
     return TargetUnderTest(tmp_path, sandbox.url)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL; skips where there is none for this Python."""
+    pgserver = pytest.importorskip("pgserver")
+    # Not in pytest's folder: run by root, the server is another user, and pytest
+    # closes its folder to others whenever a session begins.
+    folder = tempfile.mkdtemp(prefix="ledger-")
+    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
+        running = pgserver.get_server(folder)
+    yield running.get_uri()
+    running.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """A database of its own for each test."""
+    name = f"ledger_{uuid.uuid4().hex}"
+    psycopg = postgres_server.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(psycopg, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgres_server.replace("/postgres?", f"/{name}?")

@@ -211,7 +211,7 @@ def _spelt_otherwise(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
             return value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(max_size=8), json_values, max_size=6))
 def test_digest_does_not_depend_on_the_spelling(record: dict[str, Any]) -> None:
     spelt_otherwise = _spelt_otherwise(record)
@@ -222,7 +222,7 @@ def test_digest_does_not_depend_on_the_spelling(record: dict[str, Any]) -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(json_values, json_values)
 def test_digest_tells_values_apart(one: object, other: object) -> None:
     are_equal = same_value(one, other)

@@ -294,9 +294,11 @@ def test_failed_turn_writes_nothing(ledger: Ledger) -> None:
     assert claimed(ledger, claim) is None
 
 
-def test_a_thousand_versions_are_looked_up_at_once(ledger: Ledger) -> None:
+def test_more_versions_than_one_query_takes_are_looked_up_at_once(
+    ledger: Ledger,
+) -> None:
     claim = a_claim(ledger)
-    versions = [f"v{number}" for number in range(1200)]
+    versions = [f"v{number}" for number in range(600)]
     settle(
         ledger,
         *(
@@ -308,8 +310,8 @@ def test_a_thousand_versions_are_looked_up_at_once(ledger: Ledger) -> None:
 
     known = ledger.look_up(keys, keys)
 
-    assert len(known.settled) == 1200
-    assert len(known.latest) == 1200
+    assert len(known.settled) == 600
+    assert len(known.latest) == 600
 
 
 @pytest.mark.parametrize(

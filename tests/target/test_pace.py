@@ -277,10 +277,10 @@ class Model:
 def test_quota_is_used_and_never_broken(limit: int, latency: float) -> None:
     server = ModelServer(limit)
 
-    seconds = Model(Pace(None), server, latency, in_flight=64).send(limit * 10 + 1)
+    seconds = Model(Pace(None), server, latency, in_flight=64).send(limit * 5 + 1)
 
     assert server.throttled == 0
-    assert 600 / seconds >= 0.97
+    assert 300 / seconds >= 0.97
 
 
 @pytest.mark.parametrize("latency", [0.005, 0.2, 1.0])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
-import uuid
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from stairoids_sandbox.faults import Fault
 from target_stairoids.exceptions import LedgerError
@@ -18,42 +14,16 @@ from target_stairoids.ledger.ledger import Ledger
 from tests.singer_io import TargetUnderTest, a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from stairoids_sandbox.server import Sandbox
 
-pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL for this Python")
 SCOPE = "http://127.0.0.1"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    # Not in pytest's folder: run by root, the server is another user, and pytest
-    # closes its folder to others whenever a session begins.
-    folder = tempfile.mkdtemp(prefix="ledger-")
-    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
-        running = pgserver.get_server(folder)
-    yield running.get_uri()
-    running.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture
-def url(server: str) -> str:
-    """A database of its own for each test."""
-    name = f"ledger_{uuid.uuid4().hex}"
-    psycopg = server.replace("postgresql://", "postgresql+psycopg://")
-    engine = create_engine(psycopg, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.replace("/postgres?", f"/{name}?")
-
-
-@pytest.fixture
-def target(sandbox: Sandbox, tmp_path: Path, url: str) -> TargetUnderTest:
-    return TargetUnderTest(tmp_path, sandbox.url, ledger_url=url)
+def target(sandbox: Sandbox, tmp_path: Path, postgres_url: str) -> TargetUnderTest:
+    return TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
 
 
 def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> None:
@@ -99,8 +69,8 @@ def test_two_targets_on_one_ledger_send_each_signal_once(
     assert numbers == list(range(1, 201))
 
 
-def test_dead_runs_lease_is_free_and_a_living_ones_is_not(url: str) -> None:
-    with Ledger(url, SCOPE) as one, Ledger(url, SCOPE) as two:
+def test_dead_runs_lease_is_free_and_a_living_ones_is_not(postgres_url: str) -> None:
+    with Ledger(postgres_url, SCOPE) as one, Ledger(postgres_url, SCOPE) as two:
         living, other = one.begin_run(), two.begin_run()
 
         assert two.lives(living)
@@ -109,8 +79,10 @@ def test_dead_runs_lease_is_free_and_a_living_ones_is_not(url: str) -> None:
         assert two.lives(other)
 
 
-def test_broken_lease_stops_the_run_before_anything_more_is_sent(url: str) -> None:
-    with Ledger(url, SCOPE) as ledger, Ledger(url, SCOPE) as other:
+def test_broken_lease_stops_the_run_before_anything_more_is_sent(
+    postgres_url: str,
+) -> None:
+    with Ledger(postgres_url, SCOPE) as ledger, Ledger(postgres_url, SCOPE) as other:
         ledger.begin_run()
         ledger.hold()
         with other.turn() as turn:

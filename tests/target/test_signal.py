@@ -455,7 +455,7 @@ values = st.recursive(
 
 
 @pytest.mark.parametrize("signal_map", [INFERRED, MAPPED], ids=["inferred", "mapped"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, values)))
 def test_any_record_is_a_valid_signal_or_invalid(
     signal_map: SignalMap, record: dict[str, Any]

@@ -174,7 +174,7 @@ def test_signal_may_enter_again_behind_another() -> None:
     assert taken(window) == [1]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.sets(st.integers(0, 4), max_size=3), max_size=20),
     st.randoms(use_true_random=False),
@@ -310,6 +310,6 @@ class Watermarks(RuleBasedStateMachine):
 
 
 Watermarks.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=40, stateful_step_count=30, deadline=None
 )
 TestWatermarks = Watermarks.TestCase
