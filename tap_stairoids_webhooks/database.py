@@ -7,8 +7,10 @@ two appending transactions never overlap.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from abc import ABC, abstractmethod
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,6 +25,7 @@ from tap_stairoids_webhooks.exceptions import (
 )
 
 _BUSY_SECONDS = 5.0  # below the receiver's own deadline
+_CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
 
 
@@ -36,8 +39,12 @@ class Database(ABC):
     place: str
 
     @abstractmethod
-    def writer(self) -> sa.Engine:
-        """Return an engine to append with, making the database if need be."""
+    def writer(self, *, make: bool) -> sa.Engine:
+        """Return an engine to write with.
+
+        Raises:
+            StoreMissingError: There is no database, and none is to be made.
+        """
 
     @abstractmethod
     def reader(self) -> sa.Engine:
@@ -50,6 +57,18 @@ class Database(ABC):
     @abstractmethod
     def lock(self, connection: sa.Connection) -> None:
         """Wait until no other transaction appends; released by the commit."""
+
+    @abstractmethod
+    def scrub(self) -> None:
+        """Let nothing removed be left beside the tables.
+
+        Raises:
+            StoreUnavailableError: A reader was in the way; try again.
+        """
+
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """Return the room left on the disk; None if it is another machine's."""
 
 
 def database_at(url: str) -> Database:
@@ -85,7 +104,9 @@ class SqliteDatabase(Database):
         self.place = str(path)
 
     @override
-    def writer(self) -> sa.Engine:
+    def writer(self, *, make: bool) -> sa.Engine:
+        if not make and not self._path.is_file():
+            raise StoreMissingError(missing(self.place))
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # SQLite gives its -wal and -shm files the mode of this one.
@@ -104,6 +125,29 @@ class SqliteDatabase(Database):
     @override
     def lock(self, connection: sa.Connection) -> None:
         """``BEGIN IMMEDIATE`` has taken it."""
+
+    @override
+    def scrub(self) -> None:
+        """Empty the write-ahead log; `secure_delete` has seen to the file itself."""
+        try:
+            with closing(self._connect("rw")) as connection:
+                busy, *_ = connection.execute(_CHECKPOINT).fetchone()
+        except sqlite3.Error as error:
+            msg = f"the write-ahead log of {self.place} cannot be emptied: {error}"
+            raise StoreUnavailableError(msg) from error
+        if busy:
+            msg = (
+                f"the write-ahead log of {self.place} still holds what was removed,"
+                " because somebody reads the store: try again"
+            )
+            raise StoreUnavailableError(msg)
+
+    @override
+    def free_bytes(self) -> int | None:
+        try:
+            return shutil.disk_usage(self._path.parent).free
+        except OSError:
+            return 0
 
     def _engine(self, *, mode: str, begin: str) -> sa.Engine:
         engine = sa.create_engine(
@@ -133,6 +177,7 @@ class SqliteDatabase(Database):
                 raise sqlite3.OperationalError(msg)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA secure_delete = ON")
         return connection
 
 
@@ -144,7 +189,7 @@ class PostgresDatabase(Database):
         self.place = url.render_as_string(hide_password=True)
 
     @override
-    def writer(self) -> sa.Engine:
+    def writer(self, *, make: bool) -> sa.Engine:
         return self._engine("-c synchronous_commit=on")
 
     @override
@@ -155,6 +200,22 @@ class PostgresDatabase(Database):
     def lock(self, connection: sa.Connection) -> None:
         """Take it before the first row gets its sequence, never after."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+
+    @override
+    def scrub(self) -> None:
+        engine = self._engine("").execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("VACUUM webhook_events")
+        except sa.exc.DBAPIError as error:
+            msg = f"the store {self.place} was not vacuumed: {reason_of(error)}"
+            raise StoreUnavailableError(msg) from error
+        finally:
+            engine.dispose()
+
+    @override
+    def free_bytes(self) -> int | None:
+        return None
 
     def _engine(self, options: str) -> sa.Engine:
         try:

@@ -8,7 +8,7 @@ WebhooksError
     ├── StoreMissingError       there is nothing to read yet    -> start the receiver
     ├── StoreUnavailableError   not stored, or unreadable now   -> 503, try again
     ├── StoreResetError         the bookmark is of another past -> a person decides
-    └── StoreVersionError       written by a newer version      -> upgrade
+    └── StoreVersionError       written by another version      -> upgrade
 
 Pick the class by what the caller does next, not by where the fault appeared.
 """

@@ -12,12 +12,12 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.settings import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
+from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -178,7 +178,7 @@ class ReceiverApp:
             body=body,
             signature=head.signature.decode("ascii"),
             key_id=key_id,
-            received_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            received_at=now(),
             headers=head.kept,
             event=event,
         )

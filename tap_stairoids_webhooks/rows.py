@@ -17,7 +17,7 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.event import Delivery
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # a step of migrations.py leads to each but the first
 
 METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -41,6 +41,7 @@ EVENTS = sa.Table(
     sa.Column("signature", sa.Text, nullable=False),
     sa.Column("headers", sa.Text, nullable=False),
     sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("erased_at", sa.Text),
     sa.UniqueConstraint("dedupe_key", "variant"),
     sa.Index("webhook_events_by_type", "event", "sequence"),
     sa.Index(
@@ -59,6 +60,22 @@ STORE = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("pruned_through", sa.BigInteger, nullable=False),
+)
+CONSUMERS = sa.Table(
+    "webhook_consumers",
+    METADATA,
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("wanted", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+REFUSALS = sa.Table(
+    "webhook_refusals",
+    METADATA,
+    sa.Column("day", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("last_at", sa.Text, nullable=False),
 )
 READ_COLUMNS = [c for c in EVENTS.c if c.name not in {"dedupe_key", "variant"}]
 
@@ -86,6 +103,37 @@ class StoredEvent:
     signature: str = field(repr=False)
     headers: dict[str, str]
     key_id: str
+    erased_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events a reader asks for.
+
+    Attributes:
+        events: Only these types; None for all.
+        malformed: Only bodies that do not parse.
+        since: Only what was received then or later, as `received_at` has it.
+        erased: Also what is left of erased events.
+    """
+
+    events: frozenset[str] | None = None
+    malformed: bool = False
+    since: str | None = None
+    erased: bool = False
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return it as SQL."""
+        found: list[sa.ColumnElement[bool]] = []
+        if self.events is not None:
+            found.append(EVENTS.c.event.in_(sorted(self.events)))
+        if self.malformed:
+            found.append(EVENTS.c.malformed.is_not(None))
+        if self.since is not None:
+            found.append(EVENTS.c.received_at >= self.since)
+        if not self.erased:
+            found.append(EVENTS.c.erased_at.is_(None))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +183,7 @@ def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
         signature,
         headers,
         key_id,
+        erased_at,
     ) = values
     return StoredEvent(
         sequence=sequence,
@@ -148,6 +197,7 @@ def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
         signature=signature,
         headers=msgspec.json.decode(headers),
         key_id=key_id,
+        erased_at=erased_at,
     )
 
 

@@ -15,9 +15,9 @@ from tap_stairoids_webhooks.exceptions import StoreResetError
 from tap_stairoids_webhooks.signature import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from tap_stairoids_webhooks.rows import StoredEvent
+    from tap_stairoids_webhooks.rows import StoredEvent, Wanted
     from tap_stairoids_webhooks.store import EventStore
 
 logger = logging.getLogger(__name__)
@@ -72,14 +72,22 @@ class Snapshot:
             )
             raise StoreResetError(msg)
 
-    def events_after(
-        self, sequence: int, *, event: str | None = None, malformed: bool = False
-    ) -> Iterator[StoredEvent]:
+    def acknowledge(self, consumer: str, upto: Mapping[str, int]) -> None:
+        """Tell the store what a consumer wants, and up to where it has that.
+
+        Raises:
+            StoreError: The store cannot be written to.
+        """
+        from tap_stairoids_webhooks.consumers import acknowledge  # noqa: PLC0415 -- same as above
+        from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- same
+
+        with EventStore.open_to_change(self._store_url) as store:
+            acknowledge(store, consumer, upto)
+
+    def events_after(self, sequence: int, wanted: Wanted) -> Iterator[StoredEvent]:
         """Yield what was stored after `sequence`, in order."""
         failed, first_failed = 0, None
-        while page := self._store.read_after(
-            sequence, upper=self.upper, event=event, malformed=malformed
-        ):
+        while page := self._store.read_after(sequence, upper=self.upper, wanted=wanted):
             for stored in page:
                 if self.stopped:
                     return
@@ -98,7 +106,7 @@ class Snapshot:
             )
 
     def _is_proven(self, stored: StoredEvent) -> bool:
-        if self._verifier is None:
+        if self._verifier is None or stored.erased_at is not None:
             return True
         # What is stored may have been tampered with, the signature as well.
         header = stored.signature.encode("ascii", "replace")

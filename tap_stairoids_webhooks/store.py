@@ -24,6 +24,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from tap_stairoids_webhooks.migrations import migrate
 from tap_stairoids_webhooks.rows import (
     EVENTS,
     METADATA,
@@ -33,21 +34,29 @@ from tap_stairoids_webhooks.rows import (
     Outcome,
     Stats,
     StoredEvent,
+    Wanted,
     new_store,
     row_of,
     stored_event,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tap_stairoids_webhooks.database import Database
     from tap_stairoids_webhooks.event import Delivery
 
 PAGE_BYTES = 8 * 1024 * 1024
+EVERYTHING = Wanted(erased=True)
 
 _KNOWN = sa.select(EVENTS.c.dedupe_key, EVENTS.c.variant).where(
     EVENTS.c.dedupe_key.in_(sa.bindparam("keys", expanding=True))
+)
+_ADD_REFUSALS = sa.text(
+    "INSERT INTO webhook_refusals (day, reason, number, last_at)"
+    " VALUES (:day, :reason, :number, :last_at)"
+    " ON CONFLICT (day, reason) DO UPDATE SET"
+    " number = webhook_refusals.number + excluded.number, last_at = excluded.last_at"
 )
 
 
@@ -75,18 +84,36 @@ class EventStore:
 
     @classmethod
     def create(cls, url: str) -> Self:
-        """Open a store to append to; make it if there is none.
+        """Open a store to append to; make it if there is none, upgrade an old one.
 
         Raises:
             StoreUnavailableError: It can neither be opened nor made.
             StoreVersionError: A newer version wrote it.
         """
+        return cls._to_write(url, make=True)
+
+    @classmethod
+    def open_to_change(cls, url: str) -> Self:
+        """Open a store to change what it holds; upgrade an old one.
+
+        Raises:
+            StoreMissingError: Nothing was ever stored there.
+            StoreUnavailableError: It cannot be opened.
+            StoreVersionError: A newer version wrote it.
+        """
+        return cls._to_write(url, make=False)
+
+    @classmethod
+    def _to_write(cls, url: str, *, make: bool) -> Self:
         database = database_at(url)
-        engine = database.writer()
+        engine = database.writer(make=make)
         try:
             with engine.begin() as connection:
                 database.lock(connection)
-                if not sa.inspect(connection).has_table(STORE.name):
+                if sa.inspect(connection).has_table(STORE.name):
+                    version = connection.execute(sa.select(STORE.c.schema_version))
+                    migrate(connection, version.scalar_one())
+                elif make:
                     METADATA.create_all(connection)
                     connection.execute(sa.insert(STORE), new_store())
         except DBAPIError as error:
@@ -101,7 +128,8 @@ class EventStore:
         Raises:
             StoreMissingError: Nothing was ever stored there.
             StoreUnavailableError: It cannot be opened.
-            StoreVersionError: A newer version wrote it.
+            StoreVersionError: A newer version wrote it, or an older one that
+                nobody who may write has opened since.
         """
         database = database_at(url)
         return cls(database, database.reader())
@@ -116,9 +144,22 @@ class EventStore:
             StoreUnavailableError: None of them is stored. Answer 503, so that
                 Stairoids delivers them again.
         """
-        with self._transaction(f"did not store {len(batch)} deliveries") as connection:
-            self._database.lock(connection)
+        what = f"did not store {len(batch)} deliveries"
+        with self.transaction(what, lock=True) as connection:
             return _append(connection, batch)
+
+    def note_refusals(self, reasons: Mapping[str, int], *, at: str) -> None:
+        """Add to the counts of deliveries that were refused, by reason and day.
+
+        Raises:
+            StoreUnavailableError: Nothing was added.
+        """
+        rows = [
+            {"day": at[:10], "reason": reason, "number": number, "last_at": at}
+            for reason, number in sorted(reasons.items())
+        ]
+        with self.transaction("cannot count refusals", lock=True) as connection:
+            connection.execute(_ADD_REFUSALS, rows)
 
     def read_after(
         self,
@@ -126,8 +167,7 @@ class EventStore:
         *,
         upper: int,
         limit: int = 1000,
-        event: str | None = None,
-        malformed: bool = False,
+        wanted: Wanted = EVERYTHING,
     ) -> list[StoredEvent]:
         """Return the next events, oldest first, in one short transaction.
 
@@ -135,20 +175,18 @@ class EventStore:
             sequence: The last one that was read; 0 for none.
             upper: The last one to read, so that a run has an end.
             limit: At most so many; fewer if they are large, none only at the end.
-            event: Only events of this type.
-            malformed: Only bodies that do not parse.
+            wanted: Which events.
 
         Raises:
             StoreUnavailableError: The store cannot be read now.
         """
-        among = (EVENTS.c.sequence > sequence, EVENTS.c.sequence <= upper)
-        query = sa.select(*READ_COLUMNS).where(*among)
-        if event is not None:
-            query = query.where(EVENTS.c.event == event)
-        if malformed:
-            query = query.where(EVENTS.c.malformed.is_not(None))
+        query = sa.select(*READ_COLUMNS).where(
+            EVENTS.c.sequence > sequence,
+            EVENTS.c.sequence <= upper,
+            *wanted.conditions(),
+        )
         page, size = [], 0
-        with self._transaction("cannot be read") as connection:
+        with self.transaction("cannot be read") as connection:
             rows = connection.execution_options(
                 stream_results=True, max_row_buffer=16
             ).execute(query.order_by(EVENTS.c.sequence).limit(limit))
@@ -164,7 +202,7 @@ class EventStore:
         """Return the last sequence given out, 0 for none; pruning keeps it."""
         stored = sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery()
         pruned = sa.select(STORE.c.pruned_through).scalar_subquery()
-        with self._transaction("cannot be read") as connection:
+        with self.transaction("cannot be read") as connection:
             last, gone = connection.execute(sa.select(stored, pruned)).one()
         return max(last or 0, gone or 0)
 
@@ -178,7 +216,7 @@ class EventStore:
             sa.func.max(events.received_at),
         )
         last_sequence = self.last_sequence()
-        with self._transaction("cannot be read") as connection:
+        with self.transaction("cannot be read") as connection:
             total, conflicts, malformed, last = connection.execute(totals).one()
             return Stats(
                 total=total,
@@ -189,6 +227,15 @@ class EventStore:
                 events=_counts(connection, events.event),
                 keys=_counts(connection, events.key_id),
             )
+
+    def scrub(self) -> None:
+        """Let nothing removed be left beside the tables; see `Database.scrub`."""
+        self._engine.dispose()  # a connection of ours would be in the way
+        self._database.scrub()
+
+    def free_bytes(self) -> int | None:
+        """Return the room left on the disk; None if it is another machine's."""
+        return self._database.free_bytes()
 
     def close(self) -> None:
         """Let go of the database."""
@@ -201,22 +248,38 @@ class EventStore:
         self.close()
 
     def _identify(self) -> tuple[str, int]:
-        with self._transaction("cannot be opened") as connection:
+        with self.transaction("cannot be opened") as connection:
             if not sa.inspect(connection).has_table(STORE.name):
                 raise StoreMissingError(missing(self.place))
             row = connection.execute(sa.select(STORE)).one()
-        if row.schema_version > SCHEMA_VERSION:
+        if row.schema_version != SCHEMA_VERSION:
+            remedy = (
+                "upgrade singer-stairoids"
+                if row.schema_version > SCHEMA_VERSION
+                else "start the receiver (stairoids-webhooks serve), which upgrades it"
+            )
             msg = (
                 f"the store {self.place} has schema version {row.schema_version}; this"
-                f" program knows {SCHEMA_VERSION}: upgrade singer-stairoids"
+                f" program needs {SCHEMA_VERSION}: {remedy}"
             )
             raise StoreVersionError(msg)
         return row.store_id, row.generation
 
     @contextmanager
-    def _transaction(self, what: str) -> Iterator[sa.Connection]:
+    def transaction(self, what: str, *, lock: bool = False) -> Iterator[sa.Connection]:
+        """Do one thing to the store.
+
+        Args:
+            what: What the store did not do, if it fails.
+            lock: Nobody else writes meanwhile.
+
+        Raises:
+            StoreUnavailableError: Nothing was done.
+        """
         try:
             with self._engine.begin() as connection:
+                if lock:
+                    self._database.lock(connection)
                 yield connection
         except DBAPIError as error:
             raise _unavailable(self._database, what, error) from error
@@ -260,7 +323,8 @@ def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
 @cache
 def _insert_for(dialect: sa.Dialect) -> tuple[str, str, Sequence[str] | None]:
     """Return the INSERT up to its values, the values, and in which order they go."""
-    columns = [column.name for column in EVENTS.c if column.name != "sequence"]
+    later = {"sequence", "erased_at"}
+    columns = [column.name for column in EVENTS.c if column.name not in later]
     insert = sa.insert(EVENTS).inline()
     compiled = insert.compile(dialect=dialect, column_keys=columns)
     head, values, group = str(compiled).partition("VALUES ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from typing_extensions import override
 
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
+from tap_stairoids_webhooks.interest import ALL, MALFORMED, of_type
 from tap_stairoids_webhooks.payloads import KNOWN_EVENTS, conform, schema_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
-    from tap_stairoids_webhooks.rows import StoredEvent
+    from tap_stairoids_webhooks.rows import StoredEvent, Wanted
     from tap_stairoids_webhooks.snapshot import Snapshot
 
 _SEQUENCE = th.Property(
@@ -61,6 +63,41 @@ _DELIVERY = (
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which events the settings ask for, in whatever stream.
+
+    Attributes:
+        events: These types only; None for all.
+        since: What was received then or later, as `received_at` has it.
+    """
+
+    events: frozenset[str] | None = None
+    since: str | None = None
+
+    def takes(self, event: str) -> bool:
+        """Tell whether events of a type are among them."""
+        return self.events is None or event in self.events
+
+    def everything(self) -> Wanted:
+        """All of them, erased ones as well, so that no sequence is missing."""
+        return _wanted(events=self.events, since=self.since, erased=True)
+
+    def of_type(self, event: str) -> Wanted:
+        """Those of one type."""
+        return _wanted(events=frozenset({event}), since=self.since)
+
+    def malformed(self) -> Wanted:
+        """Those that have no type, because they do not parse."""
+        return _wanted(malformed=True, since=self.since)
+
+
+def _wanted(**conditions: Any) -> Wanted:
+    from tap_stairoids_webhooks.rows import Wanted  # noqa: PLC0415 -- SQLAlchemy is slow to import, and --version does not need it
+
+    return Wanted(**conditions)
+
+
 class WebhookStream(Stream):
     """What all streams share: incremental on `sequence`, each record once."""
 
@@ -70,9 +107,17 @@ class WebhookStream(Stream):
     # Our records fit their schemas by construction (see payloads.py).
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: Tap, snapshot: Snapshot, **kwargs: Any) -> None:
+    def __init__(
+        self, tap: Tap, snapshot: Snapshot, choice: Choice, **kwargs: Any
+    ) -> None:
         super().__init__(tap, **kwargs)
         self._snapshot = snapshot
+        self._choice = choice
+
+    @property
+    def wants(self) -> list[str]:
+        """What a consumer of this stream wants; see interest.py."""
+        raise NotImplementedError
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
@@ -134,12 +179,24 @@ class EventsStream(WebhookStream):
             required=True,
             description="True if its id had come before, with another body.",
         ),
+        th.Property(
+            "erased_at",
+            th.DateTimeType,
+            description="When the payload was erased, on a person's request.",
+        ),
         *_DELIVERY,
     ).to_dict()
 
+    @property
+    @override
+    def wants(self) -> list[str]:
+        if self._choice.events is None:
+            return [ALL]
+        return [of_type(event) for event in sorted(self._choice.events)]
+
     @override
     def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
-        for stored in self._snapshot.events_after(sequence):
+        for stored in self._snapshot.events_after(sequence, self._choice.everything()):
             payload, malformed = self._payload_of(stored)
             yield {
                 "sequence": stored.sequence,
@@ -149,6 +206,7 @@ class EventsStream(WebhookStream):
                 "payload": payload,
                 "malformed": malformed,
                 "conflict": stored.conflict,
+                "erased_at": stored.erased_at,
                 **_delivery_of(stored),
             }
 
@@ -157,6 +215,7 @@ class EventsStream(WebhookStream):
         if (
             self.emits_as_is
             and stored.malformed is None
+            and stored.erased_at is None
             and b"\n" not in stored.body
             and b"\r" not in stored.body
             and hashlib.sha256(stored.body).hexdigest() == stored.body_sha256
@@ -168,7 +227,9 @@ class EventsStream(WebhookStream):
 class EventTypeStream(WebhookStream):
     """The events of one type, with declared fields."""
 
-    def __init__(self, tap: Tap, snapshot: Snapshot, *, event: str) -> None:
+    def __init__(
+        self, tap: Tap, snapshot: Snapshot, choice: Choice, *, event: str
+    ) -> None:
         self._event = event
         self._shape = KNOWN_EVENTS[event]
         fields = schema_of(self._shape)["properties"]
@@ -176,11 +237,20 @@ class EventTypeStream(WebhookStream):
             _SEQUENCE, _EVENT, _EVENT_ID, _RECEIVED_AT, additional_properties=True
         ).to_dict()
         own["properties"] |= fields
-        super().__init__(tap, snapshot, name=event.replace(".", "_"), schema=own)
+        name = event.replace(".", "_")
+        super().__init__(tap, snapshot, choice, name=name, schema=own)
+
+    @property
+    @override
+    def wants(self) -> list[str]:
+        return [of_type(self._event)] if self._choice.takes(self._event) else []
 
     @override
     def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
-        for stored in self._snapshot.events_after(sequence, event=self._event):
+        if not self._choice.takes(self._event):
+            return
+        wanted = self._choice.of_type(self._event)
+        for stored in self._snapshot.events_after(sequence, wanted):
             payload, _ = _payload_or_reason(stored)
             record = conform(payload or {}, self._shape) or {}
             record.pop("id", None)  # it is the event's, and here as event_id
@@ -208,9 +278,14 @@ class MalformedEventsStream(WebhookStream):
         *_DELIVERY,
     ).to_dict()
 
+    @property
+    @override
+    def wants(self) -> list[str]:
+        return [MALFORMED]
+
     @override
     def _records_after(self, sequence: int) -> Iterator[dict[str, Any]]:
-        for stored in self._snapshot.events_after(sequence, malformed=True):
+        for stored in self._snapshot.events_after(sequence, self._choice.malformed()):
             yield {
                 "sequence": stored.sequence,
                 "received_at": stored.received_at,
@@ -220,18 +295,20 @@ class MalformedEventsStream(WebhookStream):
             }
 
 
-def all_streams(tap: Tap, snapshot: Snapshot) -> list[WebhookStream]:
+def all_streams(tap: Tap, snapshot: Snapshot, choice: Choice) -> list[WebhookStream]:
     """Return every stream of the tap."""
-    by_type = [EventTypeStream(tap, snapshot, event=event) for event in KNOWN_EVENTS]
     return [
-        EventsStream(tap, snapshot),
-        MalformedEventsStream(tap, snapshot),
-        *by_type,
+        EventsStream(tap, snapshot, choice),
+        MalformedEventsStream(tap, snapshot, choice),
+        *(
+            EventTypeStream(tap, snapshot, choice, event=event)
+            for event in KNOWN_EVENTS
+        ),
     ]
 
 
 def _payload_or_reason(stored: StoredEvent) -> tuple[dict[str, Any] | None, str | None]:
-    if stored.malformed is not None:
+    if stored.malformed is not None or stored.erased_at is not None:
         return None, stored.malformed
     try:
         payload = _DECODER.decode(stored.body)

@@ -21,7 +21,8 @@ from tap_stairoids_webhooks.exceptions import (
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.settings import DEFAULT_STORE_URL, checked_secrets
 from tap_stairoids_webhooks.snapshot import Snapshot
-from tap_stairoids_webhooks.streams import all_streams
+from tap_stairoids_webhooks.streams import Choice, WebhookStream, all_streams
+from tap_stairoids_webhooks.timestamps import stamp_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,6 +68,34 @@ class TapStairoidsWebhooks(Tap):
                 " everything anew)."
             ),
         ),
+        th.Property(
+            "event_types",
+            th.ArrayType(th.StringType(nullable=False)),
+            title="Event types",
+            description=(
+                "Only events of these types, in every stream; bodies without a type"
+                " stay in `malformed_events`. Default: all."
+            ),
+        ),
+        th.Property(
+            "since",
+            th.StringType,
+            title="Since",
+            description=(
+                "Only events received at this time or later, such as `2026-01-31` or"
+                " `2026-01-31T12:00:00Z`; without an offset it is UTC."
+            ),
+        ),
+        th.Property(
+            "consumer",
+            th.StringType,
+            title="Consumer",
+            description=(
+                "A name for whoever gets these events. A run then tells the store what"
+                " its incoming state proves to have arrived, and `stairoids-webhooks"
+                " prune` keeps the rest. Without it a run acknowledges nothing."
+            ),
+        ),
         additional_properties=False,
     ).to_dict()
 
@@ -74,7 +103,15 @@ class TapStairoidsWebhooks(Tap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        return all_streams(self, self._snapshot)
+        return all_streams(self, self._snapshot, self._choice)
+
+    @property
+    def _choice(self) -> Choice:
+        events, since = self.config.get("event_types"), self.config.get("since")
+        return Choice(
+            events=None if events is None else frozenset(events),
+            since=stamp_from(since) if since else None,
+        )
 
     @property
     def _snapshot(self) -> Snapshot:
@@ -105,6 +142,27 @@ class TapStairoidsWebhooks(Tap):
                     raise
                 self.logger.warning("Reading %s anew: %s", name, error)
                 bookmark.clear()
+
+    @override
+    def _set_compatible_replication_methods(self) -> None:
+        """Acknowledge at the start of a run; the SDK calls this in no test run."""
+        super()._set_compatible_replication_methods()
+        if consumer := self.config.get("consumer"):
+            self._acknowledge(consumer)
+
+    def _acknowledge(self, consumer: str) -> None:
+        """Tell the store what the state proves to have arrived."""
+        bookmarks = self.state.get("bookmarks", {})
+        upto: dict[str, int] = {}
+        for stream in self.streams.values():
+            if not isinstance(stream, WebhookStream) or not stream.selected:
+                continue
+            bookmark = bookmarks.get(stream.name, {}).get("replication_key_value", 0)
+            for kind in stream.wants:
+                upto[kind] = min(bookmark, upto.get(kind, bookmark))
+        if upto:
+            self._snapshot.acknowledge(consumer, upto)
+            self.logger.info("Acknowledged as %s: %s", consumer, upto)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -175,6 +233,18 @@ def _problems_in(config: dict[str, Any], *, known: list[str]) -> list[str]:
         problems.append(f"unknown setting {name!r}{hint}")
     if not isinstance(config.get("store_url", ""), str):
         problems.append("store_url must be a string")
+    if since := config.get("since"):
+        try:
+            stamp_from(since)
+        except (TypeError, ValueError) as error:
+            problems.append(f"since: {error}")
+    events = config.get("event_types")
+    if events is not None and events == []:
+        problems.append("event_types must name at least one type; leave it out for all")
+    if "consumer" in config and not (
+        isinstance(config["consumer"], str) and config["consumer"]
+    ):
+        problems.append("consumer must be a name")
     if config.get("secrets") is not None:
         try:
             checked_secrets(config["secrets"], name="secrets")

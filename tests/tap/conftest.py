@@ -1,15 +1,20 @@
-"""A store, and a receiver that fills it."""
+"""A store in each of its homes, and a receiver that fills it."""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 
+from tap_stairoids_webhooks.rows import METADATA
 from tap_stairoids_webhooks.serve import Receiver
 from tap_stairoids_webhooks.store import EventStore
 from tests.tap.builders import SECRET
+from tests.tap.running import Runner, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +24,40 @@ if TYPE_CHECKING:
 @pytest.fixture
 def store_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/webhooks.db"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own; left out where there is none for this Python."""
+    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL for this Python")
+    # It logs once more when everything is over.
+    logging.getLogger("pgserver").setLevel(logging.WARNING)
+    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
+        running = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield running.get_uri()
+    running.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """An empty database; to make one for each test takes a second."""
+    yield postgres
+    engine = sa.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
+    METADATA.drop_all(engine)
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def home_url(request: pytest.FixtureRequest) -> str:
+    """One store, in each of its homes in turn."""
+    name = "store_url" if request.param == "sqlite" else "postgres_url"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+def home(home_url: str) -> Iterator[EventStore]:
+    with EventStore.create(home_url) as store:
+        yield store
 
 
 @pytest.fixture
@@ -39,3 +78,14 @@ def receiver(store_url: str) -> Iterator[Receiver]:
 def address(receiver: Receiver) -> tuple[str, int]:
     parts = urlsplit(receiver.url)
     return str(parts.hostname), int(parts.port or 0)
+
+
+@pytest.fixture
+def run(tmp_path: Path, store_url: str, caplog: pytest.LogCaptureFixture) -> Runner:
+    return Runner(tmp_path, store_url, caplog)
+
+
+@pytest.fixture
+def filled(store_url: str) -> str:
+    fill(store_url)
+    return store_url

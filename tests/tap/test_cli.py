@@ -82,7 +82,9 @@ def api() -> Iterator[Api]:
 def test_help_names_every_command() -> None:
     result = run("--help")
 
-    for command in ("serve", "stats", "register", "list", "delete", "send-test"):
+    expected = "delete erase import list prune register send-test serve stats"
+    assert sorted(main.commands) == expected.split()
+    for command in main.commands:
         assert command in result.output
         assert run(command, "--help").exit_code == 0
 

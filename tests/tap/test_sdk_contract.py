@@ -40,3 +40,11 @@ def test_signals_go_to_the_hook_we_override() -> None:
         "signum",
         "frame",
     ]
+
+
+def test_a_run_begins_with_the_hook_we_override_and_a_test_does_not() -> None:
+    """tap.py, `_set_compatible_replication_methods`."""
+    hook = "self._set_compatible_replication_methods()"
+
+    assert hook in inspect.getsource(Tap.sync_all)
+    assert hook not in inspect.getsource(Tap.run_sync_dry_run)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_stairoids_webhooks.store import EventStore
@@ -26,30 +25,12 @@ from tests.tap.builders import (
     a_delivery,
     an_action_body,
 )
+from tests.tap.running import TYPES, Output, Runner, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAP = Path(sys.executable).with_name("tap-stairoids-webhooks")
-TYPES = [
-    "signal.created",
-    "signal.scored",
-    "account.score_changed",
-    "contact.score_changed",
-    "automation.triggered",
-]
-
-
-def fill(url: str) -> None:
-    """Store one of everything."""
-    with EventStore.create(url) as store:
-        store.append([a_delivery(a_body(f"evt_{n}", t)) for n, t in enumerate(TYPES)])
-        store.append([a_delivery(an_action_body())])
-        store.append([a_delivery(an_action_body(signal_id=None, contact=None))])
-        store.append([a_delivery(a_body("evt_new", "brand.new")), a_delivery(b"[1]")])
-        store.append([a_delivery(a_body("evt_0", "signal.created", data={"id": 2}))])
-
-
 _FOLDER = tempfile.TemporaryDirectory()  # the suite wants its config on import
 _CONFIG = {"store_url": f"sqlite:///{_FOLDER.name}/webhooks.db"}
 fill(_CONFIG["store_url"])
@@ -57,76 +38,6 @@ fill(_CONFIG["store_url"])
 TestStandardSuite = get_tap_test_class(
     TapStairoidsWebhooks, config=_CONFIG, suite_config=SuiteConfig()
 )
-
-
-class Output:
-    """What a run of the tap left behind."""
-
-    def __init__(self, exit_code: int, lines: str, log: str) -> None:
-        self.exit_code = exit_code
-        self.lines = lines
-        self.log = log
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.lines.splitlines()]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The last STATE, as Meltano keeps it."""
-        states = [m["value"] for m in self.messages if m["type"] == "STATE"]
-        return dict(states[-1])
-
-    def records(self, stream: str) -> list[dict[str, Any]]:
-        return [
-            message["record"]
-            for message in self.messages
-            if message["type"] == "RECORD" and message["stream"] == stream
-        ]
-
-    def sequences(self, stream: str = "events") -> list[int]:
-        return [record["sequence"] for record in self.records(stream)]
-
-
-class Runner:
-    """Runs the tap's command; in this process, because to import it takes long."""
-
-    def __init__(
-        self, folder: Path, url: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        self._folder = folder
-        self._caplog = caplog
-        self.config: dict[str, Any] = {"store_url": url}
-
-    def arguments(self, *more: str, state: object = None) -> list[str]:
-        (self._folder / "config.json").write_text(json.dumps(self.config))
-        arguments = ["--config", str(self._folder / "config.json"), *more]
-        if state is not None:
-            (self._folder / "state.json").write_text(json.dumps(state))
-            arguments += ["--state", str(self._folder / "state.json")]
-        return arguments
-
-    def __call__(self, *more: str, state: object = None) -> Output:
-        self._caplog.clear()
-        result = CliRunner().invoke(
-            TapStairoidsWebhooks.cli, self.arguments(*more, state=state)
-        )
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Output(
-            result.exit_code, result.stdout, result.stderr + self._caplog.text
-        )
-
-
-@pytest.fixture
-def run(tmp_path: Path, store_url: str, caplog: pytest.LogCaptureFixture) -> Runner:
-    return Runner(tmp_path, store_url, caplog)
-
-
-@pytest.fixture
-def filled(store_url: str) -> str:
-    fill(store_url)
-    return store_url
 
 
 @pytest.mark.usefixtures("filled")

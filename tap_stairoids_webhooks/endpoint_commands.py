@@ -1,0 +1,132 @@
+"""Commands about endpoints: `register`, `list`, `delete` and `send-test`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from tap_stairoids_webhooks.command_line import clear_errors
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.settings import (
+    DEFAULT_API_URL,
+    EVENT_TYPES,
+    SECRET_VARIABLE,
+    secrets_from,
+)
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.endpoints import Endpoints
+
+_API_KEY_VARIABLE = "STAIROIDS_API_KEY"
+
+api_url_option = click.option(
+    "--api-url",
+    default=DEFAULT_API_URL,
+    show_default=True,
+    envvar="STAIROIDS_API_URL",
+    show_envvar=True,
+    help="Base URL of the Stairoids API.",
+)
+
+
+@click.command()
+@click.argument("url")
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    type=click.Choice(EVENT_TYPES),
+    help="Event type; again for more. Default: all.",
+)
+@api_url_option
+def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
+    """Have Stairoids send its events to URL, signed with the first secret.
+
+    \b
+    Example:
+      STAIROIDS_API_KEY=... STAIROIDS_WEBHOOK_SECRET=... \\
+        stairoids-webhooks register https://hooks.example.com/webhooks/stairoids
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    with clear_errors():
+        secret = secrets_from(os.environ)[0]
+        made = _endpoints(api_url).register(
+            url, events=events or EVENT_TYPES, secret=secret
+        )
+    made.pop("secret", None)
+    click.echo(json.dumps(made))
+
+
+@click.command("list")
+@api_url_option
+def list_endpoints(*, api_url: str) -> None:
+    """List the endpoints Stairoids sends to, one JSON object a line."""
+    with clear_errors():
+        for endpoint in _endpoints(api_url).list():
+            endpoint.pop("secret", None)
+            click.echo(json.dumps(endpoint))
+
+
+@click.command()
+@click.argument("endpoint_id")
+@api_url_option
+def delete(*, endpoint_id: str, api_url: str) -> None:
+    """Have Stairoids send no more to the endpoint with this id."""
+    with clear_errors():
+        _endpoints(api_url).delete(endpoint_id)
+    click.echo(json.dumps({"deleted": endpoint_id}))
+
+
+@click.command("send-test")
+@click.argument("url")
+def send_test(*, url: str) -> None:
+    """Sign a sample of each event and post it to a receiver.
+
+    The receiver stores them like any other event; their ids hold the word test.
+    Exits 1 if one of them is not answered with 2xx.
+
+    \b
+    Example:
+      stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    with clear_errors():
+        from tap_stairoids_webhooks.endpoints import checked_url, post_signed  # noqa: PLC0415 -- slow to import
+        from tap_stairoids_webhooks.samples import sample_bodies  # noqa: PLC0415 -- same
+        from tap_stairoids_webhooks.signature import sign  # noqa: PLC0415 -- same
+
+        secret = secrets_from(os.environ)[0]
+        checked_url(url, name="URL")
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        refused = 0
+        for event, body in sample_bodies(now=now).items():
+            headers = {
+                "Content-Type": "application/json",
+                "X-Stairoids-Event": event,
+                "X-Stairoids-Delivery": str(uuid.uuid4()),
+                "X-Stairoids-Signature": sign(body, secret).decode(),
+            }
+            status = post_signed(url, body, headers)
+            refused += not 200 <= status < 300
+            click.echo(json.dumps({"event": event, "status": status}))
+    if refused:
+        hint = f": check {SECRET_VARIABLE}" if status == 401 else ""
+        click.echo(f"Error: {refused} of the samples were refused{hint}", err=True)
+        sys.exit(1)
+
+
+def _endpoints(api_url: str) -> Endpoints:
+    from tap_stairoids_webhooks.endpoints import Endpoints  # noqa: PLC0415 -- slow to import
+
+    api_key = os.environ.get(_API_KEY_VARIABLE)
+    if not api_key:
+        msg = f"no API key: set {_API_KEY_VARIABLE}"
+        raise ConfigError(msg)
+    return Endpoints(api_url=api_url, api_key=api_key)
+
+
+COMMANDS = (register, list_endpoints, delete, send_test)
