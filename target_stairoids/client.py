@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from requests import PreparedRequest, Response
 
+_LONGEST_RESET = 60  # seconds; the quota's window
+_LARGEST_ANSWER = 1 << 22  # a page of 200 signals with large properties fits
 USER_AGENT = "singer-stairoids"
 
 
@@ -190,9 +193,10 @@ class Client:
                 allow_redirects=False,
                 **settings,
             )
+            text = _text_of(response)
         except requests.RequestException as error:
             return _no_answer(error, request.data)
-        return _read(response)
+        return _read(response, text)
 
     def _session(self) -> tuple[requests.Session, Mapping[str, Any]]:
         """Return this thread's session and its proxies, read from the environment once.
@@ -206,7 +210,7 @@ class Client:
             session.mount("https://", HTTPAdapter(max_retries=0))
             session.headers["User-Agent"] = USER_AGENT
             settings = session.merge_environment_settings(
-                self._signals_url, {}, stream=False, verify=None, cert=None
+                self._signals_url, {}, stream=True, verify=None, cert=None
             )
             session.trust_env = False
             found = self._of_thread.session = (session, settings)
@@ -275,11 +279,22 @@ def _no_answer(error: requests.RequestException, body: object) -> Answer:
     return Answer(meaning=Meaning.UNKNOWN, trouble=f"the answer broke off ({kind})")
 
 
-def _read(response: Response) -> Answer:
+def _text_of(response: Response) -> bytes:
+    """Return an answer's body; of one too large only its beginning."""
+    text = b""
+    for chunk in response.iter_content(65536):
+        text += chunk
+        if len(text) > _LARGEST_ANSWER:
+            response.close()
+            break
+    return text
+
+
+def _read(response: Response, text: bytes) -> Answer:
     headers = response.headers
     retry_after = _seconds(headers.get("Retry-After"))
     try:
-        body = msgspec.json.decode(response.content)
+        body = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     return Answer(
@@ -288,10 +303,19 @@ def _read(response: Response) -> Answer:
         ),
         status=response.status_code,
         body=body,
-        retry_after=retry_after,
+        retry_after=_until_reset(headers) if retry_after is None else retry_after,
         limit=_whole(headers.get("X-RateLimit-Limit")),
         remaining=_whole(headers.get("X-RateLimit-Remaining")),
     )
+
+
+def _until_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to `X-RateLimit-Reset` where nothing is left of the quota."""
+    if _whole(headers.get("X-RateLimit-Remaining")) != 0:
+        return None
+    reset = _whole(headers.get("X-RateLimit-Reset"))
+    wait = None if reset is None else reset - time.time()
+    return wait if wait is not None and 0 < wait <= _LONGEST_RESET else None
 
 
 def _whole(text: str | None) -> int | None:

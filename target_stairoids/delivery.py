@@ -81,7 +81,9 @@ class Delivery:
             timeout=settings.request_timeout_seconds,
         )
         self._senders: Senders[Entry | str] = Senders(
-            self._client, settings.max_in_flight
+            self._client,
+            settings.max_in_flight,
+            patience=2 * settings.request_timeout_seconds,
         )
         self._pace = Pace(settings.requests_per_minute)
         self._window = Window(_WINDOW)
@@ -399,6 +401,9 @@ class Delivery:
         ends = [self._progress_at + _PROGRESS_SECONDS - now]
         if self._state is not None:
             ends.append(self._state_at + _STATE_SECONDS - now)
+        overdue = self._senders.next_overdue
+        if overdue is not None:
+            ends.append(overdue - now)
         timer = self._window.next_timer
         if self._window.has_ready or timer is not None:
             start = 0.0 if self._window.has_ready else (timer or now) - now
@@ -479,7 +484,7 @@ class Delivery:
         report = self.report.as_dict(
             exit_code=exit_code, requests=self._pace.requests, quota=self._pace.limit
         )
-        self._senders.close(patience=_GRACE_SECONDS)
+        self._senders.close()
         if not isinstance(failure, LedgerError) and not self._settings.dry_run:
             is_complete = failure is None or isinstance(failure, DeadLettersError)
             self._ledger.end_run(exit_code, report, is_complete=is_complete)

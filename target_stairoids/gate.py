@@ -6,7 +6,7 @@ Pure rules over what the ledger remembers; `docs/delivery.md` has them as a tabl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from target_stairoids.identity import is_before
@@ -26,6 +26,16 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     PENDING = "pending"
     WOULD_SEND = "would_send"
+
+
+#: Outcomes after which a `send: once` entity is done.
+DONE = {
+    Outcome.ACCEPTED,
+    Outcome.BASELINED,
+    Outcome.TOO_OLD,
+    Outcome.UNKNOWN,
+    Outcome.WOULD_SEND,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,32 @@ class Latest:
     content: bytes | None
     position: str | None
     done: bool
+
+
+def latest_after(
+    before: Latest | None,
+    outcome: Outcome,
+    *,
+    version: bytes,
+    content: bytes | None,
+    position: str | None,
+) -> Latest | None:
+    """Return an entity's latest version once one more is settled.
+
+    A rejected version has said nothing, so what was said before still stands; nor does
+    an older position take the place of a newer one.
+    """
+    if outcome is Outcome.REJECTED:
+        return before
+    done = outcome in DONE or bool(before and before.done)
+    if (
+        before
+        and position is not None
+        and before.position is not None
+        and is_before(position, before.position)
+    ):
+        return replace(before, done=done)
+    return Latest(version, content, position, done)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,17 @@ if TYPE_CHECKING:
     from target_stairoids.signal import Signal
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
+_DEEPEST = 200
 _LONGEST_WHOLE_NUMBER = 400  # digits; beyond it 1E+9999999 would fill the memory
 
 
-def _canonical(value: object) -> object:
-    """Return a value in which equal numbers are spelt alike."""
+def _canonical(value: object, depth: int = 0) -> object:
+    """Return a value in which equal numbers are spelt alike.
+
+    What lies deeper than anybody nests on purpose does not tell two states apart.
+    """
+    if depth > _DEEPEST:
+        return "too deep"
     if isinstance(value, Decimal | float):
         number = Decimal(repr(value)) if isinstance(value, float) else value
         if not number.is_finite():
@@ -37,9 +43,9 @@ def _canonical(value: object) -> object:
         text = "".join(map(str, digits)).rstrip("0")
         return ["number", sign, text, int(exponent) + len(digits) - len(text)]
     if isinstance(value, dict):
-        return {name: _canonical(inner) for name, inner in value.items()}
+        return {n: _canonical(inner, depth + 1) for n, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_canonical(inner) for inner in value]
+        return [_canonical(inner, depth + 1) for inner in value]
     return value
 
 
@@ -130,12 +136,16 @@ def _utc(text: str) -> str | None:
 
 
 def is_before(one: str, other: str) -> bool:
-    """Say whether a position is older than another; kinds that differ never are."""
+    """Say whether a position is older than another.
+
+    Kinds that differ never are, nor are texts that are neither numbers nor times: who
+    knows how "v10" and "v9" are ordered would lose a state if he were wrong.
+    """
     if one[0] != other[0]:
         return False
     if one[0] == "n":
         return Decimal(one[1:]) < Decimal(other[1:])
-    return one < other
+    return one[0] == "t" and one < other
 
 
 def same_value(one: object, other: object) -> bool:

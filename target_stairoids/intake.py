@@ -24,10 +24,10 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.gate import (
     Known,
-    Latest,
     Outcome,
     Settled,
     is_settled,
+    latest_after,
     without_news,
 )
 from target_stairoids.identity import content_of, entity_of, position_of, version_of
@@ -318,9 +318,16 @@ class Intake:
         self._verdicts.append(verdict_of(claim, outcome))
         settled = Settled(outcome, self._ledger.run, claim.fingerprint)
         known.settled[claim.version, claim.mapping] = settled
-        known.latest[claim.entity, claim.mapping] = Latest(
-            claim.version, claim.content, claim.position, done=True
+        key = claim.entity, claim.mapping
+        now = latest_after(
+            known.latest.get(key),
+            outcome,
+            version=claim.version,
+            content=claim.content,
+            position=claim.position,
         )
+        if now is not None:
+            known.latest[key] = now
 
     def _bury(self, candidate: _Candidate, reason: str) -> None:
         self._letters.append(

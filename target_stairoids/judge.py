@@ -23,7 +23,7 @@ from target_stairoids.guard import Guard, Ruling
 from target_stairoids.intake import verdict_of
 from target_stairoids.ledger.turn import DeadLetter
 from target_stairoids.trouble import Trouble, pause_before
-from target_stairoids.verification import has_ids, id_of, listed, next_cursor
+from target_stairoids.verification import id_of, is_readable, listed, next_cursor
 from target_stairoids.window import Entry, Stage
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Judge:
     def _read_page(self, turn: Turn, entry: Entry, answer: Answer) -> None:
         claim = entry.claim
         page = listed(answer) if answer.meaning is Meaning.ACCEPTED else None
-        if page is None or not has_ids(page):
+        if page is None or not is_readable(claim.signal, page):
             self._give_up(turn, entry, Outcome.UNKNOWN, answer)
             return
         found = id_of(claim.signal, claim.claimed_at, page, turn.owns_signal)

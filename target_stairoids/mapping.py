@@ -49,17 +49,19 @@ class StreamShape:
     Attributes:
         properties: The schema's `properties`; empty for an open schema.
         bookmark: The one bookmark column, if there is exactly one.
+        allows_more: Whether the schema says `additionalProperties`.
     """
 
     name: str
     properties: Mapping[str, Any]
     key_properties: tuple[str, ...]
     bookmark: str | None = None
+    allows_more: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether records may hold fields the schema does not name."""
-        return not self.properties
+        return self.allows_more or not self.properties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,20 +272,26 @@ class _Compiler:
         given = self._item.get("properties", "*")
         if given is None:
             return lambda _record: {}
-        if given == "*":
-            for name in self._item.get("skip", ()):
-                self._check_field(name, "skip")
-            hidden = frozenset(self._used | set(self._item.get("skip", ())))
-            return lambda record: _scalars(record, hidden)
-        entries = given if isinstance(given, list) else [given]
+        entries = [given] if isinstance(given, str | dict) else given
         readers: dict[str, Reader] = {}
         for entry in entries:
-            if isinstance(entry, str):
+            if isinstance(entry, dict):
+                readers |= self._computed(entry)
+            elif entry != "*":
                 self._check_field(entry, "properties")
                 readers[entry] = _field_reader(entry)
-            else:
-                readers |= self._computed(entry)
-        return lambda record: {name: read(record) for name, read in readers.items()}
+        skip = self._item.get("skip", ())
+        for name in skip:
+            self._check_field(name, "skip")
+        if "*" not in entries:
+            return lambda record: {name: read(record) for name, read in readers.items()}
+        hidden = frozenset(self._used | set(skip))
+        if not readers:
+            return lambda record: _scalars(record, hidden)
+        return lambda record: (
+            _scalars(record, hidden)
+            | {name: read(record) for name, read in readers.items()}
+        )
 
     def _computed(self, entry: Mapping[str, Any]) -> dict[str, Reader]:
         readers: dict[str, Reader] = {}

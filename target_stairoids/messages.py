@@ -35,7 +35,7 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     """
     try:
         message = _decoder.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         message = _lenient(line, number)
     except RecursionError as error:
         msg = f"Line {number} of the input is nested too deeply."

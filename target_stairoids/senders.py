@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -24,47 +25,74 @@ Request = Callable[["Client"], "Answer"]
 
 
 class Senders(Generic[Job]):
-    """A fixed number of threads, started when the first request comes.
+    """Threads, started when requests come, so many requests in flight at most.
 
     Args:
         client: What the requests are made with; each thread closes its session.
-        count: How many threads, and so how many requests may be in flight.
+        count: How many requests may be in flight.
+        patience: Seconds after which a request counts as unanswered whatever its thread
+            still waits for: a name that does not resolve, an answer that trickles.
     """
 
-    def __init__(self, client: Client, count: int) -> None:
+    def __init__(self, client: Client, count: int, *, patience: float) -> None:
         self._client = client
         self._count = count
+        self._patience = patience
         self._threads: list[threading.Thread] = []
-        self._requests: SimpleQueue[tuple[Job, Request] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[Job, Answer]] = SimpleQueue()
+        self._stuck = 0  # threads whose request was given up
+        self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
+        self._in_flight: dict[int, tuple[float, Job]] = {}
+        self._handed_in = 0
         self.wake_descriptor, self._waker = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         os.set_blocking(self._waker, False)
-        self.in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for their answer."""
+        return len(self._in_flight)
 
     @property
     def free(self) -> int:
         """How many more requests may be handed in."""
         return self._count - self.in_flight
 
+    @property
+    def next_overdue(self) -> float | None:
+        """When, in monotonic seconds, the oldest request in flight is given up."""
+        oldest = next(iter(self._in_flight.values()), None)
+        return None if oldest is None else oldest[0]
+
     def hand_in(self, job: Job, request: Request) -> None:
         """Let some thread make a request for a job."""
-        if len(self._threads) < min(self._count, self.in_flight + 1):
+        self._handed_in += 1
+        self._in_flight[self._handed_in] = time.monotonic() + self._patience, job
+        if len(self._threads) - self._stuck < self.in_flight:
             thread = threading.Thread(target=self._work, name="sender", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self.in_flight += 1
-        self._requests.put((job, request))
+        self._requests.put((self._handed_in, request))
 
     def answers(self) -> list[tuple[Job, Answer]]:
-        """Return the jobs that were answered since the last call."""
+        """Return the jobs that were answered, or given up, since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_descriptor, 65536)
         found = []
         with contextlib.suppress(Empty):
             while True:
-                found.append(self._answers.get_nowait())
-        self.in_flight -= len(found)
+                number, answer = self._answers.get_nowait()
+                waiting = self._in_flight.pop(number, None)
+                if waiting is None:
+                    self._stuck -= 1  # too late, but the thread is free again
+                else:
+                    found.append((waiting[1], answer))
+        now = time.monotonic()
+        while (overdue := self.next_overdue) is not None and overdue <= now:
+            number = next(iter(self._in_flight))
+            _, job = self._in_flight.pop(number)
+            found.append((job, Answer(meaning=Meaning.UNKNOWN, trouble="no answer")))
+            self._stuck += 1
         return found
 
     def wake(self) -> None:
@@ -74,22 +102,23 @@ class Senders(Generic[Job]):
 
     def _work(self) -> None:
         while (item := self._requests.get()) is not None:
-            job, request = item
+            number, request = item
             try:
                 answer = request(self._client)
             except Exception as error:  # noqa: BLE001 - a lost answer would hang the run
                 trouble = f"the request failed ({type(error).__name__})"
                 answer = Answer(meaning=Meaning.UNKNOWN, trouble=trouble)
-            self._answers.put((job, answer))
+            self._answers.put((number, answer))
             self.wake()
         self._client.close()
 
-    def close(self, *, patience: float) -> None:
-        """Stop the threads; one still in a request is left behind after so long."""
+    def close(self) -> None:
+        """Stop the threads; one that is still in a request is left behind."""
         for _ in self._threads:
             self._requests.put(None)
-        for thread in self._threads:
-            thread.join(timeout=patience if self.in_flight == 0 else 0.1)
-        os.close(self.wake_descriptor)
+        if not self._in_flight and not self._stuck:
+            for thread in self._threads:
+                thread.join()
         descriptor, self._waker = self._waker, -1
         os.close(descriptor)
+        os.close(self.wake_descriptor)

@@ -44,6 +44,7 @@ class SignalSink(Sink):
             properties=self.original_schema["properties"],
             key_properties=tuple(key_properties or ()),
             bookmark=target.bookmark_of_schema(),
+            allows_more=bool(self.original_schema.get("additionalProperties")),
         )
         schema_message = {
             "type": "SCHEMA",

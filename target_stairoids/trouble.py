@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 120.0  # beyond it the day's quota is spent, not the minute's
 _THROTTLED_IN_A_ROW = 3
+_UNNAMED_PAUSE = 20.0  # after a 429 that names no time: three make a minute
 
 
 def pause_before(attempt: int) -> float:
@@ -48,7 +49,7 @@ class Trouble:
 
         Requests that were under way together are throttled together: that counts once.
         """
-        pause = 1.0 if answer.retry_after is None else answer.retry_after
+        pause = _UNNAMED_PAUSE if answer.retry_after is None else answer.retry_after
         if now >= self._throttled_until:
             self._throttled += 1
         self._throttled_until = max(self._throttled_until, now + pause)

@@ -56,8 +56,10 @@ def listed(answer: Answer) -> list[Json] | None:
 def next_cursor(answer: Answer) -> str | None:
     """Return where the next page starts; None at the last one."""
     match answer.body:
-        case {"meta": {"next_cursor": str(cursor)}} | {"next_cursor": str(cursor)}:
-            return cursor or None
+        case {"meta": {"next_cursor": str() | int() as cursor}} | {
+            "next_cursor": str() | int() as cursor
+        }:
+            return str(cursor) or None
         case _:
             return None
 
@@ -86,9 +88,16 @@ def id_of(
     return None
 
 
-def has_ids(page: list[Json]) -> bool:
-    """Say whether every signal of a page can be told apart from the others."""
-    return all(isinstance(s, dict) and isinstance(s.get("id"), str) for s in page)
+def is_readable(sent: bytes, page: list[Json]) -> bool:
+    """Say whether a page tells enough of every signal to find the sent one in it."""
+    body = msgspec.json.decode(sent)
+    asked_for = "contact" if "email" in body.get("contact", {}) else "account"
+    return all(
+        isinstance(signal, dict)
+        and isinstance(signal.get("id"), str)
+        and {"type", "source", asked_for} <= signal.keys()
+        for signal in page
+    )
 
 
 def _says_the_same(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:

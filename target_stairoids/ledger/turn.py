@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from target_stairoids.gate import Known, Latest, Outcome, Settled
-from target_stairoids.identity import is_before
+from target_stairoids.gate import Known, Latest, Outcome, Settled, latest_after
 from target_stairoids.ledger.tables import (
     claims,
     days,
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 #: Outcomes of signals that were claimed before.
 _CLAIMED = {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}
-#: Outcomes after which a `send: once` entity is done.
-_DONE = {Outcome.ACCEPTED, Outcome.BASELINED, Outcome.TOO_OLD, Outcome.UNKNOWN}
 
 _LOOK_UP_AT_ONCE = 500  # SQLite allows 999 parameters in builds still in use
 _SETTLED = select(
@@ -213,7 +210,9 @@ class Turn:
         self.write(delete(claims).where(_same_key(claim), claims.c.run == self._run))
 
     def settle(self, *verdicts: Verdict) -> None:
-        """Remember what became of versions, and drop their claims and dead letters.
+        """Remember what became of versions, and drop their claims.
+
+        An accepted version is no dead letter any more.
 
         Of two verdicts on one version the later one counts.
         """
@@ -251,18 +250,16 @@ class Turn:
         known = self.look_up([], {verdict.entity for verdict in verdicts}, 0).latest
         rows: dict[tuple[bytes, str], dict[str, Any]] = {}
         for verdict in verdicts:
-            if verdict.outcome is Outcome.REJECTED:
-                continue  # it has said nothing, so what was said before still stands
             key = verdict.entity, verdict.mapping
-            before = known.get(key)
-            now = Latest(
-                verdict.version,
-                verdict.content,
-                verdict.position,
-                verdict.outcome in _DONE or bool(before and before.done),
+            now = latest_after(
+                known.get(key),
+                verdict.outcome,
+                version=verdict.version,
+                content=verdict.content,
+                position=verdict.position,
             )
-            if before and _is_superseded(verdict.position, before.position):
-                now = replace(before, done=now.done)
+            if now is None or now == known.get(key):
+                continue
             known[key] = now
             rows[key] = {
                 "entity": verdict.entity,
@@ -381,10 +378,6 @@ class Turn:
 
 def _same_key(key: Claim | Verdict, table: Any = claims) -> Any:  # noqa: ANN401 - an SQL expression
     return (table.c.entity == key.entity) & (table.c.mapping == key.mapping)
-
-
-def _is_superseded(position: str | None, other: str | None) -> bool:
-    return position is not None and other is not None and is_before(position, other)
 
 
 def timestamp() -> str:

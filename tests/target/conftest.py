@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import uuid
@@ -39,6 +40,8 @@ def postgres_server() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="ledger-")
     with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
         running = pgserver.get_server(folder)
+    # At exit it logs into streams that pytest has closed by then.
+    logging.getLogger("pgserver").disabled = True
     yield running.get_uri()
     running.cleanup()
     shutil.rmtree(folder, ignore_errors=True)

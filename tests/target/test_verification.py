@@ -9,8 +9,8 @@ import pytest
 
 from target_stairoids.client import Answer, Meaning
 from target_stairoids.verification import (
-    has_ids,
     id_of,
+    is_readable,
     listed,
     next_cursor,
     query_for,
@@ -134,20 +134,23 @@ def test_last_page_has_no_cursor_or_a_null_or_empty_one(
 
 
 @pytest.mark.parametrize(
-    ("page", "complete"),
+    ("page", "readable"),
     [
         ([], True),
         ([FOUND], True),
-        ([FOUND, without(FOUND, "id")], False),
+        ([{**FOUND, "contact": "jane@acme.com"}], True),
+        ([{k: v for k, v in FOUND.items() if k != "properties"}], True),
+        ([FOUND, {}], False),
         ([{**FOUND, "id": 7}], False),
+        ([{k: v for k, v in FOUND.items() if k != "contact"}], False),
+        ([{"id": "sig_1", "type": "trial", "account_id": "acc_1"}], False),
         (["sig_1"], False),
-        ([None], False),
     ],
 )
-def test_page_whose_signals_have_no_ids_proves_nothing(
-    page: list[object], *, complete: bool
+def test_page_that_does_not_tell_enough_proves_nothing(
+    page: list[object], *, readable: bool
 ) -> None:
-    assert has_ids(page) is complete
+    assert is_readable(json.dumps(SENT).encode(), page) is readable
 
 
 @pytest.mark.parametrize(
