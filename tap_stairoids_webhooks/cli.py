@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,9 +21,16 @@ from tap_stairoids_webhooks.command_line import (
 )
 from tap_stairoids_webhooks.settings import (
     DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_MIN_FREE_BYTES,
     DEFAULT_PATH,
+    admin_token_from,
     secrets_from,
 )
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.serve import Receiver
+
+logger = logging.getLogger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,13 +82,39 @@ def main() -> None:
     show_envvar=True,
     help="Largest body taken, in bytes.",
 )
+@click.option(
+    "--min-free",
+    default=DEFAULT_MIN_FREE_BYTES,
+    show_default=True,
+    type=click.IntRange(0),
+    envvar="STAIROIDS_WEBHOOKS_MIN_FREE",
+    show_envvar=True,
+    help="With fewer bytes free on the disk of the store, answer 503.",
+)
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65535),
+    envvar="STAIROIDS_WEBHOOKS_ADMIN_PORT",
+    show_envvar=True,
+    help="Port on 127.0.0.1 of /readyz and /metrics.  [default: none]",
+)
 @store_url_option
-def serve(*, host: str, port: int, path: str, max_body: int, store_url: str) -> None:
+def serve(
+    *,
+    host: str,
+    port: int,
+    path: str,
+    max_body: int,
+    min_free: int,
+    admin_port: int | None,
+    store_url: str,
+) -> None:
     """Receive deliveries: verify, store, and only then answer 200.
 
     The secret is read from STAIROIDS_WEBHOOK_SECRET or, while it is being
     rotated, from STAIROIDS_WEBHOOK_SECRETS (a JSON array). Once it listens, one
     JSON line on stdout says so; SIGTERM finishes what was begun and exits 0.
+    --admin-port wants the token STAIROIDS_WEBHOOKS_ADMIN_TOKEN, and callers with it.
 
     \b
     Example:
@@ -88,9 +122,12 @@ def serve(*, host: str, port: int, path: str, max_body: int, store_url: str) -> 
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         secrets = secrets_from(os.environ)
-        from tap_stairoids_webhooks.serve import Receiver  # noqa: PLC0415 -- slow to import
+        from tap_stairoids_webhooks.serve import Admin, Receiver  # noqa: PLC0415 -- slow to import
 
         log_to_stderr()
+        admin = None
+        if admin_port is not None:
+            admin = Admin(port=admin_port, token=admin_token_from(os.environ))
         receiver = Receiver(
             store_url=store_url,
             secrets=secrets,
@@ -98,13 +135,18 @@ def serve(*, host: str, port: int, path: str, max_body: int, store_url: str) -> 
             port=port,
             path=path,
             max_body_bytes=max_body,
+            min_free_bytes=min_free,
+            admin=admin,
         )
-        receiver.run(on_ready=lambda: _say_ready(receiver.url, receiver.store.place))
+        receiver.run(on_ready=lambda: _say_ready(receiver))
 
 
-def _say_ready(url: str, place: str) -> None:
-    logging.getLogger(__name__).info("listening: url=%s store=%s", url, place)
-    click.echo(json.dumps({"event": "ready", "url": url}))
+def _say_ready(receiver: Receiver) -> None:
+    logger.info("listening: url=%s store=%s", receiver.url, receiver.store.place)
+    ready = {"event": "ready", "url": receiver.url}
+    if receiver.admin_url is not None:
+        ready["admin_url"] = receiver.admin_url
+    click.echo(json.dumps(ready))
     sys.stdout.flush()
 
 

@@ -12,11 +12,16 @@ import contextlib
 import logging
 import queue
 import threading
+import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
+from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tap_stairoids_webhooks.event import Delivery
     from tap_stairoids_webhooks.rows import Outcome
     from tap_stairoids_webhooks.store import EventStore
@@ -35,14 +40,27 @@ class CommitQueue:
 
     Args:
         store: Where to append; only this queue's thread does.
+
+    Attributes:
+        waiting: Deliveries not yet committed.
+        waiting_bytes: The size of their bodies.
+        failing: True if the last commit failed.
+        last_commit_at: When deliveries were last committed, as `time.time` tells it.
+        on_commit: Called after a commit with its rows and seconds.
     """
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
-        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._waiting_bytes = 0
+        self._waiting: queue.SimpleQueue[_Item | Counter[str] | None] = (
+            queue.SimpleQueue()
+        )
         self._left_over: _Item | None = None
-        self._failing = False
+        self._notes: Counter[str] = Counter()
+        self.waiting = 0
+        self.waiting_bytes = 0
+        self.failing = False
+        self.last_commit_at: float | None = None
+        self.on_commit: Callable[[int, float], None] = lambda _rows, _seconds: None
         self._thread = threading.Thread(target=self._run, name="commits")
 
     def start(self) -> None:
@@ -59,13 +77,22 @@ class CommitQueue:
         Raises:
             StoreUnavailableError: Too much is waiting already.
         """
-        if self._waiting_bytes > MAX_WAITING_BYTES:
+        if self.waiting_bytes > MAX_WAITING_BYTES:
             msg = "too many deliveries are waiting for the store"
             raise StoreUnavailableError(msg)
         future = asyncio.get_running_loop().create_future()
-        self._waiting_bytes += len(delivery.body)
+        self.waiting += 1
+        self.waiting_bytes += len(delivery.body)
         self._waiting.put((delivery, future))
         return future
+
+    def note(self, refusals: Counter[str]) -> None:
+        """Have the store add up what was refused; it is lost if the store fails."""
+        self._waiting.put(refusals)
+
+    def free_bytes(self) -> int | None:
+        """Return the room left on the disk of the store, if it is on ours."""
+        return self._store.free_bytes()
 
     def close(self) -> None:
         """Commit what is waiting, then stop."""
@@ -73,28 +100,45 @@ class CommitQueue:
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next_batch():
-            deliveries = [delivery for delivery, _ in batch]
-            result: list[Outcome] | StoreError
-            try:
-                result = self._store.append(deliveries)
-            except StoreError as error:
-                result = error
-            except Exception as error:  # noqa: BLE001 -- a dead thread would answer nobody ever again
-                result = StoreUnavailableError(f"not stored: {type(error).__name__}")
-            self._report(result, len(batch))
-            loop = batch[0][1].get_loop()
-            # A closed loop has no request left that waits for the answer.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._settle, batch, result)
+        while (batch := self._next_batch()) is not None:
+            if batch:
+                self._commit(batch)
+            if self._notes:
+                with contextlib.suppress(StoreError):  # told when a delivery meets it
+                    self._store.note_refusals(self._notes, at=now())
+                self._notes = Counter()
 
-    def _next_batch(self) -> list[_Item]:
-        """Wait for one delivery, then take those that are there; none at the end."""
+    def _commit(self, batch: list[_Item]) -> None:
+        result: list[Outcome] | StoreError
+        began = time.perf_counter()
+        try:
+            result = self._store.append([delivery for delivery, _ in batch])
+        except StoreError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001 -- a dead thread would answer nobody ever again
+            result = StoreUnavailableError(f"not stored: {type(error).__name__}")
+        else:
+            self.last_commit_at = time.time()
+            self.on_commit(len(batch), time.perf_counter() - began)
+        self._report(result, len(batch))
+        loop = batch[0][1].get_loop()
+        # A closed loop has no request left that waits for the answer.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._settle, batch, result)
+
+    def _next_batch(self) -> list[_Item] | None:
+        """Wait for one delivery, then take those that are there; None at the end.
+
+        Refusals are put aside; if they come alone, the batch is empty.
+        """
         item = self._left_over or self._waiting.get()
         self._left_over = None
         batch: list[_Item] = []
         size = 0
         while item is not None:
+            if isinstance(item, Counter):
+                self._notes += item
+                return batch
             size += len(item[0].body)
             if batch and size > MAX_BATCH_BYTES:
                 self._left_over = item
@@ -106,14 +150,16 @@ class CommitQueue:
                 item = self._waiting.get_nowait()
             except queue.Empty:
                 return batch
-        if batch:
-            self._waiting.put(None)  # met the end: come back to it
+        if not batch:
+            return None
+        self._waiting.put(None)  # met the end: come back to it
         return batch
 
     def _settle(self, batch: list[_Item], result: list[Outcome] | StoreError) -> None:
         """Answer those who still wait; runs on the event loop."""
         for index, (delivery, future) in enumerate(batch):
-            self._waiting_bytes -= len(delivery.body)
+            self.waiting -= 1
+            self.waiting_bytes -= len(delivery.body)
             if future.done():
                 continue
             if isinstance(result, StoreError):
@@ -123,8 +169,8 @@ class CommitQueue:
 
     def _report(self, result: list[Outcome] | StoreError, number: int) -> None:
         """Log the first failure and the recovery, not each of a thousand."""
-        if isinstance(result, StoreError) and not self._failing:
+        if isinstance(result, StoreError) and not self.failing:
             logger.error("store failing: deliveries=%d error=%s", number, result)
-        elif self._failing and not isinstance(result, StoreError):
+        elif self.failing and not isinstance(result, StoreError):
             logger.info("store working again: deliveries=%d", number)
-        self._failing = isinstance(result, StoreError)
+        self.failing = isinstance(result, StoreError)

@@ -70,6 +70,10 @@ class Database(ABC):
     def free_bytes(self) -> int | None:
         """Return the room left on the disk; None if it is another machine's."""
 
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Return how many bytes each part has; nothing if that is another's matter."""
+
 
 def database_at(url: str) -> Database:
     """Recognise a store URL.
@@ -149,6 +153,12 @@ class SqliteDatabase(Database):
         except OSError:
             return 0
 
+    @override
+    def sizes(self) -> dict[str, int]:
+        log = self._path.with_name(f"{self._path.name}-wal")
+        parts = {"database": self._path, "write_ahead_log": log}
+        return {k: path.stat().st_size for k, path in parts.items() if path.is_file()}
+
     def _engine(self, *, mode: str, begin: str) -> sa.Engine:
         engine = sa.create_engine(
             "sqlite://",
@@ -216,6 +226,10 @@ class PostgresDatabase(Database):
     @override
     def free_bytes(self) -> int | None:
         return None
+
+    @override
+    def sizes(self) -> dict[str, int]:
+        return {}
 
     def _engine(self, options: str) -> sa.Engine:
         try:

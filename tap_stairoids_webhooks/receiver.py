@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.rows import Outcome
 from tap_stairoids_webhooks.settings import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
 from tap_stairoids_webhooks.timestamps import now
 
@@ -80,7 +81,9 @@ class ReceiverApp:
 
     Attributes:
         counts: Answers so far, by what became of the request.
+        keys: Deliveries taken so far, by the secret that signed them.
         draining: Set to refuse new deliveries while the old ones are finished.
+        disk_full: Set to refuse new deliveries until there is room.
     """
 
     def __init__(
@@ -97,34 +100,41 @@ class ReceiverApp:
         self._max_body_bytes = max_body_bytes
         self._unproven_bytes = 0
         self.counts: Counter[str] = Counter()
+        self.keys: Counter[str] = Counter()
         self.draining = False
+        self.disk_full = False
+
+    @property
+    def unproven_bytes(self) -> int:
+        """How much of large bodies is in memory, not yet verified."""
+        return self._unproven_bytes
+
+    def refusals(self) -> Counter[str]:
+        """Return how many requests were not taken so far, by reason."""
+        taken = {str(outcome) for outcome in Outcome}
+        return Counter({k: n for k, n in self.counts.items() if k not in taken})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; no exception reaches the server."""
         try:
             text = await self._handle(scope, receive)
-            await _answer(send, 200, text)
+            await send_answer(send, 200, text.encode())
         except Refusal as refusal:
             self.counts[refusal.reason] += 1
-            await _answer(send, refusal.status, refusal.reason, *refusal.headers)
+            reason = refusal.reason.encode()
+            await send_answer(send, refusal.status, reason, *refusal.headers)
         except ConnectionError:
             self.counts["disconnected"] += 1
         except Exception as error:  # noqa: BLE001 -- the edge: a defect of ours must still be a 503
             self.counts["failed"] += 1
             # Not the error's text, which may repeat what it choked on.
             logger.error("request failed: error=%s", type(error).__name__)  # noqa: TRY400 -- same
-            await _answer(send, 503, "failed", _RETRY_AFTER)
+            await send_answer(send, 503, b"failed", _RETRY_AFTER)
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:
-        method, path = scope["method"], scope["path"]
-        if path == "/healthz":
-            return _health(method)
-        if path not in self._paths:
-            raise Refusal(404, "not_found")
-        if method != "POST":
-            raise Refusal(405, "method_not_allowed", (b"allow", b"POST"))
-        if self.draining:
-            raise Refusal(503, "draining", _RETRY_AFTER)
+        if scope["path"] == "/healthz":
+            return _health(scope["method"])
+        self._check_taken(scope["method"], scope["path"])
         head = _head_of(scope["headers"])
         if head.length > self._max_body_bytes:
             raise Refusal(413, "too_large")
@@ -142,6 +152,17 @@ class ReceiverApp:
             if body is None:
                 raise Refusal(408, "too_slow", (b"connection", b"close")) from None
             raise Refusal(503, "store_too_slow", _RETRY_AFTER) from None
+
+    def _check_taken(self, method: str, path: str) -> None:
+        """Refuse what is no delivery, and deliveries while none are taken."""
+        if path not in self._paths:
+            raise Refusal(404, "not_found")
+        if method != "POST":
+            raise Refusal(405, "method_not_allowed", (b"allow", b"POST"))
+        if self.draining:
+            raise Refusal(503, "draining", _RETRY_AFTER)
+        if self.disk_full:
+            raise Refusal(503, "disk_full", _RETRY_AFTER)
 
     async def _read(self, receive: Receive) -> bytes:
         """Read the body, never more than may be kept."""
@@ -184,6 +205,7 @@ class ReceiverApp:
         )
         outcome = await self._commits.submit(delivery)
         self.counts[outcome] += 1
+        self.keys[key_id] += 1
         return outcome
 
 
@@ -219,16 +241,20 @@ def _health(method: str) -> str:
     return "ok"
 
 
-async def _answer(
-    send: Send, status: int, text: str, *headers: tuple[bytes, bytes]
+async def send_answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+    content_type: bytes = b"text/plain; charset=utf-8",
 ) -> None:
-    body = text.encode()
+    """Answer a request."""
     await send(
         {
             "type": "http.response.start",
             "status": status,
             "headers": [
-                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-type", content_type),
                 (b"content-length", str(len(body)).encode()),
                 *headers,
             ],

@@ -1,44 +1,56 @@
 """The web server around the receiver: sockets, deadlines, start and stop.
 
-The only module that knows uvicorn. Its HTTP parser is strict, but it waits for
-slow senders without end and takes headers of any size; `_Connection` does not.
+The receiver's listener is open to the world, the admin listener to this machine.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self, cast
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import uvicorn
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from tap_stairoids_webhooks.admin import AdminApp
 from tap_stairoids_webhooks.commits import CommitQueue
+from tap_stairoids_webhooks.connection import REQUEST_SECONDS, Connection
 from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.metrics import Facts
 from tap_stairoids_webhooks.receiver import ReceiverApp
-from tap_stairoids_webhooks.settings import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
+from tap_stairoids_webhooks.settings import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_MIN_FREE_BYTES,
+    DEFAULT_PATH,
+)
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store import EventStore
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections import Counter
     from collections.abc import Callable, Iterator, Sequence
 
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+    from tap_stairoids_webhooks.connection import Counting
 
 logger = logging.getLogger(__name__)
 
-REQUEST_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
-MAX_HEAD_BYTES = 32 * 1024
-MAX_HEADERS = 100
-MAX_CONNECTIONS = 500
+_NOTE_SECONDS = 5  # between two times that refusals are added up in the store
 _TICKS_PER_SECOND = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """The admin listener: always on this machine only, and behind a token."""
+
+    port: int
+    token: str = field(repr=False)
 
 
 class Receiver:
@@ -51,6 +63,8 @@ class Receiver:
         port: 0 takes a free one.
         path: Where deliveries come in.
         max_body_bytes: A larger body is refused.
+        min_free_bytes: With less room on the disk nothing is taken.
+        admin: Where readiness and metrics are told, if anywhere.
 
     Raises:
         ConfigError: The address cannot be listened on.
@@ -66,16 +80,19 @@ class Receiver:
         port: int = 0,
         path: str = DEFAULT_PATH,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
+        admin: Admin | None = None,
     ) -> None:
         if not path.startswith("/"):
             msg = f"--path must begin with a slash, not {path!r}"
             raise ConfigError(msg)
-        self._socket = _listen(host, port)
-        try:
-            self.store = EventStore.create(store_url)
-        except BaseException:
-            self._socket.close()
-            raise
+        with ExitStack() as opened:
+            self._socket = opened.enter_context(_listen(host, port))
+            admin_socket = None
+            if admin is not None:
+                admin_socket = opened.enter_context(_listen("127.0.0.1", admin.port))
+            self.store = opened.enter_context(EventStore.create(store_url))
+            self._opened = opened.pop_all()
         self._commits = CommitQueue(self.store)
         self._app = ReceiverApp(
             verifier=Verifier(secrets),
@@ -83,10 +100,18 @@ class Receiver:
             path=path,
             max_body_bytes=max_body_bytes,
         )
-        self._server = _Server(self._app)
+        self._server = _Server(self._app, self._commits, min_free_bytes=min_free_bytes)
         self._thread = threading.Thread(target=self._serve, name="receiver")
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
+        self.admin_url: str | None = None
+        if admin is not None and admin_socket is not None:
+            admin_port = admin_socket.getsockname()[1]
+            self.admin_url = f"http://127.0.0.1:{admin_port}"
+            facts = Facts(self._app, self._commits, self.store, store_url=store_url)
+            self._opened.callback(facts.close)
+            app = AdminApp(facts, token=admin.token, port=admin_port)
+            self._server.admin = (app, admin_socket)
 
     @property
     def counts(self) -> Counter[str]:
@@ -115,52 +140,106 @@ class Receiver:
             self._server.run(sockets=[self._socket])
         finally:
             self._commits.close()
-            self.store.close()
-            self._socket.close()
+            self._opened.close()
+
+
+def _config_for(app: Counting) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("Any", app),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(REQUEST_SECONDS) + 2,
+    )
 
 
 class _Server(uvicorn.Server):
-    """Exits 0 after a signal, and looks after the connections each second."""
+    """Exits 0 after a signal, and looks after connections and disk each second.
 
-    def __init__(self, app: ReceiverApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=_Connection,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                proxy_headers=False,
-                server_header=False,
-                access_log=False,
-                log_config=None,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=int(REQUEST_SECONDS) + 2,
-            )
-        )
+    Attributes:
+        on_ready: Called once it listens.
+        admin: The application and the socket of the admin listener.
+    """
+
+    def __init__(
+        self, app: ReceiverApp, commits: CommitQueue, *, min_free_bytes: int
+    ) -> None:
+        super().__init__(_config_for(app))
         self._receiver = app
+        self._commits = commits
+        self._min_free_bytes = min_free_bytes
         self._reported: Counter[str] = app.counts.copy()
+        self._noted: Counter[str] = Counter()
+        self._admin_state = ServerState()
+        self._admin_server: asyncio.Server | None = None
         self.on_ready: Callable[[], None] = lambda: None
+        self.admin: tuple[AdminApp, socket.socket] | None = None
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._look_at_disk()
         await super().startup(sockets)
+        if self.admin is not None:
+            app, listening = self.admin
+            config = _config_for(app)
+            self._admin_server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(
+                    config=config, server_state=self._admin_state, app_state={}
+                ),
+                sock=listening,
+            )
         self.on_ready()
 
     @override
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_PER_SECOND == 0:
+            self._look_at_disk()
             self._report()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, _Connection):
+            states = (self.server_state, self._admin_state)
+            for connection in [c for state in states for c in state.connections]:
+                if isinstance(connection, Connection):
                     connection.close_if_late()
+        if counter % (_NOTE_SECONDS * _TICKS_PER_SECOND) == 0:
+            self._note_refusals()
         return await super().on_tick(counter)
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._receiver.draining = True
         await super().shutdown(sockets)
+        if self._admin_server is not None:
+            self._admin_server.close()
+            for connection in list(self._admin_state.connections):
+                connection.shutdown()
         self._report()
+        self._note_refusals()
+
+    def _look_at_disk(self) -> None:
+        free = self._commits.free_bytes()
+        full = free is not None and free < self._min_free_bytes
+        if full and not self._receiver.disk_full:
+            logger.error(
+                "disk nearly full, deliveries are answered 503: free_bytes=%s"
+                " wanted=%d",
+                free,
+                self._min_free_bytes,
+            )
+        elif self._receiver.disk_full and not full:
+            logger.info("disk has room again: free_bytes=%s", free)
+        self._receiver.disk_full = full
+
+    def _note_refusals(self) -> None:
+        """Have the store keep what was refused, so that `stats` can tell why."""
+        refusals = self._receiver.refusals()
+        if new := refusals - self._noted:
+            self._commits.note(new)
+        self._noted = refusals
 
     @override
     @contextmanager
@@ -187,101 +266,6 @@ class _Server(uvicorn.Server):
         if new:
             facts = " ".join(f"{name}={number}" for name, number in sorted(new.items()))
             logger.info("deliveries: %s", facts)
-
-
-class _Connection(HttpToolsProtocol):
-    """A connection whose requests must be small-headed and on time."""
-
-    waiting_since: float | None = None  # when the request being read began
-    _head_bytes = 0
-    _in_head = True
-    _refused = False
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
-        super().connection_made(transport)
-        self.waiting_since = self.loop.time()
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._make_room()
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        if self.waiting_since is None and self._answered:
-            self.waiting_since = self.loop.time()
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
-
-    @override
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        size = sum(len(name) + len(value) for name, value in self.headers)
-        if len(self.headers) > MAX_HEADERS or size + len(self.url) > MAX_HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
-            return
-        super().on_headers_complete()
-
-    @override
-    def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
-
-    @override
-    def on_message_complete(self) -> None:
-        self.waiting_since = None
-        self._in_head = True
-        self._head_bytes = 0
-        if not self._refused:
-            super().on_message_complete()
-
-    @property
-    def _answered(self) -> bool:
-        """True if no request is with the application."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        return cycle is None or cycle.response_complete
-
-    def close_if_late(self) -> None:
-        """End a request that takes too long to arrive."""
-        if (
-            self.waiting_since is None
-            or self.loop.time() - self.waiting_since < REQUEST_SECONDS
-        ):
-            return
-        if self._in_head and self._answered:
-            self._refuse(b"408 Request Timeout")
-        else:
-            self.transport.close()
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        self._count("not_http")
-        super().send_400_response(msg)
-
-    def _refuse(self, status: bytes) -> None:
-        self._count("too_slow" if status.startswith(b"408") else "large_head")
-        self._refused = True
-        self.transport.write(
-            b"HTTP/1.1 "
-            + status
-            + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        )
-        self.transport.close()
-
-    def _count(self, what: str) -> None:
-        cast("ReceiverApp", self.app).counts[what] += 1
-
-    def _make_room(self) -> None:
-        """Drop the connection that has been sending one request for longest."""
-        ages = {
-            connection.waiting_since: connection
-            for connection in self.connections
-            if isinstance(connection, _Connection) and connection.waiting_since
-        }
-        ages[min(ages)].transport.abort()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_API_URL = "https://api.stairoids.com/v1"
 DEFAULT_PATH = "/webhooks/stairoids"
 DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
+DEFAULT_MIN_FREE_BYTES = 100 * 1024 * 1024
 EVENT_TYPES = (
     "signal.created",
     "signal.scored",
@@ -23,6 +24,8 @@ EVENT_TYPES = (
 DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 SECRET_VARIABLE = "STAIROIDS_WEBHOOK_SECRET"  # noqa: S105 -- a name, not a secret
 SECRETS_VARIABLE = "STAIROIDS_WEBHOOK_SECRETS"
+ADMIN_TOKEN_VARIABLE = "STAIROIDS_WEBHOOKS_ADMIN_TOKEN"  # noqa: S105 -- a name
+_MIN_TOKEN_LENGTH = 16
 
 
 def secrets_from(environ: Mapping[str, str]) -> list[str]:
@@ -43,6 +46,22 @@ def secrets_from(environ: Mapping[str, str]) -> list[str]:
     msg = (
         f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
         " to a JSON array of several"
+    )
+    raise ConfigError(msg)
+
+
+def admin_token_from(environ: Mapping[str, str]) -> str:
+    """Read the token of the admin listener.
+
+    Raises:
+        ConfigError: There is none, or one that could be guessed.
+    """
+    token = environ.get(ADMIN_TOKEN_VARIABLE, "")
+    if len(token) >= _MIN_TOKEN_LENGTH and token.isascii():
+        return token
+    msg = (
+        f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: at least {_MIN_TOKEN_LENGTH}"
+        " characters of ASCII"
     )
     raise ConfigError(msg)
 

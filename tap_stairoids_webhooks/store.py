@@ -237,6 +237,10 @@ class EventStore:
         """Return the room left on the disk; None if it is another machine's."""
         return self._database.free_bytes()
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many bytes each of its files has, if it has any."""
+        return self._database.sizes()
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()

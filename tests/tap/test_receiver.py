@@ -188,7 +188,7 @@ HOSTILE = {
     "absolute URL": (raw_request(a_body(), path="http://x/webhooks/stairoids"), 200),
     "asterisk": (raw_request(a_body(), path="*"), 404),
     "CONNECT": (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-    "upgrade": (raw_request(a_body(), b"Connection: upgrade", b"Upgrade: h2c"), 401),
+    "upgrade": (raw_request(a_body(), b"Connection: upgrade", b"Upgrade: h2c"), 200),
     "websocket": (raw_request(b"", b"Connection: upgrade", b"Upgrade: websocket"), 200),
 }
 
@@ -273,7 +273,7 @@ def test_slow_body_is_answered_408(
 def test_slow_sender_is_shown_the_door(
     store_url: str, monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
-    monkeypatch.setattr("tap_stairoids_webhooks.serve.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("tap_stairoids_webhooks.connection.REQUEST_SECONDS", 0.3)
     with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
         assert exchange(address_of(receiver), begin) == 408
 
@@ -281,7 +281,7 @@ def test_slow_sender_is_shown_the_door(
 def test_refused_sender_does_not_trickle_for_ever(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_stairoids_webhooks.serve.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("tap_stairoids_webhooks.connection.REQUEST_SECONDS", 0.3)
     request = HOSTILE["announced too large"][0]
     with (
         Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
@@ -307,7 +307,7 @@ def test_stalled_connections_delay_nobody(receiver: Receiver, address: Address) 
 def test_oldest_stalled_connection_makes_room(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_stairoids_webhooks.serve.MAX_CONNECTIONS", 10)
+    monkeypatch.setattr("tap_stairoids_webhooks.connection.MAX_CONNECTIONS", 10)
     with Receiver(store_url=store_url, secrets=[SECRET]) as receiver, ExitStack() as st:
         stalled = [
             st.enter_context(socket.create_connection(address_of(receiver), timeout=15))

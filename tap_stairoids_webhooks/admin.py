@@ -1,0 +1,74 @@
+"""The admin listener: readiness and metrics, for whoever has the token.
+
+It listens on this machine only, and that is not proof enough: a page in a browser
+here can send requests to it, so the token is asked for, and the Host checked first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks.receiver import Refusal, send_answer
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.metrics import Facts
+    from tap_stairoids_webhooks.receiver import Receive, Scope, Send
+
+_JSON = b"application/json"
+_METRICS = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class AdminApp:
+    """The ASGI application behind the admin listener.
+
+    Args:
+        facts: What it tells.
+        token: What `Authorization: Bearer` must hold.
+        port: Where it listens.
+
+    Attributes:
+        counts: Requests so far, by what was wrong with them.
+    """
+
+    def __init__(self, facts: Facts, *, token: str, port: int) -> None:
+        self._facts = facts
+        self._authorization = b"Bearer " + token.encode()
+        names = (b"127.0.0.1", b"localhost")
+        self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
+        self.counts: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive  # a GET has no body worth reading
+        try:
+            status, content_type, body = await self._handle(scope)
+        except Refusal as refusal:
+            self.counts[refusal.reason] += 1
+            text = refusal.reason.encode()
+            await send_answer(send, refusal.status, text, *refusal.headers)
+        else:
+            await send_answer(send, status, body, content_type=content_type)
+
+    async def _handle(self, scope: Scope) -> tuple[int, bytes, bytes]:
+        self._check(scope["headers"])
+        if scope["path"] not in {"/readyz", "/metrics"}:
+            raise Refusal(404, "not_found")
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise Refusal(405, "method_not_allowed", (b"allow", b"GET, HEAD"))
+        if scope["path"] == "/metrics":
+            return 200, _METRICS, await asyncio.to_thread(self._facts.text)
+        found = self._facts.readiness()
+        return 200 if found["ready"] else 503, _JSON, json.dumps(found).encode()
+
+    def _check(self, headers: list[tuple[bytes, bytes]]) -> None:
+        hosts = [value.lower() for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            raise Refusal(403, "host")
+        given = [value for name, value in headers if name == b"authorization"]
+        right = len(given) == 1 and hmac.compare_digest(given[0], self._authorization)
+        if not right:
+            raise Refusal(401, "token", (b"www-authenticate", b"Bearer"))

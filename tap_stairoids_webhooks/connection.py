@@ -1,0 +1,187 @@
+"""A connection: how requests come in, and which are too slow or too large to.
+
+The HTTP parser is strict, but waits for slow senders without end, takes headers of
+any size, and drops the body of a request that offers another protocol.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import Counter
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+REQUEST_SECONDS = 10.0
+MAX_HEAD_BYTES = 32 * 1024
+MAX_HEADERS = 100
+MAX_CONNECTIONS = 500
+
+
+class Counting(Protocol):
+    """An application that counts what became of requests."""
+
+    counts: Counter[str]
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose requests must be small-headed and on time."""
+
+    waiting_since: float | None = None  # when the request being read began
+    _head_bytes = 0
+    _in_head = True
+    _refused = False
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        super().connection_made(transport)
+        self.waiting_since = self.loop.time()
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._make_room()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self.waiting_since is None and self._answered:
+            self.waiting_since = self.loop.time()
+        if self._in_head:
+            self._head_bytes += len(data)
+        self._parse(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        size = sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.headers) > MAX_HEADERS or size + len(self.url) > MAX_HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+            return
+        super().on_headers_complete()
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # a body may follow all the same; see `_parse`
+        self.waiting_since = None
+        self._in_head = True
+        self._head_bytes = 0
+        if not self._refused:
+            super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse on behind the head of a request that would change the protocol.
+
+        We change to no other, so it is a request like others (RFC 9110, 7.8), but
+        the parser takes its body for the first bytes of that protocol.
+        """
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._go_behind_head()
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            else:
+                return
+
+    def _go_behind_head(self) -> None:
+        """Go on with a parser that stands where the body of this request begins."""
+        framing = [
+            name + b": " + value + b"\r\n"
+            for name, value in self.headers
+            if name in {b"content-length", b"transfer-encoding"}
+        ]
+        self.parser = httptools.HttpRequestParser(_Behind(self))
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+
+    @property
+    def _answered(self) -> bool:
+        """True if no request is with the application."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is None or cycle.response_complete
+
+    def close_if_late(self) -> None:
+        """End a request that takes too long to arrive."""
+        if (
+            self.waiting_since is None
+            or self.loop.time() - self.waiting_since < REQUEST_SECONDS
+        ):
+            return
+        if self._in_head and self._answered:
+            self._refuse(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._count("not_http")
+        super().send_400_response(msg)
+
+    def _refuse(self, status: bytes) -> None:
+        self._count("too_slow" if status.startswith(b"408") else "large_head")
+        self._refused = True
+        self.transport.write(
+            b"HTTP/1.1 "
+            + status
+            + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )
+        self.transport.close()
+
+    def _count(self, what: str) -> None:
+        cast("Counting", self.app).counts[what] += 1
+
+    def _make_room(self) -> None:
+        """Drop the connection that has been sending one request for longest."""
+        ages = {
+            connection.waiting_since: connection
+            for connection in self.connections
+            if isinstance(connection, Connection) and connection.waiting_since
+        }
+        ages[min(ages)].transport.abort()
+
+
+class _Behind:
+    """Passes on what a parser says, once it is past the head it was given first."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._past_head = False
+
+    def on_message_begin(self) -> None:
+        if self._past_head:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self._past_head:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._past_head:
+            self._connection.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._past_head:
+            self._connection.on_headers_complete()
+        self._past_head = True
+
+    def on_body(self, body: bytes) -> None:
+        self._connection.on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._connection.on_message_complete()
