@@ -1,7 +1,8 @@
-"""Deliveries a second: our receiver against a server that only verifies.
+"""Deliveries a second: our receiver against servers that do less, or worse.
 
-Both run as processes of their own, on this machine, in interleaved rounds; the
-figure that travels to another machine is the ratio.
+Ours stores in SQLite and in PostgreSQL; one of the others only verifies, one commits
+each request for itself. All run as processes of their own, on this machine, in
+interleaved rounds; the figures that travel to another machine are the ratios.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
+import importlib.util
 import json
 import os
 import statistics
@@ -39,6 +42,38 @@ async def hook(request):
     given = request.headers.get("x-stairoids-signature", "")
     ok = hmac.compare_digest(expected.encode(), given.encode())
     return PlainTextResponse("ok" if ok else "no", 200 if ok else 401)
+
+app = Starlette(routes=[Route("/webhooks/stairoids", hook, methods=["POST"])])
+listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+url = "http://127.0.0.1:%d/" % listening.getsockname()[1]
+print(json.dumps({"url": url}), flush=True)
+config = uvicorn.Config(app, log_level="error", access_log=False)
+uvicorn.Server(config).run(sockets=[listening])
+"""
+COMMIT_EACH = """
+import json, socket, sys
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tap_stairoids_webhooks.event import Delivery, event_from
+from tap_stairoids_webhooks.signature import Verifier
+from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.timestamps import now
+
+store, verifier = EventStore.create("sqlite:///" + sys.argv[1]), Verifier(["benchmark"])
+
+async def hook(request):
+    body = await request.body()
+    signature = request.headers["x-stairoids-signature"]
+    key_id = verifier.key_id_for(body, signature.encode())
+    if key_id is None:
+        return PlainTextResponse("no", 401)
+    delivery = Delivery(body=body, signature=signature, key_id=key_id,
+                        received_at=now(), headers={}, event=event_from(body))
+    await run_in_threadpool(store.append, [delivery])
+    return PlainTextResponse("ok")
 
 app = Starlette(routes=[Route("/webhooks/stairoids", hook, methods=["POST"])])
 listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -98,7 +133,11 @@ async def send_all(
 def process(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command for as long as the block lasts."""
     running = subprocess.Popen(
-        arguments, env=os.environ | env, stdout=subprocess.PIPE, text=True
+        arguments,
+        env=os.environ | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         yield running
@@ -113,38 +152,74 @@ def port_of(server: subprocess.Popen[str]) -> int:
     return urlsplit(json.loads(server.stdout.readline())["url"]).port or 0
 
 
+@contextlib.contextmanager
+def postgres(folder: str) -> Iterator[str | None]:
+    """Run a PostgreSQL server, if there is one for this Python."""
+    if importlib.util.find_spec("pgserver") is None:
+        yield None
+        return
+    pgserver = importlib.import_module("pgserver")  # not there on every Python
+    running = pgserver.get_server(f"{folder}/postgres")
+    yield running.get_uri()
+    running.cleanup()
+
+
+def commands(folder: str, postgres_url: str | None) -> dict[str, tuple[str, ...]]:
+    """Return the servers to measure."""
+    serve = (str(Path(sys.executable).with_name("stairoids-webhooks")), "serve")
+    ours = (*serve, "--port", "0", "--min-free", "0", "--store-url")
+    servers = {
+        "verify only": (sys.executable, "-c", VERIFY_ONLY),
+        "commit each": (sys.executable, "-c", COMMIT_EACH, f"{folder}/each.db"),
+        "sqlite": (*ours, f"sqlite:///{folder}/webhooks.db"),
+    }
+    if postgres_url is not None:
+        servers["postgresql"] = (*ours, postgres_url)
+    return servers
+
+
+def measure(
+    ports: dict[str, int], options: argparse.Namespace
+) -> dict[str, list[tuple[float, float]]]:
+    """Return each server's rate and 99th percentile, round by round."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ports}
+    for number in range(options.rounds):
+        for name, port in ports.items():
+            share = 5 if name == "commit each" else 1  # it would take all day
+            batch = requests_for(options.requests // share, f"{number}")
+            took, latencies = asyncio.run(send_all(port, batch, options.connections))
+            p99 = sorted(latencies)[int(len(latencies) * 0.99)] * 1000
+            found[name].append((len(batch) / took, p99))
+            print(f"{name:<12}{found[name][-1][0]:>9.0f}/s   p99 {p99:6.1f} ms")
+    return found
+
+
 def main() -> None:
-    """Measure, and print one line for each round and one with the medians."""
+    """Measure, and print one line for each round and then the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000, help="for each round")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    command = str(Path(sys.executable).with_name("stairoids-webhooks"))
-    ratios: list[float] = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        process(
-            *(command, "serve", "--port", "0"),
-            *("--store-url", f"sqlite:///{folder}/webhooks.db"),
-            STAIROIDS_WEBHOOK_SECRET=SECRET,
-        ) as ours,
-        process(sys.executable, "-c", VERIFY_ONLY) as other,
-    ):
-        port, other_port = port_of(ours), port_of(other)
-        for number in range(options.rounds):
-            batch = requests_for(options.requests, f"{number}")
-            rates = []
-            for target in (other_port, port):
-                took, latencies = asyncio.run(
-                    send_all(target, batch, options.connections)
-                )
-                p99 = sorted(latencies)[int(len(latencies) * 0.99)] * 1000
-                rates.append(len(batch) / took)
-                name = "receiver" if target == port else "verify only"
-                print(f"{name:<12}{rates[-1]:>9.0f}/s   p99 {p99:6.1f} ms")
-            ratios.append(rates[1] / rates[0])
-    print(f"ratio to verify only: {statistics.median(ratios):.2f} (median)")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        postgres_url = stack.enter_context(postgres(folder))
+        servers = {
+            name: stack.enter_context(process(*line, STAIROIDS_WEBHOOK_SECRET=SECRET))
+            for name, line in commands(folder, postgres_url).items()
+        }
+        ports = {name: port_of(server) for name, server in servers.items()}
+        found = measure(ports, options)
+    for name, rounds in found.items():
+        rate, p99 = (statistics.median(values) for values in zip(*rounds, strict=True))
+        print(f"{name:<12}{rate:>9.0f}/s   p99 {p99:6.1f} ms   (medians)")
+    pairs = [("sqlite", "verify only"), ("sqlite", "commit each")]
+    pairs += [("postgresql", "sqlite")] if "postgresql" in found else []
+    for one, other in pairs:
+        ratios = [
+            a / b for (a, _), (b, _) in zip(found[one], found[other], strict=True)
+        ]
+        print(f"{one} to {other}: {statistics.median(ratios):.2f} (median)")
 
 
 if __name__ == "__main__":
