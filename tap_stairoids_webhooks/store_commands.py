@@ -1,4 +1,4 @@
-"""Commands about the store: `stats`, `import`, `prune` and `erase`."""
+"""Commands about the store: `stats`, `import`, `prune`, `erase` and `restored`."""
 
 from __future__ import annotations
 
@@ -212,4 +212,22 @@ def erase(*, email: str | None, contact_id: str | None, store_url: str) -> None:
     click.echo(json.dumps({"erased": number}))
 
 
-COMMANDS = (stats, import_file, prune, erase)
+@click.command()
+@store_url_option
+def restored(*, store_url: str) -> None:
+    """Say that the store was put back from a back-up.
+
+    Its sequences then return under other events. The tap refuses bookmarks from
+    before, instead of skipping what came in since; `on_store_reset` says how to go on.
+
+    \b
+    Example:
+      stairoids-webhooks restored
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    with clear_errors():
+        from tap_stairoids_webhooks.history import begin_generation  # noqa: PLC0415 -- slow to import
+
+        click.echo(json.dumps({"generation": begin_generation(store_url)}))
+
+
+COMMANDS = (stats, import_file, prune, erase, restored)

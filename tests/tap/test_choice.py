@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tap_stairoids_webhooks.consumers import lags
+from tap_stairoids_webhooks.history import begin_generation
 from tap_stairoids_webhooks.person import Person
 from tap_stairoids_webhooks.retention import erase, prune
 from tap_stairoids_webhooks.store import EventStore
 from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.tap.running import Runner
 
 
@@ -154,3 +156,32 @@ def test_erased_event_keeps_its_sequence_in_events_only(
     assert first["erased_at"].endswith("Z")
     assert output.sequences("signal_created") == [10]
     assert EMAIL not in output.lines
+
+
+def test_store_put_back_from_a_backup_is_an_error_until_resync(
+    run: Runner, filled: str, tmp_path: Path
+) -> None:
+    """Also once it has grown past the bookmark, when nothing else would tell."""
+    run.config["consumer"] = "crm"
+    path = Path(filled.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM INTO ?", [str(tmp_path / "backup.db")])
+    with EventStore.create(filled) as store:
+        store.append(deliveries(3))
+    state = run().state
+    run(state=state)
+
+    for file in path.parent.glob("webhooks.db*"):
+        file.unlink()
+    (tmp_path / "backup.db").rename(path)
+    assert begin_generation(filled) == 2
+    with EventStore.create(filled) as store:
+        store.append([a_delivery(a_body(f"evt_new_{n}", "x")) for n in range(9)])
+    failed = run(state=state)
+    run.config["on_store_reset"] = "resync"
+    anew = run(state=state)
+
+    assert failed.exit_code == 1
+    assert "another store" in failed.log
+    assert anew.sequences() == list(range(1, 20))
+    assert behind(filled) == {"crm": 19}

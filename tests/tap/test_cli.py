@@ -82,7 +82,7 @@ def api() -> Iterator[Api]:
 def test_help_names_every_command() -> None:
     result = run("--help")
 
-    expected = "delete erase import list prune register send-test serve stats"
+    expected = "delete erase import list prune register restored send-test serve stats"
     assert sorted(main.commands) == expected.split()
     for command in main.commands:
         assert command in result.output

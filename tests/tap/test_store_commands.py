@@ -150,3 +150,11 @@ def test_erase_wants_a_person(store_url: str, arguments: tuple[str, ...]) -> Non
 
     assert result.exit_code == 1
     assert "name the person" in result.output
+
+
+def test_restored_store_counts_another_generation(
+    store: EventStore, store_url: str
+) -> None:
+    result = run("restored", url=store_url)
+
+    assert json.loads(result.output) == {"generation": store.generation + 1}
