@@ -1,0 +1,66 @@
+"""docs/receiver.md says what is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tap_stairoids_webhooks.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEXT = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[list[str]]:
+    """Return the command lines of `stairoids-webhooks` in the examples."""
+    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("stairoids-web")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_command_exists_with_these_options(words: list[str]) -> None:
+    command = main.commands[words[1]]
+
+    context = command.make_context(words[1], [], resilient_parsing=True)
+    command.make_parser(context).parse_args(words[2:])  # raises for an unknown option
+
+
+def test_every_command_is_told() -> None:
+    for name in main.commands:
+        assert re.search(rf"\b{name}\b", TEXT), name
+
+
+@pytest.mark.parametrize("cited", re.findall(r"`(tests/[\w/.]+::\w+)`", TEXT))
+def test_threat_has_its_test(cited: str) -> None:
+    path, _, name = cited.partition("::")
+
+    assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "variable", sorted(set(re.findall(r"\bSTAIROIDS_[A-Z_]+", TEXT)))
+)
+def test_variable_is_read(variable: str) -> None:
+    sources = (ROOT / "tap_stairoids_webhooks").glob("*.py")
+
+    assert any(f'"{variable}"' in path.read_text() for path in sources)
+
+
+def test_metrics_are_those_of_the_code() -> None:
+    source = (ROOT / "tap_stairoids_webhooks/metrics.py").read_text(encoding="utf-8")
+    table = TEXT[
+        TEXT.index("| metric |") : TEXT.index("`stairoids-webhooks stats` tells")
+    ]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:] if "|" in line]
+    named = {name for cell in cells for name in re.findall(r"`(\w+)", cell)}
+    made = set(re.findall(r'"(\w+)": \(|_(?:counter|gauges)\("(\w+)"', source))
+    made |= {("", name) for name in re.findall(r'PREFIX}(\w+)"', source)}
+
+    assert named == {
+        one or (f"{other}_total" if other in {"requests", "deliveries"} else other)
+        for one, other in made
+    }
