@@ -12,6 +12,7 @@ from tap_stairoids_webhooks.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXT = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+VARIABLES = sorted(set(re.findall(r"\bSTAIROIDS_[A-Z_]+", TEXT)))
 
 
 def commands() -> list[list[str]]:
@@ -41,9 +42,7 @@ def test_threat_has_its_test(cited: str) -> None:
     assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "variable", sorted(set(re.findall(r"\bSTAIROIDS_[A-Z_]+", TEXT)))
-)
+@pytest.mark.parametrize("variable", VARIABLES)
 def test_variable_is_read(variable: str) -> None:
     sources = (ROOT / "tap_stairoids_webhooks").glob("*.py")
 
@@ -57,7 +56,7 @@ def test_metrics_are_those_of_the_code() -> None:
     ]
     cells = [line.split("|")[1] for line in table.splitlines()[2:] if "|" in line]
     named = {name for cell in cells for name in re.findall(r"`(\w+)", cell)}
-    made = set(re.findall(r'"(\w+)": \(|_(?:counter|gauges)\("(\w+)"', source))
+    made = set(re.findall(r'"(\w+)": \(|_(?:counter|gauges)\(\s*"(\w+)"', source))
     made |= {("", name) for name in re.findall(r'PREFIX}(\w+)"', source)}
 
     assert named == {
