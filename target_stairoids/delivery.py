@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_stairoids.client import Answer
+    from target_stairoids.gate import Known
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.turn import Claim, Turn
     from target_stairoids.settings import Settings
@@ -217,17 +218,37 @@ class Delivery:
             self._finish_entry(entry, outcome, reason)
         for entry in go:
             self._dispatch(entry)
+        if self._pace.is_held(now) or self._is_refused():
+            self._recall()
         return bool(answers or go or finished)
+
+    def _is_refused(self) -> bool:
+        """Say whether what was handed in and not yet begun must not be sent."""
+        stop = self._judge.stop
+        return stop is not None and not isinstance(stop, IncompleteError)
+
+    def _recall(self) -> None:
+        """Take back what waits for a sender: nothing may be sent now."""
+        for job, request in reversed(self._senders.recall()):
+            if isinstance(job, str):
+                self._senders.hand_in(job, request)
+                continue
+            self._pace.not_started()
+            if job.stage is not Stage.LOOK:
+                job.stage = Stage.SEND  # claimed, and certainly not sent
+                job.attempts -= 1
+            self._window.put_back(job)
 
     def _may_start(self, now: float) -> bool:
         timer = self._window.next_timer
         is_due = self._window.has_ready or (timer is not None and timer <= now)
-        return (
-            is_due
-            and self._judge.stop is None
-            and self._senders.free > 0
-            and self._pace.room(now) > 0
-        )
+        return is_due and self._judge.stop is None and self._slots(now) > 0
+
+    def _slots(self, now: float) -> int:
+        """Return how many requests may be handed in now."""
+        # Before anything was accepted a mistake must not cost more than it has to.
+        room = self._senders.room(ahead=self._judge.accepted > 0)
+        return min(room, self._pace.room(now))
 
     def _starters(self, now: float, most: int) -> list[Entry]:
         """Return the signals that may go now, as many as there are slots."""
@@ -235,7 +256,7 @@ class Delivery:
             self._judge.stop = self._judge.stop or self._limits.day_reached
         starters: list[Entry] = []
         while self._judge.stop is None:
-            slots = min(self._senders.free, self._pace.room(now), most)
+            slots = min(self._slots(now), most)
             if len(starters) >= slots:
                 break
             entry = self._window.take(now)
@@ -270,28 +291,29 @@ class Delivery:
 
     def _prepare(self, turn: Turn, starters: list[Entry]) -> list[Entry]:
         """Claim what starts; ask the gates again now that nobody else can."""
-        go = []
-        claimed = []
-        for entry in starters:
-            if entry.stage is Stage.LOOK:
-                go.append(entry)
-            elif entry.stage is Stage.SEND:
+        new = [entry for entry in starters if entry.stage is Stage.CLAIM]
+        go = [entry for entry in starters if entry.stage is not Stage.CLAIM]
+        for entry in go:
+            if entry.stage is Stage.SEND:
                 turn.claim_again(entry.claim, entry.attempts + 1)
-                go.append(entry)
-            elif (holder := turn.claim(entry.claim)) is None:
+        holders = turn.claim(*(entry.claim for entry in new))
+        claimed = []
+        for entry in new:
+            holder = holders.get((entry.claim.entity, entry.claim.mapping))
+            if holder is None:
                 entry.claim = replace(entry.claim, claimed_at=timestamp())
                 claimed.append(entry)
             else:
                 self._yield_to(turn, entry, holder)
-        if claimed:
-            go.extend(entry for entry in claimed if self._is_news(turn, entry))
-        return go
-
-    def _is_news(self, turn: Turn, entry: Entry) -> bool:
-        claim = entry.claim
         known = turn.look_up(
-            [claim.version], [claim.entity], self._ledger.last_complete_run
+            [entry.claim.version for entry in claimed],
+            [entry.claim.entity for entry in claimed],
+            self._ledger.last_complete_run,
         )
+        return go + [entry for entry in claimed if self._is_news(turn, entry, known)]
+
+    def _is_news(self, turn: Turn, entry: Entry, known: Known) -> bool:
+        claim = entry.claim
         latest = known.latest.get((claim.entity, claim.mapping))
         outcome: Outcome | None
         if not entry.is_replay and is_settled(
@@ -407,7 +429,8 @@ class Delivery:
         timer = self._window.next_timer
         if self._window.has_ready or timer is not None:
             start = 0.0 if self._window.has_ready else (timer or now) - now
-            room_in = self._pace.wait(now) if self._senders.free else None
+            has_slot = self._senders.room(ahead=self._judge.accepted > 0) > 0
+            room_in = self._pace.wait(now) if has_slot else None
             if room_in is not None:
                 ends.append(max(start, room_in))
         return max(0.001, min(ends))
@@ -441,6 +464,8 @@ class Delivery:
         while self._judge.stop is None and len(self._window):
             self._wait(None)
             self._work()
+        if self._is_refused():
+            self._recall()
         deadline = time.monotonic() + _GRACE_SECONDS
         while self._senders.in_flight and time.monotonic() < deadline:
             select.select([self._senders.wake_descriptor], [], [], 0.1)

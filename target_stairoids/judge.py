@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_ATTEMPTS = 8
+_GRACE_SECONDS = 10.0
 
 
 class Judge:
@@ -207,8 +208,8 @@ class Judge:
         if pause is None:
             text = "The quota of the day is spent; the rest is pending for another run."
             self.stop = self.stop or IncompleteError(text)
-        else:
-            self._pace.hold(pause, now)
+            pause = _GRACE_SECONDS  # as long as what is in flight may take to end
+        self._pace.hold(pause, now)
 
     def _retry(
         self, turn: Turn, entry: Entry, answer: Answer, now: float, *, delay: float = 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from target_stairoids.client import Answer
 
 WINDOW_SECONDS = 60.0
+_NO_LIMIT = 1_000_000
 _FIRST_GUESS = 60  # the smallest plan's requests a minute
 _LONGEST_WAY = 2.0  # seconds that usually pass between being counted and answered
 
@@ -52,11 +53,11 @@ class Pace:
         self._forget(now)
         if now < self._held_until:
             return 0
-        if not self._heard and not self._fixed:
-            return 1 - self._in_flight  # one request first, then its headers count
-        if self._limit is None:
-            return 1_000_000
-        return max(0, self._limit - self._used())
+        room = _NO_LIMIT if self._limit is None else self._limit - self._used()
+        if not self._heard:
+            # One first: it tells the quota, and a wrong key or address costs only it.
+            room = min(room, 1 - self._in_flight)
+        return max(0, room)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until there may be room; None if an answer must come."""
@@ -75,6 +76,15 @@ class Pace:
             self._settled_before = self._forgotten + len(self._answered)
         self._in_flight += 1
         self.requests += 1
+
+    def not_started(self) -> None:
+        """Give a slot back: its request was never made."""
+        self._in_flight -= 1
+        self.requests -= 1
+
+    def is_held(self, now: float) -> bool:
+        """Say whether nothing may start, whatever is left of the quota."""
+        return now < self._held_until
 
     def answered(self, answer: Answer, now: float) -> None:
         """Learn from an answer, or from none, at the time it came."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from target_stairoids.client import Client
 
 Job = TypeVar("Job")
+_AHEAD = 4  # requests handed in, for each that may be in flight
 Request = Callable[["Client"], "Answer"]
 
 
@@ -42,7 +43,8 @@ class Senders(Generic[Job]):
         self._stuck = 0  # threads whose request was given up
         self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
-        self._in_flight: dict[int, tuple[float, Job]] = {}
+        self._in_flight: dict[int, Job] = {}
+        self._began: dict[int, float] = {}  # written by the threads
         self._handed_in = 0
         self.wake_descriptor, self._waker = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
@@ -53,22 +55,28 @@ class Senders(Generic[Job]):
         """How many requests wait for their answer."""
         return len(self._in_flight)
 
-    @property
-    def free(self) -> int:
-        """How many more requests may be handed in."""
-        return self._count - self.in_flight
+    def room(self, *, ahead: bool) -> int:
+        """Return how many more requests may be handed in.
+
+        Args:
+            ahead: Whether some may wait behind those in flight, so that no thread ever
+                waits for a commit.
+        """
+        return self._count * (_AHEAD if ahead else 1) - self.in_flight
 
     @property
     def next_overdue(self) -> float | None:
-        """When, in monotonic seconds, the oldest request in flight is given up."""
-        oldest = next(iter(self._in_flight.values()), None)
-        return None if oldest is None else oldest[0]
+        """When, in monotonic seconds, the next request in flight may be given up."""
+        if not self._in_flight:
+            return None
+        began = list(self._began.values())
+        return min(began, default=time.monotonic()) + self._patience
 
     def hand_in(self, job: Job, request: Request) -> None:
         """Let some thread make a request for a job."""
         self._handed_in += 1
-        self._in_flight[self._handed_in] = time.monotonic() + self._patience, job
-        if len(self._threads) - self._stuck < self.in_flight:
+        self._in_flight[self._handed_in] = job
+        if len(self._threads) - self._stuck < min(self._count, self.in_flight):
             thread = threading.Thread(target=self._work, name="sender", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -82,17 +90,28 @@ class Senders(Generic[Job]):
         with contextlib.suppress(Empty):
             while True:
                 number, answer = self._answers.get_nowait()
-                waiting = self._in_flight.pop(number, None)
-                if waiting is None:
-                    self._stuck -= 1  # too late, but the thread is free again
+                if number in self._in_flight:
+                    found.append((self._in_flight.pop(number), answer))
                 else:
-                    found.append((waiting[1], answer))
-        now = time.monotonic()
-        while (overdue := self.next_overdue) is not None and overdue <= now:
-            number = next(iter(self._in_flight))
-            _, job = self._in_flight.pop(number)
-            found.append((job, Answer(meaning=Meaning.UNKNOWN, trouble="no answer")))
-            self._stuck += 1
+                    self._stuck -= 1  # too late, but the thread is free again
+        overdue = time.monotonic() - self._patience
+        for number, began in list(self._began.items()):
+            if began <= overdue and number in self._in_flight:
+                del self._began[number]
+                job = self._in_flight.pop(number)
+                none = Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
+                found.append((job, none))
+                self._stuck += 1
+        return found
+
+    def recall(self) -> list[tuple[Job, Request]]:
+        """Take back what no thread has begun, in the order it was handed in."""
+        found = []
+        with contextlib.suppress(Empty):
+            while True:
+                item = self._requests.get_nowait()
+                if item is not None:
+                    found.append((self._in_flight.pop(item[0]), item[1]))
         return found
 
     def wake(self) -> None:
@@ -103,13 +122,18 @@ class Senders(Generic[Job]):
     def _work(self) -> None:
         while (item := self._requests.get()) is not None:
             number, request = item
+            self._began[number] = time.monotonic()
             try:
                 answer = request(self._client)
             except Exception as error:  # noqa: BLE001 - a lost answer would hang the run
                 trouble = f"the request failed ({type(error).__name__})"
                 answer = Answer(meaning=Meaning.UNKNOWN, trouble=trouble)
+            self._began.pop(number, None)
             self._answers.put((number, answer))
-            self.wake()
+            # While others wait for their turn, answers are worth a commit together.
+            runs_dry = self._requests.qsize() <= self._count
+            if runs_dry or self._answers.qsize() >= self._count:
+                self.wake()
         self._client.close()
 
     def close(self) -> None:

@@ -295,7 +295,9 @@ class Ledger:
             as_ledger_error(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,
         ):
-            yield Turn(connection, self.run)
+            turn = Turn(connection, self.run)
+            yield turn
+            turn.write_out()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

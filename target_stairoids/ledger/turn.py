@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, func, select, update
 
 from target_stairoids.gate import Known, Latest, Outcome, Settled, latest_after
+from target_stairoids.ledger import statements
 from target_stairoids.ledger.tables import (
     claims,
     days,
@@ -23,27 +23,12 @@ from target_stairoids.ledger.tables import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from sqlalchemy import Connection, Row, Table
+    from sqlalchemy import Connection, Row
 
 #: Outcomes of signals that were claimed before.
 _CLAIMED = {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}
 
 _LOOK_UP_AT_ONCE = 500  # SQLite allows 999 parameters in builds still in use
-_SETTLED = select(
-    settled.c.version,
-    settled.c.mapping,
-    settled.c.outcome,
-    settled.c.run,
-    settled.c.fingerprint,
-).where(settled.c.version.in_(bindparam("keys", expanding=True)))
-_LATEST = select(
-    latest.c.entity,
-    latest.c.mapping,
-    latest.c.version,
-    latest.c.content,
-    latest.c.position,
-    latest.c.done,
-).where(latest.c.entity.in_(bindparam("keys", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +89,21 @@ class DeadLetter:
     attempts: int = 1
 
 
+_CLAIM_COLUMNS = [
+    name
+    for name in Claim.__slots__
+    if name not in {"claimed_at", "attempted_at", "run", "attempts"}
+]
+
+
 class Turn:
     """One transaction of the ledger."""
 
     def __init__(self, connection: Connection, run: int) -> None:
         self._connection = connection
         self._run = run
-        on_sqlite = connection.dialect.name == "sqlite"
-        self._insert = sqlite.insert if on_sqlite else postgresql.insert
+        self._dialect = connection.dialect.name
+        self._verdicts: list[Verdict] = []  # written together, before anything is read
 
     def look_up(
         self,
@@ -120,14 +112,15 @@ class Turn:
         last_complete_run: int,
     ) -> Known:
         """Return what is remembered of these versions and entities."""
+        self.write_out()
         known = Known({}, {}, last_complete_run)
         for block in _blocks(versions):
-            for row in self._connection.execute(_SETTLED, {"keys": block}):
+            for row in self._connection.execute(statements.SETTLED, {"keys": block}):
                 known.settled[row.version, row.mapping] = Settled(
                     row.outcome, row.run, row.fingerprint
                 )
         for block in _blocks(entities):
-            for entry in self._connection.execute(_LATEST, {"keys": block}):
+            for entry in self._connection.execute(statements.LATEST, {"keys": block}):
                 known.latest[entry.entity, entry.mapping] = Latest(
                     entry.version, entry.content, entry.position, entry.done
                 )
@@ -136,7 +129,7 @@ class Turn:
     def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
         """Return the row of a stream, new unless another process was faster."""
         self._connection.execute(
-            self._insert(streams)
+            statements.insert_into(self._dialect, streams)
             .values(scope=scope, name=name)
             .on_conflict_do_nothing()
         )
@@ -146,7 +139,7 @@ class Turn:
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to the requests of this day (UTC); returns how many there are now."""
-        statement = self._insert(days).values(
+        statement = statements.insert_into(self._dialect, days).values(
             scope=scope, day=timestamp()[:10], requests=count
         )
         total = statement.on_conflict_do_update(
@@ -155,36 +148,39 @@ class Turn:
         ).returning(days.c.requests)
         return int(self.scalar(total))
 
-    def claim(self, claim: Claim) -> int | None:
-        """Claim an entity before its signal is sent.
+    def claim(self, *wanted: Claim) -> dict[tuple[bytes, str], int]:
+        """Claim entities before their signals are sent.
 
         Returns:
-            None if the claim is ours, else the run that holds it.
+            The run that holds the claim, for each that is not ours now.
         """
-        values = {
-            name: getattr(claim, name)
-            for name in Claim.__slots__
-            if name not in {"claimed_at", "attempted_at", "run", "attempts"}
-        }
+        if not wanted:
+            return {}
         at = timestamp()
-        inserted = self._connection.execute(
-            self._insert(claims)
-            .values(**values, run=self._run, attempts=1, claimed_at=at, attempted_at=at)
-            .on_conflict_do_nothing()
-            .returning(claims.c.run)
-        )
-        if inserted.first() is not None:
-            return None
-        holder: int | None = self.scalar(select(claims.c.run).where(_same_key(claim)))
-        return holder
+        rows = [
+            {
+                **{name: getattr(claim, name) for name in _CLAIM_COLUMNS},
+                "run": self._run,
+                "attempts": 1,
+                "claimed_at": at,
+                "attempted_at": at,
+            }
+            for claim in wanted
+        ]
+        self.write_out()
+        inserted = self._connection.execute(statements.claim(self._dialect), rows)
+        ours = {(row.entity, row.mapping) for row in inserted}
+        keys = {(claim.entity, claim.mapping): claim for claim in wanted}
+        return {
+            key: self.scalar(select(claims.c.run).where(_same_key(claim)))
+            for key, claim in keys.items()
+            if key not in ours
+        }
 
     def claim_again(self, claim: Claim, attempts: int) -> None:
         """Note one more attempt of a claim that is ours."""
-        self.write(
-            update(claims)
-            .where(_same_key(claim))
-            .values(attempts=attempts, attempted_at=timestamp())
-        )
+        again = {"attempts": attempts, "attempted_at": timestamp()}
+        self._connection.execute(statements.CLAIM_AGAIN, _key_of(claim) | again)
 
     def claim_on(self, claim: Claim) -> Claim | None:
         """Return the claim that stands on the same entity and mapping, if one does."""
@@ -216,10 +212,16 @@ class Turn:
 
         Of two verdicts on one version the later one counts.
         """
+        self._verdicts.extend(verdicts)
+
+    def write_out(self) -> None:
+        """Write what is settled so far."""
+        verdicts, self._verdicts = self._verdicts, []
         if not verdicts:
             return
-        self._upsert(
-            settled,
+        execute = self._connection.execute
+        execute(
+            statements.upsert(self._dialect, settled, "version", "mapping"),
             [
                 {
                     "version": verdict.version,
@@ -232,19 +234,18 @@ class Turn:
                 }
                 for verdict in verdicts
             ],
-            ("version", "mapping"),
         )
         self._make_latest(verdicts)
-        for verdict in verdicts:
-            if verdict.outcome in _CLAIMED:
-                self.write(delete(claims).where(_same_key(verdict)))
-            if verdict.outcome is Outcome.ACCEPTED:
-                self.write(
-                    delete(dead_letters).where(
-                        dead_letters.c.version == verdict.version,
-                        dead_letters.c.mapping == verdict.mapping,
-                    )
-                )
+        if claimed := [v for v in verdicts if v.outcome in _CLAIMED]:
+            execute(statements.UNCLAIM, [_key_of(verdict) for verdict in claimed])
+        if accepted := [v for v in verdicts if v.outcome is Outcome.ACCEPTED]:
+            execute(
+                statements.UNBURY,
+                [
+                    {"key_version": v.version, "key_mapping": v.mapping}
+                    for v in accepted
+                ],
+            )
 
     def _make_latest(self, verdicts: Collection[Verdict]) -> None:
         known = self.look_up([], {verdict.entity for verdict in verdicts}, 0).latest
@@ -272,7 +273,10 @@ class Turn:
                 "run": self._run,
             }
         if rows:
-            self._upsert(latest, list(rows.values()), ("entity", "mapping"))
+            self._connection.execute(
+                statements.upsert(self._dialect, latest, "entity", "mapping"),
+                list(rows.values()),
+            )
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter; a second one of the same version counts up."""
@@ -283,22 +287,7 @@ class Turn:
             "first_at": at,
             "last_at": at,
         }
-        statement = self._insert(dead_letters).values(values)
-        new = statement.excluded
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["version", "mapping"],
-                set_={
-                    "outcome": new.outcome,
-                    "reason": new.reason,
-                    "request_id": new.request_id,
-                    "attempts": dead_letters.c.attempts + new.attempts,
-                    "last_at": new.last_at,
-                    "signal": new.signal,
-                    "record": new.record,
-                },
-            )
-        )
+        self._connection.execute(statements.bury(self._dialect), values)
 
     def discard(self, letters: Collection[int]) -> int:
         """Forget dead letters; returns how many there were."""
@@ -340,15 +329,6 @@ class Turn:
             )
         return len(found)
 
-    def _upsert(
-        self, table: Table, rows: list[dict[str, Any]], key: tuple[str, ...]
-    ) -> None:
-        statement = self._insert(table)
-        others = {name: statement.excluded[name] for name in rows[0] if name not in key}
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=list(key), set_=others), rows
-        )
-
     def advance_counters(self) -> None:
         """Let numbers go on after rows that brought their own; SQLite does itself."""
         if self._connection.dialect.name != "postgresql":
@@ -361,19 +341,27 @@ class Turn:
 
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; returns how many rows it changed."""
+        self.write_out()
         return int(self._connection.execute(statement, rows).rowcount)
 
     def all(self, statement: Any) -> Sequence[Row[Any]]:  # noqa: ANN401 - any SQL query
         """Return the rows of a query."""
+        self.write_out()
         return self._connection.execute(statement).all()
 
     def first(self, statement: Any) -> Row[Any] | None:  # noqa: ANN401 - any SQL query
         """Return the first row of a query, or None."""
+        self.write_out()
         return self._connection.execute(statement).first()
 
     def scalar(self, statement: Any) -> Any:  # noqa: ANN401 - whatever the column holds
         """Return the first column of the first row, or None."""
+        self.write_out()
         return self._connection.scalar(statement)
+
+
+def _key_of(key: Claim | Verdict) -> dict[str, Any]:
+    return {"key_entity": key.entity, "key_mapping": key.mapping}
 
 
 def _same_key(key: Claim | Verdict, table: Any = claims) -> Any:  # noqa: ANN401 - an SQL expression

@@ -98,7 +98,7 @@ def a_letter(claim: Claim, **more: Any) -> DeadLetter:
 
 def claimed(ledger: Ledger, claim: Claim) -> int | None:
     with ledger.turn() as turn:
-        return turn.claim(claim)
+        return turn.claim(claim).get((claim.entity, claim.mapping))
 
 
 def settle(ledger: Ledger, *verdicts: Verdict) -> None:

@@ -60,9 +60,9 @@ def requested_without_answer(pace: Pace, *, at: float) -> None:
     pace.answered(an_answer(None), at)
 
 
-def test_pace_that_was_set_needs_no_first_request_and_learns_nothing() -> None:
+def test_pace_that_was_set_begins_with_one_request_and_learns_nothing() -> None:
     pace = Pace(3)
-    assert pace.room(0) == 3
+    assert pace.room(0) == 1
 
     pace.start()
     pace.answered(an_answer(limit=1000, remaining=1), 0)
@@ -190,13 +190,14 @@ def test_limit_may_change_at_any_time(limit: int, known: int) -> None:
 
 def test_hold_stops_everything_and_a_shorter_one_does_not_shorten_it() -> None:
     pace = Pace(10)
+    requested(pace, 1, at=0)
 
     pace.hold(30, 0)
     pace.hold(5, 1)
 
     assert pace.room(29.9) == 0
     assert pace.wait(20) == 10
-    assert pace.room(30) == 10
+    assert pace.room(30) == 9
 
 
 def test_requests_are_counted() -> None:

@@ -1,0 +1,100 @@
+"""The ledger's statements that every signal needs, made once.
+
+To make a statement costs SQLAlchemy more than to execute it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+    from sqlalchemy.sql.dml import Delete, Insert, Update
+
+SETTLED = select(
+    settled.c.version,
+    settled.c.mapping,
+    settled.c.outcome,
+    settled.c.run,
+    settled.c.fingerprint,
+).where(settled.c.version.in_(bindparam("keys", expanding=True)))
+
+LATEST = select(
+    latest.c.entity,
+    latest.c.mapping,
+    latest.c.version,
+    latest.c.content,
+    latest.c.position,
+    latest.c.done,
+).where(latest.c.entity.in_(bindparam("keys", expanding=True)))
+
+#: Takes `key_entity` and `key_mapping`.
+UNCLAIM: Delete = delete(claims).where(
+    claims.c.entity == bindparam("key_entity"),
+    claims.c.mapping == bindparam("key_mapping"),
+)
+
+#: Takes `key_entity`, `key_mapping` and the columns to set.
+CLAIM_AGAIN: Update = (
+    update(claims)
+    .where(
+        claims.c.entity == bindparam("key_entity"),
+        claims.c.mapping == bindparam("key_mapping"),
+    )
+    .values(attempts=bindparam("attempts"), attempted_at=bindparam("attempted_at"))
+)
+
+#: Takes `key_version` and `key_mapping`.
+UNBURY: Delete = delete(dead_letters).where(
+    dead_letters.c.version == bindparam("key_version"),
+    dead_letters.c.mapping == bindparam("key_mapping"),
+)
+
+
+def insert_into(dialect: str, table: Table) -> Any:  # noqa: ANN401 - of either dialect
+    """Return an INSERT that knows the dialect's ON CONFLICT."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+@cache
+def claim(dialect: str) -> Insert:
+    """Return the INSERT of claims; it returns the keys of those that are new."""
+    statement: Insert = (
+        insert_into(dialect, claims)
+        .on_conflict_do_nothing()
+        .returning(claims.c.entity, claims.c.mapping)
+    )
+    return statement
+
+
+@cache
+def upsert(dialect: str, table: Table, *key: str) -> Insert:
+    """Return an INSERT of whole rows that replaces those with the same key."""
+    statement = insert_into(dialect, table)
+    others = {c.name: statement.excluded[c.name] for c in table.c if c.name not in key}
+    replaced: Insert = statement.on_conflict_do_update(
+        index_elements=list(key), set_=others
+    )
+    return replaced
+
+
+@cache
+def bury(dialect: str) -> Insert:
+    """Return the INSERT of a dead letter; a second one of a version counts up."""
+    statement = insert_into(dialect, dead_letters)
+    new = statement.excluded
+    replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
+    buried: Insert = statement.on_conflict_do_update(
+        index_elements=["version", "mapping"],
+        set_={
+            **{name: new[name] for name in replaced},
+            "attempts": dead_letters.c.attempts + new.attempts,
+        },
+    )
+    return buried
