@@ -29,3 +29,9 @@ def begin_generation(url: str) -> int:
         connection.execute(sa.update(STORE).values(generation=STORE.c.generation + 1))
         connection.execute(sa.update(CONSUMERS).values(sequence=0))
         return int(connection.execute(sa.select(STORE.c.generation)).scalar_one())
+
+
+def pruned_through(store: EventStore) -> int:
+    """Return the last sequence that was ever removed, 0 for none."""
+    with store.transaction("cannot be read") as connection:
+        return int(connection.execute(sa.select(STORE.c.pruned_through)).scalar_one())

@@ -72,6 +72,13 @@ class Snapshot:
             )
             raise StoreResetError(msg)
 
+    def pruned_after(self, sequence: int) -> int | None:
+        """Return up to where events after `sequence` are gone; None for nowhere."""
+        from tap_stairoids_webhooks.history import pruned_through  # noqa: PLC0415 -- same as above
+
+        through = pruned_through(self._store)
+        return through if through > sequence else None
+
     def acknowledge(self, consumer: str, upto: Mapping[str, int]) -> None:
         """Tell the store what a consumer wants, and up to where it has that.
 

@@ -21,7 +21,12 @@ from tap_stairoids_webhooks.exceptions import (
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.settings import DEFAULT_STORE_URL, checked_secrets
 from tap_stairoids_webhooks.snapshot import Snapshot
-from tap_stairoids_webhooks.streams import Choice, WebhookStream, all_streams
+from tap_stairoids_webhooks.streams import (
+    Choice,
+    EventsStream,
+    WebhookStream,
+    all_streams,
+)
 from tap_stairoids_webhooks.timestamps import stamp_from
 
 if TYPE_CHECKING:
@@ -142,6 +147,20 @@ class TapStairoidsWebhooks(Tap):
                     raise
                 self.logger.warning("Reading %s anew: %s", name, error)
                 bookmark.clear()
+            else:
+                self._warn_of_pruning(name, value)
+
+    def _warn_of_pruning(self, name: str, value: int) -> None:
+        """Tell what nobody can read any more; only `events` holds every sequence."""
+        if name != EventsStream.name or self._choice != Choice():
+            return
+        if through := self._snapshot.pruned_after(value):
+            self.logger.warning(
+                "Events after %d and up to %d were pruned before this state had them;"
+                " the setting consumer prevents that",
+                value,
+                through,
+            )
 
     @override
     def _set_compatible_replication_methods(self) -> None:

@@ -185,3 +185,17 @@ def test_store_put_back_from_a_backup_is_an_error_until_resync(
     assert "another store" in failed.log
     assert anew.sequences() == list(range(1, 20))
     assert behind(filled) == {"crm": 19}
+
+
+def test_events_pruned_before_they_were_read_are_told(run: Runner, filled: str) -> None:
+    state = run().state
+    with EventStore.create(filled) as store:
+        store.append(deliveries(3))
+    kept = run(state=state)
+    prune(filled, before="2030", force=True)
+
+    lost = run(state=state)
+
+    assert "were pruned" not in kept.log
+    assert "Events after 10 and up to 13 were pruned" in lost.log
+    assert lost.exit_code == 0
