@@ -125,9 +125,7 @@ def serve(
         from tap_stairoids_webhooks.serve import Admin, Receiver  # noqa: PLC0415 -- slow to import
 
         log_to_stderr()
-        admin = None
-        if admin_port is not None:
-            admin = Admin(port=admin_port, token=admin_token_from(os.environ))
+        token = None if admin_port is None else admin_token_from(os.environ)
         receiver = Receiver(
             store_url=store_url,
             secrets=secrets,
@@ -136,7 +134,7 @@ def serve(
             path=path,
             max_body_bytes=max_body,
             min_free_bytes=min_free,
-            admin=admin,
+            admin=None if token is None else Admin(port=admin_port or 0, token=token),
         )
         receiver.run(on_ready=lambda: _say_ready(receiver))
 

@@ -106,12 +106,15 @@ class Receiver:
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
         self.admin_url: str | None = None
         if admin is not None and admin_socket is not None:
-            admin_port = admin_socket.getsockname()[1]
-            self.admin_url = f"http://127.0.0.1:{admin_port}"
-            facts = Facts(self._app, self._commits, self.store, store_url=store_url)
-            self._opened.callback(facts.close)
-            app = AdminApp(facts, token=admin.token, port=admin_port)
-            self._server.admin = (app, admin_socket)
+            self._tell(admin_socket, admin.token, store_url)
+
+    def _tell(self, listening: socket.socket, token: str, store_url: str) -> None:
+        """Have the server tell readiness and metrics on the admin listener."""
+        port = listening.getsockname()[1]
+        self.admin_url = f"http://127.0.0.1:{port}"
+        facts = Facts(self._app, self._commits, self.store, store_url=store_url)
+        self._opened.callback(facts.close)
+        self._server.admin = (AdminApp(facts, token=token, port=port), listening)
 
     @property
     def counts(self) -> Counter[str]:

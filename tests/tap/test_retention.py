@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -197,6 +198,30 @@ def test_erased_body_is_in_no_file(store: EventStore, store_url: str) -> None:
     remains = [f.name for f in folder.iterdir() if EMAIL.encode() in f.read_bytes()]
     assert remains == []
     assert store.stats().total == 27
+
+
+def test_erasure_gets_through_while_deliveries_come_in(
+    store: EventStore, store_url: str
+) -> None:
+    store.append([a_delivery(a_body(f"evt_{n}")) for n in range(50)])
+    ended = threading.Event()
+
+    def deliver() -> None:
+        for number in range(100_000):
+            if ended.is_set():
+                return
+            store.append([a_delivery(a_body(f"evt_new_{number}", data={}))])
+
+    delivering = threading.Thread(target=deliver)
+    delivering.start()
+    try:
+        assert erase(store_url, is_about=Person(email=EMAIL).is_in) == 50
+    finally:
+        ended.set()
+        delivering.join()
+
+    files = Path(store_url.removeprefix("sqlite:///")).parent.glob("webhooks.db*")
+    assert all(EMAIL.encode() not in file.read_bytes() for file in files)
 
 
 def test_reader_in_the_way_of_an_erasure_is_told(

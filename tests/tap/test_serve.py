@@ -189,3 +189,25 @@ def test_port_in_use_is_an_error(store_url: str) -> None:
 
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
+
+
+def test_admin_listener_wants_a_token(store_url: str) -> None:
+    secret = {"STAIROIDS_WEBHOOK_SECRET": SECRET, "STAIROIDS_WEBHOOKS_ADMIN_PORT": "0"}
+    token = {"STAIROIDS_WEBHOOKS_ADMIN_TOKEN": "a-token-of-the-tests"}
+    done = subprocess.run(
+        [COMMAND, "serve", "--port", "0", "--store-url", store_url],
+        env=environment(**secret),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    with serving(store_url, **secret, **token) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+
+    assert done.returncode == 1
+    assert "STAIROIDS_WEBHOOKS_ADMIN_TOKEN" in done.stderr
+    assert process.returncode == 0
+    assert "a-token-of-the-tests" not in log
