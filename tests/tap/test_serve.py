@@ -192,18 +192,21 @@ def test_port_in_use_is_an_error(store_url: str) -> None:
 
 
 def test_admin_listener_wants_a_token(store_url: str) -> None:
-    secret = {"STAIROIDS_WEBHOOK_SECRET": SECRET, "STAIROIDS_WEBHOOKS_ADMIN_PORT": "0"}
-    token = {"STAIROIDS_WEBHOOKS_ADMIN_TOKEN": "a-token-of-the-tests"}
     done = subprocess.run(
-        [COMMAND, "serve", "--port", "0", "--store-url", store_url],
-        env=environment(**secret),
+        [COMMAND, "serve", "--admin-port", "0", "--store-url", store_url],
+        env=environment(STAIROIDS_WEBHOOK_SECRET=SECRET),
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
 
-    with serving(store_url, **secret, **token) as (process, _):
+    with serving(
+        store_url,
+        STAIROIDS_WEBHOOK_SECRET=SECRET,
+        STAIROIDS_WEBHOOKS_ADMIN_PORT="0",
+        STAIROIDS_WEBHOOKS_ADMIN_TOKEN="a-token-of-the-tests",  # noqa: S106 -- a test's
+    ) as (process, _):
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
 
