@@ -176,16 +176,44 @@ def dead_letters() -> None:
     """List, export and settle the records that were given up on."""
 
 
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose dead letters."""
+    for option in (
+        click.option("--stream", help="Only this stream's."),
+        click.option("--reason", help="Only those whose reason holds this text."),
+        click.option(
+            "--older-than",
+            "days",
+            type=click.IntRange(min=0),
+            metavar="DAYS",
+            help="Only those that have been there for so long.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _chosen(
+    ledger: Ledger,
+    stream: str | None,
+    reason: str | None,
+    days: int | None,
+    limit: int | None = None,
+) -> list[Row[Any]]:
+    older_than = None if days is None else timedelta(days=days)
+    return ledger.letters(
+        stream=stream, reason=reason, older_than=older_than, limit=limit
+    )
+
+
 @dead_letters.command("list")
-@click.option("--stream", help="Only this stream's.")
+@_filters
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option(
-    "--format", "style", type=click.Choice(["table", "json"]), default="table"
-)
+@_style_option
 @_with_ledger
-def list_letters(ledger: Ledger, stream: str | None, limit: int, style: str) -> None:
+def list_letters(ledger: Ledger, *, style: str, **chosen: Any) -> None:
     """List dead letters, the oldest first; records are not shown, `export` has them."""
-    letters = ledger.letters(stream=stream, limit=limit)
+    letters = _chosen(ledger, **chosen)
     rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
     if style == "json":
         for row in rows:
@@ -195,17 +223,18 @@ def list_letters(ledger: Ledger, stream: str | None, limit: int, style: str) -> 
 
 
 @dead_letters.command()
-@click.option("--stream", help="Only this stream's.")
+@_filters
 @_with_ledger
-def export(ledger: Ledger, stream: str | None) -> None:
+def export(ledger: Ledger, **chosen: Any) -> None:
     """Print dead letters as Singer messages, to be piped into target-stairoids.
 
     What Stairoids then accepts leaves the list by itself. Signals of which nobody
-    knows whether they were accepted are left out until `resolve` settles them.
+    knows whether they were accepted are left out until `resolve` settles them; so are
+    letters without a record (`keep_records`).
     """
     schema = None
-    for letter in ledger.letters(stream=stream):
-        if letter.outcome == Outcome.UNKNOWN:
+    for letter in _chosen(ledger, **chosen):
+        if letter.outcome == Outcome.UNKNOWN or not letter.record:
             continue
         if letter.schema != schema:
             schema = letter.schema

@@ -388,8 +388,10 @@ class Delivery:
     def _look_at(self, claim: Claim) -> float:
         """Return when enough time has passed since a dead run claimed a signal."""
         age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
-        wait = self._settings.verify_delay_seconds - age.total_seconds()
-        return time.monotonic() + max(0.0, wait)
+        delay = self._settings.verify_delay_seconds
+        # A clock that was set back must not make it wait for ever.
+        wait = min(delay, max(0.0, delay - age.total_seconds()))
+        return time.monotonic() + wait
 
     def _finish_entry(self, entry: Entry, outcome: Outcome, reason: str) -> None:
         self._window.finish(entry)

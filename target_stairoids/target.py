@@ -104,10 +104,10 @@ class TargetStairoids(Target):
     ]
 
     def __init__(self, **kwargs: Any) -> None:
+        self._delivery: Delivery | None = None
         super().__init__(**kwargs)
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._bookmark: str | None = None
-        self._delivery: Delivery | None = None
 
     @property
     def delivery(self) -> Delivery:
@@ -209,7 +209,9 @@ class TargetStairoids(Target):
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Take note; the reader stops at the next safe point."""
-        self.delivery.interrupt(signum)
+        if self._delivery is None:
+            sys.exit(128 + signum)  # nothing has begun
+        self._delivery.interrupt(signum)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

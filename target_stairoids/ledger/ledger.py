@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import (
@@ -250,9 +251,19 @@ class Ledger:
         return run == self.run or self._leases.lives(run)
 
     def letters(
-        self, *, stream: str | None = None, limit: int | None = None
+        self,
+        *,
+        stream: str | None = None,
+        reason: str | None = None,
+        older_than: timedelta | None = None,
+        limit: int | None = None,
     ) -> list[Row[Any]]:
-        """Return the dead letters of this scope, the oldest first."""
+        """Return the dead letters of this scope, the oldest first.
+
+        Args:
+            reason: A part of the reason; case does not matter.
+            older_than: Only those that have been there for so long.
+        """
         query = (
             select(dead_letters, streams.c.schema)
             .join(streams, streams.c.stream == dead_letters.c.stream)
@@ -262,6 +273,13 @@ class Ledger:
         )
         if stream is not None:
             query = query.where(dead_letters.c.stream_name == stream)
+        if reason is not None:
+            query = query.where(
+                dead_letters.c.reason.icontains(reason, autoescape=True)
+            )
+        if older_than is not None:
+            cutoff = (datetime.now(UTC) - older_than).isoformat()
+            query = query.where(dead_letters.c.first_at < cutoff)
         with self._read() as connection:
             return list(connection.execute(query).all())
 

@@ -144,3 +144,30 @@ def test_commands_need_a_config_and_say_so(words: tuple[str, ...]) -> None:
 
     assert done.returncode == 2
     assert "--config" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], 2),
+        (["--stream", "trials"], 1),
+        (["--stream", "other"], 0),
+        (["--reason", "EITHER account"], 2),
+        (["--reason", "%"], 0),
+        (["--older-than", "0"], 2),
+        (["--older-than", "1"], 0),
+        (["--limit", "1"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_dead_letters_are_chosen_by_stream_reason_and_age(
+    target: TargetUnderTest, words: list[str], shown: int
+) -> None:
+    target.run(
+        a_schema(), a_record(email=None),
+        a_schema("leads"), a_record(stream="leads", email=None),
+    )  # fmt: skip
+
+    done = signals(target, "dead-letters", "list", "--format", "json", *words)
+
+    assert len(done.stdout.splitlines()) == shown
