@@ -15,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format docs build bench clean
+.PHONY: help demo test test-slow soak lint format docs build bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -29,6 +29,11 @@ test: $(READY) ## the fast tests
 
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 	$(BIN)/pytest -n auto -m slow
+
+soak: $(READY) ## hundreds of kills and real quota minutes; takes half an hour
+	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/test_crash.py
+	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
+	$(BIN)/python benchmarks/pace.py
 
 lint: $(READY) ## ruff, mypy, import contracts
 	$(BIN)/ruff check
