@@ -45,7 +45,8 @@ def work():
             body = bodies.get_nowait()
         except queue.Empty:
             return
-        session.post(url + "/signals", json=body, headers=headers, timeout=30).raise_for_status()
+        answer = session.post(url + "/signals", json=body, headers=headers, timeout=30)
+        answer.raise_for_status()
 
 workers = [threading.Thread(target=work) for _ in range(threads)]
 for worker in workers: worker.start()
@@ -77,7 +78,7 @@ def messages(count: int) -> str:
 @contextmanager
 def sandbox(delay_ms: int) -> Iterator[str]:
     """Run a sandbox in a process of its own; yields the URL of its API."""
-    command = [BIN / "stairoids-sandbox", "serve", "--port", "0", "--plan", "unlimited"]
+    command = [str(BIN / "stairoids-sandbox"), "serve", "--port", "0"]
     if delay_ms:
         command += ["--fault", f"slow,delay_ms={delay_ms}"]
     with subprocess.Popen(

@@ -64,6 +64,10 @@ class Senders(Generic[Job]):
         """
         return self._count * (_AHEAD if ahead else 1) - self.in_flight
 
+    def jobs(self) -> list[Job]:
+        """Return the jobs whose answer has not come."""
+        return list(self._in_flight.values())
+
     @property
     def next_overdue(self) -> float | None:
         """When, in monotonic seconds, the next request in flight may be given up."""
