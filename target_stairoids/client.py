@@ -169,7 +169,7 @@ class Client:
             requests.Request(
                 "POST",
                 self._signals_url,
-                data=_Body(body),
+                data=_Body(body, leave_by=time.monotonic() + 1.5 * self._timeout),
                 headers={"Content-Type": "application/json"},
                 auth=self._auth,
             )
@@ -227,11 +227,13 @@ class Client:
 class _Body:
     """A request's body that knows whether it began to leave.
 
-    Only so can a failed handshake be told from a TLS connection that broke later.
+    Only so can a failed handshake be told from a TLS connection that broke later. It
+    does not leave late: whoever waited for the answer may have given it up by then.
     """
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, *, leave_by: float) -> None:
         self._text = text
+        self._leave_by = leave_by
         self.has_left = False
 
     def __len__(self) -> int:
@@ -241,6 +243,8 @@ class _Body:
         yield self.read()
 
     def read(self, _size: int = -1) -> bytes:
+        if time.monotonic() > self._leave_by:
+            raise TimeoutError
         self.has_left = True
         text, self._text = self._text, b""
         return text

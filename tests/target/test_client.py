@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_stairoids.client import Answer, Client, Meaning, meaning_of
+from target_stairoids.client import Answer, Client, Meaning, _Body, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -668,3 +668,12 @@ def test_each_thread_keeps_one_connection_of_its_own() -> None:
 
     assert len(peers) == 6
     assert sorted(peers.count(peer) for peer in set(peers)) == [3, 3]
+
+
+def test_body_that_would_leave_late_stays() -> None:
+    """A name that resolved after minutes must not send what was given up."""
+    body = _Body(b"{}", leave_by=time.monotonic() - 1)
+
+    with pytest.raises(TimeoutError):
+        body.read()
+    assert not body.has_left
