@@ -96,9 +96,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
                 line = line.replace(documented, port)  # noqa: PLW2901 - only the port
             running.enter_context(served(line, tmp_path, env))
         # The pipeline that fires the webhooks first, the one that reads them last.
-        others.sort(
-            key=lambda line: (line.startswith("tap-stairoids"), "tap-" not in line)
-        )
+        others.sort(key=lambda line: ("webhooks" in line, "tap-" not in line))
         for line in others:
             if line.startswith("tap-stairoids-webhooks"):
                 wait_until(lambda: "19" in _stored(tmp_path, env))
@@ -118,7 +116,6 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
 
 def _stored(folder: Path, env: dict[str, str]) -> str:
     store = f"sqlite:///{folder}/.stairoids/webhooks.db"
-    command = [BIN / "stairoids-webhooks", "stats", "--store-url", store]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, env=env
-    ).stdout
+    command = [str(BIN / "stairoids-webhooks"), "stats", "--store-url", store]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    return done.stdout
