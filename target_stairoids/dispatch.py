@@ -246,7 +246,7 @@ class Dispatch:
         turn.withdraw(claim)
         self._begun -= 1
         if outcome is Outcome.UNCHANGED:
-            turn.settle(verdict_of(claim, outcome))
+            turn.settle(verdict_of(claim, outcome, is_claimed=False))
         self._judge.finish(entry, outcome)
         return False
 

@@ -315,7 +315,7 @@ class Intake:
 
     def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
         """Settle a version here and now, and for the rest of the block."""
-        self._verdicts.append(verdict_of(claim, outcome))
+        self._verdicts.append(verdict_of(claim, outcome, is_claimed=False))
         settled = Settled(outcome, self._ledger.run, claim.fingerprint)
         known.settled[claim.version, claim.mapping] = settled
         key = claim.entity, claim.mapping
@@ -401,7 +401,11 @@ def _letter_of(record: Mapping[str, Any]) -> tuple[int | None, str]:
 
 
 def verdict_of(
-    claim: Claim, outcome: Outcome, *, signal_id: str | None = None
+    claim: Claim,
+    outcome: Outcome,
+    *,
+    is_claimed: bool,
+    signal_id: str | None = None,
 ) -> Verdict:
     """Return how a claim is settled; a rejected signal has said nothing."""
     return Verdict(
@@ -414,6 +418,7 @@ def verdict_of(
         content=None if outcome is Outcome.REJECTED else claim.content,
         position=claim.position,
         signal_id=signal_id,
+        is_claimed=is_claimed,
     )
 
 

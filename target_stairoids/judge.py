@@ -104,8 +104,9 @@ class Judge:
         if answer.code == "domain_excluded":
             self._give_up(turn, entry, Outcome.REJECTED, answer)
             return
-        entry.stage = Stage.SEND  # certainly not accepted
-        self._window.finish(entry)  # others about the same need not wait for this
+        # Certainly not accepted, so it needs no claim and nobody need wait for it.
+        turn.withdraw(entry.claim)
+        self._window.finish(entry)
         stream = entry.claim.stream_name
         if self._breaker.rejected(stream, (entry, answer)) and self.stop is None:
             self.stop = ConfigError(
@@ -118,9 +119,8 @@ class Judge:
         """End what is held back: given up, or pending where the mapping is wrong."""
         for entry, answer in self._breaker.release():
             if self.stop is None:
-                self._give_up(turn, entry, Outcome.REJECTED, answer)
+                self._give_up(turn, entry, Outcome.REJECTED, answer, is_claimed=False)
             else:
-                turn.withdraw(entry.claim)
                 self.finish(entry, Outcome.PENDING, "rejected with nearly all others")
 
     def _doubt(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
@@ -168,16 +168,25 @@ class Judge:
         self.accepted += 1
         self._trouble.is_over()
         for held, why in self._breaker.accepted(entry.claim.stream_name):
-            self._give_up(turn, held, Outcome.REJECTED, why)
-        verdict = verdict_of(entry.claim, Outcome.ACCEPTED, signal_id=signal_id)
-        turn.settle(verdict)
+            self._give_up(turn, held, Outcome.REJECTED, why, is_claimed=False)
+        turn.settle(
+            verdict_of(
+                entry.claim, Outcome.ACCEPTED, is_claimed=True, signal_id=signal_id
+            )
+        )
         self.finish(entry, Outcome.ACCEPTED)
 
     def _give_up(
-        self, turn: Turn, entry: Entry, outcome: Outcome, answer: Answer
+        self,
+        turn: Turn,
+        entry: Entry,
+        outcome: Outcome,
+        answer: Answer,
+        *,
+        is_claimed: bool = True,
     ) -> None:
         claim = entry.claim
-        turn.settle(verdict_of(claim, outcome))
+        turn.settle(verdict_of(claim, outcome, is_claimed=is_claimed))
         turn.bury(
             DeadLetter(
                 version=claim.version,

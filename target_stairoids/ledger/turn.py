@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-#: Outcomes of signals that were claimed before.
-_CLAIMED = {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}
 
 _LOOK_UP_AT_ONCE = 500  # SQLite allows 999 parameters in builds still in use
 
@@ -60,7 +58,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How a version is settled."""
+    """How a version is settled.
+
+    Attributes:
+        is_claimed: Whether this run's claim on the entity ends with it.
+    """
 
     entity: bytes
     version: bytes
@@ -71,6 +73,7 @@ class Verdict:
     content: bytes | None
     position: str | None
     signal_id: str | None = None
+    is_claimed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +239,7 @@ class Turn:
             ],
         )
         self._make_latest(verdicts)
-        if claimed := [v for v in verdicts if v.outcome in _CLAIMED]:
+        if claimed := [verdict for verdict in verdicts if verdict.is_claimed]:
             execute(statements.UNCLAIM, [_key_of(verdict) for verdict in claimed])
         if accepted := [v for v in verdicts if v.outcome is Outcome.ACCEPTED]:
             execute(

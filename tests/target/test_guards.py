@@ -132,6 +132,21 @@ def test_few_rejections_are_settled_at_the_end(
     assert run.states == [{"at": 1}]
 
 
+def test_rejection_that_is_held_back_lets_the_next_version_go(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    schema = a_schema(plan="string")
+
+    run = target.run(schema, a_record(plan="a"), a_record(plan="b"), a_state())
+    again = target.run(schema, a_record(plan="a"), a_record(plan="b"), a_state())
+
+    assert (run.exit_code, run.outcomes) == (0, {"rejected": 1, "accepted": 1})
+    assert run.states == [{"at": 1}]
+    assert again.outcomes == {"duplicate": 2}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["b"]
+
+
 def test_nine_in_ten_of_the_last_two_hundred_trip_the_breaker() -> None:
     breaker: Breaker[int] = Breaker()
     trips = []
