@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -230,13 +230,12 @@ class Intake:
             return Outcome.DUPLICATE, ""
         try:
             signal = candidate.signal_map.signal_from(candidate.record)
-            text = signal.checked_text()
+            if self._suppressed.hides(signal):
+                return Outcome.FILTERED, "suppressed"
+            return self._news(candidate, signal, known), ""
         except InvalidSignalError as error:
             self._bury(candidate, error.reason)
             return Outcome.INVALID, error.reason
-        if self._suppressed.hides(signal):
-            return Outcome.FILTERED, "suppressed"
-        return self._news(candidate, signal, text, known), ""
 
     def _is_done(self, candidate: _Candidate, known: Known) -> bool:
         """Say whether a version is settled; while an earlier one is under way, no."""
@@ -254,12 +253,16 @@ class Intake:
         )
 
     def _news(
-        self, candidate: _Candidate, signal: Signal, text: bytes, known: Known
+        self, candidate: _Candidate, signal: Signal, known: Known
     ) -> Outcome | None:
-        """Let a signal into the window, unless it need not or must not be sent."""
+        """Let a signal into the window, unless it need not or must not be sent.
+
+        Raises:
+            InvalidSignalError: It is to go out and breaks Stairoids' contract.
+        """
         bookmark = candidate.stream.shape.bookmark
         silent = {*candidate.signal_map.ignore_changes, bookmark}
-        claim = self._claim(candidate, content_of(signal, silent), text)
+        claim = _claim(candidate, content_of(signal, silent))
         if candidate.stream.is_baseline:
             self._settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED
@@ -275,6 +278,7 @@ class Intake:
             if no_news is not None:
                 self._moot.extend([candidate.letter] if candidate.letter else [])
                 return no_news
+        text = signal.checked_text()
         if self._settings.dry_run:
             self._show(text)
             self._settle(claim, Outcome.WOULD_SEND, known)
@@ -284,7 +288,7 @@ class Intake:
         self._window.add(
             Entry(
                 number=self._watermark.open(),
-                claim=claim,
+                claim=replace(claim, signal=text, record=self._kept(candidate.record)),
                 send=send,
                 lanes=lanes_of(claim.entity, signal.account, signal.contact),
                 is_replay=candidate.letter is not None,
@@ -340,20 +344,6 @@ class Intake:
                 reason=reason,
                 record=self._kept(candidate.record),
             )
-        )
-
-    def _claim(self, candidate: _Candidate, content: bytes, text: bytes) -> Claim:
-        return Claim(
-            entity=candidate.entity,
-            version=candidate.version,
-            mapping=candidate.signal_map.name,
-            stream=candidate.stream.number,
-            stream_name=candidate.stream.shape.name,
-            content=content,
-            position=candidate.position,
-            fingerprint=candidate.signal_map.fingerprint,
-            signal=text,
-            record=self._kept(candidate.record),
         )
 
     def _kept(self, record: dict[str, Any]) -> bytes:
@@ -419,6 +409,22 @@ def verdict_of(
         position=claim.position,
         signal_id=signal_id,
         is_claimed=is_claimed,
+    )
+
+
+def _claim(candidate: _Candidate, content: bytes) -> Claim:
+    """Return a claim without texts, which only a signal that goes out needs."""
+    return Claim(
+        entity=candidate.entity,
+        version=candidate.version,
+        mapping=candidate.signal_map.name,
+        stream=candidate.stream.number,
+        stream_name=candidate.stream.shape.name,
+        content=content,
+        position=candidate.position,
+        fingerprint=candidate.signal_map.fingerprint,
+        signal=b"",
+        record=b"",
     )
 
 
