@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from target_stairoids.exceptions import (
-    IncompleteError,
-    InvalidSignalError,
-    StairoidsError,
-)
+from target_stairoids.exceptions import InvalidSignalError, StairoidsError
 from target_stairoids.gate import (
     Known,
     Outcome,
@@ -33,7 +27,7 @@ from target_stairoids.gate import (
 from target_stairoids.identity import content_of, entity_of, position_of, version_of
 from target_stairoids.ledger.turn import Claim, DeadLetter, Verdict
 from target_stairoids.mapping import maps_for
-from target_stairoids.suppression import SuppressionList, entries_of
+from target_stairoids.restraint import Restraint
 from target_stairoids.window import Entry, Watermark, Window
 
 if TYPE_CHECKING:
@@ -52,8 +46,6 @@ LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 _BLOCK = 500
 _SAMPLES = 3
-_SURGE = 1_000
-_SURGE_SHARE = 0.2
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
@@ -113,11 +105,7 @@ class Intake:
         self._letters: list[DeadLetter] = []
         self._moot: list[int] = []  # dead letters that a newer version has said
         self._samples = 0
-        self._changed: Counter[str] = Counter()
-        self._suppressed = SuppressionList(
-            [*settings.suppress, *entries_of(settings.suppress_path)]
-        )
-        self.stop: StairoidsError | None = None
+        self._restraint = Restraint(settings)
 
     def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
         """Compile a stream's mappings and find its place in the ledger.
@@ -149,6 +137,11 @@ class Intake:
             is_baseline=is_baseline,
             known_entities=0 if settings.dry_run else self._ledger.entities_of(number),
         )
+
+    @property
+    def stop(self) -> StairoidsError | None:
+        """Why nothing more must be sent, if what was taken in gives a reason."""
+        return self._restraint.stop
 
     def take(self, stream: Stream, record: dict[str, Any]) -> None:
         """Take in a record."""
@@ -230,7 +223,7 @@ class Intake:
             return Outcome.DUPLICATE, ""
         try:
             signal = candidate.signal_map.signal_from(candidate.record)
-            if self._suppressed.hides(signal):
+            if self._restraint.hides(signal):
                 return Outcome.FILTERED, "suppressed"
             return self._news(candidate, signal, known), ""
         except InvalidSignalError as error:
@@ -266,7 +259,7 @@ class Intake:
         if candidate.stream.is_baseline:
             self._settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED
-        if self._is_too_old(signal):
+        if self._restraint.is_too_old(signal):
             self._settle(claim, Outcome.TOO_OLD, known)
             return Outcome.TOO_OLD
         send = candidate.signal_map.send
@@ -284,7 +277,8 @@ class Intake:
             self._settle(claim, Outcome.WOULD_SEND, known)
             return Outcome.WOULD_SEND
         if (candidate.entity, claim.mapping) in known.latest:
-            self._watch_surge(candidate.stream)
+            stream = candidate.stream
+            self._restraint.changed(stream.shape.name, known=stream.known_entities)
         self._window.add(
             Entry(
                 number=self._watermark.open(),
@@ -295,27 +289,6 @@ class Intake:
             )
         )
         return None
-
-    def _is_too_old(self, signal: Signal) -> bool:
-        days = self._settings.max_event_age_days
-        if days is None or signal.occurred_at is None:
-            return False
-        age = datetime.now(UTC) - datetime.fromisoformat(signal.occurred_at)
-        return age > timedelta(days=days)
-
-    def _watch_surge(self, stream: Stream) -> None:
-        """Stop when so much of a known stream changed that a column must have."""
-        name = stream.shape.name
-        self._changed[name] += 1
-        changed, known = self._changed[name], stream.known_entities
-        is_surge = changed > _SURGE and changed > _SURGE_SHARE * known > 0
-        if is_surge and not self._settings.allow_surge and self.stop is None:
-            self.stop = IncompleteError(
-                f"Stream `{name}`: over {_SURGE} and over {_SURGE_SHARE:.0%} of its "
-                f"{known} known entities have changed in this run. If that is meant, "
-                "set `allow_surge` and run again; if a column changed, name it in the "
-                "mapping's `ignore_changes`."
-            )
 
     def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
         """Settle a version here and now, and for the rest of the block."""

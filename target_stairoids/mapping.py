@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_stairoids import inference
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
-from target_stairoids.settings import suggestion
+from target_stairoids.mistakes import suggestion
 from target_stairoids.signal import (
     Scalar,
     Signal,

@@ -7,21 +7,17 @@ behind `target.py` receives `Settings` and never sees the raw config.
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from jsonschema import Draft202012Validator
-
 from target_stairoids.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from jsonschema.exceptions import ValidationError
 
 Json = Any  # what JSON can hold; narrowed where it is read
 
@@ -255,65 +251,6 @@ def config_schema() -> dict[str, Json]:
         "additionalProperties": False,
         "properties": {name: dict(spec) for name, spec in _PROPERTIES.items()},
     }
-
-
-def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
-    """Say what is wrong with a config without repeating any of its values.
-
-    Returns:
-        One sentence for each mistake; an empty list if there is none.
-    """
-    found = Draft202012Validator(schema).iter_errors(dict(config))
-    return sorted(_describe(error) for error in found)
-
-
-def _describe(error: ValidationError) -> str:
-    where = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}"
-        for part in error.absolute_path
-    ).lstrip(".")
-    rule: Json = error.validator_value
-    given: Json = error.instance
-    match error.validator:
-        case "required":
-            missing = (_join(where, name) for name in rule if name not in given)
-            text = ", ".join(f"`{name}`" for name in missing) + " is required"
-        case "additionalProperties":
-            schema: Json = error.schema
-            known = schema["properties"]
-            text = "; ".join(
-                f"`{_join(where, name)}` is not a setting{suggestion(name, known)}"
-                for name in given
-                if name not in known
-            )
-        case "type":
-            text = f"`{where}` must be of type {_listed(rule)}"
-        case "enum":
-            text = f"`{where}` must be one of {_listed(rule)}"
-        case "minimum":
-            text = f"`{where}` must be at least {rule}"
-        case "maximum":
-            text = f"`{where}` must be at most {rule}"
-        case "minLength" | "minItems":
-            text = f"`{where}` must not be empty"
-        case _:
-            text = f"`{where}` is not of a form that is understood here"
-    return text
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
-
-
-def _listed(values: object) -> str:
-    items = values if isinstance(values, list) else [values]
-    return " or ".join(str(item) for item in items)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean `x`?" for the known name most like this one, or ""."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

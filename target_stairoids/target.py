@@ -30,7 +30,8 @@ from target_stairoids.delivery import Delivery
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.messages import lines_of, message_from
-from target_stairoids.settings import Settings, config_errors, config_schema
+from target_stairoids.mistakes import config_errors
+from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from tap_stairoids_webhooks.cli import main as webhooks_command
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli import main as signals_command
 from target_stairoids.mapping import StreamShape, maps_for
-from target_stairoids.settings import config_errors, config_schema
+from target_stairoids.mistakes import config_errors
+from target_stairoids.settings import config_schema
 from target_stairoids.target import TargetStairoids
 
 ROOT = Path(__file__).resolve().parent.parent
