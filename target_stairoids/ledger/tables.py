@@ -23,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     insert,
     select,
+    update,
 )
 
 from target_stairoids.exceptions import LedgerError
@@ -30,7 +31,7 @@ from target_stairoids.exceptions import LedgerError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_CLASS = 1_936_744_820  # "stat" in ASCII; keeps us out of others' advisory locks
 
 metadata = MetaData()
@@ -77,6 +78,7 @@ settled = Table(
     Index("stairoids_settled_signal_id", "signal_id"),
     sqlite_with_rowid=False,
 )
+settled_run = Index("stairoids_settled_run", settled.c.run)
 latest = Table(
     "stairoids_latest",
     metadata,
@@ -138,17 +140,36 @@ days = Table(
 
 
 def prepare(connection: Connection) -> None:
-    """Create the tables where they are missing and check their version.
+    """Create the tables where they are missing, and upgrade those of an older release.
 
     Raises:
         LedgerError: A newer release wrote this ledger; upgrade.
     """
     meta.create(connection, checkfirst=True)
-    if check_version(connection) is None:
+    version = check_version(connection)
+    metadata.create_all(connection)
+    if version is None:
         connection.execute(
             insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
         )
-    metadata.create_all(connection)
+        return
+    for older in range(version, SCHEMA_VERSION):
+        _MIGRATIONS[older](connection)
+    if version < SCHEMA_VERSION:
+        connection.execute(
+            update(meta)
+            .where(meta.c.name == "schema_version")
+            .values(value=str(SCHEMA_VERSION))
+        )
+
+
+def _index_settled_runs(connection: Connection) -> None:
+    """From version 1 to 2: pruning finds what old runs settled without a scan."""
+    settled_run.create(connection, checkfirst=True)
+
+
+#: How a ledger of each version becomes one of the next.
+_MIGRATIONS = {1: _index_settled_runs}
 
 
 def check_version(connection: Connection) -> int | None:

@@ -13,11 +13,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
+from stairoids_sandbox.server import Sandbox
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.gate import Latest, Outcome, Settled
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.tables import SCHEMA_VERSION, claims
 from target_stairoids.ledger.turn import Claim, DeadLetter, Verdict
+from tests.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -650,10 +654,10 @@ def test_newer_ledger_is_refused_and_left_as_it_is(
     Ledger(url, API).close()
     path = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE stairoids_meta SET value = '2'")
+        database.execute("UPDATE stairoids_meta SET value = '99'")
         database.execute("DROP TABLE stairoids_claims")
 
-    with pytest.raises(LedgerError, match=r"schema version 2.*upgrade.*`ledger_url`"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*upgrade.*`ledger_url`"):
         Ledger(url, API, read_only=read_only)
 
     with closing(sqlite3.connect(path)) as database:
@@ -788,3 +792,43 @@ def test_ledger_can_be_opened_twice(opened: Callable[..., Ledger]) -> None:
     settle(one, a_verdict(a_claim(one)))
 
     assert settled_in(other) is not None
+
+
+def test_older_ledger_is_upgraded_and_forgets_nothing(url: str) -> None:
+    with Ledger(url, API) as ledger:
+        ledger.begin_run()
+        claim = a_claim(ledger)
+        settle(ledger, a_verdict(claim, Outcome.ACCEPTED))
+    path = url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP INDEX stairoids_settled_run")  # as version 1 was
+        database.execute("UPDATE stairoids_meta SET value = '1'")
+
+    with Ledger(url, API) as upgraded:
+        known = upgraded.look_up([claim.version], [claim.entity])
+
+    with closing(sqlite3.connect(path)) as database:
+        indices = database.execute("SELECT name FROM sqlite_schema").fetchall()
+        versions = database.execute("SELECT value FROM stairoids_meta").fetchall()
+    assert (claim.version, claim.mapping) in known.settled
+    assert ("stairoids_settled_run",) in indices
+    assert versions == [(str(SCHEMA_VERSION),)]
+
+
+def test_clock_that_was_set_back_delays_no_recovery(url: str, tmp_path: Path) -> None:
+    """A claim "of tomorrow" waits for the verify delay, not for tomorrow."""
+    with Sandbox() as sandbox:
+        scope = sandbox.url.removesuffix("/v1")
+        with Ledger(url, scope) as crashed:
+            crashed.begin_run()
+            signal_text = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
+            left = replace(a_claim(crashed), signal=signal_text, record=b"{}")
+            with crashed.turn() as turn:
+                turn.claim(left)
+                turn.write(update(claims).values(attempted_at="2999-01-01T00:00:00Z"))
+        target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=url)
+
+        run = target.run(verify_delay_seconds=1)
+
+    assert run.report["recovered"] == {"accepted": 1}
+    assert len(sandbox.signals) == 1
