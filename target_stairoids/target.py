@@ -38,6 +38,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
+    import click
+
+_EXAMPLES = """\b
+Examples:
+  tap-x --config tap.json | target-stairoids --config config.json
+  target-stairoids --config config.json --input messages.jsonl
+  TARGET_STAIROIDS_API_KEY=... target-stairoids --config ENV
+  target-stairoids --about --format=markdown
+
+\b
+Exit codes: 0 all settled; 1 config, key, input or ledger at fault; 75 something is
+left and the next run resumes it; 128 + n stopped by signal n.
+See what became of records with `stairoids-signals`.
+"""
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _INPUT_ERRORS = (
     InvalidInputLine,
@@ -233,6 +247,14 @@ class TargetStairoids(Target):
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         """Add stream maps and flattening; the other ones mean nothing here."""
         PluginBase.append_builtin_config.__func__(cls, config_jsonschema)  # type: ignore[attr-defined]  # past Target's own
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        command.help = "Send the records of any Singer tap to Stairoids, each once."
+        command.epilog = _EXAMPLES
+        return command
 
     @classmethod
     @override
