@@ -144,7 +144,8 @@ class Dispatch:
         """Take back what waits for a sender: nothing may be sent now."""
         for job, request in reversed(self._senders.recall()):
             if isinstance(job, str):
-                self._senders.hand_in(job, request)
+                if self.stop is None:
+                    self._senders.hand_in(job, request)
                 continue
             self.pace.not_started()
             if job.stage is not Stage.LOOK:
@@ -165,7 +166,9 @@ class Dispatch:
 
     def _starters(self, now: float, most: int) -> list[Entry]:
         """Return the signals that may go now, as many as there are slots."""
-        if not most and self._window.has_ready:
+        timer = self._window.next_timer
+        is_due = self._window.has_ready or (timer is not None and timer <= now)
+        if not most and is_due:
             self.stop_for(self._limits.day_reached)
         starters: list[Entry] = []
         while self._judge.stop is None:
@@ -229,14 +232,16 @@ class Dispatch:
         claim = entry.claim
         latest = known.latest.get((claim.entity, claim.mapping))
         outcome: Outcome | None
-        if not entry.is_replay and is_settled(
+        # A dead letter that is gone was sent by another replay.
+        is_replay = entry.is_replay and turn.is_buried(claim)
+        if not is_replay and is_settled(
             known.settled.get((claim.version, claim.mapping)),
             latest,
             version=claim.version,
             position=claim.position,
             fingerprint=claim.fingerprint,
             send=entry.send,
-            last_complete_run=known.last_complete_run,
+            last_complete_run=self._ledger.complete_run_of(claim.stream),
         ):
             outcome = Outcome.DUPLICATE
         else:
@@ -325,12 +330,15 @@ class Dispatch:
         Returns:
             The outcomes that are on disk now.
         """
+        self.recall()
         in_flight = self._senders.jobs()
         with self._ledger.turn() as turn:
             self._judge.release_rejected(turn)
             for entry in self._window.unfinished():
-                # Certainly not accepted, unless its answer is still to come.
-                if entry.stage is Stage.SEND and entry not in in_flight:
+                # Certainly not accepted, unless its answer is still to come. What a
+                # dead run left stays: its row may never be read again.
+                is_sure = entry.stage is Stage.SEND and entry not in in_flight
+                if is_sure and not entry.recovered:
                     turn.withdraw(entry.claim)
         finished = self._judge.finished()
         for entry, _, _ in finished:
@@ -343,7 +351,8 @@ class Dispatch:
             self.recall()
 
     def close(self) -> None:
-        """Stop the senders."""
+        """Stop the senders; what none of them has begun is not sent."""
+        self.recall()
         self._senders.close()
 
 

@@ -242,7 +242,7 @@ class Intake:
             position=candidate.position,
             fingerprint=signal_map.fingerprint,
             send=signal_map.send,
-            last_complete_run=known.last_complete_run,
+            last_complete_run=self._ledger.complete_run_of(candidate.stream.number),
         )
 
     def _news(

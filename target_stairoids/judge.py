@@ -118,7 +118,7 @@ class Judge:
     def release_rejected(self, turn: Turn) -> None:
         """End what is held back: given up, or pending where the mapping is wrong."""
         for entry, answer in self._breaker.release():
-            if self.stop is None:
+            if not isinstance(self.stop, ConfigError):
                 self._give_up(turn, entry, Outcome.REJECTED, answer, is_claimed=False)
             else:
                 self.finish(entry, Outcome.PENDING, "rejected with nearly all others")
@@ -136,7 +136,7 @@ class Judge:
         self._retry(turn, entry, answer, now, delay=delay)
 
     def _judge_look(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
-        if answer.status == 401:
+        if answer.meaning is Meaning.REFUSED and answer.status not in {403, 405}:
             self._refuse(answer)
         elif answer.meaning is Meaning.THROTTLED:
             self._throttle(entry, answer, now)
@@ -152,11 +152,19 @@ class Judge:
         if page is None or not is_readable(claim.signal, page):
             self._give_up(turn, entry, Outcome.UNKNOWN, answer)
             return
-        found = id_of(claim.signal, claim.claimed_at, page, turn.owns_signal)
+        found = id_of(
+            claim.signal,
+            claim.claimed_at,
+            page,
+            lambda signal_id: turn.owns_signal(signal_id, other_than=claim),
+        )
         cursor = next_cursor(answer)
         if found is not None:
             self._accept(turn, entry, found)
-        elif cursor is not None and cursor != entry.cursor:
+        elif cursor is not None and cursor == entry.cursor:
+            # The pages go round in a circle, so they prove nothing.
+            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
+        elif cursor is not None:
             entry.cursor = cursor
             self._window.put_back(entry)
         else:
@@ -246,7 +254,8 @@ class Judge:
 
     def hear_guard(self, source: str, answer: Answer, now: float) -> None:
         """Rule on the guard's question, and let go of what waited for it."""
-        if answer.status == 401:
+        is_refused = answer.meaning is Meaning.REFUSED
+        if is_refused and answer.status not in {403, 404, 405}:
             self._refuse(answer)
             return
         try:

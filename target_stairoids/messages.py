@@ -35,7 +35,7 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     """
     try:
         message = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
         message = _lenient(line, number)
     except RecursionError as error:
         msg = f"Line {number} of the input is nested too deeply."
@@ -50,7 +50,7 @@ def _lenient(line: bytes | str, number: int) -> object:
     """Read what Python's `json` writes and JSON forbids: NaN, lone surrogates."""
     try:
         return json.loads(line, parse_float=Decimal)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         msg = (
             f"Line {number} of the input is not JSON. Does the tap print something "
             "else to stdout?"

@@ -101,7 +101,7 @@ class Senders(Generic[Job]):
         overdue = time.monotonic() - self._patience
         for number, began in list(self._began.items()):
             if began <= overdue and number in self._in_flight:
-                del self._began[number]
+                self._began.pop(number, None)  # its thread may be faster
                 job = self._in_flight.pop(number)
                 none = Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
                 found.append((job, none))

@@ -95,7 +95,7 @@ def is_readable(sent: bytes, page: list[Json]) -> bool:
     return all(
         isinstance(signal, dict)
         and isinstance(signal.get("id"), str)
-        and {"type", "source", asked_for} <= signal.keys()
+        and {"type", "source", "created_at", asked_for} <= signal.keys()
         for signal in page
     )
 

@@ -50,7 +50,7 @@ def file_of(url: URL) -> Path | None:
     in_memory = url.database in {None, "", ":memory:"}
     if url.get_backend_name() != "sqlite" or in_memory:
         return None
-    return Path(str(url.database)).expanduser().absolute()
+    return Path(str(url.database)).expanduser().resolve()
 
 
 def engine_of(url: URL) -> Engine:

@@ -70,6 +70,7 @@ class Ledger:
         self.scope = scope
         self.run = 0
         self._streams: dict[str, int] = {}
+        self._complete_runs: dict[int, int] = {}
         parsed = parsed_url(url)
         self.name = name_of(parsed)
         self._read_only = read_only
@@ -149,10 +150,7 @@ class Ledger:
             if is_complete and self._streams:
                 turn.write(
                     update(streams)
-                    .where(
-                        streams.c.stream.in_(self._streams.values()),
-                        streams.c.complete_run.is_(None),
-                    )
+                    .where(streams.c.stream.in_(self._streams.values()))
                     .values(complete_run=self.run)
                 )
 
@@ -194,8 +192,19 @@ class Ledger:
                     .where(streams.c.stream == row.stream)
                     .values(schema=text)
                 )
+            complete_run = turn.scalar(
+                select(streams.c.complete_run).where(streams.c.stream == row.stream)
+            )
         number = self._streams[name] = int(row.stream)
+        self._complete_runs[number] = complete_run or 0
         return number
+
+    def complete_run_of(self, stream: int) -> int:
+        """Return the newest run before this one that settled all it read of a stream.
+
+        A run of another pipeline on the same ledger says nothing about this stream.
+        """
+        return self._complete_runs.get(stream, self.last_complete_run)
 
     def is_first_run_of(self, stream: int) -> bool:
         """Say whether no run that saw the stream has ended with exit code 0 yet."""

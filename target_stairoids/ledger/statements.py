@@ -34,18 +34,20 @@ LATEST = select(
     latest.c.done,
 ).where(latest.c.entity.in_(bindparam("keys", expanding=True)))
 
-#: Takes `key_entity` and `key_mapping`.
+#: Takes `key_entity`, `key_mapping` and `key_run`.
 UNCLAIM: Delete = delete(claims).where(
     claims.c.entity == bindparam("key_entity"),
     claims.c.mapping == bindparam("key_mapping"),
+    claims.c.run == bindparam("key_run"),
 )
 
-#: Takes `key_entity`, `key_mapping` and the columns to set.
+#: Takes `key_entity`, `key_mapping`, `key_run` and the columns to set.
 CLAIM_AGAIN: Update = (
     update(claims)
     .where(
         claims.c.entity == bindparam("key_entity"),
         claims.c.mapping == bindparam("key_mapping"),
+        claims.c.run == bindparam("key_run"),
     )
     .values(attempts=bindparam("attempts"), attempted_at=bindparam("attempted_at"))
 )

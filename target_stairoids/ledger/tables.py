@@ -61,7 +61,7 @@ streams = Table(
     Column("stream", Integer, primary_key=True, autoincrement=True),
     Column("scope", Text, nullable=False),
     Column("name", Text, nullable=False),
-    Column("complete_run", _Id),  # the first run to see it that ended with exit 0
+    Column("complete_run", _Id),  # the newest run that settled all of it
     Column("schema", Text),  # the last SCHEMA message, for exporting dead letters
     UniqueConstraint("scope", "name"),
 )

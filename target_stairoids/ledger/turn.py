@@ -183,17 +183,30 @@ class Turn:
     def claim_again(self, claim: Claim, attempts: int) -> None:
         """Note one more attempt of a claim that is ours."""
         again = {"attempts": attempts, "attempted_at": timestamp()}
-        self._connection.execute(statements.CLAIM_AGAIN, _key_of(claim) | again)
+        key = _key_of(claim) | {"key_run": self._run}
+        self._connection.execute(statements.CLAIM_AGAIN, key | again)
 
     def claim_on(self, claim: Claim) -> Claim | None:
         """Return the claim that stands on the same entity and mapping, if one does."""
         row = self.first(select(claims).where(_same_key(claim)))
         return None if row is None else claim_from(row)
 
-    def owns_signal(self, signal_id: str) -> bool:
-        """Say whether a Stairoids signal id already belongs to a settled version."""
-        query = select(settled.c.version).where(settled.c.signal_id == signal_id)
+    def owns_signal(self, signal_id: str, *, other_than: Claim) -> bool:
+        """Say whether a Stairoids signal id belongs to another settled version."""
+        query = select(settled.c.version).where(
+            settled.c.signal_id == signal_id,
+            (settled.c.version != other_than.version)
+            | (settled.c.mapping != other_than.mapping),
+        )
         return self.scalar(query.limit(1)) is not None
+
+    def is_buried(self, claim: Claim) -> bool:
+        """Say whether a dead letter of a version is still there."""
+        query = select(dead_letters.c.id).where(
+            dead_letters.c.version == claim.version,
+            dead_letters.c.mapping == claim.mapping,
+        )
+        return self.scalar(query) is not None
 
     def take_over(self, claim: Claim) -> bool:
         """Make a dead run's claim ours; False if another process was faster."""
@@ -240,7 +253,8 @@ class Turn:
         )
         self._make_latest(verdicts)
         if claimed := [verdict for verdict in verdicts if verdict.is_claimed]:
-            execute(statements.UNCLAIM, [_key_of(verdict) for verdict in claimed])
+            keys = [_key_of(verdict) | {"key_run": self._run} for verdict in claimed]
+            execute(statements.UNCLAIM, keys)
         if accepted := [v for v in verdicts if v.outcome is Outcome.ACCEPTED]:
             execute(
                 statements.UNBURY,

@@ -193,3 +193,33 @@ def test_records_are_not_kept_where_they_must_not_be(target: TargetUnderTest) ->
     ledger = (target.folder / "ledger.db").read_bytes()
     wal = target.folder / "ledger.db-wal"
     assert b"canary" not in ledger + (wal.read_bytes() if wal.exists() else b"")
+
+
+def test_day_that_ends_while_a_signal_waits_ends_the_run(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+
+    run = target.run(a_schema(), a_record(), a_state(), requests_per_day=1)
+
+    assert (run.exit_code, run.outcomes) == (75, {"pending": 1})
+    assert run.states == []
+
+
+def test_other_pipelines_success_does_not_end_the_protection_of_a_replay(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    trials = [
+        a_schema(plan="string"),
+        a_record(1, plan="a"),
+        a_record(1, plan="b"),
+        *(a_record(n, plan="a") for n in (2, 3)),
+    ]
+
+    first = target.run(*trials, max_signals_per_run=3)
+    target.run(a_schema("leads"), a_record(9, stream="leads"))
+    replay = target.run(*trials)
+
+    assert first.exit_code == 75
+    assert replay.outcomes == {"duplicate": 3, "accepted": 1}
+    assert len(sandbox.signals) == 5

@@ -165,7 +165,10 @@ def test_claim_holds_what_a_crash_needs(opened: Callable[..., Ledger]) -> None:
         turn.claim(claim)
         turn.claim_again(claim, attempts=2)
 
+    another = a_claim(other, "another", "v9")
     with other.turn() as turn:
+        assert turn.owns_signal("sig_1", other_than=another)
+        assert not turn.owns_signal("sig_2", other_than=another)
         found = turn.claim_on(claim)
 
     assert found is not None
@@ -283,9 +286,10 @@ def test_settled_version_is_remembered_by_every_later_run(
 
     assert settled_in(other) == Settled("accepted", one.run, digest("mapping"))
     assert settled_in(other, "v2") is None
+    another = a_claim(other, "another", "v9")
     with other.turn() as turn:
-        assert turn.owns_signal("sig_1")
-        assert not turn.owns_signal("sig_2")
+        assert turn.owns_signal("sig_1", other_than=another)
+        assert not turn.owns_signal("sig_2", other_than=another)
 
 
 def test_failed_turn_writes_nothing(ledger: Ledger) -> None:
