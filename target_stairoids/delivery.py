@@ -24,6 +24,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.gate import Outcome
 from target_stairoids.intake import Intake
 from target_stairoids.report import Report, summary, write
+from target_stairoids.watcher import Samples
 from target_stairoids.window import Watermark, Window
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.settings import Settings
+    from target_stairoids.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Delivery:
 
     Args:
         write_state: Called with each STATE that may pass, as JSON text.
+        watcher: Is told what is decided on each record; a dry run has one anyway.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Delivery:
         ledger: Ledger,
         *,
         write_state: Callable[[str], None],
+        watcher: Watcher | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -61,8 +65,10 @@ class Delivery:
         self._window = Window(_WINDOW)
         self._watermark = Watermark()
         self.report = Report()
+        if watcher is None and settings.dry_run:
+            watcher = Samples()
         self.intake = Intake(
-            settings, ledger, self.report, self._window, self._watermark
+            settings, ledger, self.report, self._window, self._watermark, watcher
         )
         self._dispatch = Dispatch(settings, ledger, self._window)
         self._state: str | None = None
@@ -251,6 +257,7 @@ class Delivery:
             requests=self._dispatch.pace.requests,
             quota=self._dispatch.pace.limit,
         )
+        self.intake.warn()
         self._dispatch.close()
         if is_ledger_usable and not self._settings.dry_run:
             is_complete = failure is None or isinstance(failure, DeadLettersError)

@@ -8,11 +8,11 @@ again when its turn comes. STATE messages keep their place among the records.
 from __future__ import annotations
 
 import json
-import logging
+import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError, StairoidsError
@@ -26,44 +26,28 @@ from target_stairoids.gate import (
 )
 from target_stairoids.identity import content_of, entity_of, position_of, version_of
 from target_stairoids.ledger.turn import Claim, DeadLetter, Verdict
-from target_stairoids.mapping import maps_for
 from target_stairoids.restraint import Restraint
+from target_stairoids.signal_map import DELETED_AT
+from target_stairoids.streams import Streams
 from target_stairoids.window import Entry, Watermark, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping import SignalMap, StreamShape
     from target_stairoids.report import Report
     from target_stairoids.settings import Settings
+    from target_stairoids.shape import StreamShape
     from target_stairoids.signal import Signal
-
-logger = logging.getLogger(__name__)
+    from target_stairoids.signal_map import SignalMap
+    from target_stairoids.streams import Stream
+    from target_stairoids.watcher import Watcher
 
 #: Marks a record of `dead-letters export`: "<id> <mapping>".
 LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 _BLOCK = 500
-_SAMPLES = 3
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """One stream of this run.
-
-    Attributes:
-        number: The stream's number in the ledger.
-        is_baseline: Whether its records are remembered as seen and not sent.
-        known_entities: How many entities the ledger knows; 0 for a new stream.
-    """
-
-    shape: StreamShape
-    maps: list[SignalMap]
-    number: int
-    is_baseline: bool
-    known_entities: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +69,7 @@ class Intake:
     Args:
         window: Takes what must go out.
         watermark: Takes STATE messages, in their place.
+        watcher: Is told what is decided; a rehearsal has one.
     """
 
     def __init__(
@@ -94,6 +79,7 @@ class Intake:
         report: Report,
         window: Window,
         watermark: Watermark,
+        watcher: Watcher | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -104,8 +90,12 @@ class Intake:
         self._verdicts: list[Verdict] = []
         self._letters: list[DeadLetter] = []
         self._moot: list[int] = []  # dead letters that a newer version has said
-        self._samples = 0
         self._restraint = Restraint(settings)
+        self.streams = Streams(settings, ledger)
+        self._watcher = watcher
+        self._mapped: Counter[str] = Counter()
+        # A dry run writes nothing to the ledger, so it remembers by itself.
+        self._rehearsed = Known({}, {}, 0) if settings.dry_run else None
 
     def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
         """Compile a stream's mappings and find its place in the ledger.
@@ -113,30 +103,10 @@ class Intake:
         Raises:
             ConfigError: A mapping is wrong.
         """
-        settings = self._settings
-        maps = maps_for(shape, settings.signals, settings.source)
-        for signal_map in maps:
-            if signal_map.type is not None and signal_map.says_nothing:
-                logger.warning(
-                    "Stream `%s` is left out: neither an e-mail nor a domain can be "
-                    "found in its records. To send them, give it a mapping with "
-                    "`contact.email` or `account.domain` in the setting `signals`.",
-                    shape.name,
-                )
-        number = 0
-        if not settings.dry_run:
-            number = self._ledger.stream_id(shape.name, schema_message)
-        is_baseline = settings.first_run == "baseline_all" or (
-            settings.first_run == "baseline"
-            and (settings.dry_run or self._ledger.is_first_run_of(number))
-        )
-        return Stream(
-            shape=shape,
-            maps=maps,
-            number=number,
-            is_baseline=is_baseline,
-            known_entities=0 if settings.dry_run else self._ledger.entities_of(number),
-        )
+        stream = self.streams.open(shape, schema_message)
+        if self._watcher is not None:
+            self._watcher.opened(stream)
+        return stream
 
     @property
     def stop(self) -> StairoidsError | None:
@@ -149,11 +119,11 @@ class Intake:
         if len(self._block) >= _BLOCK:
             self.flush()
 
-    def filtered(self, stream: str, reason: str) -> None:
+    def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
         """Count a record that becomes no signal before any mapping sees it."""
         self._report.read += 1
         self._report.candidates += 1
-        self._report.count(stream, Outcome.FILTERED, reason)
+        self._tell(stream, None, record, Outcome.FILTERED, reason)
 
     def state(self, text: str) -> None:
         """Take in a STATE message, in its place behind all records so far."""
@@ -201,28 +171,49 @@ class Intake:
         asked = [c for item in candidates if isinstance(item, list) for c in item]
         if not asked:
             return Known({}, {}, 0)
-        return self._ledger.look_up(
+        known = self._ledger.look_up(
             {c.version for c in asked}, {c.entity for c in asked}
         )
+        if self._rehearsed is not None:
+            known.settled.update(self._rehearsed.settled)
+            known.latest.update(self._rehearsed.latest)
+        return known
 
     def _decide(self, candidate: _Candidate, known: Known) -> None:
         outcome, reason = self._outcome(candidate, known)
         if outcome is not None:
-            name = candidate.stream.shape.name
-            self._report.count(name, outcome, reason)
+            stream, signal_map = candidate.stream, candidate.signal_map
+            self._tell(stream, signal_map, candidate.record, outcome, reason)
+
+    def _tell(
+        self,
+        stream: Stream,
+        signal_map: SignalMap | None,
+        record: dict[str, Any],
+        outcome: Outcome,
+        reason: str,
+    ) -> None:
+        self._report.count(stream.shape.name, outcome, reason)
+        if self._watcher is not None:
+            self._watcher.decided(stream, signal_map, record, outcome, reason)
 
     def _outcome(
         self, candidate: _Candidate, known: Known
     ) -> tuple[Outcome | None, str]:
         """Return the outcome, or None for a signal that entered the window."""
-        if candidate.record.get("_sdc_deleted_at") is not None:
-            return Outcome.FILTERED, "deleted at its source"
-        if candidate.signal_map.says_nothing:
+        signal_map, record = candidate.signal_map, candidate.record
+        if signal_map.says_nothing:
             return Outcome.FILTERED, "its stream is left out"
+        if record.get(DELETED_AT) is not None and not signal_map.asks_for_deleted:
+            return Outcome.FILTERED, "deleted at its source"
         if self._is_done(candidate, known):
             return Outcome.DUPLICATE, ""
+        candidate.stream.saw(record)
+        self._mapped[candidate.stream.shape.name] += 1
         try:
-            signal = candidate.signal_map.signal_from(candidate.record)
+            if not signal_map.wants(record):
+                return Outcome.FILTERED, "by `when`"
+            signal = signal_map.signal_from(record)
             if self._restraint.hides(signal):
                 return Outcome.FILTERED, "suppressed"
             return self._news(candidate, signal, known), ""
@@ -273,7 +264,8 @@ class Intake:
                 return no_news
         text = signal.checked_text()
         if self._settings.dry_run:
-            self._show(text)
+            if self._watcher is not None:
+                self._watcher.would_send(candidate.stream, text)
             self._settle(claim, Outcome.WOULD_SEND, known)
             return Outcome.WOULD_SEND
         if (candidate.entity, claim.mapping) in known.latest:
@@ -293,8 +285,9 @@ class Intake:
     def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
         """Settle a version here and now, and for the rest of the block."""
         self._verdicts.append(verdict_of(claim, outcome, is_claimed=False))
-        settled = Settled(outcome, self._ledger.run, claim.fingerprint)
-        known.settled[claim.version, claim.mapping] = settled
+        # A rehearsal has no run of its own; what it settles is newer than any.
+        run = self._ledger.run or sys.maxsize
+        settled = Settled(outcome, run, claim.fingerprint)
         key = claim.entity, claim.mapping
         now = latest_after(
             known.latest.get(key),
@@ -303,8 +296,11 @@ class Intake:
             content=claim.content,
             position=claim.position,
         )
-        if now is not None:
-            known.latest[key] = now
+        for memory in (known, self._rehearsed):
+            if memory is not None:
+                memory.settled[claim.version, claim.mapping] = settled
+                if now is not None:
+                    memory.latest[key] = now
 
     def _bury(self, candidate: _Candidate, reason: str) -> None:
         self._letters.append(
@@ -335,11 +331,9 @@ class Intake:
         self._letters.clear()
         self._moot.clear()
 
-    def _show(self, text: bytes) -> None:
-        """Show a payload of a dry run on stderr; that is what a dry run is for."""
-        if self._samples < _SAMPLES:
-            self._samples += 1
-            click.echo(f"would send: {text.decode()}", err=True)
+    def warn(self) -> None:
+        """Tell at the end of a run what its mappings named in vain."""
+        self.streams.warn(self._mapped)
 
 
 def lanes_of(

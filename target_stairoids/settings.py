@@ -53,6 +53,7 @@ _SIGNAL_ITEM = {
             ],
         },
         "skip": {"type": "array", "items": {"type": "string"}},
+        "when": {"type": "string", "minLength": 1},
         "key": {"type": "array", "items": {"type": "string"}, "minItems": 1},
         "send": {"enum": ["once", "on_change", "always"]},
         "ignore_changes": {"type": "array", "items": {"type": "string"}},

@@ -9,7 +9,7 @@ from singer_sdk.exceptions import MapExpressionError, MissingKeyPropertiesError
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping import StreamShape
+from target_stairoids.shape import StreamShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
-    from target_stairoids.intake import Intake, Stream
+    from target_stairoids.intake import Intake
+    from target_stairoids.streams import Stream
     from target_stairoids.target import TargetStairoids
 
 
@@ -81,7 +82,7 @@ class SignalSink(Sink):
             )
             raise ConfigError(msg) from None
         if transformed is None:
-            self._intake.filtered(self.stream_name, "filtered by `stream_maps`")
+            self._intake.filtered(self._stream, record, "filtered by `stream_maps`")
             return
         self.process_record(transformed, {})
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_stairoids.identity import same_value
-from target_stairoids.signal import domain_from, email_from
+from target_stairoids.values import domain_from, email_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from target_stairoids.inference import paths_for
+from target_stairoids.inference import guesses_for
+from target_stairoids.shape import StreamShape
+from target_stairoids.template import compile_template
 
 DATA = Path(__file__).parent.parent / "data"
-FIELDS = (
-    "contact.email",
-    "contact.first_name",
-    "contact.last_name",
-    "account.domain",
-    "account.name",
-    "occurred_at",
-)
 TEXT = {"type": ["null", "string"]}
 
 
@@ -30,11 +25,19 @@ def an_object(**properties: Any) -> dict[str, Any]:
     return {"type": ["null", "object"], "properties": properties}
 
 
-def inferred(properties: dict[str, Any]) -> dict[str, list[str]]:
-    paths = {field: paths_for(field, properties) for field in FIELDS}
+def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[str]]:
+    """Return signal field -> the places it is read from, in turn."""
+    shape = StreamShape(name=name, properties=properties, key_properties=())
     return {
-        f: [".".join(path) for path in found] for f, found in paths.items() if found
+        field: [_place(text) for text in guess.template[3:-3].split(" or ")]
+        for field, guess in guesses_for(shape).items()
     }
+
+
+def _place(text: str) -> str:
+    """Return `Full name` of `record["Full name"] | first_name`."""
+    spelling = text.partition(" | ")[0]
+    return re.sub(r'\["(.*?)"\]', r".\1", spelling).removeprefix("record.")
 
 
 def schemas_in(file: str) -> dict[str, dict[str, Any]]:
@@ -89,7 +92,6 @@ def test_name_tells_the_field(name: str, field: str) -> None:
         "emails",
         "email_domain",
         "name",
-        "full_name",
         "username",
         "company_first_name",
         "updated_at",
@@ -173,7 +175,7 @@ def test_open_schema_is_asked_for_the_usual_names() -> None:
     [
         {"type": "array", "items": TEXT},
         {"type": ["null", "object"]},
-        an_object(value=TEXT),
+        an_object(address=TEXT),
     ],
 )
 def test_list_or_object_is_no_email(schema: dict[str, Any]) -> None:
@@ -207,12 +209,34 @@ SALESFORCE_LEAD = texts(
     "LastModifiedDate", "SystemModstamp", "CreatedDate",
 )  # fmt: skip
 SALESFORCE_ACCOUNT = texts("Id", "Name", "Website", "Phone", "LastModifiedDate")
+STRIPE_CHARGE = {
+    **texts("id", "receipt_email", "customer", "description"),
+    "billing_details": an_object(**texts("email", "name", "phone")),
+}
+KLAVIYO_PROFILE = {
+    **texts("type", "id", "updated"),
+    "attributes": an_object(
+        **texts("email", "first_name", "last_name", "organization", "created"),
+    ),
+}
+GITHUB_COMMIT = {
+    **texts("org", "repo", "sha"),
+    "commit": an_object(
+        **texts("message"),
+        author=an_object(**texts("name", "email", "date")),
+    ),
+}
+SEGMENT_TRACK = {
+    **texts("event", "original_timestamp", "received_at"),
+    "context": an_object(traits=an_object(**texts("email", "name"))),
+}
 
 
 @pytest.mark.parametrize(
-    ("properties", "expected"),
+    ("stream", "properties", "expected"),
     [
         (
+            "contacts",
             HUBSPOT_CONTACT,
             {
                 "contact.email": ["properties.email.value"],
@@ -223,10 +247,24 @@ SALESFORCE_ACCOUNT = texts("Id", "Name", "Website", "Phone", "LastModifiedDate")
             },
         ),
         (
+            "companies",
             HUBSPOT_COMPANY,
-            {"account.domain": ["properties.domain", "properties.website"]},
+            {
+                "account.domain": ["properties.domain", "properties.website"],
+                "account.name": ["properties.name"],
+            },
         ),
         (
+            "contacts",
+            texts("property_email", "properties__company", "property_hs_email_domain"),
+            {
+                "contact.email": ["property_email"],
+                "account.name": ["properties__company"],
+                "account.domain": ["property_hs_email_domain"],
+            },
+        ),
+        (
+            "Lead",
             SALESFORCE_LEAD,
             {
                 "contact.email": ["Email"],
@@ -236,14 +274,90 @@ SALESFORCE_ACCOUNT = texts("Id", "Name", "Website", "Phone", "LastModifiedDate")
                 "account.name": ["Company"],
             },
         ),
-        (SALESFORCE_ACCOUNT, {"account.domain": ["Website"]}),
+        (
+            "Account",
+            SALESFORCE_ACCOUNT,
+            {"account.domain": ["Website"], "account.name": ["Name"]},
+        ),
+        (
+            "charges",
+            STRIPE_CHARGE,
+            {
+                "contact.email": ["receipt_email", "billing_details.email"],
+                "contact.first_name": ["billing_details.name"],
+                "contact.last_name": ["billing_details.name"],
+            },
+        ),
+        (
+            "profiles",
+            KLAVIYO_PROFILE,
+            {
+                "contact.email": ["attributes.email"],
+                "contact.first_name": ["attributes.first_name"],
+                "contact.last_name": ["attributes.last_name"],
+                "account.name": ["attributes.organization"],
+            },
+        ),
+        (
+            "commits",
+            GITHUB_COMMIT,
+            {
+                "contact.email": ["commit.author.email"],
+                "contact.first_name": ["commit.author.name"],
+                "contact.last_name": ["commit.author.name"],
+            },
+        ),
+        (
+            "tracks",
+            SEGMENT_TRACK,
+            {
+                "contact.email": ["context.traits.email"],
+                "contact.first_name": ["context.traits.name"],
+                "contact.last_name": ["context.traits.name"],
+                "occurred_at": ["original_timestamp"],
+            },
+        ),
+        (
+            "public-accounts",
+            texts("id", "email", "full name"),
+            {
+                "contact.email": ["email"],
+                "contact.first_name": ["full name"],
+                "contact.last_name": ["full name"],
+            },
+        ),
+        (
+            "companies",
+            texts("id", "email", "domain", "name"),
+            {"account.domain": ["domain"], "account.name": ["name"]},
+        ),
+        ("customers", texts("id", "email", "name"), {"contact.email": ["email"]}),
     ],
-    ids=["hubspot contact", "hubspot company", "salesforce lead", "salesforce account"],
 )
 def test_well_known_shapes_are_understood(
-    properties: dict[str, Any], expected: dict[str, list[str]]
+    stream: str, properties: dict[str, Any], expected: dict[str, list[str]]
 ) -> None:
-    assert inferred(properties) == expected
+    assert inferred(properties, stream) == expected
+
+
+def test_free_mail_is_no_company() -> None:
+    guess = guesses_for(
+        StreamShape(name="s", properties=texts("domain"), key_properties=())
+    )["account.domain"]
+    read = compile_template(guess.template, "account.domain").read
+
+    assert read({"domain": "gmail.com"}) is None
+    assert read({"domain": "acme.com"}) == "acme.com"
+
+
+def test_guess_says_why() -> None:
+    shape = StreamShape(
+        name="s", properties=texts("work_email", "email"), key_properties=()
+    )
+
+    assert guesses_for(shape)["contact.email"].why == (
+        "named like an e-mail address: `work_email`, then `email`"
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +366,11 @@ def test_well_known_shapes_are_understood(
         (
             "meltanolabs-tap-postgres_full.jsonl",
             "crm-contacts",
-            {"contact.email": ["email"]},
+            {
+                "contact.email": ["email"],
+                "contact.first_name": ["full_name"],
+                "contact.last_name": ["full_name"],
+            },
         ),
         ("meltanolabs-tap-postgres_full.jsonl", "crm-empty_t", {}),
         ("meltanolabs-tap-postgres_full.jsonl", "crm-events", {}),
@@ -262,7 +380,15 @@ def test_well_known_shapes_are_understood(
             "crm-v_customers",
             {"contact.email": ["email"]},
         ),
-        ("sdk-tap-csv.jsonl", "customers", {"contact.email": ["email"]}),
+        (
+            "sdk-tap-csv.jsonl",
+            "customers",
+            {
+                "contact.email": ["email"],
+                "contact.first_name": ["full name"],
+                "contact.last_name": ["full name"],
+            },
+        ),
         (
             "tap-jsonl.jsonl",
             "events",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
-from target_stairoids.mapping import SignalMap, StreamShape, maps_for
+from target_stairoids.mapping import check_globs, maps_for, unused_globs
+from target_stairoids.shape import StreamShape
+
+if TYPE_CHECKING:
+    from target_stairoids.signal_map import SignalMap
 
 TEXT = {"type": ["null", "string"]}
 TRIALS = dict.fromkeys(
@@ -92,9 +96,9 @@ def test_what_a_mapping_leaves_out_is_inferred() -> None:
 def test_stream_without_mapping_is_inferred_whole() -> None:
     (signal_map,) = maps_for(a_shape(), [{"stream": "other", "type": "x"}], "tests")
 
-    assert signal_map.type == "public-trials"
     assert signal_map.name == "public-trials"
-    assert signal_map.source == "tests"
+    assert signal_map.signal_from({}).type == "public-trials"
+    assert signal_map.signal_from({}).source == "tests"
     assert signal_map.key == ("trial_id",)
     assert signal_map.send == "on_change"
     assert signal_map.ignore_changes == frozenset()
@@ -130,7 +134,7 @@ def test_first_glob_that_matches_decides_and_all_its_items_apply(
 
     found = maps_for(a_shape(), items, "tests")
 
-    assert [signal_map.type for signal_map in found] == types
+    assert [signal_map.signal_from({}).type for signal_map in found] == types
 
 
 @pytest.mark.parametrize(
@@ -175,7 +179,7 @@ def test_two_mappings_of_one_stream_need_two_names() -> None:
         ("{{ plan }} ({{ company_name }})", "free ()"),
         ("plan: {{ plan }}", "plan: free"),
         ("{{ user.mrr }} EUR", "1.10 EUR"),
-        ("{{ user.is_admin }}!", "!"),
+        ("{{ user.is_admin }}!", "false!"),
         ("{{ plan }}{{ plan }}", "freefree"),
     ],
 )
@@ -197,17 +201,17 @@ def test_template_is_a_path_or_a_text_around_paths(
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ email | lower }}",
-        "{{ user['email'] }}",
-        "{{ 1 + 1 }}",
         "{{ }}",
+        "{{ 1 + }}",
+        "{{ email | }}",
+        "{{ email | lowercase }}",
         "{{ email",
         "email }}",
         "{{ email }",
         "{ email }}",
         "{{ email }} }}",
-        "{% if email %}{{ email }}{% endif %}",
-        "{# email #}",
+        "{% if email %}{{ email }}",
+        "{# email",
         "{{ .email }}",
         "{{ 1email }}",
         "{{ email. }}",
@@ -222,12 +226,12 @@ def test_bad_template_is_found_at_the_schema(template: str, place: str) -> None:
         a_map(**item)
 
 
-@pytest.mark.parametrize("field", ["type", "source"])
-def test_type_and_source_are_texts_not_templates(field: str) -> None:
-    item: dict[str, Any] = {field: "{{ plan }}"}
+def test_type_and_source_may_differ_from_record_to_record() -> None:
+    signal_map = a_map(type="plan_{{ plan }}", source="{{ user.via }}", name="plan")
 
-    with pytest.raises(ConfigError, match=f"`{field}` of its mapping is a text"):
-        a_map(**item)
+    signal = signal_map.signal_from({"plan": "pro", "user": {"via": "web"}})
+
+    assert (signal.type, signal.source) == ("plan_pro", "web")
 
 
 @pytest.mark.parametrize(
@@ -308,8 +312,6 @@ NO_TIME = {"skip": ["updated_at"]}
             {"trial_id": 1, "seats": 5},
         ),
         ({"properties": None}, {}),
-        ({"properties": []}, {}),
-        ({"properties": {}}, {}),
         ({"properties": ["plan", "seats"]}, {"plan": "pro", "seats": 5}),
         ({"properties": ["email"]}, {"email": "jane@acme.com"}),
         ({"properties": ["user"]}, {"user.id": 1, "user.tags": '["a"]'}),
@@ -471,14 +473,126 @@ def test_fingerprint_does_not_change_with_the_order_of_keys() -> None:
     assert one.fingerprint == other.fingerprint
 
 
-def test_mapping_says_why_each_field_is_filled_as_it_is() -> None:
-    signal_map = a_map(type="trial", contact={"email": "{{ email }}"})
+def test_mapping_says_how_each_field_is_filled_and_why() -> None:
+    signal_map = a_map(type="trial", contact={"email": "{{ user.mail }}"})
 
-    assert signal_map.reasons == {
-        "type": "mapping",
-        "contact.email": "mapping",
-        "contact.first_name": "inferred from user.first_name",
-        "contact.last_name": "inferred from user.last_name",
-        "account.domain": "inferred from company_website",
-        "account.name": "inferred from company_name",
+    told = {f: (o.template, o.why) for f, o in signal_map.origins.items()}
+    assert told == {
+        "type": ("trial", "mapping"),
+        "source": ("tests", "the setting `source`, else the tap's name"),
+        "contact.email": ("{{ user.mail }}", "mapping"),
+        "contact.first_name": (
+            "{{ user.first_name }}",
+            "named like a first name: `user.first_name`",
+        ),
+        "contact.last_name": (
+            "{{ user.last_name }}",
+            "named like a last name: `user.last_name`",
+        ),
+        "account.domain": (
+            "{{ company_website | company_domain }}",
+            "named like a company's domain or site: `company_website`",
+        ),
+        "account.name": ("{{ company_name }}", "named like a company: `company_name`"),
+        "properties": (
+            '["trial_id", "email", "plan", "seats", "updated_at"]',
+            "all other scalars",
+        ),
     }
+
+
+def test_when_decides_which_records_become_signals() -> None:
+    signal_map = a_map(when="plan != 'free' and seats > 3")
+
+    wanted = [
+        signal_map.wants({"plan": plan, "seats": seats})
+        for plan, seats in [("pro", 5), ("free", 5), ("pro", 3), ("pro", None)]
+    ]
+
+    assert wanted == [True, False, False, False]
+
+
+def test_when_that_cannot_be_evaluated_makes_the_record_invalid() -> None:
+    signal_map = a_map(when="seats > 3")
+
+    with pytest.raises(InvalidSignalError) as refused:
+        signal_map.wants({"seats": "canary"})
+
+    assert refused.value.reason == (
+        "when: cannot be evaluated: "
+        "'>' not supported between instances of 'str' and 'int'"
+    )
+
+
+def test_bad_template_is_shown_with_a_caret() -> None:
+    with pytest.raises(ConfigError) as refused:
+        a_map(account={"domain": "{{ company_website | domian }}"})
+
+    assert str(refused.value) == (
+        "Stream `public-trials`: `account.domain` of its mapping: "
+        "there is no filter `domian`; did you mean `domain`?\n"
+        "    {{ company_website | domian }}\n"
+        "                         ^"
+    )
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"properties": []},
+        {"properties": {}},
+        {"properties": ["plan"], "skip": ["plan"]},
+        {"stream": "public-trials", "properties": "*", "skip": list(TRIALS)},
+    ],
+)
+def test_properties_that_select_nothing_are_refused(item: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match="`properties` of its mapping selects nothing"
+    ):
+        maps_for(a_shape(), [{"stream": "*", **item}], "tests")
+
+
+def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
+    with pytest.raises(ConfigError) as refused:
+        a_map(properties=["user.plan"])
+
+    assert str(refused.value).endswith(
+        "`user.plan` is not a property of `public-trials`; for a field inside an "
+        "object write `plan: '{{ user.plan }}'`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("globs", "hidden"),
+    [
+        (["*", "public-trials"], "public-trials"),
+        (["crm-*", "crm-c*"], "crm-c*"),
+        (["crm-?", "crm-a"], "crm-a"),
+        (["public-trials", "*"], None),
+        (["crm-?", "crm-*"], None),
+        (["a*", "*a"], None),
+        (["*", "*"], None),
+    ],
+)
+def test_item_that_no_stream_can_reach_is_refused(
+    globs: list[str], hidden: str | None
+) -> None:
+    items = [{"stream": glob} for glob in globs]
+
+    if hidden is None:
+        check_globs(items)
+    else:
+        with pytest.raises(ConfigError, match="is never used") as refused:
+            check_globs(items)
+        assert f"stream `{hidden}`" in str(refused.value)
+
+
+def test_glob_that_matched_no_stream_is_told() -> None:
+    items = [{"stream": "public-trails"}, {"stream": "crm-*"}]
+
+    assert unused_globs(items, ["public-trials", "crm-contacts"]) == [
+        (
+            "No stream matched the mapping of `public-trails` in `signals`; "
+            "did you mean `public-trials`?"
+        )
+    ]

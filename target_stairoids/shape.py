@@ -1,0 +1,68 @@
+"""The shape of a stream: what its SCHEMA message says its records hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = Any  # what JSON can hold; narrowed where it is read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamShape:
+    """What a SCHEMA message says about a stream.
+
+    Attributes:
+        properties: The schema's `properties`; empty for an open schema.
+        bookmark: The one bookmark column, if there is exactly one.
+        allows_more: Whether the schema says `additionalProperties`.
+    """
+
+    name: str
+    properties: Mapping[str, Json]
+    key_properties: tuple[str, ...]
+    bookmark: str | None = None
+    allows_more: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records may hold fields the schema does not name."""
+        return self.allows_more or not self.properties
+
+
+def types_of(schema: Json) -> set[str]:
+    """Return the JSON types a property may have; empty if its schema names none."""
+    if not isinstance(schema, Mapping):
+        return set()
+    given = schema.get("type", ())
+    types = {given} if isinstance(given, str) else set(given)
+    for word in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(word, ()):
+            types |= types_of(part)
+    return types
+
+
+def may_be_scalar(schema: Json) -> bool:
+    """Say whether a property may hold a text, a number or a boolean."""
+    types = types_of(schema)
+    return not types & {"object", "array"} or bool(types & {"string", "number"})
+
+
+def inner_properties(schema: Json) -> Mapping[str, Json] | None:
+    """Return the properties of a property that may hold an object.
+
+    Returns:
+        An empty mapping if the object's properties are not known; None if it holds
+        no object.
+    """
+    types = types_of(schema)
+    if types and "object" not in types:
+        return None
+    found: dict[str, Json] = {}
+    if isinstance(schema, Mapping):
+        for word in ("anyOf", "oneOf", "allOf"):
+            for part in schema.get(word, ()):
+                found.update(inner_properties(part) or {})
+        found.update(schema.get("properties") or {})
+    return found

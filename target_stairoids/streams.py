@@ -1,0 +1,137 @@
+"""Streams of a run: their mappings, and what turns out to be odd about these."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.inference import spelling
+from target_stairoids.mapping import check_globs, maps_for, unused_globs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.settings import Settings
+    from target_stairoids.shape import StreamShape
+    from target_stairoids.signal_map import SignalMap
+    from target_stairoids.template import Path
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 5  # fields in one warning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One stream of this run.
+
+    Attributes:
+        number: The stream's number in the ledger.
+        is_baseline: Whether its records are remembered as seen and not sent.
+        known_entities: How many entities the ledger knows; 0 for a new stream.
+        unseen: What its mappings read and no record had so far.
+    """
+
+    shape: StreamShape
+    maps: list[SignalMap]
+    number: int
+    is_baseline: bool
+    known_entities: int = 0
+    unseen: set[Path] = field(default_factory=set)
+
+    def saw(self, record: Mapping[str, Any]) -> None:
+        """Note what a record had."""
+        if self.unseen:
+            seen = [path for path in self.unseen if _has(record, path)]
+            self.unseen.difference_update(seen)
+
+
+def _has(record: Mapping[str, Any], path: Path) -> bool:
+    value: Any = record
+    for part in path:
+        if isinstance(value, list):
+            return True  # what lists hold differs from one to the next
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+class Streams:
+    """The streams of a run.
+
+    Raises:
+        ConfigError: No stream can ever reach one of the mappings.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        check_globs(settings.signals)
+        self._settings = settings
+        self._ledger = ledger
+        self._streams: dict[str, Stream] = {}
+
+    def open(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
+        """Compile a stream's mappings and find its place in the ledger.
+
+        Raises:
+            ConfigError: A mapping is wrong.
+        """
+        settings = self._settings
+        maps = maps_for(shape, settings.signals, settings.source)
+        number = known_entities = 0
+        is_baseline = settings.first_run in {"baseline", "baseline_all"}
+        if not settings.dry_run:
+            number = self._ledger.stream_id(shape.name, schema_message)
+            known_entities = self._ledger.entities_of(number)
+            is_baseline = settings.first_run == "baseline_all" or (
+                settings.first_run == "baseline"
+                and self._ledger.is_first_run_of(number)
+            )
+        before = self._streams.get(shape.name)
+        read = {path for signal_map in maps for path in signal_map.paths}
+        stream = Stream(
+            shape=shape,
+            maps=maps,
+            number=number,
+            is_baseline=is_baseline,
+            known_entities=known_entities,
+            unseen=read if before is None else before.unseen & read,
+        )
+        if before is None:
+            _warn_if_left_out(stream)
+        self._streams[shape.name] = stream
+        return stream
+
+    def warn(self, mapped: Mapping[str, int]) -> None:
+        """Tell at the end of a run what its mappings named in vain.
+
+        Args:
+            mapped: Stream -> how many of its records a mapping has looked at.
+        """
+        if self._streams:
+            for sentence in unused_globs(self._settings.signals, list(self._streams)):
+                logger.warning("%s", sentence)
+        for name, stream in self._streams.items():
+            if stream.unseen and mapped.get(name):
+                shown = sorted(spelling(tuple(map(str, p))) for p in stream.unseen)
+                more = (
+                    "" if len(shown) <= _SHOWN else f" and {len(shown) - _SHOWN} more"
+                )
+                logger.warning(
+                    "Stream `%s`: no record had %s%s, which its mapping reads.",
+                    name,
+                    ", ".join(f"`{field}`" for field in shown[:_SHOWN]),
+                    more,
+                )
+
+
+def _warn_if_left_out(stream: Stream) -> None:
+    if any(m.type is not None and m.says_nothing for m in stream.maps):
+        logger.warning(
+            "Stream `%s` is left out: neither an e-mail nor a domain can be "
+            "found in its records. To send them, give it a mapping with "
+            "`contact.email` or `account.domain` in the setting `signals`.",
+            stream.shape.name,
+        )

@@ -1,0 +1,215 @@
+"""Values: a tap's values, brought into the form in which Stairoids takes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import idna
+import msgspec
+
+from target_stairoids.exceptions import InvalidSignalError
+
+Scalar = str | bool | int | float | Decimal
+Json = Any  # what JSON can hold; narrowed where it is read
+
+#: What Stairoids can match an account by: a host with a top level that is no number.
+DOMAIN = re.compile(r"^[^\s\x00-\x1f@/:?#]+\.(?!\d+$)[^\s\x00-\x1f@/:?#.]+$")
+#: What Stairoids can match a person by.
+EMAIL = re.compile(r"^[^\s\x00-\x1f@]+@[^\s\x00-\x1f@]+\.[^\s\x00-\x1f@.]+$")
+
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://|^//", re.IGNORECASE)
+_HOST_ENDS = re.compile(r"[/?#\s]")
+_CACHED_HOSTS = 4096  # many records are about few companies
+_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138
+_EPOCH_DIGITS = (10, 13)  # a Unix time written as text: seconds or milliseconds
+_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
+
+
+def domain_from(value: object) -> str | None:
+    """Return the bare host of a URL, host or e-mail address; None if there is none.
+
+    International hosts are spelt as DNS spells them: `münchen.de` is
+    `xn--mnchen-3ya.de`, so that both spellings are one company.
+    """
+    return _host(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=_CACHED_HOSTS)
+def _host(text: str) -> str | None:
+    host = _SCHEME.sub("", text.strip().lower())
+    host = _HOST_ENDS.split(host, maxsplit=1)[0].rpartition("@")[2]
+    host = host.split(":", 1)[0].removeprefix("www.").rstrip(".")
+    return _ascii_host(host) or None
+
+
+def _ascii_host(host: str) -> str:
+    """Return an international host in its ASCII spelling, if it has one."""
+    if host.isascii():
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        return host
+
+
+def email_from(value: object) -> str | None:
+    """Return the address trimmed and with its domain in lower case; None if empty."""
+    if not isinstance(value, str):
+        return None
+    address = value.strip()
+    if address[:7].lower() == "mailto:":
+        address = address[7:].partition("?")[0]
+    local, at, domain = address.rpartition("@")
+    return f"{local}{at}{_ascii_host(domain.lower())}" or None
+
+
+def likely_domain_from(value: object) -> str | None:
+    """Return the host as `domain_from` does, or None if no account has such a one."""
+    domain = domain_from(value)
+    return domain if domain and DOMAIN.match(domain) else None
+
+
+def likely_email_from(value: object) -> str | None:
+    """Return the address as `email_from` does, or None if it is none."""
+    email = email_from(value)
+    return email if email and EMAIL.match(email) else None
+
+
+def text_from(value: object) -> str | None:
+    """Return a trimmed text; numbers become text, everything else is None."""
+    if type(value) is str:
+        return value.strip() or None
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    if isinstance(value, float | Decimal) and not _is_finite(value):
+        return None
+    return str(value).strip() or None
+
+
+def time_from(value: object, field: str = "occurred_at") -> str | None:
+    """Return a time as RFC 3339 in UTC; a time without offset is taken as UTC.
+
+    Whole numbers are Unix times, in seconds or, from the year 5138 on, milliseconds.
+
+    Raises:
+        InvalidSignalError: It is no time.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        moment = _moment(value).astimezone(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        reason = f"{field}: not a date and time in ISO 8601"
+        raise InvalidSignalError(reason) from error
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def likely_time_from(value: object) -> str | None:
+    """Return the time as `time_from` does, or None if it is none."""
+    try:
+        return time_from(value)
+    except InvalidSignalError:
+        return None
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, str):
+        text = value.strip()
+        if len(text) in _EPOCH_DIGITS and text.isascii() and text.isdecimal():
+            return _epoch(int(text))
+        # BigQuery and others write the zone's name.
+        text = text.removesuffix(" UTC")
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
+        raise ValueError  # noqa: TRY004 - the caller turns one kind of error into a reason
+    return _epoch(value)
+
+
+def _epoch(value: float | Decimal) -> datetime:
+    seconds = float(value)
+    return datetime.fromtimestamp(
+        seconds / 1000 if seconds >= _MILLISECONDS else seconds, tz=UTC
+    )
+
+
+def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
+    """Return properties as Stairoids takes them.
+
+    Objects are flattened with dots, lists become JSON text, null is left out.
+
+    Raises:
+        InvalidSignalError: A number is not finite, or a value is nested too deeply.
+    """
+    flat: dict[str, Scalar] = {}
+    try:
+        _flatten(properties, "", flat)
+    except RecursionError as error:
+        reason = "properties: nested too deeply"
+        raise InvalidSignalError(reason) from error
+    return flat
+
+
+_PLAIN = frozenset({str, bool, int})
+
+
+def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -> None:
+    for name, value in values.items():
+        key = prefix + name if prefix else name
+        if type(value) in _PLAIN:
+            flat[key] = value
+            continue
+        match value:
+            case None:
+                continue
+            case Mapping():
+                _flatten(value, f"{key}.", flat)
+            case _ if not _is_finite(value):
+                reason = f"properties.{key}: not a finite number"
+                raise InvalidSignalError(reason)
+            case str() | bool() | int() | float() | Decimal():
+                flat[key] = value
+            case _:
+                flat[key] = json_text(value)
+
+
+def _is_finite(value: Json) -> bool:
+    match value:
+        case Decimal():
+            return value.is_finite()
+        case float():
+            return math.isfinite(value)
+        case Mapping():
+            return all(map(_is_finite, value.values()))
+        case list():
+            return all(map(_is_finite, value))
+        case _:
+            return True
+
+
+def json_text(value: Json) -> str:
+    """Return a value as JSON text, keys sorted.
+
+    Raises:
+        InvalidSignalError: A text in it is not Unicode.
+    """
+    return json_bytes(value).decode()
+
+
+def json_bytes(value: Json) -> bytes:
+    """Return a value as JSON text in UTF-8, keys sorted.
+
+    Raises:
+        InvalidSignalError: A text in it is not Unicode.
+    """
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError as error:
+        reason = "a text holds half a surrogate pair, which is not Unicode"
+        raise InvalidSignalError(reason) from error

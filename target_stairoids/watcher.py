@@ -1,0 +1,53 @@
+"""Watchers: who is told what is decided on each record of a rehearsal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from target_stairoids.gate import Outcome
+    from target_stairoids.signal_map import SignalMap
+    from target_stairoids.streams import Stream
+
+_SAMPLES = 3
+
+
+class Watcher(Protocol):
+    """Is told what becomes of records; what it is told may be personal data."""
+
+    def opened(self, stream: Stream) -> None:
+        """Note a stream, or its new SCHEMA."""
+
+    def decided(
+        self,
+        stream: Stream,
+        signal_map: SignalMap | None,
+        record: dict[str, Any],
+        outcome: Outcome,
+        reason: str,
+    ) -> None:
+        """Note what was decided on a record; without a map none has looked at it."""
+
+    def would_send(self, stream: Stream, body: bytes) -> None:
+        """Note the request that would be made, as JSON text."""
+
+
+class Samples:
+    """Shows the first requests of a dry run on stderr; that is what it is for."""
+
+    def __init__(self) -> None:
+        self._shown = 0
+
+    def opened(self, stream: Stream) -> None:
+        """Show nothing."""
+
+    def decided(self, *_decision: object) -> None:
+        """Show nothing."""
+
+    def would_send(self, _stream: Stream, body: bytes) -> None:
+        """Show one of the first requests."""
+        if self._shown < _SAMPLES:
+            self._shown += 1
+            click.echo(f"would send: {body.decode()}", err=True)
