@@ -153,6 +153,7 @@ class Client:
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
+        self._api_url = api_url
         self._signals_url = f"{api_url}/signals"
         self._auth = _BearerAuth(api_key)
         self._timeout = timeout
@@ -183,6 +184,10 @@ class Client:
         return self._send(
             requests.Request("GET", self._signals_url, params=query, auth=self._auth)
         )
+
+    def reach(self) -> Answer:
+        """Ask for the API's root, without the key; any status means it is there."""
+        return self._send(requests.Request("GET", self._api_url))
 
     def _send(self, request: requests.Request) -> Answer:
         session, settings = self._session()

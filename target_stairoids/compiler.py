@@ -15,7 +15,7 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.inference import guesses_for, spelling
 from target_stairoids.mistakes import suggestion
 from target_stairoids.parsing import TemplateError
-from target_stairoids.shape import inner_properties, may_be_scalar
+from target_stairoids.shape import inner_properties, may_be_scalar, types_of
 from target_stairoids.signal_map import Origin, SignalMap
 from target_stairoids.template import (
     compile_condition,
@@ -60,6 +60,7 @@ class Compiler:
         self._guesses = guesses_for(shape)
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
+        self._inferred: set[Path] = set()
         self._computed_names: set[str] = set()
 
     def compile(self) -> SignalMap:
@@ -71,7 +72,7 @@ class Compiler:
         item, shape = self._item, self._shape
         signal_type = item.get("type", shape.name)
         key = tuple(item.get("key") or shape.key_properties)
-        self._check_fields("key", key)
+        self._check_key(key)
         type_ = self._named("type", signal_type, "the stream's name")
         source = self._named(
             "source", item.get("source") or self._default_source, _DEFAULT_SOURCE
@@ -95,7 +96,7 @@ class Compiler:
             occurred_at=occurred_at,
             properties=properties,
             when=when,
-            paths=frozenset(self._paths),
+            paths=frozenset(self._paths - self._inferred),
             origins=self._origins,
         )
 
@@ -144,7 +145,10 @@ class Compiler:
             return None
         if text is None:
             return None
+        before = set(self._paths)
         template = self._template(field, text)
+        if why != "mapping":
+            self._inferred |= self._paths - before
         self._origins[field] = Origin(text, why)
         return _through(normalise, template.read)
 
@@ -216,7 +220,13 @@ class Compiler:
         known = self._shape.properties
         if not takes_all or not known:
             return Origin(json.dumps(given), why)
-        names = [n for n in known if n not in hidden and _is_property(n, known[n])]
+        names = [
+            name
+            for name, schema in known.items()
+            if name not in hidden
+            and _is_property(name, schema)
+            and not {"object", "array"} & types_of(schema)
+        ]
         return Origin(json.dumps(names, ensure_ascii=False), why)
 
     def _check_selects(
@@ -246,6 +256,11 @@ class Compiler:
     def _check_fields(self, field: str, names: Iterable[str]) -> None:
         for name in names:
             self._check_path((name,), field)
+
+    def _check_key(self, key: Iterable[str]) -> None:
+        for name in key:
+            path = (name,) if name in self._shape.properties else name.split(".")
+            self._check_path(tuple(path), "key")
 
     def _check_path(self, path: Path, field: str) -> None:
         """Refuse a path that the SCHEMA excludes."""

@@ -67,11 +67,21 @@ def entity_of(
 
     Args:
         scope: Where it is settled: the origin of `api_url`.
-        key: Fields of the record; a missing one counts as null.
+        key: Fields of the record, or paths into its objects as `user.email`; a
+            missing one counts as null.
     """
     if not key:
         return version_of(_digest([scope, stream]), record)
-    return _digest([scope, stream, [_canonical(record.get(name)) for name in key]])
+    return _digest([scope, stream, [_canonical(_field(record, name)) for name in key]])
+
+
+def _field(record: dict[str, Any], name: str) -> object:
+    if name in record or "." not in name:
+        return record.get(name)
+    value: Any = record
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def version_of(entity: bytes, record: dict[str, Any]) -> bytes:

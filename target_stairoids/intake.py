@@ -28,7 +28,7 @@ from target_stairoids.identity import content_of, entity_of, position_of, versio
 from target_stairoids.ledger.turn import Claim, DeadLetter, Verdict
 from target_stairoids.restraint import Restraint
 from target_stairoids.signal_map import DELETED_AT
-from target_stairoids.streams import Streams
+from target_stairoids.streams import Streams, warn_if_left_out
 from target_stairoids.window import Entry, Watermark, Window
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class Intake:
             ConfigError: A mapping is wrong.
         """
         stream = self.streams.open(shape, schema_message)
-        if self._watcher is not None:
+        if self._watcher is None:
+            warn_if_left_out(stream)
+        else:
             self._watcher.opened(stream)
         return stream
 

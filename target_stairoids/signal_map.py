@@ -43,7 +43,8 @@ class SignalMap:
         ignore_changes: Properties whose change alone is no news.
         type: Reads the signal's type; None if the stream is mapped to nothing.
         when: Says whether a record becomes a signal at all; None for always.
-        paths: All that is read of a record, apart from properties taken as they are.
+        paths: What the mapping itself reads of a record, apart from properties taken as
+            they are and from what was inferred.
         origins: Signal field -> how it is filled, for the operator.
     """
 

@@ -99,8 +99,6 @@ class Streams:
             known_entities=known_entities,
             unseen=read if before is None else before.unseen & read,
         )
-        if before is None:
-            _warn_if_left_out(stream)
         self._streams[shape.name] = stream
         return stream
 
@@ -127,7 +125,8 @@ class Streams:
                 )
 
 
-def _warn_if_left_out(stream: Stream) -> None:
+def warn_if_left_out(stream: Stream) -> None:
+    """Tell that a stream has nobody a signal could be about."""
     if any(m.type is not None and m.says_nothing for m in stream.maps):
         logger.warning(
             "Stream `%s` is left out: neither an e-mail nor a domain can be "

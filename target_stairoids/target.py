@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from io import StringIO
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 from singer_sdk import Target
@@ -35,10 +36,12 @@ from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     import click
+
+    from target_stairoids.watcher import Watcher
 
 _EXAMPLES = """\b
 Examples:
@@ -118,6 +121,8 @@ class TargetStairoids(Target):
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
 
+    watcher: Watcher | None = None
+
     def __init__(self, **kwargs: Any) -> None:
         self._delivery: Delivery | None = None
         super().__init__(**kwargs)
@@ -132,7 +137,9 @@ class TargetStairoids(Target):
             ledger = Ledger(
                 settings.ledger_url, settings.scope, read_only=settings.dry_run
             )
-            self._delivery = Delivery(settings, ledger, write_state=_print_state)
+            self._delivery = Delivery(
+                settings, ledger, write_state=_print_state, watcher=self.watcher
+            )
         return self._delivery
 
     def settings(self) -> Settings:
@@ -296,7 +303,7 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
     Raises:
         ConfigError: A file cannot be read or a setting is wrong.
     """
-    return Settings.from_config(_target_from(config_inputs).config)
+    return _target_from(config_inputs, TargetStairoids).settings()
 
 
 def remember(config_inputs: Sequence[str], messages: IO[str]) -> None:
@@ -316,12 +323,66 @@ class BaselineTarget(TargetStairoids):
         return replace(super().settings(), first_run="baseline_all")
 
 
+class RehearsalTarget(TargetStairoids):
+    """Lets a watcher see what a run would do; sends nothing and writes nothing.
+
+    Attributes:
+        instead: Settings in place of those of the config.
+    """
+
+    instead: Mapping[str, Any]
+
+    @override
+    def settings(self) -> Settings:
+        # Not by the config: environment variables come before what it says.
+        instead = {**self.instead, "dry_run": True, "report_path": None}
+        return replace(super().settings(), **instead)
+
+
+def rehearse(
+    config_inputs: Sequence[str],
+    messages: IO[str] | list[str],
+    watcher: Watcher,
+    **instead: object,
+) -> Settings:
+    """Let a watcher see what a run over Singer messages would do. Nothing is sent.
+
+    Args:
+        config_inputs: As of the target; an API key is not needed.
+        messages: An open file, or lines.
+        instead: Settings in place of those of the config.
+
+    Returns:
+        The settings by which it was rehearsed.
+
+    Raises:
+        StairoidsError: As of any run of the target.
+    """
+    target = _target_from(config_inputs, RehearsalTarget, api_key="not used")
+    target.watcher, target.instead = watcher, instead
+    lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
+    try:
+        target.listen(lines)
+    except _INPUT_ERRORS as error:
+        raise MessageError(str(error)) from error
+    return target.settings()
+
+
+_SomeTarget = TypeVar("_SomeTarget", bound=TargetStairoids)
+
+
 def _target_from(
-    config_inputs: Sequence[str], target_class: type[TargetStairoids] = TargetStairoids
-) -> TargetStairoids:
+    config_inputs: Sequence[str], target_class: type[_SomeTarget], **defaults: object
+) -> _SomeTarget:
+    """Return a target with the config that `--config` names.
+
+    Args:
+        defaults: Settings where the config has none.
+    """
     try:
         given = _ConfigInput.from_cli_args(*config_inputs)
-        return target_class(config=given.config, parse_env_config=given.parse_env)
+        config = {**defaults, **given.config}
+        return target_class(config=config, parse_env_config=given.parse_env)
     except ConfigValidationError as error:
         raise ConfigError("; ".join(error.errors)) from None
     except (OSError, ValueError) as error:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from target_stairoids.streams import warn_if_left_out
+
 if TYPE_CHECKING:
     from target_stairoids.gate import Outcome
     from target_stairoids.signal_map import SignalMap
@@ -41,7 +43,8 @@ class Samples:
         self._shown = 0
 
     def opened(self, stream: Stream) -> None:
-        """Show nothing."""
+        """Tell if a stream is left out, as a run that sends does."""
+        warn_if_left_out(stream)
 
     def decided(self, *_decision: object) -> None:
         """Show nothing."""

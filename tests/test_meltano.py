@@ -15,6 +15,7 @@ import pytest
 
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.serve import Receiver
+from tests.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +126,10 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
     assert '"api_key": "*****"' in printed
     assert "sk_test_sandbox" not in first + second + printed
 
-    assert "The config is right" in project.meltano("invoke", "target-stairoids:check")
+    assert "can be written" in project.meltano("invoke", "target-stairoids:check")
+    preview = "invoke", "target-stairoids:preview", "messages.jsonl"
+    (project.folder / "messages.jsonl").write_text(text_of([a_schema(), a_record()]))
+    assert "Nothing was sent" in project.meltano(*preview)
     letters = project.meltano("invoke", "target-stairoids:dead-letters")
     assert "neither account.domain nor contact.email" in letters
     stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")

@@ -30,7 +30,11 @@ def test_check_says_that_all_is_well(target: TargetUnderTest) -> None:
     done = signals(target, "check")
 
     assert done.returncode == 0
-    assert done.stdout.startswith("The config is right; the ledger sqlite:///")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "config",
+        "ledger",
+        "api",
+    ]
 
 
 def test_check_says_what_is_wrong(target: TargetUnderTest) -> None:

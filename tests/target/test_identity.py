@@ -350,3 +350,16 @@ def test_what_nests_too_deep_costs_nothing_but_its_depth() -> None:
     assert version_of(b"e", {"id": 1, "a": deep}) != version_of(
         b"e", {"id": 2, "a": deep}
     )
+
+
+def test_key_may_lie_inside_an_object() -> None:
+    def entity(record: dict[str, Any], name: str = "user.email") -> bytes:
+        return entity_of("scope", "stream", record, [name])
+
+    one = entity({"user": {"email": "a@acme.com", "plan": "pro"}})
+    same = entity({"user": {"email": "a@acme.com", "plan": "free"}})
+    other = entity({"user": {"email": "b@acme.com", "plan": "pro"}})
+
+    assert one == same != other
+    assert entity({"user.email": "a@acme.com"}) == one
+    assert entity({"user": "text"}) == entity({})

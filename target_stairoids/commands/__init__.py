@@ -1,0 +1,1 @@
+"""The commands of `stairoids-signals`, a module for each group."""

@@ -1,0 +1,70 @@
+"""`stairoids-signals check`: is all set up, without harm to anybody?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from target_stairoids.catalog import schema_messages
+from target_stairoids.client import Client
+from target_stairoids.commands.options import config_option, one_sentence
+from target_stairoids.exceptions import AccessRefusedError
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.preview import Preview
+from target_stairoids.target import rehearse, settings_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_stairoids.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--catalog",
+    type=click.File("r"),
+    metavar="FILE",
+    help="Check the mapping against a tap's catalog, or the SCHEMA messages it prints.",
+)
+@config_option()
+@one_sentence
+def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
+    """Check config, mapping, ledger and the way to Stairoids. Harmless.
+
+    No signal is sent, nothing is read, and the API key stays here: whether it is
+    accepted shows at the first signal.
+    """
+    settings = settings_from(config_inputs)
+    click.echo("config   right")
+    if catalog is not None:
+        _check_mapping(config_inputs, catalog)
+    with Ledger(settings.ledger_url, settings.scope) as ledger:
+        with ledger.turn():
+            pass
+        click.echo(f"ledger   {ledger.name} can be written")
+    _check_api(settings)
+
+
+def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
+    messages = schema_messages(catalog)
+    seen = Preview(samples=0)
+    rehearse(config_inputs, [json.dumps(message) for message in messages], seen)
+    click.echo(f"mapping  fits {len(messages)} streams")
+    for name, stream in seen.streams.items():
+        for signal_map in stream.maps:
+            whom = [f for f in ("account.domain", "contact.email")
+                    if f in signal_map.origins]  # fmt: skip
+            told = "left out" if signal_map.says_nothing else f"by {', '.join(whom)}"
+            click.echo(f"         {name} -> {signal_map.name}: {told}")
+
+
+def _check_api(settings: Settings) -> None:
+    client = Client(settings.api_url, "", timeout=settings.request_timeout_seconds)
+    answer = client.reach()
+    client.close()
+    if answer.status is None:
+        msg = f"{settings.api_url} cannot be reached: {answer.trouble}. See `api_url`."
+        raise AccessRefusedError(msg)
+    click.echo(f"api      {settings.api_url} answers")

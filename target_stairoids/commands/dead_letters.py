@@ -1,0 +1,131 @@
+"""`stairoids-signals dead-letters`: what was given up on, seen and settled."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from target_stairoids.commands.options import print_table, style_option, with_ledger
+from target_stairoids.exceptions import ConfigError
+from target_stairoids.gate import Outcome
+from target_stairoids.intake import LETTER_FIELD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Row
+
+    from target_stairoids.ledger.ledger import Ledger
+
+_SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """List, export and settle the records that were given up on."""
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose dead letters."""
+    for option in (
+        click.option("--stream", help="Only this stream's."),
+        click.option("--reason", help="Only those whose reason holds this text."),
+        click.option(
+            "--older-than",
+            "days",
+            type=click.IntRange(min=0),
+            metavar="DAYS",
+            help="Only those that have been there for so long.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _chosen(
+    ledger: Ledger,
+    stream: str | None,
+    reason: str | None,
+    days: int | None,
+    limit: int | None = None,
+) -> list[Row[Any]]:
+    older_than = None if days is None else timedelta(days=days)
+    return ledger.letters(
+        stream=stream, reason=reason, older_than=older_than, limit=limit
+    )
+
+
+@dead_letters.command("list")
+@_filters
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@style_option
+@with_ledger
+def list_letters(ledger: Ledger, *, style: str, **chosen: Any) -> None:
+    """List dead letters, the oldest first; records are not shown, `export` has them."""
+    letters = _chosen(ledger, **chosen)
+    rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
+    if style == "json":
+        for row in rows:
+            click.echo(json.dumps(dict(zip(_SHOWN, row, strict=True))))
+        return
+    print_table(_SHOWN, rows)
+
+
+@dead_letters.command()
+@_filters
+@with_ledger
+def export(ledger: Ledger, **chosen: Any) -> None:
+    """Print dead letters as Singer messages, to be piped into target-stairoids.
+
+    What Stairoids then accepts leaves the list by itself. Signals of which nobody
+    knows whether they were accepted are left out until `resolve` settles them; so are
+    letters without a record (`keep_records`).
+    """
+    schema = None
+    for letter in _chosen(ledger, **chosen):
+        if letter.outcome == Outcome.UNKNOWN or not letter.record:
+            continue
+        if letter.schema != schema:
+            schema = letter.schema
+            click.echo(schema)
+        click.echo(_record_message(letter))
+
+
+def _record_message(letter: Row[Any]) -> str:
+    # Spliced as text: decoding and encoding again would cost decimals their digits.
+    marker = json.dumps(f"{letter.id} {letter.mapping}")
+    record = letter.record.decode().rstrip()
+    separator = "" if record == "{}" else ","
+    stream = json.dumps(letter.stream_name)
+    return (
+        f'{{"type":"RECORD","stream":{stream},"record":'
+        f'{record[:-1]}{separator}"{LETTER_FIELD}":{marker}}}}}'
+    )
+
+
+@dead_letters.command()
+@click.argument("ids", nargs=-1, type=int, required=True)
+@with_ledger
+def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
+    """Forget dead letters by their ids, records included."""
+    with ledger.turn() as turn:
+        count = turn.discard(ids)
+    click.echo(f"{count} of {len(ids)} dead letters discarded.")
+
+
+@dead_letters.command()
+@click.argument("ids", nargs=-1, type=int, required=True)
+@click.option("--delivered", "outcome", flag_value=Outcome.ACCEPTED.value)
+@click.option("--resend", "outcome", flag_value=Outcome.REJECTED.value)
+@with_ledger
+def resolve(ledger: Ledger, ids: tuple[int, ...], outcome: str | None) -> None:
+    """Say what became of unknown signals: --delivered, or --resend with `export`."""
+    if outcome is None:
+        msg = "Say --delivered or --resend."
+        raise ConfigError(msg)
+    with ledger.turn() as turn:
+        count = turn.resolve(ids, Outcome(outcome))
+    click.echo(f"{count} of {len(ids)} dead letters resolved.")

@@ -1,0 +1,101 @@
+"""`stairoids-signals ledger`: what was sent, counted, forgotten, copied."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from target_stairoids.commands.options import (
+    config_option,
+    one_sentence,
+    print_table,
+    style_option,
+    with_ledger,
+)
+from target_stairoids.ledger import upkeep
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.target import remember
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group()
+def ledger() -> None:
+    """Look into the ledger of what was sent."""
+
+
+@ledger.command()
+@style_option
+@with_ledger
+def stats(ledger: Ledger, style: str) -> None:
+    """Count what is settled, by stream and outcome."""
+    counts = ledger.counts()
+    if style == "json":
+        click.echo(json.dumps(counts))
+        return
+    rows = [
+        (stream, outcome, str(count))
+        for stream, outcomes in sorted(counts.items())
+        for outcome, count in sorted(outcomes.items())
+    ]
+    print_table(("stream", "outcome", "signals"), rows)
+
+
+@ledger.command()
+@click.option("--stream", required=True, help="Name of the stream.")
+@click.confirmation_option(prompt="All of the stream will be sent again. Go on?")
+@with_ledger
+def forget(ledger: Ledger, stream: str) -> None:
+    """Forget what was sent of a stream, so that it is sent again."""
+    click.echo(f"{upkeep.forget(ledger, stream)} signals of `{stream}` are forgotten.")
+
+
+@ledger.command()
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="DAYS",
+    help="Keep what younger runs settled.",
+)
+@with_ledger
+def prune(ledger: Ledger, days: int) -> None:
+    """Remove what was settled long ago, but never an entity's latest version."""
+    count = upkeep.prune(ledger, older_than=timedelta(days=days))
+    click.echo(f"{count} old versions are removed.")
+
+
+@ledger.command()
+@click.option("--email", required=True, help="The person's address.")
+@with_ledger
+def erase(ledger: Ledger, email: str) -> None:
+    """Erase claims and dead letters that mention a person's e-mail address."""
+    click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
+
+
+@ledger.command()
+@click.option("--to", "url", required=True, help="URL of an empty ledger.")
+@with_ledger
+def copy(ledger: Ledger, url: str) -> None:
+    """Copy the ledger, for example from SQLite to PostgreSQL."""
+    with Ledger(url, ledger.scope) as other:
+        for table, count in upkeep.copy(ledger, other).items():
+            click.echo(f"{table.removeprefix('stairoids_')}: {count}")
+        click.echo(f"Copied; now set `ledger_url` to {other.name}.")
+
+
+@ledger.command()
+@click.argument("messages", type=click.File("r"), default="-")
+@config_option()
+@one_sentence
+def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
+    """Remember the records of Singer messages as seen, and send nothing.
+
+    For streams that were sent by other means. Pipe the tap into this command.
+    """
+    remember(config_inputs, messages)

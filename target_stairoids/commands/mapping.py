@@ -1,0 +1,155 @@
+"""`stairoids-signals preview` and `suggest`: a mapping, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, TextIO
+
+import click
+import yaml
+
+from target_stairoids import suggestion
+from target_stairoids.commands.options import (
+    config_option,
+    one_sentence,
+    print_table,
+    style_option,
+)
+from target_stairoids.preview import Coverage, Preview
+from target_stairoids.target import rehearse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_stairoids.signal_map import SignalMap
+
+_WIDEST = 60  # characters of a cell; `--format json` shows all
+_messages = click.argument("messages", type=click.File("r"), default="-")
+
+
+@click.command()
+@_messages
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="How many signals to show.",
+)
+@style_option
+@config_option()
+@one_sentence
+def preview(
+    config_inputs: Sequence[str], messages: TextIO, limit: int, style: str
+) -> None:
+    """Show what a run over Singer MESSAGES would send. Sends nothing.
+
+    MESSAGES is a file with what a tap prints; without it, stdin. The ledger is asked,
+    and not written.
+    """
+    seen = Preview(samples=limit)
+    settings = rehearse(config_inputs, messages, seen)
+    if style == "json":
+        click.echo(json.dumps(seen.as_dict(settings.requests_per_minute)))
+        return
+    for name, stream in seen.streams.items():
+        for signal_map in stream.maps:
+            _show_map(name, signal_map, seen.coverage.get((name, signal_map.name)))
+    _show_outcomes(seen)
+    _show_signals(seen)
+    _show_time(seen, settings.requests_per_minute)
+
+
+@click.command()
+@_messages
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["yaml", "json"]),
+    default="yaml",
+    show_default=True,
+    help="YAML with the reasons, or JSON for a config file.",
+)
+@config_option(required=False)
+@one_sentence
+def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
+    """Print the mapping that is inferred for Singer MESSAGES, to be edited.
+
+    MESSAGES is a file with what a tap prints; without it, stdin. A config is needed
+    only for `stream_maps`; its `signals` are not looked at.
+    """
+    seen = Preview(samples=0)
+    rehearse(config_inputs, messages, seen, signals=(), ledger_url="sqlite://")
+    text = suggestion.as_yaml(seen)
+    if style == "json":
+        text = json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False) + "\n"
+    click.echo(text, nl=False)
+
+
+def _show_map(stream: str, signal_map: SignalMap, coverage: Coverage | None) -> None:
+    click.secho(f"Stream {stream}, mapping {signal_map.name}", bold=True)
+    if signal_map.says_nothing:
+        click.echo("  is left out: nothing says whom its records are about.\n")
+        return
+    rows = [
+        [f"  {field}", _short(origin.template.strip("[]")), origin.why]
+        for field, origin in signal_map.origins.items()
+    ]
+    key = ", ".join(signal_map.key) or "the whole record"
+    rows.append(["  key", key, f"sent {signal_map.send}"])
+    print_table(("  field", "is filled by", "because"), rows)
+    if coverage is not None:
+        shares = (
+            f"{coverage.share(name):.0%} have {name}"
+            for name in ("account.domain", "contact.email", "occurred_at")
+        )
+        click.echo(f"  {coverage.records} records: {', '.join(shares)}")
+    click.echo()
+
+
+def _show_outcomes(seen: Preview) -> None:
+    rows = [
+        (stream, outcome, count, reason)
+        for (stream, outcome, reason), count in seen.outcomes.most_common()
+    ]
+    if rows:
+        print_table(("stream", "outcome", "signals", "reason"), rows)
+        click.echo()
+
+
+def _show_signals(seen: Preview) -> None:
+    rows = [
+        (
+            signal["stream"],
+            signal["type"],
+            signal.get("account", {}).get("domain", ""),
+            signal.get("contact", {}).get("email", ""),
+            signal.get("occurred_at", ""),
+            _short(json.dumps(signal.get("properties", {}), ensure_ascii=False)),
+        )
+        for signal in seen.signals
+    ]
+    if rows:
+        header = ("stream", "type", "domain", "e-mail", "occurred_at", "properties")
+        print_table(header, rows)
+        click.echo()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
+def _show_time(seen: Preview, pace: int | None) -> None:
+    times = ", ".join(
+        f"{_duration(minutes)} ({name})" for name, minutes in seen.minutes(pace).items()
+    )
+    click.echo(f"{seen.to_send} signals would be sent; that takes {times}.")
+    click.echo("Nothing was sent and nothing was written.")
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"

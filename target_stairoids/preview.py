@@ -1,0 +1,139 @@
+"""The preview: what a run over some messages would send, without sending it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.gate import Outcome
+
+if TYPE_CHECKING:
+    from target_stairoids.signal_map import SignalMap
+    from target_stairoids.streams import Stream
+
+#: What a signal is matched and timed by.
+_COVERED = ("account.domain", "contact.email", "occurred_at")
+_ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
+#: Requests a minute by plan: https://docs.stairoids.com/api-reference/rate-limits
+PLANS = {"Starter": 60, "Growth": 300, "Agency": 1_000}
+
+
+@dataclass
+class Coverage:
+    """How many of a mapping's records have what a signal is matched and timed by."""
+
+    records: int = 0
+    known: Counter[str] = field(default_factory=Counter)
+
+    def share(self, name: str) -> float:
+        """Return the share of records that have a field, from 0 to 1."""
+        return self.known[name] / self.records if self.records else 0.0
+
+
+class Preview:
+    """Watches a rehearsal.
+
+    Args:
+        samples: How many signals to keep, to be shown.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self.streams: dict[str, Stream] = {}
+        self.coverage: dict[tuple[str, str], Coverage] = {}
+        self.outcomes: Counter[tuple[str, str, str]] = Counter()
+        self.signals: list[dict[str, Any]] = []
+
+    def opened(self, stream: Stream) -> None:
+        """Note a stream, or its new SCHEMA."""
+        self.streams[stream.shape.name] = stream
+
+    def decided(
+        self,
+        stream: Stream,
+        signal_map: SignalMap | None,
+        record: dict[str, Any],
+        outcome: Outcome,
+        reason: str,
+    ) -> None:
+        """Count a record, and what its signal has, whatever the ledger knows of it."""
+        name = stream.shape.name
+        self.outcomes[name, str(outcome), reason] += 1
+        if signal_map is None or signal_map.says_nothing:
+            return
+        if outcome is not Outcome.FILTERED:
+            key = name, signal_map.name
+            self._cover(self.coverage.setdefault(key, Coverage()), signal_map, record)
+
+    def _cover(
+        self, coverage: Coverage, signal_map: SignalMap, record: dict[str, Any]
+    ) -> None:
+        coverage.records += 1
+        try:
+            signal = signal_map.signal_from(record)
+        except InvalidSignalError:
+            return
+        body = signal.body()
+        for name in _COVERED:
+            group, _, inner = name.partition(".")
+            if body.get(group) and (not inner or body[group].get(inner)):
+                coverage.known[name] += 1
+
+    def would_send(self, stream: Stream, body: bytes) -> None:
+        """Keep one of the first signals."""
+        if len(self.signals) < self._samples:
+            signal = json.loads(body)
+            ordered = {name: signal[name] for name in _ORDER if name in signal}
+            self.signals.append({"stream": stream.shape.name, **ordered})
+
+    @property
+    def to_send(self) -> int:
+        """How many signals the run would send."""
+        return sum(
+            count
+            for (_, outcome, _), count in self.outcomes.items()
+            if outcome == Outcome.WOULD_SEND
+        )
+
+    def minutes(self, pace: int | None) -> dict[str, float]:
+        """Return plan, or the pace that is set -> minutes the run would take."""
+        paces = {f"{pace} a minute": pace} if pace else PLANS
+        return {name: round(self.to_send / p, 2) for name, p in paces.items()}
+
+    def as_dict(self, pace: int | None) -> dict[str, Any]:
+        """Return all of it as one JSON object.
+
+        Args:
+            pace: Requests a minute, if the config sets them.
+        """
+        return {
+            "streams": {
+                name: [self._map_as_dict(name, m) for m in stream.maps]
+                for name, stream in self.streams.items()
+            },
+            "outcomes": [
+                {"stream": s, "outcome": o, "reason": reason, "signals": count}
+                for (s, o, reason), count in self.outcomes.items()
+            ],
+            "signals": self.signals,
+            "to_send": self.to_send,
+            "minutes": self.minutes(pace),
+        }
+
+    def _map_as_dict(self, stream: str, signal_map: SignalMap) -> dict[str, Any]:
+        coverage = self.coverage.get((stream, signal_map.name), Coverage())
+        return {
+            "name": signal_map.name,
+            "is_left_out": signal_map.says_nothing,
+            "fields": {
+                name: {"template": origin.template, "why": origin.why}
+                for name, origin in signal_map.origins.items()
+            },
+            "key": list(signal_map.key),
+            "send": signal_map.send,
+            "records": coverage.records,
+            "coverage": {name: coverage.share(name) for name in _COVERED},
+        }
