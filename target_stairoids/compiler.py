@@ -115,7 +115,7 @@ class Compiler:
         self._origins[field] = Origin(text, why)
         if not template.paths:
             return constant(text_from(template.read({})))
-        return _through(text_from, template.read)
+        return template.through(text_from)
 
     def _group(self, group: str) -> dict[str, Reader]:
         """Compile `account` or `contact`."""
@@ -150,7 +150,7 @@ class Compiler:
         if why != "mapping":
             self._inferred |= self._paths - before
         self._origins[field] = Origin(text, why)
-        return _through(normalise, template.read)
+        return template.through(normalise)
 
     def _when(self) -> Reader | None:
         text = self._item.get("when")
@@ -301,7 +301,3 @@ def _nested_hint(name: str, known: Container[str]) -> str:
 
 def _is_property(name: str, schema: object) -> bool:
     return may_be_scalar(schema) and name[:5] != "_sdc_"
-
-
-def _through(normalise: Callable[[Any], str | None], read: Reader) -> Reader:
-    return lambda record: normalise(read(record))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _DEEPEST = 200
+_PLAIN = frozenset({str, int, bool, type(None)})  # spelt alike wherever they are equal
 _LONGEST_WHOLE_NUMBER = 400  # digits; beyond it 1E+9999999 would fill the memory
 
 
@@ -30,23 +32,32 @@ def _canonical(value: object, depth: int = 0) -> object:
 
     What lies deeper than anybody nests on purpose does not tell two states apart.
     """
+    if type(value) in _PLAIN:
+        return value
     if depth > _DEEPEST:
         return "too deep"
-    if isinstance(value, Decimal | float):
-        number = Decimal(repr(value)) if isinstance(value, float) else value
-        if not number.is_finite():
-            return ["number", str(number)]
-        is_whole = number == number.to_integral_value()
-        if is_whole and number.adjusted() < _LONGEST_WHOLE_NUMBER:
-            return int(number)
-        sign, digits, exponent = number.as_tuple()
-        text = "".join(map(str, digits)).rstrip("0")
-        return ["number", sign, text, int(exponent) + len(digits) - len(text)]
+    if isinstance(value, (Decimal, float)):
+        return _number(value)
     if isinstance(value, dict):
         return {n: _canonical(inner, depth + 1) for n, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_canonical(inner, depth + 1) for inner in value]
     return value
+
+
+# Prices and shares repeat. By type, because 0.1 and the float nearest to it are equal
+# only to the machine.
+@lru_cache(maxsize=4096, typed=True)
+def _number(value: Decimal | float) -> object:
+    number = Decimal(repr(value)) if isinstance(value, float) else value
+    if not number.is_finite():
+        return ["number", str(number)]
+    is_whole = number == number.to_integral_value()
+    if is_whole and number.adjusted() < _LONGEST_WHOLE_NUMBER:
+        return int(number)
+    sign, digits, exponent = number.as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    return ["number", sign, text, int(exponent) + len(digits) - len(text)]
 
 
 def _digest(value: object, key: bytes = b"") -> bytes:
@@ -87,9 +98,7 @@ def _field(record: dict[str, Any], name: str) -> object:
 def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
     """Return the digest of one state of an entity; `_sdc_*` fields do not count."""
     state = {
-        name: value
-        if type(value) is str or type(value) is int or value is None
-        else _canonical(value)
+        name: value if type(value) in _PLAIN else _canonical(value)
         for name, value in record.items()
         if name[:5] != "_sdc_"
     }
@@ -105,9 +114,10 @@ def content_of(signal: Signal, silent: Collection[str | None]) -> bytes:
             flattened to. The time it occurred is never news.
     """
     properties = {
-        name: _canonical(value)
+        name: value if type(value) in _PLAIN else _canonical(value)
         for name, value in signal.properties.items()
-        if name not in silent and name.partition(".")[0] not in silent
+        if name not in silent
+        and ("." not in name or name.partition(".")[0] not in silent)
     }
     said = [signal.type, signal.source, signal.account, signal.contact, properties]
     return _digest(said)

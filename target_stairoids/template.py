@@ -36,10 +36,19 @@ class Template:
     Attributes:
         read: Record -> value. Raises `InvalidSignalError` if it cannot be evaluated.
         paths: What it reads of a record; a path begins with the field's name.
+        field: The record's field that it is, if it is nothing else.
     """
 
     read: Callable[[Record], Any]
     paths: frozenset[Path]
+    field: str | None = None
+
+    def through(self, normalise: Callable[[Any], Any]) -> Callable[[Record], Any]:
+        """Return a reader of the normalised value; a bare field costs one look-up."""
+        read, field = self.read, self.field
+        if field is not None:
+            return lambda record: normalise(record.get(field))
+        return lambda record: normalise(read(record))
 
 
 def path_reader(path: Path) -> Callable[[Record], Any]:
@@ -155,7 +164,9 @@ def _path(node: nodes.Node) -> Path | None:
 def _expression(node: nodes.Expr, field: str) -> Template:
     paths = frozenset(_paths(nodes.Tuple([node], "load")))
     read = _plain(node) or _by_jinja(node)
-    return Template(read if _path(node) else _guarded(read, field), paths)
+    if path := _path(node):
+        return Template(read, paths, str(path[0]) if len(path) == 1 else None)
+    return Template(_guarded(read, field), paths)
 
 
 def _plain(node: nodes.Node) -> Callable[[Record], Any] | None:

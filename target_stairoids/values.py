@@ -100,14 +100,18 @@ def time_from(value: object, field: str = "occurred_at") -> str | None:
     Raises:
         InvalidSignalError: It is no time.
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
     try:
-        moment = _moment(value).astimezone(UTC)
+        if isinstance(value, str):
+            value = value.strip()
+        if value is None or value == "":
+            return None
+        moment = _moment(value)
+        if moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
         reason = f"{field}: not a date and time in ISO 8601"
         raise InvalidSignalError(reason) from error
-    return moment.isoformat().replace("+00:00", "Z")
+    return f"{moment.isoformat()[:-6]}Z"
 
 
 def likely_time_from(value: object) -> str | None:
@@ -120,12 +124,10 @@ def likely_time_from(value: object) -> str | None:
 
 def _moment(value: object) -> datetime:
     if isinstance(value, str):
-        text = value.strip()
-        if len(text) in _EPOCH_DIGITS and text.isascii() and text.isdecimal():
-            return _epoch(int(text))
+        if len(value) in _EPOCH_DIGITS and value.isascii() and value.isdecimal():
+            return _epoch(int(value))
         # BigQuery and others write the zone's name.
-        text = text.removesuffix(" UTC")
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(value.removesuffix(" UTC"))
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
         raise ValueError  # noqa: TRY004 - the caller turns one kind of error into a reason
@@ -157,40 +159,35 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
 
 
 _PLAIN = frozenset({str, bool, int})
+_FRACTIONS = frozenset({float, Decimal})
 
 
 def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -> None:
     for name, value in values.items():
         key = prefix + name if prefix else name
-        if type(value) in _PLAIN:
+        kind = type(value)
+        if kind in _PLAIN or (kind in _FRACTIONS and _is_finite(value)):
             flat[key] = value
-            continue
-        match value:
-            case None:
-                continue
-            case Mapping():
-                _flatten(value, f"{key}.", flat)
-            case _ if not _is_finite(value):
+        elif isinstance(value, Mapping):
+            _flatten(value, f"{key}.", flat)
+        elif value is not None:
+            if not _is_finite(value):
                 reason = f"properties.{key}: not a finite number"
                 raise InvalidSignalError(reason)
-            case str() | bool() | int() | float() | Decimal():
-                flat[key] = value
-            case _:
-                flat[key] = json_text(value)
+            flat[key] = value if isinstance(value, str) else json_text(value)
 
 
 def _is_finite(value: Json) -> bool:
-    match value:
-        case Decimal():
-            return value.is_finite()
-        case float():
-            return math.isfinite(value)
-        case Mapping():
-            return all(map(_is_finite, value.values()))
-        case list():
-            return all(map(_is_finite, value))
-        case _:
-            return True
+    """Say whether all numbers in a value can be written as JSON."""
+    if isinstance(value, Decimal):
+        return value.is_finite()
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return True
 
 
 def json_text(value: Json) -> str:

@@ -179,6 +179,32 @@ MAPPED = maps_for(
     ],
     "tests",
 )[0]
+COMPUTED = maps_for(
+    StreamShape(name="s", properties=FIELDS, key_properties=("id",)),
+    [
+        {
+            "stream": "*",
+            "type": "{{ id }}",
+            "source": "s_{{ plan | slug }}",
+            "account": {"domain": "{{ website | domain or email | company_domain }}"},
+            "contact": {
+                "email": "{{ user.email or email }}",
+                "first_name": "{{ company | first_name | upper }}",
+                "last_name": "{{ company ~ plan | title }}",
+            },
+            "occurred_at": "{{ event_time | iso8601('%d.%m.%Y') or event_time }}",
+            "properties": {
+                "n": "{{ plan | float * 2 }}",
+                "i": "{{ user.seats | int(0) + 1 }}",
+                "t": "{% for x in user %}{{ x }}{% endfor %}",
+                "h": "{{ email | sha256 }}",
+                "w": "{{ record }}",
+            },
+            "when": "plan > 3 or user.seats in plan or id != plan",
+        }
+    ],
+    "tests",
+)[0]
 any_character = st.characters(min_codepoint=0, max_codepoint=0x10FFFF)
 texts = st.text(any_character, max_size=12) | st.sampled_from(
     ["jane@acme.com", "https://www.acme.com/x", "2024-06-15T14:23:00+14:00", "n/a"]
@@ -201,13 +227,18 @@ values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("signal_map", [INFERRED, MAPPED], ids=["inferred", "mapped"])
+@pytest.mark.parametrize(
+    "signal_map",
+    [INFERRED, MAPPED, COMPUTED],
+    ids=["inferred", "mapped", "computed"],
+)
 @settings(max_examples=50, deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, values)))
 def test_any_record_is_a_valid_signal_or_invalid(
     signal_map: SignalMap, record: dict[str, Any]
 ) -> None:
     try:
+        signal_map.wants(record)
         text = signal_map.signal_from(record).checked_text()
     except InvalidSignalError:
         return

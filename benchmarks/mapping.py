@@ -1,0 +1,105 @@
+"""Mapping: from a parsed record to digests and a normalised signal.
+
+Times one ten-field CRM record through an explicit mapping of bare paths, normalising
+and all three digests, in turn with `json.loads` of its line; then what a template with
+a filter, and one that Jinja evaluates, cost more. Run `python benchmarks/mapping.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.identity import content_of, entity_of, version_of
+from target_stairoids.mapping import maps_for
+from target_stairoids.shape import StreamShape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECORD: dict[str, Any] = {
+    "id": 12345,
+    "email": "jane.doe@acme.com",
+    "full_name": "Jane Doe",
+    "company": "Acme Corp",
+    "website": "https://www.acme.com/",
+    "plan": "pro",
+    "seats": 5,
+    "mrr": Decimal("99.50"),
+    "is_active": True,
+    "updated_at": "2026-01-01T02:00:00.002Z",
+}
+LINE = json.dumps({"type": "RECORD", "stream": "crm", "record": RECORD}, default=float)
+ITEM: dict[str, Any] = {
+    "stream": "crm",
+    "type": "contact",
+    "source": "crm",
+    "account": {"domain": "{{ website }}", "name": "{{ company }}"},
+    "contact": {"email": "{{ email }}", "first_name": None, "last_name": None},
+    "occurred_at": "{{ updated_at }}",
+    "properties": ["plan", "seats", "mrr", "is_active"],
+}
+WITH_FILTER = {**ITEM, "account": {"domain": "{{ website | domain }}", "name": None}}
+WITHOUT = {**ITEM, "account": {"domain": "{{ website }}", "name": None}}
+BY_JINJA = {**ITEM, "account": {"domain": "{{ website | lower }}", "name": None}}
+
+
+def mapped(item: dict[str, Any]) -> Callable[[], object]:
+    """Return what a record costs by one mapping."""
+    shape = StreamShape(
+        name="crm",
+        properties={name: {} for name in RECORD},
+        key_properties=("id",),
+        bookmark="updated_at",
+    )
+    (signal_map,) = maps_for(shape, [item], "crm")
+    silent = {"updated_at"}
+
+    def run() -> object:
+        entity = entity_of("scope", "crm", RECORD, signal_map.key)
+        version = version_of(entity, RECORD)
+        return version, content_of(signal_map.signal_from(RECORD), silent)
+
+    return run
+
+
+def microseconds(run: Callable[[], object], times: int) -> float:
+    """Return what one call costs."""
+    began = time.perf_counter()
+    for _ in range(times):
+        run()
+    return (time.perf_counter() - began) / times * 1e6
+
+
+def main() -> None:
+    """Print the medians and what they are beside `json.loads`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--times", type=int, default=10_000)
+    options = parser.parse_args()
+    runs: dict[str, Callable[[], object]] = {
+        "json.loads": lambda: json.loads(LINE),
+        "mapping": mapped(ITEM),
+        "without": mapped(WITHOUT),
+        "filter": mapped(WITH_FILTER),
+        "jinja": mapped(BY_JINJA),
+    }
+    rounds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.rounds):
+        for name, run in runs.items():
+            rounds[name].append(microseconds(run, options.times))
+    medians = {name: statistics.median(found) for name, found in rounds.items()}
+    ratio = medians["mapping"] / medians["json.loads"]
+    more = {n: medians[n] - medians["without"] for n in ("filter", "jinja")}
+    print(f"json.loads of the line: {medians['json.loads']:.1f} us")
+    print(f"mapping and digests: {medians['mapping']:.1f} us, ratio {ratio:.1f}")
+    print(f"a filter more: {more['filter']:.1f} us")
+    print(f"an expression that Jinja evaluates more: {more['jinja']:.1f} us")
+
+
+if __name__ == "__main__":
+    main()
