@@ -117,10 +117,7 @@ class Delivery:
     @property
     def discards_input(self) -> bool:
         """Whether the rest of the input is to be read and left for the next run."""
-        return (
-            isinstance(self._dispatch.stop, IncompleteError)
-            and self._settings.on_incomplete == "succeed"
-        )
+        return self._is_forgiven(self._dispatch.stop)
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the run: settle what was read, then report.
@@ -132,21 +129,27 @@ class Delivery:
         Raises:
             StairoidsError: Something is left; `exit_code` says how the program ends.
         """
-        broken: LedgerError | None = None
+        broken: Exception | None = None
         try:
             if not isinstance(error, LedgerError):
                 self._settle_all()
-        except LedgerError as ledger_error:
-            broken = ledger_error
+        except Exception as unforeseen:  # noqa: BLE001 - raised again below
+            broken = unforeseen
         pending = self._window.unfinished()
         self._count([(entry, Outcome.PENDING, "not reached") for entry in pending])
         failure = error or broken or self._dispatch.stop or self._left_over()
-        self._close(failure, is_ledger_usable=broken is None)
-        if isinstance(failure, StairoidsError) and failure is not error:
-            if self.discards_input:
-                logger.warning("%s Exit code 0, as `on_incomplete` asks.", failure)
-                return
-            raise failure
+        self._close(failure, is_ledger_usable=not isinstance(broken, LedgerError))
+        if failure is None or failure is error:
+            return
+        if self._is_forgiven(failure):
+            logger.warning("%s Exit code 0, as `on_incomplete` asks.", failure)
+            return
+        raise failure
+
+    def _is_forgiven(self, failure: BaseException | None) -> bool:
+        """Say whether a run that ends so is to end with exit code 0."""
+        may_be_left = self._settings.on_incomplete == "succeed"
+        return may_be_left and isinstance(failure, IncompleteError)
 
     # The loop
 
@@ -218,6 +221,8 @@ class Delivery:
         self._take_in()
         self._work()
         while self._dispatch.stop is None and len(self._window):
+            if self._dispatch.is_stuck:
+                break  # what is left waits for nothing that can come
             self._wait(None)
             self._work()
         self._dispatch.drop_rest()
@@ -250,7 +255,7 @@ class Delivery:
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
         is_ledger_usable &= not isinstance(failure, LedgerError)
         exit_code = 0
-        if failure is not None and not self.discards_input:
+        if failure is not None and not self._is_forgiven(failure):
             exit_code = getattr(failure, "exit_code", 1)
         report = self.report.as_dict(
             exit_code=exit_code,

@@ -115,6 +115,7 @@ class Dispatch:
             self.pace.answered(answer, now)
         if not answers and not self._may_start(now):
             return None
+        self._ledger.hold()
         with self._ledger.turn() as turn:
             for job, answer in answers:
                 if isinstance(job, str):
@@ -160,9 +161,16 @@ class Dispatch:
 
     def _slots(self, now: float) -> int:
         """Return how many requests may be handed in now."""
-        # Before anything was accepted a mistake must not cost more than it has to.
-        room = self._senders.room(ahead=self._judge.accepted > 0)
-        return min(room, self.pace.room(now))
+        return min(self._senders.room(ahead=self._looks_ahead), self.pace.room(now))
+
+    @property
+    def _looks_ahead(self) -> bool:
+        """Whether requests may be handed in that no sender can begin yet.
+
+        Before anything was accepted a mistake must not cost more than it has to; and a
+        lease that can be lost is asked for right before each request.
+        """
+        return self._judge.accepted > 0 and not self._ledger.may_lose_its_lease
 
     def _starters(self, now: float, most: int) -> list[Entry]:
         """Return the signals that may go now, as many as there are slots."""
@@ -207,11 +215,12 @@ class Dispatch:
 
     def _prepare(self, turn: Turn, starters: list[Entry]) -> list[Entry]:
         """Claim what starts; ask the gates again now that nobody else can."""
+        for entry in starters:
+            is_again = entry.stage is Stage.SEND
+            if is_again and not turn.claim_again(entry.claim, entry.attempts + 1):
+                entry.stage = Stage.CLAIM  # the claim is gone: somebody erased it
         new = [entry for entry in starters if entry.stage is Stage.CLAIM]
         go = [entry for entry in starters if entry.stage is not Stage.CLAIM]
-        for entry in go:
-            if entry.stage is Stage.SEND:
-                turn.claim_again(entry.claim, entry.attempts + 1)
         holders = turn.claim(*(entry.claim for entry in new))
         claimed = []
         for entry in new:
@@ -267,14 +276,15 @@ class Dispatch:
                 return
             self._judge.finish(entry, Outcome.PENDING, "another run is sending it")
             return
-        self._window.finish(entry)
-        self.adopt(orphan)
-        self._window.add(entry)
+        self._window.let_pass(self._adopted_entry(orphan), entry)
 
     def _dispatch(self, entry: Entry) -> None:
         self.pace.start()
         if entry.stage is Stage.LOOK:
-            query = query_for(msgspec.json.decode(entry.claim.signal), entry.cursor)
+            query = query_for(
+                msgspec.json.decode(entry.claim.signal),
+                entry.cursors[-1] if entry.cursors else None,
+            )
             self._senders.hand_in(entry, lambda client: client.list_signals(query))
             return
         if not entry.attempts:
@@ -284,10 +294,13 @@ class Dispatch:
 
     def adopt(self, claim: Claim) -> None:
         """Go on from what a dead run left: it may or may not have been accepted."""
+        self._window.add(self._adopted_entry(claim))
+
+    def _adopted_entry(self, claim: Claim) -> Entry:
         self._adopted += 1
         signal = msgspec.json.decode(claim.signal)
         stage = Stage.SEND if self._settings.on_unknown == "resend" else Stage.LOOK
-        entry = Entry(
+        return Entry(
             number=-self._adopted,
             claim=claim,
             send="always",
@@ -299,7 +312,6 @@ class Dispatch:
             recovered=True,
             attempts=claim.attempts,
         )
-        self._window.add(entry)
 
     def _look_at(self, claim: Claim) -> float:
         """Return when enough time has passed since a dead run claimed a signal."""
@@ -318,7 +330,7 @@ class Dispatch:
         timer = self._window.next_timer
         if self._window.has_ready or timer is not None:
             start = 0.0 if self._window.has_ready else (timer or now) - now
-            has_slot = self._senders.room(ahead=self._judge.accepted > 0) > 0
+            has_slot = self._senders.room(ahead=self._looks_ahead) > 0
             room_in = self.pace.wait(now) if has_slot else None
             if room_in is not None:
                 ends.append(max(start, room_in))

@@ -60,6 +60,7 @@ class Judge:
         self._parked: list[Entry] = []  # until the guard has ruled
         self._breaker: Breaker[tuple[Entry, Answer]] = Breaker()
         self._finished: list[tuple[Entry, Outcome, str]] = []
+        self._tells_ids = True  # until an acceptance came without one
         self.stop: StairoidsError | None = None
         self.accepted = 0
 
@@ -83,6 +84,7 @@ class Judge:
             return
         match answer.meaning:
             case Meaning.ACCEPTED:
+                self._tells_ids &= answer.signal_id is not None
                 self._accept(turn, entry, answer.signal_id)
             case Meaning.REJECTED:
                 self._trouble.is_over()
@@ -125,12 +127,14 @@ class Judge:
 
     def _doubt(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
         """Go on from a request that may or may not have been accepted."""
-        if self._settings.on_unknown == "hold":
+        way = self._settings.on_unknown
+        # What is found by content alone may be an earlier signal that says the same.
+        if way == "hold" or (way == "verify" and not self._tells_ids):
             self._give_up(turn, entry, Outcome.UNKNOWN, answer)
             return
         entry.stage = Stage.SEND
         delay = 0.0
-        if self._settings.on_unknown == "verify":
+        if way == "verify":
             entry.stage = Stage.LOOK
             delay = float(self._settings.verify_delay_seconds)
         self._retry(turn, entry, answer, now, delay=delay)
@@ -161,14 +165,14 @@ class Judge:
         cursor = next_cursor(answer)
         if found is not None:
             self._accept(turn, entry, found)
-        elif cursor is not None and cursor == entry.cursor:
+        elif cursor is not None and cursor in entry.cursors:
             # The pages go round in a circle, so they prove nothing.
             self._give_up(turn, entry, Outcome.UNKNOWN, answer)
         elif cursor is not None:
-            entry.cursor = cursor
+            entry.cursors.append(cursor)
             self._window.put_back(entry)
         else:
-            entry.cursor = None
+            entry.cursors.clear()
             entry.stage = Stage.SEND
             self._window.put_back(entry)
 
@@ -221,6 +225,10 @@ class Judge:
 
     def _throttle(self, entry: Entry, answer: Answer, now: float) -> None:
         self._window.put_back(entry)
+        self._slow_down(answer, now)
+
+    def _slow_down(self, answer: Answer, now: float) -> None:
+        """Let nothing start for as long as a 429 asks; or is the day spent?"""
         pause = self._trouble.throttled(answer, now)
         if pause is None:
             text = "The quota of the day is spent; the rest is pending for another run."
@@ -271,8 +279,12 @@ class Judge:
             )
         delay = 0.0
         if ruling is Ruling.UNASKED:
-            delay = max(1.0, self._trouble.failed(answer, now))
-            self._stop_in_outage(answer, now)
+            delay = 1.0
+            if answer.meaning is Meaning.THROTTLED:
+                self._slow_down(answer, now)
+            else:
+                delay = max(delay, self._trouble.failed(answer, now))
+                self._stop_in_outage(answer, now)
         for entry in self._parked:
             self._window.wait_until(entry, now + delay)
         self._parked.clear()

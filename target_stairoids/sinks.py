@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
@@ -47,14 +48,23 @@ class SignalSink(Sink):
             bookmark=target.bookmark_of_schema(),
             allows_more=bool(self.original_schema.get("additionalProperties")),
         )
+        self._stream: Stream = self._open(shape)
+
+    def _open(self, shape: StreamShape) -> Stream:
         schema_message = {
             "type": "SCHEMA",
-            "stream": stream_name,
+            "stream": shape.name,
             "schema": self.original_schema,
             "key_properties": list(shape.key_properties),
             **({"bookmark_properties": [shape.bookmark]} if shape.bookmark else {}),
         }
-        self._stream: Stream = self._intake.stream(shape, schema_message)
+        return self._intake.stream(shape, schema_message)
+
+    def follow(self, bookmark: str | None) -> None:
+        """Take note of a SCHEMA in which at most the bookmark column has changed."""
+        shape = self._stream.shape
+        if bookmark != shape.bookmark:
+            self._stream = self._open(replace(shape, bookmark=bookmark))
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:

@@ -176,7 +176,9 @@ class TargetStairoids(Target):
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
-                sink.stream_map = stream_map  # type: ignore[attr-defined]  # a SignalSink
+                assert isinstance(sink, SignalSink)  # noqa: S101 - the only class there is
+                sink.stream_map = stream_map
+                sink.follow(self._bookmark)
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:

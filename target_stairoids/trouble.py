@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 120.0  # beyond it the day's quota is spent, not the minute's
 _THROTTLED_IN_A_ROW = 3
+_SHORTEST_PAUSE = 1.0  # after a 429 that says 0: what was under way comes back with it
+_QUIET = 240.0  # seconds: the longest that one retry may wait for another
 _UNNAMED_PAUSE = 20.0  # after a 429 that names no time: three make a minute
 
 
@@ -35,13 +37,14 @@ class Trouble:
         self._outage_seconds = outage_seconds
         self._tolerated = tolerated
         self._since: float | None = None
+        self._failed_at: float | None = None
         self._failures = 0
         self._throttled = 0
         self._throttled_until = 0.0
 
     def is_over(self) -> None:
         """Note that Stairoids accepted or rejected a signal."""
-        self._since = None
+        self._since = self._failed_at = None
         self._failures = self._throttled = 0
 
     def throttled(self, answer: Answer, now: float) -> float | None:
@@ -49,7 +52,9 @@ class Trouble:
 
         Requests that were under way together are throttled together: that counts once.
         """
-        pause = _UNNAMED_PAUSE if answer.retry_after is None else answer.retry_after
+        pause = _UNNAMED_PAUSE
+        if answer.retry_after is not None:
+            pause = max(_SHORTEST_PAUSE, answer.retry_after)
         if now >= self._throttled_until:
             self._throttled += 1
         self._throttled_until = max(self._throttled_until, now + pause)
@@ -59,8 +64,10 @@ class Trouble:
 
     def failed(self, answer: Answer, now: float) -> float:
         """Return how long nothing may be sent after a failure; mostly 0."""
-        if self._since is None:
+        quiet = now - self._failed_at if self._failed_at is not None else 0.0
+        if self._since is None or quiet >= max(self._outage_seconds, _QUIET):
             self._since = now
+        self._failed_at = now
         self._failures += 1
         pause = 0.0
         if self._failures > self._tolerated:

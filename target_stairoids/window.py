@@ -39,7 +39,7 @@ class Entry:
         looks: How often looking for it failed.
         yields: How often it gave way to another run's claim.
         not_before: Monotonic time before which looking would be too early.
-        cursor: Where reading Stairoids' signals goes on, while looking.
+        cursors: The pages of Stairoids' signals that were read on, while looking.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Entry:
     looks: int = 0
     yields: int = 0
     not_before: float = 0.0
-    cursor: str | None = None
+    cursors: list[str] = field(default_factory=list)
     blockers: int = 0
     followers: list[Entry] = field(default_factory=list)
 
@@ -110,6 +110,13 @@ class Window:
             self._last_in_lane[lane] = entry
         if not entry.blockers:
             self._ready.append(entry)
+
+    def let_pass(self, first: Entry, entry: Entry) -> None:
+        """Let one more signal go before one that was taken, which then waits for it."""
+        self._unfinished[first.number] = first
+        first.followers.append(entry)
+        entry.blockers += 1
+        self._ready.append(first)
 
     def take(self, now: float) -> Entry | None:
         """Return the next signal that may go on now; it stays unfinished."""

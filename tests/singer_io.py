@@ -10,7 +10,7 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.target import TargetStairoids
@@ -149,7 +149,11 @@ class TargetUnderTest:
         )
 
     def shell(
-        self, text: str, env: Mapping[str, str] | None = None, **config: object
+        self,
+        text: str,
+        env: Mapping[str, str] | None = None,
+        stdout: IO[str] | int = subprocess.PIPE,
+        **config: object,
     ) -> subprocess.CompletedProcess[str]:
         """Run `target-stairoids` as a shell does, to its end."""
         path = self.folder / "config.json"
@@ -157,7 +161,8 @@ class TargetUnderTest:
         return subprocess.run(
             [BIN / "target-stairoids", "--config", path],
             input=text,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             check=False,
             cwd=self.folder,

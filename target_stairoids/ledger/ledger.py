@@ -37,6 +37,7 @@ from target_stairoids.ledger.tables import (
     check_version,
     claims,
     dead_letters,
+    is_prepared,
     latest,
     prepare,
     runs,
@@ -60,7 +61,7 @@ class Ledger:
     Args:
         url: SQLAlchemy URL of an SQLite or PostgreSQL database; created on first use.
         scope: Origin of the API; other origins' entries are not seen.
-        read_only: Refuse to write; a missing SQLite file then counts as empty.
+        read_only: Refuse to write; a database without a ledger then counts as empty.
 
     Raises:
         LedgerError: The database cannot be opened; the message names `ledger_url`.
@@ -84,6 +85,11 @@ class Ledger:
                 path.touch(mode=0o600)
             self._engine = engine_of(parsed)
             self._connection = self._engine.connect()
+            if not writes and not self._is_prepared():
+                self._connection.close()
+                self._engine.dispose()
+                self._engine = engine_of(make_url("sqlite://"))
+                self._connection, writes = self._engine.connect(), True
         self._leases = self._leases_of(path)
         try:
             with (
@@ -98,6 +104,10 @@ class Ledger:
         except LedgerError:
             self.close()
             raise
+
+    def _is_prepared(self) -> bool:
+        with self._begin(write=False) as connection:
+            return is_prepared(connection)
 
     def _leases_of(self, path: Path | None) -> Leases:
         if path is not None:
@@ -254,6 +264,11 @@ class Ledger:
         if not self._leases.is_held():
             msg = f"The connection to the ledger {self.name} broke; run again."
             raise LedgerError(msg)
+
+    @property
+    def may_lose_its_lease(self) -> bool:
+        """Whether the lease may go while the run lives: `hold` must be asked."""
+        return isinstance(self._leases, ServerLeases)
 
     def lives(self, run: int) -> bool:
         """Say whether a run is still at work, here or in another process."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
@@ -79,7 +79,12 @@ def claim(dialect: str) -> Insert:
 def upsert(dialect: str, table: Table, *key: str) -> Insert:
     """Return an INSERT of whole rows that replaces those with the same key."""
     statement = insert_into(dialect, table)
-    others = {c.name: statement.excluded[c.name] for c in table.c if c.name not in key}
+    others: dict[str, Any] = {
+        c.name: statement.excluded[c.name] for c in table.c if c.name not in key
+    }
+    if table is settled:  # an id that is known stays known
+        old, new = settled.c.signal_id, statement.excluded.signal_id
+        others["signal_id"] = func.coalesce(new, old)
     replaced: Insert = statement.on_conflict_do_update(
         index_elements=list(key), set_=others
     )

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     insert,
+    inspect,
     select,
     update,
 )
@@ -137,6 +138,11 @@ days = Table(
     Column("day", String(10), primary_key=True),
     Column("requests", Integer, nullable=False),
 )
+
+
+def is_prepared(connection: Connection) -> bool:
+    """Say whether a database holds a ledger."""
+    return inspect(connection).has_table(meta.name)
 
 
 def prepare(connection: Connection) -> None:

@@ -180,11 +180,13 @@ class Turn:
             if key not in ours
         }
 
-    def claim_again(self, claim: Claim, attempts: int) -> None:
-        """Note one more attempt of a claim that is ours."""
+    def claim_again(self, claim: Claim, attempts: int) -> bool:
+        """Note one more attempt of a claim; False if it is not ours any more."""
+        self.write_out()
         again = {"attempts": attempts, "attempted_at": timestamp()}
         key = _key_of(claim) | {"key_run": self._run}
-        self._connection.execute(statements.CLAIM_AGAIN, key | again)
+        found = self._connection.execute(statements.CLAIM_AGAIN, key | again)
+        return found.rowcount == 1
 
     def claim_on(self, claim: Claim) -> Claim | None:
         """Return the claim that stands on the same entity and mapping, if one does."""

@@ -76,13 +76,32 @@ def test_exported_dead_letter_is_sent_when_its_cause_is_mended(
     sandbox.faults.add(Fault(kind="status", status=422, count=1))
     rejected = target.run(a_schema(mrr="number"), a_record(1, mrr=1.10))
 
-    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+    exported = signals(target, "dead-letters", "export").stdout
+    replayed = target.run_text(exported)
 
     assert rejected.outcomes == {"rejected": 1}
     assert replayed.outcomes == {"accepted": 1}
     assert signals(target, "dead-letters", "export").stdout == ""
     again = target.run(a_schema(mrr="number"), a_record(1, mrr=1.10))
     assert again.outcomes == {"duplicate": 1}
+
+
+@pytest.mark.parametrize(
+    ("send", "outcome"), [("always", "duplicate"), ("on_change", "unchanged")]
+)
+def test_dead_letter_that_is_gone_is_not_sent_again(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, outcome: str
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(), a_record(1))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    first, second = target.run_text(exported), target.run_text(exported)
+
+    assert first.outcomes == {"accepted": 1}
+    assert second.outcomes == {outcome: 1}
+    assert len(sandbox.signals) == 1
 
 
 def test_replay_touches_only_the_mapping_that_failed(

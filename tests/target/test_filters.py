@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.filters import FILTERS
@@ -88,6 +88,7 @@ def test_filter_takes_arguments(
 
 
 @pytest.mark.parametrize("name", sorted(FILTERS))
+@settings(deadline=None)
 @given(value=anything)
 def test_no_value_makes_a_filter_fail(name: str, value: object) -> None:
     FILTERS[name](value)

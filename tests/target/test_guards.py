@@ -223,3 +223,16 @@ def test_other_pipelines_success_does_not_end_the_protection_of_a_replay(
     assert first.exit_code == 75
     assert replay.outcomes == {"duplicate": 3, "accepted": 1}
     assert len(sandbox.signals) == 5
+
+
+def test_rejections_that_are_held_when_a_cap_ends_the_run_are_settled(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422))
+    records = [a_record(n) for n in range(1, 5)]
+
+    run = target.run(a_schema(), *records, a_state(), max_signals_per_run=2)
+
+    assert run.exit_code == 75
+    assert run.outcomes == {"rejected": 2, "pending": 2}
+    assert run.states == []

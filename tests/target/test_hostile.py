@@ -180,3 +180,53 @@ def test_trickling_answer_does_not_hold_the_run(
 
     assert run.outcomes == {"unknown": 1}
     assert taken < 15
+
+
+def test_acceptances_without_ids_leave_lost_answers_to_a_person(tmp_path: Path) -> None:
+    """What says the same may be the earlier one, so finding it would prove nothing."""
+    with hostile(lambda n: an_answer() if n < 3 else an_answer("500 Oops")) as server:
+        run = TargetUnderTest(tmp_path, server.url).run(
+            a_schema(), *(a_record(n) for n in range(1, 4)), max_in_flight=1
+        )
+
+    assert run.outcomes == {"accepted": 2, "unknown": 1}
+    assert [line[:4] for line in server.requests] == [b"POST"] * 3
+
+
+def test_pages_that_go_round_in_a_circle_prove_nothing(tmp_path: Path) -> None:
+    def answer(number: int) -> bytes:
+        if number == 1:
+            return an_answer("500 Oops")
+        cursor = "ab"[number % 2]
+        return an_answer("200 OK", b'{"data":[],"next_cursor":"%s"}' % cursor.encode())
+
+    with hostile(answer) as server:
+        run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
+
+    assert run.outcomes == {"unknown": 1}
+    assert len(server.requests) == 4
+
+
+def test_guard_that_is_throttled_waits_as_it_is_told(tmp_path: Path) -> None:
+    """A day that is spent is spent for questions too."""
+    throttled = an_answer("429 Slow Down", b"{}", "Retry-After: 86400")
+    with hostile(throttled) as server:
+        run = TargetUnderTest(tmp_path, server.url, first_run="guard").run(
+            a_schema(), a_record()
+        )
+
+    assert run.exit_code == 75
+    assert "quota of the day" in run.error
+    assert run.outcomes == {"pending": 1}
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found"])
+def test_refusal_while_looking_stops_the_run(tmp_path: Path, status: str) -> None:
+    with hostile(lambda n: an_answer("500 Oops" if n == 1 else status)) as server:
+        target = TargetUnderTest(tmp_path, server.url)
+        run = target.run(a_schema(), a_record())
+
+    assert run.exit_code == 1
+    assert "Stairoids refuses us" in run.error
+    assert run.outcomes == {"pending": 1}

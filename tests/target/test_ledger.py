@@ -833,3 +833,50 @@ def test_clock_that_was_set_back_delays_no_recovery(url: str, tmp_path: Path) ->
 
     assert run.report["recovered"] == {"accepted": 1}
     assert len(sandbox.signals) == 1
+
+
+def test_signal_id_belongs_to_the_version_it_was_told_for(ledger: Ledger) -> None:
+    one, other = a_claim(ledger, "e1", "v1"), a_claim(ledger, "e2", "v2")
+    settle(ledger, a_verdict(one, signal_id="sig_1"))
+
+    with ledger.turn() as turn:
+        assert turn.owns_signal("sig_1", other_than=other)
+        assert not turn.owns_signal("sig_1", other_than=one)
+        assert not turn.owns_signal("sig_2", other_than=other)
+
+
+def test_signal_id_stays_when_its_version_is_settled_again_without_one(
+    ledger: Ledger,
+) -> None:
+    one, other = a_claim(ledger, "e1", "v1"), a_claim(ledger, "e2", "v2")
+    settle(ledger, a_verdict(one, signal_id="sig_1"))
+    settle(ledger, a_verdict(one))
+
+    with ledger.turn() as turn:
+        assert turn.owns_signal("sig_1", other_than=other)
+
+
+def test_claim_of_another_run_is_neither_dropped_nor_counted_up(
+    opened: Callable[..., Ledger],
+) -> None:
+    one, two = opened(), opened()
+    claim = a_claim(one)
+    assert claimed(one, claim) is None
+
+    with two.turn() as turn:
+        turn.settle(a_verdict(claim, Outcome.UNCHANGED))
+        assert not turn.claim_again(claim, 2)
+
+    assert claimed(two, claim) == one.run
+
+
+def test_ledger_is_one_whatever_path_leads_to_it(tmp_path: Path) -> None:
+    """Leases lie beside the file, so a link to it must lead to the same ones."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "ledger.db")
+    with (
+        Ledger(f"sqlite:///{tmp_path}/ledger.db", API) as one,
+        Ledger(f"sqlite:///{tmp_path}/link.db", API) as two,
+    ):
+        living = one.begin_run()
+
+        assert two.lives(living)

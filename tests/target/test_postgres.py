@@ -104,3 +104,16 @@ def test_unreachable_server_is_one_sentence_without_the_password() -> None:
         Ledger(url, SCOPE)
 
     assert "canary" not in str(caught.value)
+
+
+def test_dry_run_takes_an_empty_database_for_an_empty_ledger(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    rehearsed = target.run(a_schema(), a_record(1), dry_run=True)
+    sent = target.run(a_schema(), a_record(1))
+    again = target.run(a_schema(), a_record(1), dry_run=True)
+
+    assert rehearsed.outcomes == {"would_send": 1}
+    assert sent.outcomes == {"accepted": 1}
+    assert again.outcomes == {"duplicate": 1}
+    assert len(sandbox.signals) == 1

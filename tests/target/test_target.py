@@ -661,3 +661,30 @@ def test_no_key_and_no_person_is_ever_logged(
     text = "\n".join(r.getMessage() for r in ours) + json.dumps(target.report())
     assert "canary" not in text
     assert "sk_test_sandbox" not in text
+
+
+def test_schema_in_which_only_the_bookmark_changes_counts(
+    target: TargetUnderTest, sandbox: Sandbox
+) -> None:
+    at = "2024-01-0{}T00:00:00Z".format
+    target.run(
+        a_schema(updated_at="string"),
+        a_schema(updated_at="string", bookmark="updated_at"),
+        a_record(1, updated_at=at(2), plan="b"),
+        a_record(1, updated_at=at(1), plan="a"),
+    )
+
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["b"]
+
+
+@pytest.mark.parametrize("number", ["1e9999999999999999999", "-1E-9999999999999999999"])
+def test_number_beyond_all_bounds_is_bad_input_and_costs_no_other_record(
+    target: TargetUnderTest, number: str
+) -> None:
+    line = f'{{"type":"RECORD","stream":"trials","record":{{"id":2,"n":{number}}}}}'
+
+    run = target.run(a_schema(), a_record(1), line, a_record(3))
+
+    assert run.exit_code == 1
+    assert "Line 3 of the input is not JSON" in run.error
+    assert run.outcomes == {"accepted": 1}

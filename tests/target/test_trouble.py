@@ -35,7 +35,7 @@ def test_pause_doubles_up_to_a_minute_and_is_spread(
 
 @pytest.mark.parametrize(
     ("retry_after", "pause"),
-    [(0, 0), (5, 5), (120, 120), (120.5, None), (86400, None), (float("inf"), None)],
+    [(0, 1), (5, 5), (120, 120), (120.5, None), (86400, None), (float("inf"), None)],
 )
 def test_retry_after_is_obeyed_up_to_two_minutes_beyond_the_day_is_spent(
     retry_after: float, pause: float | None
@@ -139,3 +139,29 @@ def test_outage_of_no_seconds_is_the_first_failure() -> None:
     trouble.failed(a_failure(), 7)
 
     assert trouble.is_outage(7)
+
+
+def test_requests_throttled_together_count_once_even_if_they_may_return_at_once() -> (
+    None
+):
+    trouble = a_trouble()
+
+    pauses = [trouble.throttled(throttling(0), now) for now in (0, 0.001, 0.2)]
+
+    assert None not in pauses
+
+
+def test_two_failures_with_a_long_quiet_between_are_no_outage() -> None:
+    trouble = a_trouble(900)
+    trouble.failed(a_failure(), 0)
+    trouble.failed(a_failure(), 901)
+
+    assert not trouble.is_outage(901)
+
+
+def test_failures_a_minute_apart_are_an_outage_however_short_it_may_be() -> None:
+    trouble = a_trouble(5)
+    trouble.failed(a_failure(), 0)
+    trouble.failed(a_failure(), 60)
+
+    assert trouble.is_outage(60)

@@ -313,3 +313,19 @@ Watermarks.TestCase.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None
 )
 TestWatermarks = Watermarks.TestCase
+
+
+def test_signal_that_is_let_pass_goes_first_and_followers_keep_waiting() -> None:
+    entry, follower = an_entry(1, "a"), an_entry(2, "a")
+    window = a_window(entry, follower)
+    assert window.take(0) is entry
+    first = an_entry(-1, "a")
+
+    window.let_pass(first, entry)
+
+    order = []
+    while (found := window.take(0)) is not None:
+        order.append(found)
+        window.finish(found)
+    assert order == [first, entry, follower]
+    assert len(window) == 0
