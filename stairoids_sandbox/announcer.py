@@ -38,18 +38,23 @@ class Announcer:
         """Start every delivery the signal calls for."""
         if self._subscriptions.all():
             for event, data in signal_events(signal).items():
-                self._publish(event, data)
+                self._publish(event, data, signal)
         for automation in self._automations.all():
             if automation.endpoint is None or not automation.matches(signal):
                 continue
             body = action_payload(automation, signal)
-            self._courier.send(ACTION_EVENT, body, automation.endpoint)
-            self._publish("automation.triggered", triggered_event(automation, signal))
+            self._courier.send(
+                ACTION_EVENT, body, automation.endpoint, signal_id=signal.id
+            )
+            data = triggered_event(automation, signal)
+            self._publish("automation.triggered", data, signal)
 
-    def _publish(self, event: str, data: dict[str, Any]) -> None:
+    def _publish(self, event: str, data: dict[str, Any], signal: Signal) -> None:
         """Deliver one event; every subscriber is told the same event id."""
         subscribers = [s for s in self._subscriptions.all() if event in s.events]
         if subscribers:
             body = event_payload(event, data)
             for subscription in subscribers:
-                self._courier.send(event, body, subscription.endpoint)
+                self._courier.send(
+                    event, body, subscription.endpoint, signal_id=signal.id
+                )

@@ -6,6 +6,7 @@ outgoing ones compare fields of the signal and call a webhook.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ class Automations:
     """The workspace's automations. Add to them from any thread."""
 
     def __init__(self) -> None:
-        self._all: list[Automation] = []
+        self._by_id: dict[str, Automation] = {}
 
     def add(
         self,
@@ -104,12 +105,24 @@ class Automations:
         """
         return self._keep(_automation_from(body))
 
+    def switch(self, automation_id: str, *, enabled: bool) -> bool:
+        """Let an automation act or rest; False if there is none of this id."""
+        automation = self._by_id.get(automation_id)
+        if automation is None:
+            return False
+        self._by_id[automation_id] = dataclasses.replace(automation, enabled=enabled)
+        return True
+
+    def remove(self, automation_id: str) -> bool:
+        """End an automation; False if there is none of this id."""
+        return self._by_id.pop(automation_id, None) is not None
+
     def all(self) -> list[Automation]:
         """List the automations, in the order they were made."""
-        return self._all.copy()
+        return list(self._by_id.values())
 
     def _keep(self, automation: Automation) -> Automation:
-        self._all.append(automation)
+        self._by_id[automation.id] = automation
         return automation
 
 

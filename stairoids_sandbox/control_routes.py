@@ -90,14 +90,12 @@ class ControlRoutes:
 
     async def _send_again(self, request: Request) -> Response:
         delivery_id = request.path_params["delivery_id"]
-        for delivery in self._courier.all():
-            if delivery.id == delivery_id:
-                again = self._courier.send(
-                    delivery.event, delivery.body, delivery.endpoint
-                )
-                return JsonResponse(_delivery(again), status_code=202)
-        msg = f"No delivery found with ID {delivery_id[:100]}."
-        raise ApiError(404, "delivery_not_found", msg)
+        delivery = self._courier.get(delivery_id)
+        if delivery is None:
+            msg = f"No delivery found with ID {delivery_id[:100]}."
+            raise ApiError(404, "delivery_not_found", msg)
+        again = self._courier.send_again(delivery)
+        return JsonResponse(_delivery(again), status_code=202)
 
     async def _stats(self, _request: Request) -> Response:
         deliveries = Counter(delivery.status for delivery in self._courier.all())

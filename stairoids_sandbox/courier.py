@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from stairoids_sandbox.delivery import MAX_ATTEMPTS, Attempt, Delivery
@@ -29,6 +31,9 @@ class Courier:
         retry_base_seconds: Delay before the second attempt; each further delay is
             twice the one before. The real delays are not documented.
         timeout_seconds: How long an endpoint may take to answer.
+
+    Attributes:
+        ended: How many deliveries ended as ``success`` and as ``failed``.
     """
 
     def __init__(
@@ -39,11 +44,23 @@ class Courier:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._deliveries: list[Delivery] = []
+        self._deliveries: dict[str, Delivery] = {}
+        self.ended: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
 
     def all(self) -> list[Delivery]:
         """Copy the deliveries, in the order they were made."""
-        return self._deliveries.copy()
+        return list(self._deliveries.values())
+
+    def latest(self, number: int) -> list[Delivery]:
+        """List so many deliveries at most, the newest first."""
+        return list(islice(reversed(self._deliveries.values()), number))
+
+    def get(self, delivery_id: str) -> Delivery | None:
+        """Find a delivery by its id."""
+        return self._deliveries.get(delivery_id)
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take deliveries from now on."""
@@ -57,21 +74,40 @@ class Courier:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def send(self, event: str, body: bytes, endpoint: Endpoint) -> Delivery:
+    def send(
+        self, event: str, body: bytes, endpoint: Endpoint, *, signal_id: str
+    ) -> Delivery:
         """Start a delivery and return it at once.
 
         Raises:
             NotRunningError: The sandbox does not run; the delivery is not made.
         """
         delivery = Delivery(
-            id=str(uuid.uuid4()), event=event, endpoint=endpoint, body=body
+            id=str(uuid.uuid4()),
+            event=event,
+            endpoint=endpoint,
+            body=body,
+            signal_id=signal_id,
         )
         if self._loop is None:
             msg = "deliveries need a running sandbox"
             raise NotRunningError(msg)
-        self._deliveries.append(delivery)
+        self._deliveries[delivery.id] = delivery
         self._loop.call_soon_threadsafe(self._start, delivery)
         return delivery
+
+    def send_again(self, delivery: Delivery) -> Delivery:
+        """Start a delivery of the same bytes to the same endpoint.
+
+        Raises:
+            NotRunningError: The sandbox does not run; the delivery is not made.
+        """
+        return self.send(
+            delivery.event,
+            delivery.body,
+            delivery.endpoint,
+            signal_id=delivery.signal_id,
+        )
 
     def _start(self, delivery: Delivery) -> None:
         if self._loop is not None:
@@ -89,7 +125,8 @@ class Courier:
                 attempt = await self._attempt(delivery)
             delivery.attempts = (*delivery.attempts, attempt)
             if attempt.acknowledged:
-                return
+                break
+        self.ended[delivery.status] += 1
 
     async def _attempt(self, delivery: Delivery) -> Attempt:
         began = time.monotonic()

@@ -57,6 +57,7 @@ class Delivery:
         id: Names the delivery here; nothing that is sent carries it.
         event: The event's name, for example ``signal.created``.
         body: The bytes of every attempt.
+        signal_id: The signal it follows from.
         attempts: In order; a delivery has failed after five.
     """
 
@@ -64,6 +65,7 @@ class Delivery:
     event: str
     endpoint: Endpoint
     body: bytes
+    signal_id: str
     attempts: tuple[Attempt, ...] = ()
 
     @property

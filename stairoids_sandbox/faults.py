@@ -121,6 +121,10 @@ class Faults:
         """Add a fault behind the ones in force."""
         self._dice = (*self._dice, _Dice(fault))
 
+    def remove(self, kind: str) -> None:
+        """End the faults of one kind; the others go on where they are."""
+        self._dice = tuple(dice for dice in self._dice if dice.fault.kind != kind)
+
     def clear(self) -> None:
         """End all faults."""
         self._dice = ()

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 from stairoids_sandbox import connection
 from stairoids_sandbox.exceptions import ApiError
 from stairoids_sandbox.models import RequestSeen
-from stairoids_sandbox.quota import Quota
 from stairoids_sandbox.responses import error_response
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from stairoids_sandbox.faults import Fault, Faults, Strike
     from stairoids_sandbox.keys import ApiKey, KeyRing
-    from stairoids_sandbox.quota import Plan, Ruling
+    from stairoids_sandbox.quota import Quota, Ruling
     from stairoids_sandbox.request_log import RequestLog
 
 _UNAUTHORIZED = ApiError(401, "unauthorized", "Invalid or missing API key.")
@@ -33,6 +34,7 @@ class Gate:
 
     Args:
         app: The application; every other path goes to it unasked.
+        quotas: By the name of the key.
         stopping: Set when held-back answers must be given up.
     """
 
@@ -41,14 +43,14 @@ class Gate:
         app: ASGIApp,
         *,
         keys: KeyRing,
-        plan: Plan,
+        quotas: Mapping[str, Quota],
         faults: Faults,
         log: RequestLog,
         stopping: asyncio.Event,
     ) -> None:
         self._app = app
         self._keys = keys
-        self._quotas = {key.name: Quota(plan) for key in keys.all()}
+        self._quotas = quotas
         self._faults = faults
         self._log = log
         self._stopping = stopping

@@ -69,6 +69,20 @@ class Ruling:
     reset_after: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How much of one key's quota is taken now.
+
+    Attributes:
+        minute: Requests in the window that ends now.
+        day: Requests in the current day.
+    """
+
+    plan: Plan
+    minute: int
+    day: int
+
+
 _FREE = Ruling(retry_after=None, limit=None, remaining=0, reset_after=0.0)
 
 
@@ -97,6 +111,16 @@ class Quota:
         if plan.requests_per_minute is not None:
             self._taken.append(now)
         return self._ruling(now, retry_after=None)
+
+    def usage(self, now: float) -> Usage:
+        """Say how much is taken at ``now``, and take nothing."""
+        oldest = now - self._plan.window_seconds
+        over = now >= self._day_began + _DAY_SECONDS
+        return Usage(
+            plan=self._plan,
+            minute=sum(1 for taken in self._taken if taken > oldest),
+            day=0 if over else self._day_count,
+        )
 
     def _wait_for_window(self, now: float) -> float | None:
         limit, window = self._plan.requests_per_minute, self._plan.window_seconds

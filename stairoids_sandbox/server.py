@@ -22,13 +22,14 @@ from stairoids_sandbox.courier import Courier
 from stairoids_sandbox.exceptions import NotRunningError, UsageError
 from stairoids_sandbox.faults import Fault, Faults
 from stairoids_sandbox.gate import Gate
-from stairoids_sandbox.index_routes import index_routes
 from stairoids_sandbox.journal import Journal
 from stairoids_sandbox.keys import DEFAULT_KEY, KeyRing
-from stairoids_sandbox.quota import plan_named
+from stairoids_sandbox.page_routes import PageRoutes
+from stairoids_sandbox.quota import Quota, plan_named
 from stairoids_sandbox.request_log import RequestLog
 from stairoids_sandbox.server_thread import ServerThread
 from stairoids_sandbox.signal_routes import SignalRoutes
+from stairoids_sandbox.views import Views
 from stairoids_sandbox.webhook_routes import WebhookRoutes
 from stairoids_sandbox.webhooks import Subscriptions
 from stairoids_sandbox.workspace import Workspace
@@ -144,7 +145,7 @@ class Sandbox:
         Raises:
             NotRunningError: The sandbox does not run.
         """
-        return self._courier.send(delivery.event, delivery.body, delivery.endpoint)
+        return self._courier.send_again(delivery)
 
     def start(self) -> Self:
         """Listen, and return once requests are answered. A sandbox starts once.
@@ -186,6 +187,17 @@ class Sandbox:
         self.stop()
 
     def _app(self, stopping: asyncio.Event) -> ASGIApp:
+        quotas = {key.name: Quota(self._plan) for key in self._keys.all()}
+        views = Views(
+            self._workspace,
+            automations=self.automations,
+            webhooks=self.webhooks,
+            courier=self._courier,
+            faults=self.faults,
+            keys=self._keys,
+            quotas=quotas,
+            log=self._log,
+        )
         routes: list[BaseRoute] = [
             *self._signals.routes(),
             *WebhookRoutes(self.webhooks).routes(),
@@ -193,12 +205,18 @@ class Sandbox:
             *ControlRoutes(
                 self._workspace, self._courier, self.faults, self._log
             ).routes(),
-            *index_routes(),
+            *PageRoutes(
+                views,
+                automations=self.automations,
+                courier=self._courier,
+                faults=self.faults,
+                url=self.url,
+            ).routes(),
         ]
         return Gate(
             application(routes, send_signal=self._signals.send),
             keys=self._keys,
-            plan=self._plan,
+            quotas=quotas,
             faults=self.faults,
             log=self._log,
             stopping=stopping,

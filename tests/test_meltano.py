@@ -31,6 +31,7 @@ SHIPPED = (
     "meltano.yml",
     "pyproject.toml",
     "sample_configs",
+    "stairoids_pages",
     "stairoids_sandbox",
     "tap_stairoids_webhooks",
     "target_stairoids",

@@ -1,0 +1,17 @@
+"""What a page refuses."""
+
+from __future__ import annotations
+
+
+class FormRefusedError(Exception):
+    """A form that did not come from a page of ours, or cannot be read.
+
+    Args:
+        status: The HTTP status of the answer.
+        message: One sentence for the person who sent it.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message

@@ -1,0 +1,109 @@
+"""Pages: templates filled in, with headers that let nothing else in.
+
+A page holds its style and script itself and the policy names their hashes: nothing is
+loaded from elsewhere, and whatever text of strangers a page shows, it cannot run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from stairoids_pages.text import pretty, shown, size_of, visible
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Not `no-referrer`: browsers would then send forms with `Origin: null`.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Pages:
+    """The pages of one package, from its folder `templates`.
+
+    Templates extend `base.html`, which has the blocks `title`, `header` and `main`.
+
+    Args:
+        package: Its name.
+        live_seconds: How often an open page looks for news.
+    """
+
+    def __init__(self, package: str, *, live_seconds: float) -> None:
+        style, script = _asset("style.css"), _asset("live.js")
+        self._environment = Environment(
+            loader=ChoiceLoader(
+                [PackageLoader(package), PackageLoader("stairoids_pages")]
+            ),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters |= {
+            "pretty": pretty,
+            "shown": shown,
+            "size": size_of,
+            "visible": visible,
+        }
+        self._environment.globals |= {
+            "style": Markup(style),  # noqa: S704 -- a file of ours
+            "script": Markup(script),  # noqa: S704 -- a file of ours
+            "live_seconds": live_seconds,
+        }
+        policy = (
+            "default-src 'none'; connect-src 'self'; img-src data:; form-action 'self'"
+            f"; base-uri 'none'; frame-ancestors 'none'; style-src {_hash_of(style)}"
+            f"; script-src {_hash_of(script)}"
+        )
+        self._headers = {**_HEADERS, "Content-Security-Policy": policy}
+
+    def page(
+        self, request: Request, template: str, *, status: int = 200, **values: object
+    ) -> Response:
+        """Answer with a page, or 304 if the asker has it as it is."""
+        text = self._environment.get_template(template).render(values)
+        tag = f'"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'
+        headers = {**self._headers, "ETag": tag}
+        if status == 200 and request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(text, status_code=status, headers=headers)
+
+    def download(self, body: bytes, *, name: str) -> Response:
+        """Answer with bytes that a browser saves and never shows.
+
+        Args:
+            body: The bytes.
+            name: Of the file, in plain ASCII.
+        """
+        headers = {
+            **self._headers,
+            "Content-Disposition": f'attachment; filename="{name}"',
+        }
+        return Response(body, media_type="application/octet-stream", headers=headers)
+
+    def redirect(self, path: str) -> Response:
+        """Answer a form that was taken: look there, with GET."""
+        return RedirectResponse(path, status_code=303, headers=self._headers)
+
+
+def _asset(name: str) -> str:
+    return (files("stairoids_pages") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash_of(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

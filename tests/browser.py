@@ -1,0 +1,48 @@
+"""The Chromium of this machine, driven as a person would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# It is to talk to the page under test and to nobody else.
+_ARGUMENTS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+def chromium() -> str | None:
+    """Find a Chromium; `CHROMIUM` names one, None is none."""
+    given = os.environ.get("CHROMIUM")
+    return given or next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+@contextmanager
+def a_browser(path: str) -> Iterator[Browser]:
+    """Run a browser without a window and with a fresh profile."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=list(_ARGUMENTS),
+            # Root cannot have the sandbox of Chromium; everybody else keeps it.
+            chromium_sandbox=os.geteuid() != 0,
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()

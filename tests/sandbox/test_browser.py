@@ -1,0 +1,219 @@
+"""A person watches the sandbox in a real browser, and clicks."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox.signature import signature_of
+from tests.sandbox.client import wait_until
+from tests.sandbox.receiver import SECRET
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.sandbox.client import Client
+    from tests.sandbox.receiver import Receiver
+
+pytestmark = pytest.mark.slow
+
+
+def test_signals_arrive_while_one_watches(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    page.goto(sandbox.origin)
+    expect(page.get_by_text("No signal yet")).to_be_visible()
+
+    client.send(type="first_seen")
+    rows = page.get_by_role("region", name="Signals").get_by_role("listitem")
+    expect(rows).to_have_count(1)
+    client.send(type="second_seen", account={"domain": "harbor.example"})
+
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("second_seen")
+    expect(rows.first).to_contain_text("harbor.example")
+    expect(page.get_by_role("status")).to_have_text("2 new signals")
+    expect(page).to_have_title("2 signals · Stairoids sandbox")
+
+
+def test_automation_is_made_by_hand_and_its_delivery_sent_again(
+    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
+) -> None:
+    receiver.answers = [503]
+    sandbox._courier._retry_base = 0.01
+    page.goto(sandbox.origin)
+    page.get_by_label("Signal type").fill("trial")
+    page.get_by_label("Call this URL").fill(receiver.url)
+    page.get_by_label("Webhook secret").fill(SECRET)
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_role("switch", name="trial → webhook")).to_be_checked()
+    expect(page.get_by_label("Call this URL")).to_have_value("")
+
+    client.send(type="trial")
+    delivered = page.get_by_role("region", name="Deliveries")
+    row = delivered.get_by_role("listitem")
+    expect(row).to_contain_text("delivered")
+    expect(row).to_contain_text(re.compile(r"503\s*204"))
+    page.get_by_role("button", name="Send again").click()
+    expect(row).to_have_count(2)
+
+    page.get_by_role("link", name="automation.action_triggered").first.click()
+    wait_until(lambda: len(receiver.received) == 3)
+    expect(
+        page.get_by_text(signature_of(receiver.received[0].body, SECRET))
+    ).to_be_visible()
+    attempts = page.get_by_role("region", name="Attempts").get_by_role("row")
+    expect(attempts).to_have_count(2)
+    page.get_by_role("button", name="Send again").click()
+    wait_until(lambda: len(receiver.received) == 4)
+    expect(page.get_by_role("cell", name="204")).to_be_visible()
+    page.get_by_role("link", name="trial").click()
+    shown = page.get_by_label("As it was sent").last.inner_text()
+    assert json.loads(shown) == sandbox.signals[0].body
+
+
+def test_mistake_is_told_where_it_was_made(page: Page, sandbox: Sandbox) -> None:
+    page.goto(sandbox.origin)
+    url = page.get_by_label("Call this URL")
+    url.fill("http://elsewhere.example/hook")
+    page.get_by_label("Name").fill("Mine")
+    url.press("Enter")
+
+    expect(page.get_by_role("alert")).to_contain_text("url must begin with https://")
+    expect(url).to_be_focused()
+    expect(page.get_by_label("Name")).to_have_value("Mine")
+    url.fill("https://elsewhere.example/hook")
+    url.press("Enter")
+    expect(page.get_by_role("switch", name="Mine")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_fault_is_switched_by_the_keyboard(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    page.goto(sandbox.origin)
+    switch = page.get_by_role("switch", name="Refuse")
+    refuse = page.get_by_role("listitem").filter(has=switch)
+    refuse.get_by_label("with").select_option("500")
+    switch.press("Space")
+    expect(switch).to_be_checked()
+    expect(switch).to_be_focused()
+    assert client.send().status_code == 500
+
+    switch.press("Enter")
+    expect(switch).not_to_be_checked()
+    assert client.send().status_code == 201
+
+
+def test_half_filled_form_survives_what_arrives(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    page.goto(sandbox.origin)
+    field = page.get_by_label("Call this URL")
+    field.press_sequentially("http://127")
+    client.send()
+    expect(page.get_by_text("1 accepted")).to_be_visible()
+    field.press_sequentially(".0.0.1:1/")
+
+    expect(field).to_have_value("http://127.0.0.1:1/")
+    expect(field).to_be_focused()
+
+
+def test_page_is_paused_and_goes_on(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    page.goto(sandbox.origin)
+    live = page.get_by_role("button", name="Live")
+    live.click()
+    with page.expect_request("**/", timeout=10_000):
+        client.send()
+        page.get_by_role("button", name="Paused").click()
+    expect(page.get_by_text("1 accepted")).to_be_visible()
+
+
+def test_page_says_that_the_sandbox_has_gone(page: Page) -> None:
+    with Sandbox() as sandbox:
+        page.goto(sandbox.origin)
+        expect(page.get_by_role("button", name="Live")).to_be_visible()
+
+    expect(page.get_by_role("button", name="No answer")).to_be_visible()
+
+
+def test_everything_works_without_script(
+    browser: Browser, sandbox: Sandbox, client: Client, receiver: Receiver
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(sandbox.origin)
+    page.get_by_label("Call this URL").fill(receiver.url)
+    page.get_by_role("button", name="Make it").click()
+    client.send()
+    wait_until(lambda: sandbox.deliveries[0].status == "success")
+    page.reload()
+    page.get_by_role("button", name="Send again").click()
+    wait_until(lambda: len(receiver.received) == 2)
+    page.get_by_role("switch", name="Reset").click()
+
+    expect(page.get_by_role("switch", name="Reset")).to_be_checked()
+    expect(page.get_by_role("button", name="Live")).to_be_hidden()
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "\u202eevil \u2067 text",
+        "🎉" * 60,
+        "W" * 300_000,
+        "Z\u0335" * 500,
+    ],
+)
+def test_hostile_text_neither_runs_nor_breaks_the_page(
+    page: Page, sandbox: Sandbox, client: Client, text: str
+) -> None:
+    page.goto(sandbox.origin)
+    client.send(type=text, source=text, account={"domain": "a.com", "name": text})
+    expect(page.get_by_text("1 accepted")).to_be_visible()
+
+    width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    row = page.get_by_role("region", name="Signals").get_by_role("listitem")
+    box = row.bounding_box()
+
+    assert width <= 0
+    assert box is not None
+    assert box["height"] < 100
+    row.get_by_role("link").click()
+    expect(page.get_by_label("As it was sent").last).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("width", [360, 900, 1440])
+def test_page_fits_every_width(
+    page: Page, sandbox: Sandbox, client: Client, width: int
+) -> None:
+    client.send()
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(sandbox.origin)
+
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_first_tab_skips_to_the_content(page: Page, sandbox: Sandbox) -> None:
+    page.goto(sandbox.origin)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("main")).to_be_focused()
+    names = [
+        section.get_attribute("aria-labelledby")
+        for section in page.get_by_role("region").all()
+    ]
+    assert len(names) == 5
