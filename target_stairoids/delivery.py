@@ -7,7 +7,6 @@ STATE passes before everything read ahead of it is settled or a dead letter.
 
 from __future__ import annotations
 
-import json
 import logging
 import select
 import time
@@ -23,7 +22,8 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.gate import Outcome
 from target_stairoids.intake import Intake
-from target_stairoids.report import Report, summary, write
+from target_stairoids.progress import Facts, progress_for
+from target_stairoids.report import Report, write
 from target_stairoids.watcher import Samples
 from target_stairoids.window import Watermark, Window
 
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 _WINDOW = 10_000
 _STATE_SECONDS = 1.0  # Meltano spends about 9 ms on each STATE
-_PROGRESS_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 _DEAD = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
@@ -65,6 +64,7 @@ class Delivery:
         self._window = Window(_WINDOW)
         self._watermark = Watermark()
         self.report = Report()
+        self._progress = progress_for(is_watched=watcher is not None)
         if watcher is None and settings.dry_run:
             watcher = Samples()
         self.intake = Intake(
@@ -164,9 +164,9 @@ class Delivery:
             self._count(finished)
         now = time.monotonic()
         self._pass_state(now)
-        if now - self._progress_at >= _PROGRESS_SECONDS:
+        if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            self._tell_progress(now)
+            self._progress.tell(self._facts(now))
 
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let the watermark pass them."""
@@ -183,7 +183,7 @@ class Delivery:
     def _wait(self, source: int | None) -> bool:
         """Sleep until something can be done; True if the input has more."""
         now = time.monotonic()
-        ends = [self._progress_at + _PROGRESS_SECONDS - now]
+        ends = [self._progress_at + self._progress.every - now]
         if self._state is not None:
             ends.append(self._state_at + _STATE_SECONDS - now)
         if (patience := self._dispatch.patience(now)) is not None:
@@ -202,18 +202,15 @@ class Delivery:
             self._write_state(self._state)
             self._state, self._state_at = None, now
 
-    def _tell_progress(self, now: float) -> None:
-        waiting = len(self._window)
-        outcomes = self.report.outcomes
-        text = ", ".join(f"{n} {o}" for o, n in outcomes.items() if n) or "nothing yet"
-        room_in = self._dispatch.pace.wait(now) or 0.0
-        pause = f"; waiting {room_in:.0f} s for the quota" if room_in >= 1 else ""
-        logger.info(
-            "%d records read: %s; %d under way%s",
-            self.report.read,
-            text,
-            waiting,
-            pause,
+    def _facts(self, now: float) -> Facts:
+        pace = self._dispatch.pace
+        return Facts(
+            read=self.report.read,
+            outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
+            under_way=len(self._window),
+            used=pace.used,
+            limit=pace.limit,
+            pause=pace.wait(now) or 0.0,
         )
 
     def _settle_all(self) -> None:
@@ -268,7 +265,6 @@ class Delivery:
             is_complete = failure is None or isinstance(failure, DeadLettersError)
             self._ledger.end_run(exit_code, report, is_complete=is_complete)
         self._ledger.close()
-        logger.info("Run report: %s", json.dumps(report))
-        logger.info("%s", summary(report))
+        self._progress.end(report)
         if self._settings.report_path is not None:
             write(report, self._settings.report_path)

@@ -53,7 +53,7 @@ class Pace:
         self._forget(now)
         if now < self._held_until:
             return 0
-        room = _NO_LIMIT if self._limit is None else self._limit - self._used()
+        room = _NO_LIMIT if self._limit is None else self._limit - self.used
         if not self._heard:
             # One first: it tells the quota, and a wrong key or address costs only it.
             room = min(room, 1 - self._in_flight)
@@ -127,7 +127,9 @@ class Pace:
         """Let nothing start for so long: Stairoids asked for it, or is down."""
         self._held_until = max(self._held_until, now + seconds)
 
-    def _used(self) -> int:
+    @property
+    def used(self) -> int:
+        """How many slots of the last minute are taken, by whomever."""
         return self._in_flight + len(self._answered) + self._foreign
 
     def _forget(self, now: float) -> None:

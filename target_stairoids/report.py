@@ -74,17 +74,6 @@ class Report:
         }
 
 
-def summary(report: dict[str, Any]) -> str:
-    """Return the sum in one line, the outcomes that happened in it."""
-    parts = " + ".join(
-        f"{count} {name}" for name, count in report["outcomes"].items() if count
-    )
-    return (
-        f"{report['candidates']} candidates = {parts or '0'} "
-        f"({report['read']} records read, {report['seconds']:.1f} s)"
-    )
-
-
 def write(report: dict[str, Any], path: Path) -> None:
     """Write the report as JSON; readers never see half of one.
 

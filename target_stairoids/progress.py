@@ -1,0 +1,207 @@
+"""Progress: how a person at a terminal, or a log, is told how a run is going.
+
+Everything goes to stderr: stdout belongs to Singer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from target_stairoids.gate import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import Console, RenderableType
+
+logger = logging.getLogger(__name__)
+
+_LOG_SECONDS = 30.0
+_LIVE_SECONDS = 0.25
+_REASONS = 5  # of the most frequent ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """How a run is going.
+
+    Attributes:
+        outcomes: Outcome -> how many signals ended so; those that happened.
+        under_way: Signals without an outcome yet.
+        used: Requests of the last minute, and those in flight.
+        limit: Requests a minute; None if none is known.
+        pause: Seconds for which nothing may be sent.
+    """
+
+    read: int
+    outcomes: Mapping[str, int]
+    under_way: int
+    used: int
+    limit: int | None
+    pause: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it takes to send what was read so far, at the quota's pace."""
+        return None if not self.limit else self.under_way * 60 / self.limit
+
+    def __str__(self) -> str:
+        parts = [f"{self.read:,} records read"]
+        parts += [f"{count:,} {name}" for name, count in self.outcomes.items()]
+        parts.append(f"{self.under_way:,} under way")
+        if self.limit:
+            parts.append(f"{self.used} of {self.limit} requests a minute")
+        if self.pause >= 1:
+            parts.append(f"waiting {self.pause:.0f} s for the quota")
+        elif self.under_way and self.seconds_left and self.seconds_left >= 1:
+            parts.append(f"about {_duration(self.seconds_left)} left")
+        return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+class Progress(Protocol):
+    """Tells how a run is going and how it ended."""
+
+    #: Seconds between two times that it wants to tell something.
+    every: float
+
+    def tell(self, facts: Facts) -> None:
+        """Tell how the run is going."""
+
+    def end(self, report: dict[str, Any]) -> None:
+        """Tell how the run ended."""
+
+
+def progress_for(*, is_watched: bool) -> Progress:
+    """Return what suits stderr.
+
+    Args:
+        is_watched: Whether somebody else tells what happens.
+    """
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return LiveProgress() if is_terminal and not is_watched else LogProgress()
+
+
+class LogProgress:
+    """Lines for a log: one every half minute, and a summary."""
+
+    every = _LOG_SECONDS
+
+    def tell(self, facts: Facts) -> None:
+        """Log a line."""
+        logger.info("%s", facts)
+
+    def end(self, report: dict[str, Any]) -> None:
+        """Log the report for machines, then the sum, the reasons and what to do."""
+        logger.info("Run report: %s", json.dumps(report))
+        logger.info("%s", summary(report))
+        for sentence in (*_reasons(report), *advice(report)):
+            logger.info("%s", sentence)
+
+
+class LiveProgress:
+    """A line that is kept up to date, and a table at the end."""
+
+    every = _LIVE_SECONDS
+
+    def __init__(self) -> None:
+        # Late: whoever has no terminal need not wait for it to be imported.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
+
+        self._console: Console = Console(stderr=True)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._handlers: list[logging.StreamHandler[Any]] = []
+
+    def tell(self, facts: Facts) -> None:
+        """Show the line in place of the last one."""
+        if not self._live.is_started:
+            self._live.start()
+            self._divert_logs()
+        self._live.update(str(facts), refresh=True)
+
+    def _divert_logs(self) -> None:
+        """Let log lines appear above the live line, not in it."""
+        loggers = (logging.getLogger(), logging.getLogger("target-stairoids"))
+        for handler in {h for log in loggers for h in log.handlers}:
+            if (
+                isinstance(handler, logging.StreamHandler)
+                and handler.stream is sys.__stderr__
+            ):
+                handler.setStream(sys.stderr)
+                self._handlers.append(handler)
+
+    def end(self, report: dict[str, Any]) -> None:
+        """Take the line away and show what became of everything."""
+        if self._live.is_started:
+            self._live.stop()
+        for handler in self._handlers:
+            handler.setStream(sys.__stderr__)
+        self._console.print(_table(report))
+        self._console.print(summary(report), highlight=False)
+        for sentence in (*_reasons(report), *advice(report)):
+            self._console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Return the sum in one line, the outcomes that happened in it."""
+    parts = " + ".join(
+        f"{count} {name}" for name, count in report["outcomes"].items() if count
+    )
+    return (
+        f"{report['candidates']} candidates = {parts or '0'} "
+        f"({report['read']} records read, {report['seconds']:.1f} s)"
+    )
+
+
+def _reasons(report: dict[str, Any]) -> Iterator[str]:
+    for entry in report["reasons"][:_REASONS]:
+        yield (
+            f"{entry['count']:,} {entry['outcome']} in {entry['stream']}: "
+            f"{entry['reason']}"
+        )
+
+
+def advice(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what to do next, if anything is left to do."""
+    outcomes = report["outcomes"]
+    if outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]:
+        yield "See why, and send again: stairoids-signals dead-letters --help"
+    if outcomes[Outcome.UNKNOWN]:
+        yield (
+            "Nobody knows whether the unknown ones arrived; say so: "
+            "stairoids-signals dead-letters resolve --help"
+        )
+    if outcomes[Outcome.PENDING]:
+        yield "Nothing is lost: the next run resumes what is pending."
+    if outcomes[Outcome.WOULD_SEND]:
+        yield "This was a dry run; without `dry_run` it sends."
+
+
+def _table(report: dict[str, Any]) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415
+
+    names = [name for name, count in report["outcomes"].items() if count]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stream")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for stream, outcomes in report["streams"].items():
+        cells = (f"{outcomes.get(name, 0):,}" for name in names)
+        table.add_row(stream, *cells)
+    return table

@@ -1,0 +1,135 @@
+"""A person at a terminal sees how a run goes and how it ended; a log reads lines."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_stairoids.gate import Outcome
+from target_stairoids.progress import Facts, advice
+from tests.singer_io import BIN, a_record, a_schema, a_state, text_of
+
+if TYPE_CHECKING:
+    from tests.singer_io import TargetUnderTest
+
+NOTHING = dict.fromkeys(map(str, Outcome), 0)
+
+
+def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
+    """Run the target with stderr at a terminal; return exit code, stderr, stdout."""
+    target.shell("")  # writes the config
+    (target.folder / "messages.jsonl").write_text(text)
+    outer, inner = pty.openpty()
+    with (
+        (target.folder / "messages.jsonl").open() as messages,
+        subprocess.Popen(
+            [BIN / "target-stairoids", "--config", target.folder / "config.json"],
+            stdin=messages,
+            stdout=subprocess.PIPE,
+            stderr=inner,
+            cwd=target.folder,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"},
+        ) as process,
+    ):
+        os.close(inner)
+        seen = b""
+        try:
+            while piece := os.read(outer, 65536):
+                seen += piece
+        except OSError:
+            pass  # how Linux says that the other side is closed
+        os.close(outer)
+        assert process.stdout
+        printed = process.stdout.read()
+    return process.returncode, seen.decode(), printed
+
+
+def test_terminal_shows_a_table_the_reasons_and_what_to_do(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
+
+    code, seen, printed = at_a_terminal(target, text_of(messages))
+
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)  # bold is no colour
+    lines = [" ".join(line.split()) for line in plain.splitlines()]
+    assert code == 0
+    assert "stream accepted invalid" in lines
+    assert "trials 1 1" in lines
+    assert any(
+        line.startswith("2 candidates = 1 accepted + 1 invalid") for line in lines
+    )
+    assert (
+        "1 invalid in trials: neither account.domain nor contact.email is known"
+        in lines
+    )
+    assert "See why, and send again: stairoids-signals dead-letters --help" in lines
+    assert "Run report" not in seen
+    assert printed.splitlines() == [b'{"at":1}']
+
+
+def test_log_has_the_report_for_machines_and_the_reasons_for_people(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
+
+    done = target.shell(text_of(messages))
+
+    assert "Run report: {" in done.stderr
+    assert "2 candidates = 1 accepted + 1 invalid (2 records read" in done.stderr
+    assert "1 invalid in trials: neither account.domain" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def facts(**more: object) -> str:
+    usual = {
+        "read": 1234,
+        "outcomes": {"accepted": 1000},
+        "under_way": 234,
+        "used": 57,
+        "limit": 60,
+        "pause": 0.0,
+    }
+    return str(Facts(**{**usual, **more}))  # type: ignore[arg-type]  # as they are named
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {},
+            "234 under way · 57 of 60 requests a minute · about 3 min 54 s left",
+        ),
+        ({"limit": None}, "1,234 records read · 1,000 accepted · 234 under way"),
+        ({"pause": 12.4}, "waiting 12 s for the quota"),
+        ({"under_way": 6000}, "about 1 h 40 min left"),
+        ({"under_way": 5}, "about 5 s left"),
+    ],
+)
+def test_facts_are_one_line(more: dict[str, object], told: str) -> None:
+    assert facts(**more).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("invalid", "dead-letters"),
+        ("rejected", "dead-letters"),
+        ("unknown", "resolve"),
+        ("pending", "the next run resumes"),
+        ("would_send", "without `dry_run`"),
+    ],
+)
+def test_what_is_left_to_do_is_said(outcome: str, said: str) -> None:
+    (sentence,) = advice({"outcomes": {**NOTHING, outcome: 1}})
+
+    assert said in sentence
+
+
+def test_nothing_is_said_where_nothing_is_left() -> None:
+    assert list(advice({"outcomes": {**NOTHING, "accepted": 9}})) == []
