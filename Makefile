@@ -15,11 +15,11 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak lint format docs build bench clean
+.PHONY: help demo test test-slow soak lint format docs screenshots build bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## the whole way in a minute: a tap, signals, webhooks, our tap
 	@$(BIN)/python demo/demo.py
@@ -47,6 +47,9 @@ format: $(READY) ## let ruff mend and format
 
 docs: $(READY) ## write the settings into README.md and meltano.yml
 	$(BIN)/python docs/settings.py
+
+screenshots: $(READY) ## the pictures of the pages in docs/images; wants Chromium
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 build: $(READY) ## the wheel, and a run of every command from it
 	rm -rf dist build/wheel-venv

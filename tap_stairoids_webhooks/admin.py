@@ -1,4 +1,4 @@
-"""The admin listener: readiness and metrics, for whoever has the token.
+"""The admin listener: readiness, metrics and pages, for whoever has the token.
 
 It listens on this machine only, and that is not proof enough: a page in a browser
 here can send requests to it, so the token is asked for, and the Host checked first.
@@ -12,7 +12,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tap_stairoids_webhooks.page_routes import PageRoutes
 from tap_stairoids_webhooks.receiver import Refusal, send_answer
+from tap_stairoids_webhooks.sessions import Sessions
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.metrics import Facts
@@ -37,15 +39,22 @@ class AdminApp:
     def __init__(self, facts: Facts, *, token: str, port: int) -> None:
         self._facts = facts
         self._authorization = b"Bearer " + token.encode()
+        self._pages = PageRoutes(
+            facts, Sessions(token), cookie=f"stairoids_webhooks_{port}"
+        )
         names = (b"127.0.0.1", b"localhost")
         self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
         self.counts: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        del receive  # a GET has no body worth reading
         try:
-            status, content_type, body = await self._handle(scope)
+            self._check_host(scope["headers"])
+            known = self._has_token(scope["headers"])
+            if scope["path"] not in {"/readyz", "/metrics"}:
+                await self._pages(scope, receive, send, known=known)
+                return
+            status, content_type, body = await self._tell(scope, known=known)
         except Refusal as refusal:
             self.counts[refusal.reason] += 1
             text = refusal.reason.encode()
@@ -53,10 +62,9 @@ class AdminApp:
         else:
             await send_answer(send, status, body, content_type=content_type)
 
-    async def _handle(self, scope: Scope) -> tuple[int, bytes, bytes]:
-        self._check(scope["headers"])
-        if scope["path"] not in {"/readyz", "/metrics"}:
-            raise Refusal(404, "not_found")
+    async def _tell(self, scope: Scope, *, known: bool) -> tuple[int, bytes, bytes]:
+        if not known:
+            raise Refusal(401, "token", (b"www-authenticate", b"Bearer"))
         if scope["method"] not in {"GET", "HEAD"}:
             raise Refusal(405, "method_not_allowed", (b"allow", b"GET, HEAD"))
         if scope["path"] == "/metrics":
@@ -64,11 +72,11 @@ class AdminApp:
         found = self._facts.readiness()
         return 200 if found["ready"] else 503, _JSON, json.dumps(found).encode()
 
-    def _check(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def _check_host(self, headers: list[tuple[bytes, bytes]]) -> None:
         hosts = [value.lower() for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             raise Refusal(403, "host")
+
+    def _has_token(self, headers: list[tuple[bytes, bytes]]) -> bool:
         given = [value for name, value in headers if name == b"authorization"]
-        right = len(given) == 1 and hmac.compare_digest(given[0], self._authorization)
-        if not right:
-            raise Refusal(401, "token", (b"www-authenticate", b"Bearer"))
+        return len(given) == 1 and hmac.compare_digest(given[0], self._authorization)

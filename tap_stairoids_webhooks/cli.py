@@ -96,7 +96,7 @@ def main() -> None:
     type=click.IntRange(0, 65535),
     envvar="STAIROIDS_WEBHOOKS_ADMIN_PORT",
     show_envvar=True,
-    help="Port on 127.0.0.1 of /readyz and /metrics.  [default: none]",
+    help="Port on 127.0.0.1 of a page, /readyz and /metrics.  [default: none]",
 )
 @store_url_option
 def serve(
@@ -114,7 +114,8 @@ def serve(
     The secret is read from STAIROIDS_WEBHOOK_SECRET or, while it is being
     rotated, from STAIROIDS_WEBHOOK_SECRETS (a JSON array). Once it listens, one
     JSON line on stdout says so; SIGTERM finishes what was begun and exits 0.
-    --admin-port wants the token STAIROIDS_WEBHOOKS_ADMIN_TOKEN, and callers with it.
+    --admin-port wants the token STAIROIDS_WEBHOOKS_ADMIN_TOKEN, and callers with it;
+    open that port in a browser to see what comes in.
 
     \b
     Example:

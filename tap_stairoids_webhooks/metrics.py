@@ -7,6 +7,7 @@ commit two observations.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Facts(Collector):
         self._store = store
         self._store_url = store_url
         self._reader: EventStore | None = None
+        self._opening = threading.Lock()
         self._registry = CollectorRegistry()
         seconds = Histogram(
             f"{_PREFIX}commit_seconds",
@@ -90,6 +92,25 @@ class Facts(Collector):
             "seconds_since_commit": None if last is None else time.time() - last,
         }
 
+    def counts(self) -> dict[str, int]:
+        """Count the requests since the start, by what became of them."""
+        return self._app.counts.copy()
+
+    def keys(self) -> dict[str, int]:
+        """Count the deliveries taken since the start, by active secret."""
+        return {key: self._app.keys[key] for key in self._app.key_ids}
+
+    def reader(self) -> EventStore:
+        """Return the store to read, through a connection of its own.
+
+        Raises:
+            StoreError: It cannot be opened.
+        """
+        with self._opening:
+            if self._reader is None:
+                self._reader = EventStore.open_to_read(self._store_url)
+            return self._reader
+
     def text(self) -> bytes:
         """Return the metrics; asks the store, so not for an event loop."""
         return generate_latest(self._registry)
@@ -126,9 +147,7 @@ class Facts(Collector):
 
     def _lags(self) -> dict[str, Lag]:
         try:
-            if self._reader is None:
-                self._reader = EventStore.open_to_read(self._store_url)
-            return lags(self._reader)
+            return lags(self.reader())
         except StoreError as error:
             logger.warning("lag of the consumers is not known: %s", error)
             return {}

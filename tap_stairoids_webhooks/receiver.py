@@ -109,6 +109,11 @@ class ReceiverApp:
         """How much of large bodies is in memory, not yet verified."""
         return self._unproven_bytes
 
+    @property
+    def key_ids(self) -> list[str]:
+        """The secrets that are active, by their names, the newest first."""
+        return self._verifier.key_ids
+
     def refusals(self) -> Counter[str]:
         """Return how many requests were not taken so far, by reason."""
         taken = {str(outcome) for outcome in Outcome}

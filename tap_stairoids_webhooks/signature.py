@@ -44,6 +44,11 @@ class Verifier:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def key_ids(self) -> list[str]:
+        """The names of the secrets, in their order."""
+        return [key_id for key_id, _ in self._keys]
+
     def key_id_for(self, body: bytes, header: bytes) -> str | None:
         """Say which secret signed ``body``.
 

@@ -99,7 +99,10 @@ def test_metrics_count_what_came_in(administrable: Receiver) -> None:
         ("/metrics", {"Authorization": TOKEN}, 401),
         ("/metrics", {"Host": "evil.example"}, 403),
         ("/readyz", {"Host": "127.0.0.1.evil.example"}, 403),
-        ("/", {}, 404),
+        ("/", {"Authorization": ""}, 401),
+        ("/events/1", {"Authorization": "Bearer wrong"}, 401),
+        ("/", {"Host": "evil.example"}, 403),
+        ("/somewhere", {}, 404),
         ("/webhooks/stairoids", {}, 404),
     ],
 )

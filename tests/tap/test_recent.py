@@ -1,0 +1,66 @@
+"""What an operator glances at, from a store in each of its homes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks.recent import event_at, latest, refusals_since
+from tests.tap.builders import a_body, a_delivery, deliveries
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.store import EventStore
+
+
+def test_newest_come_first_and_the_older_behind_them(home: EventStore) -> None:
+    home.append(deliveries(5))
+
+    first = latest(home, number=2)
+    then = latest(home, number=9, before=first[-1].sequence)
+
+    assert [event.sequence for event in (*first, *then)] == [5, 4, 3, 2, 1]
+
+
+def test_one_type_is_chosen(home: EventStore) -> None:
+    home.append([*deliveries(2), a_delivery(a_body("evt_9", "signal.scored"))])
+
+    assert [e.event_id for e in latest(home, number=9, kind="signal.scored")] == [
+        "evt_9"
+    ]
+    assert latest(home, number=9, kind="other") == []
+
+
+def test_size_is_that_of_the_body(home: EventStore) -> None:
+    bodies = [a_body(), b"[1]", "ü".encode() * 70_000, b"\x00\xff"]
+    home.append([a_delivery(body) for body in bodies])
+
+    glimpses = latest(home, number=9)[::-1]
+
+    assert [event.size for event in glimpses] == [len(body) for body in bodies]
+    assert "body" not in {field.name for field in dataclasses.fields(glimpses[0])}
+
+
+def test_one_event_is_found_with_its_body(home: EventStore) -> None:
+    home.append(deliveries(3))
+
+    event = event_at(home, 2)
+
+    assert event is not None
+    assert event.event_id == "evt_2"
+    assert event_at(home, 4) is None
+    assert event_at(home, 0) is None
+
+
+def test_refusals_are_counted_by_reason_and_day(home: EventStore) -> None:
+    for day, reasons in (
+        ("2026-01-01", {"not_found": 9}),
+        ("2026-01-02", {"not_found": 2, "too_large": 1}),
+        ("2026-01-03", {"not_found": 3}),
+    ):
+        home.note_refusals(reasons, at=f"{day}T10:00:00.000000Z")
+        home.note_refusals(reasons, at=f"{day}T12:00:00.000000Z")
+
+    assert refusals_since(home, "2026-01-02") == {
+        "not_found": {"2026-01-02": 4, "2026-01-03": 6},
+        "too_large": {"2026-01-02": 2},
+    }
