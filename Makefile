@@ -45,7 +45,7 @@ format: $(READY) ## let ruff mend and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY) ## write the settings into README.md and meltano.yml
+docs: $(READY) ## write the settings into README.md, meltano.yml and hub/
 	$(BIN)/python docs/settings.py
 
 screenshots: $(READY) ## the pictures of the pages in docs/images; wants Chromium

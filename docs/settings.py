@@ -1,10 +1,12 @@
-"""Writes what the code says of its settings into README.md and meltano.yml.
+"""Writes what the code says of its settings into README.md, meltano.yml and hub/.
 
-    python docs/settings.py           writes both files anew
+    python docs/settings.py           writes the files anew
     python docs/settings.py --check   changes nothing; exits 1 if they are out of date
 
 README.md holds the tables between `<!-- settings:target -->`, `<!-- settings:tap -->`
 and `<!-- /settings -->`; meltano.yml the lists below `settings: # make docs: NAME`.
+The definitions in hub/ are made from meltano.yml, as Meltano's Hub and
+`meltano add --from-ref` want them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.target import TargetStairoids
 
@@ -29,6 +33,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 88
+_DISTRIBUTION = "singer-stairoids"
+_DEFINED = {
+    "extractors": TapStairoidsWebhooks.name,
+    "loaders": TargetStairoids.name,
+}
 # What is replaced is the group `old`; `name` says by what.
 _PLACES = {
     "README.md": re.compile(
@@ -98,6 +107,33 @@ def _item(name: str, spec: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"    {line}" for line in text), ""])
 
 
+def hub_definition_of(declared: Mapping[str, Any]) -> str:
+    """Return a plugin's definition for the Hub, from its entry in meltano.yml."""
+    required = declared.get("settings_group_validation")
+    definition = {
+        "name": declared["name"],
+        "namespace": declared["namespace"],
+        "variant": _DISTRIBUTION,
+        "label": declared["label"],
+        "description": declared["description"],
+        "domain_url": "https://docs.stairoids.com",
+        "pip_url": _DISTRIBUTION,
+        "executable": declared["executable"],
+        "maintenance_status": "beta",
+        "quality": "unknown",
+        "keywords": ["meltano_sdk", "signals", "webhooks", "reverse_etl"],
+        "capabilities": declared["capabilities"],
+        "log_parser": "singer-sdk",
+        **({"settings_group_validation": required} if required else {}),
+        "commands": declared["commands"],
+        "settings": declared["settings"],
+    }
+    text = yaml.safe_dump(
+        definition, sort_keys=False, allow_unicode=True, width=WIDTH - 4
+    )
+    return f"# Made by `make docs` from meltano.yml.\n{text}"
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -109,15 +145,16 @@ def _kind(spec: dict[str, Any]) -> str:
     return str(kind)
 
 
-def filled(text: str, place: re.Pattern[str], contents: Mapping[str, str]) -> str:
+def filled(name: str, place: re.Pattern[str], contents: Mapping[str, str]) -> str:
     """Return a file's text with the settings as they are.
 
     Raises:
         LookupError: The file lacks the place for some of them.
     """
+    text = (ROOT / name).read_text(encoding="utf-8")
     lacking = set(contents) - {match["name"] for match in place.finditer(text)}
     if lacking:
-        msg = f"no place for {', '.join(sorted(lacking))}"
+        msg = f"{name}: no place for {', '.join(sorted(lacking))}"
         raise LookupError(msg)
 
     def fill(match: re.Match[str]) -> str:
@@ -126,11 +163,12 @@ def filled(text: str, place: re.Pattern[str], contents: Mapping[str, str]) -> st
     return place.sub(fill, text)
 
 
-def main() -> int:
-    """Write or check the files; return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    check = parser.parse_args().check
+def texts() -> dict[Path, str]:
+    """Return every file as it should be, by its path.
+
+    Raises:
+        LookupError: A file lacks the place for what it should hold.
+    """
     target, tap = plugin_of(TargetStairoids), plugin_of(TapStairoidsWebhooks)
     contents = {
         "README.md": {"target": table_of(target), "tap": table_of(tap)},
@@ -139,22 +177,39 @@ def main() -> int:
             TapStairoidsWebhooks.name: meltano_settings_of(tap),
         },
     }
-    failed = False
-    for name, place in _PLACES.items():
-        path = ROOT / name
-        before = path.read_text(encoding="utf-8")
-        try:
-            after = filled(before, place, contents[name])
-        except LookupError as error:
-            print(f"{name}: {error}")
-            failed = True
-            continue
-        if check and after != before:
-            print(f"{name} is out of date: run `make docs`.")
-            failed = True
-        elif after != before:
-            path.write_text(after, encoding="utf-8")
-    return int(failed)
+    found = {
+        ROOT / name: filled(name, place, contents[name])
+        for name, place in _PLACES.items()
+    }
+    plugins = yaml.safe_load(found[ROOT / "meltano.yml"])["plugins"]
+    for kind, name in _DEFINED.items():
+        (declared,) = (plugin for plugin in plugins[kind] if plugin["name"] == name)
+        found[ROOT / f"hub/{kind}/{name}.yml"] = hub_definition_of(declared)
+    return found
+
+
+def main() -> int:
+    """Write or check the files; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    try:
+        wanted = texts()
+    except LookupError as error:
+        print(error)
+        return 1
+    stale = {
+        path: text
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    for path, text in stale.items():
+        if check:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make docs`.")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.serve import Receiver
@@ -135,6 +136,26 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
     assert "neither account.domain nor contact.email" in letters
     stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")
     assert "automation.action_triggered             19" in stats
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("extractor", "tap-stairoids-webhooks"), ("loader", "target-stairoids")],
+)
+def test_meltano_adds_the_definitions_of_the_hub(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    (tmp_path / "meltano.yml").write_text(
+        "send_anonymous_usage_stats: false\nrequires_meltano: '>=4,<5'\n"
+    )
+    definition = ROOT / f"hub/{kind}s/{name}.yml"
+    project = Project(tmp_path, "http://127.0.0.1:1/v1")
+
+    project.meltano("add", "--no-install", "--from-ref", str(definition), name)
+    listed = project.meltano("config", "list", "--all", name)
+
+    for setting in yaml.safe_load(definition.read_text())["settings"]:
+        assert setting["name"] in listed
 
 
 def wait_for_events(receiver: Receiver, expected: int) -> None:
