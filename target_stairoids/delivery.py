@@ -131,7 +131,7 @@ class Delivery:
         """
         broken: Exception | None = None
         try:
-            if not isinstance(error, LedgerError):
+            if self._dispatch.is_whole and not isinstance(error, LedgerError):
                 self._settle_all()
         except Exception as unforeseen:  # noqa: BLE001 - raised again below
             broken = unforeseen

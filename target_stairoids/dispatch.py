@@ -46,6 +46,10 @@ class Dispatch:
 
     Args:
         window: The signals that are under way.
+
+    Attributes:
+        is_whole: Whether every turn came to its end. If one did not, what is known here
+            is not what is on disk: end the run as if it had been killed.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, window: Window) -> None:
@@ -69,6 +73,7 @@ class Dispatch:
         self._limits = Limits(settings, time.monotonic())
         self._begun = 0
         self._adopted = 0
+        self.is_whole = True
 
     @property
     def stop(self) -> StairoidsError | None:
@@ -115,6 +120,7 @@ class Dispatch:
             self.pace.answered(answer, now)
         if not answers and not self._may_start(now):
             return None
+        self.is_whole = False
         self._ledger.hold()
         with self._ledger.turn() as turn:
             for job, answer in answers:
@@ -134,6 +140,7 @@ class Dispatch:
             self._dispatch(entry)
         if self.pace.is_held(now) or self._is_refused():
             self.recall()
+        self.is_whole = True
         return finished if answers or go or finished else None
 
     def _is_refused(self) -> bool:
@@ -342,6 +349,8 @@ class Dispatch:
         Returns:
             The outcomes that are on disk now.
         """
+        if not self.is_whole:
+            return []
         self.recall()
         in_flight = self._senders.jobs()
         with self._ledger.turn() as turn:

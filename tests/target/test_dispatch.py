@@ -1,0 +1,106 @@
+"""Dispatch, a turn at a time: what is claimed, what goes, what is kept."""
+
+from __future__ import annotations
+
+import json
+import select
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from stairoids_sandbox.faults import Fault
+from target_stairoids.dispatch import Dispatch
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.turn import Claim
+from target_stairoids.settings import Settings
+from target_stairoids.window import Entry, Window
+from tests.singer_io import TargetUnderTest, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stairoids_sandbox.server import Sandbox
+
+
+@pytest.fixture
+def settings(target: TargetUnderTest) -> Settings:
+    return Settings.from_config(target.config)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    with Ledger(settings.ledger_url, settings.scope) as ledger:
+        ledger.begin_run()
+        yield ledger
+
+
+@pytest.fixture
+def window() -> Window:
+    return Window(100)
+
+
+@pytest.fixture
+def dispatch(settings: Settings, ledger: Ledger, window: Window) -> Iterator[Dispatch]:
+    dispatch = Dispatch(settings, ledger, window)
+    yield dispatch
+    dispatch.close()
+
+
+def an_entry(ledger: Ledger, number: int, signal: bytes | None = None) -> Entry:
+    body: dict[str, Any] = {
+        "type": "trial",
+        "source": "test",
+        "contact": {"email": f"u{number}@example.com"},
+    }
+    key = f"{number}".encode().ljust(16, b".")
+    claim = Claim(
+        entity=key,
+        version=key,
+        mapping="trial",
+        stream=ledger.stream_id("trials", {}),
+        stream_name="trials",
+        content=key,
+        position=None,
+        fingerprint=b"f" * 16,
+        signal=json.dumps(body).encode() if signal is None else signal,
+        record=b"{}",
+    )
+    return Entry(number=number, claim=claim, send="on_change", lanes=(key,))
+
+
+def turn_until(dispatch: Dispatch, condition: Callable[[], bool]) -> None:
+    """Let a dispatch work until something holds."""
+
+    def holds() -> bool:
+        dispatch.turn()
+        return condition()
+
+    wait_until(holds)
+
+
+def answered(dispatch: Dispatch) -> None:
+    """Wait for an answer without taking it."""
+    readable, _, _ = select.select([dispatch.wake_descriptor], [], [], 30)
+    assert readable
+
+
+def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
+    sandbox: Sandbox, ledger: Ledger, window: Window, dispatch: Dispatch
+) -> None:
+    """The answers it took are not on disk, so nothing is certainly not accepted."""
+    sandbox.faults.add(Fault(kind="status", status=503, retry_after=0, count=1))
+    entry = an_entry(ledger, 1)
+    window.add(entry)
+    turn_until(dispatch, lambda: entry.attempts == 2)
+    answered(dispatch)
+    window.add(an_entry(ledger, 2, b"no JSON"))
+
+    with pytest.raises(msgspec.DecodeError):
+        dispatch.turn()
+
+    assert dispatch.let_go() == []
+    assert len(sandbox.signals) == 1
+    with ledger.turn() as turn:
+        assert turn.claim_on(entry.claim) is not None
+    assert not dispatch.is_whole
