@@ -71,6 +71,7 @@ class Dispatch:
         self._guard = Guard(is_on=is_guarded)
         self._judge = Judge(settings, window, self.pace, self._guard)
         self._limits = Limits(settings, time.monotonic())
+        self._questions: dict[str, dict[str, str | int]] = {}  # of the guard, by source
         self._begun = 0
         self._adopted = 0
         self.is_whole = True
@@ -130,18 +131,20 @@ class Dispatch:
                     self._judge.hear(turn, job, answer, now)
             most = self._limits.left_today(turn)
             go = self._prepare(turn, self._starters(now, most))
-            self._limits.spend(turn, len(go))
+            self._limits.spend(turn, len(go) + len(self._questions))
         if go:
             self._ledger.hold()
         finished = self._judge.finished()
         for entry, _, _ in finished:
             self._window.finish(entry)
+        is_asking = bool(self._questions)
+        self._ask()
         for entry in go:
             self._dispatch(entry)
         if self.pace.is_held(now) or self._is_refused():
             self.recall()
         self.is_whole = True
-        return finished if answers or go or finished else None
+        return finished if answers or go or finished or is_asking else None
 
     def _is_refused(self) -> bool:
         """Say whether what was handed in and not yet begun must not be sent."""
@@ -150,12 +153,12 @@ class Dispatch:
 
     def recall(self) -> None:
         """Take back what waits for a sender: nothing may be sent now."""
-        for job, request in reversed(self._senders.recall()):
-            if isinstance(job, str):
-                if self.stop is None:
-                    self._senders.hand_in(job, request)
-                continue
+        for job in reversed(self._senders.recall()):
             self.pace.not_started()
+            if isinstance(job, str):
+                self._guard.forget(job)
+                self._judge.release_parked(0.0)
+                continue
             if job.stage is not Stage.LOOK:
                 job.stage = Stage.SEND  # claimed, and certainly not sent
                 job.attempts -= 1
@@ -188,7 +191,7 @@ class Dispatch:
         starters: list[Entry] = []
         while self._judge.stop is None:
             slots = min(self._slots(now), most)
-            if len(starters) >= slots:
+            if len(starters) + len(self._questions) >= slots:
                 break
             entry = self._window.take(now)
             if entry is None:
@@ -215,9 +218,7 @@ class Dispatch:
             return True
         self._judge.park(entry)
         if ruling is Ruling.UNASKED:
-            query = self._guard.ask(source)
-            self.pace.start()
-            self._senders.hand_in(source, lambda client: client.list_signals(query))
+            self._questions[source] = self._guard.ask(source)
         return False
 
     def _prepare(self, turn: Turn, starters: list[Entry]) -> list[Entry]:
@@ -285,6 +286,13 @@ class Dispatch:
             return
         self._window.let_pass(self._adopted_entry(orphan), entry)
 
+    def _ask(self) -> None:
+        """Hand in what the guard wants to know."""
+        for source, query in self._questions.items():
+            self.pace.start()
+            self._senders.hand_in(source, functools.partial(_list, query))
+        self._questions.clear()
+
     def _dispatch(self, entry: Entry) -> None:
         self.pace.start()
         if entry.stage is Stage.LOOK:
@@ -292,7 +300,7 @@ class Dispatch:
                 msgspec.json.decode(entry.claim.signal),
                 entry.cursors[-1] if entry.cursors else None,
             )
-            self._senders.hand_in(entry, lambda client: client.list_signals(query))
+            self._senders.hand_in(entry, functools.partial(_list, query))
             return
         if not entry.attempts:
             entry.accepted_before = self._judge.accepted
@@ -321,11 +329,15 @@ class Dispatch:
         )
 
     def _look_at(self, claim: Claim) -> float:
-        """Return when enough time has passed since a dead run claimed a signal."""
+        """Return when enough time has passed since a dead run may have sent a signal.
+
+        It may have waited for a sender long after it was claimed.
+        """
         age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
         delay = self._settings.verify_delay_seconds
+        since_sent = age.total_seconds() - self._senders.longest_wait
         # A clock that was set back must not make it wait for ever.
-        wait = min(delay, max(0.0, delay - age.total_seconds()))
+        wait = min(delay, max(0.0, delay - since_sent))
         return time.monotonic() + wait
 
     def patience(self, now: float) -> float | None:
@@ -379,3 +391,7 @@ class Dispatch:
 
 def _post(signal: bytes, client: Client) -> Answer:
     return client.post_signal(signal)
+
+
+def _list(query: dict[str, str | int], client: Client) -> Answer:
+    return client.list_signals(query)

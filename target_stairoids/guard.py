@@ -49,6 +49,10 @@ class Guard:
         self._rulings[source] = Ruling.ASKED
         return {"source": source, "limit": 1}
 
+    def forget(self, source: str) -> None:
+        """Note that the question was not asked after all."""
+        self._rulings.pop(source, None)
+
     def hear(self, source: str, answer: Answer) -> Ruling:
         """Rule on a source by the answer; `UNASKED` means ask again later.
 

@@ -77,6 +77,12 @@ class Judge:
         """Keep a signal back until the guard has ruled on its source."""
         self._parked.append(entry)
 
+    def release_parked(self, due: float) -> None:
+        """Let go on at a time, and ask the guard again, what was kept back for it."""
+        for entry in self._parked:
+            self._window.wait_until(entry, due)
+        self._parked.clear()
+
     def hear(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
         """Rule on the answer to a signal, or to the look for one."""
         if entry.stage is Stage.LOOK:
@@ -285,6 +291,4 @@ class Judge:
             else:
                 delay = max(delay, self._trouble.failed(answer, now))
                 self._stop_in_outage(answer, now)
-        for entry in self._parked:
-            self._window.wait_until(entry, now + delay)
-        self._parked.clear()
+        self.release_parked(now + delay)

@@ -55,6 +55,11 @@ class Senders(Generic[Job]):
         """How many requests wait for their answer."""
         return len(self._in_flight)
 
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that may pass between handing a request in and its last byte."""
+        return _AHEAD * self._patience
+
     def room(self, *, ahead: bool) -> int:
         """Return how many more requests may be handed in.
 
@@ -108,14 +113,14 @@ class Senders(Generic[Job]):
                 self._stuck += 1
         return found
 
-    def recall(self) -> list[tuple[Job, Request]]:
+    def recall(self) -> list[Job]:
         """Take back what no thread has begun, in the order it was handed in."""
         found = []
         with contextlib.suppress(Empty):
             while True:
                 item = self._requests.get_nowait()
                 if item is not None:
-                    found.append((self._in_flight.pop(item[0]), item[1]))
+                    found.append(self._in_flight.pop(item[0]))
         return found
 
     def wake(self) -> None:

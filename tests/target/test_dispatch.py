@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import select
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,10 +49,12 @@ def dispatch(settings: Settings, ledger: Ledger, window: Window) -> Iterator[Dis
     dispatch.close()
 
 
-def an_entry(ledger: Ledger, number: int, signal: bytes | None = None) -> Entry:
+def an_entry(
+    ledger: Ledger, number: int, signal: bytes | None = None, source: str = "test"
+) -> Entry:
     body: dict[str, Any] = {
         "type": "trial",
-        "source": "test",
+        "source": source,
         "contact": {"email": f"u{number}@example.com"},
     }
     key = f"{number}".encode().ljust(16, b".")
@@ -104,3 +108,26 @@ def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
     with ledger.turn() as turn:
         assert turn.claim_on(entry.claim) is not None
     assert not dispatch.is_whole
+
+
+def test_guards_question_that_was_recalled_is_asked_when_its_time_has_come(
+    sandbox: Sandbox, settings: Settings, ledger: Ledger, window: Window
+) -> None:
+    guarded = replace(settings, first_run="guard", max_in_flight=1)
+    dispatch = Dispatch(guarded, ledger, window)
+    window.add(an_entry(ledger, 1))
+    turn_until(dispatch, lambda: len(window) == 0)
+    sandbox.faults.add(Fault(kind="slow", delay_ms=300))
+    window.add(an_entry(ledger, 2))
+    turn_until(dispatch, lambda: dispatch.in_flight == 1)
+    window.add(an_entry(ledger, 3, source="another"))
+    turn_until(dispatch, lambda: dispatch.in_flight == 2)
+
+    dispatch.recall()
+
+    assert dispatch.in_flight <= 1
+    assert dispatch.pace.requests <= 3
+    turn_until(dispatch, lambda: len(window) == 0)
+    assert Counter(r.method for r in sandbox.requests) == {"GET": 2, "POST": 3}
+    assert dispatch.pace.requests == 5
+    dispatch.close()

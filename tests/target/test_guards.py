@@ -176,6 +176,17 @@ def test_day_has_so_many_requests_over_all_runs(
     assert len(sandbox.signals) == 10
 
 
+def test_guards_question_is_one_of_the_days_requests(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    run = target.run(
+        a_schema(), a_record(), a_state(), first_run="guard", requests_per_day=1
+    )
+
+    assert (run.exit_code, run.outcomes) == (75, {"pending": 1})
+    assert [request.method for request in sandbox.requests] == ["GET"]
+
+
 def test_dead_letters_make_a_pipeline_red_on_request(target: TargetUnderTest) -> None:
     messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -833,6 +834,26 @@ def test_clock_that_was_set_back_delays_no_recovery(url: str, tmp_path: Path) ->
 
     assert run.report["recovered"] == {"accepted": 1}
     assert len(sandbox.signals) == 1
+
+
+def test_claim_of_a_run_that_died_just_now_is_not_looked_into_too_early(
+    url: str, tmp_path: Path
+) -> None:
+    """It may have waited for a sender and have left right before the end."""
+    with Sandbox() as sandbox:
+        with Ledger(url, sandbox.url.removesuffix("/v1")) as crashed:
+            crashed.begin_run()
+            signal_text = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
+            left = replace(a_claim(crashed), signal=signal_text, record=b"{}")
+            a_while_ago = datetime.now(UTC) - timedelta(seconds=30)
+            with crashed.turn() as turn:
+                turn.claim(left)
+                turn.write(update(claims).values(attempted_at=a_while_ago.isoformat()))
+
+        run = TargetUnderTest(tmp_path, sandbox.url).run(verify_delay_seconds=2)
+
+    assert run.report["recovered"] == {"accepted": 1}
+    assert run.report["seconds"] >= 2
 
 
 def test_signal_id_belongs_to_the_version_it_was_told_for(ledger: Ledger) -> None:
