@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
 
@@ -61,7 +61,12 @@ UNBURY: Delete = delete(dead_letters).where(
 
 def insert_into(dialect: str, table: Table) -> Any:  # noqa: ANN401 - of either dialect
     """Return an INSERT that knows the dialect's ON CONFLICT."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    # Late: it takes a tenth of a second that most ledgers need not wait for.
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+    return postgresql.insert(table)
 
 
 @cache
