@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
+from target_stairoids.environment import environment
 from target_stairoids.mistakes import suggestion
-from target_stairoids.sandbox import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import meta, nodes
 from jinja2.environment import TemplateExpression
 
+from target_stairoids.environment import NothingIsHarmless, environment
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.filters import FILTERS
 from target_stairoids.parsing import expression_tree, template_tree
-from target_stairoids.sandbox import NothingIsHarmless, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The sandbox: Jinja's, made fit for records.
+"""The environment: Jinja's sandbox, made fit for records.
 
 Records are not Jinja's usual food, so a few of its habits are changed:
 
@@ -120,7 +120,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 @functools.cache
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the sandbox; there is one, because making it is slow."""
+    """Return the environment; there is one, because making it is slow."""
     sandbox = _Environment(
         undefined=ChainableUndefined, finalize=_text, keep_trailing_newline=True
     )
