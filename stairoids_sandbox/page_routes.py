@@ -18,7 +18,7 @@ from stairoids_sandbox.automations import ANY_TYPE
 from stairoids_sandbox.exceptions import ApiError, UsageError
 from stairoids_sandbox.local_only import LocalOnly
 from stairoids_sandbox.switches import fault_for
-from stairoids_sandbox.views import outcome_of, place_of, wall_time
+from stairoids_sandbox.views import place_of, wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -198,7 +198,6 @@ class PageRoutes:
             status=status,
             form_token=self._forms.token(),
             url=self._url,
-            outcome_of=outcome_of,
             place_of=place_of,
             signal_with=self._views.signal_with,
             wall_time=wall_time,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from stairoids_sandbox.automations import Automations
     from stairoids_sandbox.courier import Courier
-    from stairoids_sandbox.delivery import Attempt, Delivery
+    from stairoids_sandbox.delivery import Delivery
     from stairoids_sandbox.faults import Faults
     from stairoids_sandbox.keys import KeyRing
     from stairoids_sandbox.models import Signal
@@ -107,13 +107,6 @@ def place_of(url: str) -> str:
     """Return an endpoint without what every one has, and without its query."""
     parts = urlsplit(url)
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def outcome_of(attempt: Attempt) -> str:
-    """Return an attempt's status, or what came instead, in a word."""
-    if attempt.status is not None:
-        return str(attempt.status)
-    return "late" if attempt.error and "within" in attempt.error else "failed"
 
 
 def wall_time(moment: float) -> datetime:

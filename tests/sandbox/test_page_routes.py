@@ -231,6 +231,19 @@ def test_delivery_shows_attempts_and_signature_and_is_sent_again(
     assert again.url == f"{sandbox.origin}/deliveries/{sandbox.deliveries[1].id}"
 
 
+def test_attempt_without_an_answer_is_told(sandbox: Sandbox, client: Client) -> None:
+    sandbox._courier._retry_base = 0.001
+    sandbox.automations.add(type="*", url="http://127.0.0.1:1/")
+    client.send()
+    wait_until(lambda: sandbox.deliveries[0].status == "failed")
+
+    shown = get(sandbox).text
+
+    assert shown.count("no answer") == 5
+    assert "given up" in shown
+    assert "0 of 1 delivered, 1 given up" in " ".join(shown.split())
+
+
 @pytest.mark.parametrize("path", ["/signals/x", "/deliveries/x"])
 def test_what_is_not_here_is_404(sandbox: Sandbox, path: str) -> None:
     assert get(sandbox, path).status_code == 404
