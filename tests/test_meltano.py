@@ -16,7 +16,7 @@ import yaml
 
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.serve import Receiver
-from tests.singer_io import a_record, a_schema, text_of
+from tests.singer_io import a_schema, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,8 +130,15 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
 
     assert "can be written" in project.meltano("invoke", "target-stairoids:check")
     preview = "invoke", "target-stairoids:preview", "messages.jsonl"
-    (project.folder / "messages.jsonl").write_text(text_of([a_schema(), a_record()]))
-    assert "Nothing was sent" in project.meltano(*preview)
+    rows = (project.folder / "sample_configs/trials.jsonl").read_text().splitlines()
+    columns = dict.fromkeys(json.loads(rows[0]), "string")
+    schema = a_schema(key=["trial_id"], **columns)
+    records = [
+        {"type": "RECORD", "stream": "trials", "record": json.loads(row)}
+        for row in rows
+    ]
+    (project.folder / "messages.jsonl").write_text(text_of([schema, *records]))
+    assert "0 signals would be sent" in project.meltano(*preview)
     letters = project.meltano("invoke", "target-stairoids:dead-letters")
     assert "neither account.domain nor contact.email" in letters
     stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")
