@@ -45,7 +45,7 @@ ITEM: dict[str, Any] = {
 }
 WITH_FILTER = {**ITEM, "account": {"domain": "{{ website | domain }}", "name": None}}
 WITHOUT = {**ITEM, "account": {"domain": "{{ website }}", "name": None}}
-BY_JINJA = {**ITEM, "account": {"domain": "{{ website | lower }}", "name": None}}
+BY_JINJA = {**ITEM, "account": {"domain": "{{ website ~ '' }}", "name": None}}
 
 
 def mapped(item: dict[str, Any]) -> Callable[[], object]:

@@ -15,7 +15,6 @@ from jinja2.environment import TemplateExpression
 
 from target_stairoids.environment import NothingIsHarmless, environment
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.filters import FILTERS
 from target_stairoids.parsing import expression_tree, template_tree
 
 if TYPE_CHECKING:
@@ -178,8 +177,8 @@ def _plain(node: nodes.Node) -> Callable[[Record], Any] | None:
             return constant(value)
         case nodes.Filter(
             node=nodes.Node() as inner, name=name, args=args, kwargs=[]
-        ) if name in FILTERS and all(isinstance(a, nodes.Const) for a in args):
-            read, function = _plain(inner), FILTERS[name]
+        ) if _is_function(name) and all(isinstance(a, nodes.Const) for a in args):
+            read, function = _plain(inner), environment().filters[name]
             values = [arg.as_const() for arg in args]
             if read is None:
                 return None
@@ -191,6 +190,14 @@ def _plain(node: nodes.Node) -> Callable[[Record], Any] | None:
             if one and other:
                 return lambda record: one(record) or other(record)
     return None
+
+
+def _is_function(filter_name: str) -> bool:
+    """Say whether a filter needs nothing but the value and its arguments."""
+    function = environment().filters[filter_name]
+    return not hasattr(function, "jinja_pass_arg") and not hasattr(
+        function, "jinja_async_variant"
+    )
 
 
 def _by_jinja(node: nodes.Expr) -> Callable[[Record], Any]:
