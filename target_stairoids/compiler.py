@@ -21,7 +21,6 @@ from target_stairoids.template import (
     compile_condition,
     compile_template,
     constant,
-    path_reader,
 )
 from target_stairoids.values import domain_from, email_from, text_from, time_from
 
@@ -187,21 +186,21 @@ class Compiler:
             return selection.nothing
         used = {path[0] for path in self._paths if len(path) == 1}
         entries = [given] if isinstance(given, str | dict) else given
-        readers: dict[str, Reader] = {}
+        computed: dict[str, Reader] = {}
         for entry in entries:
             if isinstance(entry, dict):
-                readers |= self._computed(entry)
-            elif entry != "*":
-                self._check_fields("properties", [entry])
-                readers[entry] = path_reader((entry,))
-        readers = {name: read for name, read in readers.items() if name not in skip}
+                computed |= self._computed(entry)
+        fields = [e for e in entries if isinstance(e, str) and e != "*"]
+        self._check_fields("properties", fields)
+        fields = [name for name in fields if name not in skip]
+        computed = {name: read for name, read in computed.items() if name not in skip}
         hidden = frozenset({*used, *skip})
         takes_all = "*" in entries
-        self._check_selects("properties" in self._item, takes_all, hidden, readers)
+        if not fields and not computed:
+            self._check_selects(hidden, takes_all=takes_all)
         self._origins["properties"] = self._told(given, hidden, takes_all=takes_all)
-        if takes_all:
-            return selection.all_but(hidden, readers)
-        return selection.these(readers)
+        these = selection.these(fields, computed)
+        return selection.all_but(hidden, these) if takes_all else these
 
     def _computed(self, entry: Mapping[str, Any]) -> dict[str, Reader]:
         self._computed_names.update(entry)
@@ -229,20 +228,16 @@ class Compiler:
         ]
         return Origin(json.dumps(names, ensure_ascii=False), why)
 
-    def _check_selects(
-        self,
-        is_given: object,
-        takes_all: object,
-        hidden: frozenset[str],
-        readers: Mapping[str, Reader],
-    ) -> None:
+    def _check_selects(self, hidden: frozenset[str], *, takes_all: bool) -> None:
         """Refuse a selection that can select nothing: `null` says that better."""
         known = self._shape.properties
+        # What one of many streams lacks is no mistake.
         is_wild = re.search(r"[*?\[]", self._item.get("stream", "*")) is not None
-        if readers or not is_given or (takes_all and (self._shape.is_open or is_wild)):
-            return
-        if takes_all and any(
-            name not in hidden and _is_property(name, known[name]) for name in known
+        if takes_all and (
+            "properties" not in self._item
+            or is_wild
+            or self._shape.is_open
+            or any(n not in hidden and _is_property(n, s) for n, s in known.items())
         ):
             return
         msg = (

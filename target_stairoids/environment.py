@@ -69,9 +69,9 @@ class NothingIsHarmless(NodeTransformer):
 
 def _compare(value: Json, *pairs: Json) -> bool:
     """Say whether a chain of comparisons holds, as `1 < seats <= 5`."""
-    one = _value(value)
+    one = value_of(value)
     for op, given in zip(pairs[::2], pairs[1::2], strict=True):
-        other = _value(given)
+        other = value_of(given)
         if one is None and op in _OF_NOTHING:
             return False
         if other is None and op not in {"eq", "ne"}:
@@ -83,13 +83,14 @@ def _compare(value: Json, *pairs: Json) -> bool:
     return True
 
 
-def _value(value: Json) -> Json:
+def value_of(value: Json) -> Json:
+    """Return a value as records have it: what is not defined is null."""
     return None if isinstance(value, ChainableUndefined) else value
 
 
 def _text(value: Json) -> str:
     """Return what a text shows of a value."""
-    match _value(value):
+    match value_of(value):
         case None:
             return ""
         case bool() as is_true:
@@ -138,7 +139,7 @@ def _of_something(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def filtered(*args: Any, **options: Any) -> Json:
-        value = _value(args[place])
+        value = value_of(args[place])
         return None if value is None else function(*args, **options)
 
     return filtered
@@ -147,6 +148,6 @@ def _of_something(function: Callable[..., Any]) -> Callable[..., Any]:
 def _without_undefined(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def filtered(value: Json, *args: Any, **options: Any) -> Json:
-        return function(_value(value), *args, **options)
+        return function(value_of(value), *args, **options)
 
     return filtered

@@ -60,8 +60,8 @@ def _number(value: Decimal | float) -> object:
     return ["number", sign, text, int(exponent) + len(digits) - len(text)]
 
 
-def _digest(value: object, key: bytes = b"") -> bytes:
-    return blake2b(_text(value), digest_size=16, key=key).digest()
+def _digest(value: object) -> bytes:
+    return blake2b(_text(value), digest_size=16).digest()
 
 
 def _text(value: object) -> bytes:
@@ -83,14 +83,16 @@ def entity_of(
     """
     if not key:
         return version_of(_digest([scope, stream]), record)
-    return _digest([scope, stream, [_canonical(_field(record, name)) for name in key]])
+    values = [
+        _canonical(record[name] if name in record else _inside(record, name))
+        for name in key
+    ]
+    return _digest([scope, stream, values])
 
 
-def _field(record: dict[str, Any], name: str) -> object:
-    if name in record or "." not in name:
-        return record.get(name)
+def _inside(record: dict[str, Any], path: str) -> object:
     value: Any = record
-    for part in name.split("."):
+    for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
 
@@ -102,7 +104,7 @@ def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
         for name, value in record.items()
         if name[:5] != "_sdc_"
     }
-    return _digest(state, key=entity)
+    return blake2b(_text(state), digest_size=16, key=entity).digest()
 
 
 def content_of(signal: Signal, silent: Collection[str | None]) -> bytes:

@@ -63,12 +63,16 @@ def _parse(text: str, parse: Callable[[], _Tree], state: str | None = None) -> _
         place = _place_of(error, text, state)
         raise TemplateError(_shown(text, place, _said(error))) from None
     known = environment()
-    for kind, have in (("Filter", known.filters), ("Test", known.tests)):
+    for kind, have, before in (
+        ("Filter", known.filters, r"\|\s*"),
+        ("Test", known.tests, r"\bis\s+(?:not\s+)?"),
+    ):
         for node in tree.find_all(getattr(nodes, kind)):
             if node.name not in have:
                 what = f"there is no {kind.lower()} `{node.name}`"
                 hint = suggestion(node.name, (n for n in have if n[0] != "_"))
-                place = text.find(node.name)
+                found = re.search(rf"{before}({re.escape(node.name)})\b", text)
+                place = found.start(1) if found else 0
                 raise TemplateError(_shown(text, place, what + hint))
     return tree
 

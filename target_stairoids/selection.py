@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 Record = dict[str, Any]
@@ -15,18 +15,19 @@ def nothing(_record: Record) -> dict[str, Any]:
     return {}
 
 
-def these(readers: Mapping[str, Reader]) -> Selection:
-    """Select what the readers give."""
-    items = tuple(readers.items())
-    return lambda record: {name: read(record) for name, read in items}
+def these(fields: Collection[str], computed: Mapping[str, Reader]) -> Selection:
+    """Select fields as they are, and what the readers give."""
+    if not computed:
+        return lambda record: {name: record.get(name) for name in fields}
+    return lambda record: (
+        {name: record.get(name) for name in fields}
+        | {name: read(record) for name, read in computed.items()}
+    )
 
 
-def all_but(hidden: frozenset[str], readers: Mapping[str, Reader]) -> Selection:
-    """Select all scalars but the hidden ones, and what the readers give."""
-    if not readers:
-        return lambda record: _scalars(record, hidden)
-    computed = these(readers)
-    return lambda record: _scalars(record, hidden) | computed(record)
+def all_but(hidden: frozenset[str], more: Selection) -> Selection:
+    """Select all scalars but the hidden ones, and more."""
+    return lambda record: _scalars(record, hidden) | more(record)
 
 
 def _scalars(record: Record, hidden: frozenset[str]) -> dict[str, Any]:

@@ -100,9 +100,8 @@ class SignalMap:
 
 
 def _present(readers: Mapping[str, Reader], record: Record) -> dict[str, str]:
-    present = {}
-    for name, read in readers.items():
-        value = read(record)
-        if value is not None:
-            present[name] = value
-    return present
+    return {
+        name: value
+        for name, read in readers.items()
+        if (value := read(record)) is not None
+    }

@@ -100,18 +100,22 @@ def time_from(value: object, field: str = "occurred_at") -> str | None:
     Raises:
         InvalidSignalError: It is no time.
     """
+    if value is None:
+        return None
     try:
         if isinstance(value, str):
-            value = value.strip()
-        if value is None or value == "":
-            return None
-        moment = _moment(value)
+            text = value.strip()
+            if not text:
+                return None
+            moment = _moment(text)
+        else:
+            moment = _epoch(value)
         if moment.tzinfo is not UTC:
             moment = moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
         reason = f"{field}: not a date and time in ISO 8601"
         raise InvalidSignalError(reason) from error
-    return f"{moment.isoformat()[:-6]}Z"
+    return str(msgspec.to_builtins(moment))
 
 
 def likely_time_from(value: object) -> str | None:
@@ -122,19 +126,17 @@ def likely_time_from(value: object) -> str | None:
         return None
 
 
-def _moment(value: object) -> datetime:
-    if isinstance(value, str):
-        if len(value) in _EPOCH_DIGITS and value.isascii() and value.isdecimal():
-            return _epoch(int(value))
-        # BigQuery and others write the zone's name.
-        moment = datetime.fromisoformat(value.removesuffix(" UTC"))
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _moment(text: str) -> datetime:
+    if text.isdecimal() and text.isascii() and len(text) in _EPOCH_DIGITS:
+        return _epoch(int(text))
+    # BigQuery and others write the zone's name.
+    moment = datetime.fromisoformat(text.removesuffix(" UTC"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _epoch(value: object) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
         raise ValueError  # noqa: TRY004 - the caller turns one kind of error into a reason
-    return _epoch(value)
-
-
-def _epoch(value: float | Decimal) -> datetime:
     seconds = float(value)
     return datetime.fromtimestamp(
         seconds / 1000 if seconds >= _MILLISECONDS else seconds, tz=UTC
