@@ -18,20 +18,20 @@ from target_stairoids.client import Client
 from target_stairoids.exceptions import IncompleteError, StairoidsError
 from target_stairoids.gate import Outcome, is_settled, without_news
 from target_stairoids.guard import Guard, Ruling
-from target_stairoids.intake import lanes_of, verdict_of
 from target_stairoids.judge import Judge
 from target_stairoids.ledger.turn import timestamp
 from target_stairoids.limits import Limits
 from target_stairoids.pace import Pace
 from target_stairoids.senders import Senders
 from target_stairoids.verification import query_for
-from target_stairoids.window import Entry, Stage
+from target_stairoids.window import Entry, Stage, lanes_of
 
 if TYPE_CHECKING:
     from target_stairoids.client import Answer
     from target_stairoids.gate import Known
+    from target_stairoids.ledger.entries import Claim
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.ledger.turn import Claim, Turn
+    from target_stairoids.ledger.turn import Turn
     from target_stairoids.settings import Settings
     from target_stairoids.window import Window
 
@@ -241,7 +241,6 @@ class Dispatch:
         known = turn.look_up(
             [entry.claim.version for entry in claimed],
             [entry.claim.entity for entry in claimed],
-            self._ledger.last_complete_run,
         )
         return go + [entry for entry in claimed if self._is_news(turn, entry, known)]
 
@@ -268,7 +267,7 @@ class Dispatch:
         turn.withdraw(claim)
         self._begun -= 1
         if outcome is Outcome.UNCHANGED:
-            turn.settle(verdict_of(claim, outcome, is_claimed=False))
+            turn.settle(claim.verdict(outcome, is_claimed=False))
         self._judge.finish(entry, outcome)
         return False
 

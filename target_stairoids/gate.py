@@ -100,12 +100,10 @@ class Known:
     Attributes:
         settled: (version, mapping's name) -> what became of it.
         latest: (entity, mapping's name) -> the latest version.
-        last_complete_run: The newest run that ended with exit code 0; 0 if none did.
     """
 
     settled: dict[tuple[bytes, str], Settled]
     latest: dict[tuple[bytes, str], Latest]
-    last_complete_run: int
 
 
 def is_settled(
@@ -124,6 +122,7 @@ def is_settled(
         settled: What became of this very version, if anything.
         latest: The entity's latest version, if any.
         fingerprint: Of the mapping as it is now.
+        last_complete_run: The newest run that settled all it read; 0 if none did.
     """
     if settled and settled.outcome == Outcome.REJECTED:
         return settled.fingerprint == fingerprint

@@ -20,8 +20,7 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.gate import Outcome
 from target_stairoids.guard import Guard, Ruling
-from target_stairoids.intake import verdict_of
-from target_stairoids.ledger.turn import DeadLetter
+from target_stairoids.ledger.entries import DeadLetter
 from target_stairoids.trouble import Trouble, pause_before
 from target_stairoids.verification import id_of, is_readable, listed, next_cursor
 from target_stairoids.window import Entry, Stage
@@ -188,9 +187,7 @@ class Judge:
         for held, why in self._breaker.accepted(entry.claim.stream_name):
             self._give_up(turn, held, Outcome.REJECTED, why, is_claimed=False)
         turn.settle(
-            verdict_of(
-                entry.claim, Outcome.ACCEPTED, is_claimed=True, signal_id=signal_id
-            )
+            entry.claim.verdict(Outcome.ACCEPTED, is_claimed=True, signal_id=signal_id)
         )
         self.finish(entry, Outcome.ACCEPTED)
 
@@ -204,7 +201,7 @@ class Judge:
         is_claimed: bool = True,
     ) -> None:
         claim = entry.claim
-        turn.settle(verdict_of(claim, outcome, is_claimed=is_claimed))
+        turn.settle(claim.verdict(outcome, is_claimed=is_claimed))
         turn.bury(
             DeadLetter(
                 version=claim.version,

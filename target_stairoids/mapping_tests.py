@@ -19,9 +19,8 @@ from target_stairoids.mistakes import config_errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.signal_map import SignalMap
     from target_stairoids.streams import Stream
-    from target_stairoids.watcher import Watcher
+    from target_stairoids.watcher import Decision, Watcher
 
 Json = Any  # what JSON can hold; narrowed where it is read
 
@@ -126,17 +125,10 @@ class _Observed:
     def opened(self, stream: Stream) -> None:
         """Note nothing."""
 
-    def decided(
-        self,
-        _stream: Stream,
-        _signal_map: SignalMap | None,
-        _record: dict[str, Json],
-        outcome: Outcome,
-        reason: str,
-    ) -> None:
+    def decided(self, decision: Decision) -> None:
         """Note what became of the record, if it is not sent."""
-        if outcome is not Outcome.WOULD_SEND:
-            self.held.append((str(outcome), reason))
+        if decision.outcome is not Outcome.WOULD_SEND:
+            self.held.append((str(decision.outcome), decision.reason))
 
     def would_send(self, _stream: Stream, body: bytes) -> None:
         """Note a signal."""

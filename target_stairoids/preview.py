@@ -13,6 +13,7 @@ from target_stairoids.gate import Outcome
 if TYPE_CHECKING:
     from target_stairoids.signal_map import SignalMap
     from target_stairoids.streams import Stream
+    from target_stairoids.watcher import Decision
 
 #: What a signal is matched and timed by.
 _COVERED = ("account.domain", "contact.email", "occurred_at")
@@ -51,22 +52,14 @@ class Preview:
         """Note a stream, or its new SCHEMA."""
         self.streams[stream.shape.name] = stream
 
-    def decided(
-        self,
-        stream: Stream,
-        signal_map: SignalMap | None,
-        record: dict[str, Any],
-        outcome: Outcome,
-        reason: str,
-    ) -> None:
+    def decided(self, decision: Decision) -> None:
         """Count a record, and what its signal has, whatever the ledger knows of it."""
-        name = stream.shape.name
-        self.outcomes[name, str(outcome), reason] += 1
-        if signal_map is None or signal_map.says_nothing:
-            return
-        if outcome is not Outcome.FILTERED:
+        name, signal_map = decision.stream.shape.name, decision.signal_map
+        self.outcomes[name, str(decision.outcome), decision.reason] += 1
+        if signal_map is not None and decision.outcome is not Outcome.FILTERED:
             key = name, signal_map.name
-            self._cover(self.coverage.setdefault(key, Coverage()), signal_map, record)
+            coverage = self.coverage.setdefault(key, Coverage())
+            self._cover(coverage, signal_map, decision.record)
 
     def _cover(
         self, coverage: Coverage, signal_map: SignalMap, record: dict[str, Any]

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5  # fields in one warning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stream:
     """One stream of this run.
 
@@ -32,6 +32,7 @@ class Stream:
         is_baseline: Whether its records are remembered as seen and not sent.
         known_entities: How many entities the ledger knows; 0 for a new stream.
         unseen: What its mappings read and no record had so far.
+        is_seen: Whether a mapping has looked at any record.
     """
 
     shape: StreamShape
@@ -40,12 +41,13 @@ class Stream:
     is_baseline: bool
     known_entities: int = 0
     unseen: set[Path] = field(default_factory=set)
+    is_seen: bool = False
 
     def saw(self, record: Mapping[str, Any]) -> None:
         """Note what a record had."""
+        self.is_seen = True
         if self.unseen:
-            seen = [path for path in self.unseen if _has(record, path)]
-            self.unseen.difference_update(seen)
+            self.unseen -= {path for path in self.unseen if _has(record, path)}
 
 
 def _has(record: Mapping[str, Any], path: Path) -> bool:
@@ -80,15 +82,13 @@ class Streams:
         """
         settings = self._settings
         maps = maps_for(shape, settings.signals, settings.source)
-        number = known_entities = 0
-        is_baseline = settings.first_run in {"baseline", "baseline_all"}
-        if not settings.dry_run:
+        if settings.dry_run:
+            number = self._ledger.find_stream(shape.name)
+        else:
             number = self._ledger.stream_id(shape.name, schema_message)
-            known_entities = self._ledger.entities_of(number)
-            is_baseline = settings.first_run == "baseline_all" or (
-                settings.first_run == "baseline"
-                and self._ledger.is_first_run_of(number)
-            )
+        is_baseline = settings.first_run == "baseline_all" or (
+            settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
+        )
         before = self._streams.get(shape.name)
         read = {path for signal_map in maps for path in signal_map.paths}
         stream = Stream(
@@ -96,23 +96,20 @@ class Streams:
             maps=maps,
             number=number,
             is_baseline=is_baseline,
-            known_entities=known_entities,
+            known_entities=self._ledger.entities_of(number),
             unseen=read if before is None else before.unseen & read,
+            is_seen=before is not None and before.is_seen,
         )
         self._streams[shape.name] = stream
         return stream
 
-    def warn(self, mapped: Mapping[str, int]) -> None:
-        """Tell at the end of a run what its mappings named in vain.
-
-        Args:
-            mapped: Stream -> how many of its records a mapping has looked at.
-        """
+    def warn(self) -> None:
+        """Tell at the end of a run what its mappings named in vain."""
         if self._streams:
             for sentence in unused_globs(self._settings.signals, list(self._streams)):
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
-            if stream.unseen and mapped.get(name):
+            if stream.unseen and stream.is_seen:
                 shown = sorted(spelling(tuple(map(str, p))) for p in stream.unseen)
                 more = (
                     "" if len(shown) <= _SHOWN else f" and {len(shown) - _SHOWN} more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -16,21 +17,30 @@ if TYPE_CHECKING:
 _SAMPLES = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided on a record.
+
+    Attributes:
+        signal_map: The mapping that looked at it; None if none did.
+        record: What it was; it may be personal data.
+    """
+
+    stream: Stream
+    signal_map: SignalMap | None
+    record: dict[str, Any]
+    outcome: Outcome
+    reason: str
+
+
 class Watcher(Protocol):
     """Is told what becomes of records; what it is told may be personal data."""
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA."""
 
-    def decided(
-        self,
-        stream: Stream,
-        signal_map: SignalMap | None,
-        record: dict[str, Any],
-        outcome: Outcome,
-        reason: str,
-    ) -> None:
-        """Note what was decided on a record; without a map none has looked at it."""
+    def decided(self, decision: Decision) -> None:
+        """Note what was decided on a record."""
 
     def would_send(self, stream: Stream, body: bytes) -> None:
         """Note the request that would be made, as JSON text."""
@@ -46,7 +56,7 @@ class Samples:
         """Tell if a stream is left out, as a run that sends does."""
         warn_if_left_out(stream)
 
-    def decided(self, *_decision: object) -> None:
+    def decided(self, decision: Decision) -> None:
         """Show nothing."""
 
     def would_send(self, _stream: Stream, body: bytes) -> None:

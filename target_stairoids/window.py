@@ -15,7 +15,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from target_stairoids.ledger.turn import Claim
+    from collections.abc import Mapping
+
+    from target_stairoids.ledger.entries import Claim
 
 
 class Stage(Enum):
@@ -57,6 +59,18 @@ class Entry:
     cursors: list[str] = field(default_factory=list)
     blockers: int = 0
     followers: list[Entry] = field(default_factory=list)
+
+
+def lanes_of(
+    entity: bytes, account: Mapping[str, str], contact: Mapping[str, str]
+) -> tuple[object, ...]:
+    """Return what a signal is about and must not overtake an earlier one about."""
+    lanes: list[object] = [entity]
+    if domain := account.get("domain"):
+        lanes.append(("domain", domain))
+    if email := contact.get("email"):
+        lanes.append(("email", email.lower()))
+    return tuple(lanes)
 
 
 class Window:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from target_stairoids.candidate import LETTER_FIELD
 from target_stairoids.commands.options import print_table, style_option, with_ledger
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.gate import Outcome
-from target_stairoids.intake import LETTER_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,6 +27,7 @@ from target_stairoids.ledger.database import (
     name_of,
     parsed_url,
 )
+from target_stairoids.ledger.entries import claim_from
 from target_stairoids.ledger.lease import (
     FileLeases,
     Leases,
@@ -44,7 +45,7 @@ from target_stairoids.ledger.tables import (
     settled,
     streams,
 )
-from target_stairoids.ledger.turn import Claim, Turn, claim_from, timestamp
+from target_stairoids.ledger.turn import Turn, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from target_stairoids.gate import Known
+    from target_stairoids.ledger.entries import Claim
 
 
 class Ledger:
@@ -209,6 +211,18 @@ class Ledger:
         self._complete_runs[number] = complete_run or 0
         return number
 
+    def find_stream(self, name: str) -> int:
+        """Return the number of a stream, and write nothing; 0 if it is new."""
+        query = select(streams.c.stream, streams.c.complete_run).where(
+            streams.c.scope == self.scope, streams.c.name == name
+        )
+        with self._read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return 0
+        self._complete_runs[row.stream] = row.complete_run or 0
+        return int(row.stream)
+
     def complete_run_of(self, stream: int) -> int:
         """Return the newest run before this one that settled all it read of a stream.
 
@@ -239,9 +253,7 @@ class Ledger:
     ) -> Known:
         """Return what is remembered of these versions and entities."""
         with self._read() as connection:
-            return Turn(connection, self.run).look_up(
-                versions, entities, self.last_complete_run
-            )
+            return Turn(connection, self.run).look_up(versions, entities)
 
     def orphans(self) -> list[Claim]:
         """Take over, and return, the claims of runs that no longer live."""

@@ -1,8 +1,7 @@
-"""A turn: one transaction of the ledger, and the values it writes."""
+"""A turn: one transaction of the ledger."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from sqlalchemy import delete, func, select, update
 
 from target_stairoids.gate import Known, Latest, Outcome, Settled, latest_after
 from target_stairoids.ledger import statements
+from target_stairoids.ledger.entries import CLAIM_COLUMNS, claim_from
 from target_stairoids.ledger.tables import (
     claims,
     days,
@@ -25,78 +25,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 
 _LOOK_UP_AT_ONCE = 500  # SQLite allows 999 parameters in builds still in use
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A signal that this run is sending; also what a crash leaves behind.
-
-    Attributes:
-        record: The RECORD's JSON text, for the dead letter it may become.
-        signal: The request's JSON text.
-        claimed_at: When it was first sent, RFC 3339 in UTC; set by the ledger.
-        attempted_at: When it was last sent; set by the ledger.
-    """
-
-    entity: bytes
-    version: bytes
-    mapping: str
-    stream: int
-    stream_name: str
-    content: bytes
-    position: str | None
-    fingerprint: bytes
-    signal: bytes
-    record: bytes
-    attempts: int = 0
-    claimed_at: str = ""
-    attempted_at: str = ""
-    run: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How a version is settled.
-
-    Attributes:
-        is_claimed: Whether this run's claim on the entity ends with it.
-    """
-
-    entity: bytes
-    version: bytes
-    mapping: str
-    stream: int
-    outcome: Outcome
-    fingerprint: bytes
-    content: bytes | None
-    position: str | None
-    signal_id: str | None = None
-    is_claimed: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A signal given up on, kept with its reason for a person or another run."""
-
-    version: bytes
-    mapping: str
-    stream: int
-    stream_name: str
-    outcome: Outcome
-    reason: str
-    record: bytes
-    signal: bytes | None = None
-    request_id: str | None = None
-    attempts: int = 1
-
-
-_CLAIM_COLUMNS = [
-    name
-    for name in Claim.__slots__
-    if name not in {"claimed_at", "attempted_at", "run", "attempts"}
-]
 
 
 class Turn:
@@ -109,14 +40,11 @@ class Turn:
         self._verdicts: list[Verdict] = []  # written together, before anything is read
 
     def look_up(
-        self,
-        versions: Collection[bytes],
-        entities: Collection[bytes],
-        last_complete_run: int,
+        self, versions: Collection[bytes], entities: Collection[bytes]
     ) -> Known:
         """Return what is remembered of these versions and entities."""
         self.write_out()
-        known = Known({}, {}, last_complete_run)
+        known = Known({}, {})
         for block in _blocks(versions):
             for row in self._connection.execute(statements.SETTLED, {"keys": block}):
                 known.settled[row.version, row.mapping] = Settled(
@@ -162,7 +90,7 @@ class Turn:
         at = timestamp()
         rows = [
             {
-                **{name: getattr(claim, name) for name in _CLAIM_COLUMNS},
+                **{name: getattr(claim, name) for name in CLAIM_COLUMNS},
                 "run": self._run,
                 "attempts": 1,
                 "claimed_at": at,
@@ -267,7 +195,7 @@ class Turn:
             )
 
     def _make_latest(self, verdicts: Collection[Verdict]) -> None:
-        known = self.look_up([], {verdict.entity for verdict in verdicts}, 0).latest
+        known = self.look_up([], {verdict.entity for verdict in verdicts}).latest
         rows: dict[tuple[bytes, str], dict[str, Any]] = {}
         for verdict in verdicts:
             key = verdict.entity, verdict.mapping
@@ -301,7 +229,7 @@ class Turn:
         """Keep a dead letter; a second one of the same version counts up."""
         at = timestamp()
         values = {
-            **{name: getattr(letter, name) for name in DeadLetter.__slots__},
+            **{name: getattr(letter, name) for name in letter.__slots__},
             "outcome": str(letter.outcome),
             "first_at": at,
             "last_at": at,
@@ -396,9 +324,3 @@ def _blocks(keys: Collection[bytes]) -> Iterator[list[bytes]]:
     listed = list(keys)
     for start in range(0, len(listed), _LOOK_UP_AT_ONCE):
         yield listed[start : start + _LOOK_UP_AT_ONCE]
-
-
-def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
-    """Return the claim that a row holds."""
-    values: dict[str, Any] = {name: getattr(row, name) for name in Claim.__slots__}
-    return Claim(**values)

@@ -14,8 +14,8 @@ import pytest
 
 from stairoids_sandbox.faults import Fault
 from target_stairoids.identity import entity_of, version_of
+from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.turn import Claim
 from target_stairoids.settings import Settings
 from tests.singer_io import (
     Run,

@@ -13,8 +13,8 @@ import pytest
 
 from stairoids_sandbox.faults import Fault
 from target_stairoids.dispatch import Dispatch
+from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.turn import Claim
 from target_stairoids.settings import Settings
 from target_stairoids.window import Entry, Window
 from tests.singer_io import TargetUnderTest, wait_until

@@ -106,6 +106,26 @@ def test_preview_counts_what_the_run_then_does(target: TargetUnderTest) -> None:
     assert before["minutes"] == {"100000 a minute": 0.0}
 
 
+def test_preview_knows_a_stream_that_a_baseline_has_made_known(
+    target: TargetUnderTest,
+) -> None:
+    """The setting is often left as it was for the first run."""
+    target.run(a_schema(), a_record(1), a_record(2), first_run="baseline")
+    messages = [a_schema(), a_record(1, email="new@example.com"), a_record(2)]
+
+    done = run(
+        target,
+        "preview",
+        "--format",
+        "json",
+        text=text_of(messages),
+        first_run="baseline",
+    )
+
+    outcomes = {o["outcome"]: o["signals"] for o in json.loads(done.stdout)["outcomes"]}
+    assert outcomes == {"would_send": 1, "duplicate": 1}
+
+
 def test_preview_for_people_names_fields_reasons_and_time(
     target: TargetUnderTest,
 ) -> None:

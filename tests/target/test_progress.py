@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stairoids_sandbox.faults import Fault
 from target_stairoids.gate import Outcome
 from target_stairoids.progress import Facts, advice
 from tests.singer_io import BIN, a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
+    from stairoids_sandbox.server import Sandbox
     from tests.singer_io import TargetUnderTest
 
 NOTHING = dict.fromkeys(map(str, Outcome), 0)
@@ -49,6 +51,11 @@ def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
     return process.returncode, seen.decode(), printed
 
 
+def plain(seen: str) -> str:
+    """Return what a terminal was sent without what moves and emboldens."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+
+
 def test_terminal_shows_a_table_the_reasons_and_what_to_do(
     target: TargetUnderTest,
 ) -> None:
@@ -56,8 +63,7 @@ def test_terminal_shows_a_table_the_reasons_and_what_to_do(
 
     code, seen, printed = at_a_terminal(target, text_of(messages))
 
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)  # bold is no colour
-    lines = [" ".join(line.split()) for line in plain.splitlines()]
+    lines = [" ".join(line.split()) for line in plain(seen).splitlines()]
     assert code == 0
     assert "stream accepted invalid" in lines
     assert "trials 1 1" in lines
@@ -71,6 +77,24 @@ def test_terminal_shows_a_table_the_reasons_and_what_to_do(
     assert "See why, and send again: stairoids-signals dead-letters --help" in lines
     assert "Run report" not in seen
     assert printed.splitlines() == [b'{"at":1}']
+
+
+def test_terminal_has_a_live_line_that_logs_do_not_break(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=700, count=1))
+    item = {"stream": "trials", "properties": [{"p": "{{ user.none }}"}]}
+    target.config["signals"] = [item]
+    messages = [a_schema(user="object"), a_record(1), a_record(2)]
+
+    code, seen, _ = at_a_terminal(target, text_of(messages))
+
+    assert code == 0
+    assert "2 records read · 2 under way" in plain(seen)
+    taken_away = "\x1b[2K"
+    (warning,) = [line for line in seen.splitlines() if "no record had" in line]
+    assert " · " not in plain(warning.rpartition(taken_away)[2])
+    assert " · " not in plain(seen.rpartition(taken_away)[2])
 
 
 def test_log_has_the_report_for_machines_and_the_reasons_for_people(

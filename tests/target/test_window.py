@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from target_stairoids.ledger.turn import Claim
+from target_stairoids.ledger.entries import Claim
 from target_stairoids.window import Entry, Watermark, Window
 
 if TYPE_CHECKING:

@@ -1,0 +1,102 @@
+"""Candidates: the signals that a record may become, and what makes each the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.gate import Outcome
+from target_stairoids.identity import entity_of, position_of, version_of
+from target_stairoids.ledger.entries import Claim, DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_stairoids.signal_map import SignalMap
+    from target_stairoids.streams import Stream
+
+#: Marks a record of `dead-letters export`: "<id> <mapping>".
+LETTER_FIELD = "_sdc_stairoids_dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A signal a record may become.
+
+    Attributes:
+        letter: The dead letter that a person sends again, if it is one.
+    """
+
+    stream: Stream
+    signal_map: SignalMap
+    record: dict[str, Any]
+    entity: bytes
+    version: bytes
+    position: str | None
+    letter: int | None
+
+    def claim(self, content: bytes) -> Claim:
+        """Return a claim without texts, which only a signal that goes out needs."""
+        return Claim(
+            entity=self.entity,
+            version=self.version,
+            mapping=self.signal_map.name,
+            stream=self.stream.number,
+            stream_name=self.stream.shape.name,
+            content=content,
+            position=self.position,
+            fingerprint=self.signal_map.fingerprint,
+            signal=b"",
+            record=b"",
+        )
+
+    def dead_letter(self, reason: str, record: bytes) -> DeadLetter:
+        """Return the dead letter of a record that cannot become a signal.
+
+        Args:
+            record: Its text, as far as it is to be kept.
+        """
+        return DeadLetter(
+            version=self.version,
+            mapping=self.signal_map.name,
+            stream=self.stream.number,
+            stream_name=self.stream.shape.name,
+            outcome=Outcome.INVALID,
+            reason=reason,
+            record=record,
+        )
+
+
+def candidates_of(
+    stream: Stream, record: dict[str, Any], *, scope: str
+) -> list[Candidate]:
+    """Return a candidate for each mapping of a record's stream.
+
+    A dead letter that is sent again is one for the mapping that failed only.
+    """
+    shape = stream.shape
+    position = position_of(record.get(shape.bookmark)) if shape.bookmark else None
+    letter, mapping = _letter_of(record)
+    found = []
+    key: tuple[str, ...] | None = None
+    entity = version = b""
+    for signal_map in stream.maps:
+        if letter is not None and signal_map.name != mapping:
+            continue
+        if signal_map.key != key:
+            key = signal_map.key
+            entity = entity_of(scope, shape.name, record, key)
+            version = version_of(entity, record)
+        found.append(
+            Candidate(stream, signal_map, record, entity, version, position, letter)
+        )
+    return found
+
+
+def _letter_of(record: Mapping[str, Any]) -> tuple[int | None, str]:
+    """Return id and mapping of the dead letter that an exported record is."""
+    marker = record.get(LETTER_FIELD)
+    if not isinstance(marker, str):
+        return None, ""
+    number, _, mapping = marker.partition(" ")
+    return (int(number), mapping) if number.isdecimal() else (None, "")

@@ -1,0 +1,102 @@
+"""Entries: the values that a turn of the ledger writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from target_stairoids.gate import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A signal that this run is sending; also what a crash leaves behind.
+
+    Attributes:
+        record: The RECORD's JSON text, for the dead letter it may become.
+        signal: The request's JSON text.
+        claimed_at: When it was first sent, RFC 3339 in UTC; set by the ledger.
+        attempted_at: When it was last sent; set by the ledger.
+    """
+
+    entity: bytes
+    version: bytes
+    mapping: str
+    stream: int
+    stream_name: str
+    content: bytes
+    position: str | None
+    fingerprint: bytes
+    signal: bytes
+    record: bytes
+    attempts: int = 0
+    claimed_at: str = ""
+    attempted_at: str = ""
+    run: int = 0
+
+    def verdict(
+        self, outcome: Outcome, *, is_claimed: bool, signal_id: str | None = None
+    ) -> Verdict:
+        """Return how it is settled; a rejected signal has said nothing."""
+        return Verdict(
+            entity=self.entity,
+            version=self.version,
+            mapping=self.mapping,
+            stream=self.stream,
+            outcome=outcome,
+            fingerprint=self.fingerprint,
+            content=None if outcome is Outcome.REJECTED else self.content,
+            position=self.position,
+            signal_id=signal_id,
+            is_claimed=is_claimed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a version is settled.
+
+    Attributes:
+        is_claimed: Whether this run's claim on the entity ends with it.
+    """
+
+    entity: bytes
+    version: bytes
+    mapping: str
+    stream: int
+    outcome: Outcome
+    fingerprint: bytes
+    content: bytes | None
+    position: str | None
+    signal_id: str | None = None
+    is_claimed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A signal given up on, kept with its reason for a person or another run."""
+
+    version: bytes
+    mapping: str
+    stream: int
+    stream_name: str
+    outcome: Outcome
+    reason: str
+    record: bytes
+    signal: bytes | None = None
+    request_id: str | None = None
+    attempts: int = 1
+
+
+#: What a new claim brings; the ledger sets the rest.
+CLAIM_COLUMNS = [
+    name
+    for name in Claim.__slots__
+    if name not in {"claimed_at", "attempted_at", "run", "attempts"}
+]
+
+
+def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
+    """Return the claim that a row holds."""
+    values: dict[str, Any] = {name: getattr(row, name) for name in Claim.__slots__}
+    return Claim(**values)
