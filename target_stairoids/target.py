@@ -27,9 +27,7 @@ from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from target_stairoids.delivery import Delivery
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.messages import lines_of, message_from
 from target_stairoids.mistakes import config_errors
 from target_stairoids.settings import Settings, config_schema
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from target_stairoids.delivery import Delivery
     from target_stairoids.watcher import Watcher
 
 _EXAMPLES = """\b
@@ -133,6 +132,9 @@ class TargetStairoids(Target):
     def delivery(self) -> Delivery:
         """The run's delivery, opened when the first message is to be read."""
         if self._delivery is None:
+            from target_stairoids.delivery import Delivery  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
+            from target_stairoids.ledger.ledger import Ledger  # noqa: PLC0415 - same
+
             settings = self.settings()
             ledger = Ledger(
                 settings.ledger_url, settings.scope, read_only=settings.dry_run
