@@ -6,6 +6,7 @@ any size, and drops the body of a request that offers another protocol.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
@@ -33,7 +34,9 @@ class Counting(Protocol):
 class Connection(HttpToolsProtocol):
     """A connection whose requests must be small-headed and on time."""
 
-    waiting_since: float | None = None  # when the request being read began
+    # When the request being read began. The event loop's clock would not do: it stands
+    # still while connections are accepted, and so could not tell the oldest of them.
+    waiting_since: float | None = None
     _head_bytes = 0
     _in_head = True
     _refused = False
@@ -41,7 +44,7 @@ class Connection(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self.waiting_since = self.loop.time()
+        self.waiting_since = time.monotonic()
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
 
@@ -50,7 +53,7 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             return
         if self.waiting_since is None and self._answered:
-            self.waiting_since = self.loop.time()
+            self.waiting_since = time.monotonic()
         if self._in_head:
             self._head_bytes += len(data)
         self._parse(data)
@@ -120,7 +123,7 @@ class Connection(HttpToolsProtocol):
         """End a request that takes too long to arrive."""
         if (
             self.waiting_since is None
-            or self.loop.time() - self.waiting_since < REQUEST_SECONDS
+            or time.monotonic() - self.waiting_since < REQUEST_SECONDS
         ):
             return
         if self._in_head and self._answered:
@@ -147,13 +150,17 @@ class Connection(HttpToolsProtocol):
         cast("Counting", self.app).counts[what] += 1
 
     def _make_room(self) -> None:
-        """Drop the connection that has been sending one request for longest."""
+        """Drop the other connection that has been sending one request for longest."""
         ages = {
-            connection.waiting_since: connection
+            connection: connection.waiting_since
             for connection in self.connections
-            if isinstance(connection, Connection) and connection.waiting_since
+            if isinstance(connection, Connection)
+            and connection is not self
+            and connection.waiting_since is not None
+            and not connection.transport.is_closing()
         }
-        ages[min(ages)].transport.abort()
+        if ages:
+            min(ages, key=ages.__getitem__).transport.abort()
 
 
 class _Behind:
