@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from target_stairoids.gate import Outcome
 from target_stairoids.identity import entity_of, position_of, version_of
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A signal a record may become.
 
     Attributes:
@@ -32,8 +32,13 @@ class Candidate:
     record: dict[str, Any]
     entity: bytes
     version: bytes
-    position: str | None
     letter: int | None
+
+    @property
+    def position(self) -> str | None:
+        """Where this state stands in time, if the stream has a bookmark column."""
+        bookmark = self.stream.shape.bookmark
+        return position_of(self.record.get(bookmark)) if bookmark else None
 
     def claim(self, content: bytes) -> Claim:
         """Return a claim without texts, which only a signal that goes out needs."""
@@ -75,21 +80,20 @@ def candidates_of(
     A dead letter that is sent again is one for the mapping that failed only.
     """
     shape = stream.shape
-    position = position_of(record.get(shape.bookmark)) if shape.bookmark else None
-    letter, mapping = _letter_of(record)
+    letter = mapping = None
+    if LETTER_FIELD in record:
+        letter, mapping = _letter_of(record)
     found = []
     key: tuple[str, ...] | None = None
     entity = version = b""
     for signal_map in stream.maps:
         if letter is not None and signal_map.name != mapping:
             continue
-        if signal_map.key != key:
+        if key is None or signal_map.key != key:
             key = signal_map.key
             entity = entity_of(scope, shape.name, record, key)
             version = version_of(entity, record)
-        found.append(
-            Candidate(stream, signal_map, record, entity, version, position, letter)
-        )
+        found.append(Candidate(stream, signal_map, record, entity, version, letter))
     return found
 
 

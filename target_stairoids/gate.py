@@ -6,8 +6,10 @@ Pure rules over what the ledger remembers; `docs/delivery.md` has them as a tabl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from target_stairoids.identity import is_before
 
@@ -38,8 +40,7 @@ DONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What the ledger remembers of one version.
 
     Attributes:
@@ -52,8 +53,7 @@ class Settled:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(msgspec.Struct, frozen=True, gc=False):
     """What the ledger remembers of an entity: its latest version.
 
     Attributes:
@@ -81,6 +81,8 @@ def latest_after(
     an older position take the place of a newer one.
     """
     if outcome is Outcome.REJECTED:
+        if before and before.version == version:
+            return replace(before, content=None)
         return before
     done = outcome in DONE or bool(before and before.done)
     if (
@@ -93,8 +95,7 @@ def latest_after(
     return Latest(version, content, position, done)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What the ledger answered for a block of records.
 
     Attributes:

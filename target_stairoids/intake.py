@@ -108,7 +108,10 @@ class Intake:
         """Count a record that becomes no signal before any mapping sees it."""
         self._report.read += 1
         self._report.candidates += 1
-        self._tell(Decision(stream, None, record, Outcome.FILTERED, reason))
+        self._report.count(stream.shape.name, Outcome.FILTERED, reason)
+        if self._watcher is not None:
+            decision = Decision(stream, None, record, Outcome.FILTERED, reason)
+            self._watcher.decided(decision)
 
     def state(self, text: str) -> None:
         """Take in a STATE message, in its place behind all records so far."""
@@ -117,25 +120,49 @@ class Intake:
     def flush(self) -> None:
         """Decide on all that was taken in; what is settled here is on disk after."""
         block, self._block = self._block, []
-        candidates = [
-            item
-            if isinstance(item, str)
-            else candidates_of(*item, scope=self._settings.scope)
-            for item in block
-        ]
-        known = self._known(candidates)
-        for item in candidates:
+        scope = self._settings.scope
+        asked: list[Candidate] = []
+        items: list[Candidate | str] = []
+        for item in block:
             if isinstance(item, str):
-                self._watermark.state(item)
+                items.append(item)
                 continue
+            found = candidates_of(*item, scope=scope)
+            asked += found
+            items += found
             self._report.read += 1
-            for candidate in item:
-                self._report.candidates += 1
+        self._report.candidates += len(asked)
+        moved = self._moved(asked)
+        known = self._known([c for c in asked if c.entity in moved])
+        for candidate in items:
+            if isinstance(candidate, str):
+                self._watermark.state(candidate)
+            elif candidate.entity in moved:
                 self._decide(candidate, known)
+            else:
+                self._tell(candidate, Outcome.DUPLICATE)
         self._write()
 
-    def _known(self, candidates: list[str | list[Candidate]]) -> Known:
-        asked = [c for item in candidates if isinstance(item, list) for c in item]
+    def _moved(self, asked: list[Candidate]) -> set[bytes]:
+        """Return the entities of which something may have to be said.
+
+        Mostly that is none: what was said last is what the record says, and so nobody
+        need ask what became of each version.
+        """
+        if not asked:
+            return set()
+        current = self._ledger.current({c.entity for c in asked})
+        rehearsed = self._rehearsed.latest if self._rehearsed else {}
+        return {
+            c.entity
+            for c in asked
+            if (c.entity, c.signal_map.name, c.version) not in current
+            or (c.entity, c.signal_map.name) in rehearsed
+            or c.letter is not None
+            or self._window.is_busy(c.entity)
+        }
+
+    def _known(self, asked: list[Candidate]) -> Known:
         if not asked:
             return Known({}, {})
         known = self._ledger.look_up(
@@ -148,14 +175,14 @@ class Intake:
     def _decide(self, candidate: Candidate, known: Known) -> None:
         outcome, reason = self._outcome(candidate, known)
         if outcome is not None:
-            stream, signal_map = candidate.stream, candidate.signal_map
-            record = candidate.record
-            self._tell(Decision(stream, signal_map, record, outcome, reason))
+            self._tell(candidate, outcome, reason)
 
-    def _tell(self, decision: Decision) -> None:
-        name = decision.stream.shape.name
-        self._report.count(name, decision.outcome, decision.reason)
+    def _tell(self, candidate: Candidate, outcome: Outcome, reason: str = "") -> None:
+        stream, signal_map = candidate.stream, candidate.signal_map
+        self._report.count(stream.shape.name, outcome, reason)
         if self._watcher is not None:
+            record = candidate.record
+            decision = Decision(stream, signal_map, record, outcome, reason)
             self._watcher.decided(decision)
 
     def _outcome(
@@ -231,6 +258,8 @@ class Intake:
             return Outcome.WOULD_SEND
         if (candidate.entity, claim.mapping) in known.latest:
             stream = candidate.stream
+            if stream.known_entities is None:
+                stream.known_entities = self._ledger.entities_of(stream.number)
             self._restraint.changed(stream.shape.name, known=stream.known_entities)
         self._window.add(
             Entry(

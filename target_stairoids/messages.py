@@ -16,7 +16,7 @@ import msgspec
 from target_stairoids.exceptions import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _CHUNK = 1 << 20
 _AT_ONCE = 256  # lines between two chances to work, where the input has no descriptor
@@ -40,10 +40,10 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     except RecursionError as error:
         msg = f"Line {number} of the input is nested too deeply."
         raise MessageError(msg) from error
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        msg = f"Line {number} of the input is not a Singer message with a `type`."
-        raise MessageError(msg)
-    return message
+    if isinstance(message, dict) and isinstance(message.get("type"), str):
+        return message
+    msg = f"Line {number} of the input is not a Singer message with a `type`."
+    raise MessageError(msg)
 
 
 def _lenient(line: bytes | str, number: int) -> object:
@@ -58,41 +58,90 @@ def _lenient(line: bytes | str, number: int) -> object:
         raise MessageError(msg) from error
 
 
-def lines_of(
+def messages_of(
     source: IO[Any], attend: Callable[[int | None], bool]
-) -> Iterator[bytes | str]:
-    """Yield the input's lines, empty ones left out.
+) -> Iterator[dict[str, Any]]:
+    """Yield the input's messages; empty lines are left out.
 
     Args:
         source: A file, a pipe or anything else that yields lines.
         attend: Called before each read, with the descriptor that will be read if there
             is one; reading ends when it returns False.
+
+    Raises:
+        MessageError: A line is no message; all before it were yielded.
     """
     descriptor = _descriptor_of(source)
     if descriptor is None:
         yield from _by_line(source, attend)
         return
-    rest = b""
-    while attend(descriptor):
-        chunk = os.read(descriptor, _CHUNK)
-        if not chunk:
-            if rest.strip():
-                yield rest
-            return
-        *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else [rest + chunk]
-        for line in lines:
-            if line and not line.isspace():
-                yield line
+    number = 1
+    for lines in _chunks(descriptor, attend):
+        yield from _messages(lines, number)
+        number += lines.count(b"\n")
 
 
 def _by_line(
     source: IO[Any], attend: Callable[[int | None], bool]
-) -> Iterator[bytes | str]:
-    for number, line in enumerate(source):
-        if number % _AT_ONCE == 0 and not attend(None):
+) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(source, start=1):
+        if number % _AT_ONCE == 1 and not attend(None):
             return
         if not line.isspace():
-            yield line
+            yield message_from(line, number)
+
+
+def _chunks(descriptor: int, attend: Callable[[int | None], bool]) -> Iterator[bytes]:
+    """Yield the bytes of an input, so many whole lines at a time as were there."""
+    rest: list[bytes] = []
+    while attend(descriptor):
+        chunk = os.read(descriptor, _CHUNK)
+        if not chunk:
+            break
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*rest, chunk[:end]])
+            rest.clear()
+        rest.append(chunk[end:])
+    else:
+        return
+    if any(rest):
+        yield b"".join(rest)
+
+
+def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
+    """Return the messages of whole lines.
+
+    They are decoded at once, which saves a third of the time; if anything is odd about
+    one of them, one by one.
+
+    Args:
+        number: That of the first line.
+    """
+    try:
+        found: list[Any] = _decoder.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
+        found = []
+    if found and all(map(_is_message, found)):
+        return found
+    return (
+        message_from(line, n)
+        for n, line in enumerate(lines.split(b"\n"), start=number)
+        if line and not line.isspace()
+    )
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
+
+
+def discard(source: IO[Any]) -> None:
+    """Read an input to its end, so that the tap is not told off by a broken pipe."""
+    descriptor = _descriptor_of(source)
+    if descriptor is None:
+        return
+    while os.read(descriptor, _CHUNK):
+        pass
 
 
 def _descriptor_of(source: IO[Any]) -> int | None:

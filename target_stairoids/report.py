@@ -24,16 +24,19 @@ class Report:
         self.read = 0
         self.candidates = 0
         self.recovered: Counter[str] = Counter()
-        self.outcomes: Counter[Outcome] = Counter()
-        self._by_stream: dict[str, Counter[Outcome]] = {}
-        self._reasons: Counter[tuple[str, Outcome, str]] = Counter()
+        self._counts: Counter[tuple[str, Outcome, str]] = Counter()
 
     def count(self, stream: str, outcome: Outcome, reason: str = "") -> None:
         """Note what became of one signal."""
-        self.outcomes[outcome] += 1
-        self._by_stream.setdefault(stream, Counter())[outcome] += 1
-        if reason:
-            self._reasons[stream, outcome, reason] += 1
+        self._counts[stream, outcome, reason] += 1
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """How many signals of the run have each outcome so far."""
+        found: Counter[Outcome] = Counter()
+        for (_stream, outcome, _reason), count in self._counts.items():
+            found[outcome] += count
+        return found
 
     @property
     def adds_up(self) -> bool:
@@ -45,6 +48,10 @@ class Report:
     ) -> dict[str, Any]:
         """Return the report as the JSON object that users read by machine."""
         ended = datetime.now(UTC)
+        outcomes = self.outcomes
+        streams: dict[str, Counter[str]] = {}
+        for (stream, outcome, _reason), count in self._counts.items():
+            streams.setdefault(stream, Counter())[str(outcome)] += count
         return {
             "run": self.run,
             "started_at": self._started.isoformat(),
@@ -54,11 +61,8 @@ class Report:
             "read": self.read,
             "candidates": self.candidates,
             "adds_up": self.adds_up,
-            "outcomes": {str(o): self.outcomes[o] for o in Outcome},
-            "streams": {
-                stream: {str(outcome): count for outcome, count in counts.items()}
-                for stream, counts in self._by_stream.items()
-            },
+            "outcomes": {str(o): outcomes[o] for o in Outcome},
+            "streams": {stream: dict(counts) for stream, counts in streams.items()},
             "reasons": [
                 {
                     "stream": stream,
@@ -66,7 +70,8 @@ class Report:
                     "reason": reason,
                     "count": count,
                 }
-                for (stream, outcome, reason), count in self._reasons.most_common()
+                for (stream, outcome, reason), count in self._counts.most_common()
+                if reason
             ],
             "recovered": dict(self.recovered),
             "requests": requests,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from target_stairoids.signal import Signal
@@ -46,6 +46,7 @@ class SignalMap:
         paths: What the mapping itself reads of a record, apart from properties taken as
             they are and from what was inferred.
         origins: Signal field -> how it is filled, for the operator.
+        says_nothing: Whether no record of the stream can become a signal.
     """
 
     name: str
@@ -62,13 +63,12 @@ class SignalMap:
     when: Reader | None
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
+    says_nothing: bool = field(init=False)
 
-    @property
-    def says_nothing(self) -> bool:
-        """Whether no record of the stream can become a signal."""
-        return self.type is None or (
-            "domain" not in self.account and "email" not in self.contact
-        )
+    def __post_init__(self) -> None:
+        is_about_nobody = "domain" not in self.account and "email" not in self.contact
+        says_nothing = self.type is None or is_about_nobody
+        object.__setattr__(self, "says_nothing", says_nothing)  # the rest is frozen
 
     @property
     def asks_for_deleted(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
 from singer_sdk.exceptions import MapExpressionError, MissingKeyPropertiesError
+from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError
@@ -30,8 +31,6 @@ class SignalSink(Sink):
     the signal is held to Stairoids' contract instead.
     """
 
-    stream_map: StreamMap
-
     def __init__(
         self,
         target: TargetStairoids,
@@ -49,6 +48,7 @@ class SignalSink(Sink):
             allows_more=bool(self.original_schema.get("additionalProperties")),
         )
         self._stream: Stream = self._open(shape)
+        self._keys = frozenset(shape.key_properties)
 
     def _open(self, shape: StreamShape) -> Stream:
         schema_message = {
@@ -60,8 +60,10 @@ class SignalSink(Sink):
         }
         return self._intake.stream(shape, schema_message)
 
-    def follow(self, bookmark: str | None) -> None:
-        """Take note of a SCHEMA in which at most the bookmark column has changed."""
+    def follow(self, stream_map: StreamMap, bookmark: str | None) -> None:
+        """Take note of the stream map and the bookmark column of a SCHEMA message."""
+        self._stream_map = stream_map
+        self._takes_as_sent = passes_unchanged(stream_map)
         shape = self._stream.shape
         if bookmark != shape.bookmark:
             self._stream = self._open(replace(shape, bookmark=bookmark))
@@ -82,8 +84,11 @@ class SignalSink(Sink):
             MissingKeyPropertiesError: It lacks a key property.
             ConfigError: A stream map cannot be applied to it.
         """
+        if self._takes_as_sent:
+            self.process_record(record, {})
+            return
         try:
-            transformed = self.stream_map.transform(dict(record))
+            transformed = self._stream_map.transform(dict(record))
         except MapExpressionError as error:
             msg = (
                 f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
@@ -98,8 +103,8 @@ class SignalSink(Sink):
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        missing = [name for name in self.key_properties if name not in record]
-        if missing:
+        if not self._keys <= record.keys():
+            missing = [name for name in self.key_properties if name not in record]
             names = ", ".join(f"`{name}`" for name in missing)
             msg = f"A record of stream `{self.stream_name}` lacks the key {names}."
             raise MissingKeyPropertiesError(msg)
@@ -114,3 +119,9 @@ class SignalSink(Sink):
     @override
     def activate_version(self, new_version: int) -> None:
         """Change nothing: signals cannot be unsent."""
+
+
+def passes_unchanged(stream_map: StreamMap) -> bool:
+    """Say whether a stream map returns every record as it is."""
+    is_plain = type(stream_map) is SameRecordTransform
+    return is_plain and not stream_map.flattening_enabled

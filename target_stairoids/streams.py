@@ -30,7 +30,8 @@ class Stream:
     Attributes:
         number: The stream's number in the ledger.
         is_baseline: Whether its records are remembered as seen and not sent.
-        known_entities: How many entities the ledger knows; 0 for a new stream.
+        known_entities: How many entities earlier runs left in the ledger; None before
+            anybody has asked.
         unseen: What its mappings read and no record had so far.
         is_seen: Whether a mapping has looked at any record.
     """
@@ -39,7 +40,7 @@ class Stream:
     maps: list[SignalMap]
     number: int
     is_baseline: bool
-    known_entities: int = 0
+    known_entities: int | None = None
     unseen: set[Path] = field(default_factory=set)
     is_seen: bool = False
 
@@ -96,7 +97,7 @@ class Streams:
             maps=maps,
             number=number,
             is_baseline=is_baseline,
-            known_entities=self._ledger.entities_of(number),
+            known_entities=None if before is None else before.known_entities,
             unseen=read if before is None else before.unseen & read,
             is_seen=before is not None and before.is_seen,
         )

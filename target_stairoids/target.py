@@ -28,7 +28,7 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.messages import lines_of, message_from
+from target_stairoids.messages import discard, message_from, messages_of
 from target_stairoids.mistakes import config_errors
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
@@ -86,18 +86,17 @@ class LineReader(GenericSingerReader[str]):
         counts: Counter[str] = Counter()
         try:
             delivery.open()
-            lines = lines_of(source, delivery.attend)
-            for number, line in enumerate(lines, start=1):
-                message = message_from(line, number)
-                kind = message["type"].upper()
+            for message in messages_of(source, delivery.attend):
+                kind = message["type"]
+                if kind not in callbacks:
+                    kind = kind.upper()
                 callbacks.get(kind, _refuse_unknown)(message)
                 counts[kind] += 1
         except Exception as error:
             delivery.finish(error)
             raise
         if delivery.discards_input:
-            for _ in lines_of(source, lambda _descriptor: True):
-                pass
+            discard(source)
         return counts
 
     @override
@@ -125,8 +124,10 @@ class TargetStairoids(Target):
     def __init__(self, **kwargs: Any) -> None:
         self._delivery: Delivery | None = None
         super().__init__(**kwargs)
+        self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._bookmark: str | None = None
+        self._routes: dict[str, list[SignalSink]] = {}
 
     @property
     def delivery(self) -> Delivery:
@@ -179,8 +180,8 @@ class TargetStairoids(Target):
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
                 assert isinstance(sink, SignalSink)  # noqa: S101 - the only class there is
-                sink.stream_map = stream_map
-                sink.follow(self._bookmark)
+                sink.follow(stream_map, self._bookmark)
+        self._routes.clear()
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
@@ -188,7 +189,7 @@ class TargetStairoids(Target):
         if not isinstance(stream, str) or not isinstance(record, dict):
             msg = "A RECORD message lacks its `stream` or its `record`."
             raise MessageError(msg)
-        for sink in self._sinks_of(stream):
+        for sink in self._routes.get(stream) or self._sinks_of(stream):
             sink.take(record)
 
     @override
@@ -213,7 +214,9 @@ class TargetStairoids(Target):
             self._assert_sink_exists(stream)
         maps = self.mapper.stream_maps[stream]
         aliases = [m.stream_alias for m in maps if self.sink_exists(m.stream_alias)]
-        return [self.get_sink(alias) for alias in aliases]  # type: ignore[misc]  # SignalSink is the only class
+        sinks = [self.get_sink(alias) for alias in aliases]
+        self._routes[stream] = sinks  # type: ignore[assignment]  # SignalSink is the only class
+        return self._routes[stream]
 
     @override
     def _assert_line_requires(

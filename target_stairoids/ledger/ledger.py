@@ -239,10 +239,16 @@ class Ledger:
         return complete_run is None
 
     def entities_of(self, stream: int) -> int:
-        """Return how many entities of a stream are known; 0 before a complete run."""
+        """Return how many entities of a stream earlier runs left.
+
+        Returns:
+            0 before a complete run.
+        """
         if self.is_first_run_of(stream):
             return 0
-        query = select(func.count()).where(latest.c.stream == stream)
+        query = select(func.count()).where(
+            latest.c.stream == stream, latest.c.run != self.run
+        )
         with self._read() as connection:
             return connection.scalar(query) or 0
 
@@ -254,6 +260,11 @@ class Ledger:
         """Return what is remembered of these versions and entities."""
         with self._read() as connection:
             return Turn(connection, self.run).look_up(versions, entities)
+
+    def current(self, entities: Collection[bytes]) -> set[tuple[bytes, str, bytes]]:
+        """Return entity, mapping and version of what was said last of entities."""
+        with self._read() as connection:
+            return Turn(connection, self.run).current(entities)
 
     def orphans(self) -> list[Claim]:
         """Take over, and return, the claims of runs that no longer live."""

@@ -23,7 +23,7 @@ from target_stairoids.ledger.tables import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Column, Connection, Row
 
     from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 
@@ -44,18 +44,39 @@ class Turn:
     ) -> Known:
         """Return what is remembered of these versions and entities."""
         self.write_out()
-        known = Known({}, {})
-        for block in _blocks(versions):
-            for row in self._connection.execute(statements.SETTLED, {"keys": block}):
-                known.settled[row.version, row.mapping] = Settled(
-                    row.outcome, row.run, row.fingerprint
-                )
-        for block in _blocks(entities):
-            for entry in self._connection.execute(statements.LATEST, {"keys": block}):
-                known.latest[entry.entity, entry.mapping] = Latest(
-                    entry.version, entry.content, entry.position, entry.done
-                )
-        return known
+        became = self._rows(settled.c.version, statements.SETTLED, versions)
+        said = self._rows(latest.c.entity, statements.LATEST, entities)
+        return Known(
+            {
+                (version, mapping): Settled(outcome, run, fingerprint)
+                for version, mapping, outcome, run, fingerprint in became
+            },
+            {
+                (entity, mapping): Latest(version, content, position, bool(done))
+                for entity, mapping, version, content, position, done in said
+            },
+        )
+
+    def current(self, entities: Collection[bytes]) -> set[tuple[bytes, str, bytes]]:
+        """Return entity, mapping and version of what was said last of entities."""
+        self.write_out()
+        rows = self._rows(latest.c.entity, statements.CURRENT, entities)
+        return {
+            (entity, mapping, version)
+            for entity, mapping, version, content in rows
+            if content is not None
+        }
+
+    def _rows(
+        self,
+        key: Column[Any],
+        columns: tuple[Column[Any], ...],
+        values: Collection[bytes],
+    ) -> Iterator[Sequence[Any]]:
+        paramstyle = self._connection.dialect.paramstyle
+        for block in _blocks(values):
+            text = statements.select_by(key, columns, len(block), paramstyle)
+            yield from self._connection.exec_driver_sql(text, block).all()
 
     def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
         """Return the row of a stream, new unless another process was faster."""
@@ -320,7 +341,7 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _blocks(keys: Collection[bytes]) -> Iterator[list[bytes]]:
-    listed = list(keys)
+def _blocks(keys: Collection[bytes]) -> Iterator[tuple[bytes, ...]]:
+    listed = tuple(keys)
     for start in range(0, len(listed), _LOOK_UP_AT_ONCE):
         yield listed[start : start + _LOOK_UP_AT_ONCE]
