@@ -156,6 +156,8 @@ class Delivery:
     def _take_in(self) -> None:
         """Decide on what was read."""
         self.intake.flush()
+        if len(self._window):  # the gates will be asked again, of the ledger
+            self.intake.write()
         self._dispatch.stop_for(self.intake.stop)
 
     def _work(self) -> None:
@@ -199,6 +201,7 @@ class Delivery:
         if self._state is None or self._settings.dry_run:
             return
         if final or now - self._state_at >= _STATE_SECONDS:
+            self.intake.write()
             self._write_state(self._state)
             self._state, self._state_at = None, now
 
@@ -216,6 +219,7 @@ class Delivery:
     def _settle_all(self) -> None:
         """Finish what was read; after a stop only what is in flight."""
         self._take_in()
+        self.intake.write()
         self._work()
         while self._dispatch.stop is None and len(self._window):
             if self._dispatch.is_stuck:

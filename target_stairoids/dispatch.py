@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from target_stairoids.client import Client
 from target_stairoids.exceptions import IncompleteError, StairoidsError

@@ -143,6 +143,7 @@ def position_of(value: object) -> str | None:
             return f"s{value}"
 
 
+@lru_cache(maxsize=4096)  # a state's position is asked for more than once
 def _utc(text: str) -> str | None:
     try:
         moment = datetime.fromisoformat(text)

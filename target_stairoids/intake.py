@@ -8,20 +8,18 @@ again when its turn comes. STATE messages keep their place among the records.
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
+from target_stairoids.backlog import Backlog
 from target_stairoids.candidate import Candidate, candidates_of
 from target_stairoids.exceptions import InvalidSignalError, StairoidsError
 from target_stairoids.gate import (
     Known,
     Outcome,
-    Settled,
     is_settled,
-    latest_after,
     without_news,
 )
 from target_stairoids.identity import content_of
@@ -32,9 +30,9 @@ from target_stairoids.watcher import Decision
 from target_stairoids.window import Entry, Watermark, Window, lanes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
+    from target_stairoids.ledger.entries import Claim
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.report import Report
     from target_stairoids.settings import Settings
@@ -71,14 +69,10 @@ class Intake:
         self._window = window
         self._watermark = watermark
         self._block: list[tuple[Stream, dict[str, Any]] | str] = []
-        self._verdicts: list[Verdict] = []
-        self._letters: list[DeadLetter] = []
-        self._moot: list[int] = []  # dead letters that a newer version has said
+        self._backlog = Backlog(ledger, is_rehearsal=settings.dry_run)
         self._restraint = Restraint(settings)
         self._streams = Streams(settings, ledger)
         self._watcher = watcher
-        # A dry run writes nothing to the ledger, so it remembers by itself.
-        self._rehearsed = Known({}, {}) if settings.dry_run else None
 
     def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
         """Compile a stream's mappings and find its place in the ledger.
@@ -118,7 +112,7 @@ class Intake:
         self._block.append(text)
 
     def flush(self) -> None:
-        """Decide on all that was taken in; what is settled here is on disk after."""
+        """Decide on all that was taken in."""
         block, self._block = self._block, []
         scope = self._settings.scope
         asked: list[Candidate] = []
@@ -141,7 +135,8 @@ class Intake:
                 self._decide(candidate, known)
             else:
                 self._tell(candidate, Outcome.DUPLICATE)
-        self._write()
+        if self._backlog.is_full:
+            self.write()
 
     def _moved(self, asked: list[Candidate]) -> set[bytes]:
         """Return the entities of which something may have to be said.
@@ -152,12 +147,11 @@ class Intake:
         if not asked:
             return set()
         current = self._ledger.current({c.entity for c in asked})
-        rehearsed = self._rehearsed.latest if self._rehearsed else {}
         return {
             c.entity
             for c in asked
             if (c.entity, c.signal_map.name, c.version) not in current
-            or (c.entity, c.signal_map.name) in rehearsed
+            or self._backlog.speaks_of(c)
             or c.letter is not None
             or self._window.is_busy(c.entity)
         }
@@ -168,8 +162,7 @@ class Intake:
         known = self._ledger.look_up(
             {c.version for c in asked}, {c.entity for c in asked}
         )
-        if self._rehearsed is not None:
-            _add(known, self._rehearsed, asked)
+        self._backlog.add_to(known, asked)
         return known
 
     def _decide(self, candidate: Candidate, known: Known) -> None:
@@ -206,7 +199,7 @@ class Intake:
             return self._news(candidate, signal, known), ""
         except InvalidSignalError as error:
             kept = self._kept(record)
-            self._letters.append(candidate.dead_letter(error.reason, kept))
+            self._backlog.bury(candidate.dead_letter(error.reason, kept))
             return Outcome.INVALID, error.reason
 
     def _is_done(self, candidate: Candidate, known: Known) -> bool:
@@ -227,7 +220,7 @@ class Intake:
     def _news(
         self, candidate: Candidate, signal: Signal, known: Known
     ) -> Outcome | None:
-        """Let a signal into the window, unless it need not or must not be sent.
+        """Settle a signal that need not or must not be sent, and let others go on.
 
         Raises:
             InvalidSignalError: It is to go out and breaks Stairoids' contract.
@@ -236,25 +229,36 @@ class Intake:
         silent = {*candidate.signal_map.ignore_changes, bookmark}
         claim = candidate.claim(content_of(signal, silent))
         if candidate.stream.is_baseline:
-            self._settle(claim, Outcome.BASELINED, known)
+            self._backlog.settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED
         if self._restraint.is_too_old(signal):
-            self._settle(claim, Outcome.TOO_OLD, known)
+            self._backlog.settle(claim, Outcome.TOO_OLD, known)
             return Outcome.TOO_OLD
         send = candidate.signal_map.send
         if not self._window.is_busy(candidate.entity):
             latest = known.latest.get((candidate.entity, claim.mapping))
             no_news = without_news(latest, send=send, content=claim.content)
             if no_news is Outcome.UNCHANGED:
-                self._settle(claim, no_news, known)
+                self._backlog.settle(claim, no_news, known)
+            if no_news is not None and candidate.letter is not None:
+                self._backlog.discard(candidate.letter)
             if no_news is not None:
-                self._moot.extend([candidate.letter] if candidate.letter else [])
                 return no_news
+        return self._let_in(candidate, claim, signal, known)
+
+    def _let_in(
+        self, candidate: Candidate, claim: Claim, signal: Signal, known: Known
+    ) -> Outcome | None:
+        """Let a signal that is news into the window.
+
+        Raises:
+            InvalidSignalError: It breaks Stairoids' contract.
+        """
         text = signal.checked_text()
         if self._settings.dry_run:
             if self._watcher is not None:
                 self._watcher.would_send(candidate.stream, text)
-            self._settle(claim, Outcome.WOULD_SEND, known)
+            self._backlog.settle(claim, Outcome.WOULD_SEND, known)
             return Outcome.WOULD_SEND
         if (candidate.entity, claim.mapping) in known.latest:
             stream = candidate.stream
@@ -265,63 +269,24 @@ class Intake:
             Entry(
                 number=self._watermark.open(),
                 claim=replace(claim, signal=text, record=self._kept(candidate.record)),
-                send=send,
+                send=candidate.signal_map.send,
                 lanes=lanes_of(claim.entity, signal.account, signal.contact),
                 is_replay=candidate.letter is not None,
             )
         )
         return None
 
-    def _settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
-        """Settle a version here and now, and for the rest of the block."""
-        self._verdicts.append(claim.verdict(outcome, is_claimed=False))
-        # A rehearsal has no run of its own; what it settles is newer than any.
-        run = self._ledger.run or sys.maxsize
-        settled = Settled(outcome, run, claim.fingerprint)
-        key = claim.entity, claim.mapping
-        now = latest_after(
-            known.latest.get(key),
-            outcome,
-            version=claim.version,
-            content=claim.content,
-            position=claim.position,
-        )
-        for memory in (known, self._rehearsed):
-            if memory is not None:
-                memory.settled[claim.version, claim.mapping] = settled
-                if now is not None:
-                    memory.latest[key] = now
-
     def _kept(self, record: dict[str, Any]) -> bytes:
         """Return a record's text, or none where records are not to be kept."""
         return _text_of(record) if self._settings.keep_records else b""
 
-    def _write(self) -> None:
-        to_write = self._verdicts or self._letters or self._moot
-        if to_write and not self._settings.dry_run:
-            with self._ledger.turn() as turn:
-                turn.settle(*self._verdicts)
-                for letter in self._letters:
-                    turn.bury(letter)
-                turn.discard(self._moot)
-        self._verdicts.clear()
-        self._letters.clear()
-        self._moot.clear()
+    def write(self) -> None:
+        """See to it that all that was decided without a request is on disk."""
+        self._backlog.write()
 
     def warn(self) -> None:
         """Tell at the end of a run what its mappings named in vain."""
         self._streams.warn()
-
-
-def _add(known: Known, memory: Known, asked: Iterable[Candidate]) -> None:
-    """Add to what is known of candidates what a memory holds of them."""
-    for candidate in asked:
-        version = candidate.version, candidate.signal_map.name
-        if version in memory.settled:
-            known.settled[version] = memory.settled[version]
-        entity = candidate.entity, candidate.signal_map.name
-        if entity in memory.latest:
-            known.latest[entity] = memory.latest[entity]
 
 
 def _text_of(record: dict[str, Any]) -> bytes:

@@ -29,6 +29,7 @@ class SuppressionList:
 
     def __init__(self, entries: Iterable[str]) -> None:
         cleaned = {entry.strip().lower() for entry in entries} - {""}
+        self._is_empty = not cleaned
         patterns = {entry for entry in cleaned if set(entry) & set("*?[")}
         plain = cleaned - patterns
         self._emails = {entry for entry in plain if "@" in entry}
@@ -38,6 +39,8 @@ class SuppressionList:
 
     def hides(self, signal: Signal) -> bool:
         """Say whether a signal is about somebody on the list."""
+        if self._is_empty:
+            return False
         email = signal.contact.get("email", "").lower()
         domains = {signal.account.get("domain", ""), email.rpartition("@")[2]} - {""}
         if email in self._emails:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from target_stairoids.gate import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A signal that this run is sending; also what a crash leaves behind.
 
     Attributes:
@@ -52,8 +52,7 @@ class Claim:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a version is settled.
 
     Attributes:
@@ -72,8 +71,7 @@ class Verdict:
     is_claimed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A signal given up on, kept with its reason for a person or another run."""
 
     version: bytes
@@ -91,12 +89,14 @@ class DeadLetter:
 #: What a new claim brings; the ledger sets the rest.
 CLAIM_COLUMNS = [
     name
-    for name in Claim.__slots__
+    for name in Claim.__struct_fields__
     if name not in {"claimed_at", "attempted_at", "run", "attempts"}
 ]
 
 
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim that a row holds."""
-    values: dict[str, Any] = {name: getattr(row, name) for name in Claim.__slots__}
+    values: dict[str, Any] = {
+        name: getattr(row, name) for name in Claim.__struct_fields__
+    }
     return Claim(**values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, update
+from sqlalchemy import bindparam, delete, func, make_url, update
 from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.tables import claims, dead_letters, latest, settled
@@ -33,6 +33,12 @@ LATEST = (
     latest.c.done,
 )
 CURRENT = LATEST[:4]  # all but position and `done`
+
+#: A driver's URL, and how it takes parameters that have names.
+_DRIVERS = {
+    "sqlite": ("sqlite://", "named"),
+    "postgresql": ("postgresql+psycopg://", "pyformat"),
+}
 
 #: Takes `key_entity`, `key_mapping` and `key_run`.
 UNCLAIM: Delete = delete(claims).where(
@@ -95,8 +101,11 @@ def claim(dialect: str) -> Insert:
 
 
 @cache
-def upsert(dialect: str, table: Table, *key: str) -> Insert:
-    """Return an INSERT of whole rows that replaces those with the same key."""
+def upsert(dialect: str, table: Table, *key: str) -> str:
+    """Return an INSERT of whole rows that replaces those with the same key.
+
+    It takes rows as dicts, and is text for the driver as that of `select_by` is.
+    """
     statement = insert_into(dialect, table)
     others: dict[str, Any] = {
         c.name: statement.excluded[c.name] for c in table.c if c.name not in key
@@ -104,10 +113,12 @@ def upsert(dialect: str, table: Table, *key: str) -> Insert:
     if table is settled:  # an id that is known stays known
         old, new = settled.c.signal_id, statement.excluded.signal_id
         others["signal_id"] = func.coalesce(new, old)
-    replaced: Insert = statement.on_conflict_do_update(
-        index_elements=list(key), set_=others
+    replaced = statement.on_conflict_do_update(index_elements=list(key), set_=others)
+    url, style = _DRIVERS[dialect]
+    spelling: Any = make_url(url).get_dialect()
+    return str(
+        replaced.compile(dialect=spelling(paramstyle=style), column_keys=table.c.keys())
     )
-    return replaced
 
 
 @cache

@@ -32,7 +32,7 @@ from target_stairoids.exceptions import LedgerError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LOCK_CLASS = 1_936_744_820  # "stat" in ASCII; keeps us out of others' advisory locks
 
 metadata = MetaData()
@@ -76,10 +76,15 @@ settled = Table(
     Column("run", _Id, nullable=False),
     Column("fingerprint", LargeBinary(16), nullable=False),
     Column("signal_id", Text),
-    Index("stairoids_settled_signal_id", "signal_id"),
     sqlite_with_rowid=False,
 )
-settled_run = Index("stairoids_settled_run", settled.c.run)
+# Most versions have no id, and each index costs a page of each row that is written.
+settled_signal = Index(
+    "stairoids_settled_signal",
+    settled.c.signal_id,
+    sqlite_where=settled.c.signal_id.is_not(None),
+    postgresql_where=settled.c.signal_id.is_not(None),
+)
 latest = Table(
     "stairoids_latest",
     metadata,
@@ -169,13 +174,15 @@ def prepare(connection: Connection) -> None:
         )
 
 
-def _index_settled_runs(connection: Connection) -> None:
-    """From version 1 to 2: pruning finds what old runs settled without a scan."""
-    settled_run.create(connection, checkfirst=True)
+def _index_only_signals(connection: Connection) -> None:
+    """To version 3: no index of runs, which are only pruned by, nor of missing ids."""
+    for index in ("stairoids_settled_run", "stairoids_settled_signal_id"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
+    settled_signal.create(connection, checkfirst=True)
 
 
 #: How a ledger of each version becomes one of the next.
-_MIGRATIONS = {1: _index_settled_runs}
+_MIGRATIONS = {1: _index_only_signals, 2: _index_only_signals}
 
 
 def check_version(connection: Connection) -> int | None:

@@ -187,7 +187,7 @@ class Turn:
         if not verdicts:
             return
         execute = self._connection.execute
-        execute(
+        self._connection.exec_driver_sql(
             statements.upsert(self._dialect, settled, "version", "mapping"),
             [
                 {
@@ -241,7 +241,7 @@ class Turn:
                 "run": self._run,
             }
         if rows:
-            self._connection.execute(
+            self._connection.exec_driver_sql(
                 statements.upsert(self._dialect, latest, "entity", "mapping"),
                 list(rows.values()),
             )
@@ -250,7 +250,7 @@ class Turn:
         """Keep a dead letter; a second one of the same version counts up."""
         at = timestamp()
         values = {
-            **{name: getattr(letter, name) for name in letter.__slots__},
+            **{name: getattr(letter, name) for name in letter.__struct_fields__},
             "outcome": str(letter.outcome),
             "first_at": at,
             "last_at": at,

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from target_stairoids.gate import Latest, Outcome, Settled, is_settled, without_news
+from target_stairoids.gate import (
+    Latest,
+    Outcome,
+    Settled,
+    is_settled,
+    latest_after,
+    without_news,
+)
 
 A, B, C = b"version A", b"version B", b"version C"
 NOW, BEFORE = b"the mapping as it is", b"the mapping as it was"
@@ -319,3 +326,16 @@ def test_touched_row_is_news_only_if_it_is_always_to_be_sent(
     story.sync(("B", "t2024-01-04T00:00:00.000000+00:00"))
 
     assert story.sent == sent
+
+
+@pytest.mark.parametrize(
+    ("before", "content"),
+    [(latest(A), None), (latest(B), SAID), (None, "nothing")],
+)
+def test_rejected_version_says_nothing_and_takes_back_only_itself(
+    before: Latest | None, content: object
+) -> None:
+    """Sent again by a person and rejected then, it is not what was said last."""
+    now = latest_after(before, Outcome.REJECTED, version=A, content=None, position=None)
+
+    assert (now.content if now else "nothing") == content

@@ -247,3 +247,21 @@ def test_rejections_that_are_held_when_a_cap_ends_the_run_are_settled(
     assert run.exit_code == 75
     assert run.outcomes == {"rejected": 2, "pending": 2}
     assert run.states == []
+
+
+def test_what_was_settled_without_a_request_counts_before_it_is_written(
+    target: TargetUnderTest, sandbox: Sandbox
+) -> None:
+    """A, then B that is too old to be told, then A again: that is news."""
+    schema = a_schema(plan="string", at="string")
+    mapping = {"stream": "trials", "occurred_at": "{{ at }}"}
+    now = datetime.now(UTC).isoformat()
+    first = a_record(plan="a", at=now)
+    old = a_record(plan="b", at="2020-01-01T00:00:00Z")
+    settings = {"signals": [mapping], "max_event_age_days": 7}
+
+    target.run(schema, first, **settings)
+    again = target.run(schema, old, first, **settings)
+
+    assert again.outcomes == {"too_old": 1, "accepted": 1}
+    assert len(sandbox.signals) == 2

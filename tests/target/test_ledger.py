@@ -9,11 +9,11 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import update
 
 from stairoids_sandbox.server import Sandbox
@@ -795,15 +795,21 @@ def test_ledger_can_be_opened_twice(opened: Callable[..., Ledger]) -> None:
     assert settled_in(other) is not None
 
 
-def test_older_ledger_is_upgraded_and_forgets_nothing(url: str) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_older_ledger_is_upgraded_and_forgets_nothing(url: str, version: str) -> None:
     with Ledger(url, API) as ledger:
         ledger.begin_run()
         claim = a_claim(ledger)
         settle(ledger, a_verdict(claim, Outcome.ACCEPTED))
     path = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DROP INDEX stairoids_settled_run")  # as version 1 was
-        database.execute("UPDATE stairoids_meta SET value = '1'")
+        database.execute("DROP INDEX stairoids_settled_signal")
+        for column in ("run", "signal_id"):  # as version 2 was
+            database.execute(
+                f"CREATE INDEX stairoids_settled_{column}"
+                f" ON stairoids_settled ({column})"
+            )
+        database.execute("UPDATE stairoids_meta SET value = ?", (version,))
 
     with Ledger(url, API) as upgraded:
         known = upgraded.look_up([claim.version], [claim.entity])
@@ -812,7 +818,8 @@ def test_older_ledger_is_upgraded_and_forgets_nothing(url: str) -> None:
         indices = database.execute("SELECT name FROM sqlite_schema").fetchall()
         versions = database.execute("SELECT value FROM stairoids_meta").fetchall()
     assert (claim.version, claim.mapping) in known.settled
-    assert ("stairoids_settled_run",) in indices
+    assert ("stairoids_settled_signal",) in indices
+    assert ("stairoids_settled_run",) not in indices
     assert versions == [(str(SCHEMA_VERSION),)]
 
 

@@ -6,12 +6,15 @@ An SDK that renames one would quietly go around us, so it must fail here.
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 from singer_sdk import Sink, Target
+from singer_sdk.helpers._flattening import FlatteningOptions
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
-from target_stairoids.sinks import SignalSink
+from target_stairoids.sinks import SignalSink, passes_unchanged
 from target_stairoids.target import LineReader, TargetStairoids
 
 
@@ -43,3 +46,25 @@ def test_reader_gets_the_callbacks_by_message_type() -> None:
     parameters = inspect.signature(GenericSingerReader.process_lines).parameters
 
     assert list(parameters) == ["self", "file_input", "callbacks"]
+
+
+@pytest.mark.parametrize("record", [{"id": 1, "tags": {"a": [1]}}, {}])
+def test_stream_map_that_we_pass_by_would_have_changed_nothing(
+    record: dict[str, Any],
+) -> None:
+    stream_map = SameRecordTransform("s", {"properties": {}}, [], None)
+
+    assert passes_unchanged(stream_map)
+    assert stream_map.transform(record) is record
+
+
+def test_stream_map_that_flattens_is_asked() -> None:
+    options = FlatteningOptions(enabled=True, max_level=1)
+    stream_map = SameRecordTransform("s", {"properties": {}}, [], options)
+
+    assert not passes_unchanged(stream_map)
+
+
+def test_one_sink_at_a_time_is_drained_without_a_pool() -> None:
+    """`max_parallelism = 1` spares the pool of threads that a drain starts."""
+    assert "if parallelism == 1" in inspect.getsource(Target._drain_all)
