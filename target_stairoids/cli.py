@@ -1,4 +1,7 @@
-"""stairoids-signals: the operator's hand on the target."""
+"""stairoids-signals: the operator's hand on the target.
+
+Each command imports what it needs when it runs, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from target_stairoids.catalog import schema_messages
-from target_stairoids.client import Client
 from target_stairoids.commands.options import config_option, one_sentence
 from target_stairoids.exceptions import AccessRefusedError
-from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.preview import Preview
-from target_stairoids.target import rehearse, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +31,9 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
     No signal is sent, nothing is read, and the API key stays here: whether it is
     accepted shows at the first signal.
     """
+    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.target import settings_from
+
     settings = settings_from(config_inputs)
     click.echo("config   right")
     if catalog is not None:
@@ -48,6 +46,10 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
+    from target_stairoids.catalog import schema_messages
+    from target_stairoids.preview import Preview
+    from target_stairoids.target import rehearse
+
     messages = schema_messages(catalog)
     seen = Preview(samples=0)
     rehearse(config_inputs, [json.dumps(message) for message in messages], seen)
@@ -61,6 +63,8 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
 
 
 def _check_api(settings: Settings) -> None:
+    from target_stairoids.client import Client
+
     client = Client(settings.api_url, "", timeout=settings.request_timeout_seconds)
     answer = client.reach()
     client.close()

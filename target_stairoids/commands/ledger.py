@@ -15,12 +15,11 @@ from target_stairoids.commands.options import (
     style_option,
     with_ledger,
 )
-from target_stairoids.ledger import upkeep
-from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.target import remember
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from target_stairoids.ledger.ledger import Ledger
 
 
 @click.group()
@@ -51,6 +50,8 @@ def stats(ledger: Ledger, style: str) -> None:
 @with_ledger
 def forget(ledger: Ledger, stream: str) -> None:
     """Forget what was sent of a stream, so that it is sent again."""
+    from target_stairoids.ledger import upkeep
+
     click.echo(f"{upkeep.forget(ledger, stream)} signals of `{stream}` are forgotten.")
 
 
@@ -66,6 +67,8 @@ def forget(ledger: Ledger, stream: str) -> None:
 @with_ledger
 def prune(ledger: Ledger, days: int) -> None:
     """Remove what was settled long ago, but never an entity's latest version."""
+    from target_stairoids.ledger import upkeep
+
     count = upkeep.prune(ledger, older_than=timedelta(days=days))
     click.echo(f"{count} old versions are removed.")
 
@@ -75,6 +78,8 @@ def prune(ledger: Ledger, days: int) -> None:
 @with_ledger
 def erase(ledger: Ledger, email: str) -> None:
     """Erase claims and dead letters that mention a person's e-mail address."""
+    from target_stairoids.ledger import upkeep
+
     click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
 
 
@@ -83,6 +88,9 @@ def erase(ledger: Ledger, email: str) -> None:
 @with_ledger
 def copy(ledger: Ledger, url: str) -> None:
     """Copy the ledger, for example from SQLite to PostgreSQL."""
+    from target_stairoids.ledger import upkeep
+    from target_stairoids.ledger.ledger import Ledger
+
     with Ledger(url, ledger.scope) as other:
         for table, count in upkeep.copy(ledger, other).items():
             click.echo(f"{table.removeprefix('stairoids_')}: {count}")
@@ -98,4 +106,6 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
 
     For streams that were sent by other means. Pipe the tap into this command.
     """
+    from target_stairoids.target import remember
+
     remember(config_inputs, messages)

@@ -6,21 +6,18 @@ import json
 from typing import TYPE_CHECKING, TextIO
 
 import click
-import yaml
 
-from target_stairoids import suggestion
 from target_stairoids.commands.options import (
     config_option,
     one_sentence,
     print_table,
     style_option,
 )
-from target_stairoids.preview import Coverage, Preview
-from target_stairoids.target import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from target_stairoids.preview import Coverage, Preview
     from target_stairoids.signal_map import SignalMap
 
 _WIDEST = 60  # characters of a cell; `--format json` shows all
@@ -47,6 +44,9 @@ def preview(
     MESSAGES is a file with what a tap prints; without it, stdin. The ledger is asked,
     and not written.
     """
+    from target_stairoids.preview import Preview
+    from target_stairoids.target import rehearse
+
     seen = Preview(samples=limit)
     settings = rehearse(config_inputs, messages, seen)
     if style == "json":
@@ -78,6 +78,12 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
     MESSAGES is a file with what a tap prints; without it, stdin. A config is needed
     only for `stream_maps`; its `signals` are not looked at.
     """
+    import yaml
+
+    from target_stairoids import suggestion
+    from target_stairoids.preview import Preview
+    from target_stairoids.target import rehearse
+
     seen = Preview(samples=0)
     rehearse(config_inputs, messages, seen, signals=(), ledger_url="sqlite://")
     text = suggestion.as_yaml(seen)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from target_stairoids.commands.options import config_option, one_sentence
-from target_stairoids.mapping_tests import cases_in, failure_of
-from target_stairoids.target import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +34,9 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
       record: {trial_id: 2, email: ada@acme.com, plan: free}
       outcome: filtered
     """
+    from target_stairoids.mapping_tests import cases_in, failure_of
+    from target_stairoids.target import rehearse
+
     run = functools.partial(rehearse, config_inputs, ledger_url="sqlite://")
     failed = 0
     cases = cases_in(tests)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from target_stairoids.exceptions import StairoidsError
-from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.target import settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +63,9 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     @one_sentence
     def opened(config_inputs: Sequence[str], **options: Any) -> None:
+        from target_stairoids.ledger.ledger import Ledger
+        from target_stairoids.target import settings_from
+
         settings = settings_from(config_inputs)
         with Ledger(settings.ledger_url, settings.scope) as ledger:
             command(ledger, **options)
