@@ -33,7 +33,7 @@ test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 soak: $(READY) ## hundreds of kills and real quota minutes; takes half an hour
 	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/test_crash.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
-	$(BIN)/python benchmarks/pace.py
+	$(BIN)/python -m benchmarks pace
 
 lint: $(READY) ## ruff, mypy, import contracts
 	$(BIN)/ruff check
@@ -58,9 +58,8 @@ build: $(READY) ## the wheel, and a run of every command from it
 	$(BIN)/uv pip install --python build/wheel-venv/bin/python dist/*.whl
 	.ci/run-commands build/wheel-venv/bin
 
-bench: $(READY) ## the benchmarks
-	@for script in benchmarks/*.py; do \
-		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY) ## measure every path beside its baselines; half an hour and more
+	$(BIN)/python -m benchmarks
 
 clean: ## remove what the other targets made
 	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache \

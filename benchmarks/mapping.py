@@ -2,24 +2,27 @@
 
 Times one ten-field CRM record through an explicit mapping of bare paths, normalising
 and all three digests, in turn with `json.loads` of its line; then what a template with
-a filter, and one that Jinja evaluates, cost more. Run `python benchmarks/mapping.py`.
+a filter, and one that Jinja evaluates, cost more.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.figures import Figure, in_turn, median_ratio
 from target_stairoids.identity import content_of, entity_of, version_of
 from target_stairoids.mapping import maps_for
 from target_stairoids.shape import StreamShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.figures import Scope
 
 RECORD: dict[str, Any] = {
     "id": 12345,
@@ -75,12 +78,9 @@ def microseconds(run: Callable[[], object], times: int) -> float:
     return (time.perf_counter() - began) / times * 1e6
 
 
-def main() -> None:
-    """Print the medians and what they are beside `json.loads`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--times", type=int, default=10_000)
-    options = parser.parse_args()
+def figures(scope: Scope) -> Iterator[Figure]:
+    """Yield what a record costs, beside `json.loads`, and what templates add."""
+    times = scope.number(10_000)
     runs: dict[str, Callable[[], object]] = {
         "json.loads": lambda: json.loads(LINE),
         "mapping": mapped(ITEM),
@@ -88,18 +88,27 @@ def main() -> None:
         "filter": mapped(WITH_FILTER),
         "jinja": mapped(BY_JINJA),
     }
-    rounds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
-        for name, run in runs.items():
-            rounds[name].append(microseconds(run, options.times))
-    medians = {name: statistics.median(found) for name, found in rounds.items()}
-    ratio = medians["mapping"] / medians["json.loads"]
-    more = {n: medians[n] - medians["without"] for n in ("filter", "jinja")}
-    print(f"json.loads of the line: {medians['json.loads']:.1f} us")
-    print(f"mapping and digests: {medians['mapping']:.1f} us, ratio {ratio:.1f}")
-    print(f"a filter more: {more['filter']:.1f} us")
-    print(f"an expression that Jinja evaluates more: {more['jinja']:.1f} us")
-
-
-if __name__ == "__main__":
-    main()
+    measures = {n: partial(microseconds, run, times) for n, run in runs.items()}
+    found = in_turn(measures, scope.rounds * 5)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    yield Figure(
+        path="mapping a record, with its digests",
+        value=medians["mapping"],
+        unit="us",
+        at_most=15,
+    )
+    yield Figure(
+        path="the same",
+        value=medians["mapping"],
+        unit="us",
+        beside=f"`json.loads` of its line, {medians['json.loads']:.1f} us",
+        ratio=median_ratio(found["mapping"], found["json.loads"]),
+        at_most=5,
+    )
+    for name, path in (("filter", "a filter"), ("jinja", "an expression by Jinja")):
+        yield Figure(
+            path=f"mapping: {path} more",
+            value=medians[name] - medians["without"],
+            unit="us",
+            at_most=10,
+        )

@@ -2,88 +2,62 @@
 
 For each plan, so many signals that the sliding minute is filled more than twice go to a
 sandbox that keeps the quota. The ideal is a burst, a minute's wait, a burst, and so on.
-Takes a little over two minutes a plan. Run `python benchmarks/pace.py --help`.
+Takes a little over two minutes a plan, once: rounds would add nothing but minutes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmarks.figures import Figure
+from benchmarks.inputs import write_trials
+from benchmarks.processes import BIN, run
 from stairoids_sandbox.server import Sandbox
 
-PLANS = {"starter": 60, "growth": 300, "agency": 1_000}
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.figures import Scope
+
+PLANS = {"Starter": 60, "Growth": 300, "Agency": 1_000}
+_MINUTES = 2.5
+_SLACK = 4.0  # seconds over the ideal
 
 
-def messages(count: int) -> str:
-    """Return a stream of so many records."""
-    properties = {"id": {"type": "integer"}, "email": {"type": "string"}}
-    schema = {
-        "type": "SCHEMA",
-        "stream": "trials",
-        "schema": {"properties": properties},
-        "key_properties": ["id"],
-    }
-    records = (
-        {
-            "type": "RECORD",
-            "stream": "trials",
-            "record": {"id": n, "email": f"u{n}@example.com"},
-        }
-        for n in range(1, count + 1)
-    )
-    return "".join(json.dumps(message) + "\n" for message in (schema, *records))
+def figures(scope: Scope) -> Iterator[Figure]:
+    """Yield seconds for each plan; more than one minute whatever the share."""
+    minutes = max(1.5, _MINUTES * scope.share)
+    for plan, quota in PLANS.items():
+        count = int(quota * minutes)
+        ideal = 60 * (math.ceil(count / quota) - 1)
+        taken, throttled = _seconds(plan.lower(), count)
+        assert throttled == 0, f"{throttled} requests of {plan} were throttled"
+        yield Figure(
+            path=f"pace of {plan}: {count:,} signals at {quota:,} a minute",
+            value=taken,
+            unit="s",
+            beside=f"the ideal, {ideal} s; 0 throttled",
+            at_most=ideal + _SLACK,
+        )
 
 
-def run(plan: str, count: int) -> tuple[float, int, int]:
-    """Return seconds taken, signals accepted and requests throttled."""
+def _seconds(plan: str, count: int) -> tuple[float, int]:
+    """Return seconds taken and requests throttled."""
     with tempfile.TemporaryDirectory() as name, Sandbox(plan=plan) as sandbox:
-        folder = Path(name)
-        config = folder / "config.json"
+        records, config = Path(name) / "records.jsonl", Path(name) / "config.json"
+        write_trials(records, count)
         settings = {
             "api_url": sandbox.url,
             "api_key": "sk_test_sandbox",
-            "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
+            "ledger_url": f"sqlite:///{name}/ledger.db",
             "first_run": "send",
         }
         config.write_text(json.dumps(settings))
-        target = Path(sys.executable).parent / "target-stairoids"
-        start = time.perf_counter()
-        subprocess.run(
-            [target, "--config", config],
-            input=messages(count),
-            text=True,
-            check=True,
-            capture_output=True,
-        )
-        taken = time.perf_counter() - start
-        throttled = sum(request.status == 429 for request in sandbox.requests)
-        return taken, len(sandbox.signals), throttled
-
-
-def main() -> None:
-    """Print seconds against the ideal for each plan."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("plans", nargs="*", default=list(PLANS), metavar="PLAN")
-    parser.add_argument("--minutes", type=float, default=2.5, help="quota to use up")
-    options = parser.parse_args()
-    for plan in options.plans:
-        quota = PLANS[plan]
-        count = int(quota * options.minutes)
-        ideal = 60 * (math.ceil(count / quota) - 1)
-        taken, accepted, throttled = run(plan, count)
-        assert accepted == count
-        print(
-            f"{plan:8} {count:5} signals at {quota:4}/min: {taken:6.1f} s "
-            f"(ideal {ideal} s), {throttled} throttled"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        command = [str(BIN / "target-stairoids"), "--config", str(config)]
+        taken = run(command, records).seconds
+        assert len(sandbox.signals) == count
+        return taken, sum(request.status == 429 for request in sandbox.requests)

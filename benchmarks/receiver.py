@@ -7,27 +7,30 @@ interleaved rounds; the figures that travel to another machine are the ratios.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import importlib
 import importlib.util
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from benchmarks.figures import Figure, median_ratio
+from benchmarks.processes import BIN, serving
 from tap_stairoids_webhooks.signature import sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.figures import Scope
+
+CONNECTIONS = 64
+SQLITE, POSTGRES = "SQLite", "PostgreSQL"
+VERIFY, EACH = "a server that only verifies", "one commit a request"
 SECRET = "benchmark"  # noqa: S105 -- signs nothing else
 VERIFY_ONLY = """
 import hashlib, hmac, json, socket
@@ -58,6 +61,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tap_stairoids_webhooks.event import Delivery, event_from
+from benchmarks.figures import Figure, median_ratio
+from benchmarks.processes import BIN, serving
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store import EventStore
 from tap_stairoids_webhooks.timestamps import now
@@ -129,27 +134,9 @@ async def send_all(
     return time.perf_counter() - start, latencies
 
 
-@contextlib.contextmanager
-def process(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command for as long as the block lasts."""
-    running = subprocess.Popen(
-        arguments,
-        env=os.environ | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.communicate(timeout=30)
-
-
-def port_of(server: subprocess.Popen[str]) -> int:
-    """Wait for the line in which a server tells its URL."""
-    assert server.stdout is not None
-    return urlsplit(json.loads(server.stdout.readline())["url"]).port or 0
+def port_of(line: str) -> int:
+    """Return the port in the line by which a server tells that it is ready."""
+    return urlsplit(json.loads(line)["url"]).port or 0
 
 
 @contextlib.contextmanager
@@ -166,61 +153,62 @@ def postgres(folder: str) -> Iterator[str | None]:
 
 def commands(folder: str, postgres_url: str | None) -> dict[str, tuple[str, ...]]:
     """Return the servers to measure."""
-    serve = (str(Path(sys.executable).with_name("stairoids-webhooks")), "serve")
+    serve = (str(BIN / "stairoids-webhooks"), "serve")
     ours = (*serve, "--port", "0", "--min-free", "0", "--store-url")
     servers = {
-        "verify only": (sys.executable, "-c", VERIFY_ONLY),
-        "commit each": (sys.executable, "-c", COMMIT_EACH, f"{folder}/each.db"),
-        "sqlite": (*ours, f"sqlite:///{folder}/webhooks.db"),
+        VERIFY: (sys.executable, "-c", VERIFY_ONLY),
+        EACH: (sys.executable, "-c", COMMIT_EACH, f"{folder}/each.db"),
+        SQLITE: (*ours, f"sqlite:///{folder}/webhooks.db"),
     }
     if postgres_url is not None:
-        servers["postgresql"] = (*ours, postgres_url)
+        servers[POSTGRES] = (*ours, postgres_url)
     return servers
 
 
-def measure(
-    ports: dict[str, int], options: argparse.Namespace
-) -> dict[str, list[tuple[float, float]]]:
-    """Return each server's rate and 99th percentile, round by round."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ports}
-    for number in range(options.rounds):
-        for name, port in ports.items():
-            share = 5 if name == "commit each" else 1  # it would take all day
-            batch = requests_for(options.requests // share, f"{number}")
-            took, latencies = asyncio.run(send_all(port, batch, options.connections))
-            p99 = sorted(latencies)[int(len(latencies) * 0.99)] * 1000
-            found[name].append((len(batch) / took, p99))
-            print(f"{name:<12}{found[name][-1][0]:>9.0f}/s   p99 {p99:6.1f} ms")
-    return found
+def rate_and_p99(port: int, batch: list[bytes]) -> tuple[float, float]:
+    """Return requests a second, and the 99th percentile of latency in milliseconds."""
+    took, latencies = asyncio.run(send_all(port, batch, CONNECTIONS))
+    return len(batch) / took, sorted(latencies)[int(len(latencies) * 0.99)] * 1000
 
 
-def main() -> None:
-    """Measure, and print one line for each round and then the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=20_000, help="for each round")
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+def figures(scope: Scope) -> Iterator[Figure]:
+    """Yield deliveries a second of each store, beside servers that do less."""
+    count = scope.number(20_000)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         postgres_url = stack.enter_context(postgres(folder))
-        servers = {
-            name: stack.enter_context(process(*line, STAIROIDS_WEBHOOK_SECRET=SECRET))
-            for name, line in commands(folder, postgres_url).items()
+        ports = {
+            name: port_of(
+                stack.enter_context(serving(command, STAIROIDS_WEBHOOK_SECRET=SECRET))
+            )
+            for name, command in commands(folder, postgres_url).items()
         }
-        ports = {name: port_of(server) for name, server in servers.items()}
-        found = measure(ports, options)
-    for name, rounds in found.items():
-        rate, p99 = (statistics.median(values) for values in zip(*rounds, strict=True))
-        print(f"{name:<12}{rate:>9.0f}/s   p99 {p99:6.1f} ms   (medians)")
-    pairs = [("sqlite", "verify only"), ("sqlite", "commit each")]
-    pairs += [("postgresql", "sqlite")] if "postgresql" in found else []
-    for one, other in pairs:
-        ratios = [
-            a / b for (a, _), (b, _) in zip(found[one], found[other], strict=True)
-        ]
-        print(f"{one} to {other}: {statistics.median(ratios):.2f} (median)")
-
-
-if __name__ == "__main__":
-    main()
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ports}
+        for number in range(scope.rounds):
+            for name, port in ports.items():
+                share = 5 if name == EACH else 1  # it would take all day
+                batch = requests_for(max(100, count // share), f"{number}")
+                found[name].append(rate_and_p99(port, batch))
+    rates = {name: [rate for rate, _ in rounds] for name, rounds in found.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name, other, goal in (
+        (SQLITE, VERIFY, 0.3),
+        (SQLITE, EACH, None),
+        (POSTGRES, VERIFY, 0.3),
+    ):
+        if name in rates:
+            yield Figure(
+                path=f"receiver, {name}",
+                value=medians[name],
+                unit="deliveries/s",
+                beside=f"{other}, {medians[other]:,.0f}/s",
+                ratio=median_ratio(rates[name], rates[other]),
+                at_least=goal,
+            )
+    for name in (SQLITE, POSTGRES):
+        if name in found:
+            yield Figure(
+                path=f"receiver, {name}: 99 of 100 answers within",
+                value=statistics.median(p99 for _, p99 in found[name]),
+                unit="ms",
+            )

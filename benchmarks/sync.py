@@ -1,22 +1,28 @@
-"""Repeated sync: reading records whose signals were sent before.
+"""Syncs: reading records for the first time, again, and touched but unchanged.
 
-Compares whole processes, in turn: the SDK's empty `RecordSink` with its defaults,
-the same with its fastest settings, and `target-stairoids` over a ledger that knows
-every record. Run `python benchmarks/sync.py --help`.
+Compares whole processes, in turn: the SDK's empty `RecordSink` with its defaults and
+with its fastest settings, and `target-stairoids`, of which nothing is to be sent.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from stairoids_sandbox.server import Sandbox
+from benchmarks.figures import Figure, in_turn, median_ratio
+from benchmarks.inputs import write_contacts
+from benchmarks.processes import BIN, Run, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.figures import Scope
 
 EMPTY_TARGET = """
 import sys
@@ -36,93 +42,135 @@ class EmptyTarget(Target):
 config = {"validate_records": False} if "fast" in sys.argv[1:] else {}
 EmptyTarget(config=config).listen()
 """
+DECODE = """
+import sys, msgspec
+decoder = msgspec.json.Decoder()
+for line in sys.stdin.buffer:
+    decoder.decode(line)
+"""
+EXPLICIT = {
+    "stream": "crm-contacts",
+    "type": "contact",
+    "source": "crm",
+    "account": {"domain": "{{ website }}", "name": "{{ company }}"},
+    "contact": {"email": "{{ email }}"},
+    "properties": ["stage", "plan", "city", "seats", "mrr", "updated_at"],
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "inferred mapping": {},
+    "explicit mapping": {"signals": [EXPLICIT]},
+    "with `stream_maps`": {"stream_maps": {"crm-contacts": {"city": "city.upper()"}}},
+}
+LESS_THAN_ALL = 0.2  # of the records, to measure what is kept in memory
 
 
-def write_records(path: Path, count: int) -> None:
-    """Write a stream of ten-field CRM records with a STATE after each 10,000."""
-    types = dict.fromkeys(("id", "seats"), "integer") | {"mrr": "number"}
-    names = ("email", "company", "website", "stage", "plan", "city", "updated_at")
-    schema = {
-        "type": "object",
-        "properties": {
-            name: {"type": ["null", types.get(name, "string")]}
-            for name in ("id", *names, "seats", "mrr")
-        },
-    }
-    message: dict[str, object] = {
-        "type": "SCHEMA",
-        "stream": "crm-contacts",
-        "schema": schema,
-        "key_properties": ["id"],
-    }
-    with path.open("w") as file:
-        file.write(json.dumps(message) + "\n")
-        for n in range(1, count + 1):
-            record = {
-                "id": n,
-                "email": f"user.{n}@company{n % 997}.example.com",
-                "company": f"Company {n % 997}",
-                "website": f"https://www.company{n % 997}.example.com/",
-                "stage": ("lead", "qualified", "customer")[n % 3],
-                "plan": ("free", "pro", "team")[n % 3],
-                "city": "Rotterdam",
-                "updated_at": f"2026-01-{n % 28 + 1:02}T00:00:00Z",
-                "seats": n % 50,
-                "mrr": n % 1000 + 0.25,
-            }
-            line = {"type": "RECORD", "stream": "crm-contacts", "record": record}
-            file.write(json.dumps(line) + "\n")
-            if n % 10_000 == 0:
-                file.write(json.dumps({"type": "STATE", "value": {"at": n}}) + "\n")
+class Ours:
+    """`target-stairoids` with a config and a ledger of its own.
+
+    No request is ever made: a baseline sends nothing, and the rest is not news.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        folder.mkdir()
+        self._ledger = folder / "ledger.db"
+        self._learned = folder / "learned.db"
+        self._config = folder / "config.json"
+        self._config.write_text(
+            json.dumps(
+                {
+                    "api_url": "http://127.0.0.1:9/v1",
+                    "api_key": "not used",
+                    "ledger_url": f"sqlite:///{self._ledger}",
+                    "first_run": "baseline",
+                    **settings,
+                }
+            )
+        )
+
+    def first(self, records: Path) -> float:
+        """Return how long it takes to learn all records."""
+        self._ledger.unlink(missing_ok=True)
+        seconds = self.again(records)
+        shutil.copy(self._ledger, self._learned)
+        return seconds
+
+    def again(self, records: Path) -> float:
+        """Return how long a run takes."""
+        return self._run(records).seconds
+
+    def touched(self, records: Path) -> float:
+        """Return how long a run takes that knows other versions of all records."""
+        shutil.copy(self._learned, self._ledger)
+        return self.again(records)
+
+    def mebibytes(self, records: Path) -> float:
+        """Return how much memory a run needs."""
+        return self._run(records).mebibytes
+
+    def _run(self, records: Path) -> Run:
+        command = [str(BIN / "target-stairoids"), "--config", str(self._config)]
+        return run(command, records)
 
 
-def seconds_of(command: list[str], source: Path) -> float:
-    """Return how long a process takes from start to exit."""
-    with source.open("rb") as lines:
-        start = time.perf_counter()
-        subprocess.run(command, stdin=lines, check=True, capture_output=True)
-        return time.perf_counter() - start
-
-
-def main() -> None:
-    """Print a table of medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, Sandbox() as sandbox:
+def figures(scope: Scope) -> Iterator[Figure]:
+    """Yield records a second, beside the SDK."""
+    count = scope.number(100_000)
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = folder / "records.jsonl"
-        write_records(source, options.records)
-        config = folder / "config.json"
-        settings = {
-            "api_url": sandbox.url,
-            "api_key": "sk_test_sandbox",
-            "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
-            "first_run": "baseline",
+        records, touched = folder / "records.jsonl", folder / "touched.jsonl"
+        write_contacts(records, count)
+        write_contacts(touched, count, month=2)
+        ours = {
+            label: Ours(folder / label.replace(" ", "-"), settings)
+            for label, settings in CONFIGS.items()
         }
-        config.write_text(json.dumps(settings))
-        target = str(Path(sys.executable).parent / "target-stairoids")
-        ours = [target, "--config", str(config)]
-        baseline = seconds_of(ours, source)
+        inferred = ours["inferred mapping"]
         empty = [sys.executable, "-c", EMPTY_TARGET]
-        commands = {
-            "SDK, empty RecordSink": empty,
-            "SDK, empty, msgspec, no validation": [*empty, "fast"],
-            "target-stairoids, nothing new": ours,
+        for target in ours.values():
+            target.first(records)
+        measures: dict[str, Callable[[], float]] = {
+            "sdk": lambda: run(empty, records).seconds,
+            "fast": lambda: run([*empty, "fast"], records).seconds,
+            "decode": lambda: run([sys.executable, "-c", DECODE], records).seconds,
+            "first": partial(inferred.first, records),
+            **{label: partial(one.again, records) for label, one in ours.items()},
+            "touched": partial(inferred.touched, touched),
         }
-        taken: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(options.rounds):
-            for label, command in commands.items():
-                taken[label].append(seconds_of(command, source))
-    count = options.records
-    print(f"first baseline of {count:,} records: {count / baseline:,.0f} records/s")
-    medians = {label: statistics.median(values) for label, values in taken.items()}
-    reference = medians["SDK, empty RecordSink"]
-    for label, median in medians.items():
-        rate, ratio = count / median, reference / median
-        print(f"{label:36} {rate:10,.0f} records/s   {ratio:5.2f} x")
+        found = in_turn(measures, scope.rounds)
+        rates = {n: count / statistics.median(taken) for n, taken in found.items()}
+        beside = f"the SDK's empty `RecordSink`, {rates['sdk']:,.0f}/s"
+        goals: dict[str, float | None] = dict.fromkeys(measures)
+        goals |= {"inferred mapping": 5, "explicit mapping": 5, "touched": 2}
+        titles = {
+            "first": "first baseline of 100,000 records",
+            **{label: f"the same again, {label}" for label in ours},
+            "touched": "each record touched, none changed",
+            "fast": "the SDK's empty sink, msgspec and no validation",
+            "decode": "nothing but decoding each line (msgspec)",
+        }
+        for label, title in titles.items():
+            yield Figure(
+                path=title,
+                value=rates[label],
+                unit="records/s",
+                beside=beside,
+                ratio=median_ratio(found["sdk"], found[label]),
+                at_least=goals[label],
+            )
+        yield from _memory(inferred, records, folder, count)
 
 
-if __name__ == "__main__":
-    main()
+def _memory(ours: Ours, records: Path, folder: Path, count: int) -> Iterator[Figure]:
+    """Yield the memory of a repeated sync, beside that of a fifth of the records."""
+    few = folder / "few.jsonl"
+    write_contacts(few, max(1, int(count * LESS_THAN_ALL)))
+    ours.first(records)
+    less, all_of_them = ours.mebibytes(few), ours.mebibytes(records)
+    yield Figure(
+        path="memory of a repeated sync",
+        value=all_of_them,
+        unit="MiB",
+        beside=f"a fifth of the records, {less:.0f} MiB",
+        ratio=all_of_them / less,
+        at_most=1.2,
+    )

@@ -1,28 +1,35 @@
-"""Records a second: our tap against the SDK's own stream and writer.
+"""Records a second: our tap against the SDK's own stream and writers.
 
-Both read the same store and emit the same records of stream `events`, as
-processes of their own, in interleaved rounds; start-up is measured with an empty
-store and taken off.
+All read the same store and emit the same records of stream `events`, as processes of
+their own, in turn; start-up is measured with an empty store and taken off.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.figures import Figure, median_ratio
+from benchmarks.processes import BIN, run
+from benchmarks.receiver import postgres
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.store import EventStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.figures import Scope
 
 DEFAULT = """
 import json, sys
 from singer_sdk import Stream, Tap
+from singer_sdk.contrib.msgspec import MsgSpecWriter
 from tap_stairoids_webhooks.store import EventStore
 from tap_stairoids_webhooks.streams import EventsStream
 
@@ -51,6 +58,8 @@ class Events(Stream):
 
 class TapDefault(Tap):
     name = "tap-default"
+    if "fast" in sys.argv:
+        message_writer_class = MsgSpecWriter
     config_jsonschema = {"properties": {"store_url": {"type": "string"}}}
     def discover_streams(self):
         return [Events(self)]
@@ -58,15 +67,24 @@ class TapDefault(Tap):
 TapDefault.cli(["--config", sys.argv[1]])
 """
 
+#: What payloads hold beside what all of them do.
+PROPERTIES: dict[str, dict[str, Any]] = {
+    "wide": {f"property_{n}": "word " * 6 for n in range(12)},
+    "nested": {
+        "lines": [{"item": {"sku": f"s-{n}", "prices": [n, n / 4]}} for n in range(8)]
+    },
+}
 
-def fill(url: str, number: int) -> None:
+
+def fill(url: str, number: int, kind: str) -> None:
     """Store so many events of about 1 KB."""
     with EventStore.create(url) as store:
         for start in range(0, number, 1000):
-            store.append([an_event(n) for n in range(start, min(number, start + 1000))])
+            end = min(number, start + 1000)
+            store.append([an_event(n, PROPERTIES[kind]) for n in range(start, end)])
 
 
-def an_event(number: int) -> Delivery:
+def an_event(number: int, properties: dict[str, Any]) -> Delivery:
     """Return one event as the receiver would have verified it."""
     body = json.dumps(
         {
@@ -80,7 +98,7 @@ def an_event(number: int) -> Delivery:
                 "contact": {"id": "con_1", "email": "a@acme.test", "name": "A B"},
                 "score": 72,
                 "source": "billing",
-                "properties": {f"property_{n}": "word " * 6 for n in range(12)},
+                "properties": properties,
                 "created_at": "2024-10-15T09:29:59Z",
             },
         }
@@ -95,13 +113,73 @@ def an_event(number: int) -> Delivery:
     )
 
 
-def seconds_of(arguments: list[str]) -> float:
-    """Run a tap to /dev/null."""
-    start = time.perf_counter()
-    subprocess.run(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
-    )
-    return time.perf_counter() - start
+def figures(scope: Scope) -> Iterator[Figure]:
+    """Yield events a second for each store and kind of payload, beside the SDK."""
+    count = scope.number(100_000)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        postgres_url = stack.enter_context(postgres(str(folder)))
+        stores = {"SQLite": f"sqlite:///{folder}"}
+        if postgres_url is not None:
+            stores["PostgreSQL"] = postgres_url
+        empty = commands(folder, "empty", f"sqlite:///{folder}/empty.db", 0, "wide")
+        for store, base in stores.items():
+            for kind in ("wide", "nested"):
+                if store == "PostgreSQL" and kind == "nested":
+                    continue  # what a payload holds is not the store's business
+                url = base if base == postgres_url else f"{base}/{kind}.db"
+                full = commands(folder, f"{store}-{kind}", url, count, kind)
+                yield from _beside_the_sdk(
+                    f"tap, {store}, {kind} payloads", empty, full, count, scope.rounds
+                )
+        tap = commands(folder, "SQLite-wide", f"sqlite:///{folder}/wide.db", 0, "wide")
+        yield Figure(
+            path="memory of the tap",
+            value=run(tap["tap"]).mebibytes,
+            unit="MiB",
+        )
+
+
+def _beside_the_sdk(
+    path: str,
+    empty: dict[str, list[str]],
+    full: dict[str, list[str]],
+    count: int,
+    rounds: int,
+) -> Iterator[Figure]:
+    rates: dict[str, list[float]] = {name: [] for name in full}
+    for _ in range(rounds):
+        for name, command in full.items():
+            start_up = run(empty[name]).seconds
+            rates[name].append(count / (run(command).seconds - start_up))
+    for other, goal in (("sdk", 4.0), ("msgspec", None)):
+        median = statistics.median(rates[other])
+        title = "default writer" if other == "sdk" else "`MsgSpecWriter`"
+        yield Figure(
+            path=path,
+            value=statistics.median(rates["tap"]),
+            unit="events/s",
+            beside=f"the SDK's stream and {title}, {median:,.0f}/s",
+            ratio=median_ratio(rates["tap"], rates[other]),
+            at_least=goal,
+        )
+
+
+def commands(
+    folder: Path, name: str, url: str, count: int, kind: str
+) -> dict[str, list[str]]:
+    """Store so many events, and return the commands that emit them."""
+    fill(url, count, kind)
+    config, catalog = folder / f"{name}.config.json", folder / f"{name}.catalog.json"
+    config.write_text(json.dumps({"store_url": url}))
+    tap = str(BIN / "tap-stairoids-webhooks")
+    catalog.write_text(catalog_of(tap, str(config)))
+    sdk = [sys.executable, "-c", DEFAULT, str(config)]
+    return {
+        "sdk": sdk,
+        "msgspec": [*sdk, "fast"],
+        "tap": [tap, "--config", str(config), "--catalog", str(catalog)],
+    }
 
 
 def catalog_of(tap: str, config: str) -> str:
@@ -111,37 +189,3 @@ def catalog_of(tap: str, config: str) -> str:
     catalog["streams"] = [s for s in catalog["streams"] if s["stream"] == "events"]
     catalog["streams"][0]["metadata"][-1]["metadata"]["selected"] = True
     return json.dumps(catalog)
-
-
-def main() -> None:
-    """Measure, and print rates and ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    tap = str(Path(sys.executable).with_name("tap-stairoids-webhooks"))
-    with tempfile.TemporaryDirectory() as folder:
-        commands: dict[str, list[list[str]]] = {"sdk default": [], "tap": []}
-        for name, number in (("empty", 0), ("full", options.events)):
-            config, catalog = (f"{folder}/{name}.{kind}.json" for kind in ("c", "cat"))
-            url = f"sqlite:///{folder}/{name}.db"
-            fill(url, number)
-            Path(config).write_text(json.dumps({"store_url": url}))
-            Path(catalog).write_text(catalog_of(tap, config))
-            commands["sdk default"].append([sys.executable, "-c", DEFAULT, config])
-            commands["tap"].append([tap, "--config", config, "--catalog", catalog])
-        rates: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(options.rounds):
-            for name, (empty, full) in commands.items():
-                start_up = seconds_of(empty)
-                rate = options.events / (seconds_of(full) - start_up)
-                rates[name].append(rate)
-                print(f"{name:<12}{rate:>9.0f}/s   start-up {start_up:.1f} s")
-    pairs = zip(rates["tap"], rates["sdk default"], strict=True)
-    print(f"ratio: {statistics.median(ours / sdk for ours, sdk in pairs):.2f} (median)")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"largest process: {peak:.0f} MiB")
-
-
-if __name__ == "__main__":
-    main()

@@ -15,10 +15,11 @@ from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
 from stairoids_sandbox.fault_option import fault_from
 from stairoids_sandbox.keys import DEFAULT_KEY, SCOPES
 from stairoids_sandbox.quota import PLANS
-from stairoids_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from stairoids_sandbox.server import Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,8 @@ def serve(  # noqa: PLR0913 -- click hands over one argument per option
         --automation '*=http://127.0.0.1:8088/webhooks/stairoids' \\
         --fault drop_after_accept,probability=0.1,seed=7
     """  # noqa: D301 -- \b is click's mark for "keep these lines as they are"
+    from stairoids_sandbox.server import Sandbox  # noqa: PLC0415 -- slow to import
+
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     # Uvicorn's own start and end lines say nothing that ours do not.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

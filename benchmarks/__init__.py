@@ -1,0 +1,1 @@
+"""What the speed of this project is measured by; `python -m benchmarks --help`."""

@@ -1,0 +1,136 @@
+"""Figures: what was measured, beside what, and whether that is the goal."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """How long to measure.
+
+    Attributes:
+        rounds: Each figure is the median of so many rounds, taken in turn.
+        share: Of the usual number of records; a smaller one gives rough figures soon.
+    """
+
+    rounds: int
+    share: float
+
+    def number(self, usual: int) -> int:
+        """Return how many of something to measure with."""
+        return max(1, int(usual * self.share))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        path: What was measured.
+        value: How much, in `unit`.
+        beside: The baseline of the same run, if there is one.
+        ratio: Ours to the baseline's.
+        at_least: The goal of the ratio, or of the value where there is no ratio.
+        at_most: The same, where less is better.
+    """
+
+    path: str
+    value: float
+    unit: str
+    beside: str = ""
+    ratio: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the goal is met; true where there is none."""
+        measured = self.value if self.ratio is None else self.ratio
+        if self.at_least is not None and measured < self.at_least:
+            return False
+        return self.at_most is None or measured <= self.at_most
+
+    @property
+    def goal(self) -> str:
+        """The goal in words."""
+        for word, bound in (("at least", self.at_least), ("at most", self.at_most)):
+            if bound is not None:
+                unit = "" if self.ratio is not None else f" {self.unit}"
+                return f"{word} {bound:g}{unit}" + ("" if self.is_met else ": missed")
+        return ""
+
+
+def in_turn(
+    measures: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, list[float]]:
+    """Measure several things one after the other, round by round."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return found
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median of what each round's pair gives."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def as_markdown(figures: Iterable[Figure]) -> str:
+    """Return the figures as a table."""
+    lines = [
+        "| path | measured | beside, in the same run | ratio | goal |",
+        "| --- | ---: | --- | ---: | --- |",
+    ]
+    for figure in figures:
+        digits = 0 if figure.value >= 100 else 2 if figure.value < 10 else 1
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        lines.append(
+            f"| {figure.path} | {figure.value:,.{digits}f} {figure.unit} "
+            f"| {figure.beside} | {ratio} | {figure.goal} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    return (
+        f"{os.cpu_count()} CPUs ({platform.machine()}), {platform.system()}, "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+def write(path: Path, figures: Iterable[Figure], scope: Scope) -> None:
+    """Keep figures, as the JSON that the documents' tables are made of.
+
+    Paths that were not measured this time keep the figures they had.
+    """
+    kept = {_key(figure): figure for figure in read(path)} if path.exists() else {}
+    kept |= {_key(figure): figure for figure in figures}
+    result = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "rounds": scope.rounds,
+        "figures": [asdict(figure) for figure in kept.values()],
+    }
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _key(figure: Figure) -> tuple[str, str]:
+    return figure.path, figure.beside.partition(",")[0]
+
+
+def read(path: Path) -> list[Figure]:
+    """Return the figures that were kept."""
+    return [Figure(**figure) for figure in json.loads(path.read_text())["figures"]]

@@ -1,0 +1,48 @@
+"""Start-up: what each command takes to say who it is, how to use it, what it does."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from benchmarks.figures import Figure
+from benchmarks.processes import BIN, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.figures import Scope
+
+#: Options of each command, and how many seconds they may take.
+COMMANDS = {
+    "target-stairoids": {"--version": 0.5, "--help": 0.5, "--about": 0.8},
+    "tap-stairoids-webhooks": {"--version": 0.5, "--help": 0.5, "--about": 0.8},
+    "stairoids-signals": {"--version": 0.5, "--help": 0.5},
+    "stairoids-webhooks": {"--version": 0.5, "--help": 0.5},
+    "stairoids-sandbox": {"--version": 0.5, "--help": 0.5},
+}
+
+
+def figures(scope: Scope) -> Iterator[Figure]:
+    """Yield seconds for each command and option, and memory for the first."""
+    for command, options in COMMANDS.items():
+        for option, seconds in options.items():
+            runs = [run([str(BIN / command), option]) for _ in range(scope.rounds + 2)]
+            yield Figure(
+                path=f"start-up: `{command} {option}`",
+                value=statistics.median(one.seconds for one in runs),
+                unit="s",
+                at_most=seconds,
+            )
+            if option == "--version":
+                yield Figure(
+                    path=f"memory: `{command} {option}`",
+                    value=statistics.median(one.mebibytes for one in runs),
+                    unit="MiB",
+                )
+    bare = [run([str(BIN / "python"), "-c", "import singer_sdk"]) for _ in range(5)]
+    yield Figure(
+        path="start-up: `import singer_sdk` alone",
+        value=statistics.median(one.seconds for one in bare),
+        unit="s",
+    )
