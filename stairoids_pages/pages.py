@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from stairoids_pages.text import pretty, shown, size_of, visible
+from stairoids_pages.looks import asset, looks_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -42,25 +40,9 @@ class Pages:
     """
 
     def __init__(self, package: str, *, live_seconds: float) -> None:
-        style, script = _asset("style.css"), _asset("live.js")
-        self._environment = Environment(
-            loader=ChoiceLoader(
-                [PackageLoader(package), PackageLoader("stairoids_pages")]
-            ),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters |= {
-            "pretty": pretty,
-            "shown": shown,
-            "size": size_of,
-            "visible": visible,
-        }
+        style, script = asset("style.css"), asset("live.js")
+        self._environment = looks_of(package)
         self._environment.globals |= {
-            "style": Markup(style),  # noqa: S704 -- a file of ours
             "script": Markup(script),  # noqa: S704 -- a file of ours
             "live_seconds": live_seconds,
         }
@@ -98,10 +80,6 @@ class Pages:
     def redirect(self, path: str) -> Response:
         """Answer a form that was taken: look there, with GET."""
         return RedirectResponse(path, status_code=303, headers=self._headers)
-
-
-def _asset(name: str) -> str:
-    return (files("stairoids_pages") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _hash_of(text: str) -> str:

@@ -12,6 +12,7 @@ from target_stairoids.commands.dead_letters import dead_letters
 from target_stairoids.commands.ledger import ledger
 from target_stairoids.commands.mapping import preview, suggest
 from target_stairoids.commands.mapping_tests import test
+from target_stairoids.commands.report import report
 
 _EXAMPLES = """\b
 Examples, each with the target's own config:
@@ -19,6 +20,7 @@ Examples, each with the target's own config:
   stairoids-signals preview messages.jsonl --config config.json
   stairoids-signals test mapping_tests.yml --config config.json
   stairoids-signals check --config config.json
+  stairoids-signals report --config config.json --format html > report.html
   stairoids-signals dead-letters list --config config.json
   stairoids-signals dead-letters export --config config.json |
     target-stairoids --config config.json
@@ -34,5 +36,5 @@ def main() -> None:
     """See what would be sent, and settle what became of what was."""
 
 
-for command in (suggest, preview, test, check, dead_letters, ledger):
+for command in (suggest, preview, test, check, report, dead_letters, ledger):
     main.add_command(command)

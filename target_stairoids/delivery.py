@@ -24,6 +24,7 @@ from target_stairoids.gate import Outcome
 from target_stairoids.intake import Intake
 from target_stairoids.progress import Facts, progress_for
 from target_stairoids.report import Report, write
+from target_stairoids.signal import type_of
 from target_stairoids.watcher import Samples
 from target_stairoids.window import Watermark, Window
 
@@ -177,6 +178,8 @@ class Delivery:
                 self.report.recovered[outcome] += 1
                 continue
             self.report.count(entry.claim.stream_name, outcome, reason)
+            if outcome is Outcome.ACCEPTED:
+                self.report.types[type_of(entry.claim.signal)] += 1
             if outcome is not Outcome.PENDING:
                 self._watermark.close(entry.number)
 

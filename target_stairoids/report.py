@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Counts of one run."""
+    """Counts of one run.
+
+    Attributes:
+        read: Records.
+        candidates: Signals that the records might become.
+        types: Type -> how many signals of it were accepted.
+        recovered: What became of the signals that killed runs left.
+    """
 
     def __init__(self) -> None:
         self._started = datetime.now(UTC)
@@ -24,6 +31,7 @@ class Report:
         self.read = 0
         self.candidates = 0
         self.recovered: Counter[str] = Counter()
+        self.types: Counter[str] = Counter()
         self._counts: Counter[tuple[str, Outcome, str]] = Counter()
 
     def count(self, stream: str, outcome: Outcome, reason: str = "") -> None:
@@ -63,6 +71,7 @@ class Report:
             "adds_up": self.adds_up,
             "outcomes": {str(o): outcomes[o] for o in Outcome},
             "streams": {stream: dict(counts) for stream, counts in streams.items()},
+            "types": dict(self.types),
             "reasons": [
                 {
                     "stream": stream,

@@ -94,6 +94,18 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         return json_bytes(body)
 
 
+class _Typed(msgspec.Struct):
+    type: str
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+def type_of(text: bytes) -> str:
+    """Return the type of a signal of which there is the request's JSON text."""
+    return _typed.decode(text).type
+
+
 @cache
 def _contract() -> Draft202012Validator:
     return Draft202012Validator(SIGNAL_SCHEMA)

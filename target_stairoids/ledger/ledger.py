@@ -344,6 +344,16 @@ class Ledger:
                 found.setdefault(name, {})[outcome] = count
         return found
 
+    def runs_since(self, moment: datetime) -> list[Row[Any]]:
+        """Return the runs of this scope that began since then, the oldest first."""
+        query = (
+            select(runs)
+            .where(runs.c.scope == self.scope, runs.c.started_at >= moment.isoformat())
+            .order_by(runs.c.run)
+        )
+        with self._read() as connection:
+            return list(connection.execute(query).all())
+
     # Transactions
 
     @contextmanager

@@ -1,0 +1,99 @@
+"""`stairoids-signals report`: what the runs of the last weeks did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from target_stairoids.commands.options import print_table, with_ledger
+
+if TYPE_CHECKING:
+    from target_stairoids.history import History
+    from target_stairoids.ledger.ledger import Ledger
+
+_RUNS = 20  # of a table; JSON and HTML have all
+
+
+@click.command()
+@click.option(
+    "--days",
+    type=click.IntRange(min=1, max=3660),
+    default=28,
+    show_default=True,
+    help="How far to look back; days are those of UTC.",
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "html"]),
+    default="table",
+    show_default=True,
+    help="A table for people, JSON, or one HTML page with plots.",
+)
+@with_ledger
+def report(ledger: Ledger, days: int, style: str) -> None:
+    """Tell what the runs of the last days did: outcomes, reasons, pace, dead letters.
+
+    \b
+    Examples:
+      stairoids-signals report --config config.json
+      stairoids-signals report --config config.json --days 7 --format json
+      stairoids-signals report --config config.json --format html > report.html
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    import msgspec
+
+    from target_stairoids.history import history_of
+    from target_stairoids.history_page import as_html
+
+    history = history_of(ledger, days=days)
+    if style == "json":
+        click.echo(msgspec.json.encode(history))
+    elif style == "html":
+        click.echo(as_html(history))
+    else:
+        _show(history)
+
+
+def _show(history: History) -> None:
+    click.secho(f"Runs from {history.since} to {history.until}", bold=True)
+    rows = [
+        (
+            run.run,
+            run.started_at[:16].replace("T", " "),
+            run.ending,
+            f"{run.read:,}",
+            f"{run.outcomes.get('accepted', 0):,}",
+            f"{run.requests:,}",
+            f"{run.seconds / 60:.1f}",
+            f"{run.quota_seconds / 60:.1f}",
+        )
+        for run in history.runs[-_RUNS:]
+    ]
+    header = ("run", "began (UTC)", "ended", "records", "accepted", "requests")
+    print_table((*header, "minutes", "by quota"), rows)
+    if len(history.runs) > _RUNS:
+        click.echo(f"{len(history.runs) - _RUNS} earlier runs: see `--format json`.")
+    click.echo()
+    print_table(
+        ("outcome", "signals"),
+        [(outcome, f"{count:,}") for outcome, count in history.outcomes.items()],
+    )
+    if history.reasons:
+        click.echo()
+        print_table(
+            ("stream", "outcome", "signals", "reason"),
+            [
+                (said["stream"], said["outcome"], said["count"], said["reason"])
+                for said in history.reasons
+            ],
+        )
+    click.echo()
+    if history.oldest_dead_letter is None:
+        click.echo("No dead letters.")
+    else:
+        click.echo(
+            f"Dead letters now: {history.dead_letters}, the oldest since "
+            f"{history.oldest_dead_letter[:10]}; see `stairoids-signals dead-letters "
+            "list`."
+        )

@@ -1,0 +1,138 @@
+"""History: what the runs of the last weeks did, as the ledger has it, added up."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from target_stairoids.ledger.ledger import Ledger
+
+
+class PastRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, as it said itself when it ended.
+
+    Attributes:
+        ending: `exit 0`, or why there is none: it lives, or it was killed.
+        outcomes: Outcome -> signals; those that happened.
+        types: Signal type -> how many of it were accepted.
+        reasons: `stream`, `outcome`, `reason` and `count` of what was not accepted.
+        requests_per_minute: The quota it knew; None if it knew none.
+    """
+
+    run: int
+    started_at: str
+    ending: str
+    seconds: float = 0.0
+    read: int = 0
+    outcomes: dict[str, int] = {}
+    types: dict[str, int] = {}
+    reasons: list[dict[str, Any]] = []
+    requests: int = 0
+    requests_per_minute: int | None = None
+
+    @property
+    def quota_seconds(self) -> float:
+        """How long its requests take at the quota's pace."""
+        if not self.requests_per_minute:
+            return 0.0
+        return self.requests * 60 / self.requests_per_minute
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runs that began on one day (UTC) did together."""
+
+    day: str
+    runs: int
+    types: dict[str, int]
+    outcomes: dict[str, int]
+    minutes: float
+    quota_minutes: float
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs of the last days.
+
+    Attributes:
+        days: Every day of them, also those without a run.
+        outcomes: Of all runs together.
+        reasons: Why signals were not accepted, the most frequent first.
+        dead_letters: How many there are now.
+        oldest_dead_letter: Since when the oldest is there; None without any.
+    """
+
+    ledger: str
+    since: str
+    until: str
+    runs: list[PastRun]
+    days: list[Day]
+    outcomes: dict[str, int]
+    reasons: list[dict[str, Any]]
+    dead_letters: int
+    oldest_dead_letter: str | None
+
+
+def history_of(ledger: Ledger, *, days: int) -> History:
+    """Return what a ledger remembers of the runs of the last days."""
+    until = datetime.now(UTC)
+    first = (until - timedelta(days=days - 1)).date()
+    since = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    runs = [_past_run(row, ledger) for row in ledger.runs_since(since)]
+    letters = ledger.letters()
+    return History(
+        ledger=ledger.name,
+        since=since.date().isoformat(),
+        until=until.date().isoformat(),
+        runs=runs,
+        days=[_day((first + timedelta(days=n)).isoformat(), runs) for n in range(days)],
+        outcomes=_sum(run.outcomes for run in runs),
+        reasons=_reasons(runs),
+        dead_letters=len(letters),
+        oldest_dead_letter=letters[0].first_at if letters else None,
+    )
+
+
+def _past_run(row: Any, ledger: Ledger) -> PastRun:  # noqa: ANN401 - a row of `runs`
+    if row.exit_code is None:
+        ending = "is running" if ledger.lives(row.run) else "was killed"
+        return PastRun(run=row.run, started_at=row.started_at, ending=ending)
+    said = json.loads(row.report)
+    said["outcomes"] = {name: n for name, n in said["outcomes"].items() if n}
+    said |= {"run": row.run, "started_at": row.started_at}
+    return msgspec.convert(said | {"ending": f"exit {row.exit_code}"}, PastRun)
+
+
+def _day(day: str, runs: Iterable[PastRun]) -> Day:
+    of_it = [run for run in runs if run.started_at[:10] == day]
+    return Day(
+        day=day,
+        runs=len(of_it),
+        types=_sum(run.types for run in of_it),
+        outcomes=_sum(run.outcomes for run in of_it),
+        minutes=sum(run.seconds for run in of_it) / 60,
+        quota_minutes=sum(run.quota_seconds for run in of_it) / 60,
+    )
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total.most_common())
+
+
+def _reasons(runs: Iterable[PastRun]) -> list[dict[str, Any]]:
+    total: Counter[tuple[str, str, str]] = Counter()
+    for run in runs:
+        for said in run.reasons:
+            total[said["stream"], said["outcome"], said["reason"]] += said["count"]
+    return [
+        {"stream": stream, "outcome": outcome, "reason": reason, "count": count}
+        for (stream, outcome, reason), count in total.most_common()
+    ]

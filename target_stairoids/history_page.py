@@ -1,0 +1,88 @@
+"""The history's page: one HTML file with plots that needs nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stairoids_pages.looks import looks_of
+from target_stairoids.gate import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_stairoids.history import Day, History
+
+
+def as_html(history: History) -> str:
+    """Return a history as one page that needs no other file."""
+    template = looks_of("target_stairoids").get_template("report.html")
+    return template.render(history=history, plots=_plots(history.days))
+
+
+class _Plot(msgspec.Struct, frozen=True, kw_only=True):
+    """Bars, one for each day, of parts upon each other.
+
+    Attributes:
+        series: Name -> a number for each day.
+        top: The largest sum of a day.
+    """
+
+    title: str
+    unit: str
+    days: list[str]
+    series: dict[str, list[float]]
+    top: float
+
+
+def _plots(days: Sequence[Day]) -> list[_Plot]:
+    return [
+        _plot("Accepted signals by type", "signals", days, [d.types for d in days]),
+        _plot(
+            "Outcomes of what was not known already",
+            "signals",
+            days,
+            [
+                {name: n for name, n in d.outcomes.items() if name not in _KNOWN}
+                for d in days
+            ],
+        ),
+        _plot(
+            "Minutes that runs took, and those their requests need by the quota",
+            "minutes",
+            days,
+            [
+                {
+                    "needed by the quota": min(d.quota_minutes, d.minutes),
+                    "over it": max(0.0, d.minutes - d.quota_minutes),
+                }
+                for d in days
+            ],
+        ),
+    ]
+
+
+_KNOWN = {Outcome.DUPLICATE, Outcome.UNCHANGED}
+_MOST_SERIES = 7  # colours that can be told apart; what is left is `others`
+
+
+def _plot(
+    title: str, unit: str, days: Sequence[Day], parts: Sequence[dict[str, Any]]
+) -> _Plot:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    shown = [name for name, count in total.most_common(_MOST_SERIES) if count]
+    series = {name: [float(p.get(name, 0)) for p in parts] for name in shown}
+    others = [sum(p.values()) - sum(p.get(n, 0) for n in shown) for p in parts]
+    if any(rest > 0 for rest in others):
+        series["others"] = others
+    return _Plot(
+        title=title,
+        unit=unit,
+        days=[day.day for day in days],
+        series=series,
+        top=max((sum(part.values()) for part in parts), default=0),
+    )
