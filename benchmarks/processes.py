@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BIN = Path(sys.executable).parent
+# As users have it: a Python that keeps what it compiled.
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _UNITS_PER_MIB = 1024 * 1024 if sys.platform == "darwin" else 1024
 
 
@@ -37,7 +39,11 @@ def run(command: Sequence[str], source: Path | None = None) -> Run:
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(
-            command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=said
+            command,
+            env=_ENVIRONMENT,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
@@ -54,7 +60,7 @@ def serving(command: Sequence[str], **env: str) -> Iterator[str]:
     """Run a server for as long as the block lasts; yields its first line."""
     with subprocess.Popen(
         command,
-        env=os.environ | env,
+        env=_ENVIRONMENT | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
