@@ -7,12 +7,21 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.figures import Figure, Scope, as_markdown, machine, write
+from benchmarks.figures import (
+    Figure,
+    Scope,
+    as_markdown,
+    machine,
+    read,
+    show,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).parent.parent / "docs/performance.md"
 PATHS = {
     "startup": "what each command takes to say who it is",
     "mapping": "one record, from parsed to digests and a signal",
@@ -38,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--share", type=float, default=1.0, help="of the usual numbers, such as 0.1"
     )
     parser.add_argument(
-        "--keep", action="store_true", help=f"write the figures to {RESULTS.name}"
+        "--keep",
+        action="store_true",
+        help=f"write {RESULTS.name} and docs/{PAGE.name}",
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.paths) - set(PATHS):
@@ -53,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures += found
         if options.keep:
             write(RESULTS, found, scope)
+            show(PAGE, read(RESULTS))
     print(f"\n{as_markdown(figures)}\nmedians of {scope.rounds} rounds, {machine()}")
     return 0 if all(figure.is_met for figure in figures) else 1
 

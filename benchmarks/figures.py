@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """How long to measure.
@@ -125,6 +128,14 @@ def write(path: Path, figures: Iterable[Figure], scope: Scope) -> None:
         "figures": [asdict(figure) for figure in kept.values()],
     }
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def show(path: Path, figures: Iterable[Figure]) -> None:
+    """Put the table into a document, between its two marks."""
+    before, mark, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    text = f"{before}{mark}\n{as_markdown(figures)}{end}{after}"
+    path.write_text(text, encoding="utf-8")
 
 
 def _key(figure: Figure) -> tuple[str, str]:

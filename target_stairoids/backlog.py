@@ -37,6 +37,9 @@ class Backlog:
         self._letters: list[DeadLetter] = []
         self._moot: list[int] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._known.settled)
+
     @property
     def is_full(self) -> bool:
         """Whether it is time to write."""

@@ -8,6 +8,7 @@ again when its turn comes. STATE messages keep their place among the records.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -128,13 +129,16 @@ class Intake:
         self._report.candidates += len(asked)
         moved = self._moved(asked)
         known = self._known([c for c in asked if c.entity in moved])
+        same = Counter(c.stream.shape.name for c in asked if c.entity not in moved)
+        for name, times in same.items():
+            self._report.count(name, Outcome.DUPLICATE, times=times)
         for candidate in items:
             if isinstance(candidate, str):
                 self._watermark.state(candidate)
             elif candidate.entity in moved:
                 self._decide(candidate, known)
-            else:
-                self._tell(candidate, Outcome.DUPLICATE)
+            elif self._watcher is not None:
+                self._watch(candidate, Outcome.DUPLICATE, "")
         if self._backlog.is_full:
             self.write()
 
@@ -147,14 +151,19 @@ class Intake:
         if not asked:
             return set()
         current = self._ledger.current({c.entity for c in asked})
-        return {
+        moved = {
             c.entity
             for c in asked
             if (c.entity, c.signal_map.name, c.version) not in current
-            or self._backlog.speaks_of(c)
             or c.letter is not None
-            or self._window.is_busy(c.entity)
         }
+        if self._backlog or self._window:
+            moved.update(
+                c.entity
+                for c in asked
+                if self._backlog.speaks_of(c) or self._window.is_busy(c.entity)
+            )
+        return moved
 
     def _known(self, asked: list[Candidate]) -> Known:
         if not asked:
@@ -168,12 +177,12 @@ class Intake:
     def _decide(self, candidate: Candidate, known: Known) -> None:
         outcome, reason = self._outcome(candidate, known)
         if outcome is not None:
-            self._tell(candidate, outcome, reason)
+            self._report.count(candidate.stream.shape.name, outcome, reason)
+            self._watch(candidate, outcome, reason)
 
-    def _tell(self, candidate: Candidate, outcome: Outcome, reason: str = "") -> None:
-        stream, signal_map = candidate.stream, candidate.signal_map
-        self._report.count(stream.shape.name, outcome, reason)
+    def _watch(self, candidate: Candidate, outcome: Outcome, reason: str) -> None:
         if self._watcher is not None:
+            stream, signal_map = candidate.stream, candidate.signal_map
             record = candidate.record
             decision = Decision(stream, signal_map, record, outcome, reason)
             self._watcher.decided(decision)

@@ -34,9 +34,11 @@ class Report:
         self.types: Counter[str] = Counter()
         self._counts: Counter[tuple[str, Outcome, str]] = Counter()
 
-    def count(self, stream: str, outcome: Outcome, reason: str = "") -> None:
-        """Note what became of one signal."""
-        self._counts[stream, outcome, reason] += 1
+    def count(
+        self, stream: str, outcome: Outcome, reason: str = "", times: int = 1
+    ) -> None:
+        """Note what became of one signal, or of several."""
+        self._counts[stream, outcome, reason] += times
 
     @property
     def outcomes(self) -> Counter[Outcome]:

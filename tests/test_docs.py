@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -16,6 +17,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from benchmarks.__main__ import PATHS as BENCHMARKS
+from benchmarks.__main__ import RESULTS
+from benchmarks.figures import as_markdown, read
 from stairoids_sandbox.cli import main as sandbox_command
 from tap_stairoids_webhooks.cli import main as webhooks_command
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
@@ -57,13 +61,20 @@ def declared(plugin: str) -> dict[str, Any]:
     return dict(found)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def code_lines() -> list[str]:
-    text = "".join(blocks("sh")).replace("\\\n", " ")
-    return [line for line in text.splitlines() if line and line[0] != "#"]
+def code_lines(text: str = README) -> list[str]:
+    joined = "".join(blocks("sh", text)).replace("\\\n", " ").replace("|\n", "| ")
+    return [line for line in joined.splitlines() if line and line[0] != "#"]
+
+
+def everywhere() -> list[str]:
+    """Return the command lines of all documents."""
+    documents = sorted((ROOT / "docs").glob("*.md"))
+    pages = [README, *(page.read_text() for page in documents)]
+    return list(dict.fromkeys(line for page in pages for line in code_lines(page)))
 
 
 # Settings
@@ -212,11 +223,11 @@ def assert_is_typed_right(words: list[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("line", code_lines())
-def test_readmes_commands_exist(line: str) -> None:
+@pytest.mark.parametrize("line", everywhere())
+def test_documented_commands_exist(line: str) -> None:
     """Each part of a pipeline is a make target, or a command with these options."""
     for part in line.split(" | "):
-        words = shlex.split(part)
+        words = shlex.split(re.sub(r" [<>] .*", "", part))  # files come and go
         while words and ("=" in words[0] and not words[0].startswith("-")):
             words.pop(0)  # NAME=value in front
         match words:
@@ -226,19 +237,86 @@ def test_readmes_commands_exist(line: str) -> None:
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
             case ["export", *_] | ["pip", "install", *_] | []:
                 pass
-            case ["tap-jsonl" | "target-jsonl", *_]:
+            case ["tap-jsonl" | "target-jsonl" | "tap-postgres" | "tap-x", *_]:
                 pass
+            case ["python", "-m", "benchmarks", *paths]:
+                assert set(paths) <= set(BENCHMARKS)
             case _:
                 assert_is_typed_right([word for word in words if word != "&"])
 
 
-def test_readmes_files_exist() -> None:
-    linked = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+def test_readmes_sample_files_exist() -> None:
     sampled = re.findall(r"\bsample_configs/[\w./-]+", "\n".join(code_lines()))
 
-    missing = {path for path in linked + sampled if not (ROOT / path).exists()}
+    assert {path for path in sampled if not (ROOT / path).exists()} == set()
 
-    assert missing == set()
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+def test_links_lead_somewhere(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+
+    assert {path for path in linked if not (page.parent / path).exists()} == set()
+
+
+# Troubleshooting
+
+
+@cache
+def told() -> list[str]:
+    """Return every text in the code, with an ellipsis where a value is put in."""
+    found = []
+    for package in ("target_stairoids", "tap_stairoids_webhooks"):
+        for module in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(module.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    found.append(
+                        "".join(
+                            str(part.value) if isinstance(part, ast.Constant) else "…"
+                            for part in node.values
+                        )
+                    )
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(re.sub(r"%[sd]", "…", node.value))
+    return found
+
+
+def documented_messages() -> list[str]:
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    dead = page.index("| reason |"), page.index("## Warnings")
+    others = page[: dead[0]] + page[dead[1] :]
+    cells = re.findall(r"^\| (.*?) \| ", others, re.MULTILINE)
+    reasons = re.findall(r"^\| (.*?[a-z]: .*?) \| ", page[slice(*dead)], re.MULTILINE)
+    return [c for c in cells + reasons if c not in {"message", "reason", "---"}]
+
+
+@pytest.mark.parametrize("message", documented_messages())
+def test_documented_message_is_one_of_ours(message: str) -> None:
+    pieces = [piece.strip() for piece in message.split("…") if piece.strip(" `,.")]
+
+    assert any(all(piece in text for piece in pieces) for text in told())
+
+
+# Operations
+
+
+def test_operations_examples_are_well_formed() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+
+    for text in blocks("python", page):
+        compile(text, "operations.md", "exec")
+    for text in blocks("yaml", page):
+        assert yaml.safe_load(text)
+    for text in blocks("bash", page):
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+# Figures
+
+
+def test_performance_shows_the_figures_that_were_kept() -> None:
+    page = (ROOT / "docs/performance.md").read_text()
+
+    assert as_markdown(read(RESULTS)) in page
 
 
 def test_make_help_lists_every_target() -> None:
