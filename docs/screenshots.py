@@ -1,22 +1,32 @@
-"""Takes the pictures of the pages in docs/images.
+"""Takes the pictures of pages and terminal in docs/images.
 
     make screenshots
 
 Everything in them is real: signals of sample_configs/trials.jsonl go to a sandbox, its
-automations call a receiver, and Chromium looks at both. It wants the fonts Inter and
-JetBrains Mono.
+automations call a receiver, and Chromium looks at both; the target runs in a terminal,
+and for the report on some days that are gone. It wants the fonts Inter and JetBrains
+Mono.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import pty
+import re
+import sqlite3
+import subprocess
+import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from playwright.sync_api import expect
+from rich.console import Console
+from rich.text import Text
 
 from stairoids_sandbox.faults import Fault
 from stairoids_sandbox.server import Sandbox
@@ -28,10 +38,16 @@ from tests.browser import a_browser, chromium
 from tests.sandbox.client import Client, wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, ViewportSize
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
 IMAGES = ROOT / "docs/images"
+COLUMNS = 128
+#: How many people the runs of some days met for the first time.
+NEW_PEOPLE = (31, 44, 38, 12, 9, 52, 47, 35, 61, 40, 8, 14, 58, 43)
 SECRET = "whsec_of_the_pictures"  # noqa: S105 -- signs for the pictures only
 OLD_SECRET = "whsec_that_was_before"  # noqa: S105 -- same
 TOKEN = "a-token-for-the-pictures"  # noqa: S105 -- same
@@ -73,6 +89,9 @@ def take_pictures() -> None:
             )
             picture_sandbox(page, sandbox, scheme)
             picture_receiver(page, str(receiver.admin_url), scheme)
+        pipeline = Pipeline(Path(folder))
+        picture_report(browser, pipeline)
+        picture_terminal(pipeline)
 
 
 def happen(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
@@ -148,6 +167,129 @@ def picture_receiver(page: Page, url: str, scheme: str) -> None:
         page.get_by_role("link", name="automation.action_triggered").first.click()
         expect(page.get_by_role("heading", name="Body")).to_be_visible()
         page.screenshot(path=IMAGES / "receiver-event.png")
+
+
+class Pipeline:
+    """The target over people who start trials, with a ledger of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.config = folder / "config.json"
+
+    def run(self, sandbox: Sandbox, people: range, *, in_terminal: bool = False) -> str:
+        """Send what is new of these people; returns what was said on stderr."""
+        settings = {
+            "api_url": sandbox.url,
+            "api_key": "sk_test_sandbox",
+            "ledger_url": f"sqlite:///{self._folder / 'ledger.db'}",
+            "first_run": "send",
+        }
+        self.config.write_text(json.dumps(settings))
+        messages = self._folder / "messages.jsonl"
+        messages.write_text("".join(map(_line_of, messages_about(people))))
+        command = [str(BIN / "target-stairoids"), "--config", str(self.config)]
+        with messages.open() as source:
+            if not in_terminal:
+                subprocess.run(command, stdin=source, check=True, capture_output=True)
+                return ""
+            return _said_in_terminal(command, source)
+
+    def age(self, days: int) -> None:
+        """Let all runs have been so many days earlier."""
+        with closing(sqlite3.connect(self._folder / "ledger.db")) as ledger, ledger:
+            ledger.execute(
+                "UPDATE stairoids_runs SET started_at ="
+                " strftime('%Y-%m-%dT%H:%M:%fZ', started_at, ?)",
+                (f"-{days} days",),
+            )
+
+
+def messages_about(people: range) -> Iterator[dict[str, object]]:
+    """Yield what a tap says of people, who start trials, pay or are nobody."""
+    for stream in ("trials", "invoices"):
+        yield {
+            "type": "SCHEMA",
+            "stream": stream,
+            "schema": {"properties": {"id": {}, "email": {}, "plan": {}}},
+            "key_properties": ["id"],
+        }
+    for n in people:
+        stream = "invoices" if n % 5 == 0 else "trials"
+        email = "unknown" if n % 97 == 0 else f"u{n}@company{n % 31}.example"
+        record = {"id": n, "email": email, "plan": ("free", "pro")[n % 2]}
+        yield {"type": "RECORD", "stream": stream, "record": record}
+
+
+def _line_of(message: dict[str, object]) -> str:
+    return json.dumps(message) + "\n"
+
+
+def _said_in_terminal(command: list[str], source: IO[str]) -> str:
+    """Run a command whose stderr is a terminal; returns all that it wrote there."""
+    reading, writing = pty.openpty()
+    said = bytearray()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    with subprocess.Popen(
+        command,
+        stdin=source,
+        stdout=subprocess.DEVNULL,
+        stderr=writing,
+        env=environment,
+    ) as process:
+        os.close(writing)
+        with suppress(OSError):  # how Linux says that the other end is closed
+            while chunk := os.read(reading, 65_536):
+                said += chunk
+        assert process.wait() == 0
+    os.close(reading)
+    return said.decode()
+
+
+def picture_report(browser: Browser, pipeline: Pipeline) -> None:
+    """Show a month of runs."""
+    last = 1
+    with Sandbox(plan="agency") as sandbox:
+        for day, more in enumerate(NEW_PEOPLE):
+            if day:
+                pipeline.age(1)
+            pipeline.run(sandbox, range(1, last + more))
+            last += more
+    command = [str(BIN / "stairoids-signals"), "report"]
+    options = [
+        "--config",
+        str(pipeline.config),
+        "--days",
+        str(len(NEW_PEOPLE)),
+        "--format",
+        "html",
+    ]
+    page_text = subprocess.check_output([*command, *options])
+    path = pipeline.config.with_name("report.html")
+    path.write_bytes(page_text)
+    for scheme in SCHEMES:
+        page = browser.new_page(
+            color_scheme=scheme, viewport=SIZE, device_scale_factor=1.5
+        )
+        page.goto(path.as_uri())
+        page.screenshot(path=IMAGES / f"report-{scheme}.png")
+
+
+def picture_terminal(pipeline: Pipeline) -> None:
+    """Show the live line of a run, and what stands there in the end."""
+    faults = [Fault(kind="slow", delay_ms=40)]
+    with Sandbox(plan="agency", faults=faults) as sandbox:
+        pipeline.run(sandbox, range(1, 400))
+        said = pipeline.run(sandbox, range(1, 700), in_terminal=True)
+    *live, end = said.replace("\r\n", "\n").split("\x1b[2K")
+    lines = [line.strip("\r\n") for line in live if "under way" in line]
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print("$ tap-postgres | target-stairoids --config config.json")
+    console.print(Text.from_ansi(lines[len(lines) // 2]))
+    console.print(Text.from_ansi(end.strip("\r\n")))
+    drawn = console.export_svg(title="target-stairoids")
+    # It would ask a server for a font that everybody's terminal has another of.
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    (IMAGES / "terminal.svg").write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

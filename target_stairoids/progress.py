@@ -127,6 +127,8 @@ class LiveProgress:
             redirect_stdout=False,
         )
         self._handlers: list[logging.StreamHandler[Any]] = []
+        # What the SDK counts for machines, the table says to people.
+        logging.getLogger("singer_sdk.metrics").setLevel(logging.WARNING)
 
     def tell(self, facts: Facts) -> None:
         """Show the line in place of the last one."""
