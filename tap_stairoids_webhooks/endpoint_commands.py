@@ -65,7 +65,12 @@ def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
 @click.command("list")
 @api_url_option
 def list_endpoints(*, api_url: str) -> None:
-    """List the endpoints Stairoids sends to, one JSON object a line."""
+    """List the endpoints Stairoids sends to, one JSON object a line.
+
+    \b
+    Example:
+      stairoids-webhooks list
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         for endpoint in _endpoints(api_url).list():
             endpoint.pop("secret", None)
@@ -76,7 +81,12 @@ def list_endpoints(*, api_url: str) -> None:
 @click.argument("endpoint_id")
 @api_url_option
 def delete(*, endpoint_id: str, api_url: str) -> None:
-    """Have Stairoids send no more to the endpoint with this id."""
+    """Have Stairoids send no more to the endpoint with this id.
+
+    \b
+    Example:
+      stairoids-webhooks delete wh_7f3
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         _endpoints(api_url).delete(endpoint_id)
     click.echo(json.dumps({"deleted": endpoint_id}))

@@ -27,7 +27,13 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 @store_url_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(*, store_url: str, as_json: bool) -> None:
-    """Count what the store holds, what was refused, and how far the tap is behind."""
+    """Count what the store holds, what was refused, and how far the tap is behind.
+
+    \b
+    Examples:
+      stairoids-webhooks stats
+      stairoids-webhooks stats --json --store-url sqlite:///.stairoids/webhooks.db
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         from tap_stairoids_webhooks.statistics import report_on  # noqa: PLC0415 -- slow to import
         from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- same

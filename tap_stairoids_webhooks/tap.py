@@ -37,6 +37,20 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
 
 
+_EXAMPLES = """\b
+Examples:
+  tap-stairoids-webhooks --config tap.json | target-jsonl
+  tap-stairoids-webhooks --config tap.json --discover > catalog.json
+  tap-stairoids-webhooks --config tap.json --catalog catalog.json --state state.json
+  TAP_STAIROIDS_WEBHOOKS_STORE_URL=... tap-stairoids-webhooks --config ENV
+  tap-stairoids-webhooks --about --format=markdown
+
+\b
+Exit codes: 0 all emitted; 1 config, state or store at fault; 128 + n stopped by
+signal n. The store is filled by `stairoids-webhooks serve`.
+"""
+
+
 class TapStairoidsWebhooks(Tap):
     """Singer tap for the webhooks of Stairoids, read from the receiver's store."""
 
@@ -105,6 +119,14 @@ class TapStairoidsWebhooks(Tap):
     ).to_dict()
 
     stopped_by: ClassVar[int | None] = None
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        command.help = "Emit the webhooks that Stairoids sent, as Singer streams."
+        command.epilog = _EXAMPLES
+        return command
 
     @override
     def discover_streams(self) -> Sequence[Stream]:

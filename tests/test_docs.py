@@ -10,7 +10,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -29,6 +29,9 @@ from target_stairoids.mistakes import config_errors
 from target_stairoids.settings import config_schema
 from target_stairoids.shape import StreamShape
 from target_stairoids.target import TargetStairoids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -256,6 +259,39 @@ def test_links_lead_somewhere(page: Path) -> None:
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
 
     assert {path for path in linked if not (page.parent / path).exists()} == set()
+
+
+def leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, with all the words it is called by."""
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, f"{path} {name}")
+    else:
+        yield path, command
+
+
+LEAVES = [leaf for name, command in COMMANDS.items() for leaf in leaves(command, name)]
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES, ids=[path for path, _ in LEAVES])
+def test_help_teaches_by_an_example_that_is_right(
+    path: str, command: click.Command
+) -> None:
+    _usage, _, text = command.get_help(click.Context(command)).partition("\n")
+    joined = re.sub(r"[|\\]\n", "| ", text)
+
+    examples = [
+        part[part.index(path) :].strip()
+        for line in joined.splitlines()
+        for part in re.sub(r" [<>] .*", "", line).split("|")
+        if f" {path} " in f" {part.strip()} "
+    ]
+
+    assert examples
+    assert "\b" not in text
+    assert "\\b" not in text
+    for example in examples:
+        assert_is_typed_right(shlex.split(example))
 
 
 # Troubleshooting

@@ -30,7 +30,12 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
 
     No signal is sent, nothing is read, and the API key stays here: whether it is
     accepted shows at the first signal.
-    """
+
+    \b
+    Examples:
+      stairoids-signals check --config config.json
+      stairoids-signals check --config config.json --catalog catalog.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.target import settings_from
 

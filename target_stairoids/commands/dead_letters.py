@@ -64,7 +64,13 @@ def _chosen(
 @style_option
 @with_ledger
 def list_letters(ledger: Ledger, *, style: str, **chosen: Any) -> None:
-    """List dead letters, the oldest first; records are not shown, `export` has them."""
+    """List dead letters, the oldest first; records are not shown, `export` has them.
+
+    \b
+    Examples:
+      stairoids-signals dead-letters list --config config.json
+      stairoids-signals dead-letters list --config config.json --reason domain
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     letters = _chosen(ledger, **chosen)
     rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
     if style == "json":
@@ -83,7 +89,12 @@ def export(ledger: Ledger, **chosen: Any) -> None:
     What Stairoids then accepts leaves the list by itself. Signals of which nobody
     knows whether they were accepted are left out until `resolve` settles them; so are
     letters without a record (`keep_records`).
-    """
+
+    \b
+    Example:
+      stairoids-signals dead-letters export --config config.json |
+        target-stairoids --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     schema = None
     for letter in _chosen(ledger, **chosen):
         if letter.outcome == Outcome.UNKNOWN or not letter.record:
@@ -110,7 +121,12 @@ def _record_message(letter: Row[Any]) -> str:
 @click.argument("ids", nargs=-1, type=int, required=True)
 @with_ledger
 def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
-    """Forget dead letters by their ids, records included."""
+    """Forget dead letters by their ids, records included.
+
+    \b
+    Example:
+      stairoids-signals dead-letters discard 7 8 --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     with ledger.turn() as turn:
         count = turn.discard(ids)
     click.echo(f"{count} of {len(ids)} dead letters discarded.")
@@ -122,7 +138,12 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
 @click.option("--resend", "outcome", flag_value=Outcome.REJECTED.value)
 @with_ledger
 def resolve(ledger: Ledger, ids: tuple[int, ...], outcome: str | None) -> None:
-    """Say what became of unknown signals: --delivered, or --resend with `export`."""
+    """Say what became of unknown signals: --delivered, or --resend with `export`.
+
+    \b
+    Example:
+      stairoids-signals dead-letters resolve 7 --delivered --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     if outcome is None:
         msg = "Say --delivered or --resend."
         raise ConfigError(msg)

@@ -31,7 +31,12 @@ def ledger() -> None:
 @style_option
 @with_ledger
 def stats(ledger: Ledger, style: str) -> None:
-    """Count what is settled, by stream and outcome."""
+    """Count what is settled, by stream and outcome.
+
+    \b
+    Example:
+      stairoids-signals ledger stats --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     counts = ledger.counts()
     if style == "json":
         click.echo(json.dumps(counts))
@@ -49,7 +54,12 @@ def stats(ledger: Ledger, style: str) -> None:
 @click.confirmation_option(prompt="All of the stream will be sent again. Go on?")
 @with_ledger
 def forget(ledger: Ledger, stream: str) -> None:
-    """Forget what was sent of a stream, so that it is sent again."""
+    """Forget what was sent of a stream, so that it is sent again.
+
+    \b
+    Example:
+      stairoids-signals ledger forget --stream trials --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
     click.echo(f"{upkeep.forget(ledger, stream)} signals of `{stream}` are forgotten.")
@@ -66,7 +76,12 @@ def forget(ledger: Ledger, stream: str) -> None:
 )
 @with_ledger
 def prune(ledger: Ledger, days: int) -> None:
-    """Remove what was settled long ago, but never an entity's latest version."""
+    """Remove what was settled long ago, but never an entity's latest version.
+
+    \b
+    Example:
+      stairoids-signals ledger prune --older-than 400 --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
     count = upkeep.prune(ledger, older_than=timedelta(days=days))
@@ -77,7 +92,12 @@ def prune(ledger: Ledger, days: int) -> None:
 @click.option("--email", required=True, help="The person's address.")
 @with_ledger
 def erase(ledger: Ledger, email: str) -> None:
-    """Erase claims and dead letters that mention a person's e-mail address."""
+    """Erase claims and dead letters that mention a person's e-mail address.
+
+    \b
+    Example:
+      stairoids-signals ledger erase --email ann@example.com --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
     click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
@@ -87,7 +107,12 @@ def erase(ledger: Ledger, email: str) -> None:
 @click.option("--to", "url", required=True, help="URL of an empty ledger.")
 @with_ledger
 def copy(ledger: Ledger, url: str) -> None:
-    """Copy the ledger, for example from SQLite to PostgreSQL."""
+    """Copy the ledger, for example from SQLite to PostgreSQL.
+
+    \b
+    Example:
+      stairoids-signals ledger copy --to postgresql://me@db/x --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
     from target_stairoids.ledger.ledger import Ledger
 
@@ -105,7 +130,11 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """Remember the records of Singer messages as seen, and send nothing.
 
     For streams that were sent by other means. Pipe the tap into this command.
-    """
+
+    \b
+    Example:
+      tap-x --config tap.json | stairoids-signals ledger baseline --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.target import remember
 
     remember(config_inputs, messages)

@@ -43,7 +43,12 @@ def preview(
 
     MESSAGES is a file with what a tap prints; without it, stdin. The ledger is asked,
     and not written.
-    """
+
+    \b
+    Examples:
+      stairoids-signals preview messages.jsonl --config config.json
+      tap-x --config tap.json | stairoids-signals preview --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.preview import Preview
     from target_stairoids.target import rehearse
 
@@ -77,7 +82,12 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
 
     MESSAGES is a file with what a tap prints; without it, stdin. A config is needed
     only for `stream_maps`; its `signals` are not looked at.
-    """
+
+    \b
+    Examples:
+      stairoids-signals suggest messages.jsonl > signals.yml
+      stairoids-signals suggest messages.jsonl --format json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     import yaml
 
     from target_stairoids import suggestion

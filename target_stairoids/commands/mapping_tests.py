@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @config_option()
 @one_sentence
 def test(config_inputs: Sequence[str], tests: TextIO) -> None:
-    r"""Run the mapping TESTS of a YAML file, without key and network.
+    """Run the mapping TESTS of a YAML file, without key and network.
 
     \b
     tests:
@@ -33,7 +33,11 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
       stream: public-trials
       record: {trial_id: 2, email: ada@acme.com, plan: free}
       outcome: filtered
-    """
+
+    \b
+    Example:
+      stairoids-signals test mapping_tests.yml --config config.json
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.mapping_tests import cases_in, failure_of
     from target_stairoids.target import rehearse
 
