@@ -160,3 +160,27 @@ def test_signal_ends_the_run_soon_and_loses_nothing(
     assert resumed.exit_code == 0
     numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
     assert numbers == list(range(1, 201))
+
+
+def test_log_lines_are_structured_where_meltano_asks_for_it(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Meltano names a log config whose formatter is the SDK's for machines."""
+    formatter = {"()": "singer_sdk.logging.StructuredFormatter"}
+    handler = {"class": "logging.StreamHandler", "formatter": "structured"}
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stderr": handler},
+        "root": {"level": "INFO", "handlers": ["stderr"]},
+    }
+    path = tmp_path / "logging.json"
+    path.write_text(json.dumps(config))
+    monkeypatch.setenv("SINGER_SDK_LOG_CONFIG", str(path))
+
+    done = target.shell(text_of([a_schema(), a_record()]))
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.returncode == 0
+    assert any("1 candidates = 1 accepted" in line["message"] for line in lines)
