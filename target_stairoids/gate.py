@@ -78,11 +78,14 @@ def latest_after(
     """Return an entity's latest version once one more is settled.
 
     A rejected version has said nothing, so what was said before still stands; nor does
-    an older position take the place of a newer one.
+    an older position take the place of a newer one. An unchanged one is so only beside
+    what it says too: if another run has said something since, that stands.
     """
     if outcome is Outcome.REJECTED:
         if before and before.version == version:
             return replace(before, content=None)
+        return before
+    if outcome is Outcome.UNCHANGED and (before is None or before.content != content):
         return before
     done = outcome in DONE or bool(before and before.done)
     if (

@@ -234,10 +234,12 @@ class Intake:
         Raises:
             InvalidSignalError: It is to go out and breaks Stairoids' contract.
         """
-        bookmark = candidate.stream.shape.bookmark
-        silent = {*candidate.signal_map.ignore_changes, bookmark}
+        stream = candidate.stream
+        if stream.known_entities is None:  # as long as this run has added none
+            stream.known_entities = self._ledger.entities_of(stream.number)
+        silent = {*candidate.signal_map.ignore_changes, stream.shape.bookmark}
         claim = candidate.claim(content_of(signal, silent))
-        if candidate.stream.is_baseline:
+        if stream.is_baseline:
             self._backlog.settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED
         if self._restraint.is_too_old(signal):
@@ -271,9 +273,7 @@ class Intake:
             return Outcome.WOULD_SEND
         if (candidate.entity, claim.mapping) in known.latest:
             stream = candidate.stream
-            if stream.known_entities is None:
-                stream.known_entities = self._ledger.entities_of(stream.number)
-            self._restraint.changed(stream.shape.name, known=stream.known_entities)
+            self._restraint.changed(stream.shape.name, known=stream.known_entities or 0)
         self._window.add(
             Entry(
                 number=self._watermark.open(),

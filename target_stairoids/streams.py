@@ -30,8 +30,8 @@ class Stream:
     Attributes:
         number: The stream's number in the ledger.
         is_baseline: Whether its records are remembered as seen and not sent.
-        known_entities: How many entities earlier runs left in the ledger; None before
-            anybody has asked.
+        known_entities: How many entities the ledger knew when the first new state of
+            one came; None before.
         unseen: What its mappings read and no record had so far.
         is_seen: Whether a mapping has looked at any record.
     """

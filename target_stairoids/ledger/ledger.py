@@ -239,16 +239,10 @@ class Ledger:
         return complete_run is None
 
     def entities_of(self, stream: int) -> int:
-        """Return how many entities of a stream earlier runs left.
-
-        Returns:
-            0 before a complete run.
-        """
+        """Return how many entities of a stream are known; 0 before a complete run."""
         if self.is_first_run_of(stream):
             return 0
-        query = select(func.count()).where(
-            latest.c.stream == stream, latest.c.run != self.run
-        )
+        query = select(func.count()).where(latest.c.stream == stream)
         with self._read() as connection:
             return connection.scalar(query) or 0
 

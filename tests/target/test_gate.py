@@ -339,3 +339,22 @@ def test_rejected_version_says_nothing_and_takes_back_only_itself(
     now = latest_after(before, Outcome.REJECTED, version=A, content=None, position=None)
 
     assert (now.content if now else "nothing") == content
+
+
+@pytest.mark.parametrize("before", [latest(B, content=b"news of another run"), None])
+def test_unchanged_version_does_not_hide_what_another_run_has_said_since(
+    before: Latest | None,
+) -> None:
+    now = latest_after(
+        before, Outcome.UNCHANGED, version=A, content=SAID, position=None
+    )
+
+    assert now == before
+
+
+def test_unchanged_version_is_the_latest_of_what_was_said() -> None:
+    now = latest_after(
+        latest(B), Outcome.UNCHANGED, version=A, content=SAID, position=MONDAY
+    )
+
+    assert now == latest(A, MONDAY)

@@ -85,6 +85,23 @@ def test_surge_of_a_known_stream_stops_before_it_is_sent(
     assert len(sandbox.signals) <= 1
 
 
+def test_rows_that_were_touched_before_are_known_all_the_same(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """1,100 of 12,000 have changed; that the others were written again is no surge."""
+    schema = a_schema(plan="string", at="integer", bookmark="at")
+    before = [a_record(n, plan="a", at=1) for n in range(12_000)]
+    touched = [a_record(n, plan="a", at=2) for n in range(10_900)]
+    changed = [a_record(n, plan="b", at=2) for n in range(10_900, 12_000)]
+    target.run(schema, *before, first_run="baseline")
+
+    run = target.run(schema, *touched, *changed, max_in_flight=16)
+
+    assert run.exit_code == 0
+    assert run.outcomes == {"accepted": 1_100, "unchanged": 10_900}
+    assert len(sandbox.signals) == 1_100
+
+
 def test_new_stream_is_no_surge(target: TargetUnderTest) -> None:
     records = [a_record(n) for n in range(1, 1102)]
 
