@@ -85,7 +85,7 @@ def latest_after(
         if before and before.version == version:
             return replace(before, content=None)
         return before
-    if outcome is Outcome.UNCHANGED and (before is None or before.content != content):
+    if outcome is Outcome.UNCHANGED and before and before.content != content:
         return before
     done = outcome in DONE or bool(before and before.done)
     if (

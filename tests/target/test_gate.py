@@ -341,10 +341,9 @@ def test_rejected_version_says_nothing_and_takes_back_only_itself(
     assert (now.content if now else "nothing") == content
 
 
-@pytest.mark.parametrize("before", [latest(B, content=b"news of another run"), None])
-def test_unchanged_version_does_not_hide_what_another_run_has_said_since(
-    before: Latest | None,
-) -> None:
+def test_unchanged_version_does_not_hide_what_another_run_has_said_since() -> None:
+    before = latest(B, content=b"news of another run")
+
     now = latest_after(
         before, Outcome.UNCHANGED, version=A, content=SAID, position=None
     )
