@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from target_stairoids.dispatch import Dispatch, Finished
 from target_stairoids.exceptions import (
@@ -22,6 +22,7 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.gate import Outcome
 from target_stairoids.intake import Intake
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.progress import Facts, progress_for
 from target_stairoids.report import Report, write
 from target_stairoids.signal import type_of
@@ -31,7 +32,7 @@ from target_stairoids.window import Watermark, Window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.progress import Progress
     from target_stairoids.settings import Settings
     from target_stairoids.watcher import Watcher
 
@@ -48,7 +49,9 @@ class Delivery:
 
     Args:
         write_state: Called with each STATE that may pass, as JSON text.
+        passes_each_state: Whether no STATE may be left out for a later one.
         watcher: Is told what is decided on each record; a dry run has one anyway.
+        progress: Is told how the run goes; by default what suits stderr is.
     """
 
     def __init__(
@@ -57,23 +60,36 @@ class Delivery:
         ledger: Ledger,
         *,
         write_state: Callable[[str], None],
+        passes_each_state: bool = False,
         watcher: Watcher | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._write_state = write_state
         self._window = Window(_WINDOW)
-        self._watermark = Watermark()
+        self._watermark = Watermark(keeps_each=passes_each_state)
         self.report = Report()
-        self._progress = progress_for(is_watched=watcher is not None)
+        self._progress = progress or progress_for(is_watched=watcher is not None)
         if watcher is None and settings.dry_run:
             watcher = Samples()
         self.intake = Intake(
             settings, ledger, self.report, self._window, self._watermark, watcher
         )
         self._dispatch = Dispatch(settings, ledger, self._window)
-        self._state: str | None = None
+        self._passes_each_state = passes_each_state
+        self._states: list[str] = []
         self._state_at = self._progress_at = time.monotonic()
+
+    @classmethod
+    def with_ledger(cls, settings: Settings, **more: Any) -> Self:
+        """Return a run on the ledger that the settings name.
+
+        Raises:
+            StairoidsError: The ledger cannot be used.
+        """
+        ledger = Ledger(settings.ledger_url, settings.scope, read_only=settings.dry_run)
+        return cls(settings, ledger, **more)
 
     # What the reader calls
 
@@ -189,7 +205,7 @@ class Delivery:
         """Sleep until something can be done; True if the input has more."""
         now = time.monotonic()
         ends = [self._progress_at + self._progress.every - now]
-        if self._state is not None:
+        if self._states:
             ends.append(self._state_at + _STATE_SECONDS - now)
         if (patience := self._dispatch.patience(now)) is not None:
             ends.append(patience)
@@ -200,13 +216,18 @@ class Delivery:
         return source is not None and source in readable
 
     def _pass_state(self, now: float, *, final: bool = False) -> None:
-        self._state = self._watermark.passed() or self._state
-        if self._state is None or self._settings.dry_run:
+        passed = self._watermark.passed()
+        if passed and not self._passes_each_state:
+            self._states.clear()
+        self._states += passed
+        if not self._states or self._settings.dry_run:
             return
         if final or now - self._state_at >= _STATE_SECONDS:
             self.intake.write()
-            self._write_state(self._state)
-            self._state, self._state_at = None, now
+            for state in self._states:
+                self._write_state(state)
+            self._states.clear()
+            self._state_at = now
 
     def _facts(self, now: float) -> Facts:
         pace = self._dispatch.pace

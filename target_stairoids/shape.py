@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ class StreamShape:
 
     Attributes:
         properties: The schema's `properties`; empty for an open schema.
+        key_properties: Fields, or paths into objects as `user.email`.
         bookmark: The one bookmark column, if there is exactly one.
         allows_more: Whether the schema says `additionalProperties`.
     """
@@ -29,6 +30,38 @@ class StreamShape:
     def is_open(self) -> bool:
         """Whether records may hold fields the schema does not name."""
         return self.allows_more or not self.properties
+
+    def lack_of(self, record: Mapping[str, Json]) -> str:
+        """Say in a sentence which parts of the key a record lacks; "" for none."""
+        missing = [n for n in self.key_properties if not _holds(record, n)]
+        names = ", ".join(f"`{name}`" for name in missing)
+        return f"A record of stream `{self.name}` lacks the key {names}." * bool(names)
+
+    def as_message(self, schema: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the SCHEMA message that says the same, for whoever reads records."""
+        return {
+            "type": "SCHEMA",
+            "stream": self.name,
+            "schema": schema,
+            "key_properties": list(self.key_properties),
+            **({"bookmark_properties": [self.bookmark]} if self.bookmark else {}),
+        }
+
+
+def _holds(record: Mapping[str, Json], path: str) -> bool:
+    """Say whether a record has a field, or a path into its objects, if only null."""
+    if path in record:
+        return True
+    first, _, rest = path.partition(".")
+    inner = record.get(first)
+    return bool(rest) and isinstance(inner, Mapping) and _holds(inner, rest)
+
+
+def position_column(bookmarks: Sequence[str], keys: Sequence[str]) -> str | None:
+    """Return the one bookmark column that says how new a record's state is."""
+    if len(bookmarks) != 1 or bookmarks[0] in keys or bookmarks[0].startswith("_sdc_"):
+        return None
+    return bookmarks[0]
 
 
 def types_of(schema: Json) -> set[str]:

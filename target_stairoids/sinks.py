@@ -47,18 +47,12 @@ class SignalSink(Sink):
             bookmark=target.bookmark_of_schema(),
             allows_more=bool(self.original_schema.get("additionalProperties")),
         )
+        self._shape = shape
         self._stream: Stream = self._open(shape)
         self._keys = frozenset(shape.key_properties)
 
     def _open(self, shape: StreamShape) -> Stream:
-        schema_message = {
-            "type": "SCHEMA",
-            "stream": shape.name,
-            "schema": self.original_schema,
-            "key_properties": list(shape.key_properties),
-            **({"bookmark_properties": [shape.bookmark]} if shape.bookmark else {}),
-        }
-        return self._intake.stream(shape, schema_message)
+        return self._intake.stream(shape, shape.as_message(self.original_schema))
 
     def follow(self, stream_map: StreamMap, bookmark: str | None) -> None:
         """Take note of the stream map and the bookmark column of a SCHEMA message."""
@@ -103,11 +97,8 @@ class SignalSink(Sink):
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        if not self._keys <= record.keys():
-            missing = [name for name in self.key_properties if name not in record]
-            names = ", ".join(f"`{name}`" for name in missing)
-            msg = f"A record of stream `{self.stream_name}` lacks the key {names}."
-            raise MissingKeyPropertiesError(msg)
+        if not self._keys <= record.keys() and (lack := self._shape.lack_of(record)):
+            raise MissingKeyPropertiesError(lack)
         self._intake.take(self._stream, record)
         self.record_counter_metric.increment()
 

@@ -8,7 +8,6 @@ private hooks this module overrides is checked by `tests/target/test_sdk_contrac
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import replace
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -28,12 +27,15 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.messages import discard, message_from, messages_of
+from target_stairoids.messages import message_from
 from target_stairoids.mistakes import config_errors
+from target_stairoids.reader import read_messages
 from target_stairoids.settings import Settings, config_schema
+from target_stairoids.shape import position_column
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
@@ -81,23 +83,12 @@ class LineReader(GenericSingerReader[str]):
             Exception: What a message or its handling raised, after everything before
                 it is settled.
         """
-        source = file_input or sys.stdin
-        delivery = self.target.delivery
-        counts: Counter[str] = Counter()
-        try:
-            delivery.open()
-            for message in messages_of(source, delivery.attend):
-                kind = message["type"]
-                if kind not in callbacks:
-                    kind = kind.upper()
-                callbacks.get(kind, _refuse_unknown)(message)
-                counts[kind] += 1
-        except Exception as error:
-            delivery.finish(error)
-            raise
-        if delivery.discards_input:
-            discard(source)
-        return counts
+        return read_messages(
+            file_input or sys.stdin,
+            self.target.delivery,
+            callbacks,
+            otherwise=_refuse_unknown,
+        )
 
     @override
     def deserialize_json(self, line: str) -> dict[str, Any]:
@@ -134,14 +125,9 @@ class TargetStairoids(Target):
         """The run's delivery, opened when the first message is to be read."""
         if self._delivery is None:
             from target_stairoids.delivery import Delivery  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
-            from target_stairoids.ledger.ledger import Ledger  # noqa: PLC0415 - same
 
-            settings = self.settings()
-            ledger = Ledger(
-                settings.ledger_url, settings.scope, read_only=settings.dry_run
-            )
-            self._delivery = Delivery(
-                settings, ledger, write_state=_print_state, watcher=self.watcher
+            self._delivery = Delivery.with_ledger(
+                self.settings(), write_state=_print_state, watcher=self.watcher
             )
         return self._delivery
 
@@ -174,7 +160,7 @@ class TargetStairoids(Target):
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
-        self._bookmark = _position_column(bookmarks, keys)
+        self._bookmark = position_column(bookmarks, keys)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
@@ -282,13 +268,6 @@ class TargetStairoids(Target):
         except _INPUT_ERRORS as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(1)
-
-
-def _position_column(bookmarks: list[str], keys: list[str]) -> str | None:
-    """Return the one bookmark column that says how new a record's state is."""
-    if len(bookmarks) != 1 or bookmarks[0] in keys or bookmarks[0].startswith("_sdc_"):
-        return None
-    return bookmarks[0]
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:

@@ -166,9 +166,15 @@ class Window:
 
 
 class Watermark:
-    """Which STATE messages have everything before them settled."""
+    """Which STATE messages have everything before them settled.
 
-    def __init__(self) -> None:
+    Args:
+        keeps_each: Whether a STATE is of use also when a later one has passed; else
+            the newest stands for all before it.
+    """
+
+    def __init__(self, *, keeps_each: bool = False) -> None:
+        self._keeps_each = keeps_each
         self._open: OrderedDict[int, None] = OrderedDict()
         self._newest = 0
         self._states: deque[tuple[int, str]] = deque()
@@ -185,7 +191,8 @@ class Watermark:
 
     def state(self, text: str) -> None:
         """Note a STATE; it may pass once every number opened so far is closed."""
-        if self._states and self._states[-1][0] == self._newest:
+        is_last = self._states and self._states[-1][0] == self._newest
+        if is_last and not self._keeps_each:
             self._states.pop()
         self._states.append((self._newest, text))
 
@@ -194,10 +201,10 @@ class Watermark:
         """How many signals are open."""
         return len(self._open)
 
-    def passed(self) -> str | None:
-        """Return the newest STATE that may pass, once; None if there is none."""
+    def passed(self) -> list[str]:
+        """Return the STATEs that may pass, each once, in the order they came."""
         oldest = next(iter(self._open), self._newest + 1)
-        newest = None
+        passed: list[str] = []
         while self._states and self._states[0][0] < oldest:
-            newest = self._states.popleft()[1]
-        return newest
+            passed.append(self._states.popleft()[1])
+        return passed if self._keeps_each else passed[-1:]

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from target_stairoids.commands.options import config_option, one_sentence
-from target_stairoids.exceptions import AccessRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from target_stairoids.settings import Settings
 
 
 @click.command()
@@ -36,18 +33,16 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
       stairoids-signals check --config config.json
       stairoids-signals check --config config.json --catalog catalog.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.readiness import reach, writable_ledger
     from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
     click.echo("config   right")
     if catalog is not None:
         _check_mapping(config_inputs, catalog)
-    with Ledger(settings.ledger_url, settings.scope) as ledger:
-        with ledger.turn():
-            pass
-        click.echo(f"ledger   {ledger.name} can be written")
-    _check_api(settings)
+    click.echo(f"ledger   {writable_ledger(settings)} can be written")
+    reach(settings)
+    click.echo(f"api      {settings.api_url} answers")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
@@ -65,15 +60,3 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
                     if f in signal_map.origins]  # fmt: skip
             told = "left out" if signal_map.says_nothing else f"by {', '.join(whom)}"
             click.echo(f"         {name} -> {signal_map.name}: {told}")
-
-
-def _check_api(settings: Settings) -> None:
-    from target_stairoids.client import Client
-
-    client = Client(settings.api_url, "", timeout=settings.request_timeout_seconds)
-    answer = client.reach()
-    client.close()
-    if answer.status is None:
-        msg = f"{settings.api_url} cannot be reached: {answer.trouble}. See `api_url`."
-        raise AccessRefusedError(msg)
-    click.echo(f"api      {settings.api_url} answers")

@@ -216,8 +216,8 @@ def test_state_without_signals_before_it_passes_at_once() -> None:
 
     watermark.state("s1")
 
-    assert watermark.passed() == "s1"
-    assert watermark.passed() is None
+    assert watermark.passed() == ["s1"]
+    assert watermark.passed() == []
 
 
 def test_state_waits_for_every_signal_before_it() -> None:
@@ -228,10 +228,10 @@ def test_state_waits_for_every_signal_before_it() -> None:
 
     watermark.close(two)
     watermark.close(three)
-    assert watermark.passed() is None
+    assert watermark.passed() == []
 
     watermark.close(one)
-    assert watermark.passed() == "s1"
+    assert watermark.passed() == ["s1"]
 
 
 def test_newest_state_passes_for_all() -> None:
@@ -246,8 +246,8 @@ def test_newest_state_passes_for_all() -> None:
     watermark.close(two)
     watermark.close(one)
 
-    assert watermark.passed() == "s2"
-    assert watermark.passed() is None
+    assert watermark.passed() == ["s2"]
+    assert watermark.passed() == []
 
 
 def test_later_state_of_the_same_place_counts() -> None:
@@ -258,16 +258,32 @@ def test_later_state_of_the_same_place_counts() -> None:
 
     watermark.close(number)
 
-    assert watermark.passed() == "s2"
-    assert watermark.passed() is None
+    assert watermark.passed() == ["s2"]
+    assert watermark.passed() == []
+
+
+def test_each_state_passes_where_none_stands_for_another() -> None:
+    watermark = Watermark(keeps_each=True)
+    number = watermark.open()
+    watermark.state("s1")
+    watermark.state("s2")
+    watermark.open()
+    watermark.state("s3")
+
+    watermark.close(number)
+
+    assert watermark.passed() == ["s1", "s2"]
+    assert watermark.passed() == []
 
 
 class Watermarks(RuleBasedStateMachine):
     """Any order of signals, states and outcomes."""
 
+    keeps_each = False
+
     def __init__(self) -> None:
         super().__init__()
-        self.watermark = Watermark()
+        self.watermark = Watermark(keeps_each=self.keeps_each)
         self.unsettled: set[int] = set()
         self.opened = 0
         self.states: list[int] = []
@@ -300,19 +316,26 @@ class Watermarks(RuleBasedStateMachine):
             for index, opened in enumerate(self.states)
             if not any(number <= opened for number in self.unsettled)
         ]
-        newest = may_pass[-1] if may_pass else -1
-        assert found == (str(newest) if newest > self.passed else None)
-        self.passed = max(self.passed, newest)
+        new = [str(index) for index in may_pass if index > self.passed]
+        assert found == (new if self.keeps_each else new[-1:])
+        self.passed = max([self.passed, *may_pass])
 
     @invariant()
     def counts_what_is_unsettled(self) -> None:
         assert self.watermark.unsettled == len(self.unsettled)
 
 
-Watermarks.TestCase.settings = settings(
+class WatermarksOfEach(Watermarks):
+    """The same where each STATE passes."""
+
+    keeps_each = True
+
+
+Watermarks.TestCase.settings = WatermarksOfEach.TestCase.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None
 )
 TestWatermarks = Watermarks.TestCase
+TestWatermarksOfEach = WatermarksOfEach.TestCase
 
 
 def test_signal_that_is_let_pass_goes_first_and_followers_keep_waiting() -> None:
