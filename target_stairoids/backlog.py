@@ -65,6 +65,8 @@ class Backlog:
         # A rehearsal has no run of its own; what it settles is newer than any.
         run = self._ledger.run or sys.maxsize
         settled = Settled(outcome, run, claim.fingerprint)
+        version = claim.version, claim.mapping
+        is_first = version not in known.settled
         key = claim.entity, claim.mapping
         now = latest_after(
             known.latest.get(key),
@@ -74,11 +76,12 @@ class Backlog:
             position=claim.position,
         )
         for memory in (known, self._known):
-            memory.settled[claim.version, claim.mapping] = settled
+            memory.settled[version] = settled
             if now is not None:
                 memory.latest[key] = now
         if not self._is_rehearsal:
-            self._verdicts.append(claim.verdict(outcome, is_claimed=False))
+            verdict = claim.verdict(outcome, is_claimed=False, is_first=is_first)
+            self._verdicts.append(verdict)
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""

@@ -98,6 +98,52 @@ def latest_after(
     return Latest(version, content, position, done)
 
 
+def is_implied(
+    before: Latest | None, after: Latest | None, outcome: Outcome, version: bytes
+) -> bool:
+    """Say whether the entity's latest version is all there is to remember of one.
+
+    That is so of an unchanged one that is newer than what came before it: as long as it
+    is the latest it is known by that, and afterwards it is superseded.
+    """
+    return (
+        outcome is Outcome.UNCHANGED
+        and after is not None
+        and after.version == version
+        and _supersedes(after, before)
+    )
+
+
+def is_left_behind(before: Latest | None, after: Latest) -> bool:
+    """Say whether what was the latest version must be remembered by itself from now on.
+
+    That is so if it may have been an implied one, and is not superseded.
+    """
+    return (
+        before is not None
+        and before.version != after.version
+        and before.content is not None
+        and before.position is not None
+        and not _supersedes(after, before)
+    )
+
+
+def _supersedes(after: Latest, before: Latest | None) -> bool:
+    return (
+        before is not None
+        and before.position is not None
+        and after.position is not None
+        and is_before(before.position, after.position)
+    )
+
+
+def is_current(latest: Latest | None, version: bytes) -> bool:
+    """Say whether a version is what was said last of its entity."""
+    return (
+        latest is not None and latest.version == version and latest.content is not None
+    )
+
+
 class Known(msgspec.Struct, frozen=True):
     """What the ledger answered for a block of records.
 
@@ -131,7 +177,7 @@ def is_settled(
     if settled and settled.outcome == Outcome.REJECTED:
         return settled.fingerprint == fingerprint
     if position is not None:
-        if settled:
+        if settled or is_current(latest, version):
             return True
         if send == "always" or not latest or latest.position is None:
             return False

@@ -34,10 +34,10 @@ def _canonical(value: object, depth: int = 0) -> object:
     """
     if type(value) in _PLAIN:
         return value
-    if depth > _DEEPEST:
-        return "too deep"
     if isinstance(value, (Decimal, float)):
         return _number(value)
+    if depth > _DEEPEST:
+        return "too deep"
     if isinstance(value, dict):
         return {n: _canonical(inner, depth + 1) for n, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -83,11 +83,14 @@ def entity_of(
     """
     if not key:
         return version_of(_digest([scope, stream]), record)
-    values = [
-        _canonical(record[name] if name in record else _inside(record, name))
-        for name in key
-    ]
-    return _digest([scope, stream, values])
+    return _digest([scope, stream, [_key_value(record, name) for name in key]])
+
+
+def _key_value(record: dict[str, Any], name: str) -> object:
+    value = record.get(name)
+    if value is None and name not in record:
+        value = _inside(record, name)
+    return value if type(value) in _PLAIN else _canonical(value)
 
 
 def _inside(record: dict[str, Any], path: str) -> object:
@@ -101,8 +104,11 @@ def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
     """Return the digest of one state of an entity; `_sdc_*` fields do not count."""
     if "_sdc_" in "\n".join(record):  # one search costs less than one for each field
         record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
-    if odd := [name for name, value in record.items() if type(value) not in _PLAIN]:
-        record = record | {name: _canonical(record[name]) for name in odd}
+    if not _PLAIN.issuperset(map(type, record.values())):
+        record = {
+            name: value if type(value) in _PLAIN else _canonical(value)
+            for name, value in record.items()
+        }
     return blake2b(_text(record), digest_size=16, key=entity).digest()
 
 

@@ -20,6 +20,7 @@ from target_stairoids.exceptions import InvalidSignalError, StairoidsError
 from target_stairoids.gate import (
     Known,
     Outcome,
+    is_current,
     is_settled,
     without_news,
 )
@@ -33,6 +34,7 @@ from target_stairoids.window import Entry, Watermark, Window, lanes_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from target_stairoids.gate import Latest
     from target_stairoids.ledger.entries import Claim
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.report import Report
@@ -127,8 +129,9 @@ class Intake:
             items += found
             self._report.read += 1
         self._report.candidates += len(asked)
-        moved = self._moved(asked)
-        known = self._known([c for c in asked if c.entity in moved])
+        said = self._ledger.look_up((), {c.entity for c in asked}).latest
+        moved = self._moved(asked, said)
+        known = self._known([c for c in asked if c.entity in moved], said)
         same = Counter(c.stream.shape.name for c in asked if c.entity not in moved)
         for name, times in same.items():
             self._report.count(name, Outcome.DUPLICATE, times=times)
@@ -142,19 +145,18 @@ class Intake:
         if self._backlog.is_full:
             self.write()
 
-    def _moved(self, asked: list[Candidate]) -> set[bytes]:
+    def _moved(
+        self, asked: list[Candidate], said: Mapping[tuple[bytes, str], Latest]
+    ) -> set[bytes]:
         """Return the entities of which something may have to be said.
 
         Mostly that is none: what was said last is what the record says, and so nobody
         need ask what became of each version.
         """
-        if not asked:
-            return set()
-        current = self._ledger.current({c.entity for c in asked})
         moved = {
             c.entity
             for c in asked
-            if (c.entity, c.signal_map.name, c.version) not in current
+            if not is_current(said.get((c.entity, c.signal_map.name)), c.version)
             or c.letter is not None
         }
         if self._backlog or self._window:
@@ -165,12 +167,11 @@ class Intake:
             )
         return moved
 
-    def _known(self, asked: list[Candidate]) -> Known:
-        if not asked:
-            return Known({}, {})
-        known = self._ledger.look_up(
-            {c.version for c in asked}, {c.entity for c in asked}
-        )
+    def _known(
+        self, asked: list[Candidate], said: dict[tuple[bytes, str], Latest]
+    ) -> Known:
+        became = self._ledger.look_up({c.version for c in asked}, ()).settled
+        known = Known(became, said)
         self._backlog.add_to(known, asked)
         return known
 

@@ -35,7 +35,12 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run: int = 0
 
     def verdict(
-        self, outcome: Outcome, *, is_claimed: bool, signal_id: str | None = None
+        self,
+        outcome: Outcome,
+        *,
+        is_claimed: bool,
+        is_first: bool = False,
+        signal_id: str | None = None,
     ) -> Verdict:
         """Return how it is settled; a rejected signal has said nothing."""
         return Verdict(
@@ -49,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             position=self.position,
             signal_id=signal_id,
             is_claimed=is_claimed,
+            is_first=is_first,
         )
 
 
@@ -57,6 +63,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         is_claimed: Whether this run's claim on the entity ends with it.
+        is_first: Whether it is known that none was remembered of this version.
     """
 
     entity: bytes
@@ -69,6 +76,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     position: str | None
     signal_id: str | None = None
     is_claimed: bool = True
+    is_first: bool = False
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):

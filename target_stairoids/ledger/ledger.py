@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from target_stairoids.exceptions import LedgerError
+from target_stairoids.gate import Known
 from target_stairoids.ledger.database import (
     as_ledger_error,
     engine_of,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from target_stairoids.gate import Known
     from target_stairoids.ledger.entries import Claim
 
 
@@ -252,13 +252,10 @@ class Ledger:
         self, versions: Collection[bytes], entities: Collection[bytes]
     ) -> Known:
         """Return what is remembered of these versions and entities."""
+        if not versions and not entities:
+            return Known({}, {})
         with self._read() as connection:
             return Turn(connection, self.run).look_up(versions, entities)
-
-    def current(self, entities: Collection[bytes]) -> set[tuple[bytes, str, bytes]]:
-        """Return entity, mapping and version of what was said last of entities."""
-        with self._read() as connection:
-            return Turn(connection, self.run).current(entities)
 
     def orphans(self) -> list[Claim]:
         """Take over, and return, the claims of runs that no longer live."""

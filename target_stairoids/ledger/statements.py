@@ -32,12 +32,11 @@ LATEST = (
     latest.c.position,
     latest.c.done,
 )
-CURRENT = LATEST[:4]  # all but position and `done`
 
-#: A driver's URL, and how it takes parameters that have names.
+#: A driver's URL, and how it takes parameters in the order of the columns.
 _DRIVERS = {
-    "sqlite": ("sqlite://", "named"),
-    "postgresql": ("postgresql+psycopg://", "pyformat"),
+    "sqlite": ("sqlite://", "qmark"),
+    "postgresql": ("postgresql+psycopg://", "format"),
 }
 
 #: Takes `key_entity`, `key_mapping` and `key_run`.
@@ -104,7 +103,8 @@ def claim(dialect: str) -> Insert:
 def upsert(dialect: str, table: Table, *key: str) -> str:
     """Return an INSERT of whole rows that replaces those with the same key.
 
-    It takes rows as dicts, and is text for the driver as that of `select_by` is.
+    It takes rows as tuples in the order of the table's columns, and is text for the
+    driver as that of `select_by` is.
     """
     statement = insert_into(dialect, table)
     others: dict[str, Any] = {
@@ -114,10 +114,23 @@ def upsert(dialect: str, table: Table, *key: str) -> str:
         old, new = settled.c.signal_id, statement.excluded.signal_id
         others["signal_id"] = func.coalesce(new, old)
     replaced = statement.on_conflict_do_update(index_elements=list(key), set_=others)
+    return _spelt(dialect, table, replaced)
+
+
+@cache
+def add(dialect: str, table: Table) -> str:
+    """Return an INSERT of whole rows that leaves those that are there as they are."""
+    statement = insert_into(dialect, table).on_conflict_do_nothing()
+    return _spelt(dialect, table, statement)
+
+
+def _spelt(dialect: str, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
     url, style = _DRIVERS[dialect]
     spelling: Any = make_url(url).get_dialect()
     return str(
-        replaced.compile(dialect=spelling(paramstyle=style), column_keys=table.c.keys())
+        statement.compile(
+            dialect=spelling(paramstyle=style), column_keys=table.c.keys()
+        )
     )
 
 

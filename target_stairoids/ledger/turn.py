@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
 
-from target_stairoids.gate import Known, Latest, Outcome, Settled, latest_after
+from target_stairoids.gate import (
+    Known,
+    Latest,
+    Outcome,
+    Settled,
+    is_implied,
+    is_left_behind,
+    latest_after,
+)
 from target_stairoids.ledger import statements
 from target_stairoids.ledger.entries import CLAIM_COLUMNS, claim_from
 from target_stairoids.ledger.tables import (
@@ -56,16 +64,6 @@ class Turn:
                 for entity, mapping, version, content, position, done in said
             },
         )
-
-    def current(self, entities: Collection[bytes]) -> set[tuple[bytes, str, bytes]]:
-        """Return entity, mapping and version of what was said last of entities."""
-        self.write_out()
-        rows = self._rows(latest.c.entity, statements.CURRENT, entities)
-        return {
-            (entity, mapping, version)
-            for entity, mapping, version, content in rows
-            if content is not None
-        }
 
     def _rows(
         self,
@@ -187,22 +185,7 @@ class Turn:
         if not verdicts:
             return
         execute = self._connection.execute
-        self._connection.exec_driver_sql(
-            statements.upsert(self._dialect, settled, "version", "mapping"),
-            [
-                {
-                    "version": verdict.version,
-                    "mapping": verdict.mapping,
-                    "stream": verdict.stream,
-                    "outcome": str(verdict.outcome),
-                    "run": self._run,
-                    "fingerprint": verdict.fingerprint,
-                    "signal_id": verdict.signal_id,
-                }
-                for verdict in verdicts
-            ],
-        )
-        self._make_latest(verdicts)
+        self._remember(verdicts)
         if claimed := [verdict for verdict in verdicts if verdict.is_claimed]:
             keys = [_key_of(verdict) | {"key_run": self._run} for verdict in claimed]
             execute(statements.UNCLAIM, keys)
@@ -215,36 +198,67 @@ class Turn:
                 ],
             )
 
-    def _make_latest(self, verdicts: Collection[Verdict]) -> None:
+    def _remember(self, verdicts: Collection[Verdict]) -> None:
+        """Write what became of versions, and which ones are the latest now."""
         known = self.look_up([], {verdict.entity for verdict in verdicts}).latest
-        rows: dict[tuple[bytes, str], dict[str, Any]] = {}
+        newest: dict[tuple[bytes, str], tuple[Any, ...]] = {}
+        became: list[tuple[Any, ...]] = []
+        left: list[tuple[Any, ...]] = []
         for verdict in verdicts:
             key = verdict.entity, verdict.mapping
+            before = known.get(key)
             now = latest_after(
-                known.get(key),
+                before,
                 verdict.outcome,
                 version=verdict.version,
                 content=verdict.content,
                 position=verdict.position,
             )
-            if now is None or now == known.get(key):
+            is_implied_now = is_implied(before, now, verdict.outcome, verdict.version)
+            if not (verdict.is_first and is_implied_now):
+                became.append(self._settled_row(verdict))
+            if now is None or now == before:
                 continue
+            if before is not None and is_left_behind(before, now):
+                left.append(self._settled_row(verdict, instead=before.version))
             known[key] = now
-            rows[key] = {
-                "entity": verdict.entity,
-                "mapping": verdict.mapping,
-                "stream": verdict.stream,
-                "version": now.version,
-                "content": now.content,
-                "position": now.position,
-                "done": now.done,
-                "run": self._run,
-            }
-        if rows:
-            self._connection.exec_driver_sql(
-                statements.upsert(self._dialect, latest, "entity", "mapping"),
-                list(rows.values()),
+            newest[key] = (
+                *key,
+                verdict.stream,
+                now.version,
+                now.content,
+                now.position,
+                now.done,
+                self._run,
             )
+        self._execute(statements.add(self._dialect, settled), left)
+        by_version = statements.upsert(self._dialect, settled, "version", "mapping")
+        self._execute(by_version, became)
+        by_entity = statements.upsert(self._dialect, latest, "entity", "mapping")
+        self._execute(by_entity, list(newest.values()))
+
+    def _settled_row(
+        self, verdict: Verdict, *, instead: bytes | None = None
+    ) -> tuple[Any, ...]:
+        """Return a row of what is settled.
+
+        Args:
+            instead: An unchanged version that this one takes the place of.
+        """
+        outcome = verdict.outcome if instead is None else Outcome.UNCHANGED
+        return (
+            verdict.version if instead is None else instead,
+            verdict.mapping,
+            verdict.stream,
+            outcome.value,
+            self._run,
+            verdict.fingerprint,
+            verdict.signal_id if instead is None else None,
+        )
+
+    def _execute(self, text: str, rows: list[tuple[Any, ...]]) -> None:
+        if rows:
+            self._connection.exec_driver_sql(text, rows)
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter; a second one of the same version counts up."""

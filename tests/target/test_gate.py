@@ -10,6 +10,8 @@ from target_stairoids.gate import (
     Latest,
     Outcome,
     Settled,
+    is_implied,
+    is_left_behind,
     is_settled,
     latest_after,
     without_news,
@@ -357,3 +359,48 @@ def test_unchanged_version_is_the_latest_of_what_was_said() -> None:
     )
 
     assert now == latest(A, MONDAY)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "before", "expected"),
+    [
+        (Outcome.UNCHANGED, latest(B, MONDAY), True),
+        (Outcome.UNCHANGED, latest(B, TUESDAY), False),  # not superseded by it
+        (Outcome.UNCHANGED, latest(B, None), False),
+        (Outcome.UNCHANGED, None, False),
+        (Outcome.ACCEPTED, latest(B, MONDAY), False),
+    ],
+)
+def test_only_an_unchanged_and_newer_version_is_implied_by_the_latest(
+    outcome: Outcome, before: Latest | None, *, expected: bool
+) -> None:
+    after = latest(A, TUESDAY)
+
+    assert is_implied(before, after, outcome, A) is expected
+
+
+def test_version_that_did_not_become_the_latest_is_not_implied() -> None:
+    assert not is_implied(latest(B, MONDAY), latest(B, MONDAY), Outcome.UNCHANGED, A)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (latest(A, MONDAY), latest(B, TUESDAY), False),  # superseded: that is enough
+        (latest(A, MONDAY), latest(B, MONDAY), True),
+        (latest(A, MONDAY), latest(B, None), True),
+        (latest(A, MONDAY), latest(A, MONDAY, None), False),  # the same version
+        (latest(A, MONDAY, None), latest(B, MONDAY), False),  # it has said nothing
+        (latest(A, None), latest(B, MONDAY), False),  # it has a row of its own
+        (None, latest(B, MONDAY), False),
+    ],
+)
+def test_latest_version_that_goes_without_being_superseded_is_left_behind(
+    before: Latest | None, after: Latest, *, expected: bool
+) -> None:
+    assert is_left_behind(before, after) is expected
+
+
+def test_version_that_is_the_latest_is_settled_without_a_row_of_its_own() -> None:
+    assert is_duplicate(None, latest(A, MONDAY), position=MONDAY)
+    assert not is_duplicate(None, latest(A, MONDAY, None), position=MONDAY)

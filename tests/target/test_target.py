@@ -153,6 +153,25 @@ def test_changed_row_is_sent_and_a_touched_one_is_not(
     assert sandbox.signals[-1].body["properties"]["plan"] == "pro"
 
 
+def test_touched_row_that_changes_again_at_the_same_position_is_never_sent_back(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """Dates as bookmarks: many states share one, and a log is replayed with all."""
+    schema = a_schema(bookmark="updated_on", plan="string", updated_on="string")
+    log = [
+        a_record(1, plan="free", updated_on="2026-01-01"),
+        a_record(1, plan="free", updated_on="2026-01-02"),
+        a_record(1, plan="pro", updated_on="2026-01-02"),
+    ]
+    for record in log:
+        target.run(schema, record)
+
+    replayed = target.run(schema, *log)
+
+    assert replayed.outcomes == {"duplicate": 3}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["free", "pro"]
+
+
 def test_there_and_back_again_is_three_signals_over_three_syncs(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
