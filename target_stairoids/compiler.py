@@ -199,6 +199,8 @@ class Compiler:
         if not fields and not computed:
             self._check_selects(hidden, takes_all=takes_all)
         self._origins["properties"] = self._told(given, hidden, takes_all=takes_all)
+        if takes_all and not fields and not computed:
+            return selection.all_but(hidden)
         these = selection.these(fields, computed)
         return selection.all_but(hidden, these) if takes_all else these
 

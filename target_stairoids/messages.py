@@ -122,7 +122,7 @@ def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
         found: list[Any] = _decoder.decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
         found = []
-    if found and all(map(_is_message, found)):
+    if found and _are_messages(found):
         return found
     return (
         message_from(line, n)
@@ -131,8 +131,10 @@ def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
     )
 
 
-def _is_message(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("type"), str)
+def _are_messages(values: list[Any]) -> bool:
+    if set(map(type, values)) != {dict}:
+        return False
+    return {type(value.get("type")) for value in values} == {str}
 
 
 def discard(source: IO[Any]) -> None:

@@ -25,16 +25,19 @@ def these(fields: Collection[str], computed: Mapping[str, Reader]) -> Selection:
     )
 
 
-def all_but(hidden: frozenset[str], more: Selection) -> Selection:
+def all_but(hidden: frozenset[str], more: Selection | None = None) -> Selection:
     """Select all scalars but the hidden ones, and more."""
+    if more is None:
+        return lambda record: _scalars(record, hidden)
     return lambda record: _scalars(record, hidden) | more(record)
+
+
+_NESTED = frozenset({dict, list})
 
 
 def _scalars(record: Record, hidden: frozenset[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.items()
-        if not isinstance(value, dict | list)
-        and name not in hidden
-        and name[:5] != "_sdc_"
+        if name not in hidden and type(value) not in _NESTED and name[:5] != "_sdc_"
     }

@@ -15,6 +15,7 @@ from jinja2 import meta, nodes
 
 from target_stairoids.environment import NothingIsHarmless, environment, value_of
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.filters import FILTERS
 from target_stairoids.parsing import expression_tree, template_tree
 
 if TYPE_CHECKING:
@@ -183,18 +184,26 @@ def _plain(node: nodes.Node) -> Callable[[Record], Any] | None:
             dyn_args=None,
             dyn_kwargs=None,
         ) if _is_function(name) and all(isinstance(a, nodes.Const) for a in args):
-            read, function = _plain(inner), environment().filters[name]
-            values = [arg.as_const() for arg in args]
-            if read is None:
-                return None
-            if not values:
-                return lambda record: function(read(record))
-            return lambda record: function(read(record), *values)
+            return _filtered(inner, name, [arg.as_const() for arg in args])
         case nodes.Or(left=left, right=right):
             one, other = _plain(left), _plain(right)
             if one and other:
                 return lambda record: one(record) or other(record)
     return None
+
+
+def _filtered(
+    inner: nodes.Node, filter_name: str, values: list[Any]
+) -> Callable[[Record], Any] | None:
+    # Ours as they are: what is read plainly is never one of Jinja's undefined values.
+    function = FILTERS.get(filter_name) or environment().filters[filter_name]
+    if not values and isinstance(inner, nodes.Name) and inner.name != _RECORD:
+        field = inner.name
+        return lambda record: function(record.get(field))
+    read = _plain(inner)
+    if read is None:
+        return None
+    return lambda record: function(read(record), *values)
 
 
 def _is_function(filter_name: str) -> bool:

@@ -48,6 +48,11 @@ def _host(text: str) -> str | None:
     return _ascii_host(host) or None
 
 
+@lru_cache(maxsize=_CACHED_HOSTS)
+def _mail_host(domain: str) -> str:
+    return _ascii_host(domain.lower())
+
+
 def _ascii_host(host: str) -> str:
     """Return an international host in its ASCII spelling, if it has one."""
     if host.isascii():
@@ -66,7 +71,7 @@ def email_from(value: object) -> str | None:
     if address[:7].lower() == "mailto:":
         address = address[7:].partition("?")[0]
     local, at, domain = address.rpartition("@")
-    return f"{local}{at}{_ascii_host(domain.lower())}" or None
+    return local + at + _mail_host(domain) or None
 
 
 def likely_domain_from(value: object) -> str | None:
