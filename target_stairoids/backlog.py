@@ -74,6 +74,7 @@ class Backlog:
             version=claim.version,
             content=claim.content,
             position=claim.position,
+            basis=claim.basis,
         )
         for memory in (known, self._known):
             memory.settled[version] = settled

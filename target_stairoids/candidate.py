@@ -40,7 +40,19 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         bookmark = self.stream.shape.bookmark
         return position_of(self.record.get(bookmark)) if bookmark else None
 
-    def claim(self, content: bytes) -> Claim:
+    @property
+    def basis(self) -> bytes | None:
+        """The digest of all that the signal's content is made of, if that can be told.
+
+        Where it is the same, so is the content, and no signal need be made to know it.
+        """
+        silent = self.signal_map.silent
+        if silent is None:
+            return None
+        said = {n: value for n, value in self.record.items() if n not in silent}
+        return version_of(self.signal_map.maker, said)
+
+    def claim(self, content: bytes, basis: bytes | None) -> Claim:
         """Return a claim without texts, which only a signal that goes out needs."""
         return Claim(
             entity=self.entity,
@@ -53,6 +65,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
             fingerprint=self.signal_map.fingerprint,
             signal=b"",
             record=b"",
+            basis=basis,
         )
 
     def dead_letter(self, reason: str, record: bytes) -> DeadLetter:

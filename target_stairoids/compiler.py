@@ -59,6 +59,8 @@ class Compiler:
         self._guesses = guesses_for(shape)
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
+        self._said: set[str] = set()  # columns read for more than `occurred_at`
+        self._reads_all = False
         self._inferred: set[Path] = set()
         self._computed_names: set[str] = set()
 
@@ -97,11 +99,24 @@ class Compiler:
             when=when,
             paths=frozenset(self._paths - self._inferred),
             origins=self._origins,
+            maker=self._maker(),
+            silent=self._silent(ignored),
         )
 
     def _fingerprint(self) -> bytes:
-        canonical = json.dumps([self._item, self._default_source], sort_keys=True)
-        return blake2b(canonical.encode(), digest_size=16).digest()
+        return _digest([self._item, self._default_source])
+
+    def _maker(self) -> bytes:
+        told = {name: origin.template for name, origin in self._origins.items()}
+        return _digest([self._item, self._default_source, told])
+
+    def _silent(self, ignored: frozenset[str]) -> frozenset[str] | None:
+        """Return the columns that no content is made of."""
+        reads_hidden = any(name[:5] == "_sdc_" for name in self._said)
+        if self._item.get("send", "on_change") != "on_change" or reads_hidden:
+            return None
+        bookmark = {self._shape.bookmark} if self._shape.bookmark else set()
+        return frozenset() if self._reads_all else (ignored | bookmark) - self._said
 
     # Fields
 
@@ -173,6 +188,9 @@ class Compiler:
         for path in template.paths:
             self._check_path(path, field)
         self._paths |= template.paths
+        if field != "occurred_at":
+            self._said |= {str(path[0]) for path in template.paths}
+            self._reads_all |= "record" in text
         return template
 
     # Properties
@@ -285,6 +303,10 @@ class Compiler:
 
     def _where(self, field: str) -> str:
         return f"Stream `{self._shape.name}`: `{field}` of its mapping"
+
+
+def _digest(value: object) -> bytes:
+    return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
 
 
 def _nested_hint(name: str, known: Container[str]) -> str:

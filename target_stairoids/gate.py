@@ -59,12 +59,14 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         content: What was said; None if nothing was.
         done: Whether any version of the entity was ever said or kept back on purpose.
+        basis: What the content was made of; None if that is not known.
     """
 
     version: bytes
     content: bytes | None
     position: str | None
     done: bool
+    basis: bytes | None = None
 
 
 def latest_after(
@@ -74,6 +76,7 @@ def latest_after(
     version: bytes,
     content: bytes | None,
     position: str | None,
+    basis: bytes | None = None,
 ) -> Latest | None:
     """Return an entity's latest version once one more is settled.
 
@@ -95,7 +98,21 @@ def latest_after(
         and is_before(position, before.position)
     ):
         return replace(before, done=done)
-    return Latest(version, content, position, done)
+    return Latest(version, content, position, done, basis)
+
+
+def is_said_already(latest: Latest | None, basis: bytes | None) -> bool:
+    """Say whether a version can say nothing but what was said, being made of the same.
+
+    Args:
+        basis: What its content would be made of; None if that cannot be told.
+    """
+    return (
+        latest is not None
+        and latest.content is not None
+        and basis is not None
+        and latest.basis == basis
+    )
 
 
 def is_implied(

@@ -21,6 +21,7 @@ from target_stairoids.gate import (
     Known,
     Outcome,
     is_current,
+    is_said_already,
     is_settled,
     without_news,
 )
@@ -200,13 +201,16 @@ class Intake:
         if self._is_done(candidate, known):
             return Outcome.DUPLICATE, ""
         candidate.stream.saw(record)
+        basis = candidate.basis
+        if self._is_said_already(candidate, basis, known):
+            return Outcome.UNCHANGED, ""
         try:
             if not signal_map.wants(record):
                 return Outcome.FILTERED, "by `when`"
             signal = signal_map.signal_from(record)
             if self._restraint.hides(signal):
                 return Outcome.FILTERED, "suppressed"
-            return self._news(candidate, signal, known), ""
+            return self._news(candidate, signal, basis, known), ""
         except InvalidSignalError as error:
             kept = self._kept(record)
             self._backlog.bury(candidate.dead_letter(error.reason, kept))
@@ -227,8 +231,34 @@ class Intake:
             last_complete_run=self._ledger.complete_run_of(candidate.stream.number),
         )
 
+    def _is_said_already(
+        self, candidate: Candidate, basis: bytes | None, known: Known
+    ) -> bool:
+        """Settle a version that can only say what was said, without making its signal.
+
+        Where something else may be decided on it, the signal is made.
+        """
+        latest = known.latest.get((candidate.entity, candidate.signal_map.name))
+        if (
+            not is_said_already(latest, basis)
+            or candidate.letter is not None
+            or candidate.stream.is_baseline
+            or self._settings.max_event_age_days is not None
+            or self._window.is_busy(candidate.entity)
+        ):
+            return False
+        assert latest is not None  # noqa: S101 - or nothing would be said already
+        assert latest.content is not None  # noqa: S101 - same
+        claim = candidate.claim(latest.content, basis)
+        self._backlog.settle(claim, Outcome.UNCHANGED, known)
+        return True
+
     def _news(
-        self, candidate: Candidate, signal: Signal, known: Known
+        self,
+        candidate: Candidate,
+        signal: Signal,
+        basis: bytes | None,
+        known: Known,
     ) -> Outcome | None:
         """Settle a signal that need not or must not be sent, and let others go on.
 
@@ -239,7 +269,7 @@ class Intake:
         if stream.known_entities is None:  # as long as this run has added none
             stream.known_entities = self._ledger.entities_of(stream.number)
         silent = {*candidate.signal_map.ignore_changes, stream.shape.bookmark}
-        claim = candidate.claim(content_of(signal, silent))
+        claim = candidate.claim(content_of(signal, silent), basis)
         if stream.is_baseline:
             self._backlog.settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED

@@ -46,6 +46,9 @@ class SignalMap:
         paths: What the mapping itself reads of a record, apart from properties taken as
             they are and from what was inferred.
         origins: Signal field -> how it is filled, for the operator.
+        maker: Changes whenever what is made of a record does, and so with the SCHEMA.
+        silent: Columns whose change alone makes no other content; None if that cannot
+            be told.
         says_nothing: Whether no record of the stream can become a signal.
     """
 
@@ -63,6 +66,8 @@ class SignalMap:
     when: Reader | None
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
+    maker: bytes
+    silent: frozenset[str] | None
     says_nothing: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         record: The RECORD's JSON text, for the dead letter it may become.
         signal: The request's JSON text.
+        basis: What the content is made of; not kept, a crash forgets it.
         claimed_at: When it was first sent, RFC 3339 in UTC; set by the ledger.
         attempted_at: When it was last sent; set by the ledger.
     """
@@ -29,6 +30,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fingerprint: bytes
     signal: bytes
     record: bytes
+    basis: bytes | None = None
     attempts: int = 0
     claimed_at: str = ""
     attempted_at: str = ""
@@ -52,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             fingerprint=self.fingerprint,
             content=None if outcome is Outcome.REJECTED else self.content,
             position=self.position,
+            basis=self.basis,
             signal_id=signal_id,
             is_claimed=is_claimed,
             is_first=is_first,
@@ -74,6 +77,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fingerprint: bytes
     content: bytes | None
     position: str | None
+    basis: bytes | None = None
     signal_id: str | None = None
     is_claimed: bool = True
     is_first: bool = False
@@ -98,13 +102,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 CLAIM_COLUMNS = [
     name
     for name in Claim.__struct_fields__
-    if name not in {"claimed_at", "attempted_at", "run", "attempts"}
+    if name not in {"claimed_at", "attempted_at", "run", "attempts", "basis"}
 ]
 
 
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim that a row holds."""
     values: dict[str, Any] = {
-        name: getattr(row, name) for name in Claim.__struct_fields__
+        name: getattr(row, name) for name in Claim.__struct_fields__ if name != "basis"
     }
     return Claim(**values)

@@ -36,7 +36,7 @@ from target_stairoids.ledger.lease import (
     ServerLeases,
 )
 from target_stairoids.ledger.tables import (
-    check_version,
+    check_is_current,
     claims,
     dead_letters,
     is_prepared,
@@ -101,7 +101,7 @@ class Ledger:
                 if writes:
                     prepare(connection)
                 else:
-                    check_version(connection)
+                    check_is_current(connection)
             self.last_complete_run = self._newest_complete_run()
         except LedgerError:
             self.close()

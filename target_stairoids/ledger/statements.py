@@ -31,6 +31,7 @@ LATEST = (
     latest.c.content,
     latest.c.position,
     latest.c.done,
+    latest.c.basis,
 )
 
 #: A driver's URL, and how it takes parameters in the order of the columns.

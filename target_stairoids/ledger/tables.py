@@ -32,7 +32,7 @@ from target_stairoids.exceptions import LedgerError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOCK_CLASS = 1_936_744_820  # "stat" in ASCII; keeps us out of others' advisory locks
 
 metadata = MetaData()
@@ -96,6 +96,7 @@ latest = Table(
     Column("position", Text),
     Column("done", Boolean, nullable=False),
     Column("run", _Id, nullable=False),
+    Column("basis", LargeBinary(16)),
     sqlite_with_rowid=False,
 )
 claims = Table(
@@ -181,8 +182,20 @@ def _index_only_signals(connection: Connection) -> None:
     settled_signal.create(connection, checkfirst=True)
 
 
+def _keep_what_content_is_made_of(connection: Connection) -> None:
+    """To version 4: what a content was made of, so that it need not be made again."""
+    column = latest.c.basis
+    kind = column.type.compile(dialect=connection.dialect)
+    table = f"{latest.name} ADD COLUMN {column.name} {kind}"
+    connection.exec_driver_sql(f"ALTER TABLE {table}")
+
+
 #: How a ledger of each version becomes one of the next.
-_MIGRATIONS = {1: _index_only_signals, 2: _index_only_signals}
+_MIGRATIONS = {
+    1: _index_only_signals,
+    2: _index_only_signals,
+    3: _keep_what_content_is_made_of,
+}
 
 
 def check_version(connection: Connection) -> int | None:
@@ -202,3 +215,17 @@ def check_version(connection: Connection) -> int | None:
         )
         raise LedgerError(msg)
     return None if found is None else int(found)
+
+
+def check_is_current(connection: Connection) -> None:
+    """Refuse a ledger that would have to be upgraded first.
+
+    Raises:
+        LedgerError: It is of another release; the text says what to do.
+    """
+    if check_version(connection) != SCHEMA_VERSION:
+        msg = (
+            "The ledger is of an older release. Run `stairoids-signals check`, which "
+            "upgrades it, and then this again."
+        )
+        raise LedgerError(msg)

@@ -60,8 +60,8 @@ class Turn:
                 for version, mapping, outcome, run, fingerprint in became
             },
             {
-                (entity, mapping): Latest(version, content, position, bool(done))
-                for entity, mapping, version, content, position, done in said
+                (entity, mapping): Latest(version, content, position, bool(done), basis)
+                for entity, mapping, version, content, position, done, basis in said
             },
         )
 
@@ -213,6 +213,7 @@ class Turn:
                 version=verdict.version,
                 content=verdict.content,
                 position=verdict.position,
+                basis=verdict.basis,
             )
             is_implied_now = is_implied(before, now, verdict.outcome, verdict.version)
             if not (verdict.is_first and is_implied_now):
@@ -230,6 +231,7 @@ class Turn:
                 now.position,
                 now.done,
                 self._run,
+                now.basis,
             )
         self._execute(statements.add(self._dialect, settled), left)
         by_version = statements.upsert(self._dialect, settled, "version", "mapping")

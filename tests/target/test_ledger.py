@@ -795,7 +795,7 @@ def test_ledger_can_be_opened_twice(opened: Callable[..., Ledger]) -> None:
     assert settled_in(other) is not None
 
 
-@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("version", ["1", "2", "3"])
 def test_older_ledger_is_upgraded_and_forgets_nothing(url: str, version: str) -> None:
     with Ledger(url, API) as ledger:
         ledger.begin_run()
@@ -803,12 +803,14 @@ def test_older_ledger_is_upgraded_and_forgets_nothing(url: str, version: str) ->
         settle(ledger, a_verdict(claim, Outcome.ACCEPTED))
     path = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DROP INDEX stairoids_settled_signal")
-        for column in ("run", "signal_id"):  # as version 2 was
-            database.execute(
-                f"CREATE INDEX stairoids_settled_{column}"
-                f" ON stairoids_settled ({column})"
-            )
+        database.execute("ALTER TABLE stairoids_latest DROP COLUMN basis")
+        if version != "3":
+            database.execute("DROP INDEX stairoids_settled_signal")
+            for column in ("run", "signal_id"):  # as version 2 was
+                database.execute(
+                    f"CREATE INDEX stairoids_settled_{column}"
+                    f" ON stairoids_settled ({column})"
+                )
         database.execute("UPDATE stairoids_meta SET value = ?", (version,))
 
     with Ledger(url, API) as upgraded:

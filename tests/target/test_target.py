@@ -172,6 +172,52 @@ def test_touched_row_that_changes_again_at_the_same_position_is_never_sent_back(
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["free", "pro"]
 
 
+@pytest.mark.parametrize(
+    ("mapping", "outcome"),
+    [
+        ({}, "unchanged"),
+        ({"properties": ["plan", "updated_at"]}, "unchanged"),
+        ({"occurred_at": "{{ updated_at }}"}, "unchanged"),
+        ({"properties": {"since": "{{ updated_at }}"}}, "accepted"),
+        ({"properties": {"since": "{{ record['updated_at'] }}"}}, "accepted"),
+        ({"properties": {"all": "{{ record | tojson }}"}}, "accepted"),
+        ({"when": "updated_at < '2026-02-01'"}, "filtered"),
+    ],
+)
+def test_bookmark_is_news_only_where_a_mapping_says_it(
+    target: TargetUnderTest, mapping: dict[str, object], outcome: str
+) -> None:
+    """What is made of the same is not made again, but what reads the bookmark is."""
+    schema = a_schema(bookmark="updated_at", plan="string", updated_at="string")
+    signals = [{"stream": "trials", **mapping}]
+    target.run(
+        schema, a_record(plan="pro", updated_at="2026-01-01T00:00:00Z"), signals=signals
+    )
+
+    touched = target.run(
+        schema, a_record(plan="pro", updated_at="2026-03-01T00:00:00Z"), signals=signals
+    )
+
+    assert touched.outcomes == {outcome: 1}
+
+
+def test_what_a_changed_mapping_makes_of_a_touched_row_is_news(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(bookmark="updated_at", plan="string", updated_at="string")
+    for month, properties in enumerate((["plan"], ["plan", {"tier": "{{ plan }}"}]), 1):
+        target.run(
+            schema,
+            a_record(plan="pro", updated_at=f"2026-0{month}-01T00:00:00Z"),
+            signals=[{"stream": "trials", "properties": properties}],
+        )
+
+    assert [s.body["properties"] for s in sandbox.signals] == [
+        {"plan": "pro"},
+        {"plan": "pro", "tier": "pro"},
+    ]
+
+
 def test_there_and_back_again_is_three_signals_over_three_syncs(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
