@@ -115,13 +115,9 @@ def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
     Raises:
         WrongConfigError: It is no list of the states of streams.
     """
-    match state:
-        case None | [] | {}:
-            return {}
-        case dict():
-            states = [state]
-        case _:
-            states = state
+    if not state:
+        return {}
+    states = [state] if isinstance(state, dict) else state
     try:
         inner = [s["stream"] for s in states]
         return {
