@@ -31,11 +31,11 @@ import json, sys
 from singer_sdk import Stream, Tap
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from tap_stairoids_webhooks.store import EventStore
-from tap_stairoids_webhooks.streams import EventsStream
+from tap_stairoids_webhooks.records import Choice, EventRecords
 
 class Events(Stream):
     name, primary_keys, replication_key = "events", ("sequence",), "sequence"
-    schema, is_sorted = EventsStream.schema, True
+    schema, is_sorted = EventRecords(None, Choice()).schema, True
 
     def get_records(self, context):
         store, sequence = EventStore.open_to_read(self.config["store_url"]), 0

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 import sys
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
-from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigValidationError
 from typing_extensions import override
 
-from tap_stairoids_webhooks.exceptions import (
-    ConfigError,
-    StoreResetError,
-    WebhooksError,
-)
+from tap_stairoids_webhooks.config import config_schema, problems_in
+from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
-from tap_stairoids_webhooks.settings import DEFAULT_STORE_URL, checked_secrets
-from tap_stairoids_webhooks.snapshot import Snapshot
-from tap_stairoids_webhooks.streams import (
-    Choice,
-    EventsStream,
-    WebhookStream,
-    all_streams,
-)
-from tap_stairoids_webhooks.timestamps import stamp_from
+from tap_stairoids_webhooks.reading import Reading
+from tap_stairoids_webhooks.streams import WebhookStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,65 +47,7 @@ class TapStairoidsWebhooks(Tap):
     package_name = "singer-stairoids"
     message_writer_class = MessageWriter
 
-    config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
-        th.Property(
-            "store_url",
-            th.StringType(nullable=False),
-            default=DEFAULT_STORE_URL,
-            title="Store URL",
-            description="The store that `stairoids-webhooks serve` fills.",
-        ),
-        th.Property(
-            "secrets",
-            th.ArrayType(th.StringType),
-            secret=True,
-            title="Webhook secrets",
-            description=(
-                "If given, signatures are checked again on reading, and events that"
-                " none of these secrets signed are counted, logged and not emitted."
-            ),
-        ),
-        th.Property(
-            "on_store_reset",
-            th.StringType(nullable=False, allowed_values=["fail", "resync"]),
-            default="fail",
-            title="On store reset",
-            description=(
-                "What to do if the state belongs to another store, or to a later"
-                " point than the store has reached: `fail`, or `resync` (read"
-                " everything anew)."
-            ),
-        ),
-        th.Property(
-            "event_types",
-            th.ArrayType(th.StringType(nullable=False)),
-            title="Event types",
-            description=(
-                "Only events of these types, in every stream; bodies without a type"
-                " stay in `malformed_events`. Default: all."
-            ),
-        ),
-        th.Property(
-            "since",
-            th.StringType,
-            title="Since",
-            description=(
-                "Only events received at this time or later, such as `2026-01-31` or"
-                " `2026-01-31T12:00:00Z`; without an offset it is UTC."
-            ),
-        ),
-        th.Property(
-            "consumer",
-            th.StringType,
-            title="Consumer",
-            description=(
-                "A name for whoever gets these events. A run then tells the store what"
-                " its incoming state proves to have arrived, and `stairoids-webhooks"
-                " prune` keeps the rest. Without it a run acknowledges nothing."
-            ),
-        ),
-        additional_properties=False,
-    ).to_dict()
+    config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
 
     stopped_by: ClassVar[int | None] = None
 
@@ -130,24 +61,16 @@ class TapStairoidsWebhooks(Tap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        return all_streams(self, self._snapshot, self._choice)
+        reading = self._reading
+        return [
+            WebhookStream(self, reading.snapshot, records)
+            for records in reading.records
+        ]
 
-    @property
-    def _choice(self) -> Choice:
-        events, since = self.config.get("event_types"), self.config.get("since")
-        return Choice(
-            events=None if events is None else frozenset(events),
-            since=stamp_from(since) if since else None,
-        )
-
-    @property
-    def _snapshot(self) -> Snapshot:
-        """The one snapshot of this run."""
-        if "_shared_snapshot" not in self.__dict__:
-            self._shared_snapshot = Snapshot(
-                self.config["store_url"], secrets=self.config.get("secrets") or ()
-            )
-        return self._shared_snapshot
+    @cached_property
+    def _reading(self) -> Reading:
+        """What this run reads."""
+        return Reading(self.config)
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
@@ -156,61 +79,30 @@ class TapStairoidsWebhooks(Tap):
         for name, bookmark in self.state.get("bookmarks", {}).items():
             if name not in self.streams or "replication_key_value" not in bookmark:
                 continue
-            value = bookmark["replication_key_value"]
-            if not isinstance(value, int):
-                msg = f"state: the bookmark of {name} is not a whole number"
-                raise ConfigError(msg)
-            try:
-                self._snapshot.check_bookmark(
-                    value, store_id=bookmark.get("store_id"), name=name
-                )
-            except StoreResetError as error:
-                if self.config["on_store_reset"] == "fail":
-                    raise
-                self.logger.warning("Reading %s anew: %s", name, error)
+            sequence = bookmark["replication_key_value"]
+            store_id = bookmark.get("store_id")
+            if not self._reading.may_go_on(name, sequence, store_id=store_id):
                 bookmark.clear()
-            else:
-                self._warn_of_pruning(name, value)
-
-    def _warn_of_pruning(self, name: str, value: int) -> None:
-        """Tell what nobody can read any more; only `events` holds every sequence."""
-        if name != EventsStream.name or self._choice != Choice():
-            return
-        if through := self._snapshot.pruned_after(value):
-            self.logger.warning(
-                "Events after %d and up to %d were pruned before this state had them;"
-                " the setting consumer prevents that",
-                value,
-                through,
-            )
 
     @override
     def _set_compatible_replication_methods(self) -> None:
         """Acknowledge at the start of a run; the SDK calls this in no test run."""
         super()._set_compatible_replication_methods()
-        if consumer := self.config.get("consumer"):
-            self._acknowledge(consumer)
-
-    def _acknowledge(self, consumer: str) -> None:
-        """Tell the store what the state proves to have arrived."""
         bookmarks = self.state.get("bookmarks", {})
-        upto: dict[str, int] = {}
-        for stream in self.streams.values():
-            if not isinstance(stream, WebhookStream) or not stream.selected:
-                continue
-            bookmark = bookmarks.get(stream.name, {}).get("replication_key_value", 0)
-            for kind in stream.wants:
-                upto[kind] = min(bookmark, upto.get(kind, bookmark))
-        if upto:
-            self._snapshot.acknowledge(consumer, upto)
-            self.logger.info("Acknowledged as %s: %s", consumer, upto)
+        self._reading.acknowledge(
+            {
+                name: bookmarks.get(name, {}).get("replication_key_value", 0)
+                for name, stream in self.streams.items()
+                if stream.selected
+            }
+        )
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Find mistakes without repeating a value, because it may be a secret."""
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
-        errors = _problems_in(self._config, known=list(schema["properties"]))
+        errors = problems_in(self._config, known=schema["properties"])
         if not errors:
             return super()._validate_config(raise_errors=raise_errors)
         if raise_errors:
@@ -225,10 +117,10 @@ class TapStairoidsWebhooks(Tap):
         The SDK writes its STATE from within the signal handler, which may have
         interrupted the writing of another message. A second signal does not wait.
         """
-        if self._snapshot.stopped:
+        if self._reading.snapshot.stopped:
             sys.exit(128 + signum)
         type(self).stopped_by = signum
-        self._snapshot.stopped = True
+        self._reading.snapshot.stopped = True
 
     @classmethod
     @override
@@ -264,31 +156,3 @@ class TapStairoidsWebhooks(Tap):
         except WebhooksError as error:
             cls.logger.error("%s", error)  # noqa: TRY400 -- same
             sys.exit(1)
-
-
-def _problems_in(config: dict[str, Any], *, known: list[str]) -> list[str]:
-    problems = []
-    for name in sorted(set(config) - set(known)):
-        similar = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {similar[0]!r}?" if similar else ""
-        problems.append(f"unknown setting {name!r}{hint}")
-    if not isinstance(config.get("store_url", ""), str):
-        problems.append("store_url must be a string")
-    if since := config.get("since"):
-        try:
-            stamp_from(since)
-        except (TypeError, ValueError) as error:
-            problems.append(f"since: {error}")
-    events = config.get("event_types")
-    if events is not None and events == []:
-        problems.append("event_types must name at least one type; leave it out for all")
-    if "consumer" in config and not (
-        isinstance(config["consumer"], str) and config["consumer"]
-    ):
-        problems.append("consumer must be a name")
-    if config.get("secrets") is not None:
-        try:
-            checked_secrets(config["secrets"], name="secrets")
-        except ConfigError as error:
-            problems.append(str(error))
-    return problems

@@ -136,17 +136,38 @@ class TargetUnderTest:
         found = json.loads(path.read_text()) if path.exists() else {"outcomes": {}}
         return dict(found)
 
-    def start(self, **config: object) -> subprocess.Popen[bytes]:
-        """Start `target-stairoids` as a shell does; its input is a pipe."""
+    def command(self, config: Mapping[str, object]) -> list[str]:
+        """Write a config; return the command that takes it."""
         path = self.folder / "config.json"
-        path.write_text(json.dumps({**self.config, **config}))
-        return subprocess.Popen(
-            [BIN / "target-stairoids", "--config", path],
+        path.write_text(json.dumps(config))
+        return [str(BIN / "target-stairoids"), "--config", str(path)]
+
+    def input_of(self, text: str) -> str:
+        """Return what the command is to read, to take in what a tap printed."""
+        return text
+
+    def states_in(self, printed: str) -> list[Any]:
+        """Return the values of the STATEs in what the command printed."""
+        return [json.loads(line) for line in printed.splitlines()]
+
+    def start(self, text: str = "", /, **config: object) -> subprocess.Popen[bytes]:
+        """Start the command as a shell does, with an input that goes on.
+
+        Args:
+            text: What a tap has printed so far.
+        """
+        given = self.input_of(text)
+        process = subprocess.Popen(
+            self.command({**self.config, **config}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.folder,
         )
+        assert process.stdin
+        process.stdin.write(given.encode())
+        process.stdin.flush()
+        return process
 
     def shell(
         self,
@@ -155,12 +176,11 @@ class TargetUnderTest:
         stdout: IO[str] | int = subprocess.PIPE,
         **config: object,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `target-stairoids` as a shell does, to its end."""
-        path = self.folder / "config.json"
-        path.write_text(json.dumps({**self.config, **config}))
+        """Run the command as a shell does, to its end."""
+        given = self.input_of(text)
         return subprocess.run(
-            [BIN / "target-stairoids", "--config", path],
-            input=text,
+            self.command({**self.config, **config}),
+            input=given,
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,

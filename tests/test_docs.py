@@ -20,6 +20,8 @@ from jsonschema import Draft202012Validator
 from benchmarks.__main__ import PATHS as BENCHMARKS
 from benchmarks.__main__ import RESULTS
 from benchmarks.figures import as_markdown, read
+from stairoids_airbyte.destination_command import main as destination_command
+from stairoids_airbyte.source_command import main as source_command
 from stairoids_sandbox.cli import main as sandbox_command
 from tap_stairoids_webhooks.cli import main as webhooks_command
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
@@ -43,6 +45,8 @@ COMMANDS: dict[str, click.Command] = {
     "stairoids-signals": signals_command,
     "stairoids-webhooks": webhooks_command,
     "stairoids-sandbox": sandbox_command,
+    "destination-stairoids": destination_command,
+    "source-stairoids-webhooks": source_command,
 }
 OURS = ["target-stairoids", "tap-stairoids-webhooks"]
 
@@ -239,6 +243,8 @@ def test_documented_commands_exist(line: str) -> None:
                 for target in targets:
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
             case ["export", *_] | ["pip", "install", *_] | []:
+                pass
+            case ["uv" | "docker", *_] | ["airbyte-venv/bin/python", _]:
                 pass
             case ["tap-jsonl" | "target-jsonl" | "tap-postgres" | "tap-x", *_]:
                 pass

@@ -32,6 +32,7 @@ SHIPPED = (
     "meltano.yml",
     "pyproject.toml",
     "sample_configs",
+    "stairoids_airbyte",
     "stairoids_pages",
     "stairoids_sandbox",
     "tap_stairoids_webhooks",

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,37 @@ def test_images_steps_install_every_command(tmp_path: Path) -> None:
         command = [str(made / "bin" / name), "--version"]
         printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
         assert PROJECT["project"]["version"] in printed.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "connector", ["destination-stairoids", "source-stairoids-webhooks"]
+)
+def test_connector_has_an_image_and_metadata_of_its_own(connector: str) -> None:
+    (stage,) = re.findall(
+        rf"^FROM commands AS {connector}\n(.*?)(?=^FROM |\Z)",
+        DOCKERFILE,
+        re.DOTALL | re.MULTILINE,
+    )
+    metadata = yaml.safe_load((ROOT / f"airbyte/{connector}/metadata.yaml").read_text())
+    data, version = metadata["data"], PROJECT["project"]["version"]
+
+    assert connector in PROJECT["project"]["scripts"]
+    assert f'ENV AIRBYTE_ENTRYPOINT="{connector}"' in stage
+    assert f'ENTRYPOINT ["{connector}"]' in stage
+    assert f"io.airbyte.name={data['dockerRepository']}" in stage
+    assert f"io.airbyte.version={version}" in stage
+    assert data["dockerImageTag"] == version
+    assert data["connectorType"] == connector.partition("-")[0]
+    assert uuid.UUID(data["definitionId"]).version == 4
+    icon = ROOT / f"airbyte/{connector}" / data["icon"]
+    assert icon.read_text().startswith("<svg ")
+
+
+def test_image_without_a_target_is_the_one_for_every_command() -> None:
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+
+    assert last.startswith("\nFROM commands\n")
+    assert "ENTRYPOINT" not in last
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

@@ -27,8 +27,12 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def target(sandbox: Sandbox, tmp_path: Path) -> TargetUnderTest:
-    return TargetUnderTest(tmp_path, sandbox.url)
+def target(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
+) -> TargetUnderTest:
+    """The Singer target; with `on_both_faces` that of Airbyte as well."""
+    face: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
+    return face(tmp_path, sandbox.url)
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,13 @@ import os
 import random
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stairoids_sandbox.faults import Fault
 from stairoids_sandbox.server import Sandbox
+from tests.faces import AirbyteUnderTest
 from tests.singer_io import (
     Message,
     TargetUnderTest,
@@ -77,14 +78,12 @@ def faults(seed: int) -> list[Fault]:
 
 
 def run_and_kill(
-    target: TargetUnderTest, sandbox: Sandbox, text: bytes, *, after: int
-) -> tuple[bool, list[bytes]]:
+    target: TargetUnderTest, sandbox: Sandbox, text: str, *, after: int
+) -> tuple[bool, list[Any]]:
     """Kill a run once so many more signals were accepted, or let it end before."""
-    with target.start() as process:
+    with target.start(text) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(text)
-        process.stdin.flush()
         goal = len(sandbox.signals) + after
         wait_until(
             lambda: len(sandbox.signals) >= goal or process.poll() is not None,
@@ -92,8 +91,9 @@ def run_and_kill(
         )
         process.kill()
         process.stdin.close()
-        states = process.stdout.read().splitlines()
-        return process.wait() == -signal.SIGKILL, states
+        printed = process.stdout.read().decode()
+        whole = printed[: printed.rfind("\n") + 1]
+        return process.wait() == -signal.SIGKILL, target.states_in(whole)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -103,25 +103,28 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
-def test_each_version_of_each_row_is_sent_once(tmp_path: Path, ledger_url: str) -> None:
+@pytest.mark.parametrize("face", [TargetUnderTest, AirbyteUnderTest])
+def test_each_version_of_each_row_is_sent_once(
+    tmp_path: Path, ledger_url: str, face: type[TargetUnderTest]
+) -> None:
     seed = int(os.environ.get("STAIROIDS_SEED", "1"))
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
     table = Table(chance)
     kills = 0
     bookmarks = [0]
     with Sandbox(faults=faults(seed)) as sandbox:
-        target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=ledger_url)
+        target = face(tmp_path, sandbox.url, ledger_url=ledger_url)
         for _ in range(KILLS * 2):
             if kills == KILLS:
                 break
             table.change(chance.randint(5, 30))
             since = chance.choice([0, bookmarks[-1], chance.choice(bookmarks)])
-            text = text_of(table.messages(since)).encode()
+            text = text_of(table.messages(since))
             killed, states = run_and_kill(
                 target, sandbox, text, after=chance.randint(1, 6)
             )
             kills += killed
-            bookmarks += [int(line.split(b":")[1].rstrip(b"}")) for line in states]
+            bookmarks += [state["at"] for state in states]
         for since in (bookmarks[-1], 0):
             last = target.shell(text_of(table.messages(since)))
             assert last.returncode == 0, last.stderr[-2000:]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox.faults import Fault
+from tests.faces import on_both_faces
 from tests.singer_io import (
     BIN,
     TargetUnderTest,
@@ -128,6 +129,7 @@ def test_slow_tap_gets_its_state_before_the_next_record(
     assert len(sandbox.signals) == 1
 
 
+@on_both_faces
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_run_soon_and_loses_nothing(
     sandbox: Sandbox, target: TargetUnderTest, number: int
@@ -137,21 +139,19 @@ def test_signal_ends_the_run_soon_and_loses_nothing(
     for n in range(1, 201):
         messages += [a_record(n), a_state(n)]
     text = text_of(messages)
-    with target.start() as process:
+    with target.start(text) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(text.encode())
-        process.stdin.flush()
         wait_until(lambda: len(sandbox.signals) > 10)
 
         process.send_signal(number)
 
         assert process.wait(timeout=15) == 128 + number
-        states = process.stdout.read().splitlines()
+        states = target.states_in(process.stdout.read().decode())
         process.stdin.close()
     sandbox.faults.set([])
     accepted = len(sandbox.signals)
-    passed = json.loads(states[-1])["at"] if states else 0
+    passed = states[-1]["at"] if states else 0
     assert passed <= accepted < 200
     assert target.report()["outcomes"]["accepted"] == accepted
 

@@ -1,0 +1,219 @@
+"""The source: what `source-stairoids-webhooks` does, the command line aside.
+
+The streams, their records and what a bookmark must fit are the tap's; here is only how
+Airbyte is told of them.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from stairoids_airbyte.exceptions import (
+    BrokenError,
+    ConnectorError,
+    UnfinishedError,
+    WrongConfigError,
+)
+from stairoids_airbyte.output import write
+from stairoids_airbyte.protocol import (
+    Catalog,
+    Descriptor,
+    Message,
+    Record,
+    State,
+    Stats,
+    Stream,
+    StreamState,
+    now,
+    stream_is,
+)
+from stairoids_airbyte.source_settings import check_config
+from tap_stairoids_webhooks.exceptions import (
+    ConfigError,
+    StoreMissingError,
+    StoreResetError,
+    StoreUnavailableError,
+    StoreVersionError,
+    WebhooksError,
+)
+from tap_stairoids_webhooks.reading import Reading
+from tap_stairoids_webhooks.records import SEQUENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
+    from stairoids_airbyte.protocol import ConfiguredCatalog
+    from tap_stairoids_webhooks.records import Records
+
+Json = Any  # what JSON can hold; narrowed where it is read
+
+_RECORDS = 1_000  # between two states: what a sync that is cut off repeats at most
+_CONFIG_ERRORS = (ConfigError, StoreMissingError, StoreResetError, StoreVersionError)
+
+
+def check(config: Mapping[str, Json]) -> str:
+    """See whether a sync could begin.
+
+    Returns:
+        What was seen, in a sentence.
+
+    Raises:
+        ConnectorError: It could not; the message says why.
+    """
+    with _faults():
+        check_config(config)
+        last = Reading(config).snapshot.upper
+        return f"The store can be read; its last event is number {last}."
+
+
+def discover(config: Mapping[str, Json]) -> Message:
+    """Return every stream there is.
+
+    Raises:
+        ConnectorError: The config is wrong.
+    """
+    with _faults():
+        check_config(config)
+        streams = [_described(records) for records in Reading(config).records]
+        return Message(type="CATALOG", catalog=Catalog(streams=streams))
+
+
+def read(
+    config: Mapping[str, Json], catalog: ConfiguredCatalog, state: Json = None
+) -> None:
+    """Write the events that came after the states, up to now, with new states.
+
+    Args:
+        state: Where to begin, also of a full refresh: Airbyte gives one to resume it.
+
+    Raises:
+        ConnectorError: Something was not written.
+    """
+    with _faults():
+        check_config(config)
+        _Sync(Reading(config), catalog, _bookmarks_in(state)).run()
+
+
+def _described(records: Records) -> Stream:
+    return Stream(
+        name=records.name,
+        json_schema=records.schema,
+        supported_sync_modes=["full_refresh", "incremental"],
+        source_defined_cursor=True,
+        default_cursor_field=[SEQUENCE],
+        source_defined_primary_key=[[SEQUENCE]],
+        is_resumable=True,
+    )
+
+
+def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
+    """Return the state of each stream that has one.
+
+    Raises:
+        WrongConfigError: It is no list of the states of streams.
+    """
+    if not state:
+        return {}
+    states = [state] if isinstance(state, dict) else state
+    try:
+        inner = [s["stream"] for s in states]
+        return {
+            s["stream_descriptor"]["name"]: dict(s.get("stream_state") or {})
+            for s in inner
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = "The state is not a list of the states of streams, as this source writes."
+        raise WrongConfigError(msg) from error
+
+
+class _Sync:
+    """One run of `read`."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        catalog: ConfiguredCatalog,
+        states: Mapping[str, dict[str, Json]],
+    ) -> None:
+        self._reading = reading
+        by_name = {records.name: records for records in reading.records}
+        names = [configured.stream.name for configured in catalog.streams]
+        if unknown := [name for name in names if name not in by_name]:
+            msg = f"The catalog names streams that do not exist: {', '.join(unknown)}."
+            raise WrongConfigError(msg)
+        self._streams = [by_name[name] for name in names]
+        self._starts = {name: self._start_of(name, states.get(name)) for name in names}
+        self._stopped_by: int | None = None
+
+    def _start_of(self, name: str, state: Mapping[str, Json] | None) -> int:
+        if not state or SEQUENCE not in state:
+            return 0
+        sequence, store_id = state[SEQUENCE], state.get("store_id")
+        goes_on = self._reading.may_go_on(name, sequence, store_id=store_id)
+        return int(sequence) if goes_on else 0
+
+    def run(self) -> None:
+        """Write one stream after the other."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._reading.acknowledge(self._starts)
+        for records in self._streams:
+            self._write(records)
+            if self._stopped_by is not None:
+                msg = f"Stopped by signal {self._stopped_by}; the next sync resumes."
+                raise UnfinishedError(msg, exit_code=128 + self._stopped_by)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        """End after the current record; called in a signal handler."""
+        self._stopped_by = number
+        self._reading.snapshot.stopped = True
+
+    def _write(self, records: Records) -> None:
+        stream = Descriptor(records.name)
+        sequence, count = self._starts[records.name], 0
+        write(stream_is("STARTED", stream))
+        try:
+            for record in records.after(sequence, as_is=True):
+                if count == 0:
+                    write(stream_is("RUNNING", stream))
+                elif count % _RECORDS == 0:
+                    self._write_state(stream, sequence, _RECORDS)
+                data = Record(records.name, record, now())
+                write(Message(type="RECORD", record=data), flush=False)
+                sequence = record[SEQUENCE]
+                count += 1
+        except WebhooksError:
+            write(stream_is("INCOMPLETE", stream))
+            raise
+        self._write_state(stream, sequence, (count - 1) % _RECORDS + 1 if count else 0)
+        is_cut = self._stopped_by is not None
+        write(stream_is("INCOMPLETE" if is_cut else "COMPLETE", stream))
+
+    def _write_state(self, stream: Descriptor, sequence: int, count: int) -> None:
+        told = {SEQUENCE: sequence, "store_id": self._reading.snapshot.store_id}
+        state = State(
+            type="STREAM",
+            stream=StreamState(stream_descriptor=stream, stream_state=told),
+            source_stats=Stats(record_count=float(count)),
+        )
+        write(Message(type="STATE", state=state))
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Turn the tap's errors into what Airbyte is told."""
+    try:
+        yield
+    except WebhooksError as error:
+        raise _fault_of(error) from error
+
+
+def _fault_of(error: WebhooksError) -> ConnectorError:
+    if isinstance(error, _CONFIG_ERRORS):
+        return WrongConfigError(str(error))
+    if isinstance(error, StoreUnavailableError):
+        return UnfinishedError(str(error))
+    return BrokenError(str(error))

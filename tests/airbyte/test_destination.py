@@ -1,0 +1,416 @@
+"""destination-stairoids speaks the protocol; that it delivers, `tests/target` says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from stairoids_sandbox.server import Sandbox
+from target_stairoids.settings import config_schema
+from tests.faces import messages_in
+from tests.singer_io import BIN, TargetUnderTest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Message = dict[str, Any]
+
+
+class Destination:
+    """`destination-stairoids` with a config and a folder of its own."""
+
+    def __init__(self, folder: Path, api_url: str) -> None:
+        self.folder = folder
+        self.config = TargetUnderTest(folder, api_url).config
+
+    def run(self, command: str, *more: str, text: str = "") -> tuple[int, str]:
+        """Run a command; return exit code and what it printed."""
+        path = self.folder / "config.json"
+        path.write_text(json.dumps(self.config))
+        files = [] if command == "spec" else ["--config", str(path)]
+        done = subprocess.run(
+            [str(BIN / "destination-stairoids"), command, *files, *more],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            timeout=60,
+        )
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    def write(self, catalog: Message, *messages: Message) -> tuple[int, str]:
+        path = self.folder / "catalog.json"
+        path.write_text(json.dumps(catalog))
+        text = "".join(f"{json.dumps(message)}\n" for message in messages)
+        return self.run("write", "--catalog", str(path), text=text)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def destination(sandbox: Sandbox, tmp_path: Path) -> Destination:
+    return Destination(tmp_path, sandbox.url)
+
+
+def a_stream(name: str = "users", **more: Any) -> Message:
+    own = {key: more.pop(key) for key in ("namespace", "json_schema") if key in more}
+    properties = {"id": {}, "email": {}, "at": {}, "user": {"type": "object"}}
+    schema = {"type": "object", "properties": properties}
+    return {
+        "stream": {"name": name, "json_schema": schema, **own},
+        "sync_mode": "incremental",
+        "destination_sync_mode": "append",
+        "primary_key": [["id"]],
+        **more,
+    }
+
+
+def a_catalog(*streams: Message) -> Message:
+    return {"streams": list(streams or [a_stream()])}
+
+
+def a_record(number: int, stream: str = "users", **more: Any) -> Message:
+    data = {"id": number, "email": f"u{number}@example.com", **more.pop("data", {})}
+    record = {"stream": stream, "data": data, "emitted_at": 1, **more}
+    return {"type": "RECORD", "record": record}
+
+
+def a_state(at: int, stream: str = "users", **more: Any) -> Message:
+    told = {"stream_descriptor": {"name": stream}, "stream_state": {"at": at}}
+    return {"type": "STATE", "state": {"type": "STREAM", "stream": told, **more}}
+
+
+def errors_in(printed: str) -> list[Message]:
+    traces = [message["trace"] for message in messages_in(printed, "TRACE")]
+    return [trace["error"] for trace in traces if trace["type"] == "ERROR"]
+
+
+def statuses_in(printed: str) -> list[str]:
+    traces = [message["trace"] for message in messages_in(printed, "TRACE")]
+    return [t["stream_status"]["status"] for t in traces if t["type"] != "ERROR"]
+
+
+def counts_in(printed: str) -> list[float]:
+    states = [message["state"] for message in messages_in(printed, "STATE")]
+    return [state["destinationStats"]["recordCount"] for state in states]
+
+
+def test_spec_declares_the_targets_settings_and_marks_secrets(
+    destination: Destination,
+) -> None:
+    _, printed = destination.run("spec")
+
+    (message,) = messages_in(printed, "SPEC")
+    spec = message["spec"]["connectionSpecification"]
+    Draft7Validator.check_schema(spec)
+    assert Draft7Validator(spec).is_valid(destination.config)
+    ours = config_schema()["properties"]
+    assert set(ours) - set(spec["properties"]) == {"on_incomplete"}
+    for name, setting in spec["properties"].items():
+        assert setting.get("airbyte_secret", False) == ours[name].get("secret", False)
+        assert isinstance(setting["type"], str)
+    assert spec["required"] == ["api_key", "ledger_url"]
+    modes = message["spec"]["supported_destination_sync_modes"]
+    assert modes == ["append", "append_dedup"]
+
+
+def test_check_succeeds_and_sends_nothing(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    code, printed = destination.run("check")
+
+    (message,) = messages_in(printed, "CONNECTION_STATUS")
+    assert (code, message["connectionStatus"]["status"]) == (0, "SUCCEEDED")
+    assert len(sandbox.signals) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"api_key": "sk_canary"}, "Check `api_key`"),
+        ({"api_url": "http://127.0.0.1:1/v1"}, "cannot be reached"),
+        ({"api_keey": "canary"}, "did you mean `api_key`?"),
+        ({"ledger_url": "sqlite:///canary.db"}, "by an absolute path"),
+        ({"dry_run": "canary"}, "`dry_run` must be of type boolean"),
+        ({"on_incomplete": "succeed"}, "`on_incomplete` is not a setting"),
+        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "not of a form"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_check_that_fails_says_why_without_values(
+    destination: Destination, wrong: Message, says: str
+) -> None:
+    destination.config |= wrong
+
+    code, printed = destination.run("check")
+
+    (message,) = messages_in(printed, "CONNECTION_STATUS")
+    status = message["connectionStatus"]
+    assert (code, status["status"]) == (0, "FAILED")
+    assert says in status["message"]
+    assert "canary" not in printed
+
+
+def test_state_goes_back_as_it_came_with_the_records_it_stands_for(
+    destination: Destination,
+) -> None:
+    odd = a_state(1, sourceStats={"recordCount": 2.0}, id=7, global_=None)
+
+    code, printed = destination.write(
+        a_catalog(a_stream(), a_stream("other")),
+        a_record(1),
+        a_record(2, "other"),
+        a_record(3),
+        odd,
+        a_state(2, "other"),
+        a_state(3),
+    )
+
+    assert code == 0
+    first, *_ = messages_in(printed, "STATE")
+    assert first["state"] == {
+        **odd["state"],
+        "destinationStats": {"recordCount": 2.0},
+    }
+    assert '"recordCount":2.0' in printed
+    assert counts_in(printed) == [2, 1, 0]
+    assert statuses_in(printed) == ["STARTED", "STARTED", "COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"type": "GLOBAL", "global": {"shared_state": {"lsn": 5}, "stream_states": []}},
+        {"type": "LEGACY", "data": {"at": 1}},
+        {"type": None, "data": {"at": 1}, "stream": None},
+    ],
+    ids=["global", "legacy", "untyped"],
+)
+def test_global_and_legacy_states_stand_for_all_streams(
+    destination: Destination, state: Message
+) -> None:
+    catalog = a_catalog(a_stream(), a_stream("other"))
+    message = {"type": "STATE", "state": state}
+
+    code, printed = destination.write(
+        catalog, a_record(1), a_record(2, "other"), message, message
+    )
+
+    (first, second) = messages_in(printed, "STATE")
+    assert code == 0
+    assert state.items() <= first["state"].items()
+    assert counts_in(printed) == [2, 0]
+    assert second["state"].keys() == first["state"].keys()
+
+
+def test_other_messages_and_null_siblings_are_ignored(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    record = {**a_record(1), "state": None, "log": None, "trace": None}
+    others: list[Message] = [
+        {"type": "LOG", "log": {"level": "INFO", "message": "x"}, "record": None},
+        {"type": "TRACE", "trace": {"type": "STREAM_STATUS", "emitted_at": 1}},
+        {"type": "SOMETHING_NEW"},
+    ]
+
+    code, _ = destination.write(a_catalog(), *others, record)
+
+    assert code == 0
+    assert len(sandbox.signals) == 1
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "update", "soft_delete", "overwrite_x"])
+def test_mode_in_which_signals_cannot_be_is_refused(
+    destination: Destination, sandbox: Sandbox, mode: str
+) -> None:
+    catalog = a_catalog(a_stream(destination_sync_mode=mode))
+
+    code, printed = destination.write(catalog, a_record(1), a_state(1))
+
+    (error,) = errors_in(printed)
+    assert code == 1
+    assert error["failure_type"] == "config_error"
+    assert f"`{mode}`" in error["message"]
+    assert messages_in(printed, "STATE") == []
+    assert len(sandbox.signals) == 0
+
+
+def test_refresh_sends_nothing_again(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    refreshed = a_stream(generation_id=3, minimum_generation_id=3, sync_id=9)
+
+    destination.write(a_catalog(), a_record(1))
+    code, printed = destination.write(a_catalog(refreshed), a_record(1))
+
+    assert code == 0
+    assert "what was sent stays" in printed
+    assert len(sandbox.signals) == 1
+
+
+def test_namespace_is_part_of_the_name_and_two_of_a_name_are_refused(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    public = a_stream("users", namespace="public")
+    record = a_record(1, namespace="public")
+
+    assert destination.write(a_catalog(public), record)[0] == 0
+    code, printed = destination.write(a_catalog(public, a_stream("public-users")))
+
+    assert [s.body["type"] for s in sandbox.signals] == ["public-users"]
+    assert code == 1
+    assert errors_in(printed)[0]["failure_type"] == "config_error"
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full_refresh"])
+def test_cursor_says_what_is_older_and_is_no_news_itself(
+    destination: Destination, sandbox: Sandbox, mode: str
+) -> None:
+    catalog = a_catalog(a_stream(cursor_field=["at"], sync_mode=mode))
+
+    destination.write(catalog, a_record(1, data={"at": 5}))
+    destination.write(catalog, a_record(1, data={"at": 6}))
+    destination.write(catalog, a_record(1, data={"at": 4, "email": "x@example.com"}))
+
+    assert len(sandbox.signals) == 1
+
+
+def test_source_defined_key_counts_and_may_be_nested(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    stream = a_stream(primary_key=None)
+    stream["stream"]["source_defined_primary_key"] = [["user", "id"]]
+    catalog = a_catalog(stream)
+    destination.config["signals"] = [{"stream": "users", "send": "once"}]
+
+    for plan in ("a", "b"):
+        data = {"user": {"id": 1}, "plan": plan}
+        assert destination.write(catalog, a_record(1, data=data))[0] == 0
+    assert len(sandbox.signals) == 1
+    code, printed = destination.write(catalog, a_record(1, data={"user": {}}))
+
+    assert code == 1
+    assert "lacks the key `user.id`" in errors_in(printed)[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (a_record(1, "strange"), "which is not in the catalog"),
+        ({"type": "RECORD", "record": {"stream": "users"}}, "lacks its `stream`"),
+        ({"type": "RECORD", "record": None}, "lacks its `stream`"),
+        ({"type": "STATE", "state": {"type": "STREAM"}}, "A STATE message"),
+        ({"type": "STATE", "state": None}, "A STATE message"),
+        ({"no": "canary"}, "Line 2 of the input"),
+    ],
+)
+def test_wrong_message_ends_the_sync_after_all_before_it(
+    destination: Destination, sandbox: Sandbox, message: Message, says: str
+) -> None:
+    code, printed = destination.write(a_catalog(), a_record(1), message, a_record(2))
+
+    (error,) = errors_in(printed)
+    assert (code, error["failure_type"]) == (1, "system_error")
+    assert says in error["message"]
+    assert "canary" not in printed
+    assert len(sandbox.signals) == 1
+    assert statuses_in(printed)[-1] == "INCOMPLETE"
+
+
+def test_what_is_left_is_transient_and_no_success(destination: Destination) -> None:
+    destination.config["max_signals_per_run"] = 1
+
+    code, printed = destination.write(
+        a_catalog(), a_record(1), a_state(1), a_record(2), a_state(2)
+    )
+
+    (error,) = errors_in(printed)
+    assert (code, error["failure_type"]) == (75, "transient_error")
+    states = [m["state"]["stream"] for m in messages_in(printed, "STATE")]
+    assert [state["stream_state"]["at"] for state in states] == [1]
+
+
+def test_refused_key_is_a_config_error(destination: Destination) -> None:
+    destination.config["api_key"] = "sk_canary"
+
+    code, printed = destination.write(a_catalog(), a_record(1), a_state(1))
+
+    (error,) = errors_in(printed)
+    assert (code, error["failure_type"]) == (1, "config_error")
+    assert "canary" not in printed
+    assert messages_in(printed, "STATE") == []
+
+
+def test_dead_letters_go_out_again_by_the_singer_face(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    stream = a_stream(primary_key=[["user", "id"]], namespace="public")
+    record = a_record(1, namespace="public", data={"user": {"id": 1}, "email": "bad"})
+    assert destination.write(a_catalog(stream), record)[0] == 0
+    mended = {"email": "mended@example.com"}
+    destination.config["signals"] = [{"stream": "public-users", "contact": mended}]
+    path = destination.folder / "config.json"
+    path.write_text(json.dumps(destination.config))
+
+    replay = (
+        f"{BIN}/stairoids-signals dead-letters export --config {path}"
+        f" | {BIN}/target-stairoids --config {path}"
+    )
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", replay], capture_output=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+    emails = [signal.body["contact"]["email"] for signal in sandbox.signals]
+    assert emails == ["mended@example.com"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "catalog.json"])
+def test_unreadable_file_is_one_sentence(destination: Destination, name: str) -> None:
+    path = destination.folder / "given.json"
+    path.write_text("{")
+    options = {"config.json": "{}", "catalog.json": "{}"} | {name: "{"}
+    for file, text in options.items():
+        (destination.folder / file).write_text(text)
+
+    done = subprocess.run(
+        [
+            str(BIN / "destination-stairoids"),
+            "write",
+            "--config",
+            "config.json",
+            "--catalog",
+            "catalog.json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=destination.folder,
+        input="",
+    )
+
+    (error,) = errors_in(done.stdout)
+    assert (done.returncode, error["failure_type"]) == (1, "config_error")
+    assert f"The {name.partition('.')[0]} is not JSON." == error["message"]
+
+
+def test_spec_needs_neither_the_singer_sdk_nor_a_database() -> None:
+    code = (
+        "import sys, stairoids_airbyte.destination_command as c;"
+        "c.main(['spec'], standalone_mode=False);"
+        "heavy = {'singer_sdk', 'sqlalchemy', 'requests'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,280 @@
+"""A real PyAirbyte drives both connectors; what arrived is counted where it arrives.
+
+PyAirbyte says "success" also where a destination settles nothing, so the sandbox is
+asked. Each of its environments is made once a session, from the package index.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_sandbox.faults import Fault
+from stairoids_sandbox.server import Sandbox
+from tap_stairoids_webhooks.store import EventStore
+from tests.singer_io import BIN, wait_until
+from tests.tap.builders import a_body, a_delivery, an_action_body
+from tests.tap.running import fill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = (ROOT / "docs/airbyte.md").read_text(encoding="utf-8")
+PYAIRBYTE = "airbyte-venv/bin/python"
+FAKER = "faker-venv/bin/source-faker"
+
+SEND = """
+import json, sys, airbyte as ab
+config, faker, count = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+users = ab.get_source(
+    "source-faker", streams=["users"], local_executable=faker,
+    config={"count": count, "seed": 1, "parallelism": 1, "records_per_slice": 10},
+)
+stairoids = ab.get_destination(
+    "destination-stairoids", config=config, local_executable=sys.argv[4],
+)
+stairoids.check()
+stairoids.write(users, cache=False, state_cache=False)
+"""
+READ = """
+import sys, airbyte as ab
+webhooks = ab.get_source(
+    "source-stairoids-webhooks", config={"store_url": sys.argv[1]},
+    local_executable=sys.argv[2], streams="*",
+)
+webhooks.check()
+result = webhooks.read(cache=ab.DuckDBCache(db_path=sys.argv[3]))
+print("new:", result.processed_records, "events:", len(list(result["events"])))
+"""
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    return kept | {
+        "AIRBYTE_OFFLINE_MODE": "1",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "UV_PYTHON": sys.executable,
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+
+
+def commands() -> list[str]:
+    """Return the page's commands of the shell that are no platform's."""
+    found = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    lines = [line for block in found for line in block.splitlines()]
+    return [line for line in lines if not line.startswith(("docker", "stairoids-"))]
+
+
+def programs() -> dict[str, str]:
+    """Return the page's programs by the names it gives them."""
+    return dict(
+        re.findall(
+            r"^`(\w+\.py)` .*?^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PyAirbyte and Faker, set up by the page's own commands."""
+    folder = tmp_path_factory.mktemp("pyairbyte")
+    for line in commands():
+        if line.startswith("uv "):
+            subprocess.run(
+                ["bash", "-c", line], check=True, cwd=folder, env=environment()
+            )
+    return folder
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+class PyAirbyte:
+    """Programs that use PyAirbyte, in a folder of their own."""
+
+    def __init__(self, environments: Path, folder: Path) -> None:
+        self._environments = environments
+        self._folder = folder
+
+    def words(self, program: str, *arguments: str) -> list[str]:
+        return [str(self._environments / PYAIRBYTE), "-c", program, *arguments]
+
+    def sending(self, config: dict[str, Any], count: int) -> list[str]:
+        faker = str(self._environments / FAKER)
+        command = str(BIN / "destination-stairoids")
+        return self.words(SEND, json.dumps(config), faker, str(count), command)
+
+    def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._folder,
+            env=environment(),
+            timeout=300,
+        )
+
+    def start(self, words: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder,
+            env=environment(),
+        )
+
+
+@pytest.fixture
+def pyairbyte(environments: Path, tmp_path: Path) -> PyAirbyte:
+    return PyAirbyte(environments, tmp_path)
+
+
+def config_for(sandbox: Sandbox, folder: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "api_key": "sk_test_sandbox",
+        "api_url": sandbox.url,
+        "ledger_url": f"sqlite:///{folder}/ledger.db",
+        "first_run": "send",
+        "requests_per_minute": 100_000,
+        "verify_delay_seconds": 0,
+        **more,
+    }
+
+
+def users_in(sandbox: Sandbox) -> Counter[int]:
+    return Counter(signal.body["properties"]["id"] for signal in sandbox.signals)
+
+
+def test_fakers_users_become_signals_once(
+    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = pyairbyte.sending(config_for(sandbox, tmp_path), 25)
+
+    first = pyairbyte.run(words)
+    second = pyairbyte.run(words)
+
+    assert first.returncode == 0, first.stderr[-3000:]
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert users_in(sandbox) == Counter(range(1, 26))
+
+
+def test_failed_check_is_pyairbytes_error_with_our_reason(
+    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = config_for(sandbox, tmp_path, api_key="sk_canary")
+
+    failed = pyairbyte.run(pyairbyte.sending(config, 5))
+
+    assert failed.returncode != 0
+    assert "AirbyteConnectorCheckFailedError" in failed.stderr
+    assert "Check `api_key`" in failed.stderr
+    assert len(sandbox.signals) == 0
+
+
+def test_key_that_may_not_write_fails_the_sync(
+    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=403))
+    words = pyairbyte.sending(config_for(sandbox, tmp_path), 5)
+
+    failed = pyairbyte.run(words)
+    sandbox.faults.set([])
+    mended = pyairbyte.run(words)
+
+    assert failed.returncode != 0
+    assert mended.returncode == 0, mended.stderr[-3000:]
+    assert users_in(sandbox) == Counter(range(1, 6))
+
+
+def test_kill_in_the_middle_doubles_nothing_and_the_next_sync_loses_nothing(
+    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=30))
+    words = pyairbyte.sending(config_for(sandbox, tmp_path), 60)
+    for goal in (10, 30):
+        with pyairbyte.start(words) as process:
+            wait_until(lambda g=goal: len(sandbox.signals) >= g, seconds=120)  # type: ignore[misc]
+            kill_destination(process.pid)
+            assert process.wait(timeout=120) != 0
+
+    last = pyairbyte.run(words)
+
+    assert last.returncode == 0, last.stderr[-3000:]
+    assert users_in(sandbox) == Counter(range(1, 61))
+
+
+def kill_destination(parent: int) -> None:
+    """Kill -9 the destination that a PyAirbyte runs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            stat = (process / "stat").read_text()
+        except OSError:
+            continue  # it has ended meanwhile
+        is_child = int(stat.rpartition(")")[2].split()[1]) == parent
+        if is_child and b"write" in words:
+            os.kill(int(process.name), 9)
+
+
+def test_webhooks_arrive_in_a_cache_and_the_second_read_is_incremental(
+    pyairbyte: PyAirbyte, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    fill(url)
+    command = str(BIN / "source-stairoids-webhooks")
+    words = pyairbyte.words(READ, url, command, str(tmp_path / "cache.duckdb"))
+
+    first = pyairbyte.run(words)
+    with EventStore.create(url) as store:
+        store.append([a_delivery(a_body("evt_late")), a_delivery(an_action_body("z"))])
+    second = pyairbyte.run(words)
+
+    assert "new: 19 events: 10" in first.stdout, first.stderr[-3000:]
+    assert "new: 4 events: 12" in second.stdout, second.stderr[-3000:]
+
+
+def test_page_followed_to_the_letter_moves_users_and_webhooks(
+    environments: Path, tmp_path: Path
+) -> None:
+    for name in ("airbyte-venv", "faker-venv"):
+        (tmp_path / name).symlink_to(environments / name)
+    (tmp_path / ".stairoids").mkdir()
+    fill(f"sqlite:///{tmp_path}/.stairoids/webhooks.db")
+    with Sandbox() as sandbox:
+        for name, text in programs().items():
+            here = text.replace("http://127.0.0.1:8900/v1", sandbox.url)
+            (tmp_path / name).write_text(here)
+        lines = [line for line in commands() if not line.startswith("uv ")]
+        script = "\n".join(["set -e", *lines])
+        done = subprocess.run(
+            ["bash", "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment(),
+            timeout=400,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        types = Counter(signal.body["type"] for signal in sandbox.signals)
+
+    assert types == {"user_signed_up": 50}
+    assert "19 new records" in done.stdout
+    assert (tmp_path / "webhooks.duckdb").exists()
+    assert shutil.which("uv", path=str(BIN))

@@ -1,0 +1,258 @@
+"""source-stairoids-webhooks speaks the protocol, and skips and repeats nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from tap_stairoids_webhooks.store import EventStore
+from tests.faces import messages_in
+from tests.singer_io import BIN
+from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery
+from tests.tap.running import fill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = str(BIN / "source-stairoids-webhooks")
+Message = dict[str, Any]
+
+
+class Source:
+    """`source-stairoids-webhooks` over a store of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder}/webhooks.db"
+        self.config: dict[str, Any] = {"store_url": self.url}
+
+    def words(self, command: str, state: object = None) -> list[str]:
+        """Write the files of a command; return it."""
+        words = [COMMAND, command]
+        if command == "spec":
+            return words
+        (self.folder / "config.json").write_text(json.dumps(self.config))
+        words += ["--config", str(self.folder / "config.json")]
+        if command == "read":
+            words += ["--catalog", str(self.folder / "catalog.json")]
+        if state is not None:
+            (self.folder / "state.json").write_text(json.dumps(state))
+            words += ["--state", str(self.folder / "state.json")]
+        return words
+
+    def run(self, command: str, state: object = None) -> tuple[int, str]:
+        """Run a command; return exit code and what it printed."""
+        done = subprocess.run(
+            self.words(command, state), capture_output=True, text=True, check=False
+        )
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    def choose(self, *names: str, mode: str = "incremental") -> None:
+        """Configure a catalog of these streams."""
+        (message,) = messages_in(self.run("discover")[1], "CATALOG")
+        streams = [
+            {"stream": s, "sync_mode": mode, "destination_sync_mode": "append"}
+            for s in message["catalog"]["streams"]
+            if s["name"] in names
+        ]
+        (self.folder / "catalog.json").write_text(json.dumps({"streams": streams}))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    source = Source(tmp_path)
+    fill(source.url)
+    return source
+
+
+def sequences_in(printed: str, stream: str = "events") -> list[int]:
+    records = [message["record"] for message in messages_in(printed, "RECORD")]
+    return [r["data"]["sequence"] for r in records if r["stream"] == stream]
+
+
+def states_in(printed: str) -> list[Message]:
+    return [message["state"] for message in messages_in(printed, "STATE")]
+
+
+def error_in(printed: str) -> Message:
+    traces = [message["trace"] for message in messages_in(printed, "TRACE")]
+    (error,) = [trace["error"] for trace in traces if trace["type"] == "ERROR"]
+    return dict(error)
+
+
+def test_spec_is_a_form_with_marked_secrets(source: Source) -> None:
+    (message,) = messages_in(source.run("spec")[1], "SPEC")
+
+    spec = message["spec"]["connectionSpecification"]
+    Draft7Validator.check_schema(spec)
+    assert Draft7Validator(spec).is_valid({**source.config, "secrets": ["a"]})
+    assert spec["required"] == ["store_url"]
+    assert spec["properties"]["secrets"]["items"]["airbyte_secret"]
+    assert spec["properties"]["store_url"]["airbyte_secret"]
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"store_url": "sqlite:////nowhere/webhooks.db"}, "stairoids-webhooks serve"),
+        ({"stor_url": "canary"}, "did you mean 'store_url'?"),
+        ({"since": "canary"}, "since: not a time"),
+        ({"secrets": ["canary", ""]}, "secrets must be a list"),
+    ],
+)
+def test_check_says_why_it_fails_without_values(
+    source: Source, config: Message, says: str
+) -> None:
+    source.config |= config
+
+    code, printed = source.run("check")
+
+    (message,) = messages_in(printed, "CONNECTION_STATUS")
+    assert (code, message["connectionStatus"]["status"]) == (0, "FAILED")
+    assert says in message["connectionStatus"]["message"]
+    assert "canary" not in printed
+
+
+def test_check_of_a_store_that_is_there_succeeds(source: Source) -> None:
+    (message,) = messages_in(source.run("check")[1], "CONNECTION_STATUS")
+
+    assert message["connectionStatus"]["status"] == "SUCCEEDED"
+
+
+def test_second_read_has_only_what_came_since(source: Source) -> None:
+    source.choose("events", "signal_created")
+
+    _, first = source.run("read")
+    _, nothing = source.run("read", states_in(first))
+    with EventStore.create(source.url) as store:
+        store.append([a_delivery(a_body("evt_late"))])
+    code, later = source.run("read", states_in(nothing))
+
+    assert code == 0
+    assert sequences_in(first) == list(range(1, 11))
+    assert sequences_in(first, "signal_created") == [1, 10]
+    assert sequences_in(nothing) == []
+    assert sequences_in(later) == [11]
+    assert sequences_in(later, "signal_created") == [11]
+    counts = [state["sourceStats"]["recordCount"] for state in states_in(first)]
+    assert counts == [10.0, 2.0]
+
+
+def test_full_refresh_reads_all_of_it(source: Source) -> None:
+    source.choose("events", mode="full_refresh")
+
+    _, printed = source.run("read")
+
+    assert sequences_in(printed) == list(range(1, 11))
+
+
+def test_each_stream_tells_its_status_around_records_and_state(source: Source) -> None:
+    source.choose("malformed_events")
+
+    _, printed = source.run("read")
+
+    kinds = [
+        message["trace"]["stream_status"]["status"]
+        if message["type"] == "TRACE"
+        else message["type"]
+        for message in map(json.loads, printed.splitlines())
+        if message["type"] != "LOG"
+    ]
+    assert kinds == ["STARTED", "RUNNING", "RECORD", "STATE", "COMPLETE"]
+
+
+def test_numbers_pass_exactly(source: Source) -> None:
+    body = b'{"event":"x","a":1.10,"b":12345678901234567890123}'
+    with EventStore.create(source.url) as store:
+        store.append([a_delivery(body)])
+    source.choose("events")
+
+    _, printed = source.run("read")
+
+    assert f'"payload":{body.decode()}' in printed
+
+
+def test_other_store_under_the_same_state_is_a_config_error(source: Source) -> None:
+    source.choose("events")
+    states = states_in(source.run("read")[1])
+    for path in source.folder.glob("webhooks.db*"):
+        path.unlink()
+    fill(source.url)
+
+    code, failed = source.run("read", states)
+    source.config["on_store_reset"] = "resync"
+    _, anew = source.run("read", states)
+
+    assert (code, error_in(failed)["failure_type"]) == (1, "config_error")
+    assert sequences_in(failed) == []
+    assert sequences_in(anew) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("state", ["x", [1], [{"stream": None}], {"data": {}}])
+def test_state_that_is_none_is_a_config_error(source: Source, state: object) -> None:
+    source.choose("events")
+
+    code, printed = source.run("read", state)
+
+    assert (code, error_in(printed)["failure_type"]) == (1, "config_error")
+    assert sequences_in(printed) == []
+
+
+def test_named_consumer_acknowledges_what_its_state_proves(source: Source) -> None:
+    source.choose("events")
+    states = states_in(source.run("read")[1])
+    source.config["consumer"] = "warehouse"
+
+    code, printed = source.run("read", states)
+
+    assert code == 0
+    assert "Acknowledged as warehouse: {'*': 10}" in printed
+
+
+def test_row_nobody_signed_is_not_written_and_nothing_personal_logged(
+    source: Source,
+) -> None:
+    with EventStore.create(source.url) as store:
+        store.append([a_delivery(a_body("evt_forged"), secret="other")])  # noqa: S106
+    source.choose("events")
+    source.config["secrets"] = [SECRET]
+
+    _, printed = source.run("read")
+
+    logged = [message["log"]["message"] for message in messages_in(printed, "LOG")]
+    assert sequences_in(printed) == list(range(1, 11))
+    assert any("number=1 first_sequence=11" in line for line in logged)
+    assert not any(EMAIL in line or SECRET in line for line in logged)
+
+
+def test_terminated_read_leaves_a_true_state(source: Source) -> None:
+    with EventStore.create(source.url) as store:
+        for start in range(0, 6_000, 2_000):
+            numbers = range(start, start + 2_000)
+            bodies = [a_body(f"e_{n}", "x", pad="x" * 500) for n in numbers]
+            store.append([a_delivery(body) for body in bodies])
+    source.choose("events")
+    with subprocess.Popen(
+        source.words("read"), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        begun = ""
+        while '"type":"RECORD"' not in begun:
+            begun += process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        printed = begun + process.stdout.read()
+
+    _, rest = source.run("read", states_in(printed)[-1:])
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert error_in(printed)["failure_type"] == "transient_error"
+    assert 0 < len(sequences_in(printed)) < 6_010
+    assert sequences_in(printed) + sequences_in(rest) == list(range(1, 6_011))
+    counts = [state["sourceStats"]["recordCount"] for state in states_in(printed)]
+    assert sum(counts) == len(sequences_in(printed))
