@@ -260,6 +260,8 @@ class Settings:
 
     Attributes:
         scope: Origin of `api_url`: what is settled there says nothing elsewhere.
+        source: The `source` of signals whose mapping names none.
+        is_source_given: Whether the user set it, so that nothing else decides.
         requests_per_minute: The pace the user set, or None to learn it.
     """
 
@@ -267,6 +269,7 @@ class Settings:
     api_url: str
     scope: str
     source: str
+    is_source_given: bool
     signals: tuple[Mapping[str, Json], ...]
     ledger_url: str = field(repr=False)
     max_in_flight: int
@@ -302,6 +305,7 @@ class Settings:
         }
         given["scope"] = _origin_of(given["api_url"])
         given["api_url"] = given["api_url"].strip().rstrip("/")
+        given["is_source_given"] = bool(given["source"])
         given["source"] = given["source"] or _default_source()
         given["signals"] = tuple(given["signals"] or ())
         given["suppress"] = tuple(given["suppress"] or ())

@@ -194,3 +194,66 @@ def test_dead_letters_are_chosen_by_stream_reason_and_age(
     done = signals(target, "dead-letters", "list", "--format", "json", *words)
 
     assert len(done.stdout.splitlines()) == shown
+
+
+def test_replay_without_meltano_says_the_same_source_and_sends_nothing_twice(
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_email = {
+        "stream": "trials",
+        "contact": {"email": "{{ email }}"},
+        "properties": None,
+    }
+    by_name = {"stream": "trials", "contact": {"email": "{{ name }}"}}
+    schema = a_schema(name="string")
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-jsonl")
+    target.run(schema, a_record(1, name="x"), signals=[by_email])
+    target.run(schema, a_record(1, name="y"), a_record(2, name="z"), signals=[by_name])
+    target.config["signals"] = [by_email]
+    monkeypatch.delenv("MELTANO_EXTRACTOR_NAME")
+    exported = signals(target, "dead-letters", "export").stdout
+
+    replayed = target.run_text(exported)
+
+    assert json.loads(exported.splitlines()[0])["stairoids_source"] == "jsonl"
+    assert replayed.outcomes == {"accepted": 1, "unchanged": 1}
+    assert [s.body["source"] for s in sandbox.signals] == ["jsonl", "jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("config", "source"),
+    [
+        ({}, "kept"),
+        ({"source": "set"}, "set"),
+        ({"signals": [{"stream": "trials", "source": "mapped"}]}, "mapped"),
+    ],
+)
+def test_source_of_the_ledger_stands_between_the_settings_and_the_environment(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, object],
+    source: str,
+) -> None:
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-csv")
+
+    target.run({**a_schema(), "stairoids_source": "kept"}, a_record(1), **config)
+
+    assert [s.body["source"] for s in sandbox.signals] == [source]
+
+
+def test_source_of_a_later_schema_message_counts(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(
+        a_schema(), a_record(1),
+        {**a_schema(), "stairoids_source": "kept"}, a_record(2),
+        {**a_schema(), "stairoids_source": 7}, a_record(3),
+    )  # fmt: skip
+
+    found = {s.body["contact"]["email"]: s.body["source"] for s in sandbox.signals}
+    assert found == {
+        "u1@example.com": "singer",
+        "u2@example.com": "kept",
+        "u3@example.com": "singer",
+    }
