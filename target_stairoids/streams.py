@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from target_stairoids.inference import spelling
-from target_stairoids.mapping import check_globs, maps_for, unused_globs
+from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
 from target_stairoids.shape import SOURCE_FIELD
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Streams:
             ConfigError: A mapping is wrong.
         """
         settings = self._settings
+        check_spelling(shape.name, settings.signals, self._streams)
         source = settings.source
         if shape.source is not None and not settings.is_source_given:
             source = shape.source  # another one would make the same signal a new one
