@@ -34,7 +34,33 @@ def test_check_says_that_all_is_well(target: TargetUnderTest) -> None:
         "config",
         "ledger",
         "api",
+        "key",
     ]
+    assert "The key is known and may read." in done.stdout
+
+
+def test_check_of_a_key_that_stairoids_does_not_know_fails(
+    target: TargetUnderTest,
+) -> None:
+    target.config["api_key"] = "sk_canary"
+
+    done = signals(target, "check")
+
+    assert done.returncode == 1
+    assert "Stairoids refuses us: 401 " in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_check_of_a_key_that_may_not_read_says_so_and_passes(
+    sandbox: Sandbox, target: TargetUnderTest, status: int
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=status, on="read"))
+
+    done = signals(target, "check")
+
+    assert done.returncode == 0
+    assert f"Asked to read, Stairoids answered {status} " in done.stdout
 
 
 def test_check_says_what_is_wrong(target: TargetUnderTest) -> None:
