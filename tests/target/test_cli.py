@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -88,11 +89,13 @@ def test_dead_letters_are_listed_without_their_records(
 
     done = signals(target, "dead-letters", "list")
 
-    header, row = done.stdout.splitlines()
+    header, row, _, ledger = done.stdout.splitlines()
     assert header.split() == [
-        "id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at",
+        "id", "stream", "outcome", "reason", "attempts", "first_at", "last_at",
     ]  # fmt: skip
-    assert "trials       invalid" in row
+    assert "trials  invalid" in row
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d$", row)
+    assert ledger == f"Ledger {target.config['ledger_url']}"
     assert "canary" not in done.stdout
 
 
@@ -168,7 +171,7 @@ def test_delivered_unknown_signal_is_settled(
     run = target.run(a_schema(), a_record(1))
 
     assert run.outcomes == {"duplicate": 1}
-    assert signals(target, "dead-letters", "list").stdout.count("\n") == 1
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
     assert len(sandbox.signals) == 1
 
 
@@ -283,3 +286,34 @@ def test_source_of_a_later_schema_message_counts(
         "u2@example.com": "kept",
         "u3@example.com": "singer",
     }
+
+
+LOOKS = [
+    ("dead-letters", "list"),
+    ("dead-letters", "export"),
+    ("report",),
+    ("ledger", "stats"),
+]
+
+
+@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+def test_looking_into_a_ledger_that_is_not_there_fails_and_creates_nothing(
+    target: TargetUnderTest, words: tuple[str, ...]
+) -> None:
+    path = target.folder / "elsewhere" / "ledger.db"
+    target.config["ledger_url"] = f"sqlite:///{path}"
+
+    done = signals(target, *words)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"There is no ledger at {path}. Relative paths" in done.stderr
+    assert not path.parent.exists()
+
+
+def test_table_names_its_ledger(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record())
+
+    for words in (("report",), ("ledger", "stats"), ("dead-letters", "list")):
+        last = signals(target, *words).stdout.splitlines()[-1]
+        assert last == f"Ledger {target.config['ledger_url']}"
