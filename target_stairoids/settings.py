@@ -303,6 +303,7 @@ class Settings:
             name: config.get(name, spec.get("default"))
             for name, spec in _PROPERTIES.items()
         }
+        _check_masked(given)
         given["scope"] = _origin_of(given["api_url"])
         given["api_url"] = given["api_url"].strip().rstrip("/")
         given["is_source_given"] = bool(given["source"])
@@ -318,6 +319,18 @@ class Settings:
 def _default_source() -> str:
     extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
     return extractor or "singer"
+
+
+def _check_masked(given: Mapping[str, Json]) -> None:
+    for name, spec in _PROPERTIES.items():
+        value = str(given[name] or "")
+        is_masked = value == "(redacted)" or (len(value) > 1 and set(value) == {"*"})
+        if spec.get("secret") and is_masked:
+            msg = (
+                f"`{name}` is masked: this config was printed by `meltano config` "
+                "without `--unsafe`."
+            )
+            raise ConfigError(msg)
 
 
 def _check_key(api_key: str) -> None:

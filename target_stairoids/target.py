@@ -28,7 +28,7 @@ from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.messages import message_from
-from target_stairoids.mistakes import config_errors
+from target_stairoids.mistakes import check_config_file, config_errors
 from target_stairoids.reader import read_messages
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.shape import position_column, source_of
@@ -264,6 +264,18 @@ class TargetStairoids(Target):
 
     @classmethod
     @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        try:
+            _check_files(value)
+        except ConfigError as error:
+            sys.stderr.write(f"Error: {error}\n")
+            sys.exit(error.exit_code)
+        return super().cb_config(ctx, param, value)
+
+    @classmethod
+    @override
     def invoke(cls, **kwargs: Any) -> None:
         """Run; errors that are foreseen are one sentence and an exit code."""
         try:
@@ -274,6 +286,12 @@ class TargetStairoids(Target):
         except _INPUT_ERRORS as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(1)
+
+
+def _check_files(config_inputs: Sequence[str]) -> None:
+    for path in config_inputs:
+        if path != "ENV":
+            check_config_file(path)
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:
@@ -371,6 +389,7 @@ def _target_from(
     Args:
         defaults: Settings where the config has none.
     """
+    _check_files(config_inputs)
     try:
         given = _ConfigInput.from_cli_args(*config_inputs)
         config = {**defaults, **given.config}
