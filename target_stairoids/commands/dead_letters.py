@@ -144,19 +144,22 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
 
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=int, required=True)
-@click.option("--delivered", "outcome", flag_value=Outcome.ACCEPTED.value)
-@click.option("--resend", "outcome", flag_value=Outcome.REJECTED.value)
+@click.option("--delivered", is_flag=True, help="They are at Stairoids: settle them.")
+@click.option("--resend", is_flag=True, help="They are not: let `export` have them.")
 @with_ledger
-def resolve(ledger: Ledger, ids: tuple[int, ...], outcome: str | None) -> None:
+def resolve(
+    ledger: Ledger, ids: tuple[int, ...], *, delivered: bool, resend: bool
+) -> None:
     """Say what became of unknown signals: --delivered, or --resend with `export`.
 
     \b
     Example:
       stairoids-signals dead-letters resolve 7 --delivered --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    if outcome is None:
-        msg = "Say --delivered or --resend."
+    if delivered == resend:
+        msg = "Say either --delivered or --resend."
         raise ConfigError(msg)
+    outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.turn() as turn:
-        count = turn.resolve(ids, Outcome(outcome))
+        count = turn.resolve(ids, outcome)
     click.echo(f"{count} of {len(ids)} dead letters resolved.")

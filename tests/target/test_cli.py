@@ -317,3 +317,13 @@ def test_table_names_its_ledger(target: TargetUnderTest) -> None:
     for words in (("report",), ("ledger", "stats"), ("dead-letters", "list")):
         last = signals(target, *words).stdout.splitlines()[-1]
         assert last == f"Ledger {target.config['ledger_url']}"
+
+
+@pytest.mark.parametrize("flags", [[], ["--delivered", "--resend"]], ids=" ".join)
+def test_resolve_wants_one_answer(target: TargetUnderTest, flags: list[str]) -> None:
+    target.run(a_schema(), a_record(email=None))
+
+    done = signals(target, "dead-letters", "resolve", "1", *flags)
+
+    assert done.returncode == 1
+    assert "Say either --delivered or --resend." in done.stderr
