@@ -280,12 +280,30 @@ def _no_answer(error: requests.RequestException, body: object) -> Answer:
     if isinstance(body, _Body):
         stayed = not body.has_left
     if stayed:
-        kind = type(cause).__name__.removesuffix("Error")
-        return Answer(meaning=Meaning.NOT_SENT, trouble=f"no connection ({kind})")
+        trouble = f"no connection ({_obstacle(error, cause)})"
+        return Answer(meaning=Meaning.NOT_SENT, trouble=trouble)
     if isinstance(error, requests.Timeout):
         return Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
     kind = type(error).__name__
     return Answer(meaning=Meaning.UNKNOWN, trouble=f"the answer broke off ({kind})")
+
+
+def _obstacle(error: Exception, cause: object) -> str:
+    """Say in words why there is no connection."""
+    if isinstance(cause, NameResolutionError):
+        return "host not found"
+    if isinstance(cause, SSLError):
+        return "TLS failed"
+    if isinstance(cause, ProxyError):
+        return "proxy failed"
+    if isinstance(cause, NewConnectionError):  # to urllib3 it is a timeout, too
+        is_refused = isinstance(cause.__cause__, ConnectionRefusedError)
+        return "connection refused" if is_refused else "host not reached"
+    if isinstance(error, requests.Timeout) or isinstance(
+        cause, ConnectTimeoutError | TimeoutError
+    ):
+        return "timeout"
+    return "connection broke off"
 
 
 def _text_of(response: Response) -> bytes:

@@ -153,7 +153,9 @@ class Delivery:
         except Exception as unforeseen:  # noqa: BLE001 - raised again below
             broken = unforeseen
         pending = self._window.unfinished()
-        self._count([(entry, Outcome.PENDING, "not reached") for entry in pending])
+        trouble = self._dispatch.trouble
+        why = f"not reached: {trouble}" if trouble else "not reached"
+        self._count([(entry, Outcome.PENDING, why) for entry in pending])
         failure = error or broken or self._dispatch.stop or self._left_over()
         self._close(failure, is_ledger_usable=not isinstance(broken, LedgerError))
         if failure is None or failure is error:
@@ -238,6 +240,7 @@ class Delivery:
             used=pace.used,
             limit=pace.limit,
             pause=pace.wait(now) or 0.0,
+            trouble=self._dispatch.trouble,
         )
 
     def _settle_all(self) -> None:

@@ -81,6 +81,11 @@ class Dispatch:
         """Why nothing more must be started, once there is a reason."""
         return self._judge.stop
 
+    @property
+    def trouble(self) -> str:
+        """What went wrong since Stairoids last decided on a signal; "" for nothing."""
+        return self._judge.trouble
+
     def stop_for(self, reason: StairoidsError | None) -> None:
         """Start nothing more, if there is a reason; the first one counts."""
         self._judge.stop = self._judge.stop or reason

@@ -8,6 +8,7 @@ the run, because the config is at fault and not the data.
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from target_stairoids.breaker import Breaker
@@ -92,7 +93,7 @@ class Judge:
                 self._tells_ids &= answer.signal_id is not None
                 self._accept(turn, entry, answer.signal_id)
             case Meaning.REJECTED:
-                self._trouble.is_over()
+                self._end_trouble()
                 self._reject(turn, entry, answer)
             case Meaning.REFUSED:
                 entry.stage = Stage.SEND
@@ -183,7 +184,7 @@ class Judge:
 
     def _accept(self, turn: Turn, entry: Entry, signal_id: str | None) -> None:
         self.accepted += 1
-        self._trouble.is_over()
+        self._end_trouble()
         for held, why in self._breaker.accepted(entry.claim.stream_name):
             self._give_up(turn, held, Outcome.REJECTED, why, is_claimed=False)
         turn.settle(
@@ -262,6 +263,33 @@ class Judge:
                 f"(`outage_seconds`). {self._settings.api_url}: {answer.reason}. "
                 "Nothing is lost: run again."
             )
+        if self.stop is None and self._trouble.is_news(now):
+            self._tell_trouble(answer, now)
+
+    def _tell_trouble(self, answer: Answer, now: float) -> None:
+        url = self._settings.api_url
+        words = answer.reason.removeprefix("no connection")
+        text = f"{url}: {words}"
+        if words != answer.reason:
+            text = f"No connection to {url}{words}"
+        until = datetime.now(UTC) + timedelta(seconds=self._trouble.seconds_left(now))
+        logger.warning(
+            "%s. Trying again until %s UTC (outage_seconds %d).",
+            text,
+            f"{until:%H:%M}",
+            self._settings.outage_seconds,
+        )
+
+    def _end_trouble(self) -> None:
+        """Note that Stairoids decided on a signal."""
+        if self._trouble.is_told:
+            logger.info("Stairoids answers again (before: %s).", self._trouble.reason)
+        self._trouble.is_over()
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong since Stairoids last decided on a signal; "" for nothing."""
+        return self._trouble.reason
 
     def hear_guard(self, source: str, answer: Answer, now: float) -> None:
         """Rule on the guard's question, and let go of what waited for it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_stairoids.compiler import Compiler
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mistakes import suggestion
+from target_stairoids.mistakes import is_near, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,6 +77,34 @@ def _hides(glob: str, later: str) -> bool:
         return fnmatchcase(later, glob)
     # `*` in the later one is matched by `*` only; `?` and `[...]` may stand for less.
     return not re.search(r"[?\[]", glob) and fnmatchcase(later, glob)
+
+
+def check_spelling(
+    stream: str, items: Iterable[Mapping[str, Any]], seen: Iterable[str]
+) -> None:
+    """Refuse to infer a stream that an item seems to mean, and to misspell.
+
+    Args:
+        stream: One that no item matches, or all is well.
+        seen: The streams of this run so far: what matched one is not misspelt.
+
+    Raises:
+        ConfigError: It names the item, the stream and the remedy.
+    """
+    items = list(items)
+    if glob_of(stream, items) is not None:
+        return
+    used = {glob_of(other, items) for other in seen}
+    names = [i["stream"] for i in items if not _WILD.search(i["stream"])]
+    glob = next((n for n in names if n not in used and is_near(n, stream)), None)
+    if glob is not None:
+        msg = (
+            f"Stream `{stream}` has no mapping in `signals`, but nearly the name of "
+            f"`{glob}`, which matched no stream so far: nothing of it is sent. Correct "
+            f"`{glob}`, or give `{stream}` a mapping of its own (`type: null` leaves "
+            "it out)."
+        )
+        raise ConfigError(msg)
 
 
 def unused_globs(

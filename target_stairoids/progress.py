@@ -35,6 +35,7 @@ class Facts:
         used: Requests of the last minute, and those in flight.
         limit: Requests a minute; None if none is known.
         pause: Seconds for which nothing may be sent.
+        trouble: Why nothing is accepted at the moment; "" if all is well.
     """
 
     read: int
@@ -43,6 +44,7 @@ class Facts:
     used: int
     limit: int | None
     pause: float
+    trouble: str = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -55,7 +57,9 @@ class Facts:
         parts.append(f"{self.under_way:,} under way")
         if self.limit:
             parts.append(f"{self.used} of {self.limit} requests a minute")
-        if self.pause >= 1:
+        if self.trouble:
+            parts.append(f"{self.trouble}, trying again")
+        elif self.pause >= 1:
             parts.append(f"waiting {self.pause:.0f} s for the quota")
         elif self.under_way and self.seconds_left and self.seconds_left >= 1:
             parts.append(f"about {_duration(self.seconds_left)} left")

@@ -260,6 +260,8 @@ class Settings:
 
     Attributes:
         scope: Origin of `api_url`: what is settled there says nothing elsewhere.
+        source: The `source` of signals whose mapping names none.
+        is_source_given: Whether the user set it, so that nothing else decides.
         requests_per_minute: The pace the user set, or None to learn it.
     """
 
@@ -267,6 +269,7 @@ class Settings:
     api_url: str
     scope: str
     source: str
+    is_source_given: bool
     signals: tuple[Mapping[str, Json], ...]
     ledger_url: str = field(repr=False)
     max_in_flight: int
@@ -300,8 +303,10 @@ class Settings:
             name: config.get(name, spec.get("default"))
             for name, spec in _PROPERTIES.items()
         }
+        _check_masked(given)
         given["scope"] = _origin_of(given["api_url"])
         given["api_url"] = given["api_url"].strip().rstrip("/")
+        given["is_source_given"] = bool(given["source"])
         given["source"] = given["source"] or _default_source()
         given["signals"] = tuple(given["signals"] or ())
         given["suppress"] = tuple(given["suppress"] or ())
@@ -314,6 +319,18 @@ class Settings:
 def _default_source() -> str:
     extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
     return extractor or "singer"
+
+
+def _check_masked(given: Mapping[str, Json]) -> None:
+    for name, spec in _PROPERTIES.items():
+        value = str(given[name] or "")
+        is_masked = value == "(redacted)" or (len(value) > 1 and set(value) == {"*"})
+        if spec.get("secret") and is_masked:
+            msg = (
+                f"`{name}` is masked: this config was printed by `meltano config` "
+                "without `--unsafe`."
+            )
+            raise ConfigError(msg)
 
 
 def _check_key(api_key: str) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Json = Any  # what JSON can hold; narrowed where it is read
+#: Key of a SCHEMA message: by which `source` its records were sent before.
+SOURCE_FIELD = "stairoids_source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,8 @@ class StreamShape:
         key_properties: Fields, or paths into objects as `user.email`.
         bookmark: The one bookmark column, if there is exactly one.
         allows_more: Whether the schema says `additionalProperties`.
+        source: The default source of the run that kept these records, if they come
+            from the ledger and not from a tap.
     """
 
     name: str
@@ -25,6 +29,7 @@ class StreamShape:
     key_properties: tuple[str, ...]
     bookmark: str | None = None
     allows_more: bool = False
+    source: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -55,6 +60,12 @@ def _holds(record: Mapping[str, Json], path: str) -> bool:
     first, _, rest = path.partition(".")
     inner = record.get(first)
     return bool(rest) and isinstance(inner, Mapping) and _holds(inner, rest)
+
+
+def source_of(message: Mapping[str, Json]) -> str | None:
+    """Return the source that a SCHEMA message from the ledger names; None if none."""
+    found = message.get(SOURCE_FIELD)
+    return found if isinstance(found, str) and found else None
 
 
 def position_column(bookmarks: Sequence[str], keys: Sequence[str]) -> str | None:

@@ -115,8 +115,10 @@ def _reason(field: str, rule: str) -> str:
     match field, rule:
         case "", "anyOf":
             return "neither account.domain nor contact.email is known"
-        case _, "pattern":
-            return f"{field}: not of the form Stairoids matches by"
+        case "account.domain", "pattern":
+            return f"{field}: not a domain such as example.com"
+        case "contact.email", "pattern":
+            return f"{field}: not an e-mail address such as ann@example.com"
         case _, "minLength" | "minProperties" | "required":
             return f"{field or 'the signal'}: must not be empty"
         case _:

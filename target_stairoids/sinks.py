@@ -49,6 +49,7 @@ class SignalSink(Sink):
             key_properties=tuple(key_properties or ()),
             bookmark=target.bookmark_of_schema(),
             allows_more=bool(self.original_schema.get("additionalProperties")),
+            source=target.source_of_schema(),
         )
         self._shape = shape
         self._stream: Stream = self._open(shape)
@@ -58,13 +59,15 @@ class SignalSink(Sink):
     def _open(self, shape: StreamShape) -> Stream:
         return self._intake.stream(shape, shape.as_message(self.original_schema))
 
-    def follow(self, stream_map: StreamMap, bookmark: str | None) -> None:
-        """Take note of the stream map and the bookmark column of a SCHEMA message."""
+    def follow(
+        self, stream_map: StreamMap, bookmark: str | None, source: str | None
+    ) -> None:
+        """Take note of the stream map of a SCHEMA message, its bookmark and source."""
         self._stream_map = stream_map
         self._takes_as_sent = passes_unchanged(stream_map)
         shape = self._stream.shape
-        if bookmark != shape.bookmark:
-            self._stream = self._open(replace(shape, bookmark=bookmark))
+        if (bookmark, source) != (shape.bookmark, shape.source):
+            self._stream = self._open(replace(shape, bookmark=bookmark, source=source))
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from target_stairoids.inference import spelling
-from target_stairoids.mapping import check_globs, maps_for, unused_globs
+from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
+from target_stairoids.shape import SOURCE_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,11 +83,17 @@ class Streams:
             ConfigError: A mapping is wrong.
         """
         settings = self._settings
-        maps = maps_for(shape, settings.signals, settings.source)
+        check_spelling(shape.name, settings.signals, self._streams)
+        source = settings.source
+        if shape.source is not None and not settings.is_source_given:
+            source = shape.source  # another one would make the same signal a new one
+        maps = maps_for(shape, settings.signals, source)
         if settings.dry_run:
             number = self._ledger.find_stream(shape.name)
         else:
-            number = self._ledger.stream_id(shape.name, schema_message)
+            number = self._ledger.stream_id(
+                shape.name, {**schema_message, SOURCE_FIELD: source}
+            )
         is_baseline = settings.first_run == "baseline_all" or (
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )

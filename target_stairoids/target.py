@@ -28,10 +28,10 @@ from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.messages import message_from
-from target_stairoids.mistakes import config_errors
+from target_stairoids.mistakes import check_config_file, config_errors
 from target_stairoids.reader import read_messages
 from target_stairoids.settings import Settings, config_schema
-from target_stairoids.shape import position_column
+from target_stairoids.shape import position_column, source_of
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class TargetStairoids(Target):
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._bookmark: str | None = None
+        self._source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
 
     @property
@@ -138,6 +139,10 @@ class TargetStairoids(Target):
     def bookmark_of_schema(self) -> str | None:
         """Return the bookmark column of the SCHEMA message that is being processed."""
         return self._bookmark
+
+    def source_of_schema(self) -> str | None:
+        """Return the source that the SCHEMA message that is being processed names."""
+        return self._source
 
     # Messages
 
@@ -161,12 +166,13 @@ class TargetStairoids(Target):
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
         self._bookmark = position_column(bookmarks, keys)
+        self._source = source_of(message_dict)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
                 assert isinstance(sink, SignalSink)  # noqa: S101 - the only class there is
-                sink.follow(stream_map, self._bookmark)
+                sink.follow(stream_map, self._bookmark, self._source)
         self._routes.clear()
 
     @override
@@ -258,6 +264,18 @@ class TargetStairoids(Target):
 
     @classmethod
     @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        try:
+            _check_files(value)
+        except ConfigError as error:
+            sys.stderr.write(f"Error: {error}\n")
+            sys.exit(error.exit_code)
+        return super().cb_config(ctx, param, value)
+
+    @classmethod
+    @override
     def invoke(cls, **kwargs: Any) -> None:
         """Run; errors that are foreseen are one sentence and an exit code."""
         try:
@@ -268,6 +286,12 @@ class TargetStairoids(Target):
         except _INPUT_ERRORS as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(1)
+
+
+def _check_files(config_inputs: Sequence[str]) -> None:
+    for path in config_inputs:
+        if path != "ENV":
+            check_config_file(path)
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:
@@ -365,6 +389,7 @@ def _target_from(
     Args:
         defaults: Settings where the config has none.
     """
+    _check_files(config_inputs)
     try:
         given = _ConfigInput.from_cli_args(*config_inputs)
         config = {**defaults, **given.config}

@@ -16,6 +16,7 @@ _LONGEST_RETRY_AFTER = 120.0  # beyond it the day's quota is spent, not the minu
 _THROTTLED_IN_A_ROW = 3
 _SHORTEST_PAUSE = 1.0  # after a 429 that says 0: what was under way comes back with it
 _QUIET = 240.0  # seconds: the longest that one retry may wait for another
+_QUIET_ABOUT = 60.0  # seconds in which the same reason is not told again
 _UNNAMED_PAUSE = 20.0  # after a 429 that names no time: three make a minute
 
 
@@ -31,6 +32,10 @@ class Trouble:
     Args:
         outage_seconds: After so long without a decision it is an outage.
         tolerated: Failures in a row that say nothing about Stairoids as a whole.
+
+    Attributes:
+        reason: Of the last failure; "" if there was none since the last decision.
+        is_told: Whether this trouble was news.
     """
 
     def __init__(self, outage_seconds: float, *, tolerated: int) -> None:
@@ -41,11 +46,15 @@ class Trouble:
         self._failures = 0
         self._throttled = 0
         self._throttled_until = 0.0
+        self._told: dict[str, float] = {}
+        self.reason = ""
+        self.is_told = False
 
     def is_over(self) -> None:
         """Note that Stairoids accepted or rejected a signal."""
         self._since = self._failed_at = None
         self._failures = self._throttled = 0
+        self.reason, self.is_told = "", False
 
     def throttled(self, answer: Answer, now: float) -> float | None:
         """Return how long nothing may be sent after a 429; None: the day is spent.
@@ -68,6 +77,7 @@ class Trouble:
         if self._since is None or quiet >= max(self._outage_seconds, _QUIET):
             self._since = now
         self._failed_at = now
+        self.reason = answer.reason
         self._failures += 1
         pause = 0.0
         if self._failures > self._tolerated:
@@ -75,6 +85,23 @@ class Trouble:
         if answer.retry_after is not None:
             pause = max(pause, min(answer.retry_after, _LONGEST_RETRY_AFTER))
         return pause
+
+    def is_news(self, now: float) -> bool:
+        """Say once for each reason of a trouble that people should be told of it.
+
+        A failure now and then between acceptances is told once a minute at most.
+        """
+        told_at = self._told.get(self.reason)
+        is_old = told_at is not None and (self.is_told or now - told_at < _QUIET_ABOUT)
+        if not is_old:
+            self._told[self.reason] = now
+            self.is_told = True
+        return not is_old
+
+    def seconds_left(self, now: float) -> float:
+        """Return in how many seconds it will be an outage, if nothing is decided."""
+        since = now if self._since is None else self._since
+        return max(0.0, since + self._outage_seconds - now)
 
     def is_outage(self, now: float) -> bool:
         """Say whether nothing was decided for too long."""

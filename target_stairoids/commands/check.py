@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 @config_option()
 @one_sentence
 def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
-    """Check config, mapping, ledger and the way to Stairoids. Harmless.
+    """Check config, mapping, ledger, the way to Stairoids and the key. Harmless.
 
-    No signal is sent, nothing is read, and the API key stays here: whether it is
-    accepted shows at the first signal.
+    No signal is sent. Stairoids is asked for one signal, to see whether it knows the
+    key; whether the key may also send shows at the first signal.
 
     \b
     Examples:
       stairoids-signals check --config config.json
       stairoids-signals check --config config.json --catalog catalog.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.readiness import reach, writable_ledger
+    from target_stairoids.readiness import look_at_key, reach, writable_ledger
     from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
@@ -43,6 +43,7 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
     click.echo(f"ledger   {writable_ledger(settings)} can be written")
     reach(settings)
     click.echo(f"api      {settings.api_url} answers")
+    click.echo(f"key      {look_at_key(settings)}")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:

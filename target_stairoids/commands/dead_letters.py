@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
 
 _SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
+_HEADER = ("id", "stream", *_SHOWN[2:])
 
 
 @click.group("dead-letters")
@@ -72,12 +73,21 @@ def list_letters(ledger: Ledger, *, style: str, **chosen: Any) -> None:
       stairoids-signals dead-letters list --config config.json --reason domain
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     letters = _chosen(ledger, **chosen)
-    rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
+    found = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
     if style == "json":
-        for row in rows:
+        for row in found:
             click.echo(json.dumps(dict(zip(_SHOWN, row, strict=True))))
         return
-    print_table(_SHOWN, rows)
+    rows = [[*row[:-2], *map(_to_the_minute, row[-2:])] for row in found]
+    if rows:
+        print_table(_HEADER, rows)
+    else:
+        click.echo("No dead letters.")
+    click.echo(f"\nLedger {ledger.name}")
+
+
+def _to_the_minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
 
 
 @dead_letters.command()
@@ -134,19 +144,22 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
 
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=int, required=True)
-@click.option("--delivered", "outcome", flag_value=Outcome.ACCEPTED.value)
-@click.option("--resend", "outcome", flag_value=Outcome.REJECTED.value)
+@click.option("--delivered", is_flag=True, help="They are at Stairoids: settle them.")
+@click.option("--resend", is_flag=True, help="They are not: let `export` have them.")
 @with_ledger
-def resolve(ledger: Ledger, ids: tuple[int, ...], outcome: str | None) -> None:
+def resolve(
+    ledger: Ledger, ids: tuple[int, ...], *, delivered: bool, resend: bool
+) -> None:
     """Say what became of unknown signals: --delivered, or --resend with `export`.
 
     \b
     Example:
       stairoids-signals dead-letters resolve 7 --delivered --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    if outcome is None:
-        msg = "Say --delivered or --resend."
+    if delivered == resend:
+        msg = "Say either --delivered or --resend."
         raise ConfigError(msg)
+    outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.turn() as turn:
-        count = turn.resolve(ids, Outcome(outcome))
+        count = turn.resolve(ids, outcome)
     click.echo(f"{count} of {len(ids)} dead letters resolved.")

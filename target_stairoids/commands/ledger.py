@@ -47,6 +47,7 @@ def stats(ledger: Ledger, style: str) -> None:
         for outcome, count in sorted(outcomes.items())
     ]
     print_table(("stream", "outcome", "signals"), rows)
+    click.echo(f"\nLedger {ledger.name}")
 
 
 @ledger.command()

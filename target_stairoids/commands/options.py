@@ -57,7 +57,7 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the ledger that `--config` names."""
+    """Give a command the ledger that `--config` names, if there is one."""
 
     @config_option()
     @functools.wraps(command)
@@ -67,7 +67,7 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
         from target_stairoids.target import settings_from
 
         settings = settings_from(config_inputs)
-        with Ledger(settings.ledger_url, settings.scope) as ledger:
+        with Ledger(settings.ledger_url, settings.scope, must_exist=True) as ledger:
             command(ledger, **options)
 
     return opened  # type: ignore[no-any-return]  # click's own types are loose

@@ -53,6 +53,7 @@ def report(ledger: Ledger, days: int, style: str) -> None:
         click.echo(as_html(history))
     else:
         _show(history)
+        click.echo(f"\nLedger {ledger.name}")
 
 
 def _show(history: History) -> None:

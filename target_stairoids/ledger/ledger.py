@@ -64,12 +64,20 @@ class Ledger:
         url: SQLAlchemy URL of an SQLite or PostgreSQL database; created on first use.
         scope: Origin of the API; other origins' entries are not seen.
         read_only: Refuse to write; a database without a ledger then counts as empty.
+        must_exist: Refuse a database without a ledger, and create nothing.
 
     Raises:
         LedgerError: The database cannot be opened; the message names `ledger_url`.
     """
 
-    def __init__(self, url: str, scope: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        scope: str,
+        *,
+        read_only: bool = False,
+        must_exist: bool = False,
+    ) -> None:
         self.scope = scope
         self.run = 0
         self._streams: dict[str, int] = {}
@@ -78,6 +86,8 @@ class Ledger:
         self.name = name_of(parsed)
         self._read_only = read_only
         path = file_of(parsed)
+        if must_exist and path and not path.exists():
+            raise _no_ledger_at(str(path))
         with as_ledger_error(f"The ledger {self.name} cannot be opened"):
             if read_only and path and not path.exists():
                 parsed, path = make_url("sqlite://"), None
@@ -87,6 +97,10 @@ class Ledger:
                 path.touch(mode=0o600)
             self._engine = engine_of(parsed)
             self._connection = self._engine.connect()
+            if must_exist and not self._is_prepared():
+                self._connection.close()
+                self._engine.dispose()
+                raise _no_ledger_at(str(path or self.name))
             if not writes and not self._is_prepared():
                 self._connection.close()
                 self._engine.dispose()
@@ -400,3 +414,10 @@ class Ledger:
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
+
+
+def _no_ledger_at(place: str) -> LedgerError:
+    return LedgerError(
+        f"There is no ledger at {place}. Relative paths count from the working "
+        "directory; see `ledger_url`."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,33 @@ def test_check_says_that_all_is_well(target: TargetUnderTest) -> None:
         "config",
         "ledger",
         "api",
+        "key",
     ]
+    assert "The key is known and may read." in done.stdout
+
+
+def test_check_of_a_key_that_stairoids_does_not_know_fails(
+    target: TargetUnderTest,
+) -> None:
+    target.config["api_key"] = "sk_canary"
+
+    done = signals(target, "check")
+
+    assert done.returncode == 1
+    assert "Stairoids refuses us: 401 " in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_check_of_a_key_that_may_not_read_says_so_and_passes(
+    sandbox: Sandbox, target: TargetUnderTest, status: int
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=status, on="read"))
+
+    done = signals(target, "check")
+
+    assert done.returncode == 0
+    assert f"Asked to read, Stairoids answered {status} " in done.stdout
 
 
 def test_check_says_what_is_wrong(target: TargetUnderTest) -> None:
@@ -62,11 +89,13 @@ def test_dead_letters_are_listed_without_their_records(
 
     done = signals(target, "dead-letters", "list")
 
-    header, row = done.stdout.splitlines()
+    header, row, _, ledger = done.stdout.splitlines()
     assert header.split() == [
-        "id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at",
+        "id", "stream", "outcome", "reason", "attempts", "first_at", "last_at",
     ]  # fmt: skip
-    assert "trials       invalid" in row
+    assert "trials  invalid" in row
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d$", row)
+    assert ledger == f"Ledger {target.config['ledger_url']}"
     assert "canary" not in done.stdout
 
 
@@ -142,7 +171,7 @@ def test_delivered_unknown_signal_is_settled(
     run = target.run(a_schema(), a_record(1))
 
     assert run.outcomes == {"duplicate": 1}
-    assert signals(target, "dead-letters", "list").stdout.count("\n") == 1
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
     assert len(sandbox.signals) == 1
 
 
@@ -194,3 +223,107 @@ def test_dead_letters_are_chosen_by_stream_reason_and_age(
     done = signals(target, "dead-letters", "list", "--format", "json", *words)
 
     assert len(done.stdout.splitlines()) == shown
+
+
+def test_replay_without_meltano_says_the_same_source_and_sends_nothing_twice(
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_email = {
+        "stream": "trials",
+        "contact": {"email": "{{ email }}"},
+        "properties": None,
+    }
+    by_name = {"stream": "trials", "contact": {"email": "{{ name }}"}}
+    schema = a_schema(name="string")
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-jsonl")
+    target.run(schema, a_record(1, name="x"), signals=[by_email])
+    target.run(schema, a_record(1, name="y"), a_record(2, name="z"), signals=[by_name])
+    target.config["signals"] = [by_email]
+    monkeypatch.delenv("MELTANO_EXTRACTOR_NAME")
+    exported = signals(target, "dead-letters", "export").stdout
+
+    replayed = target.run_text(exported)
+
+    assert json.loads(exported.splitlines()[0])["stairoids_source"] == "jsonl"
+    assert replayed.outcomes == {"accepted": 1, "unchanged": 1}
+    assert [s.body["source"] for s in sandbox.signals] == ["jsonl", "jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("config", "source"),
+    [
+        ({}, "kept"),
+        ({"source": "set"}, "set"),
+        ({"signals": [{"stream": "trials", "source": "mapped"}]}, "mapped"),
+    ],
+)
+def test_source_of_the_ledger_stands_between_the_settings_and_the_environment(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, object],
+    source: str,
+) -> None:
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-csv")
+
+    target.run({**a_schema(), "stairoids_source": "kept"}, a_record(1), **config)
+
+    assert [s.body["source"] for s in sandbox.signals] == [source]
+
+
+def test_source_of_a_later_schema_message_counts(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(
+        a_schema(), a_record(1),
+        {**a_schema(), "stairoids_source": "kept"}, a_record(2),
+        {**a_schema(), "stairoids_source": 7}, a_record(3),
+    )  # fmt: skip
+
+    found = {s.body["contact"]["email"]: s.body["source"] for s in sandbox.signals}
+    assert found == {
+        "u1@example.com": "singer",
+        "u2@example.com": "kept",
+        "u3@example.com": "singer",
+    }
+
+
+LOOKS = [
+    ("dead-letters", "list"),
+    ("dead-letters", "export"),
+    ("report",),
+    ("ledger", "stats"),
+]
+
+
+@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+def test_looking_into_a_ledger_that_is_not_there_fails_and_creates_nothing(
+    target: TargetUnderTest, words: tuple[str, ...]
+) -> None:
+    path = target.folder / "elsewhere" / "ledger.db"
+    target.config["ledger_url"] = f"sqlite:///{path}"
+
+    done = signals(target, *words)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"There is no ledger at {path}. Relative paths" in done.stderr
+    assert not path.parent.exists()
+
+
+def test_table_names_its_ledger(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record())
+
+    for words in (("report",), ("ledger", "stats"), ("dead-letters", "list")):
+        last = signals(target, *words).stdout.splitlines()[-1]
+        assert last == f"Ledger {target.config['ledger_url']}"
+
+
+@pytest.mark.parametrize("flags", [[], ["--delivered", "--resend"]], ids=" ".join)
+def test_resolve_wants_one_answer(target: TargetUnderTest, flags: list[str]) -> None:
+    target.run(a_schema(), a_record(email=None))
+
+    done = signals(target, "dead-letters", "resolve", "1", *flags)
+
+    assert done.returncode == 1
+    assert "Say either --delivered or --resend." in done.stderr

@@ -430,14 +430,14 @@ def test_refused_connection_was_not_sent() -> None:
     answer = post(f"http://127.0.0.1:{port}/v1")
 
     assert answer.meaning is Meaning.NOT_SENT
-    assert answer.trouble == "no connection (NewConnection)"
+    assert answer.trouble == "no connection (connection refused)"
 
 
 def test_unknown_host_was_not_sent() -> None:
     answer = post("http://no-such-host.invalid/v1")
 
     assert answer.meaning is Meaning.NOT_SENT
-    assert answer.trouble == "no connection (NameResolution)"
+    assert answer.trouble == "no connection (host not found)"
 
 
 def test_proxy_that_cannot_be_reached_was_not_sent(
@@ -580,7 +580,7 @@ def test_certificate_nobody_vouches_for_was_not_sent(certificate: Path) -> None:
     answer, requests = answer_over_tls(certificate, raw(201))
 
     assert answer.meaning is Meaning.NOT_SENT
-    assert answer.trouble == "no connection (SSL)"
+    assert answer.trouble == "no connection (TLS failed)"
     assert requests == 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
-from target_stairoids.mapping import check_globs, maps_for, unused_globs
+from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
 from target_stairoids.shape import StreamShape
 
 if TYPE_CHECKING:
@@ -596,3 +596,46 @@ def test_glob_that_matched_no_stream_is_told() -> None:
             "did you mean `public-trials`?"
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("item", "stream"),
+    [
+        ("trails", "trials"),
+        ("Trials", "trials"),
+        ("trial", "trials"),
+        ("public-trails", "public-trials"),
+        ("public.trials", "public-trials"),
+        ("trials", "public-trials"),
+        ("public-trials", "trials"),
+    ],
+)
+def test_stream_that_a_misspelt_item_means_is_not_inferred(
+    item: str, stream: str
+) -> None:
+    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
+        check_spelling(stream, [{"stream": item}], [])
+
+    assert f"`{item}`" in str(refused.value)
+    assert f"`{stream}`" in str(refused.value)
+    assert "`type: null`" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("items", "stream", "seen"),
+    [
+        (["public-trials"], "public-users", []),
+        (["public-deals"], "public-leads", []),
+        (["trials"], "tickets", []),
+        (["trials"], "trials_old", ["trials"]),
+        (["trials"], "trails", ["trials"]),
+        (["trail*"], "trials", []),
+        (["trials", "*"], "trails", []),
+        (["trials", "trails"], "trails", []),
+        ([], "trails", []),
+    ],
+)
+def test_stream_that_no_item_means_is_inferred(
+    items: list[str], stream: str, seen: list[str]
+) -> None:
+    check_spelling(stream, [{"stream": item} for item in items], seen)

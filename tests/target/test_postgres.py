@@ -117,3 +117,9 @@ def test_dry_run_takes_an_empty_database_for_an_empty_ledger(
     assert sent.outcomes == {"accepted": 1}
     assert again.outcomes == {"duplicate": 1}
     assert len(sandbox.signals) == 1
+
+
+def test_ledger_that_must_exist_is_not_created(postgres_url: str) -> None:
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="There is no ledger at postgresql"):
+            Ledger(postgres_url, SCOPE, must_exist=True)

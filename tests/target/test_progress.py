@@ -133,10 +133,41 @@ def facts(**more: object) -> str:
         ({"pause": 12.4}, "waiting 12 s for the quota"),
         ({"under_way": 6000}, "about 1 h 40 min left"),
         ({"under_way": 5}, "about 5 s left"),
+        (
+            {"pause": 3, "trouble": "no connection (timeout)"},
+            "requests a minute · no connection (timeout), trying again",
+        ),
     ],
 )
 def test_facts_are_one_line(more: dict[str, object], told: str) -> None:
     assert facts(**more).endswith(told)
+
+
+def test_log_tells_an_api_that_cannot_be_reached_once(target: TargetUnderTest) -> None:
+    nowhere = "http://127.0.0.1:9/v1"
+
+    done = target.shell(
+        text_of([a_schema(), a_record(1), a_record(2)]),
+        api_url=nowhere,
+        outage_seconds=1,
+    )
+
+    told = f"No connection to {nowhere} (connection refused). Trying again until "
+    assert done.returncode == 75
+    assert done.stderr.count(told) == 1
+    assert "(outage_seconds 1)" in done.stderr
+    assert "not reached: no connection (connection refused)" in done.stderr
+
+
+def test_log_tells_that_trouble_is_over(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=503, retry_after=1, count=1))
+
+    done = target.shell(text_of([a_schema(), a_record()]))
+
+    assert f"{sandbox.url}: 503 " in done.stderr
+    assert "Stairoids answers again (before: 503 " in done.stderr
 
 
 @pytest.mark.parametrize(

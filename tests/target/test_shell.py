@@ -35,10 +35,12 @@ if TYPE_CHECKING:
         ({"api_keey": "sk_live_canary"}, "is not a setting; did you mean `api_key`?"),
         ({"api_url": "http://example.com/v1"}, "`api_url` must be https"),
         ({"ledger_url": "mysql://u:canary@h/d"}, "`ledger_url` must name SQLite"),
+        ({"api_key": "*****"}, "printed by `meltano config` without `--unsafe`"),
+        ({"ledger_url": "(redacted)"}, "`ledger_url` is masked"),
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
         ({"first_run": "canary"}, "`first_run` must be one of guard or send or"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    ids=lambda value: "" if isinstance(value, dict) else value,
 )
 def test_wrong_config_is_one_sentence_without_values(
     target: TargetUnderTest, wrong: dict[str, Any], says: str
@@ -184,3 +186,34 @@ def test_log_lines_are_structured_where_meltano_asks_for_it(
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 0
     assert any("1 candidates = 1 accepted" in line["message"] for line in lines)
+
+
+BROKEN_CONFIGS = [
+    (None, "config.json: no such file"),
+    ("", "config.json, line 1, column 1: not JSON"),
+    ('{\n"api_key": canary}', "config.json, line 2, column 12: not JSON"),
+    ('["canary"]', "config.json: not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), BROKEN_CONFIGS)
+@pytest.mark.parametrize(
+    "command", [["target-stairoids"], ["stairoids-signals", "ledger", "stats"]]
+)
+def test_config_file_that_cannot_be_used_is_one_sentence(
+    tmp_path: Path, command: list[str], text: str | None, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+
+    done = subprocess.run(
+        [BIN / command[0], *command[1:], "--config", "config.json"],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {says}\n"

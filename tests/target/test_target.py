@@ -676,6 +676,18 @@ def test_mistake_in_a_mapping_is_found_at_the_schema(
     assert not sandbox.requests
 
 
+def test_nothing_of_a_misspelt_stream_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    items = [{"stream": "trails", "contact": {"email": "{{ email }}"}}]
+
+    run = target.run(a_schema(), a_record(), signals=items)
+
+    assert run.exit_code == 1
+    assert "Correct `trails`" in run.error
+    assert sandbox.signals == []
+
+
 # State
 
 

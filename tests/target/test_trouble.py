@@ -165,3 +165,29 @@ def test_failures_a_minute_apart_are_an_outage_however_short_it_may_be() -> None
     trouble.failed(a_failure(), 60)
 
     assert trouble.is_outage(60)
+
+
+def test_trouble_is_news_once_for_each_reason() -> None:
+    trouble = a_trouble()
+    refused = Answer(meaning=Meaning.NOT_SENT, trouble="no connection (timeout)")
+    news = []
+
+    for now, answer in enumerate([a_failure(), a_failure(), refused, a_failure()]):
+        trouble.failed(answer, now)
+        news.append(trouble.is_news(now))
+
+    assert news == [True, False, True, False]
+    assert trouble.seconds_left(3) == 897
+
+
+def test_failure_now_and_then_is_news_once_a_minute() -> None:
+    trouble = a_trouble()
+    news = []
+
+    for now in (0, 10, 59, 60):
+        trouble.failed(a_failure(), now)
+        news.append(trouble.is_news(now))
+        trouble.is_over()
+
+    assert news == [True, False, False, True]
+    assert trouble.reason == ""

@@ -54,6 +54,8 @@ def test_forgotten_stream_is_sent_again(
 
 
 def test_unknown_stream_is_named(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record())
+
     done = ledger_command(target, "forget", "--stream", "trails", "--yes")
 
     assert done.returncode == 1
