@@ -208,6 +208,23 @@ def test_readmes_meltano_example_says_what_meltano_yml_says(text: str) -> None:
     assert config_errors({"api_key": "k", **loader["config"]}, config_schema()) == []
 
 
+def test_meltano_page_declares_what_meltano_yml_declares() -> None:
+    (text,) = blocks("yaml", (ROOT / "docs/meltano.md").read_text(encoding="utf-8"))
+    shown = yaml.safe_load(text)["plugins"]
+
+    for plugin in shown["extractors"] + shown["loaders"]:
+        full = declared(plugin["name"])
+        of_meltano = {item["name"]: item for item in full["settings"]}
+        assert set(plugin.get("capabilities", ())) <= set(full.get("capabilities", ()))
+        for setting in plugin["settings"]:
+            assert setting.items() <= of_meltano[setting["name"]].items()
+        for name, command in plugin.get("commands", {}).items():
+            assert command.items() <= full["commands"][name].items()
+        if plugin["name"] == "target-stairoids":
+            config = {"api_key": "k", **plugin["config"]}
+            assert config_errors(config, config_schema()) == []
+
+
 # Commands
 
 
@@ -238,7 +255,12 @@ def test_documented_commands_exist(line: str) -> None:
                 makefile = (ROOT / "Makefile").read_text()
                 for target in targets:
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-            case ["export", *_] | ["pip", "install", *_] | []:
+            case ["export" | "cd" | "jq", *_] | ["pip" | "pipx", "install", *_] | []:
+                pass
+            case ["meltano", "invoke", plugin, *_] if ":" in plugin:
+                name, _, command = plugin.partition(":")
+                assert command in declared(name)["commands"]
+            case ["meltano", *_]:
                 pass
             case ["tap-jsonl" | "target-jsonl" | "tap-postgres" | "tap-x", *_]:
                 pass
