@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import meta, nodes
+from markupsafe import Markup
 
 from target_stairoids.environment import NothingIsHarmless, environment, value_of
 from target_stairoids.exceptions import InvalidSignalError
@@ -242,7 +243,9 @@ def _guarded(read: Callable[[Record], Any], field: str) -> Callable[[Record], An
 
     def guarded(record: Record) -> object:
         try:
-            return read(record)
+            value = read(record)
+            # `tojson` and `escape` mark their texts as safe for HTML, by a class.
+            return str(value) if isinstance(value, Markup) else value
         except Exception as error:
             # A TypeError names types; other errors may repeat the record's values.
             said = str(error) if type(error) is TypeError else type(error).__name__

@@ -28,7 +28,19 @@ _HOST_ENDS = re.compile(r"[/?#\s]")
 _CACHED_HOSTS = 4096  # many records are about few companies
 _MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138
 _EPOCH_DIGITS = (10, 13)  # a Unix time written as text: seconds or milliseconds
-_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
+
+
+def _plain(value: object) -> str:
+    """Return a text that Jinja marked as safe for HTML as a plain one."""
+    if isinstance(value, str):
+        return str(value)
+    reason = "a value is neither text, number nor list (a filter without its `| list`?)"
+    raise InvalidSignalError(reason)
+
+
+_encoder = msgspec.json.Encoder(
+    decimal_format="number", order="sorted", enc_hook=_plain
+)
 
 
 def domain_from(value: object) -> str | None:

@@ -212,6 +212,23 @@ def test_readmes_meltano_example_says_what_meltano_yml_says(text: str) -> None:
     assert config_errors({"api_key": "k", **loader["config"]}, config_schema()) == []
 
 
+def test_meltano_page_declares_what_meltano_yml_declares() -> None:
+    (text,) = blocks("yaml", (ROOT / "docs/meltano.md").read_text(encoding="utf-8"))
+    shown = yaml.safe_load(text)["plugins"]
+
+    for plugin in shown["extractors"] + shown["loaders"]:
+        full = declared(plugin["name"])
+        of_meltano = {item["name"]: item for item in full["settings"]}
+        assert set(plugin.get("capabilities", ())) <= set(full.get("capabilities", ()))
+        for setting in plugin["settings"]:
+            assert setting.items() <= of_meltano[setting["name"]].items()
+        for name, command in plugin.get("commands", {}).items():
+            assert command.items() <= full["commands"][name].items()
+        if plugin["name"] == "target-stairoids":
+            config = {"api_key": "k", **plugin["config"]}
+            assert config_errors(config, config_schema()) == []
+
+
 # Commands
 
 
@@ -230,6 +247,11 @@ def assert_is_typed_right(words: list[str]) -> None:
     )
 
 
+#: Commands of others that the documents use.
+OTHERS = {"meltano", "uv", "docker", "airbyte-venv/bin/python"}
+OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
+
+
 @pytest.mark.parametrize("line", everywhere())
 def test_documented_commands_exist(line: str) -> None:
     """Each part of a pipeline is a make target, or a command with these options."""
@@ -242,11 +264,12 @@ def test_documented_commands_exist(line: str) -> None:
                 makefile = (ROOT / "Makefile").read_text()
                 for target in targets:
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-            case ["export", *_] | ["pip", "install", *_] | []:
+            case ["export" | "cd" | "jq", *_] | ["pip" | "pipx", "install", *_] | []:
                 pass
-            case ["uv" | "docker", *_] | ["airbyte-venv/bin/python", _]:
-                pass
-            case ["tap-jsonl" | "target-jsonl" | "tap-postgres" | "tap-x", *_]:
+            case ["meltano", "invoke", plugin, *_] if ":" in plugin:
+                name, _, command = plugin.partition(":")
+                assert command in declared(name)["commands"]
+            case [name, *_] if name in OTHERS:
                 pass
             case ["python", "-m", "benchmarks", *paths]:
                 assert set(paths) <= set(BENCHMARKS)

@@ -639,3 +639,33 @@ def test_stream_that_no_item_means_is_inferred(
     items: list[str], stream: str, seen: list[str]
 ) -> None:
     check_spelling(stream, [{"stream": item} for item in items], seen)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ record | tojson }}", '{"tags": ["<b>"]}'),
+        ("{{ tags[0] | escape }}", "&lt;b&gt;"),
+        ("{{ tags | map('escape') | list }}", '["&lt;b&gt;"]'),
+    ],
+)
+def test_text_that_jinja_marks_as_safe_for_html_is_a_text(
+    template: str, expected: str
+) -> None:
+    shape = a_shape(properties={"tags": {"type": "array"}}, key=())
+    signal_map = a_map(shape, properties={"x": template})
+
+    found = signal_map.signal_from({"tags": ["<b>"]}).properties["x"]
+
+    assert type(found) is str
+    assert found == expected.replace("<b>", "\\u003cb\\u003e")
+
+
+def test_generator_that_a_template_makes_is_no_value() -> None:
+    signal_map = a_map(
+        a_shape(properties={"tags": {"type": "array"}}, key=()),
+        properties={"x": "{{ tags | map('upper') }}"},
+    )
+
+    with pytest.raises(InvalidSignalError, match="list"):
+        signal_map.signal_from({"tags": ["a"]})
