@@ -132,6 +132,11 @@ class Delivery:
         self._dispatch.wake()
 
     @property
+    def stop(self) -> StairoidsError | None:
+        """Why the run is to end before its input does, if it is."""
+        return self._dispatch.stop
+
+    @property
     def discards_input(self) -> bool:
         """Whether the rest of the input is to be read and left for the next run."""
         return self._is_forgiven(self._dispatch.stop)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -106,11 +107,15 @@ class LogProgress:
         logger.info("%s", facts)
 
     def end(self, report: dict[str, Any]) -> None:
-        """Log the report for machines, then the sum, the reasons and what to do."""
-        logger.info("Run report: %s", json.dumps(report))
+        """Log the sum, the reasons and what to do; the report itself for machines.
+
+        A dead letter is somebody's business this week, so it is a warning.
+        """
+        logger.debug("Run report: %s", json.dumps(report))
         logger.info("%s", summary(report))
+        level = logging.WARNING if dead_letters_of(report) else logging.INFO
         for sentence in (*_reasons(report), *advice(report)):
-            logger.info("%s", sentence)
+            logger.log(level, "%s", sentence)
 
 
 class LiveProgress:
@@ -183,11 +188,23 @@ def _reasons(report: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def dead_letters_of(report: dict[str, Any]) -> int:
+    """Return how many records of a run became dead letters."""
+    dead = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
+    return sum(report["outcomes"][outcome] for outcome in dead)
+
+
+def _dead_letters_command() -> str:
+    if "MELTANO_PROJECT_ROOT" in os.environ:
+        return "meltano invoke target-stairoids:dead-letters"
+    return "stairoids-signals dead-letters list --config config.json"
+
+
 def advice(report: dict[str, Any]) -> Iterator[str]:
     """Yield what to do next, if anything is left to do."""
     outcomes = report["outcomes"]
     if outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]:
-        yield "See why, and send again: stairoids-signals dead-letters --help"
+        yield f"See which, and why: {_dead_letters_command()}"
     if outcomes[Outcome.UNKNOWN]:
         yield (
             "Nobody knows whether the unknown ones arrived; say so: "

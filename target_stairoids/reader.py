@@ -6,6 +6,7 @@ happens between two of them and after a bad one is not.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from target_stairoids.delivery import Delivery
+
+
+logger = logging.getLogger(__name__)
 
 
 def read_messages(
@@ -54,6 +58,8 @@ def read_messages(
     except Exception as error:
         delivery.finish(error)
         raise
+    if not counts and delivery.stop is None:
+        logger.warning("The input was empty. Did the tap fail?")
     if delivery.discards_input:
         discard(source)
     return counts

@@ -7,6 +7,8 @@ private hooks this module overrides is checked by `tests/target/test_sdk_contrac
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -286,6 +288,14 @@ class TargetStairoids(Target):
         except _INPUT_ERRORS as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(1)
+        except BrokenPipeError:
+            cls.logger.error(  # noqa: TRY400 - same
+                "STATE could not be written: whoever reads stdout went away. Nothing "
+                "is lost: run again."
+            )
+            # What is still buffered would be written, and fail, once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
 
 
 def _check_files(config_inputs: Sequence[str]) -> None:

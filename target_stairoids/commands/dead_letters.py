@@ -127,6 +127,14 @@ def _record_message(letter: Row[Any]) -> str:
     )
 
 
+def _tell(count: int, total: int, done: str, *, otherwise: str) -> None:
+    """Say how many were dealt with; fail if that is not all of them."""
+    click.echo(f"{count} of {total} dead letters {done}.")
+    if count < total:
+        click.echo(f"The others are {otherwise}.", err=True)
+        raise click.exceptions.Exit(1)
+
+
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=int, required=True)
 @with_ledger
@@ -139,7 +147,7 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     with ledger.turn() as turn:
         count = turn.discard(ids)
-    click.echo(f"{count} of {len(ids)} dead letters discarded.")
+    _tell(count, len(ids), "discarded", otherwise="not there")
 
 
 @dead_letters.command()
@@ -162,4 +170,4 @@ def resolve(
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.turn() as turn:
         count = turn.resolve(ids, outcome)
-    click.echo(f"{count} of {len(ids)} dead letters resolved.")
+    _tell(count, len(ids), "resolved", otherwise="not there, or not `unknown`")

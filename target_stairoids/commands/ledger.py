@@ -99,9 +99,15 @@ def erase(ledger: Ledger, email: str) -> None:
     Example:
       stairoids-signals ledger erase --email ann@example.com --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    from target_stairoids.exceptions import ConfigError
     from target_stairoids.ledger import upkeep
+    from target_stairoids.values import likely_email_from
 
+    if likely_email_from(email) is None:
+        msg = "--email is not an e-mail address such as ann@example.com."
+        raise ConfigError(msg)
     click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
+    click.echo("What is settled holds digests, and no address.")
 
 
 @ledger.command()

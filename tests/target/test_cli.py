@@ -180,8 +180,19 @@ def test_discarded_dead_letter_is_forgotten(target: TargetUnderTest) -> None:
 
     done = signals(target, "dead-letters", "discard", "1", "7")
 
+    assert done.returncode == 1
     assert done.stdout == "1 of 2 dead letters discarded.\n"
+    assert done.stderr == "The others are not there.\n"
     assert signals(target, "dead-letters", "export").stdout == ""
+
+
+def test_invalid_dead_letter_cannot_be_resolved(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    done = signals(target, "dead-letters", "resolve", "1", "--delivered")
+
+    assert done.returncode == 1
+    assert "not `unknown`" in done.stderr
 
 
 @pytest.mark.parametrize(

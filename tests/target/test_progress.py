@@ -74,7 +74,8 @@ def test_terminal_shows_a_table_the_reasons_and_what_to_do(
         "1 invalid in trials: neither account.domain nor contact.email is known"
         in lines
     )
-    assert "See why, and send again: stairoids-signals dead-letters --help" in lines
+    list_them = "stairoids-signals dead-letters list --config config.json"
+    assert f"See which, and why: {list_them}" in lines
     assert "Run report" not in seen
     assert printed.splitlines() == [b'{"at":1}']
 
@@ -97,17 +98,25 @@ def test_terminal_has_a_live_line_that_logs_do_not_break(
     assert " · " not in plain(seen.rpartition(taken_away)[2])
 
 
-def test_log_has_the_report_for_machines_and_the_reasons_for_people(
+def test_log_has_the_sum_and_a_warning_with_the_reasons(
     target: TargetUnderTest,
 ) -> None:
     messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
 
     done = target.shell(text_of(messages))
 
-    assert "Run report: {" in done.stderr
+    assert "Run report" not in done.stderr  # it is in the ledger
     assert "2 candidates = 1 accepted + 1 invalid (2 records read" in done.stderr
-    assert "1 invalid in trials: neither account.domain" in done.stderr
+    (reason,) = [x for x in done.stderr.splitlines() if "1 invalid in trials:" in x]
+    assert "WARNING" in reason
     assert "\x1b" not in done.stderr
+
+
+def test_empty_input_is_a_warning(target: TargetUnderTest) -> None:
+    done = target.shell("")
+
+    assert done.returncode == 0
+    assert "The input was empty. Did the tap fail?" in done.stderr
 
 
 def facts(**more: object) -> str:

@@ -217,3 +217,20 @@ def test_config_file_that_cannot_be_used_is_one_sentence(
 
     assert done.returncode == 1
     assert done.stderr == f"Error: {says}\n"
+
+
+def test_reader_of_stdout_that_went_away_is_told_and_loses_nothing(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """As in `target-stairoids | head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    messages = text_of([a_schema(), a_record(1), a_state(1)])
+
+    ended = target.shell(messages, stdout=writing)
+    again = target.run(a_schema(), a_record(1), a_state(1))
+
+    assert ended.returncode == 128 + signal.SIGPIPE
+    assert "whoever reads stdout went away" in ended.stderr
+    assert len(sandbox.signals) == 1
+    assert again.exit_code == 0

@@ -96,7 +96,7 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
 
     done = ledger_command(target, "erase", "--email", "ann.canary@example.com")
 
-    assert done.stdout == "1 claims and dead letters are erased.\n"
+    assert done.stdout.startswith("1 claims and dead letters are erased.\n")
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
     assert b"anary" not in left
     assert b"bob@example.com" in left
@@ -139,3 +139,12 @@ def test_baseline_remembers_even_what_a_known_stream_brings(
 
 def _scope(target: TargetUnderTest) -> str:
     return str(target.config["api_url"]).removesuffix("/v1")
+
+
+def test_erasing_whom_nobody_can_be_is_an_error(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1))
+
+    done = ledger_command(target, "erase", "--email", "not an address")
+
+    assert done.returncode == 1
+    assert "is not an e-mail address" in done.stderr
