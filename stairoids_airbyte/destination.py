@@ -11,6 +11,8 @@ import signal
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from stairoids_airbyte.destination_settings import settings_from
 from stairoids_airbyte.exceptions import (
     BrokenError,
@@ -19,7 +21,7 @@ from stairoids_airbyte.exceptions import (
     WrongConfigError,
 )
 from stairoids_airbyte.output import write, write_line
-from stairoids_airbyte.protocol import stream_is
+from stairoids_airbyte.protocol import SentRecord, stream_is
 from stairoids_airbyte.states import States
 from stairoids_airbyte.written_streams import descriptor_of, shapes_of
 from target_stairoids.delivery import Delivery
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 Json = Any  # what JSON can hold; narrowed where it is read
 
 logger = logging.getLogger(__name__)
+
+_decoder = msgspec.json.Decoder(SentRecord)
 
 
 def check(config: Mapping[str, Json]) -> str:
@@ -124,11 +128,9 @@ class _Sync:
         self._tell("STARTED")
 
     def _record(self, message: dict[str, Json]) -> None:
-        record = message.get("record")
-        if not isinstance(record, dict):
-            record = {}
+        record = _record_of(message)
         name, data = record.get("stream"), record.get("data")
-        if not isinstance(name, str) or not isinstance(data, dict):
+        if not isinstance(name, str) or not isinstance(data, (dict, msgspec.Raw)):
             msg = "A RECORD message lacks its `stream` or its `data`."
             raise MessageError(msg)
         found = self._streams.get((record.get("namespace"), name))
@@ -138,10 +140,11 @@ class _Sync:
             )
             raise MessageError(msg)
         descriptor, stream = found
-        if lack := stream.shape.lack_of(data):
+        row = stream.reader.read(data)
+        if lack := stream.shape.lack_of(row.key):
             raise MessageError(lack)
         self._states.record(descriptor)
-        self._delivery.intake.take(stream, data)
+        self._delivery.intake.take(stream, row)
 
     def _state(self, message: dict[str, Json]) -> None:
         try:
@@ -154,6 +157,16 @@ class _Sync:
     def _tell(self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]) -> None:
         for descriptor in self._shapes:
             write(stream_is(status, descriptor))
+
+
+def _record_of(message: dict[str, Json]) -> Mapping[str, Json]:
+    record = message.get("record")
+    if isinstance(record, msgspec.Raw):
+        try:
+            return _decoder.decode(record)
+        except msgspec.DecodeError:
+            return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _ignore(message: dict[str, Json]) -> None:

@@ -11,7 +11,7 @@ STATE messages that come in are read as they are, because a STATE goes back unch
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -112,6 +112,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     stream: str
     data: dict[str, Json]
     emitted_at: int
+
+
+class SentRecord(TypedDict, total=False):
+    """What a source sent, its data not yet looked at."""
+
+    stream: str
+    data: msgspec.Raw
+    namespace: str | None
 
 
 class StreamState(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

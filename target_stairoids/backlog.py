@@ -10,12 +10,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from target_stairoids.gate import Known, Outcome, Settled, latest_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from target_stairoids.candidate import Candidate
+    from target_stairoids.gate import Latest
     from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
     from target_stairoids.ledger.ledger import Ledger
 
@@ -38,7 +41,7 @@ class Backlog:
         self._moot: list[int] = []
 
     def __bool__(self) -> bool:
-        return bool(self._known.settled)
+        return bool(self._known.latest)
 
     @property
     def is_full(self) -> bool:
@@ -47,7 +50,7 @@ class Backlog:
 
     def speaks_of(self, candidate: Candidate) -> bool:
         """Say whether something of a candidate's entity was settled here."""
-        return (candidate.entity, candidate.signal_map.name) in self._known.latest
+        return candidate.key in self._known.latest
 
     def add_to(self, known: Known, asked: Iterable[Candidate]) -> None:
         """Add to what the ledger said of candidates what it does not know yet."""
@@ -56,9 +59,8 @@ class Backlog:
             version = candidate.version, candidate.signal_map.name
             if version in mine.settled:
                 known.settled[version] = mine.settled[version]
-            entity = candidate.entity, candidate.signal_map.name
-            if entity in mine.latest:
-                known.latest[entity] = mine.latest[entity]
+            if candidate.key in mine.latest:
+                known.latest[candidate.key] = mine.latest[candidate.key]
 
     def settle(self, claim: Claim, outcome: Outcome, known: Known) -> None:
         """Settle a version, also for those who hold what was known so far."""
@@ -75,6 +77,7 @@ class Backlog:
             content=claim.content,
             position=claim.position,
             basis=claim.basis,
+            spelling=claim.spelling,
         )
         for memory in (known, self._known):
             memory.settled[version] = settled
@@ -83,6 +86,26 @@ class Backlog:
         if not self._is_rehearsal:
             verdict = claim.verdict(outcome, is_claimed=False, is_first=is_first)
             self._verdicts.append(verdict)
+
+    def move_on(self, verdict: Verdict, before: Latest) -> Outcome:
+        """Put a version in the place of the latest one, which says the same.
+
+        Args:
+            before: The latest one; the backlog must not have spoken of its entity yet.
+
+        Returns:
+            Duplicate if it is the same one spelt otherwise, else unchanged.
+        """
+        self._known.latest[verdict.entity, verdict.mapping] = replace(
+            before,
+            version=verdict.version,
+            position=verdict.position,
+            spelling=verdict.spelling,
+        )
+        if not self._is_rehearsal:
+            self._verdicts.append(verdict)
+        is_same = verdict.version == before.version
+        return Outcome.DUPLICATE if is_same else Outcome.UNCHANGED
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""

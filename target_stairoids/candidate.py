@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_stairoids.gate import Outcome
-from target_stairoids.identity import entity_of, position_of, version_of
-from target_stairoids.ledger.entries import Claim, DeadLetter
+from target_stairoids.identity import entity_of, position_of
+from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from target_stairoids.gate import Latest
+    from target_stairoids.record import Record
     from target_stairoids.signal_map import SignalMap
     from target_stairoids.streams import Stream
 
@@ -24,21 +26,42 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A signal a record may become.
 
     Attributes:
+        key: What the ledger knows it by: the digest of what it is about, and the name
+            of the mapping.
         letter: The dead letter that a person sends again, if it is one.
     """
 
     stream: Stream
     signal_map: SignalMap
-    record: dict[str, Any]
-    entity: bytes
-    version: bytes
+    record: Record
+    key: tuple[bytes, str]
     letter: int | None
+
+    @property
+    def entity(self) -> bytes:
+        """The digest of what it is about."""
+        return self.key[0]
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing can be said of it, whatever it is."""
+        return self.signal_map.says_nothing
+
+    @property
+    def mark(self) -> bytes:
+        """A digest that only this state of its entity has, the cheapest there is."""
+        return self.record.spelling or self.version
+
+    @property
+    def version(self) -> bytes:
+        """The digest of this state of its entity, however it is spelt."""
+        return self.record.version_of(self.entity)
 
     @property
     def position(self) -> str | None:
         """Where this state stands in time, if the stream has a bookmark column."""
         bookmark = self.stream.shape.bookmark
-        return position_of(self.record.get(bookmark)) if bookmark else None
+        return position_of(self.record.key.get(bookmark)) if bookmark else None
 
     @property
     def basis(self) -> bytes | None:
@@ -49,8 +72,28 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         silent = self.signal_map.silent
         if silent is None:
             return None
-        said = {n: value for n, value in self.record.items() if n not in silent}
-        return version_of(self.signal_map.maker, said)
+        return self.record.basis(self.signal_map.maker, silent)
+
+    def still_says(self, before: Latest, position: str | None) -> Verdict:
+        """Return how it is settled if it says just what was said last.
+
+        Args:
+            position: Its own, which is not made twice.
+        """
+        return Verdict(
+            entity=self.entity,
+            version=self.version,
+            mapping=self.signal_map.name,
+            stream=self.stream.number,
+            outcome=Outcome.UNCHANGED,
+            fingerprint=self.signal_map.fingerprint,
+            content=before.content,
+            position=position,
+            basis=before.basis,
+            spelling=self.record.spelling,
+            is_claimed=False,
+            moves_on_from=before.version,
+        )
 
     def claim(self, content: bytes, basis: bytes | None) -> Claim:
         """Return a claim without texts, which only a signal that goes out needs."""
@@ -66,6 +109,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
             signal=b"",
             record=b"",
             basis=basis,
+            spelling=self.record.spelling,
         )
 
     def dead_letter(self, reason: str, record: bytes) -> DeadLetter:
@@ -85,28 +129,25 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-def candidates_of(
-    stream: Stream, record: dict[str, Any], *, scope: str
-) -> list[Candidate]:
+def candidates_of(stream: Stream, record: Record, *, scope: str) -> list[Candidate]:
     """Return a candidate for each mapping of a record's stream.
 
     A dead letter that is sent again is one for the mapping that failed only.
     """
-    shape = stream.shape
     letter = mapping = None
-    if LETTER_FIELD in record:
-        letter, mapping = _letter_of(record)
+    if LETTER_FIELD in record.key:
+        letter, mapping = _letter_of(record.key)
     found = []
     key: tuple[str, ...] | None = None
-    entity = version = b""
+    entity = b""
     for signal_map in stream.maps:
         if letter is not None and signal_map.name != mapping:
             continue
         if key is None or signal_map.key != key:
             key = signal_map.key
-            entity = entity_of(scope, shape.name, record, key)
-            version = version_of(entity, record)
-        found.append(Candidate(stream, signal_map, record, entity, version, letter))
+            entity = entity_of(scope, stream.shape.name, record.key, key)
+        name = entity, signal_map.name
+        found.append(Candidate(stream, signal_map, record, name, letter))
     return found
 
 

@@ -29,6 +29,8 @@ class Outcome(StrEnum):
     PENDING = "pending"
     WOULD_SEND = "would_send"
 
+    __hash__ = str.__hash__  # an enum's own takes longer than all else of a count
+
 
 #: Outcomes after which a `send: once` entity is done.
 DONE = {
@@ -60,6 +62,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
         content: What was said; None if nothing was.
         done: Whether any version of the entity was ever said or kept back on purpose.
         basis: What the content was made of; None if that is not known.
+        spelling: The digest of the version's text; None if that is not known.
     """
 
     version: bytes
@@ -67,6 +70,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     position: str | None
     done: bool
     basis: bytes | None = None
+    spelling: bytes | None = None
 
 
 def latest_after(
@@ -77,6 +81,7 @@ def latest_after(
     content: bytes | None,
     position: str | None,
     basis: bytes | None = None,
+    spelling: bytes | None = None,
 ) -> Latest | None:
     """Return an entity's latest version once one more is settled.
 
@@ -98,7 +103,7 @@ def latest_after(
         and is_before(position, before.position)
     ):
         return replace(before, done=done)
-    return Latest(version, content, position, done, basis)
+    return Latest(version, content, position, done, basis, spelling)
 
 
 def is_said_already(latest: Latest | None, basis: bytes | None) -> bool:
@@ -146,12 +151,12 @@ def is_left_behind(before: Latest | None, after: Latest) -> bool:
 
 
 def _supersedes(after: Latest, before: Latest | None) -> bool:
-    return (
-        before is not None
-        and before.position is not None
-        and after.position is not None
-        and is_before(before.position, after.position)
-    )
+    return before is not None and is_newer(after.position, before.position)
+
+
+def is_newer(position: str | None, other: str | None) -> bool:
+    """Say whether a state is newer than another, as far as positions tell."""
+    return position is not None and other is not None and is_before(other, position)
 
 
 def is_current(latest: Latest | None, version: bytes) -> bool:

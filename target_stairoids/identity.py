@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from target_stairoids.signal import Signal
 
+#: How many objects and lists a value may lie in and still tell two records apart.
+DEEPEST = 200
+
 _encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_DEEPEST = 200
 _PLAIN = frozenset({str, int, bool, type(None)})  # spelt alike wherever they are equal
 _LONGEST_WHOLE_NUMBER = 400  # digits; beyond it 1E+9999999 would fill the memory
 
@@ -32,11 +34,11 @@ def _canonical(value: object, depth: int = 0) -> object:
 
     What lies deeper than anybody nests on purpose does not tell two states apart.
     """
-    if type(value) in _PLAIN:
-        return value
     if isinstance(value, (Decimal, float)):
         return _number(value)
-    if depth > _DEEPEST:
+    if type(value) in _PLAIN:
+        return value
+    if depth > DEEPEST:
         return "too deep"
     if isinstance(value, dict):
         return {n: _canonical(inner, depth + 1) for n, inner in value.items()}
@@ -58,6 +60,16 @@ def _number(value: Decimal | float) -> object:
     sign, digits, exponent = number.as_tuple()
     text = "".join(map(str, digits)).rstrip("0")
     return ["number", sign, text, int(exponent) + len(digits) - len(text)]
+
+
+@lru_cache(maxsize=4096)
+def canonical_number(spelt: str) -> object:
+    """Return a number with a point or an exponent as `canonical_fields` has it.
+
+    Raises:
+        ArithmeticError: It is out of bounds.
+    """
+    return _number(Decimal(spelt))
 
 
 def _digest(value: object) -> bytes:
@@ -102,14 +114,29 @@ def _inside(record: dict[str, Any], path: str) -> object:
 
 def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
     """Return the digest of one state of an entity; `_sdc_*` fields do not count."""
+    return keyed_digest(entity, canonical_fields(record))
+
+
+def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's fields as they count: equal ones spelt alike, no `_sdc_*`."""
     if "_sdc_" in "\n".join(record):  # one search costs less than one for each field
         record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
-    if not _PLAIN.issuperset(map(type, record.values())):
-        record = {
-            name: value if type(value) in _PLAIN else _canonical(value)
-            for name, value in record.items()
-        }
-    return blake2b(_text(record), digest_size=16, key=entity).digest()
+    odd = {
+        name: _canonical(value)
+        for name, value in record.items()
+        if type(value) not in _PLAIN
+    }
+    return record | odd if odd else record
+
+
+def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
+    """Return the digest of canonical fields, which tells another one for each key."""
+    return blake2b(_text(fields), digest_size=16, key=key).digest()
+
+
+def spelling_of(text: bytes) -> bytes:
+    """Return the digest of a record's text, as its tap spelt it."""
+    return blake2b(text, digest_size=16).digest()
 
 
 def content_of(signal: Signal, silent: Collection[str | None]) -> bytes:

@@ -16,18 +16,20 @@ from msgspec.structs import replace
 
 from target_stairoids.backlog import Backlog
 from target_stairoids.candidate import Candidate, candidates_of
-from target_stairoids.exceptions import InvalidSignalError, StairoidsError
+from target_stairoids.exceptions import (
+    InvalidSignalError,
+    MessageError,
+    StairoidsError,
+)
 from target_stairoids.gate import (
-    Known,
     Outcome,
-    is_current,
     is_said_already,
     is_settled,
     without_news,
 )
 from target_stairoids.identity import content_of
+from target_stairoids.inquiry import Inquiry
 from target_stairoids.restraint import Restraint
-from target_stairoids.signal_map import DELETED_AT
 from target_stairoids.streams import Streams, warn_if_left_out
 from target_stairoids.watcher import Decision
 from target_stairoids.window import Entry, Watermark, Window, lanes_of
@@ -35,9 +37,11 @@ from target_stairoids.window import Entry, Watermark, Window, lanes_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_stairoids.gate import Latest
+    from target_stairoids.gate import Known
+    from target_stairoids.inquiry import Answers, News
     from target_stairoids.ledger.entries import Claim
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.record import Record
     from target_stairoids.report import Report
     from target_stairoids.settings import Settings
     from target_stairoids.shape import StreamShape
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
     from target_stairoids.streams import Stream
     from target_stairoids.watcher import Watcher
 
-_BLOCK = 500
+_BLOCK = 998  # two questions to an SQLite that is still in use
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
@@ -72,8 +76,14 @@ class Intake:
         self._report = report
         self._window = window
         self._watermark = watermark
-        self._block: list[tuple[Stream, dict[str, Any]] | str] = []
+        self._block: list[tuple[Stream, Record] | str] = []
         self._backlog = Backlog(ledger, is_rehearsal=settings.dry_run)
+        self._inquiry = Inquiry(
+            ledger,
+            self._backlog,
+            window,
+            judges_age=settings.max_event_age_days is not None,
+        )
         self._restraint = Restraint(settings)
         self._streams = Streams(settings, ledger)
         self._watcher = watcher
@@ -96,8 +106,13 @@ class Intake:
         """Why nothing more must be sent, if what was taken in gives a reason."""
         return self._restraint.stop
 
-    def take(self, stream: Stream, record: dict[str, Any]) -> None:
-        """Take in a record."""
+    def take(self, stream: Stream, record: Record) -> None:
+        """Take in a record that has its key.
+
+        Raises:
+            MessageError: One that was taken in cannot be decoded; all before it are
+                decided on.
+        """
         self._block.append((stream, record))
         if len(self._block) >= _BLOCK:
             self.flush()
@@ -116,68 +131,45 @@ class Intake:
         self._block.append(text)
 
     def flush(self) -> None:
-        """Decide on all that was taken in."""
+        """Decide on all that was taken in.
+
+        Raises:
+            MessageError: A record cannot be decoded; all before it are decided on.
+        """
         block, self._block = self._block, []
-        scope = self._settings.scope
-        asked: list[Candidate] = []
         items: list[Candidate | str] = []
-        for item in block:
-            if isinstance(item, str):
-                items.append(item)
-                continue
-            found = candidates_of(*item, scope=scope)
-            asked += found
-            items += found
-            self._report.read += 1
-        self._report.candidates += len(asked)
-        said = self._ledger.look_up((), {c.entity for c in asked}).latest
-        moved = self._moved(asked, said)
-        known = self._known([c for c in asked if c.entity in moved], said)
-        same = Counter(c.stream.shape.name for c in asked if c.entity not in moved)
-        for name, times in same.items():
-            self._report.count(name, Outcome.DUPLICATE, times=times)
-        for candidate in items:
-            if isinstance(candidate, str):
-                self._watermark.state(candidate)
-            elif candidate.entity in moved:
-                self._decide(candidate, known)
-            elif self._watcher is not None:
-                self._watch(candidate, Outcome.DUPLICATE, "")
+        for taken in block:
+            if isinstance(taken, str):
+                items.append(taken)
+            else:
+                items += candidates_of(*taken, scope=self._settings.scope)
+                self._report.read += 1
+        news = self._inquiry.news_of(_candidates_in(items))
+        items, broken = _readable(items, news) if news else (items, None)
+        self._settle(items, news)
         if self._backlog.is_full:
             self.write()
+        if broken is not None:
+            raise broken
 
-    def _moved(
-        self, asked: list[Candidate], said: Mapping[tuple[bytes, str], Latest]
-    ) -> set[bytes]:
-        """Return the entities of which something may have to be said.
+    def _settle(self, items: list[Candidate | str], news: News) -> None:
+        """Decide on candidates, and take note of STATE messages between them."""
+        candidates = _candidates_in(items)
+        self._report.candidates += len(candidates)
+        settled = [c for c in candidates if c.key not in news] if news else candidates
+        for name, times in Counter(c.stream.shape.name for c in settled).items():
+            self._report.count(name, Outcome.DUPLICATE, times=times)
+        answers = self._inquiry.answers(candidates, news)
+        for item in items:
+            if isinstance(item, str):
+                self._watermark.state(item)
+            elif item.key in news:
+                self._decide(item, answers)
+            elif self._watcher is not None:
+                self._watch(item, Outcome.DUPLICATE, "")
 
-        Mostly that is none: what was said last is what the record says, and so nobody
-        need ask what became of each version.
-        """
-        moved = {
-            c.entity
-            for c in asked
-            if not is_current(said.get((c.entity, c.signal_map.name)), c.version)
-            or c.letter is not None
-        }
-        if self._backlog or self._window:
-            moved.update(
-                c.entity
-                for c in asked
-                if self._backlog.speaks_of(c) or self._window.is_busy(c.entity)
-            )
-        return moved
-
-    def _known(
-        self, asked: list[Candidate], said: dict[tuple[bytes, str], Latest]
-    ) -> Known:
-        became = self._ledger.look_up({c.version for c in asked}, ()).settled
-        known = Known(became, said)
-        self._backlog.add_to(known, asked)
-        return known
-
-    def _decide(self, candidate: Candidate, known: Known) -> None:
-        outcome, reason = self._outcome(candidate, known)
+    def _decide(self, candidate: Candidate, answers: Answers) -> None:
+        outcome, reason = self._outcome(candidate, answers)
         if outcome is not None:
             self._report.count(candidate.stream.shape.name, outcome, reason)
             self._watch(candidate, outcome, reason)
@@ -185,25 +177,35 @@ class Intake:
     def _watch(self, candidate: Candidate, outcome: Outcome, reason: str) -> None:
         if self._watcher is not None:
             stream, signal_map = candidate.stream, candidate.signal_map
-            record = candidate.record
+            record = candidate.record.fields
             decision = Decision(stream, signal_map, record, outcome, reason)
             self._watcher.decided(decision)
 
     def _outcome(
-        self, candidate: Candidate, known: Known
+        self, candidate: Candidate, answers: Answers
     ) -> tuple[Outcome | None, str]:
         """Return the outcome, or None for a signal that entered the window."""
-        signal_map, record = candidate.signal_map, candidate.record
-        if signal_map.says_nothing:
+        if candidate.says_nothing:
             return Outcome.FILTERED, "its stream is left out"
-        if record.get(DELETED_AT) is not None and not signal_map.asks_for_deleted:
+        if candidate.record.is_deleted and not candidate.signal_map.asks_for_deleted:
             return Outcome.FILTERED, "deleted at its source"
+        known = answers.known
+        if (verdict := answers.moving.get(candidate.key)) is not None:
+            candidate.stream.saw(candidate.record)
+            return self._backlog.move_on(verdict, known.latest[candidate.key]), ""
         if self._is_done(candidate, known):
             return Outcome.DUPLICATE, ""
-        candidate.stream.saw(record)
+        candidate.stream.saw(candidate.record)
         basis = candidate.basis
         if self._is_said_already(candidate, basis, known):
             return Outcome.UNCHANGED, ""
+        return self._outcome_of_signal(candidate, basis, known)
+
+    def _outcome_of_signal(
+        self, candidate: Candidate, basis: bytes | None, known: Known
+    ) -> tuple[Outcome | None, str]:
+        """Make a candidate's signal, and return what becomes of it as `_outcome`."""
+        signal_map, record = candidate.signal_map, candidate.record.fields
         try:
             if not signal_map.wants(record):
                 return Outcome.FILTERED, "by `when`"
@@ -212,7 +214,7 @@ class Intake:
                 return Outcome.FILTERED, "suppressed"
             return self._news(candidate, signal, basis, known), ""
         except InvalidSignalError as error:
-            kept = self._kept(record)
+            kept = self._kept(candidate.record)
             self._backlog.bury(candidate.dead_letter(error.reason, kept))
             return Outcome.INVALID, error.reason
 
@@ -223,7 +225,7 @@ class Intake:
         signal_map = candidate.signal_map
         return is_settled(
             known.settled.get((candidate.version, signal_map.name)),
-            known.latest.get((candidate.entity, signal_map.name)),
+            known.latest.get(candidate.key),
             version=candidate.version,
             position=candidate.position,
             fingerprint=signal_map.fingerprint,
@@ -238,7 +240,7 @@ class Intake:
 
         Where something else may be decided on it, the signal is made.
         """
-        latest = known.latest.get((candidate.entity, candidate.signal_map.name))
+        latest = known.latest.get(candidate.key)
         if (
             not is_said_already(latest, basis)
             or candidate.letter is not None
@@ -316,9 +318,11 @@ class Intake:
         )
         return None
 
-    def _kept(self, record: dict[str, Any]) -> bytes:
+    def _kept(self, record: Record) -> bytes:
         """Return a record's text, or none where records are not to be kept."""
-        return _text_of(record) if self._settings.keep_records else b""
+        if not self._settings.keep_records:
+            return b""
+        return _text_of(record.fields) if record.text is None else record.text
 
     def write(self) -> None:
         """See to it that all that was decided without a request is on disk."""
@@ -327,6 +331,24 @@ class Intake:
     def warn(self) -> None:
         """Tell at the end of a run what its mappings named in vain."""
         self._streams.warn()
+
+
+def _candidates_in(items: list[Candidate | str]) -> list[Candidate]:
+    return [item for item in items if isinstance(item, Candidate)]
+
+
+def _readable(
+    items: list[Candidate | str], news: News
+) -> tuple[list[Candidate | str], MessageError | None]:
+    """Return the items before the first one that is news and cannot be decoded."""
+    for n, item in enumerate(items):
+        if isinstance(item, Candidate) and item.key in news and not item.says_nothing:
+            try:
+                _ = item.record.canonical
+            except MessageError as error:
+                msg = f"Stream `{item.stream.shape.name}`: {error}"
+                return items[:n], MessageError(msg)
+    return items, None
 
 
 def _text_of(record: dict[str, Any]) -> bytes:

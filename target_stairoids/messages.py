@@ -63,6 +63,9 @@ def messages_of(
 ) -> Iterator[dict[str, Any]]:
     """Yield the input's messages; empty lines are left out.
 
+    The `record` of a RECORD message is an object, or its JSON text as `msgspec.Raw`:
+    most records need not be decoded.
+
     Args:
         source: A file, a pipe or anything else that yields lines.
         attend: Called before each read, with the descriptor that will be read if there
@@ -112,29 +115,78 @@ def _chunks(descriptor: int, attend: Callable[[int | None], bool]) -> Iterator[b
 def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
     """Return the messages of whole lines.
 
-    They are decoded at once, which saves a third of the time; if anything is odd about
-    one of them, one by one.
+    They are decoded at once, records not at all; if anything is odd about one of them,
+    one by one.
 
     Args:
         number: That of the first line.
     """
-    try:
-        found: list[Any] = _decoder.decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
-        found = []
-    if found and _are_messages(found):
-        return found
-    return (
+    return _at_once(lines) or (
         message_from(line, n)
         for n, line in enumerate(lines.split(b"\n"), start=number)
         if line and not line.isspace()
     )
 
 
-def _are_messages(values: list[Any]) -> bool:
-    if set(map(type, values)) != {dict}:
+class _Line(msgspec.Struct, gc=False):
+    """What is looked at in each line; a RECORD message holds no more."""
+
+    type: str
+    stream: str = ""
+    record: msgspec.Raw = msgspec.Raw()
+
+
+_lines_decoder = msgspec.json.Decoder(_Line)
+
+
+def _at_once(lines: bytes) -> list[dict[str, Any]]:
+    """Return the messages of whole lines, their records as JSON text.
+
+    Returns:
+        Nothing where lines have to be decoded one by one: one is no message, or has
+        Singer's own columns, which are looked at and do not belong to a row.
+    """
+    if b'"_sdc_' in lines or not _is_utf_8(lines):
+        return []
+    try:
+        found = _lines_decoder.decode_lines(lines)
+        if {line.type for line in found} == {"RECORD"}:
+            return [_record(line) for line in found]
+        texts = _texts_of(lines, len(found))
+        return [
+            _record(line) if line.type == "RECORD" else message_from(text, n)
+            for n, (line, text) in enumerate(zip(found, texts, strict=True))
+        ]
+    except (msgspec.DecodeError, RecursionError, MessageError):
+        return []
+
+
+def _record(line: _Line) -> dict[str, Any]:
+    return {"type": "RECORD", "stream": line.stream, "record": line.record}
+
+
+def _texts_of(lines: bytes, count: int) -> list[bytes]:
+    """Return the lines that hold something.
+
+    Raises:
+        MessageError: They are not as many as there should be.
+    """
+    texts = [text for text in lines.split(b"\n") if text and not text.isspace()]
+    if len(texts) != count:
+        msg = "A line holds more than one message."
+        raise MessageError(msg)
+    return texts
+
+
+def _is_utf_8(lines: bytes) -> bool:
+    """Say whether bytes are text; what is not decoded is not looked at closely."""
+    if lines.isascii():
+        return True
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
         return False
-    return {type(value.get("type")) for value in values} == {str}
+    return True
 
 
 def discard(source: IO[Any]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-Record = dict[str, Any]
-Reader = Callable[[Record], Any]
-Selection = Callable[[Record], dict[str, Any]]
+Fields = dict[str, Any]
+Reader = Callable[[Fields], Any]
+Selection = Callable[[Fields], dict[str, Any]]
 
 
-def nothing(_record: Record) -> dict[str, Any]:
+def nothing(_record: Fields) -> dict[str, Any]:
     """Select no properties."""
     return {}
 
@@ -35,7 +35,7 @@ def all_but(hidden: frozenset[str], more: Selection | None = None) -> Selection:
 _NESTED = frozenset({dict, list})
 
 
-def _scalars(record: Record, hidden: frozenset[str]) -> dict[str, Any]:
+def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.items()

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from target_stairoids.record import DELETED_AT
 from target_stairoids.signal import Signal
 from target_stairoids.values import flat_properties
 
 if TYPE_CHECKING:
     from target_stairoids.template import Path
 
-Record = dict[str, Any]
-Reader = Callable[[Record], Any]
-
-DELETED_AT = "_sdc_deleted_at"
+Fields = dict[str, Any]
+Reader = Callable[[Fields], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class SignalMap:
     account: Mapping[str, Reader]
     contact: Mapping[str, Reader]
     occurred_at: Reader | None
-    properties: Callable[[Record], dict[str, Any]]
+    properties: Callable[[Fields], dict[str, Any]]
     when: Reader | None
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
@@ -80,7 +79,7 @@ class SignalMap:
         """Whether the mapping looks at rows that were deleted at their source."""
         return (DELETED_AT,) in self.paths
 
-    def wants(self, record: Record) -> bool:
+    def wants(self, record: Fields) -> bool:
         """Say whether a record is to become a signal, as `when` has it.
 
         Raises:
@@ -88,7 +87,7 @@ class SignalMap:
         """
         return self.when is None or bool(self.when(record))
 
-    def signal_from(self, record: Record) -> Signal:
+    def signal_from(self, record: Fields) -> Signal:
         """Return the record's signal, normalised but not yet held to the contract.
 
         Raises:
@@ -104,7 +103,7 @@ class SignalMap:
         )
 
 
-def _present(readers: Mapping[str, Reader], record: Record) -> dict[str, str]:
+def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
     return {
         name: value
         for name, read in readers.items()

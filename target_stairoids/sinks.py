@@ -16,10 +16,12 @@ from target_stairoids.shape import StreamShape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import msgspec
     from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
     from target_stairoids.intake import Intake
+    from target_stairoids.record import Record
     from target_stairoids.streams import Stream
     from target_stairoids.target import TargetStairoids
 
@@ -78,18 +80,23 @@ class SignalSink(Sink):
     def current_size(self) -> int:
         return 0  # nothing waits here, so the SDK has nothing to drain
 
-    def take(self, record: dict[str, Any]) -> None:
+    def take(self, sent: dict[str, Any] | msgspec.Raw) -> None:
         """Take in one record as the tap sent it, stream maps not yet applied.
 
+        Args:
+            sent: Its columns, or their JSON text.
+
         Raises:
+            MessageError: It is no object.
             MissingKeyPropertiesError: It lacks a key property.
             ConfigError: A stream map cannot be applied to it.
         """
+        record = self._stream.reader.read(sent)
         if self._takes_as_sent:
-            self.process_record(record, {})
+            self._hand_in(record)
             return
         try:
-            transformed = self._stream_map.transform(dict(record))
+            transformed = self._stream_map.transform(dict(record.fields))
         except MapExpressionError as error:
             msg = (
                 f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
@@ -98,13 +105,19 @@ class SignalSink(Sink):
             )
             raise ConfigError(msg) from None
         if transformed is None:
-            self._intake.filtered(self._stream, record, "filtered by `stream_maps`")
+            self._intake.filtered(
+                self._stream, record.fields, "filtered by `stream_maps`"
+            )
             return
         self.process_record(transformed, {})
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        if not self._keys <= record.keys() and (lack := self._shape.lack_of(record)):
+        self._hand_in(self._stream.reader.read(record))
+
+    def _hand_in(self, record: Record) -> None:
+        key = record.key
+        if not self._keys <= key.keys() and (lack := self._shape.lack_of(key)):
             raise MissingKeyPropertiesError(lack)
         self._intake.take(self._stream, record)
         self._uncounted += 1

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from target_stairoids.inference import spelling
 from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
+from target_stairoids.record import RecordReader
 from target_stairoids.shape import SOURCE_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.record import Record
     from target_stairoids.settings import Settings
     from target_stairoids.shape import StreamShape
     from target_stairoids.signal_map import SignalMap
@@ -30,6 +32,7 @@ class Stream:
 
     Attributes:
         number: The stream's number in the ledger.
+        reader: Makes records of what its tap sends.
         is_baseline: Whether its records are remembered as seen and not sent.
         known_entities: How many entities the ledger knew when the first new state of
             one came; None before.
@@ -41,15 +44,17 @@ class Stream:
     maps: list[SignalMap]
     number: int
     is_baseline: bool
+    reader: RecordReader
     known_entities: int | None = None
     unseen: set[Path] = field(default_factory=set)
     is_seen: bool = False
 
-    def saw(self, record: Mapping[str, Any]) -> None:
+    def saw(self, record: Record) -> None:
         """Note what a record had."""
         self.is_seen = True
         if self.unseen:
-            self.unseen -= {path for path in self.unseen if _has(record, path)}
+            fields = record.fields
+            self.unseen -= {path for path in self.unseen if _has(fields, path)}
 
 
 def _has(record: Mapping[str, Any], path: Path) -> bool:
@@ -104,6 +109,10 @@ class Streams:
             maps=maps,
             number=number,
             is_baseline=is_baseline,
+            reader=RecordReader(
+                [signal_map.key for signal_map in maps],
+                [*shape.key_properties, *filter(None, [shape.bookmark])],
+            ),
             known_entities=None if before is None else before.known_entities,
             unseen=read if before is None else before.unseen & read,
             is_seen=before is not None and before.is_seen,

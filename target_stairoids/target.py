@@ -7,6 +7,7 @@ private hooks this module overrides is checked by `tests/target/test_sdk_contrac
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -132,6 +133,9 @@ class TargetStairoids(Target):
             self._delivery = Delivery.with_ledger(
                 self.settings(), write_state=_print_state, watcher=self.watcher
             )
+            if not gc.isenabled():  # see `__main__`: all that is loaded by now stays
+                gc.freeze()
+                gc.enable()
         return self._delivery
 
     def settings(self) -> Settings:
@@ -180,8 +184,8 @@ class TargetStairoids(Target):
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream, record = message_dict.get("stream"), message_dict.get("record")
-        if not isinstance(stream, str) or not isinstance(record, dict):
-            msg = "A RECORD message lacks its `stream` or its `record`."
+        if not isinstance(stream, str) or not isinstance(record, (dict, msgspec.Raw)):
+            msg = "A RECORD message lacks its stream or its record."
             raise MessageError(msg)
         for sink in self._routes.get(stream) or self._sinks_of(stream):
             sink.take(record)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Template as JinjaTemplate
 
-Record = dict[str, Any]
+Fields = dict[str, Any]
 Path = tuple[str | int, ...]
 
 _RECORD = "record"
@@ -35,16 +35,16 @@ class Template:
     """A compiled template.
 
     Attributes:
-        read: Record -> value. Raises `InvalidSignalError` if it cannot be evaluated.
+        read: Fields -> value. Raises `InvalidSignalError` if it cannot be evaluated.
         paths: What it reads of a record; a path begins with the field's name.
         field: The record's field that it is, if it is nothing else.
     """
 
-    read: Callable[[Record], Any]
+    read: Callable[[Fields], Any]
     paths: frozenset[Path]
     field: str | None = None
 
-    def through(self, normalise: Callable[[Any], Any]) -> Callable[[Record], Any]:
+    def through(self, normalise: Callable[[Any], Any]) -> Callable[[Fields], Any]:
         """Return a reader of the normalised value; a bare field costs one look-up."""
         read, field = self.read, self.field
         if field is not None:
@@ -52,13 +52,13 @@ class Template:
         return lambda record: normalise(read(record))
 
 
-def path_reader(path: Path) -> Callable[[Record], Any]:
+def path_reader(path: Path) -> Callable[[Fields], Any]:
     """Return what reads a path of a record; nothing where the path ends early."""
     if len(path) == 1:
         name = str(path[0])
         return lambda record: record.get(name)
 
-    def read(record: Record) -> object:
+    def read(record: Fields) -> object:
         value: Any = record
         for part in path:
             if type(value) is dict:
@@ -72,7 +72,7 @@ def path_reader(path: Path) -> Callable[[Record], Any]:
     return read
 
 
-def constant(value: object) -> Callable[[Record], Any]:
+def constant(value: object) -> Callable[[Fields], Any]:
     """Return a reader that looks at no record."""
     return lambda _record: value
 
@@ -170,7 +170,7 @@ def _expression(node: nodes.Expr, field: str) -> Template:
     return Template(_guarded(read, field), paths)
 
 
-def _plain(node: nodes.Node) -> Callable[[Record], Any] | None:
+def _plain(node: nodes.Node) -> Callable[[Fields], Any] | None:
     """Return a reader made of look-ups and calls, if that is all it takes."""
     if path := _path(node):
         return path_reader(path)
@@ -195,7 +195,7 @@ def _plain(node: nodes.Node) -> Callable[[Record], Any] | None:
 
 def _filtered(
     inner: nodes.Node, filter_name: str, values: list[Any]
-) -> Callable[[Record], Any] | None:
+) -> Callable[[Fields], Any] | None:
     # Ours as they are: what is read plainly is never one of Jinja's undefined values.
     function = FILTERS.get(filter_name) or environment().filters[filter_name]
     if not values and isinstance(inner, nodes.Name) and inner.name != _RECORD:
@@ -215,11 +215,11 @@ def _is_function(filter_name: str) -> bool:
     )
 
 
-def _by_jinja(node: nodes.Expr) -> Callable[[Record], Any]:
+def _by_jinja(node: nodes.Expr) -> Callable[[Fields], Any]:
     result = nodes.Assign(nodes.Name("result", "store"), node, lineno=1)
     template = _compiled(nodes.Template([result], lineno=1))
 
-    def read(record: Record) -> object:
+    def read(record: Fields) -> object:
         # As `TemplateExpression` does it, but the record is copied once, not thrice.
         context = template.new_context(_context(record), shared=True)
         deque(template.root_render_func(context), maxlen=0)
@@ -234,14 +234,14 @@ def _compiled(tree: nodes.Template) -> JinjaTemplate:
     return environment().from_string(tree)
 
 
-def _context(record: Record) -> Record:
+def _context(record: Fields) -> Fields:
     return {**record, _RECORD: record}
 
 
-def _guarded(read: Callable[[Record], Any], field: str) -> Callable[[Record], Any]:
+def _guarded(read: Callable[[Fields], Any], field: str) -> Callable[[Fields], Any]:
     """Turn whatever goes wrong with one record into the reason it is invalid."""
 
-    def guarded(record: Record) -> object:
+    def guarded(record: Fields) -> object:
         try:
             value = read(record)
             # `tojson` and `escape` mark their texts as safe for HTML, by a class.

@@ -10,6 +10,7 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from target_stairoids.exceptions import StairoidsError
@@ -118,9 +119,11 @@ class TargetUnderTest:
         printed = io.StringIO()
         exit_code, message = 0, ""
         try:
-            with redirect_stdout(printed):
+            with redirect_stdout(printed), TemporaryFile("w+", encoding="utf-8") as tap:
+                tap.write(text)
+                tap.seek(0)
                 target = TargetStairoids(config={**self.config, **config})
-                target.listen(io.StringIO(text))
+                target.listen(tap)
         except StairoidsError as error:
             exit_code, message = error.exit_code, str(error)
         return Run(

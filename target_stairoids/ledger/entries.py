@@ -16,6 +16,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         record: The RECORD's JSON text, for the dead letter it may become.
         signal: The request's JSON text.
         basis: What the content is made of; not kept, a crash forgets it.
+        spelling: The digest of the record's text; not kept either.
         claimed_at: When it was first sent, RFC 3339 in UTC; set by the ledger.
         attempted_at: When it was last sent; set by the ledger.
     """
@@ -31,6 +32,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     signal: bytes
     record: bytes
     basis: bytes | None = None
+    spelling: bytes | None = None
     attempts: int = 0
     claimed_at: str = ""
     attempted_at: str = ""
@@ -55,6 +57,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             content=None if outcome is Outcome.REJECTED else self.content,
             position=self.position,
             basis=self.basis,
+            spelling=self.spelling,
             signal_id=signal_id,
             is_claimed=is_claimed,
             is_first=is_first,
@@ -67,6 +70,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         is_claimed: Whether this run's claim on the entity ends with it.
         is_first: Whether it is known that none was remembered of this version.
+        moves_on_from: The entity's latest version, where this one only takes its place:
+            it says the same and is newer, or is the same spelt otherwise.
     """
 
     entity: bytes
@@ -78,9 +83,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content: bytes | None
     position: str | None
     basis: bytes | None = None
+    spelling: bytes | None = None
     signal_id: str | None = None
     is_claimed: bool = True
     is_first: bool = False
+    moves_on_from: bytes | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -98,17 +105,17 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: int = 1
 
 
+_NOT_KEPT = {"basis", "spelling"}
+_KEPT = [name for name in Claim.__struct_fields__ if name not in _NOT_KEPT]
 #: What a new claim brings; the ledger sets the rest.
 CLAIM_COLUMNS = [
     name
-    for name in Claim.__struct_fields__
-    if name not in {"claimed_at", "attempted_at", "run", "attempts", "basis"}
+    for name in _KEPT
+    if name not in {"claimed_at", "attempted_at", "run", "attempts"}
 ]
 
 
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim that a row holds."""
-    values: dict[str, Any] = {
-        name: getattr(row, name) for name in Claim.__struct_fields__ if name != "basis"
-    }
+    values: dict[str, Any] = {name: getattr(row, name) for name in _KEPT}
     return Claim(**values)

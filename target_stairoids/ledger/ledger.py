@@ -49,11 +49,12 @@ from target_stairoids.ledger.tables import (
 from target_stairoids.ledger.turn import Turn, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection, Row
 
+    from target_stairoids.gate import Latest
     from target_stairoids.ledger.entries import Claim
 
 
@@ -270,6 +271,25 @@ class Ledger:
             return Known({}, {})
         with self._read() as connection:
             return Turn(connection, self.run).look_up(versions, entities)
+
+    def said_otherwise(
+        self, marks: Mapping[str, Sequence[tuple[bytes, bytes]]]
+    ) -> dict[tuple[bytes, str], Latest | None]:
+        """Return what was said last, where that is something else.
+
+        Args:
+            marks: Mapping's name -> entities, each with a version or its spelling.
+
+        Returns:
+            (entity, mapping's name) -> the latest version; None if there is none.
+        """
+        with self._read() as connection:
+            turn = Turn(connection, self.run)
+            return {
+                (entity, mapping): latest
+                for mapping, asked in marks.items()
+                for entity, latest in turn.said_otherwise(mapping, asked)
+            }
 
     def orphans(self) -> list[Claim]:
         """Take over, and return, the claims of runs that no longer live."""

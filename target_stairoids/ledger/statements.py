@@ -32,6 +32,7 @@ LATEST = (
     latest.c.position,
     latest.c.done,
     latest.c.basis,
+    latest.c.spelling,
 )
 
 #: A driver's URL, and how it takes parameters in the order of the columns.
@@ -77,6 +78,40 @@ def select_by(
     names = ", ".join(column.name for column in columns)
     marks = ", ".join(["?" if paramstyle == "qmark" else "%s"] * count)
     return f"SELECT {names} FROM {key.table.name} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
+
+
+@lru_cache(maxsize=64)
+def select_said_otherwise(count: int, paramstyle: str) -> str:
+    """Return a SELECT of what was said last of entities, where it is something else.
+
+    It takes so many pairs of an entity and a mark, and then the mapping's name. Marks
+    are versions or spellings, which no chance makes equal. Most entities have said just
+    that, and so most of a repeated sync is answered with no row at all.
+    """
+    mark = "?" if paramstyle == "qmark" else "%s"
+    pairs = ", ".join([f"({mark}, {mark})"] * count)
+    columns = ", ".join(f"l.{column.name}" for column in LATEST[2:])
+    return (
+        f"SELECT a.column1, {columns} FROM (VALUES {pairs}) AS a"  # noqa: S608 - names of our own tables
+        f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1 AND l.mapping = {mark}"
+        " WHERE l.content IS NULL OR (l.version <> a.column2"
+        " AND (l.spelling IS NULL OR l.spelling <> a.column2))"
+    )
+
+
+@cache
+def move_on(dialect: str) -> str:
+    """Return an UPDATE that puts a version in the place of the latest one.
+
+    It takes `version`, `position`, `spelling`, `run`; `entity`, `mapping` and the
+    version in whose place it comes, and does nothing where another one is the latest.
+    """
+    mark = "?" if _DRIVERS[dialect][1] == "qmark" else "%s"
+    what = ", ".join(
+        f"{n} = {mark}" for n in ("version", "position", "spelling", "run")
+    )
+    where = " AND ".join(f"{n} = {mark}" for n in ("entity", "mapping", "version"))
+    return f"UPDATE {latest.name} SET {what} WHERE {where}"  # noqa: S608 - names of our own table
 
 
 def insert_into(dialect: str, table: Table) -> Any:  # noqa: ANN401 - of either dialect

@@ -32,7 +32,7 @@ from target_stairoids.exceptions import LedgerError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LOCK_CLASS = 1_936_744_820  # "stat" in ASCII; keeps us out of others' advisory locks
 
 metadata = MetaData()
@@ -97,7 +97,7 @@ latest = Table(
     Column("done", Boolean, nullable=False),
     Column("run", _Id, nullable=False),
     Column("basis", LargeBinary(16)),
-    sqlite_with_rowid=False,
+    Column("spelling", LargeBinary(16)),
 )
 claims = Table(
     "stairoids_claims",
@@ -190,11 +190,32 @@ def _keep_what_content_is_made_of(connection: Connection) -> None:
     connection.exec_driver_sql(f"ALTER TABLE {table}")
 
 
+def _keep_spelling(connection: Connection) -> None:
+    """To version 5: how the latest version was spelt, and rows in the order they came.
+
+    Taps read rows in much the same order each time, digests have none: where the rows
+    are kept as they came, those that change together share pages.
+    """
+    column = latest.c.spelling
+    kind = column.type.compile(dialect=connection.dialect)
+    table = f"{latest.name} ADD COLUMN {column.name} {kind}"
+    connection.exec_driver_sql(f"ALTER TABLE {table}")
+    if connection.dialect.name == "sqlite":
+        old = f"{latest.name}_4"
+        names = ", ".join(column.name for column in latest.c)
+        rows = f"({names}) SELECT {names} FROM {old}"  # noqa: S608 - names of our own tables
+        connection.exec_driver_sql(f"ALTER TABLE {latest.name} RENAME TO {old}")
+        latest.create(connection)
+        connection.exec_driver_sql(f"INSERT INTO {latest.name} {rows}")
+        connection.exec_driver_sql(f"DROP TABLE {old}")
+
+
 #: How a ledger of each version becomes one of the next.
 _MIGRATIONS = {
     1: _index_only_signals,
     2: _index_only_signals,
     3: _keep_what_content_is_made_of,
+    4: _keep_spelling,
 }
 
 

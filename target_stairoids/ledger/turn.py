@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy import delete, func, select, update
 
 from target_stairoids.gate import (
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 
     from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 
-_LOOK_UP_AT_ONCE = 500  # SQLite allows 999 parameters in builds still in use
+T = TypeVar("T")
+
+_PARAMETERS = 999  # that SQLite allows in builds still in use
+_PAIRS = (_PARAMETERS - 1) // 2
 
 
 class Turn:
@@ -59,11 +64,27 @@ class Turn:
                 (version, mapping): Settled(outcome, run, fingerprint)
                 for version, mapping, outcome, run, fingerprint in became
             },
-            {
-                (entity, mapping): Latest(version, content, position, bool(done), basis)
-                for entity, mapping, version, content, position, done, basis in said
-            },
+            {(entity, mapping): _latest_from(row) for entity, mapping, *row in said},
         )
+
+    def said_otherwise(
+        self, mapping: str, marks: Sequence[tuple[bytes, bytes]]
+    ) -> Iterator[tuple[bytes, Latest | None]]:
+        """Yield the entities of which a mapping has said something else last.
+
+        Args:
+            marks: Entities, each with a version or the spelling of one.
+
+        Yields:
+            An entity, and what was said of it last; None if there is nothing.
+        """
+        self.write_out()
+        paramstyle = self._connection.dialect.paramstyle
+        for block in _blocks(marks, _PAIRS):
+            text = statements.select_said_otherwise(len(block), paramstyle)
+            values = (*chain.from_iterable(block), mapping)
+            for entity, *row in self._connection.exec_driver_sql(text, values).all():
+                yield entity, None if row[0] is None else _latest_from(row)
 
     def _rows(
         self,
@@ -72,7 +93,7 @@ class Turn:
         values: Collection[bytes],
     ) -> Iterator[Sequence[Any]]:
         paramstyle = self._connection.dialect.paramstyle
-        for block in _blocks(values):
+        for block in _blocks(values, _PARAMETERS):
             text = statements.select_by(key, columns, len(block), paramstyle)
             yield from self._connection.exec_driver_sql(text, block).all()
 
@@ -185,7 +206,9 @@ class Turn:
         if not verdicts:
             return
         execute = self._connection.execute
-        self._remember(verdicts)
+        moved = [verdict for verdict in verdicts if verdict.moves_on_from]
+        others = [verdict for verdict in verdicts if not verdict.moves_on_from]
+        self._remember(self._move_on(moved) + others)
         if claimed := [verdict for verdict in verdicts if verdict.is_claimed]:
             keys = [_key_of(verdict) | {"key_run": self._run} for verdict in claimed]
             execute(statements.UNCLAIM, keys)
@@ -198,8 +221,41 @@ class Turn:
                 ],
             )
 
+    def _move_on(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """Write which versions took the place of the latest ones.
+
+        Returns:
+            Those in whose place another run has put one meanwhile.
+        """
+        rows = [
+            (
+                verdict.version,
+                verdict.position,
+                verdict.spelling,
+                self._run,
+                verdict.entity,
+                verdict.mapping,
+                verdict.moves_on_from,
+            )
+            for verdict in verdicts
+        ]
+        text = statements.move_on(self._dialect)
+        if not rows or self._connection.exec_driver_sql(text, rows).rowcount == len(
+            rows
+        ):
+            return []
+        said = self.look_up([], {verdict.entity for verdict in verdicts}).latest
+        return [
+            replace(verdict, moves_on_from=None)
+            for verdict in verdicts
+            if (now := said.get((verdict.entity, verdict.mapping))) is None
+            or now.version != verdict.version
+        ]
+
     def _remember(self, verdicts: Collection[Verdict]) -> None:
         """Write what became of versions, and which ones are the latest now."""
+        if not verdicts:
+            return
         known = self.look_up([], {verdict.entity for verdict in verdicts}).latest
         newest: dict[tuple[bytes, str], tuple[Any, ...]] = {}
         became: list[tuple[Any, ...]] = []
@@ -214,6 +270,7 @@ class Turn:
                 content=verdict.content,
                 position=verdict.position,
                 basis=verdict.basis,
+                spelling=verdict.spelling,
             )
             is_implied_now = is_implied(before, now, verdict.outcome, verdict.version)
             if not (verdict.is_first and is_implied_now):
@@ -232,6 +289,7 @@ class Turn:
                 now.done,
                 self._run,
                 now.basis,
+                now.spelling,
             )
         self._execute(statements.add(self._dialect, settled), left)
         by_version = statements.upsert(self._dialect, settled, "version", "mapping")
@@ -357,7 +415,12 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _blocks(keys: Collection[bytes]) -> Iterator[tuple[bytes, ...]]:
-    listed = tuple(keys)
-    for start in range(0, len(listed), _LOOK_UP_AT_ONCE):
-        yield listed[start : start + _LOOK_UP_AT_ONCE]
+def _latest_from(row: Sequence[Any]) -> Latest:
+    version, content, position, done, basis, spelling = row
+    return Latest(version, content, position, bool(done), basis, spelling)
+
+
+def _blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
+    listed = tuple(items)
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]

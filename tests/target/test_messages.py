@@ -98,6 +98,52 @@ def test_what_only_python_reads_costs_no_other_line() -> None:
     assert values[1] != values[1]
 
 
+def a_record(text: bytes) -> bytes:
+    return b'{"type": "RECORD", "stream": "s", "record": ' + text + b"}\n"
+
+
+@pytest.mark.parametrize("others", [b"", GOOD], ids=["alone", "beside a STATE"])
+def test_records_are_handed_on_as_the_text_they_are(others: bytes) -> None:
+    text = b'{"id":  1.50, "name": "\\u00e9\xc3\xa9"}'
+
+    found = read(others + a_record(text) + others)
+
+    (message,) = (m for m in found if m["type"] == "RECORD")
+    assert message["stream"] == "s"
+    assert bytes(message["record"]) == text
+    assert [m["value"] for m in found if m["type"] == "STATE"] == [1, 1][
+        : 2 * bool(others)
+    ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b'{"id": NaN}', b'{"_sdc_deleted_at": null}', b'{"a": "\\ud800"}'],
+    ids=["NaN", "a column of Singer's", "half a surrogate pair"],
+)
+def test_odd_records_are_decoded_at_once(odd: bytes) -> None:
+    found = read(a_record(odd) + GOOD)
+
+    assert isinstance(found[0]["record"], dict)
+    assert len(found) == 2
+
+
+def test_record_that_is_no_utf_8_is_told_by_its_line() -> None:
+    with a_pipe(GOOD + a_record(b'{"a": "\xff"}') + GOOD) as source:
+        found = messages_of(source, attend)
+
+        assert next(found)["value"] == 1
+        with pytest.raises(MessageError, match="Line 2 of"):
+            next(found)
+
+
+def test_lines_that_hold_two_messages_beside_others_are_told() -> None:
+    record = a_record(b"{}").strip()
+
+    with pytest.raises(MessageError, match="Line 2 of"):
+        read(GOOD + record + record + b"\n" + GOOD)
+
+
 def test_numbers_keep_all_their_digits() -> None:
     (message,) = read(
         b'{"type": "STATE", "value": 0.1000000000000000055511151231257827}'

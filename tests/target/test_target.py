@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -548,7 +550,7 @@ def test_dry_run_shows_and_touches_nothing(
         ("not json", "Line 4 of the input is not JSON"),
         ('["RECORD"]', "Line 4 of the input is not a Singer message"),
         ('{"type":"FANCY"}', "unknown type `FANCY`"),
-        ('{"type":"RECORD","stream":"trials"}', "lacks its `stream` or its `record`"),
+        ('{"type":"RECORD","stream":"trials"}', "lacks its record"),
         ('{"type":"SCHEMA","stream":"x"}', "A SCHEMA message lacks `schema`"),
         ('{"type":"STATE"}', "A STATE message lacks `value`"),
     ],
@@ -784,5 +786,58 @@ def test_number_beyond_all_bounds_is_bad_input_and_costs_no_other_record(
     run = target.run(a_schema(), a_record(1), line, a_record(3))
 
     assert run.exit_code == 1
-    assert "Line 3 of the input is not JSON" in run.error
+    assert "Stream `trials`: A record" in run.error
+    assert "number out of bounds" in run.error
+    assert run.outcomes == {"accepted": 1}
+
+
+# Spelling
+
+
+def spellings_in(target: TargetUnderTest) -> set[bytes | None]:
+    path = target.folder / "ledger.db"
+    with closing(sqlite3.connect(path)) as database:
+        return {
+            row[0] for row in database.execute("SELECT spelling FROM stairoids_latest")
+        }
+
+
+@on_both_faces
+def test_row_that_is_spelt_otherwise_is_the_same_and_known_word_for_word_next_time(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = json.dumps(a_schema(email="string", mrr="number"))
+    one, other = (
+        schema + '\n{"type": "RECORD", "stream": "trials", "record": ' + record + "}\n"
+        for record in (
+            '{"id": 1, "email": "a@b.example", "mrr": 1.50}',
+            '{"mrr": 1.5, "email": "a@b.example", "id": 1.0}',
+        )
+    )
+
+    outcomes = [target.run_text(one).outcomes]
+    spelt = spellings_in(target)
+    outcomes.append(target.run_text(other).outcomes)
+    spelt_otherwise = spellings_in(target)
+    outcomes.append(target.run_text(other).outcomes)
+
+    assert outcomes == [{"accepted": 1}, {"duplicate": 1}, {"duplicate": 1}]
+    assert len(sandbox.signals) == 1
+    assert None not in spelt
+    assert not spelt & spelt_otherwise
+    assert spellings_in(target) == spelt_otherwise
+
+
+@on_both_faces
+def test_record_that_cannot_be_decoded_costs_none_before_it(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    record = text_of([a_record(2, mrr=1)]).replace("1}", "1e9999999999999999999}")
+    before, after = text_of([a_schema(mrr="number"), a_record(1)]), a_record(3)
+
+    run = target.run_text(before + record + text_of([after]))
+
+    assert run.exit_code == 1
+    assert "number out of bounds" in run.error
+    assert emails(sandbox) == ["u1@example.com"]
     assert run.outcomes == {"accepted": 1}
