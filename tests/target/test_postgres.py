@@ -37,6 +37,26 @@ def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> 
     assert len(sandbox.signals) == 20
 
 
+def test_touched_rows_say_nothing_and_are_known_word_for_word_afterwards(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(updated_at="string", bookmark="updated_at")
+    seen, touched = (
+        [schema, *(a_record(n, updated_at=f"2026-01-0{day}") for n in range(1, 21))]
+        for day in (1, 2)
+    )
+
+    runs = [target.run(*messages) for messages in (seen, touched, touched, seen)]
+
+    assert [run.outcomes for run in runs] == [
+        {"accepted": 20},
+        {"unchanged": 20},
+        {"duplicate": 20},
+        {"duplicate": 20},
+    ]
+    assert len(sandbox.signals) == 20
+
+
 def test_lost_answers_and_bad_records_end_as_on_sqlite(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
