@@ -1,7 +1,8 @@
 """Syncs: reading records for the first time, again, and touched but unchanged.
 
 Compares whole processes, in turn: the SDK's empty `RecordSink` with its defaults and
-with its fastest settings, and `target-stairoids`, of which nothing is to be sent.
+with its fastest settings, programs that only parse, and `target-stairoids`, of
+which nothing is to be sent.
 """
 
 from __future__ import annotations
@@ -48,6 +49,15 @@ decoder = msgspec.json.Decoder()
 for line in sys.stdin.buffer:
     decoder.decode(line)
 """
+ORJSON = """
+import sys, orjson
+for line in sys.stdin.buffer:
+    orjson.loads(line)
+"""
+#: What a repeated sync is measured beside, besides the SDK.
+OTHERS = {
+    "orjson": "nothing but `orjson.loads` of each line",
+}
 EXPLICIT = {
     "stream": "crm-contacts",
     "type": "contact",
@@ -113,7 +123,7 @@ class Ours:
 
 
 def figures(scope: Scope) -> Iterator[Figure]:
-    """Yield records a second, beside the SDK."""
+    """Yield records a second, beside the SDK and the limit of reading."""
     count = scope.number(100_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -135,6 +145,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
         }
         found = in_turn(measures, scope.rounds)
         yield from _beside_the_sdk(found, count)
+        yield from _beside_others(found, count)
         yield from _memory(inferred, records, folder, count)
 
 
@@ -145,6 +156,7 @@ def baselines(records: Path) -> dict[str, Callable[[], float]]:
         "sdk": empty,
         "fast": [*empty, "fast"],
         "decode": [sys.executable, "-c", DECODE],
+        "orjson": [sys.executable, "-c", ORJSON],
     }
     return {name: partial(_seconds, line, records) for name, line in commands.items()}
 
@@ -171,6 +183,20 @@ def _beside_the_sdk(found: dict[str, list[float]], count: int) -> Iterator[Figur
             beside=f"the SDK's empty `RecordSink`, {rates['sdk']:,.0f}/s",
             ratio=median_ratio(found["sdk"], found[label]),
             at_least=goals.get(label),
+        )
+
+
+def _beside_others(found: dict[str, list[float]], count: int) -> Iterator[Figure]:
+    """Yield a repeated sync beside each other baseline."""
+    again = found["inferred mapping"]
+    for name, title in OTHERS.items():
+        theirs = found[name]
+        yield Figure(
+            path="the same again, inferred mapping",
+            value=count / statistics.median(again),
+            unit="records/s",
+            beside=f"{title}, {count / statistics.median(theirs):,.0f}/s",
+            ratio=median_ratio(theirs, again),
         )
 
 
