@@ -21,6 +21,7 @@ from target_stairoids.exceptions import (
     StairoidsError,
 )
 from target_stairoids.gate import Outcome
+from target_stairoids.grammar import counted
 from target_stairoids.intake import Intake
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.progress import Facts, progress_for
@@ -274,14 +275,15 @@ class Delivery:
             text = "The sum of the outcomes does not add up; please report this bug."
             return StairoidsError(text)
         if pending := outcomes[Outcome.PENDING]:
+            who = counted(pending, "signal is", "signals are")
             return IncompleteError(
-                f"{pending} signals are pending: another run is sending about the same."
+                f"{who} pending: another run is sending about the same."
             )
         dead = sum(outcomes[outcome] for outcome in _DEAD)
         if dead and self._settings.fail_on_dead_letters:
             return DeadLettersError(
-                f"{dead} records became dead letters (`fail_on_dead_letters`); see "
-                "`stairoids-signals dead-letters list`."
+                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`): "
+                "see `stairoids-signals dead-letters list`."
             )
         return None
 

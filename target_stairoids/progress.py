@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from target_stairoids.gate import Outcome
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ class Facts:
         return None if not self.limit else self.under_way * 60 / self.limit
 
     def __str__(self) -> str:
-        parts = [f"{self.read:,} records read"]
+        parts = [f"{counted(self.read, 'record')} read"]
         parts += [f"{count:,} {name}" for name, count in self.outcomes.items()]
         parts.append(f"{self.under_way:,} under way")
         if self.limit:
@@ -93,8 +94,22 @@ def progress_for(*, is_watched: bool) -> Progress:
     Args:
         is_watched: Whether somebody else tells what happens.
     """
+    if is_watched:
+        return NoProgress()
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return LiveProgress() if is_terminal and not is_watched else LogProgress()
+    return LiveProgress() if is_terminal else LogProgress()
+
+
+class NoProgress:
+    """Says nothing."""
+
+    every = _LOG_SECONDS
+
+    def tell(self, facts: Facts) -> None:
+        """Say nothing."""
+
+    def end(self, report: dict[str, Any]) -> None:
+        """Say nothing."""
 
 
 class LogProgress:
@@ -172,11 +187,11 @@ class LiveProgress:
 def summary(report: dict[str, Any]) -> str:
     """Return the sum in one line, the outcomes that happened in it."""
     parts = " + ".join(
-        f"{count} {name}" for name, count in report["outcomes"].items() if count
+        f"{count:,} {name}" for name, count in report["outcomes"].items() if count
     )
     return (
-        f"{report['candidates']} candidates = {parts or '0'} "
-        f"({report['read']} records read, {report['seconds']:.1f} s)"
+        f"{counted(report['candidates'], 'candidate')} = {parts or '0'} "
+        f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
     )
 
 
@@ -203,7 +218,8 @@ def _dead_letters_command() -> str:
 def advice(report: dict[str, Any]) -> Iterator[str]:
     """Yield what to do next, if anything is left to do."""
     outcomes = report["outcomes"]
-    if outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]:
+    is_dry = not report["run"]  # and has written no dead letters
+    if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
         yield f"See which, and why: {_dead_letters_command()}"
     if outcomes[Outcome.UNKNOWN]:
         yield (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from target_stairoids.commands.options import config_option, one_sentence
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     messages = schema_messages(catalog)
     seen = Preview(samples=0)
     rehearse(config_inputs, [json.dumps(message) for message in messages], seen)
-    click.echo(f"mapping  fits {len(messages)} streams")
+    click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
     for name, stream in seen.streams.items():
         for signal_map in stream.maps:
             whom = [f for f in ("account.domain", "contact.email")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from target_stairoids.commands.age import age_option
 from target_stairoids.commands.options import (
     config_option,
     one_sentence,
@@ -15,6 +16,7 @@ from target_stairoids.commands.options import (
     style_option,
     with_ledger,
 )
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,30 +65,26 @@ def forget(ledger: Ledger, stream: str) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
-    click.echo(f"{upkeep.forget(ledger, stream)} signals of `{stream}` are forgotten.")
+    count = upkeep.forget(ledger, stream)
+    click.echo(f"Forgot {counted(count, 'signal')} of `{stream}`.")
 
 
 @ledger.command()
-@click.option(
-    "--older-than",
-    "days",
-    type=click.IntRange(min=1),
-    required=True,
-    metavar="DAYS",
-    help="Keep what younger runs settled.",
+@age_option(
+    about="Keep what younger runs settled:", least=timedelta(days=1), required=True
 )
 @with_ledger
-def prune(ledger: Ledger, days: int) -> None:
+def prune(ledger: Ledger, older_than: timedelta) -> None:
     """Remove what was settled long ago, but never an entity's latest version.
 
     \b
     Example:
-      stairoids-signals ledger prune --older-than 400 --config config.json
+      stairoids-signals ledger prune --older-than 400d --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
-    count = upkeep.prune(ledger, older_than=timedelta(days=days))
-    click.echo(f"{count} old versions are removed.")
+    count = upkeep.prune(ledger, older_than=older_than)
+    click.echo(f"Removed {counted(count, 'old version')}.")
 
 
 @ledger.command()
@@ -106,7 +104,9 @@ def erase(ledger: Ledger, email: str) -> None:
     if likely_email_from(email) is None:
         msg = "--email is not an e-mail address such as ann@example.com."
         raise ConfigError(msg)
-    click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
+    count = upkeep.erase(ledger, email)
+    erased = counted(count, "claim or dead letter", "claims and dead letters")
+    click.echo(f"Erased {erased}.")
     click.echo("What is settled holds digests, and no address.")
 
 

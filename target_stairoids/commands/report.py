@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from target_stairoids.commands.options import print_table, with_ledger
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from target_stairoids.history import History
@@ -74,7 +75,8 @@ def _show(history: History) -> None:
     header = ("run", "began (UTC)", "ended", "records", "accepted", "requests")
     print_table((*header, "minutes", "by quota"), rows)
     if len(history.runs) > _RUNS:
-        click.echo(f"{len(history.runs) - _RUNS} earlier runs: see `--format json`.")
+        earlier = counted(len(history.runs) - _RUNS, "earlier run")
+        click.echo(f"{earlier}: see `--format json`.")
     click.echo()
     print_table(
         ("outcome", "signals"),

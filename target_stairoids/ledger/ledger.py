@@ -325,6 +325,7 @@ class Ledger:
     def letters(
         self,
         *,
+        ids: Collection[int] = (),
         stream: str | None = None,
         reason: str | None = None,
         older_than: timedelta | None = None,
@@ -333,6 +334,7 @@ class Ledger:
         """Return the dead letters of this scope, the oldest first.
 
         Args:
+            ids: Only these; none for all.
             reason: A part of the reason; case does not matter.
             older_than: Only those that have been there for so long.
         """
@@ -343,6 +345,8 @@ class Ledger:
             .order_by(dead_letters.c.id)
             .limit(limit)
         )
+        if ids:
+            query = query.where(dead_letters.c.id.in_(ids))
         if stream is not None:
             query = query.where(dead_letters.c.stream_name == stream)
         if reason is not None:
