@@ -292,6 +292,7 @@ class Delivery:
         exit_code = 0
         if failure is not None and not self._is_forgiven(failure):
             exit_code = getattr(failure, "exit_code", 1)
+        self.report.unanswered = self._dispatch.unanswered
         report = self.report.as_dict(
             exit_code=exit_code,
             requests=self._dispatch.pace.requests,

@@ -128,6 +128,8 @@ class LogProgress:
         """
         logger.debug("Run report: %s", json.dumps(report))
         logger.info("%s", summary(report))
+        for sentence in unanswered_in(report):
+            logger.info("%s", sentence)
         level = logging.WARNING if dead_letters_of(report) else logging.INFO
         for sentence in (*_reasons(report), *advice(report)):
             logger.log(level, "%s", sentence)
@@ -180,19 +182,42 @@ class LiveProgress:
             handler.setStream(sys.__stderr__)
         self._console.print(_table(report))
         self._console.print(summary(report), highlight=False)
-        for sentence in (*_reasons(report), *advice(report)):
+        sentences = (*unanswered_in(report), *_reasons(report), *advice(report))
+        for sentence in sentences:
             self._console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return the sum in one line, the outcomes that happened in it."""
-    parts = " + ".join(
-        f"{count:,} {name}" for name, count in report["outcomes"].items() if count
-    )
+    """Return the sum in one line, the outcomes that happened in it.
+
+    Beside it, and in no sum, is what became of the signals that killed runs left.
+    """
+    parts = " + ".join(_parts(report["outcomes"]))
+    recovered = ", ".join(_parts(report["recovered"]))
     return (
         f"{counted(report['candidates'], 'candidate')} = {parts or '0'} "
         f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
+        f"{recovered and f'; recovered from killed runs: {recovered}'}"
     )
+
+
+def _parts(counts: Mapping[str, int]) -> list[str]:
+    return [f"{count:,} {name}" for name, count in counts.items() if count]
+
+
+def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what became of requests without a clear answer, if there were any."""
+    unanswered = report["unanswered"]
+    if not unanswered["requests"]:
+        return
+    known = {
+        "found at Stairoids": unanswered["found"],
+        "sent again": unanswered["sent_again"],
+        "held for a person to resolve": unanswered["held"],
+    }
+    known["left for the next run"] = unanswered["requests"] - sum(known.values())
+    what = counted(unanswered["requests"], "request")
+    yield f"{what} got no clear answer: {', '.join(_parts(known))}."
 
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:
