@@ -198,12 +198,12 @@ class Delivery:
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let the watermark pass them."""
         for entry, outcome, reason in finished:
+            if outcome is Outcome.ACCEPTED:
+                self.report.types[type_of(entry.claim.signal)] += 1
             if entry.recovered:
                 self.report.recovered[outcome] += 1
                 continue
             self.report.count(entry.claim.stream_name, outcome, reason)
-            if outcome is Outcome.ACCEPTED:
-                self.report.types[type_of(entry.claim.signal)] += 1
             if outcome is not Outcome.PENDING:
                 self._watermark.close(entry.number)
 

@@ -25,7 +25,7 @@ class Report:
     Attributes:
         read: Records.
         candidates: Signals that the records might become.
-        types: Type -> how many signals of it were accepted.
+        types: Type -> how many signals of it were accepted, recovered ones too.
         recovered: What became of the signals that killed runs left.
         unanswered: `requests` that got no clear answer; how many of them were `found`
             at Stairoids, `sent_again`, or `held` for a person. Others are pending.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from target_stairoids.history import History
     from target_stairoids.ledger.ledger import Ledger
 
+_UNTOLD = "?"
 _RUNS = 20  # of a table; JSON and HTML have all
 
 
@@ -57,6 +58,14 @@ def report(ledger: Ledger, days: int, style: str) -> None:
         click.echo(f"\nLedger {ledger.name}")
 
 
+def _number(count: int | None) -> str:
+    return _UNTOLD if count is None else f"{count:,}"
+
+
+def _minutes(seconds: float | None) -> str:
+    return _UNTOLD if seconds is None else f"{seconds / 60:.1f}"
+
+
 def _show(history: History) -> None:
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
     rows = [
@@ -64,11 +73,11 @@ def _show(history: History) -> None:
             run.run,
             run.started_at[:16].replace("T", " "),
             run.ending,
-            f"{run.read:,}",
-            f"{run.outcomes.get('accepted', 0):,}",
-            f"{run.requests:,}",
-            f"{run.seconds / 60:.1f}",
-            f"{run.quota_seconds / 60:.1f}",
+            _number(run.read),
+            _number(run.outcomes.get("accepted", 0)),
+            _number(run.requests),
+            _minutes(run.seconds),
+            _minutes(run.quota_seconds),
         )
         for run in history.runs[-_RUNS:]
     ]
@@ -77,10 +86,17 @@ def _show(history: History) -> None:
     if len(history.runs) > _RUNS:
         earlier = counted(len(history.runs) - _RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
+    if any(run.read is None for run in history.runs):
+        click.echo(
+            f"{_UNTOLD} a run that has not ended did not tell; what it settled is"
+        )
+        click.echo("  counted from the ledger.")
     click.echo()
+    counts = dict(history.outcomes)
+    counts |= {f"recovered, {name}": n for name, n in history.recovered.items()}
     print_table(
         ("outcome", "signals"),
-        [(outcome, f"{count:,}") for outcome, count in history.outcomes.items()],
+        [(outcome, f"{count:,}") for outcome, count in counts.items()],
     )
     if history.reasons:
         click.echo()

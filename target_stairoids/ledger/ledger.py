@@ -373,6 +373,24 @@ class Ledger:
                 found.setdefault(name, {})[outcome] = count
         return found
 
+    def settled_by(self, dead: Collection[int]) -> dict[int, dict[str, int]]:
+        """Return run -> how many versions it settled with each outcome.
+
+        Args:
+            dead: Runs that did not say so themselves. All that is settled is read.
+        """
+        query = (
+            select(settled.c.run, settled.c.outcome, func.count())
+            .where(settled.c.run.in_(dead))
+            .group_by(settled.c.run, settled.c.outcome)
+        )
+        found: dict[int, dict[str, int]] = {run: {} for run in dead}
+        if dead:
+            with self._read() as connection:
+                for run, outcome, count in connection.execute(query):
+                    found[run][outcome] = count
+        return found
+
     def runs_since(self, moment: datetime) -> list[Row[Any]]:
         """Return the runs of this scope that began since then, the oldest first."""
         query = (
