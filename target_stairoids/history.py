@@ -176,10 +176,8 @@ def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
     newest = _newest(runs)
     for run in runs:
         for said in run.reasons:
-            if (
-                said["outcome"] == Outcome.PENDING
-                and newest[said["stream"]].run != run.run
-            ):
+            is_newest = newest[said["stream"]].run == run.run
+            if said["outcome"] == Outcome.PENDING and not is_newest:
                 continue  # pending no more, or told again by a later run
             total[said["stream"], said["outcome"], said["reason"]] += said["count"]
     return [

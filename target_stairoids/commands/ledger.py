@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
@@ -136,7 +137,8 @@ def copy(ledger: Ledger, url: str) -> None:
 def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """Remember the records of Singer messages as seen, and send nothing.
 
-    For streams that were sent by other means. Pipe the tap into this command.
+    For streams that were sent by other means. Pipe the tap into this command; the sum
+    is on stderr, STATE on stdout, as of any run.
 
     \b
     Example:
@@ -144,4 +146,9 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.target import remember
 
+    # It is a run, and says as any other what became of the records.
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name != "singer_sdk.metrics")
+    logging.basicConfig(format="%(message)s", handlers=[handler])
+    logging.getLogger("target_stairoids").setLevel(logging.INFO)
     remember(config_inputs, messages)

@@ -87,10 +87,8 @@ def _show(history: History) -> None:
         earlier = counted(len(history.runs) - _RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
     if any(run.read is None for run in history.runs):
-        click.echo(
-            f"{_UNTOLD} a run that has not ended did not tell; what it settled is"
-        )
-        click.echo("  counted from the ledger.")
+        click.echo(f"{_UNTOLD}  a run that has not ended did not tell; what it settled")
+        click.echo("   is counted from the ledger.")
     click.echo()
     counts = dict(history.outcomes)
     counts |= {f"recovered, {name}": n for name, n in history.recovered.items()}

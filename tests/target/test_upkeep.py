@@ -142,6 +142,8 @@ def test_baseline_remembers_even_what_a_known_stream_brings(
     run = target.run(a_schema(), a_record(1), a_record(2), a_record(3))
 
     assert done.returncode == 0, done.stderr
+    assert "2 candidates = 1 duplicate + 1 baselined (2 records read" in done.stderr
+    assert "METRIC" not in done.stderr
     assert run.outcomes == {"duplicate": 2, "accepted": 1}
     assert len(sandbox.signals) == 2
 
