@@ -23,7 +23,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.gate import Outcome
 from target_stairoids.guard import Guard, Ruling
 from target_stairoids.ledger.entries import DeadLetter
-from target_stairoids.trouble import Trouble, pause_before
+from target_stairoids.trouble import Trouble, day_is_spent, pause_before
 from target_stairoids.verification import id_of, is_readable, listed, next_cursor
 from target_stairoids.window import Entry, Stage
 
@@ -250,7 +250,7 @@ class Judge:
         """Let nothing start for as long as a 429 asks; or is the day spent?"""
         pause = self._trouble.throttled(answer, now)
         if pause is None:
-            text = "The quota of the day is spent; the rest is pending for another run."
+            text = day_is_spent(answer.retry_after, datetime.now(UTC))
             self.stop = self.stop or IncompleteError(text)
             pause = _GRACE_SECONDS  # as long as what is in flight may take to end
         self._pace.hold(pause, now)
