@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
     """Check config, mapping, ledger, the way to Stairoids and the key. Harmless.
 
-    No signal is sent. Stairoids is asked for one signal, to see whether it knows the
-    key; whether the key may also send shows at the first signal.
+    No signal is sent. Two requests are made: one without the key, to see that
+    something answers at `api_url`, and one that reads a signal, to see whether
+    Stairoids knows the key. Whether the key may also send shows at the first signal.
 
     \b
     Examples:

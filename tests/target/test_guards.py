@@ -50,7 +50,7 @@ def test_suppression_file_counts_too_and_must_be_readable(
 
     assert hidden.outcomes == {"filtered": 1}
     assert missing.exit_code == 1
-    assert "`suppress_path`" in missing.error
+    assert "`suppress_path` cannot be read: No such file" in missing.error
 
 
 def test_old_events_count_as_seen(sandbox: Sandbox, target: TargetUnderTest) -> None:
