@@ -348,6 +348,24 @@ def test_help_teaches_by_an_example_that_is_right(
         assert_is_typed_right(shlex.split(example))
 
 
+@pytest.mark.parametrize("words", [[], ["dead-letters"], ["ledger"]], ids=" ".join)
+def test_listings_of_commands_cut_nothing_off(words: list[str]) -> None:
+    command = [str(BIN / "stairoids-signals"), *words, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    listing = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert listing
+    assert "..." not in listing
+
+
+def test_help_of_both_programs_of_the_target_has_the_exit_codes() -> None:
+    for name in ("target-stairoids", "stairoids-signals"):
+        command = [str(BIN / name), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "Exit codes: 0 " in done.stdout
+        assert " 75 " in done.stdout
+
+
 # Troubleshooting
 
 

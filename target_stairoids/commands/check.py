@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @config_option()
 @one_sentence
 def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
-    """Check config, mapping, ledger, the way to Stairoids and the key. Harmless.
+    """Check config, mapping, ledger, API and key, without harm.
 
     No signal is sent. Two requests are made: one without the key, to see that
     something answers at `api_url`, and one that reads a signal, to see whether

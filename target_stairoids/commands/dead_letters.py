@@ -55,9 +55,10 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
 @style_option
 @with_ledger
 def list_letters(ledger: Ledger, *, style: str, with_key: bool, **chosen: Any) -> None:
-    """List dead letters, the oldest first; records are not shown, `export` has them.
+    """List dead letters, the oldest first.
 
-    By default all of them, or those with these IDS; a table ends after 100.
+    All of them, or those with these IDS; a table ends after 100. Records are not shown:
+    `export` has them.
 
     \b
     Examples:
@@ -122,12 +123,12 @@ def _to_the_minute(moment: str) -> str:
 @_chosen
 @with_ledger
 def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
-    """Print dead letters as Singer messages, to be piped into target-stairoids.
+    """Print dead letters as Singer messages, to be sent again.
 
-    By default all of them, or those with these IDS. What Stairoids then accepts leaves
-    the list by itself. Signals of which nobody knows whether they were accepted are
-    left out until `resolve` settles them; so are letters without a record
-    (`keep_records`).
+    Pipe them into target-stairoids: all of them, or those with these IDS. What
+    Stairoids then accepts leaves the list by itself. Signals of which nobody knows
+    whether they were accepted are left out until `resolve` settles them; so are
+    letters without a record (`keep_records`).
 
     \b
     Examples:
@@ -201,7 +202,9 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
 def resolve(
     ledger: Ledger, ids: tuple[int, ...], *, delivered: bool, resend: bool
 ) -> None:
-    """Say what became of unknown signals: --delivered, or --resend with `export`.
+    """Say what became of unknown signals.
+
+    With --delivered they are settled; with --resend the next `export` has them.
 
     \b
     Example:

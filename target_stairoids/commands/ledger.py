@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def ledger() -> None:
-    """Look into the ledger of what was sent."""
+    """See, clean up and move the ledger of what was sent."""
 
 
 @ledger.command()
@@ -76,7 +76,7 @@ def forget(ledger: Ledger, stream: str) -> None:
 )
 @with_ledger
 def prune(ledger: Ledger, older_than: timedelta) -> None:
-    """Remove what was settled long ago, but never an entity's latest version.
+    """Remove old versions, but never the latest of an entity.
 
     \b
     Example:
@@ -92,7 +92,9 @@ def prune(ledger: Ledger, older_than: timedelta) -> None:
 @click.option("--email", required=True, help="The person's address.")
 @with_ledger
 def erase(ledger: Ledger, email: str) -> None:
-    """Erase claims and dead letters that mention a person's e-mail address.
+    """Erase what mentions a person's e-mail address.
+
+    That is claims and dead letters; what is settled holds digests only.
 
     \b
     Example:
@@ -135,7 +137,7 @@ def copy(ledger: Ledger, url: str) -> None:
 @config_option()
 @one_sentence
 def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
-    """Remember the records of Singer messages as seen, and send nothing.
+    """Remember records as seen, and send nothing.
 
     For streams that were sent by other means. Pipe the tap into this command; the sum
     is on stderr, STATE on stdout, as of any run.

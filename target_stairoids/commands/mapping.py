@@ -81,7 +81,7 @@ def preview(
 @config_option(required=False)
 @one_sentence
 def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
-    """Print the mapping that is inferred for Singer MESSAGES, to be edited.
+    """Print the mapping that is inferred, to be edited.
 
     MESSAGES is a file with what a tap prints; without it, stdin. A config is needed
     only for `stream_maps`; its `signals` are not looked at.

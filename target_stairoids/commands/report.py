@@ -35,7 +35,9 @@ _RUNS = 20  # of a table; JSON and HTML have all
 )
 @with_ledger
 def report(ledger: Ledger, days: int, style: str) -> None:
-    """Tell what the runs of the last days did: outcomes, reasons, pace, dead letters.
+    """Tell what the runs of the last weeks did.
+
+    That is: how each run ended, outcomes and their reasons, the pace, dead letters.
 
     \b
     Examples:
