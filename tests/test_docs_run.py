@@ -19,7 +19,8 @@ import pytest
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.consumers import acknowledge
 from tap_stairoids_webhooks.serve import Receiver
-from tests.singer_io import a_record, a_schema, a_state, text_of
+from tests.page_shell import PageShell, a_free_port, is_served
+from tests.singer_io import a_record, a_schema, a_state, text_of, wait_until
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -120,6 +121,38 @@ def test_script_for_a_scheduler_keeps_state_and_exit_code(
     assert done.returncode == (75 if left else 0)
     state = json.loads((tmp_path / "state.json").read_text())
     assert state == {"at": 1 if left else 2}
+
+
+def test_receiver_page_leads_from_zero_to_events(tmp_path: Path) -> None:
+    """In one shell: the receiver in the background is the page's first shell."""
+    page = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r"^ *```sh\n(.*?)^ *```",
+        page[: page.index("## What is answered")],
+        re.DOTALL | re.MULTILINE,
+    )
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    port = str(a_free_port())
+    with Sandbox() as sandbox:
+        env = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "STAIROIDS_API_URL": sandbox.url,
+            "STAIROIDS_WEBHOOKS_PORT": port,
+        }
+        with PageShell(tmp_path, env) as shell:
+            for line in lines:
+                if line.startswith("pip install"):
+                    continue
+                is_server = line == "stairoids-webhooks serve"
+                key = line.replace("sk_live_…", "sk_test_sandbox")
+                shell.run(key.replace("8880", port) + (" &" if is_server else ""))
+                if is_server:
+                    wait_until(lambda: is_served(port))
+
+    printed = (tmp_path / "events.jsonl").read_text().splitlines()
+    streams = {json.loads(line).get("stream") for line in printed}
+    assert {"events", "automation_action_triggered"} < streams
 
 
 def set_up(folder: Path, api_url: str) -> None:
