@@ -106,7 +106,8 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
     assert "3 candidates = 2 accepted + 1 invalid" in first
     assert "3 candidates = 2 duplicate + 1 invalid" in second
     assert "4 candidates = 1 accepted + 2 duplicate + 1 invalid" in third
-    (letters,) = said["meltano invoke target-stairoids:dead-letters"]
+    (letters,) = said["meltano invoke target-stairoids:dead-letters --with-key"]
+    assert "trial_id=t3" in letters
     assert "neither account.domain nor contact.email" in letters
     events = (project / "output/events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in events] == [

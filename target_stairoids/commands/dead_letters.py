@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.settings import Settings
 
 _SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
 _MOST_SHOWN = 100
@@ -54,7 +55,16 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
 )
 @style_option
 @with_ledger
-def list_letters(ledger: Ledger, *, style: str, with_key: bool, **chosen: Any) -> None:
+@click.pass_obj
+def list_letters(
+    settings: Settings,
+    /,
+    ledger: Ledger,
+    *,
+    style: str,
+    with_key: bool,
+    **chosen: Any,
+) -> None:
     """List dead letters, the oldest first.
 
     All of them, or those with these IDS; a table ends after 100. Records are not shown:
@@ -66,53 +76,38 @@ def list_letters(ledger: Ledger, *, style: str, with_key: bool, **chosen: Any) -
       stairoids-signals dead-letters list --config config.json --reason domain
       stairoids-signals dead-letters list --config config.json --with-key 7 8
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    from target_stairoids.commands.letter_key import key_of
+
     letters = ledger.letters(**chosen)
+    keys = [key_of(letter, settings.signals) for letter in letters if with_key]
     if style == "json":
-        for letter in letters:
+        for number, letter in enumerate(letters):
             row = {name: getattr(letter, name) for name in _SHOWN}
-            click.echo(json.dumps(row | ({"key": key_of(letter)} if with_key else {})))
+            click.echo(json.dumps(row | ({"key": keys[number]} if keys else {})))
         return
     most = chosen["limit"] or _MOST_SHOWN
-    _show(letters[:most], with_key=with_key)
+    _show(letters[:most], keys[:most])
     if len(letters) > most:
         click.echo(f"{len(letters) - most} more: --limit {len(letters)} shows them.")
     click.echo(f"\nLedger {ledger.name}")
 
 
-def _show(letters: Sequence[Row[Any]], *, with_key: bool) -> None:
+def _show(letters: Sequence[Row[Any]], keys: Sequence[dict[str, Any]]) -> None:
     """Print a table, the key beside the stream where it is wanted."""
+    from target_stairoids.commands.letter_key import key_text
+
     if not letters:
         click.echo("No dead letters.")
         return
     header = ["id", "stream", *_SHOWN[2:]]
     rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
-    for row, letter in zip(rows, letters, strict=True):
+    for number, row in enumerate(rows):
         row[-2:] = map(_to_the_minute, row[-2:])
-        if with_key:
-            row.insert(2, _key_text(key_of(letter)))
-    if with_key:
+        if keys:
+            row.insert(2, key_text(keys[number]))
+    if keys:
         header.insert(2, "key")
     print_table(header, rows)
-
-
-def key_of(letter: Row[Any]) -> dict[str, Any]:
-    """Return the key properties of a dead letter's stream, with its record's values.
-
-    Empty if the tap names none, or the record was not kept.
-    """
-    names = json.loads(letter.schema or "{}").get("key_properties") or []
-    record = json.loads(letter.record or b"{}")
-    return {name: record[name] for name in names if name in record}
-
-
-def _key_text(key: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={_plain(value)}" for name, value in key.items())
-
-
-def _plain(value: object) -> str:
-    # What a terminal would obey, and not show, is escaped.
-    is_plain = isinstance(value, str) and value.isprintable()
-    return str(value) if is_plain else json.dumps(value)
 
 
 def _to_the_minute(moment: str) -> str:

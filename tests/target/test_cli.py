@@ -285,6 +285,29 @@ def test_key_is_shown_where_it_is_asked_for(target: TargetUnderTest) -> None:
     assert found == [{"id": 3, "region": "eu\x1b[2J"}, {}]
 
 
+def test_key_of_the_mapping_comes_before_that_of_the_stream(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "key": ["user.id", "nr"]}]
+    target.run(
+        a_schema(key=[], user="object", nr="integer"),
+        a_record(email=None, user={"id": "x"}, nr=None),
+    )
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+
+    assert "trials  user.id=x, nr=null  invalid" in table
+
+
+def test_key_of_a_record_that_was_not_kept_is_empty(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(email=None), keep_records=False)
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+
+    assert "id=" not in table
+    assert "invalid" in table
+
+
 def test_table_says_how_many_dead_letters_it_leaves_out(
     target: TargetUnderTest,
 ) -> None:
