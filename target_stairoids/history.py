@@ -79,6 +79,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: Of all runs together; pending is what the newest run of each stream
             that ended left, because the one before it left the same.
         recovered: What became of the signals that killed runs left.
+        unanswered: Requests that got no clear answer, and what became of them.
         reasons: Why signals were not accepted, the most frequent first.
         dead_letters: How many there are now.
         oldest_dead_letter: Since when the oldest is there; None without any.
@@ -91,6 +92,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     days: list[Day]
     outcomes: dict[str, int]
     recovered: dict[str, int]
+    unanswered: dict[str, int]
     reasons: list[dict[str, Any]]
     dead_letters: int
     oldest_dead_letter: str | None
@@ -113,6 +115,7 @@ def history_of(ledger: Ledger, *, days: int) -> History:
         days=[_day((first + timedelta(days=n)).isoformat(), runs) for n in range(days)],
         outcomes=_outcomes(runs),
         recovered=_sum(run.recovered for run in runs),
+        unanswered=_sum(run.unanswered for run in runs),
         reasons=_reasons(runs),
         dead_letters=len(letters),
         oldest_dead_letter=letters[0].first_at if letters else None,

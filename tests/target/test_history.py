@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stairoids_sandbox.faults import Fault
 from tests.singer_io import (
     BIN,
     TargetUnderTest,
@@ -111,6 +112,20 @@ def test_killed_run_and_the_next_count_each_signal_once(
     assert "?" not in last_row
     assert "a run that has not ended did not tell" in report(target)
     assert "was killed" in report(target, "--format", "html")
+
+
+def test_requests_without_a_clear_answer_are_added_up(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    for number in range(2):
+        sandbox.faults.set([Fault(kind="drop_after_accept", count=1)])
+        target.run(a_schema(), a_record(number))
+
+    table = report(target)
+    page = report(target, "--format", "html")
+
+    assert "2 requests got no clear answer: 2 found at Stairoids.\n" in table
+    assert 'Requests without a clear answer</dt><dd class="number">2<' in page
 
 
 def test_what_is_pending_is_counted_once_however_many_runs_left_it(
