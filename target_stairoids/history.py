@@ -159,7 +159,8 @@ def _outcomes(runs: Sequence[PastRun]) -> dict[str, int]:
     if Outcome.PENDING in total:
         pending = (run.streams[stream] for stream, run in _newest(runs).items())
         total[Outcome.PENDING] = sum(said.get(Outcome.PENDING, 0) for said in pending)
-    return {str(name): count for name, count in total.items() if count}
+    by_count = sorted(total.items(), key=lambda item: -item[1])
+    return {str(name): count for name, count in by_count if count}
 
 
 def _newest(runs: Iterable[PastRun]) -> dict[str, PastRun]:

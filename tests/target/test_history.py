@@ -139,7 +139,11 @@ def test_what_is_pending_is_counted_once_however_many_runs_left_it(
     said = json.loads(report(target, "--format", "json"))
     page = report(target, "--format", "html")
 
-    assert said["outcomes"] == {"accepted": 4, "duplicate": 3, "pending": 2}
+    assert list(said["outcomes"].items()) == [
+        ("accepted", 4),
+        ("duplicate", 3),
+        ("pending", 2),
+    ]
     assert said["days"][-1]["outcomes"]["pending"] == 2
     assert [entry["count"] for entry in said["reasons"]] == [2]
     grey = re.search(r'class="c(\d)" width="10"[^>]*></svg> pending', page)
