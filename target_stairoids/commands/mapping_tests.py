@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @config_option()
 @one_sentence
 def test(config_inputs: Sequence[str], tests: TextIO) -> None:
-    """Run the mapping TESTS of a YAML file, without key and network.
+    """Run a file of mapping tests, without key and network.
+
+    TESTS is a YAML file such as
 
     \b
     tests:

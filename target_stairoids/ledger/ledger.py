@@ -325,6 +325,7 @@ class Ledger:
     def letters(
         self,
         *,
+        ids: Collection[int] = (),
         stream: str | None = None,
         reason: str | None = None,
         older_than: timedelta | None = None,
@@ -333,6 +334,7 @@ class Ledger:
         """Return the dead letters of this scope, the oldest first.
 
         Args:
+            ids: Only these; none for all.
             reason: A part of the reason; case does not matter.
             older_than: Only those that have been there for so long.
         """
@@ -343,6 +345,8 @@ class Ledger:
             .order_by(dead_letters.c.id)
             .limit(limit)
         )
+        if ids:
+            query = query.where(dead_letters.c.id.in_(ids))
         if stream is not None:
             query = query.where(dead_letters.c.stream_name == stream)
         if reason is not None:
@@ -367,6 +371,24 @@ class Ledger:
         with self._read() as connection:
             for name, outcome, count in connection.execute(query):
                 found.setdefault(name, {})[outcome] = count
+        return found
+
+    def settled_by(self, dead: Collection[int]) -> dict[int, dict[str, int]]:
+        """Return run -> how many versions it settled with each outcome.
+
+        Args:
+            dead: Runs that did not say so themselves. All that is settled is read.
+        """
+        query = (
+            select(settled.c.run, settled.c.outcome, func.count())
+            .where(settled.c.run.in_(dead))
+            .group_by(settled.c.run, settled.c.outcome)
+        )
+        found: dict[int, dict[str, int]] = {run: {} for run in dead}
+        if dead:
+            with self._read() as connection:
+                for run, outcome, count in connection.execute(query):
+                    found[run][outcome] = count
         return found
 
     def runs_since(self, moment: datetime) -> list[Row[Any]]:
