@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_stairoids.gate import Outcome
+from target_stairoids.ledger import overview
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -103,10 +104,12 @@ def history_of(ledger: Ledger, *, days: int) -> History:
     until = datetime.now(UTC)
     first = (until - timedelta(days=days - 1)).date()
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    rows = ledger.runs_since(since)
-    settled = ledger.settled_by([row.run for row in rows if row.exit_code is None])
+    rows = overview.runs_since(ledger, since)
+    settled = overview.settled_by(
+        ledger, [row.run for row in rows if row.exit_code is None]
+    )
     runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
-    letters = ledger.letters()
+    letters = overview.letters(ledger)
     return History(
         ledger=ledger.name,
         since=since.date().isoformat(),

@@ -77,8 +77,9 @@ def list_letters(
       stairoids-signals dead-letters list --config config.json --with-key 7 8
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.commands.letter_key import key_of
+    from target_stairoids.ledger import overview
 
-    letters = ledger.letters(**chosen)
+    letters = overview.letters(ledger, **chosen)
     keys = [key_of(letter, settings.signals) for letter in letters if with_key]
     if style == "json":
         for number, letter in enumerate(letters):
@@ -131,8 +132,10 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
         target-stairoids --config config.json
       stairoids-signals dead-letters export 7 8 --config config.json > letters.jsonl
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    from target_stairoids.ledger import overview
+
     schema = None
-    letters = ledger.letters(ids=ids, **chosen)
+    letters = overview.letters(ledger, ids=ids, **chosen)
     able = [lt for lt in letters if lt.outcome != Outcome.UNKNOWN and lt.record]
     for letter in able:
         if letter.schema != schema:

@@ -40,7 +40,9 @@ def stats(ledger: Ledger, style: str) -> None:
     Example:
       stairoids-signals ledger stats --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    counts = ledger.counts()
+    from target_stairoids.ledger import overview
+
+    counts = overview.counts(ledger)
     if style == "json":
         click.echo(json.dumps(counts))
         return
