@@ -51,7 +51,7 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     from target_stairoids.catalog import schema_messages
     from target_stairoids.preview import Preview
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     messages = schema_messages(catalog)
     seen = Preview(samples=0)

@@ -148,7 +148,7 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     Example:
       tap-x --config tap.json | stairoids-signals ledger baseline --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.target import remember
+    from target_stairoids.rehearsal import remember
 
     # It is a run, and says as any other what became of the records.
     handler = logging.StreamHandler()

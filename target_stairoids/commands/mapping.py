@@ -52,7 +52,7 @@ def preview(
       tap-x --config tap.json | stairoids-signals preview --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.preview import Preview
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     seen = Preview(samples=limit)
     settings = rehearse(config_inputs, messages, seen)
@@ -95,7 +95,7 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
 
     from target_stairoids import suggestion
     from target_stairoids.preview import Preview
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     seen = Preview(samples=0)
     rehearse(config_inputs, messages, seen, signals=(), ledger_url="sqlite://")

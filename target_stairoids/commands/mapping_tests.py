@@ -41,7 +41,7 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
       stairoids-signals test mapping_tests.yml --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.mapping_tests import cases_in, failure_of
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     run = functools.partial(rehearse, config_inputs, ledger_url="sqlite://")
     failed = 0
