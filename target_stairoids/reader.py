@@ -49,11 +49,15 @@ def read_messages(
         delivery.open()
         if begin is not None:
             begin()
-        for message in messages_of(source, delivery.attend):
+        for number, message in enumerate(messages_of(source, delivery.attend), start=1):
             kind = message["type"]
             if kind not in takers:
                 kind = kind.upper()
-            takers.get(kind, otherwise)(message)
+            try:
+                takers.get(kind, otherwise)(message)
+            except Exception:
+                logger.warning("Stopped at message %d of the input.", number)
+                raise
             counts[kind] += 1
     except Exception as error:
         delivery.finish(error)

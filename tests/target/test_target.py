@@ -556,12 +556,17 @@ def test_dry_run_shows_and_touches_nothing(
     ],
 )
 def test_bad_message_ends_the_run_after_everything_before_it(
-    sandbox: Sandbox, target: TargetUnderTest, bad: str, error: str
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    caplog: pytest.LogCaptureFixture,
+    bad: str,
+    error: str,
 ) -> None:
     run = target.run(a_schema(), a_record(1), a_state(1), bad, a_record(2), a_state(2))
 
     assert run.exit_code == 1
     assert error in run.error
+    assert "Line 4" in run.error or "message 4 of the input" in caplog.text
     assert run.outcomes == {"accepted": 1}
     assert run.states == [{"at": 1}]
     assert emails(sandbox) == ["u1@example.com"]
