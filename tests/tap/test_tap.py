@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAP = Path(sys.executable).with_name("tap-stairoids-webhooks")
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 _FOLDER = tempfile.TemporaryDirectory()  # the suite wants its config on import
 _CONFIG = {"store_url": f"sqlite:///{_FOLDER.name}/webhooks.db"}
 fill(_CONFIG["store_url"])
@@ -327,6 +329,46 @@ def test_the_command_reads_its_environment(filled: str) -> None:
 
     output = Output(done.returncode, done.stdout, done.stderr)
     assert output.sequences() == list(range(1, 11))
+
+
+def log_of_a_run(run: Runner, **env: str) -> str:
+    done = subprocess.run(
+        [TAP, *run.arguments()],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stderr
+
+
+@pytest.mark.usefixtures("filled")
+def test_documented_log_config_makes_json_of_all_but_metrics(
+    run: Runner, tmp_path: Path
+) -> None:
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    (text,) = re.findall(
+        r"^```yaml\n(version: 1\n.*?)^```", page, re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "logging.yaml").write_text(text)
+    run.config["consumer"] = "warehouse"
+
+    log = log_of_a_run(run, SINGER_SDK_LOG_CONFIG=str(tmp_path / "logging.yaml"))
+
+    messages = [json.loads(line)["message"] for line in log.splitlines()]
+    assert "Acknowledged as warehouse: {'*': 0, 'malformed': 0" in " ".join(messages)
+    assert "METRIC" not in log
+
+
+@pytest.mark.usefixtures("filled")
+def test_log_level_is_that_of_the_plugin_before_that_of_all(run: Runner) -> None:
+    quiet = log_of_a_run(
+        run, LOGLEVEL="debug", TAP_STAIROIDS_WEBHOOKS_LOGLEVEL="warning"
+    )
+
+    assert quiet == ""
+    assert log_of_a_run(run, LOGLEVEL="info") != ""
 
 
 def test_the_command_fails_in_one_line(store_url: str) -> None:
