@@ -32,6 +32,7 @@ from tap_stairoids_webhooks.settings import (
 )
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.timestamps import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,8 +94,11 @@ class Receiver:
             if admin is not None:
                 admin_socket = opened.enter_context(_listen("127.0.0.1", admin.port))
             self.store = opened.enter_context(EventStore.create(store_url))
+            last_at = self.store.last_received_at()
             self._opened = opened.pop_all()
-        self._commits = CommitQueue(self.store)
+        self._commits = CommitQueue(
+            self.store, last_commit_at=None if last_at is None else seconds_of(last_at)
+        )
         self._app = ReceiverApp(
             verifier=Verifier(secrets),
             commits=self._commits,
