@@ -240,6 +240,25 @@ def test_no_usable_secret_is_an_error(
     assert "Traceback" not in done.stderr
 
 
+def test_secret_that_is_not_read_is_warned_of(store_url: str) -> None:
+    with serving(
+        store_url,
+        STAIROIDS_WEBHOOK_SECRET="canary",  # noqa: S106 -- a test's
+        STAIROIDS_WEBHOOK_SECRETS=json.dumps([SECRET]),
+    ) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+
+    (line,) = (line for line in log.splitlines() if "WARNING" in line)
+    assert line.endswith(
+        "STAIROIDS_WEBHOOK_SECRETS and STAIROIDS_WEBHOOK_SECRET are both set: the"
+        " secrets of STAIROIDS_WEBHOOK_SECRETS count, STAIROIDS_WEBHOOK_SECRET is not"
+        " read"
+    )
+    for canary in ("canary", SECRET):
+        assert canary not in log
+
+
 def test_port_in_use_is_an_error(store_url: str) -> None:
     with serving(store_url) as (_, url):
         port = url.split(":")[2].split("/")[0]
