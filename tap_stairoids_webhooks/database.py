@@ -67,6 +67,14 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def compact(self) -> None:
+        """Give the room of removed rows back to the file system.
+
+        Raises:
+            StoreUnavailableError: Something was in the way; try again.
+        """
+
+    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return the room left on the disk; None if it is another machine's."""
 
@@ -147,6 +155,23 @@ class SqliteDatabase(Database):
             raise StoreUnavailableError(msg)
 
     @override
+    def compact(self) -> None:
+        """Write the file anew, through the write-ahead log, and empty that."""
+        try:
+            with closing(self._connect("rw")) as connection:
+                connection.execute("VACUUM")
+                busy, *_ = connection.execute(_CHECKPOINT).fetchone()
+        except sqlite3.Error as error:
+            msg = f"the store {self.place} was not compacted: {error}"
+            raise StoreUnavailableError(msg) from error
+        if busy:
+            msg = (
+                f"the files of {self.place} are as large as before, because somebody"
+                " reads the store: try again"
+            )
+            raise StoreUnavailableError(msg)
+
+    @override
     def free_bytes(self) -> int | None:
         try:
             return shutil.disk_usage(self._path.parent).free
@@ -213,10 +238,17 @@ class PostgresDatabase(Database):
 
     @override
     def scrub(self) -> None:
+        self._vacuum("VACUUM webhook_events")
+
+    @override
+    def compact(self) -> None:
+        self._vacuum("VACUUM FULL webhook_events")
+
+    def _vacuum(self, statement: str) -> None:
         engine = self._engine("").execution_options(isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
-                connection.exec_driver_sql("VACUUM webhook_events")
+                connection.exec_driver_sql(statement)
         except sa.exc.DBAPIError as error:
             msg = f"the store {self.place} was not vacuumed: {reason_of(error)}"
             raise StoreUnavailableError(msg) from error

@@ -239,6 +239,11 @@ class EventStore:
         self._engine.dispose()  # a connection of ours would be in the way
         self._database.scrub()
 
+    def compact(self) -> None:
+        """Give unused room back to the file system; see `Database.compact`."""
+        self._engine.dispose()  # a connection of ours would be in the way
+        self._database.compact()
+
     def free_bytes(self) -> int | None:
         """Return the room left on the disk; None if it is another machine's."""
         return self._database.free_bytes()
