@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALIAS_PATH = "/webhook/stairoids"
-ANSWER_SECONDS = 8.0  # Stairoids gives up after 10
+ANSWER_SECONDS = 8.0  # from the end of the head on; Stairoids gives up after 10
 
 #: Everything that may become of a request, so that each is counted from 0 on.
 RESULTS = (
