@@ -205,15 +205,24 @@ class SqliteDatabase(Database):
             isolation_level=None,
             check_same_thread=False,
         )
-        if mode == "rw":
-            (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if journal != "wal":
-                msg = f"journal mode is {journal}: put the store on a local disk"
-                raise sqlite3.OperationalError(msg)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-            connection.execute("PRAGMA secure_delete = ON")
+        try:
+            if mode == "rw":
+                _prepare_to_write(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
+
+
+def _prepare_to_write(connection: sqlite3.Connection) -> None:
+    """Have commits survive a power cut, and removed rows leave nothing behind."""
+    (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if journal != "wal":
+        msg = f"journal mode is {journal}: put the store on a local disk"
+        raise sqlite3.OperationalError(msg)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 class PostgresDatabase(Database):

@@ -17,8 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
+from tap_stairoids_webhooks.exceptions import StoreResetError
 from tap_stairoids_webhooks.person import Person
 from tap_stairoids_webhooks.retention import erase
+from tap_stairoids_webhooks.rows import Wanted
+from tap_stairoids_webhooks.snapshot import Snapshot
 from tap_stairoids_webhooks.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.tap.builders import (
@@ -28,13 +31,16 @@ from tests.tap.builders import (
     a_delivery,
     an_action_body,
 )
-from tests.tap.running import TYPES, Output, Runner, fill
+from tests.tap.running import TYPES, Output, Runner, descriptors_of, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAP = Path(sys.executable).with_name("tap-stairoids-webhooks")
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="this system does not tell what is open"
+)
 _FOLDER = tempfile.TemporaryDirectory()  # the suite wants its config on import
 _CONFIG = {"store_url": f"sqlite:///{_FOLDER.name}/webhooks.db"}
 fill(_CONFIG["store_url"])
@@ -169,6 +175,38 @@ def test_damaged_row_does_not_break_the_output(run: Runner, filled: str) -> None
     damaged = run().records("events")[1]
 
     assert (damaged["payload"], damaged["malformed"]) == (None, "not JSON (byte 1)")
+
+
+def test_store_that_is_replaced_during_a_run_is_an_error(filled: str) -> None:
+    snapshot = Snapshot(filled)
+    assert len(list(snapshot.events_after(8, Wanted()))) == 2
+
+    path = Path(filled.removeprefix("sqlite:///"))
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    fill(filled)
+
+    with pytest.raises(StoreResetError, match="replaced during the run: run again"):
+        list(snapshot.events_after(8, Wanted()))
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("arguments", "state"),
+    [
+        ([], None),
+        (["--test"], None),
+        (["--discover"], None),
+        ([], {"bookmarks": {"events": {"replication_key_value": 10**6}}}),
+    ],
+    ids=["run", "test", "discovery", "refused state"],
+)
+def test_store_is_let_go_of(
+    run: Runner, filled: str, arguments: list[str], state: object
+) -> None:
+    run(*arguments, state=state)
+
+    assert descriptors_of(filled) == []
 
 
 @pytest.mark.usefixtures("filled")
