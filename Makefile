@@ -62,7 +62,7 @@ bench: $(READY) ## measure every path beside its baselines; half an hour and mor
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what the other targets made
-	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .cache/benchmarks dist build .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock

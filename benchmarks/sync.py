@@ -1,7 +1,8 @@
 """Syncs: reading records for the first time, again, and touched but unchanged.
 
 Compares whole processes, in turn: the SDK's empty `RecordSink` with its defaults and
-with its fastest settings, and `target-stairoids`, of which nothing is to be sent.
+with its fastest settings, that of a fork in an environment of its own, programs that
+only parse, and `target-stairoids`, of which nothing is to be sent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.environment import NotInstalledError, python_with
 from benchmarks.figures import Figure, in_turn, median_ratio
 from benchmarks.inputs import write_contacts
 from benchmarks.processes import BIN, Run, run
@@ -24,22 +26,23 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Scope
 
+#: Run with the name of the module that the SDK, or a fork of it, is installed as.
 EMPTY_TARGET = """
-import sys
-from singer_sdk import RecordSink, Target
-from singer_sdk.contrib.msgspec import MsgSpecReader
+import importlib, sys
 
-class EmptySink(RecordSink):
+sdk = importlib.import_module(sys.argv[1])
+
+class EmptySink(sdk.RecordSink):
     def process_record(self, record, context):
         pass
 
-class EmptyTarget(Target):
+class EmptyTarget(sdk.Target):
     name = "target-empty"
     default_sink_class = EmptySink
-    if "fast" in sys.argv[1:]:
-        message_reader_class = MsgSpecReader
+    if "fast" in sys.argv:
+        from singer_sdk.contrib.msgspec import MsgSpecReader as message_reader_class
 
-config = {"validate_records": False} if "fast" in sys.argv[1:] else {}
+config = {"validate_records": False} if "fast" in sys.argv else {}
 EmptyTarget(config=config).listen()
 """
 DECODE = """
@@ -48,6 +51,17 @@ decoder = msgspec.json.Decoder()
 for line in sys.stdin.buffer:
     decoder.decode(line)
 """
+ORJSON = """
+import sys, orjson
+for line in sys.stdin.buffer:
+    orjson.loads(line)
+"""
+HOTGLUE = Path(__file__).with_name("hotglue.txt")
+#: What a repeated sync is measured beside, besides the SDK.
+OTHERS = {
+    "hotglue": "the empty `RecordSink` of hotglue-singer-sdk",
+    "orjson": "nothing but `orjson.loads` of each line",
+}
 EXPLICIT = {
     "stream": "crm-contacts",
     "type": "contact",
@@ -113,7 +127,7 @@ class Ours:
 
 
 def figures(scope: Scope) -> Iterator[Figure]:
-    """Yield records a second, beside the SDK."""
+    """Yield records a second, beside the SDK, its fork and the limit of reading."""
     count = scope.number(100_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -124,40 +138,78 @@ def figures(scope: Scope) -> Iterator[Figure]:
             label: Ours(folder / label.replace(" ", "-"), settings)
             for label, settings in CONFIGS.items()
         }
-        inferred = ours["inferred mapping"]
-        empty = [sys.executable, "-c", EMPTY_TARGET]
         for target in ours.values():
             target.first(records)
+        inferred = ours["inferred mapping"]
         measures: dict[str, Callable[[], float]] = {
-            "sdk": lambda: run(empty, records).seconds,
-            "fast": lambda: run([*empty, "fast"], records).seconds,
-            "decode": lambda: run([sys.executable, "-c", DECODE], records).seconds,
+            **baselines(records),
             "first": partial(inferred.first, records),
             **{label: partial(one.again, records) for label, one in ours.items()},
             "touched": partial(inferred.touched, touched),
         }
         found = in_turn(measures, scope.rounds)
-        rates = {n: count / statistics.median(taken) for n, taken in found.items()}
-        beside = f"the SDK's empty `RecordSink`, {rates['sdk']:,.0f}/s"
-        goals: dict[str, float | None] = dict.fromkeys(measures)
-        goals |= {"inferred mapping": 5, "explicit mapping": 5, "touched": 2}
-        titles = {
-            "first": "first baseline of 100,000 records",
-            **{label: f"the same again, {label}" for label in ours},
-            "touched": "each record touched, none changed",
-            "fast": "the SDK's empty sink, msgspec and no validation",
-            "decode": "nothing but decoding each line (msgspec)",
-        }
-        for label, title in titles.items():
-            yield Figure(
-                path=title,
-                value=rates[label],
-                unit="records/s",
-                beside=beside,
-                ratio=median_ratio(found["sdk"], found[label]),
-                at_least=goals[label],
-            )
+        yield from _beside_the_sdk(found, count)
+        yield from beside_others(found, count)
         yield from _memory(inferred, records, folder, count)
+
+
+def baselines(records: Path) -> dict[str, Callable[[], float]]:
+    """Return what ours is measured beside: hotglue's only where it can be installed."""
+    empty = ["-c", EMPTY_TARGET]
+    commands = {
+        "sdk": [sys.executable, *empty, "singer_sdk"],
+        "fast": [sys.executable, *empty, "singer_sdk", "fast"],
+        "decode": [sys.executable, "-c", DECODE],
+        "orjson": [sys.executable, "-c", ORJSON],
+    }
+    try:
+        python = str(python_with(HOTGLUE))
+        commands["hotglue"] = [python, *empty, "hotglue_singer_sdk"]
+    except NotInstalledError as error:
+        print(f"hotglue-singer-sdk is not measured: {error}", file=sys.stderr)
+    return {name: partial(_seconds, line, records) for name, line in commands.items()}
+
+
+def _seconds(command: list[str], records: Path) -> float:
+    return run(command, records).seconds
+
+
+def _beside_the_sdk(found: dict[str, list[float]], count: int) -> Iterator[Figure]:
+    rates = {n: count / statistics.median(taken) for n, taken in found.items()}
+    goals = {"inferred mapping": 5, "explicit mapping": 5, "touched": 2}
+    titles = {
+        "first": "first baseline of 100,000 records",
+        **{label: f"the same again, {label}" for label in CONFIGS},
+        "touched": "each record touched, none changed",
+        "fast": "the SDK's empty sink, msgspec and no validation",
+        "decode": "nothing but decoding each line (msgspec)",
+    }
+    for label, title in titles.items():
+        yield Figure(
+            path=title,
+            value=rates[label],
+            unit="records/s",
+            beside=f"the SDK's empty `RecordSink`, {rates['sdk']:,.0f}/s",
+            ratio=median_ratio(found["sdk"], found[label]),
+            at_least=goals.get(label),
+        )
+
+
+def beside_others(found: dict[str, list[float]], count: int) -> Iterator[Figure]:
+    """Yield a repeated sync beside each other baseline, also one that is missing."""
+    again = found["inferred mapping"]
+    for name, title in OTHERS.items():
+        told, ratio = "could not be installed", None
+        if theirs := found.get(name):
+            told = f"{count / statistics.median(theirs):,.0f}/s"
+            ratio = median_ratio(theirs, again)
+        yield Figure(
+            path="the same again, inferred mapping",
+            value=count / statistics.median(again),
+            unit="records/s",
+            beside=f"{title}, {told}",
+            ratio=ratio,
+        )
 
 
 def _memory(ours: Ours, records: Path, folder: Path, count: int) -> Iterator[Figure]:

@@ -1,7 +1,8 @@
-"""Records a second: our tap against the SDK's own stream and writers.
+"""Records a second: our tap against the SDK's own stream and writers, and `orjson`.
 
-All read the same store and emit the same records of stream `events`, as processes of
-their own, in turn; start-up is measured with an empty store and taken off.
+All emit the same records of stream `events`, as processes of their own, in turn, from
+the same store; `orjson` from a file of what the tap printed. Start-up is measured with
+an empty store and taken off.
 """
 
 from __future__ import annotations
@@ -66,6 +67,19 @@ class TapDefault(Tap):
 
 TapDefault.cli(["--config", sys.argv[1]])
 """
+ORJSON = """
+import sys, orjson
+with open(sys.argv[1], "rb") as lines:
+    for line in lines:
+        line = orjson.dumps(orjson.loads(line), option=orjson.OPT_APPEND_NEWLINE)
+        sys.stdout.buffer.write(line)
+"""
+#: What the tap is measured beside, with the goal of its ratio.
+BASELINES: dict[str, tuple[str, float | None]] = {
+    "sdk": ("the SDK's stream and default writer", 4.0),
+    "msgspec": ("the SDK's stream and `MsgSpecWriter`", None),
+    "orjson": ("nothing but `orjson` loads and dumps of each line", None),
+}
 
 #: What payloads hold beside what all of them do.
 PROPERTIES: dict[str, dict[str, Any]] = {
@@ -114,7 +128,7 @@ def an_event(number: int, properties: dict[str, Any]) -> Delivery:
 
 
 def figures(scope: Scope) -> Iterator[Figure]:
-    """Yield events a second for each store and kind of payload, beside the SDK."""
+    """Yield events a second for each store and kind of payload, beside baselines."""
     count = scope.number(100_000)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -129,7 +143,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
                     continue  # what a payload holds is not the store's business
                 url = base if base == postgres_url else f"{base}/{kind}.db"
                 full = commands(folder, f"{store}-{kind}", url, count, kind)
-                yield from _beside_the_sdk(
+                yield from _beside_baselines(
                     f"tap, {store}, {kind} payloads", empty, full, count, scope.rounds
                 )
         tap = commands(folder, "SQLite-wide", f"sqlite:///{folder}/wide.db", 0, "wide")
@@ -140,7 +154,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
         )
 
 
-def _beside_the_sdk(
+def _beside_baselines(
     path: str,
     empty: dict[str, list[str]],
     full: dict[str, list[str]],
@@ -152,14 +166,13 @@ def _beside_the_sdk(
         for name, command in full.items():
             start_up = run(empty[name]).seconds
             rates[name].append(count / (run(command).seconds - start_up))
-    for other, goal in (("sdk", 4.0), ("msgspec", None)):
+    for other, (title, goal) in BASELINES.items():
         median = statistics.median(rates[other])
-        title = "default writer" if other == "sdk" else "`MsgSpecWriter`"
         yield Figure(
             path=path,
             value=statistics.median(rates["tap"]),
             unit="events/s",
-            beside=f"the SDK's stream and {title}, {median:,.0f}/s",
+            beside=f"{title}, {median:,.0f}/s",
             ratio=median_ratio(rates["tap"], rates[other]),
             at_least=goal,
         )
@@ -172,13 +185,18 @@ def commands(
     fill(url, count, kind)
     config, catalog = folder / f"{name}.config.json", folder / f"{name}.catalog.json"
     config.write_text(json.dumps({"store_url": url}))
-    tap = str(BIN / "tap-stairoids-webhooks")
-    catalog.write_text(catalog_of(tap, str(config)))
+    executable = str(BIN / "tap-stairoids-webhooks")
+    catalog.write_text(catalog_of(executable, str(config)))
+    tap = [executable, "--config", str(config), "--catalog", str(catalog)]
+    lines = folder / f"{name}.jsonl"
+    with lines.open("wb") as file:
+        subprocess.run(tap, check=True, stdout=file, stderr=subprocess.DEVNULL)
     sdk = [sys.executable, "-c", DEFAULT, str(config)]
     return {
         "sdk": sdk,
         "msgspec": [*sdk, "fast"],
-        "tap": [tap, "--config", str(config), "--catalog", str(catalog)],
+        "orjson": [sys.executable, "-c", ORJSON, str(lines)],
+        "tap": tap,
     }
 
 

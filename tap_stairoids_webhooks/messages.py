@@ -1,17 +1,20 @@
 """Messages: Singer messages as lines on stdout.
 
-Records are buffered, a STATE message is flushed: a target can act on nothing
-less, and a flush for each record costs more than the record.
+Records are buffered up to the next message of another kind: a target can act on
+nothing less than a STATE, and to write each record costs more than to make it.
+The buffer is our own, because containers often tell Python to have none
+(`PYTHONUNBUFFERED`). What a run that fails has not written is of no STATE.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import msgspec
 from singer_sdk.contrib.msgspec import enc_hook
 from singer_sdk.io_base import GenericSingerWriter
-from singer_sdk.singerlib import Message, StateMessage
+from singer_sdk.singerlib import Message, RecordMessage
 from typing_extensions import override
 
 # Each message gets bytes of its own. The SDK's msgspec writer shares one buffer,
@@ -19,8 +22,15 @@ from typing_extensions import override
 _ENCODER = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
 
 
+_ENOUGH = 1 << 16  # bytes, which is what a pipe takes at once
+
+
 class MessageWriter(GenericSingerWriter[bytes, Message]):
     """Writes messages with exact decimals."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._buffer = bytearray()
 
     @override
     def serialize_message(self, message: Message) -> bytes:
@@ -28,6 +38,17 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
     @override
     def write_message(self, message: Message) -> None:
-        sys.stdout.buffer.write(self.serialize_message(message) + b"\n")
-        if isinstance(message, StateMessage):
+        self._buffer += self.serialize_message(message)
+        self._buffer += b"\n"
+        is_record = isinstance(message, RecordMessage)
+        if not is_record or len(self._buffer) >= _ENOUGH:
+            _write(bytes(self._buffer))
+            self._buffer.clear()
+        if not is_record:
             sys.stdout.flush()
+
+
+def _write(data: bytes) -> None:
+    """Write all of it; without a buffer, a signal may cut a write short."""
+    while data:
+        data = data[sys.stdout.buffer.write(data) :]

@@ -95,7 +95,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
             moves_on_from=before.version,
         )
 
-    def claim(self, content: bytes, basis: bytes | None) -> Claim:
+    def claim(self, content: bytes) -> Claim:
         """Return a claim without texts, which only a signal that goes out needs."""
         return Claim(
             entity=self.entity,
@@ -108,7 +108,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
             fingerprint=self.signal_map.fingerprint,
             signal=b"",
             record=b"",
-            basis=basis,
+            basis=self.basis,
             spelling=self.record.spelling,
         )
 

@@ -26,6 +26,11 @@ Examples, each with the target's own config:
     target-stairoids --config config.json
 
 \b
+Exit codes: 0 done; 1 it cannot be done, is not so, or not for all, and a sentence
+says why; 2 the command line is wrong; 75 `ledger baseline` left something for its
+next run.
+
+\b
 `messages.jsonl` is what a tap prints: tap-x --config tap.json > messages.jsonl
 """
 

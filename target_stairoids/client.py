@@ -14,17 +14,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from typing_extensions import override
 from urllib3.exceptions import (
     ConnectTimeoutError,
     NameResolutionError,
     NewConnectionError,
+    ProtocolError,
     ProxyError,
     SSLError,
 )
@@ -284,8 +287,19 @@ def _no_answer(error: requests.RequestException, body: object) -> Answer:
         return Answer(meaning=Meaning.NOT_SENT, trouble=trouble)
     if isinstance(error, requests.Timeout):
         return Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
-    kind = type(error).__name__
-    return Answer(meaning=Meaning.UNKNOWN, trouble=f"the answer broke off ({kind})")
+    return Answer(meaning=Meaning.UNKNOWN, trouble=_breach(error, cause))
+
+
+def _breach(error: Exception, cause: object) -> str:
+    """Say in words what came instead of an answer, to a request that had left."""
+    if isinstance(error, ContentDecodingError):
+        return "the answer cannot be decoded"
+    if isinstance(error, ChunkedEncodingError):
+        return "the answer broke off"
+    inner = cause.args[-1] if isinstance(cause, ProtocolError) else None
+    if isinstance(inner, HTTPException) and not isinstance(inner, ConnectionError):
+        return "the answer is no HTTP"
+    return "the connection broke off before an answer"
 
 
 def _obstacle(error: Exception, cause: object) -> str:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from target_stairoids.shape import StreamShape
     from target_stairoids.template import Path, Template
 
-_DEFAULT_SOURCE = "the setting `source`, else the tap's name"
+#: Why, where nothing but the settings says it.
+DEFAULT_SOURCE = "no mapping names another"
 _GROUPS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
     "account": {"domain": domain_from, "name": text_from},
     "contact": {
@@ -76,7 +77,7 @@ class Compiler:
         self._check_key(key)
         type_ = self._named("type", signal_type, "the stream's name")
         source = self._named(
-            "source", item.get("source") or self._default_source, _DEFAULT_SOURCE
+            "source", item.get("source") or self._default_source, DEFAULT_SOURCE
         )
         account, contact = self._group("account"), self._group("contact")
         occurred_at = self._field("occurred_at", time_from)

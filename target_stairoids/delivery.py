@@ -21,6 +21,7 @@ from target_stairoids.exceptions import (
     StairoidsError,
 )
 from target_stairoids.gate import Outcome
+from target_stairoids.grammar import counted
 from target_stairoids.intake import Intake
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.progress import Facts, progress_for
@@ -197,12 +198,12 @@ class Delivery:
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let the watermark pass them."""
         for entry, outcome, reason in finished:
+            if outcome is Outcome.ACCEPTED:
+                self.report.types[type_of(entry.claim.signal)] += 1
             if entry.recovered:
                 self.report.recovered[outcome] += 1
                 continue
             self.report.count(entry.claim.stream_name, outcome, reason)
-            if outcome is Outcome.ACCEPTED:
-                self.report.types[type_of(entry.claim.signal)] += 1
             if outcome is not Outcome.PENDING:
                 self._watermark.close(entry.number)
 
@@ -274,14 +275,15 @@ class Delivery:
             text = "The sum of the outcomes does not add up; please report this bug."
             return StairoidsError(text)
         if pending := outcomes[Outcome.PENDING]:
+            who = counted(pending, "signal is", "signals are")
             return IncompleteError(
-                f"{pending} signals are pending: another run is sending about the same."
+                f"{who} pending: another run is sending about the same."
             )
         dead = sum(outcomes[outcome] for outcome in _DEAD)
         if dead and self._settings.fail_on_dead_letters:
             return DeadLettersError(
-                f"{dead} records became dead letters (`fail_on_dead_letters`); see "
-                "`stairoids-signals dead-letters list`."
+                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`): "
+                "see `stairoids-signals dead-letters list`."
             )
         return None
 
@@ -290,6 +292,7 @@ class Delivery:
         exit_code = 0
         if failure is not None and not self._is_forgiven(failure):
             exit_code = getattr(failure, "exit_code", 1)
+        self.report.unanswered = self._dispatch.unanswered
         report = self.report.as_dict(
             exit_code=exit_code,
             requests=self._dispatch.pace.requests,

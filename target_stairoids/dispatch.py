@@ -27,6 +27,8 @@ from target_stairoids.verification import query_for
 from target_stairoids.window import Entry, Stage, lanes_of
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from target_stairoids.client import Answer
     from target_stairoids.gate import Known
     from target_stairoids.ledger.entries import Claim
@@ -85,6 +87,11 @@ class Dispatch:
     def trouble(self) -> str:
         """What went wrong since Stairoids last decided on a signal; "" for nothing."""
         return self._judge.trouble
+
+    @property
+    def unanswered(self) -> Counter[str]:
+        """How many requests got no clear answer, and what became of them."""
+        return self._judge.unanswered
 
     def stop_for(self, reason: StairoidsError | None) -> None:
         """Start nothing more, if there is a reason; the first one counts."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stairoids_pages.looks import looks_of
 from target_stairoids.gate import Outcome
+from target_stairoids.history import UNTOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from target_stairoids.history import Day, History
 
@@ -27,6 +29,7 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         series: Name -> a number for each day.
+        colours: Name -> the number of its colour.
         top: The largest sum of a day.
     """
 
@@ -34,6 +37,7 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     days: list[str]
     series: dict[str, list[float]]
+    colours: dict[str, int]
     top: float
 
 
@@ -48,6 +52,7 @@ def _plots(days: Sequence[Day]) -> list[_Plot]:
                 {name: n for name, n in d.outcomes.items() if name not in _KNOWN}
                 for d in days
             ],
+            colours=_COLOURS,
         ),
         _plot(
             "Minutes that runs took, and those their requests need by the quota",
@@ -65,11 +70,28 @@ def _plots(days: Sequence[Day]) -> list[_Plot]:
 
 
 _KNOWN = {Outcome.DUPLICATE, Outcome.UNCHANGED}
+_GREY = 7  # of what says neither good nor bad, as `others`
+#: Outcome -> the number of its colour; what is pending is not done.
+_COLOURS: dict[str, int] = {
+    Outcome.ACCEPTED: 1,
+    Outcome.FILTERED: 0,
+    Outcome.TOO_OLD: 5,
+    Outcome.BASELINED: 6,
+    Outcome.INVALID: 2,
+    Outcome.REJECTED: 3,
+    Outcome.UNKNOWN: 4,
+    Outcome.PENDING: _GREY,
+}
 _MOST_SERIES = 7  # colours that can be told apart; what is left is `others`
 
 
 def _plot(
-    title: str, unit: str, days: Sequence[Day], parts: Sequence[dict[str, Any]]
+    title: str,
+    unit: str,
+    days: Sequence[Day],
+    parts: Sequence[dict[str, Any]],
+    *,
+    colours: Mapping[str, int] = MappingProxyType({UNTOLD: _GREY}),
 ) -> _Plot:
     total: Counter[str] = Counter()
     for part in parts:
@@ -84,5 +106,9 @@ def _plot(
         unit=unit,
         days=[day.day for day in days],
         series=series,
+        colours={
+            name: colours.get(name, _GREY if name == "others" else number)
+            for number, name in enumerate(series)
+        },
         top=max((sum(part.values()) for part in parts), default=0),
     )

@@ -119,10 +119,19 @@ class Inquiry:
         if latest.version == candidate.version:
             may_move = candidate.record.spelling is not None
         else:
-            may_move = (
-                not self._judges_age
-                and not candidate.stream.is_baseline
-                and is_newer(position, latest.position)
-                and is_said_already(latest, candidate.basis)
-            )
+            is_new = is_newer(position, latest.position)
+            may_move = is_new and self.says_the_same(candidate, latest)
         return candidate.still_says(latest, position) if may_move else None
+
+    def says_the_same(self, candidate: Candidate, latest: Latest | None) -> bool:
+        """Say whether a version can only say what was said last.
+
+        Where something else may be decided on it, its signal has to be made.
+        """
+        return (
+            candidate.letter is None
+            and not self._judges_age
+            and not candidate.stream.is_baseline
+            and not self._window.is_busy(candidate.entity)
+            and is_said_already(latest, candidate.basis)
+        )

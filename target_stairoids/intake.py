@@ -21,12 +21,7 @@ from target_stairoids.exceptions import (
     MessageError,
     StairoidsError,
 )
-from target_stairoids.gate import (
-    Outcome,
-    is_said_already,
-    is_settled,
-    without_news,
-)
+from target_stairoids.gate import Outcome, is_settled, without_news
 from target_stairoids.identity import content_of
 from target_stairoids.inquiry import Inquiry
 from target_stairoids.restraint import Restraint
@@ -196,13 +191,17 @@ class Intake:
         if self._is_done(candidate, known):
             return Outcome.DUPLICATE, ""
         candidate.stream.saw(candidate.record)
-        basis = candidate.basis
-        if self._is_said_already(candidate, basis, known):
+        latest = known.latest.get(candidate.key)
+        if self._inquiry.says_the_same(candidate, latest):
+            assert latest is not None  # noqa: S101 - or nothing would be the same
+            assert latest.content is not None  # noqa: S101 - same
+            claim = candidate.claim(latest.content)
+            self._backlog.settle(claim, Outcome.UNCHANGED, known)
             return Outcome.UNCHANGED, ""
-        return self._outcome_of_signal(candidate, basis, known)
+        return self._outcome_of_signal(candidate, known)
 
     def _outcome_of_signal(
-        self, candidate: Candidate, basis: bytes | None, known: Known
+        self, candidate: Candidate, known: Known
     ) -> tuple[Outcome | None, str]:
         """Make a candidate's signal, and return what becomes of it as `_outcome`."""
         signal_map, record = candidate.signal_map, candidate.record.fields
@@ -212,7 +211,7 @@ class Intake:
             signal = signal_map.signal_from(record)
             if self._restraint.hides(signal):
                 return Outcome.FILTERED, "suppressed"
-            return self._news(candidate, signal, basis, known), ""
+            return self._news(candidate, signal, known), ""
         except InvalidSignalError as error:
             kept = self._kept(candidate.record)
             self._backlog.bury(candidate.dead_letter(error.reason, kept))
@@ -233,33 +232,10 @@ class Intake:
             last_complete_run=self._ledger.complete_run_of(candidate.stream.number),
         )
 
-    def _is_said_already(
-        self, candidate: Candidate, basis: bytes | None, known: Known
-    ) -> bool:
-        """Settle a version that can only say what was said, without making its signal.
-
-        Where something else may be decided on it, the signal is made.
-        """
-        latest = known.latest.get(candidate.key)
-        if (
-            not is_said_already(latest, basis)
-            or candidate.letter is not None
-            or candidate.stream.is_baseline
-            or self._settings.max_event_age_days is not None
-            or self._window.is_busy(candidate.entity)
-        ):
-            return False
-        assert latest is not None  # noqa: S101 - or nothing would be said already
-        assert latest.content is not None  # noqa: S101 - same
-        claim = candidate.claim(latest.content, basis)
-        self._backlog.settle(claim, Outcome.UNCHANGED, known)
-        return True
-
     def _news(
         self,
         candidate: Candidate,
         signal: Signal,
-        basis: bytes | None,
         known: Known,
     ) -> Outcome | None:
         """Settle a signal that need not or must not be sent, and let others go on.
@@ -271,7 +247,7 @@ class Intake:
         if stream.known_entities is None:  # as long as this run has added none
             stream.known_entities = self._ledger.entities_of(stream.number)
         silent = {*candidate.signal_map.ignore_changes, stream.shape.bookmark}
-        claim = candidate.claim(content_of(signal, silent), basis)
+        claim = candidate.claim(content_of(signal, silent))
         if stream.is_baseline:
             self._backlog.settle(claim, Outcome.BASELINED, known)
             return Outcome.BASELINED

@@ -8,6 +8,7 @@ the run, because the config is at fault and not the data.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.gate import Outcome
 from target_stairoids.guard import Guard, Ruling
 from target_stairoids.ledger.entries import DeadLetter
-from target_stairoids.trouble import Trouble, pause_before
+from target_stairoids.trouble import Trouble, day_is_spent, pause_before
 from target_stairoids.verification import id_of, is_readable, listed, next_cursor
 from target_stairoids.window import Entry, Stage
 
@@ -45,6 +46,8 @@ class Judge:
     Attributes:
         stop: Why nothing more must be started, once there is a reason.
         accepted: How many signals this run saw accepted.
+        unanswered: `requests` that got no clear answer, and what became of them; those
+            of killed runs aside.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Judge:
         self._tells_ids = True  # until an acceptance came without one
         self.stop: StairoidsError | None = None
         self.accepted = 0
+        self.unanswered: Counter[str] = Counter()
 
     def finish(self, entry: Entry, outcome: Outcome, reason: str = "") -> None:
         """Note an outcome that holds as soon as the turn is on disk."""
@@ -105,7 +109,12 @@ class Judge:
                 entry.stage = Stage.SEND
                 self._retry(turn, entry, answer, now)
             case Meaning.UNKNOWN:
+                self._note_unanswered(entry, "requests")
                 self._doubt(turn, entry, answer, now)
+
+    def _note_unanswered(self, entry: Entry, what: str) -> None:
+        if not entry.recovered:
+            self.unanswered[what] += 1
 
     def _reject(self, turn: Turn, entry: Entry, answer: Answer) -> None:
         """Give a signal up, once it is clear that it and not the mapping is wrong."""
@@ -143,6 +152,8 @@ class Judge:
         if way == "verify":
             entry.stage = Stage.LOOK
             delay = float(self._settings.verify_delay_seconds)
+        else:
+            self._note_unanswered(entry, "sent_again")
         self._retry(turn, entry, answer, now, delay=delay)
 
     def _judge_look(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
@@ -170,6 +181,7 @@ class Judge:
         )
         cursor = next_cursor(answer)
         if found is not None:
+            self._note_unanswered(entry, "found")
             self._accept(turn, entry, found)
         elif cursor is not None and cursor in entry.cursors:
             # The pages go round in a circle, so they prove nothing.
@@ -178,6 +190,7 @@ class Judge:
             entry.cursors.append(cursor)
             self._window.put_back(entry)
         else:
+            self._note_unanswered(entry, "sent_again")
             entry.cursors.clear()
             entry.stage = Stage.SEND
             self._window.put_back(entry)
@@ -202,6 +215,8 @@ class Judge:
         is_claimed: bool = True,
     ) -> None:
         claim = entry.claim
+        if outcome is Outcome.UNKNOWN:
+            self._note_unanswered(entry, "held")
         turn.settle(claim.verdict(outcome, is_claimed=is_claimed))
         turn.bury(
             DeadLetter(
@@ -235,7 +250,7 @@ class Judge:
         """Let nothing start for as long as a 429 asks; or is the day spent?"""
         pause = self._trouble.throttled(answer, now)
         if pause is None:
-            text = "The quota of the day is spent; the rest is pending for another run."
+            text = day_is_spent(answer.retry_after, datetime.now(UTC))
             self.stop = self.stop or IncompleteError(text)
             pause = _GRACE_SECONDS  # as long as what is in flight may take to end
         self._pace.hold(pause, now)

@@ -57,5 +57,7 @@ class Limits:
     @property
     def day_reached(self) -> IncompleteError:
         """Why nothing more may be sent when nothing is left today."""
-        text = f"`requests_per_day` ({self._per_day}) is reached; run again tomorrow."
-        return IncompleteError(text)
+        return IncompleteError(
+            f"`requests_per_day` ({self._per_day}) is reached; run again after "
+            "midnight (00:00 UTC)."
+        )

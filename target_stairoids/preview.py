@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.gate import Outcome
 
 if TYPE_CHECKING:
+    from target_stairoids.settings import Settings
     from target_stairoids.signal_map import SignalMap
     from target_stairoids.streams import Stream
     from target_stairoids.watcher import Decision
@@ -18,8 +19,28 @@ if TYPE_CHECKING:
 #: What a signal is matched and timed by.
 _COVERED = ("account.domain", "contact.email", "occurred_at")
 _ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
-#: Requests a minute by plan: https://docs.stairoids.com/api-reference/rate-limits
-PLANS = {"Starter": 60, "Growth": 300, "Agency": 1_000}
+_MINUTES_A_DAY = 1440
+
+
+class Quota(NamedTuple):
+    """How many requests may be made."""
+
+    a_minute: int
+    a_day: int | None = None
+
+    def minutes(self, requests: int) -> float:
+        """Return how long so many take; once a day's are used up, a day is over."""
+        days = (requests - 1) // self.a_day if self.a_day and requests else 0
+        rest = requests - days * (self.a_day or 0)
+        return days * _MINUTES_A_DAY + rest / self.a_minute
+
+
+#: By plan: https://docs.stairoids.com/api-reference/rate-limits
+PLANS = {
+    "Starter": Quota(60, 10_000),
+    "Growth": Quota(300, 100_000),
+    "Agency": Quota(1_000),
+}
 
 
 @dataclass
@@ -91,17 +112,18 @@ class Preview:
             if outcome == Outcome.WOULD_SEND
         )
 
-    def minutes(self, pace: int | None) -> dict[str, float]:
-        """Return plan, or the pace that is set -> minutes the run would take."""
-        paces = {f"{pace} a minute": pace} if pace else PLANS
-        return {name: round(self.to_send / p, 2) for name, p in paces.items()}
+    def minutes(self, settings: Settings) -> dict[str, float]:
+        """Return plan, or the pace that is set -> minutes that sending would take."""
+        pace, a_day = settings.requests_per_minute, settings.requests_per_day
+        quotas = {f"{pace} a minute": Quota(pace)} if pace else PLANS
+        found = {}
+        for name, quota in quotas.items():
+            of_user = quota._replace(a_day=a_day or quota.a_day)
+            found[name] = round(of_user.minutes(self.to_send), 2)
+        return found
 
-    def as_dict(self, pace: int | None) -> dict[str, Any]:
-        """Return all of it as one JSON object.
-
-        Args:
-            pace: Requests a minute, if the config sets them.
-        """
+    def as_dict(self, settings: Settings) -> dict[str, Any]:
+        """Return all of it as one JSON object."""
         return {
             "streams": {
                 name: [self._map_as_dict(name, m) for m in stream.maps]
@@ -113,7 +135,7 @@ class Preview:
             ],
             "signals": self.signals,
             "to_send": self.to_send,
-            "minutes": self.minutes(pace),
+            "minutes": self.minutes(settings),
         }
 
     def _map_as_dict(self, stream: str, signal_map: SignalMap) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from target_stairoids.gate import Outcome
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ class Facts:
         return None if not self.limit else self.under_way * 60 / self.limit
 
     def __str__(self) -> str:
-        parts = [f"{self.read:,} records read"]
+        parts = [f"{counted(self.read, 'record')} read"]
         parts += [f"{count:,} {name}" for name, count in self.outcomes.items()]
         parts.append(f"{self.under_way:,} under way")
         if self.limit:
@@ -93,8 +94,22 @@ def progress_for(*, is_watched: bool) -> Progress:
     Args:
         is_watched: Whether somebody else tells what happens.
     """
+    if is_watched:
+        return NoProgress()
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return LiveProgress() if is_terminal and not is_watched else LogProgress()
+    return LiveProgress() if is_terminal else LogProgress()
+
+
+class NoProgress:
+    """Says nothing."""
+
+    every = _LOG_SECONDS
+
+    def tell(self, facts: Facts) -> None:
+        """Say nothing."""
+
+    def end(self, report: dict[str, Any]) -> None:
+        """Say nothing."""
 
 
 class LogProgress:
@@ -113,6 +128,8 @@ class LogProgress:
         """
         logger.debug("Run report: %s", json.dumps(report))
         logger.info("%s", summary(report))
+        for sentence in unanswered_in(report):
+            logger.info("%s", sentence)
         level = logging.WARNING if dead_letters_of(report) else logging.INFO
         for sentence in (*_reasons(report), *advice(report)):
             logger.log(level, "%s", sentence)
@@ -165,19 +182,42 @@ class LiveProgress:
             handler.setStream(sys.__stderr__)
         self._console.print(_table(report))
         self._console.print(summary(report), highlight=False)
-        for sentence in (*_reasons(report), *advice(report)):
+        sentences = (*unanswered_in(report), *_reasons(report), *advice(report))
+        for sentence in sentences:
             self._console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return the sum in one line, the outcomes that happened in it."""
-    parts = " + ".join(
-        f"{count} {name}" for name, count in report["outcomes"].items() if count
-    )
+    """Return the sum in one line, the outcomes that happened in it.
+
+    Beside it, and in no sum, is what became of the signals that killed runs left.
+    """
+    parts = " + ".join(_parts(report["outcomes"]))
+    recovered = ", ".join(_parts(report["recovered"]))
     return (
-        f"{report['candidates']} candidates = {parts or '0'} "
-        f"({report['read']} records read, {report['seconds']:.1f} s)"
+        f"{counted(report['candidates'], 'candidate')} = {parts or '0'} "
+        f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
+        f"{recovered and f'; recovered from killed runs: {recovered}'}"
     )
+
+
+def _parts(counts: Mapping[str, int]) -> list[str]:
+    return [f"{count:,} {name}" for name, count in counts.items() if count]
+
+
+def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what became of requests without a clear answer, if there were any."""
+    unanswered = report["unanswered"]
+    if not unanswered["requests"]:
+        return
+    known = {
+        "found at Stairoids": unanswered["found"],
+        "sent again": unanswered["sent_again"],
+        "held for a person to resolve": unanswered["held"],
+    }
+    known["left for the next run"] = unanswered["requests"] - sum(known.values())
+    what = counted(unanswered["requests"], "request")
+    yield f"{what} got no clear answer: {', '.join(_parts(known))}."
 
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:
@@ -203,7 +243,8 @@ def _dead_letters_command() -> str:
 def advice(report: dict[str, Any]) -> Iterator[str]:
     """Yield what to do next, if anything is left to do."""
     outcomes = report["outcomes"]
-    if outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]:
+    is_dry = not report["run"]  # and has written no dead letters
+    if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
         yield f"See which, and why: {_dead_letters_command()}"
     if outcomes[Outcome.UNKNOWN]:
         yield (

@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: The names of what becomes of requests without a clear answer.
+UNANSWERED = ("requests", "found", "sent_again", "held")
+
+
 class Report:
     """Counts of one run.
 
     Attributes:
         read: Records.
         candidates: Signals that the records might become.
-        types: Type -> how many signals of it were accepted.
+        types: Type -> how many signals of it were accepted, recovered ones too.
         recovered: What became of the signals that killed runs left.
+        unanswered: `requests` that got no clear answer; how many of them were `found`
+            at Stairoids, `sent_again`, or `held` for a person. Others are pending.
     """
 
     def __init__(self) -> None:
@@ -31,6 +37,7 @@ class Report:
         self.read = 0
         self.candidates = 0
         self.recovered: Counter[str] = Counter()
+        self.unanswered: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
         self._counts: Counter[tuple[str, Outcome, str]] = Counter()
 
@@ -85,6 +92,7 @@ class Report:
                 if reason
             ],
             "recovered": dict(self.recovered),
+            "unanswered": {name: self.unanswered[name] for name in UNANSWERED},
             "requests": requests,
             "requests_per_minute": quota,
         }

@@ -6,7 +6,9 @@ The contract is that of https://docs.stairoids.com/integrations/custom-api and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 
 import msgspec
@@ -55,6 +57,12 @@ SIGNAL_SCHEMA: dict[str, Json] = {
 }
 
 
+_ACCOUNT = SIGNAL_SCHEMA["properties"]["account"]["properties"].keys()
+_CONTACT = SIGNAL_SCHEMA["properties"]["contact"]["properties"].keys()
+_SCALARS = {str, int, float, bool, Decimal}
+_TIME = re.compile(SIGNAL_SCHEMA["properties"]["occurred_at"]["pattern"])
+
+
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """One signal, normalised.
 
@@ -88,10 +96,29 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             InvalidSignalError: It breaks the contract; the reason names field and rule.
         """
         body = self.body()
-        for error in _contract().iter_errors(body):
-            field = ".".join(str(part) for part in error.absolute_path)
-            raise InvalidSignalError(_reason(field, str(error.validator)))
+        if not self._is_plainly_right():
+            for error in _contract().iter_errors(body):
+                field = ".".join(str(part) for part in error.absolute_path)
+                raise InvalidSignalError(_reason(field, str(error.validator)))
         return json_bytes(body)
+
+    def _is_plainly_right(self) -> bool:
+        """Say whether it certainly keeps the contract; if not, the schema decides.
+
+        Nearly all do, and to walk through the schema costs a sixth of sending a signal.
+        """
+        domain, email = self.account.get("domain"), self.contact.get("email")
+        texts = self.type, self.source, *self.account.values(), *self.contact.values()
+        return (
+            all(type(text) is str and text for text in texts)
+            and self.account.keys() <= _ACCOUNT
+            and self.contact.keys() <= _CONTACT
+            and (domain is not None or email is not None)
+            and (domain is None or DOMAIN.search(domain) is not None)
+            and (email is None or EMAIL.search(email) is not None)
+            and (self.occurred_at is None or _TIME.search(self.occurred_at) is not None)
+            and _SCALARS.issuperset(map(type, self.properties.values()))
+        )
 
 
 class _Typed(msgspec.Struct):

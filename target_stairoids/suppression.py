@@ -67,6 +67,7 @@ def entries_of(path: Path | None) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"The file of `suppress_path` cannot be read: {type(error).__name__}."
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        msg = f"The file of `suppress_path` cannot be read: {why}."
         raise ConfigError(msg) from error
     return [line.partition("#")[0] for line in lines]

@@ -11,8 +11,6 @@ import gc
 import os
 import signal
 import sys
-from dataclasses import replace
-from io import StringIO
 from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
@@ -39,7 +37,7 @@ from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     import click
@@ -60,7 +58,7 @@ left and the next run resumes it; 128 + n stopped by signal n.
 See what became of records with `stairoids-signals`.
 """
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-_INPUT_ERRORS = (
+INPUT_ERRORS = (
     InvalidInputLine,
     MissingKeyPropertiesError,
     RecordsWithoutSchemaException,
@@ -289,7 +287,7 @@ class TargetStairoids(Target):
         except StairoidsError as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(error.exit_code)
-        except _INPUT_ERRORS as error:
+        except INPUT_ERRORS as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(1)
         except BrokenPipeError:
@@ -327,81 +325,23 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
     Raises:
         ConfigError: A file cannot be read or a setting is wrong.
     """
-    return _target_from(config_inputs, TargetStairoids).settings()
-
-
-def remember(config_inputs: Sequence[str], messages: IO[str]) -> None:
-    """Settle the records of Singer messages as seen, whatever the ledger knows.
-
-    Raises:
-        StairoidsError: As of any run of the target.
-    """
-    _target_from(config_inputs, BaselineTarget).listen(messages)
-
-
-class BaselineTarget(TargetStairoids):
-    """Remembers what it reads and sends nothing."""
-
-    @override
-    def settings(self) -> Settings:
-        return replace(super().settings(), first_run="baseline_all")
-
-
-class RehearsalTarget(TargetStairoids):
-    """Lets a watcher see what a run would do; sends nothing and writes nothing.
-
-    Attributes:
-        instead: Settings in place of those of the config.
-    """
-
-    instead: Mapping[str, Any]
-
-    @override
-    def settings(self) -> Settings:
-        # Not by the config: environment variables come before what it says.
-        instead = {**self.instead, "dry_run": True, "report_path": None}
-        return replace(super().settings(), **instead)
-
-
-def rehearse(
-    config_inputs: Sequence[str],
-    messages: IO[str] | list[str],
-    watcher: Watcher,
-    **instead: object,
-) -> Settings:
-    """Let a watcher see what a run over Singer messages would do. Nothing is sent.
-
-    Args:
-        config_inputs: As of the target; an API key is not needed.
-        messages: An open file, or lines.
-        instead: Settings in place of those of the config.
-
-    Returns:
-        The settings by which it was rehearsed.
-
-    Raises:
-        StairoidsError: As of any run of the target.
-    """
-    target = _target_from(config_inputs, RehearsalTarget, api_key="not used")
-    target.watcher, target.instead = watcher, instead
-    lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
-    try:
-        target.listen(lines)
-    except _INPUT_ERRORS as error:
-        raise MessageError(str(error)) from error
-    return target.settings()
+    return target_from(config_inputs, TargetStairoids).settings()
 
 
 _SomeTarget = TypeVar("_SomeTarget", bound=TargetStairoids)
 
 
-def _target_from(
+def target_from(
     config_inputs: Sequence[str], target_class: type[_SomeTarget], **defaults: object
 ) -> _SomeTarget:
     """Return a target with the config that `--config` names.
 
     Args:
+        config_inputs: Paths of JSON files, or `ENV` for environment variables.
         defaults: Settings where the config has none.
+
+    Raises:
+        ConfigError: A file cannot be read or a setting is wrong.
     """
     _check_files(config_inputs)
     try:
@@ -411,5 +351,6 @@ def _target_from(
     except ConfigValidationError as error:
         raise ConfigError("; ".join(error.errors)) from None
     except (OSError, ValueError) as error:
-        msg = f"The config cannot be read: {type(error).__name__}."
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        msg = f"The config cannot be read: {why}."
         raise ConfigError(msg) from error

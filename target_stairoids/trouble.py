@@ -5,10 +5,14 @@ Pure bookkeeping over monotonic seconds given by the caller.
 
 from __future__ import annotations
 
+import contextlib
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from target_stairoids.client import Answer
 
 _LONGEST_PAUSE = 60.0
@@ -24,6 +28,21 @@ def pause_before(attempt: int) -> float:
     """Return a random pause in seconds, doubling with each attempt from the second."""
     longest = min(_LONGEST_PAUSE, 2.0 ** min(max(0, attempt - 2), 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, no secret
+
+
+def day_is_spent(retry_after: float | None, now: datetime) -> str:
+    """Say that the day's quota is used up, and until when, if Stairoids said so."""
+    if retry_after is not None and retry_after > _LONGEST_RETRY_AFTER:
+        with contextlib.suppress(OverflowError):  # a time that no calendar has
+            moment = now + timedelta(seconds=retry_after)
+            return (
+                f"The quota of the day is spent, until {moment:%Y-%m-%d %H:%M} UTC; "
+                "the rest is pending for another run."
+            )
+    return (
+        "The quota of the day is spent, and Stairoids does not say until when; the "
+        "rest is pending for another run."
+    )
 
 
 class Trouble:

@@ -256,7 +256,8 @@ OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
 def test_documented_commands_exist(line: str) -> None:
     """Each part of a pipeline is a make target, or a command with these options."""
     for part in line.split(" | "):
-        words = shlex.split(re.sub(r" [<>] .*", "", part))  # files come and go
+        inner = re.sub(r"^\(umask \d+ && (.*)\)$", r"\1", part)
+        words = shlex.split(re.sub(r" (<|>>?) .*", "", inner))  # files come and go
         while words and ("=" in words[0] and not words[0].startswith("-")):
             words.pop(0)  # NAME=value in front
         match words:
@@ -264,7 +265,9 @@ def test_documented_commands_exist(line: str) -> None:
                 makefile = (ROOT / "Makefile").read_text()
                 for target in targets:
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-            case ["export" | "cd" | "jq", *_] | ["pip" | "pipx", "install", *_] | []:
+            case ["pip" | "pipx", "install", *_] | []:
+                pass
+            case ["export" | "cd" | "jq" | "kill" | "printf", *_]:
                 pass
             case ["meltano", "invoke", plugin, *_] if ":" in plugin:
                 name, _, command = plugin.partition(":")
@@ -275,6 +278,28 @@ def test_documented_commands_exist(line: str) -> None:
                 assert set(paths) <= set(BENCHMARKS)
             case _:
                 assert_is_typed_right([word for word in words if word != "&"])
+
+
+#: Which test runs a page's commands. CONTRIBUTING.md has those of `make` alone, and
+#: performance.md what is half an hour of measuring.
+RUN_BY = {
+    "airbyte.md": "airbyte/test_pyairbyte.py",
+    "delivery.md": "test_docs_run.py",
+    "mapping.md": "test_docs_run.py",
+    "meltano.md": "test_meltano_page.py",
+    "operations.md": "test_docs_run.py",
+    "receiver.md": "test_docs_run.py",
+}
+
+
+def test_every_page_with_commands_is_run_by_a_test() -> None:
+    fence = re.compile(r"^ *```sh$", re.MULTILINE)
+    pages = (ROOT / "docs").glob("*.md")
+    with_commands = {page.name for page in pages if fence.search(page.read_text())}
+
+    assert with_commands - {"performance.md"} == set(RUN_BY)
+    for page, module in RUN_BY.items():
+        assert page in (ROOT / "tests" / module).read_text()
 
 
 def test_readmes_sample_files_exist() -> None:
@@ -321,6 +346,24 @@ def test_help_teaches_by_an_example_that_is_right(
     assert "\\b" not in text
     for example in examples:
         assert_is_typed_right(shlex.split(example))
+
+
+@pytest.mark.parametrize("words", [[], ["dead-letters"], ["ledger"]], ids=" ".join)
+def test_listings_of_commands_cut_nothing_off(words: list[str]) -> None:
+    command = [str(BIN / "stairoids-signals"), *words, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    listing = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert listing
+    assert "..." not in listing
+
+
+def test_help_of_both_programs_of_the_target_has_the_exit_codes() -> None:
+    for name in ("target-stairoids", "stairoids-signals"):
+        command = [str(BIN / name), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "Exit codes: 0 " in done.stdout
+        assert " 75 " in done.stdout
 
 
 # Troubleshooting

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from target_stairoids.commands.options import config_option, one_sentence
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 @config_option()
 @one_sentence
 def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
-    """Check config, mapping, ledger, the way to Stairoids and the key. Harmless.
+    """Check config, mapping, ledger, API and key, without harm.
 
-    No signal is sent. Stairoids is asked for one signal, to see whether it knows the
-    key; whether the key may also send shows at the first signal.
+    No signal is sent. Two requests are made: one without the key, to see that
+    something answers at `api_url`, and one that reads a signal, to see whether
+    Stairoids knows the key. Whether the key may also send shows at the first signal.
 
     \b
     Examples:
@@ -49,12 +51,12 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     from target_stairoids.catalog import schema_messages
     from target_stairoids.preview import Preview
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     messages = schema_messages(catalog)
     seen = Preview(samples=0)
     rehearse(config_inputs, [json.dumps(message) for message in messages], seen)
-    click.echo(f"mapping  fits {len(messages)} streams")
+    click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
     for name, stream in seen.streams.items():
         for signal_map in stream.maps:
             whom = [f for f in ("account.domain", "contact.email")

@@ -3,87 +3,112 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from target_stairoids.candidate import LETTER_FIELD
+from target_stairoids.commands.age import age_option
 from target_stairoids.commands.options import print_table, style_option, with_ledger
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.gate import Outcome
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Row
 
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.settings import Settings
 
 _SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
-_HEADER = ("id", "stream", *_SHOWN[2:])
+_MOST_SHOWN = 100
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, export and settle the records that were given up on."""
+    """See and settle the records that were given up on."""
 
 
-def _filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that choose dead letters."""
+def _chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the arguments and options that choose dead letters."""
     for option in (
         click.option("--stream", help="Only this stream's."),
         click.option("--reason", help="Only those whose reason holds this text."),
+        age_option(about="Only those that have been there for so long:"),
         click.option(
-            "--older-than",
-            "days",
-            type=click.IntRange(min=0),
-            metavar="DAYS",
-            help="Only those that have been there for so long.",
+            "--limit", type=click.IntRange(min=1), help="Only so many, the oldest."
         ),
+        click.argument("ids", nargs=-1, type=int),
     ):
         command = option(command)
     return command
 
 
-def _chosen(
-    ledger: Ledger,
-    stream: str | None,
-    reason: str | None,
-    days: int | None,
-    limit: int | None = None,
-) -> list[Row[Any]]:
-    older_than = None if days is None else timedelta(days=days)
-    return ledger.letters(
-        stream=stream, reason=reason, older_than=older_than, limit=limit
-    )
-
-
 @dead_letters.command("list")
-@_filters
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@_chosen
+@click.option(
+    "--with-key",
+    is_flag=True,
+    help="Show each record's key, such as trial_id=3; it may be personal.",
+)
 @style_option
 @with_ledger
-def list_letters(ledger: Ledger, *, style: str, **chosen: Any) -> None:
-    """List dead letters, the oldest first; records are not shown, `export` has them.
+@click.pass_obj
+def list_letters(
+    settings: Settings,
+    /,
+    ledger: Ledger,
+    *,
+    style: str,
+    with_key: bool,
+    **chosen: Any,
+) -> None:
+    """List dead letters, the oldest first.
+
+    All of them, or those with these IDS; a table ends after 100. Records are not shown:
+    `export` has them.
 
     \b
     Examples:
       stairoids-signals dead-letters list --config config.json
       stairoids-signals dead-letters list --config config.json --reason domain
+      stairoids-signals dead-letters list --config config.json --with-key 7 8
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    letters = _chosen(ledger, **chosen)
-    found = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
+    from target_stairoids.commands.letter_key import key_of
+    from target_stairoids.ledger import overview
+
+    letters = overview.letters(ledger, **chosen)
+    keys = [key_of(letter, settings.signals) for letter in letters if with_key]
     if style == "json":
-        for row in found:
-            click.echo(json.dumps(dict(zip(_SHOWN, row, strict=True))))
+        for number, letter in enumerate(letters):
+            row = {name: getattr(letter, name) for name in _SHOWN}
+            click.echo(json.dumps(row | ({"key": keys[number]} if keys else {})))
         return
-    rows = [[*row[:-2], *map(_to_the_minute, row[-2:])] for row in found]
-    if rows:
-        print_table(_HEADER, rows)
-    else:
-        click.echo("No dead letters.")
+    most = chosen["limit"] or _MOST_SHOWN
+    _show(letters[:most], keys[:most])
+    if len(letters) > most:
+        click.echo(f"{len(letters) - most} more: --limit {len(letters)} shows them.")
     click.echo(f"\nLedger {ledger.name}")
+
+
+def _show(letters: Sequence[Row[Any]], keys: Sequence[dict[str, Any]]) -> None:
+    """Print a table, the key beside the stream where it is wanted."""
+    from target_stairoids.commands.letter_key import key_text
+
+    if not letters:
+        click.echo("No dead letters.")
+        return
+    header = ["id", "stream", *_SHOWN[2:]]
+    rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
+    for number, row in enumerate(rows):
+        row[-2:] = map(_to_the_minute, row[-2:])
+        if keys:
+            row.insert(2, key_text(keys[number]))
+    if keys:
+        header.insert(2, "key")
+    print_table(header, rows)
 
 
 def _to_the_minute(moment: str) -> str:
@@ -91,28 +116,39 @@ def _to_the_minute(moment: str) -> str:
 
 
 @dead_letters.command()
-@_filters
+@_chosen
 @with_ledger
-def export(ledger: Ledger, **chosen: Any) -> None:
-    """Print dead letters as Singer messages, to be piped into target-stairoids.
+def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
+    """Print dead letters as Singer messages, to be sent again.
 
-    What Stairoids then accepts leaves the list by itself. Signals of which nobody
-    knows whether they were accepted are left out until `resolve` settles them; so are
+    Pipe them into target-stairoids: all of them, or those with these IDS. What
+    Stairoids then accepts leaves the list by itself. Signals of which nobody knows
+    whether they were accepted are left out until `resolve` settles them; so are
     letters without a record (`keep_records`).
 
     \b
-    Example:
+    Examples:
       stairoids-signals dead-letters export --config config.json |
         target-stairoids --config config.json
+      stairoids-signals dead-letters export 7 8 --config config.json > letters.jsonl
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    from target_stairoids.ledger import overview
+
     schema = None
-    for letter in _chosen(ledger, **chosen):
-        if letter.outcome == Outcome.UNKNOWN or not letter.record:
-            continue
+    letters = overview.letters(ledger, ids=ids, **chosen)
+    able = [lt for lt in letters if lt.outcome != Outcome.UNKNOWN and lt.record]
+    for letter in able:
         if letter.schema != schema:
             schema = letter.schema
             click.echo(schema)
         click.echo(_record_message(letter))
+    if ids:
+        why = "not there, or not chosen, or `unknown`, or without a record"
+        _tell(len(able), len(set(ids)), "exported", otherwise=why, aside=True)
+    elif len(able) < len(letters):
+        left = len(letters) - len(able)
+        text = f"{left} left out: `unknown` (see `resolve`), or without a record."
+        click.echo(text, err=True)
 
 
 def _record_message(letter: Row[Any]) -> str:
@@ -127,9 +163,15 @@ def _record_message(letter: Row[Any]) -> str:
     )
 
 
-def _tell(count: int, total: int, done: str, *, otherwise: str) -> None:
-    """Say how many were dealt with; fail if that is not all of them."""
-    click.echo(f"{count} of {total} dead letters {done}.")
+def _tell(
+    count: int, total: int, done: str, *, otherwise: str, aside: bool = False
+) -> None:
+    """Say how many were dealt with; fail if that is not all of them.
+
+    Args:
+        aside: Say it on stderr, because stdout has something else.
+    """
+    click.echo(f"{count} of {counted(total, 'dead letter')} {done}.", err=aside)
     if count < total:
         click.echo(f"The others are {otherwise}.", err=True)
         raise click.exceptions.Exit(1)
@@ -147,7 +189,7 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     with ledger.turn() as turn:
         count = turn.discard(ids)
-    _tell(count, len(ids), "discarded", otherwise="not there")
+    _tell(count, len(set(ids)), "discarded", otherwise="not there")
 
 
 @dead_letters.command()
@@ -158,7 +200,9 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
 def resolve(
     ledger: Ledger, ids: tuple[int, ...], *, delivered: bool, resend: bool
 ) -> None:
-    """Say what became of unknown signals: --delivered, or --resend with `export`.
+    """Say what became of unknown signals.
+
+    With --delivered they are settled; with --resend the next `export` has them.
 
     \b
     Example:
@@ -170,4 +214,4 @@ def resolve(
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.turn() as turn:
         count = turn.resolve(ids, outcome)
-    _tell(count, len(ids), "resolved", otherwise="not there, or not `unknown`")
+    _tell(count, len(set(ids)), "resolved", otherwise="not there, or not `unknown`")

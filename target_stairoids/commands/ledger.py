@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from target_stairoids.commands.age import age_option
 from target_stairoids.commands.options import (
     config_option,
     one_sentence,
@@ -15,6 +17,7 @@ from target_stairoids.commands.options import (
     style_option,
     with_ledger,
 )
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def ledger() -> None:
-    """Look into the ledger of what was sent."""
+    """See, clean up and move the ledger of what was sent."""
 
 
 @ledger.command()
@@ -37,7 +40,9 @@ def stats(ledger: Ledger, style: str) -> None:
     Example:
       stairoids-signals ledger stats --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    counts = ledger.counts()
+    from target_stairoids.ledger import overview
+
+    counts = overview.counts(ledger)
     if style == "json":
         click.echo(json.dumps(counts))
         return
@@ -63,37 +68,35 @@ def forget(ledger: Ledger, stream: str) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
-    click.echo(f"{upkeep.forget(ledger, stream)} signals of `{stream}` are forgotten.")
+    count = upkeep.forget(ledger, stream)
+    click.echo(f"Forgot {counted(count, 'signal')} of `{stream}`.")
 
 
 @ledger.command()
-@click.option(
-    "--older-than",
-    "days",
-    type=click.IntRange(min=1),
-    required=True,
-    metavar="DAYS",
-    help="Keep what younger runs settled.",
+@age_option(
+    about="Keep what younger runs settled:", least=timedelta(days=1), required=True
 )
 @with_ledger
-def prune(ledger: Ledger, days: int) -> None:
-    """Remove what was settled long ago, but never an entity's latest version.
+def prune(ledger: Ledger, older_than: timedelta) -> None:
+    """Remove old versions, but never the latest of an entity.
 
     \b
     Example:
-      stairoids-signals ledger prune --older-than 400 --config config.json
+      stairoids-signals ledger prune --older-than 400d --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import upkeep
 
-    count = upkeep.prune(ledger, older_than=timedelta(days=days))
-    click.echo(f"{count} old versions are removed.")
+    count = upkeep.prune(ledger, older_than=older_than)
+    click.echo(f"Removed {counted(count, 'old version')}.")
 
 
 @ledger.command()
 @click.option("--email", required=True, help="The person's address.")
 @with_ledger
 def erase(ledger: Ledger, email: str) -> None:
-    """Erase claims and dead letters that mention a person's e-mail address.
+    """Erase what mentions a person's e-mail address.
+
+    That is claims and dead letters; what is settled holds digests only.
 
     \b
     Example:
@@ -106,7 +109,9 @@ def erase(ledger: Ledger, email: str) -> None:
     if likely_email_from(email) is None:
         msg = "--email is not an e-mail address such as ann@example.com."
         raise ConfigError(msg)
-    click.echo(f"{upkeep.erase(ledger, email)} claims and dead letters are erased.")
+    count = upkeep.erase(ledger, email)
+    erased = counted(count, "claim or dead letter", "claims and dead letters")
+    click.echo(f"Erased {erased}.")
     click.echo("What is settled holds digests, and no address.")
 
 
@@ -134,14 +139,20 @@ def copy(ledger: Ledger, url: str) -> None:
 @config_option()
 @one_sentence
 def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
-    """Remember the records of Singer messages as seen, and send nothing.
+    """Remember records as seen, and send nothing.
 
-    For streams that were sent by other means. Pipe the tap into this command.
+    For streams that were sent by other means. Pipe the tap into this command; the sum
+    is on stderr, STATE on stdout, as of any run.
 
     \b
     Example:
       tap-x --config tap.json | stairoids-signals ledger baseline --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.target import remember
+    from target_stairoids.rehearsal import remember
 
+    # It is a run, and says as any other what became of the records.
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name != "singer_sdk.metrics")
+    logging.basicConfig(format="%(message)s", handlers=[handler])
+    logging.getLogger("target_stairoids").setLevel(logging.INFO)
     remember(config_inputs, messages)

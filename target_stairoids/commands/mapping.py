@@ -13,11 +13,13 @@ from target_stairoids.commands.options import (
     print_table,
     style_option,
 )
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from target_stairoids.preview import Coverage, Preview
+    from target_stairoids.settings import Settings
     from target_stairoids.signal_map import SignalMap
 
 _WIDEST = 60  # characters of a cell; `--format json` shows all
@@ -50,19 +52,20 @@ def preview(
       tap-x --config tap.json | stairoids-signals preview --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.preview import Preview
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     seen = Preview(samples=limit)
     settings = rehearse(config_inputs, messages, seen)
     if style == "json":
-        click.echo(json.dumps(seen.as_dict(settings.requests_per_minute)))
+        click.echo(json.dumps(seen.as_dict(settings)))
         return
     for name, stream in seen.streams.items():
         for signal_map in stream.maps:
-            _show_map(name, signal_map, seen.coverage.get((name, signal_map.name)))
+            _show_map(name, signal_map, _why_source(settings))
+            _show_coverage(seen.coverage.get((name, signal_map.name)))
     _show_outcomes(seen)
     _show_signals(seen)
-    _show_time(seen, settings.requests_per_minute)
+    _show_time(seen.to_send, seen.minutes(settings))
 
 
 @click.command()
@@ -78,7 +81,7 @@ def preview(
 @config_option(required=False)
 @one_sentence
 def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
-    """Print the mapping that is inferred for Singer MESSAGES, to be edited.
+    """Print the mapping that is inferred, to be edited.
 
     MESSAGES is a file with what a tap prints; without it, stdin. A config is needed
     only for `stream_maps`; its `signals` are not looked at.
@@ -92,7 +95,7 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
 
     from target_stairoids import suggestion
     from target_stairoids.preview import Preview
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     seen = Preview(samples=0)
     rehearse(config_inputs, messages, seen, signals=(), ledger_url="sqlite://")
@@ -102,24 +105,53 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
     click.echo(text, nl=False)
 
 
-def _show_map(stream: str, signal_map: SignalMap, coverage: Coverage | None) -> None:
+def _why_source(settings: Settings) -> str:
+    if settings.is_source_given:
+        return "the setting `source`"
+    return "the extractor's name, else `singer`: `source` is not set"
+
+
+def _show_map(stream: str, signal_map: SignalMap, why_source: str) -> None:
+    from target_stairoids.compiler import DEFAULT_SOURCE
+
     click.secho(f"Stream {stream}, mapping {signal_map.name}", bold=True)
     if signal_map.says_nothing:
-        click.echo("  is left out: nothing says whom its records are about.\n")
+        has_type = "type" in signal_map.origins
+        why = "nothing says whom its records are about"
+        why = why if has_type else "its mapping has `type: null`"
+        click.echo(f"  is left out: {why}.")
         return
     rows = [
-        [f"  {field}", _short(origin.template.strip("[]")), origin.why]
+        [
+            f"  {field}",
+            _short(_listed(origin.template)),
+            why_source if origin.why == DEFAULT_SOURCE else origin.why,
+        ]
         for field, origin in signal_map.origins.items()
     ]
     key = ", ".join(signal_map.key) or "the whole record"
     rows.append(["  key", key, f"sent {signal_map.send}"])
     print_table(("  field", "is filled by", "because"), rows)
+
+
+def _listed(template: str) -> str:
+    """Return a list of names as a person writes it, and all else as it is."""
+    try:
+        names = json.loads(template)
+    except ValueError:
+        return template
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return ", ".join(names) or "none"
+    return template
+
+
+def _show_coverage(coverage: Coverage | None) -> None:
     if coverage is not None:
         shares = (
             f"{coverage.share(name):.0%} have {name}"
             for name in ("account.domain", "contact.email", "occurred_at")
         )
-        click.echo(f"  {coverage.records} records: {', '.join(shares)}")
+        click.echo(f"  {counted(coverage.records, 'record')}: {', '.join(shares)}")
     click.echo()
 
 
@@ -155,17 +187,19 @@ def _short(text: str) -> str:
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
-def _show_time(seen: Preview, pace: int | None) -> None:
-    times = ", ".join(
-        f"{_duration(minutes)} ({name})" for name, minutes in seen.minutes(pace).items()
-    )
-    click.echo(f"{seen.to_send} signals would be sent; that takes {times}.")
+def _show_time(count: int, minutes: Mapping[str, float]) -> None:
+    click.echo(f"{counted(count, 'signal')} would be sent.")
+    if count:
+        times = ", ".join(f"{_duration(m)} ({name})" for name, m in minutes.items())
+        click.echo(f"At the quota's pace that takes about {times}.")
     click.echo("Nothing was sent and nothing was written.")
 
 
 def _duration(minutes: float) -> str:
     if minutes < 1:
-        return f"{minutes * 60:.0f} s"
+        return f"{max(1.0, minutes * 60):.0f} s"
     if minutes < 120:
         return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h"
+    if minutes < 2880:
+        return f"{minutes / 60:.1f} h"
+    return f"{minutes / 1440:.1f} days"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @config_option()
 @one_sentence
 def test(config_inputs: Sequence[str], tests: TextIO) -> None:
-    """Run the mapping TESTS of a YAML file, without key and network.
+    """Run a file of mapping tests, without key and network.
+
+    TESTS is a YAML file such as
 
     \b
     tests:
@@ -39,7 +41,7 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
       stairoids-signals test mapping_tests.yml --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.mapping_tests import cases_in, failure_of
-    from target_stairoids.target import rehearse
+    from target_stairoids.rehearsal import rehearse
 
     run = functools.partial(rehearse, config_inputs, ledger_url="sqlite://")
     failed = 0

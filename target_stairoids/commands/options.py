@@ -57,7 +57,10 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the ledger that `--config` names, if there is one."""
+    """Give a command the ledger that `--config` names, if there is one.
+
+    The settings are click's object, for whoever wants them too.
+    """
 
     @config_option()
     @functools.wraps(command)
@@ -67,6 +70,7 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
         from target_stairoids.target import settings_from
 
         settings = settings_from(config_inputs)
+        click.get_current_context().obj = settings
         with Ledger(settings.ledger_url, settings.scope, must_exist=True) as ledger:
             command(ledger, **options)
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from target_stairoids.commands.options import print_table, with_ledger
+from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
-    from target_stairoids.history import History
+    from collections.abc import Sequence
+
+    from target_stairoids.history import History, PastRun
     from target_stairoids.ledger.ledger import Ledger
 
+_UNTOLD = "?"
 _RUNS = 20  # of a table; JSON and HTML have all
 
 
@@ -33,7 +37,9 @@ _RUNS = 20  # of a table; JSON and HTML have all
 )
 @with_ledger
 def report(ledger: Ledger, days: int, style: str) -> None:
-    """Tell what the runs of the last days did: outcomes, reasons, pace, dead letters.
+    """Tell what the runs of the last weeks did.
+
+    That is: how each run ended, outcomes and their reasons, the pace, dead letters.
 
     \b
     Examples:
@@ -56,30 +62,19 @@ def report(ledger: Ledger, days: int, style: str) -> None:
         click.echo(f"\nLedger {ledger.name}")
 
 
+def _number(count: int | None) -> str:
+    return _UNTOLD if count is None else f"{count:,}"
+
+
+def _minutes(seconds: float | None) -> str:
+    return _UNTOLD if seconds is None else f"{seconds / 60:.1f}"
+
+
 def _show(history: History) -> None:
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
-    rows = [
-        (
-            run.run,
-            run.started_at[:16].replace("T", " "),
-            run.ending,
-            f"{run.read:,}",
-            f"{run.outcomes.get('accepted', 0):,}",
-            f"{run.requests:,}",
-            f"{run.seconds / 60:.1f}",
-            f"{run.quota_seconds / 60:.1f}",
-        )
-        for run in history.runs[-_RUNS:]
-    ]
-    header = ("run", "began (UTC)", "ended", "records", "accepted", "requests")
-    print_table((*header, "minutes", "by quota"), rows)
-    if len(history.runs) > _RUNS:
-        click.echo(f"{len(history.runs) - _RUNS} earlier runs: see `--format json`.")
+    _show_runs(history.runs)
     click.echo()
-    print_table(
-        ("outcome", "signals"),
-        [(outcome, f"{count:,}") for outcome, count in history.outcomes.items()],
-    )
+    _show_outcomes(history)
     if history.reasons:
         click.echo()
         print_table(
@@ -98,3 +93,42 @@ def _show(history: History) -> None:
             f"{history.oldest_dead_letter[:10]}; see `stairoids-signals dead-letters "
             "list`."
         )
+
+
+def _show_runs(runs: Sequence[PastRun]) -> None:
+    rows = [
+        (
+            run.run,
+            run.started_at[:16].replace("T", " "),
+            run.ending,
+            _number(run.read),
+            _number(run.outcomes.get("accepted", 0)),
+            _number(run.requests),
+            _minutes(run.seconds),
+            _minutes(run.quota_seconds),
+        )
+        for run in runs[-_RUNS:]
+    ]
+    header = ("run", "began (UTC)", "ended", "records", "accepted", "requests")
+    print_table((*header, "minutes", "by quota"), rows)
+    if len(runs) > _RUNS:
+        earlier = counted(len(runs) - _RUNS, "earlier run")
+        click.echo(f"{earlier}: see `--format json`.")
+    if any(run.read is None for run in runs):
+        click.echo(f"{_UNTOLD}  a run that has not ended did not tell; what it settled")
+        click.echo("   is counted from the ledger.")
+
+
+def _show_outcomes(history: History) -> None:
+    from target_stairoids.progress import unanswered_in
+
+    counts = dict(history.outcomes)
+    counts |= {f"recovered, {name}": n for name, n in history.recovered.items()}
+    print_table(
+        ("outcome", "signals"),
+        [(outcome, f"{count:,}") for outcome, count in counts.items()],
+    )
+    if history.unanswered.get("requests"):
+        click.echo()
+        for sentence in unanswered_in({"unanswered": history.unanswered}):
+            click.echo(sentence)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import (
@@ -38,7 +37,6 @@ from target_stairoids.ledger.lease import (
 from target_stairoids.ledger.tables import (
     check_is_current,
     claims,
-    dead_letters,
     is_prepared,
     latest,
     prepare,
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from target_stairoids.gate import Latest
     from target_stairoids.ledger.entries import Claim
@@ -185,7 +183,7 @@ class Ledger:
         newest = select(func.max(runs.c.run)).where(
             runs.c.scope == self.scope, runs.c.is_complete
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return connection.scalar(newest) or 0
 
     def is_new(self) -> bool:
@@ -197,7 +195,7 @@ class Ledger:
             .limit(1)
             for table in (settled, claims)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return all(connection.scalar(entry) is None for entry in entries)
 
     # Streams
@@ -231,7 +229,7 @@ class Ledger:
         query = select(streams.c.stream, streams.c.complete_run).where(
             streams.c.scope == self.scope, streams.c.name == name
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(query).first()
         if row is None:
             return 0
@@ -247,7 +245,7 @@ class Ledger:
 
     def is_first_run_of(self, stream: int) -> bool:
         """Say whether no run that saw the stream has ended with exit code 0 yet."""
-        with self._read() as connection:
+        with self.reading() as connection:
             complete_run = connection.scalar(
                 select(streams.c.complete_run).where(streams.c.stream == stream)
             )
@@ -258,7 +256,7 @@ class Ledger:
         if self.is_first_run_of(stream):
             return 0
         query = select(func.count()).where(latest.c.stream == stream)
-        with self._read() as connection:
+        with self.reading() as connection:
             return connection.scalar(query) or 0
 
     # Questions
@@ -269,7 +267,7 @@ class Ledger:
         """Return what is remembered of these versions and entities."""
         if not versions and not entities:
             return Known({}, {})
-        with self._read() as connection:
+        with self.reading() as connection:
             return Turn(connection, self.run).look_up(versions, entities)
 
     def said_otherwise(
@@ -283,7 +281,7 @@ class Ledger:
         Returns:
             (entity, mapping's name) -> the latest version; None if there is none.
         """
-        with self._read() as connection:
+        with self.reading() as connection:
             turn = Turn(connection, self.run)
             return {
                 (entity, mapping): latest
@@ -293,7 +291,7 @@ class Ledger:
 
     def orphans(self) -> list[Claim]:
         """Take over, and return, the claims of runs that no longer live."""
-        with self._read() as connection:
+        with self.reading() as connection:
             query = select(claims).join(streams, streams.c.stream == claims.c.stream)
             rows = connection.execute(
                 query.where(streams.c.scope == self.scope, claims.c.run != self.run)
@@ -322,63 +320,6 @@ class Ledger:
         """Say whether a run is still at work, here or in another process."""
         return run == self.run or self._leases.lives(run)
 
-    def letters(
-        self,
-        *,
-        stream: str | None = None,
-        reason: str | None = None,
-        older_than: timedelta | None = None,
-        limit: int | None = None,
-    ) -> list[Row[Any]]:
-        """Return the dead letters of this scope, the oldest first.
-
-        Args:
-            reason: A part of the reason; case does not matter.
-            older_than: Only those that have been there for so long.
-        """
-        query = (
-            select(dead_letters, streams.c.schema)
-            .join(streams, streams.c.stream == dead_letters.c.stream)
-            .where(streams.c.scope == self.scope)
-            .order_by(dead_letters.c.id)
-            .limit(limit)
-        )
-        if stream is not None:
-            query = query.where(dead_letters.c.stream_name == stream)
-        if reason is not None:
-            query = query.where(
-                dead_letters.c.reason.icontains(reason, autoescape=True)
-            )
-        if older_than is not None:
-            cutoff = (datetime.now(UTC) - older_than).isoformat()
-            query = query.where(dead_letters.c.first_at < cutoff)
-        with self._read() as connection:
-            return list(connection.execute(query).all())
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return, by stream's name, how many versions are settled with each outcome."""
-        query = (
-            select(streams.c.name, settled.c.outcome, func.count())
-            .join(streams, streams.c.stream == settled.c.stream)
-            .where(streams.c.scope == self.scope)
-            .group_by(streams.c.name, settled.c.outcome)
-        )
-        found: dict[str, dict[str, int]] = {}
-        with self._read() as connection:
-            for name, outcome, count in connection.execute(query):
-                found.setdefault(name, {})[outcome] = count
-        return found
-
-    def runs_since(self, moment: datetime) -> list[Row[Any]]:
-        """Return the runs of this scope that began since then, the oldest first."""
-        query = (
-            select(runs)
-            .where(runs.c.scope == self.scope, runs.c.started_at >= moment.isoformat())
-            .order_by(runs.c.run)
-        )
-        with self._read() as connection:
-            return list(connection.execute(query).all())
-
     # Transactions
 
     @contextmanager
@@ -400,7 +341,12 @@ class Ledger:
             turn.write_out()
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Read; what a block sees is of one moment.
+
+        Raises:
+            LedgerError: The ledger cannot be read. Stop the run.
+        """
         with (
             as_ledger_error(f"The ledger {self.name} cannot be read"),
             self._begin(write=False) as connection,

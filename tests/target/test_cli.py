@@ -156,7 +156,7 @@ def test_unknown_signal_is_exported_only_when_a_person_says_so(
     replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
 
     assert before == ""
-    assert resolved.stdout == "1 of 1 dead letters resolved.\n"
+    assert resolved.stdout == "1 of 1 dead letter resolved.\n"
     assert replayed.outcomes == {"accepted": 1}
     assert len(sandbox.signals) == 1
 
@@ -217,13 +217,17 @@ def test_commands_need_a_config_and_say_so(words: tuple[str, ...]) -> None:
         (["--stream", "other"], 0),
         (["--reason", "EITHER account"], 2),
         (["--reason", "%"], 0),
-        (["--older-than", "0"], 2),
-        (["--older-than", "1"], 0),
+        (["--older-than", "0m"], 2),
+        (["--older-than", "1d"], 0),
+        (["--older-than", "2020-01-31"], 0),
         (["--limit", "1"], 1),
+        (["2"], 1),
+        (["1", "2", "7"], 2),
+        (["1", "--stream", "leads"], 0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_dead_letters_are_chosen_by_stream_reason_and_age(
+def test_dead_letters_are_listed_and_exported_by_the_same_choice(
     target: TargetUnderTest, words: list[str], shown: int
 ) -> None:
     target.run(
@@ -232,8 +236,113 @@ def test_dead_letters_are_chosen_by_stream_reason_and_age(
     )  # fmt: skip
 
     done = signals(target, "dead-letters", "list", "--format", "json", *words)
+    exported = signals(target, "dead-letters", "export", *words)
 
     assert len(done.stdout.splitlines()) == shown
+    assert exported.stdout.count('"RECORD"') == shown
+
+
+NO_AGE = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        ("90", NO_AGE),
+        ("3w", NO_AGE),
+        ("soon", NO_AGE),
+        ("-1d", NO_AGE),
+        (f"{'9' * 30}d", NO_AGE),
+        ("2999-01-31T00:00:00Z", "a time that is still to come."),
+    ],
+)
+def test_age_that_is_none_is_told_by_examples(
+    target: TargetUnderTest, age: str, told: str
+) -> None:
+    done = signals(target, "dead-letters", "list", f"--older-than={age}")
+
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_key_is_shown_where_it_is_asked_for(target: TargetUnderTest) -> None:
+    target.run(
+        a_schema(key=["id", "region"], region="string"),
+        a_record(3, region="eu\x1b[2J", email=None),
+        a_schema("leads", key=[]), a_record(stream="leads", email=None),
+    )  # fmt: skip
+
+    unasked = signals(target, "dead-letters", "list").stdout
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+    lines = signals(
+        target, "dead-letters", "list", "--with-key", "--format", "json"
+    ).stdout.splitlines()
+
+    assert "region" not in unasked
+    assert table.splitlines()[0].split()[:4] == ["id", "stream", "key", "outcome"]
+    assert 'id=3, region="eu\\u001b[2J"  invalid' in table
+    found = [json.loads(line)["key"] for line in lines]
+    assert found == [{"id": 3, "region": "eu\x1b[2J"}, {}]
+
+
+def test_key_of_the_mapping_comes_before_that_of_the_stream(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "key": ["user.id", "nr"]}]
+    target.run(
+        a_schema(key=[], user="object", nr="integer"),
+        a_record(email=None, user={"id": "x"}, nr=None),
+    )
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+
+    assert "trials  user.id=x, nr=null  invalid" in table
+
+
+def test_key_of_a_record_that_was_not_kept_is_empty(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(email=None), keep_records=False)
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+
+    assert "id=" not in table
+    assert "invalid" in table
+
+
+def test_table_says_how_many_dead_letters_it_leaves_out(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), *(a_record(n, email=None) for n in range(103)))
+
+    table = signals(target, "dead-letters", "list").stdout
+    whole = signals(target, "dead-letters", "list", "--limit", "103").stdout
+
+    assert table.count("invalid") == 100
+    assert "3 more: --limit 103 shows them." in table
+    assert whole.count("invalid") == 103
+    assert "more" not in whole
+
+
+def test_export_by_ids_fails_for_what_it_cannot_print(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None), a_record(2, email=None))
+
+    done = signals(target, "dead-letters", "export", "2", "7")
+
+    assert done.returncode == 1
+    assert done.stdout.count('"RECORD"') == 1
+    assert done.stderr.splitlines() == [
+        "1 of 2 dead letters exported.",
+        "The others are not there, or not chosen, or `unknown`, or without a record.",
+    ]
+
+
+def test_export_says_what_it_leaves_out(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None), keep_records=False)
+
+    done = signals(target, "dead-letters", "export")
+
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert done.stderr.startswith("1 left out: ")
 
 
 def test_replay_without_meltano_says_the_same_source_and_sends_nothing_twice(

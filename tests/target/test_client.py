@@ -478,29 +478,29 @@ def trickle(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("broken", "trouble"),
     [
-        (reset, "the answer broke off (ConnectionError)"),
-        (b"", "the answer broke off (ConnectionError)"),
-        (b"HTTP/1.1 2", "the answer broke off (ConnectionError)"),
-        (b"nonsense\r\n\r\n", "the answer broke off (ConnectionError)"),
+        (reset, "the connection broke off before an answer"),
+        (b"", "the connection broke off before an answer"),
+        (b"HTTP/1.1 2", "the answer is no HTTP"),
+        (b"nonsense\r\n\r\n", "the answer is no HTTP"),
         (
             b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{",
-            "the answer broke off (ChunkedEncodingError)",
+            "the answer broke off",
         ),
         (
             b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
-            "the answer broke off (ChunkedEncodingError)",
+            "the answer broke off",
         ),
         (
             raw(201, "no gzip", Content_Encoding="gzip"),
-            "the answer broke off (ContentDecodingError)",
+            "the answer cannot be decoded",
         ),
         (
             b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200,
-            "the answer broke off (ConnectionError)",
+            "the answer is no HTTP",
         ),
         (
             b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
-            "the answer broke off (ConnectionError)",
+            "the answer is no HTTP",
         ),
     ],
     ids=lambda value: getattr(value, "__name__", str(value))[:40],

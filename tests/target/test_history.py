@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.singer_io import BIN, TargetUnderTest, a_record, a_schema
+from stairoids_sandbox.faults import Fault
+from tests.singer_io import (
+    BIN,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    text_of,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Page
+
+    from stairoids_sandbox.server import Sandbox
 
 HOSTILE = "<b>trials</b>"
 
@@ -35,11 +45,11 @@ def past(target: TargetUnderTest) -> TargetUnderTest:
             "INSERT INTO stairoids_runs (scope, started_at)"
             " SELECT scope, datetime('now', '-2 days') FROM stairoids_runs LIMIT 1"
         )
-    (target.folder / "config.json").write_text(json.dumps(target.config))
     return target
 
 
 def report(target: TargetUnderTest, *options: str) -> str:
+    (target.folder / "config.json").write_text(json.dumps(target.config))
     command = [str(BIN / "stairoids-signals"), "report", "--config", "config.json"]
     done = subprocess.run(
         [*command, *options],
@@ -78,11 +88,75 @@ def test_table_is_for_people(past: TargetUnderTest) -> None:
     assert "Dead letters now: 1, the oldest since" in said
 
 
+def test_killed_run_and_the_next_count_each_signal_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1_000))]
+    with target.start(text_of(messages)) as process:
+        wait_until(lambda: len(sandbox.signals) > 30)
+        process.kill()
+
+    target.run(*messages)
+
+    said = json.loads(report(target, "--format", "json"))
+    killed, last = said["runs"]
+    recovered = said["recovered"].get("accepted", 0)
+    assert killed["ending"] == "was killed"
+    assert killed["outcomes"]["accepted"] > 0
+    assert killed["read"] is killed["requests"] is killed["seconds"] is None
+    assert last["outcomes"]["duplicate"] == 1_000 - last["outcomes"]["accepted"]
+    assert said["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 1_000
+    assert sum(said["days"][-1]["types"].values()) == 1_000
+    killed_row, last_row = report(target).splitlines()[2:4]
+    assert re.search(r"was killed +\? +\d+ +\? +\? +\?$", killed_row)
+    assert "?" not in last_row
+    assert "a run that has not ended did not tell" in report(target)
+    assert "was killed" in report(target, "--format", "html")
+
+
+def test_requests_without_a_clear_answer_are_added_up(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    for number in range(2):
+        sandbox.faults.set([Fault(kind="drop_after_accept", count=1)])
+        target.run(a_schema(), a_record(number))
+
+    table = report(target)
+    page = report(target, "--format", "html")
+
+    assert "2 requests got no clear answer: 2 found at Stairoids.\n" in table
+    assert 'Requests without a clear answer</dt><dd class="number">2<' in page
+
+
+def test_what_is_pending_is_counted_once_however_many_runs_left_it(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(5))]
+    for _ in range(3):
+        target.run(*messages, max_signals_per_run=1)
+    target.run(a_schema("leads"), a_record(stream="leads"))
+
+    said = json.loads(report(target, "--format", "json"))
+    page = report(target, "--format", "html")
+
+    assert list(said["outcomes"].items()) == [
+        ("accepted", 4),
+        ("duplicate", 3),
+        ("pending", 2),
+    ]
+    assert said["days"][-1]["outcomes"]["pending"] == 2
+    assert [entry["count"] for entry in said["reasons"]] == [2]
+    grey = re.search(r'class="c(\d)" width="10"[^>]*></svg> pending', page)
+    green = re.search(r'class="c(\d)" width="10"[^>]*></svg> accepted', page)
+    assert grey
+    assert green
+    assert (grey[1], green[1]) == ("7", "1")
+
+
 def test_new_ledger_has_nothing_to_tell(target: TargetUnderTest) -> None:
     target.run()
     with closing(sqlite3.connect(target.folder / "ledger.db")) as database, database:
         database.execute("DELETE FROM stairoids_runs")
-    (target.folder / "config.json").write_text(json.dumps(target.config))
 
     assert "No dead letters." in report(target)
     assert "Nothing in these days." in report(target, "--format", "html")

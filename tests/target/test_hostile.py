@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -216,7 +217,8 @@ def test_guard_that_is_throttled_waits_as_it_is_told(tmp_path: Path) -> None:
         )
 
     assert run.exit_code == 75
-    assert "quota of the day" in run.error
+    until = datetime.now(UTC) + timedelta(days=1)
+    assert f"The quota of the day is spent, until {until:%Y-%m-%d} " in run.error
     assert run.outcomes == {"pending": 1}
     assert len(server.requests) == 1
 

@@ -21,6 +21,7 @@ from target_stairoids.exceptions import LedgerError
 from target_stairoids.gate import Latest, Outcome, Settled
 from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.overview import counts, letters
 from target_stairoids.ledger.tables import SCHEMA_VERSION, claims
 from tests.singer_io import TargetUnderTest
 
@@ -533,7 +534,7 @@ def test_dead_letter_counts_up_and_keeps_its_first_time(ledger: Ledger) -> None:
     claim = a_claim(ledger)
     with ledger.turn() as turn:
         turn.bury(a_letter(claim, attempts=8, request_id="req_1"))
-    (first,) = ledger.letters()
+    (first,) = letters(ledger)
 
     with ledger.turn() as turn:
         turn.bury(
@@ -546,7 +547,7 @@ def test_dead_letter_counts_up_and_keeps_its_first_time(ledger: Ledger) -> None:
             )
         )
 
-    (letter,) = ledger.letters()
+    (letter,) = letters(ledger)
     assert letter.id == first.id
     assert letter.attempts == 10
     assert letter.first_at == first.first_at
@@ -565,10 +566,10 @@ def test_dead_letters_are_one_for_each_version_and_mapping(ledger: Ledger) -> No
         turn.bury(a_letter(claim, mapping="other"))
         turn.bury(a_letter(claim, version=digest("v2")))
 
-    assert len(ledger.letters()) == 3
-    assert len(ledger.letters(limit=2)) == 2
-    assert len(ledger.letters(stream="trials")) == 3
-    assert ledger.letters(stream="other") == []
+    assert len(letters(ledger)) == 3
+    assert len(letters(ledger, limit=2)) == 2
+    assert len(letters(ledger, stream="trials")) == 3
+    assert letters(ledger, stream="other") == []
 
 
 def test_accepted_signal_has_no_dead_letter_any_more(ledger: Ledger) -> None:
@@ -579,7 +580,7 @@ def test_accepted_signal_has_no_dead_letter_any_more(ledger: Ledger) -> None:
 
     settle(ledger, a_verdict(claim))
 
-    assert [letter.version for letter in ledger.letters()] == [digest("v2")]
+    assert [letter.version for letter in letters(ledger)] == [digest("v2")]
 
 
 def test_rejected_signal_keeps_its_dead_letter(ledger: Ledger) -> None:
@@ -589,7 +590,7 @@ def test_rejected_signal_keeps_its_dead_letter(ledger: Ledger) -> None:
 
     settle(ledger, a_verdict(claim, Outcome.REJECTED))
 
-    assert len(ledger.letters()) == 1
+    assert len(letters(ledger)) == 1
 
 
 # Runs, streams and scopes
@@ -667,8 +668,8 @@ def test_scopes_see_nothing_of_one_another(
 
     assert real.is_new()
     assert real.orphans() == []
-    assert real.letters() == []
-    assert real.counts() == {}
+    assert letters(real) == []
+    assert counts(real) == {}
     assert real.last_complete_run == 0
     assert real.is_first_run_of(real.stream_id("trials", {}))
 
@@ -694,7 +695,7 @@ def test_counts_are_by_stream_and_outcome(ledger: Ledger) -> None:
         a_verdict(replace(claim, version=digest("v3")), Outcome.REJECTED),
     )
 
-    assert ledger.counts() == {"trials": {"accepted": 1, "rejected": 2}}
+    assert counts(ledger) == {"trials": {"accepted": 1, "rejected": 2}}
 
 
 # The database
@@ -851,7 +852,7 @@ def test_missing_ledger_that_is_only_read_counts_as_empty(
 ) -> None:
     with Ledger(url, API, read_only=True) as ledger:
         assert ledger.is_new()
-        assert ledger.letters() == []
+        assert letters(ledger) == []
         assert ledger.last_complete_run == 0
 
     assert list(tmp_path.iterdir()) == []

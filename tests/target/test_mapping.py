@@ -479,7 +479,7 @@ def test_mapping_says_how_each_field_is_filled_and_why() -> None:
     told = {f: (o.template, o.why) for f, o in signal_map.origins.items()}
     assert told == {
         "type": ("trial", "mapping"),
-        "source": ("tests", "the setting `source`, else the tap's name"),
+        "source": ("tests", "no mapping names another"),
         "contact.email": ("{{ user.mail }}", "mapping"),
         "contact.first_name": (
             "{{ user.first_name }}",

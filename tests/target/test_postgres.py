@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +16,19 @@ from sqlalchemy import text
 from stairoids_sandbox.faults import Fault
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
-from tests.singer_io import TargetUnderTest, a_record, a_schema, a_state, text_of
+from tests.singer_io import (
+    BIN,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stairoids_sandbox.server import Sandbox
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 SCOPE = "http://127.0.0.1"
 
 
@@ -34,6 +45,26 @@ def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> 
 
     assert first.outcomes == {"accepted": 20}
     assert second.outcomes == {"duplicate": 20}
+    assert len(sandbox.signals) == 20
+
+
+def test_touched_rows_say_nothing_and_are_known_word_for_word_afterwards(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(updated_at="string", bookmark="updated_at")
+    seen, touched = (
+        [schema, *(a_record(n, updated_at=f"2026-01-0{day}") for n in range(1, 21))]
+        for day in (1, 2)
+    )
+
+    runs = [target.run(*messages) for messages in (seen, touched, touched, seen)]
+
+    assert [run.outcomes for run in runs] == [
+        {"accepted": 20},
+        {"unchanged": 20},
+        {"duplicate": 20},
+        {"duplicate": 20},
+    ]
     assert len(sandbox.signals) == 20
 
 
@@ -123,3 +154,27 @@ def test_ledger_that_must_exist_is_not_created(postgres_url: str) -> None:
     for _ in range(2):
         with pytest.raises(LedgerError, match="There is no ledger at postgresql"):
             Ledger(postgres_url, SCOPE, must_exist=True)
+
+
+def test_documented_copy_moves_a_ledger_from_sqlite(
+    sandbox: Sandbox, tmp_path: Path, postgres_url: str
+) -> None:
+    page = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^stairoids-signals ledger copy .*$", page, re.MULTILINE)
+    target = TargetUnderTest(tmp_path, sandbox.url)
+    target.run(a_schema(), a_record(1))
+    target.command(target.config)
+
+    done = subprocess.run(
+        shlex.split(line.replace("postgresql://user@host/ledger", postgres_url)),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+    )
+    run = target.run(a_schema(), a_record(1), a_record(2), ledger_url=postgres_url)
+
+    assert done.returncode == 0, done.stderr
+    assert "settled: 1" in done.stdout
+    assert run.outcomes == {"duplicate": 1, "accepted": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from target_stairoids.preview import Quota
 from tests.singer_io import BIN, a_record, a_schema, text_of
 
 if TYPE_CHECKING:
@@ -137,8 +139,42 @@ def test_preview_for_people_names_fields_reasons_and_time(
     assert "named like an e-mail address: `email`" in done.stdout
     assert "2 records: 0% have account.domain, 100% have contact.email" in done.stdout
     assert "u1@example.com" in done.stdout
-    assert "2 signals would be sent; that takes 2 s (60 a minute)." in done.stdout
+    assert "2 signals would be sent.\n" in done.stdout
+    assert "that takes about 2 s (60 a minute).\n" in done.stdout
     assert done.stderr == ""
+
+
+def test_preview_says_where_the_source_is_from_and_what_is_left_out(
+    target: TargetUnderTest,
+) -> None:
+    logs = [a_schema("logs"), a_record(stream="logs")]
+    messages = text_of([a_schema(), a_record(email=None), *logs])
+    given: dict[str, Any] = {"signals": [{"stream": "logs", "type": None}]}
+
+    unset = run(target, "preview", text=messages, **given)
+    done = run(target, "preview", text=messages, source="billing", **given)
+
+    assert re.search("singer +the extractor's name, else `singer`: `so", unset.stdout)
+    assert re.search("billing +the setting `source`\n", done.stdout)
+    assert "  is left out: its mapping has `type: null`.\n" in done.stdout
+    assert "0 signals would be sent.\nNothing was sent" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("signals", "a_minute", "a_day", "minutes"),
+    [
+        (0, 60, 10_000, 0),
+        (60, 60, 10_000, 1),
+        (10_000, 60, 10_000, 10_000 / 60),
+        (10_060, 60, 10_000, 1441),
+        (50_000, 1_000, None, 50),
+    ],
+)
+def test_time_that_sending_takes_knows_the_quota_of_the_day(
+    signals: int, a_minute: int, a_day: int | None, minutes: float
+) -> None:
+    assert Quota(a_minute, a_day).minutes(signals) == pytest.approx(minutes)
 
 
 def test_preview_groups_what_cannot_be_sent(target: TargetUnderTest) -> None:
@@ -183,7 +219,7 @@ def test_no_environment_makes_a_preview_send(
         env={"TARGET_STAIROIDS_DRY_RUN": "false"},
     )
 
-    assert "1 signals would be sent" in done.stdout
+    assert "1 signal would be sent" in done.stdout
     assert sandbox.requests == []
 
 
@@ -287,7 +323,7 @@ def test_check_is_harmless(target: TargetUnderTest, sandbox: Sandbox) -> None:
     done = run(target, "check", "--catalog", catalog)
 
     assert done.returncode == 0, done.stderr
-    assert "mapping  fits 1 streams" in done.stdout
+    assert "mapping  fits 1 stream" in done.stdout
     assert "crm-contacts -> crm-contacts: by contact.email" in done.stdout
     assert f"api      {sandbox.url} answers" in done.stdout
     assert sandbox.signals == []

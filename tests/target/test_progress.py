@@ -190,10 +190,16 @@ def test_log_tells_that_trouble_is_over(
     ],
 )
 def test_what_is_left_to_do_is_said(outcome: str, said: str) -> None:
-    (sentence,) = advice({"outcomes": {**NOTHING, outcome: 1}})
+    (sentence,) = advice({"run": 1, "outcomes": {**NOTHING, outcome: 1}})
 
     assert said in sentence
 
 
+def test_dry_run_sends_nobody_to_dead_letters_it_has_not_written() -> None:
+    dry = {"run": 0, "outcomes": {**NOTHING, "invalid": 1, "would_send": 1}}
+
+    assert list(advice(dry)) == ["This was a dry run; without `dry_run` it sends."]
+
+
 def test_nothing_is_said_where_nothing_is_left() -> None:
-    assert list(advice({"outcomes": {**NOTHING, "accepted": 9}})) == []
+    assert list(advice({"run": 1, "outcomes": {**NOTHING, "accepted": 9}})) == []

@@ -185,7 +185,7 @@ def test_log_lines_are_structured_where_meltano_asks_for_it(
 
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 0
-    assert any("1 candidates = 1 accepted" in line["message"] for line in lines)
+    assert any("1 candidate = 1 accepted" in line["message"] for line in lines)
 
 
 BROKEN_CONFIGS = [

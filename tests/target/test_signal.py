@@ -227,6 +227,33 @@ values = st.recursive(
 )
 
 
+words = st.sampled_from(["", "a", "acme.com", "a@acme.com", "a@b", "\n", " "])
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": words,
+            "source": words,
+            "account": st.dictionaries(st.sampled_from(["domain", "id"]), words),
+            "contact": st.dictionaries(st.sampled_from(["email", "id"]), words),
+            "properties": st.dictionaries(words, values, max_size=3),
+            "occurred_at": words | st.just("2024-06-15T14:23:00Z"),
+        },
+    )
+)
+def test_what_breaks_the_contract_never_goes_out(fields: dict[str, Any]) -> None:
+    signal = a_signal(**fields)
+    is_valid = jsonschema.Draft202012Validator(SIGNAL_SCHEMA).is_valid(signal.body())
+
+    try:
+        signal.checked_text()
+    except InvalidSignalError:
+        return
+    assert is_valid
+
+
 @pytest.mark.parametrize(
     "signal_map",
     [INFERRED, MAPPED, COMPUTED],

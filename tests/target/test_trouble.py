@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from target_stairoids.client import Answer, Meaning
-from target_stairoids.trouble import Trouble, pause_before
+from target_stairoids.trouble import Trouble, day_is_spent, pause_before
 
 
 def throttling(retry_after: float | None = 5) -> Answer:
@@ -41,6 +43,29 @@ def test_retry_after_is_obeyed_up_to_two_minutes_beyond_the_day_is_spent(
     retry_after: float, pause: float | None
 ) -> None:
     assert a_trouble().throttled(throttling(retry_after), 0) == pause
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "until"),
+    [
+        (3600.0, "until 2026-01-31 23:30 UTC"),
+        (86_400.0, "until 2026-02-01 22:30 UTC"),
+        (5.0, "and Stairoids does not say until when"),
+        (None, "and Stairoids does not say until when"),
+        (float("inf"), "and Stairoids does not say until when"),
+        (1e18, "and Stairoids does not say until when"),
+    ],
+)
+def test_spent_day_says_until_when_if_that_is_known(
+    retry_after: float | None, until: str
+) -> None:
+    now = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
+
+    said = day_is_spent(retry_after, now)
+
+    assert said == (
+        f"The quota of the day is spent, {until}; the rest is pending for another run."
+    )
 
 
 def test_throttling_without_a_time_pauses_all_the_same() -> None:

@@ -45,7 +45,7 @@ def test_forgotten_stream_is_sent_again(
         a_schema(), a_record(), a_schema("leads"), a_record(stream="leads")
     )
 
-    assert done.stdout == "1 signals of `trials` are forgotten.\n"
+    assert done.stdout == "Forgot 1 signal of `trials`.\n"
     assert again.report["streams"] == {
         "trials": {"accepted": 1},
         "leads": {"duplicate": 1},
@@ -80,9 +80,18 @@ def test_young_versions_are_not_pruned(target: TargetUnderTest) -> None:
     for plan in ("a", "b"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
 
-    done = ledger_command(target, "prune", "--older-than", "30")
+    done = ledger_command(target, "prune", "--older-than", "30d")
 
-    assert done.stdout == "0 old versions are removed.\n"
+    assert done.stdout == "Removed 0 old versions.\n"
+
+
+def test_pruning_what_was_settled_today_is_refused(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record())
+
+    done = ledger_command(target, "prune", "--older-than", "30m")  # months, perhaps
+
+    assert done.returncode == 2
+    assert "less than 1 day." in done.stderr
 
 
 def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
@@ -96,7 +105,7 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
 
     done = ledger_command(target, "erase", "--email", "ann.canary@example.com")
 
-    assert done.stdout.startswith("1 claims and dead letters are erased.\n")
+    assert done.stdout.startswith("Erased 1 claim or dead letter.\n")
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
     assert b"anary" not in left
     assert b"bob@example.com" in left
@@ -133,6 +142,8 @@ def test_baseline_remembers_even_what_a_known_stream_brings(
     run = target.run(a_schema(), a_record(1), a_record(2), a_record(3))
 
     assert done.returncode == 0, done.stderr
+    assert "2 candidates = 1 duplicate + 1 baselined (2 records read" in done.stderr
+    assert "METRIC" not in done.stderr
     assert run.outcomes == {"duplicate": 2, "accepted": 1}
     assert len(sandbox.signals) == 2
 

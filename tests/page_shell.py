@@ -1,0 +1,113 @@
+"""A shell into which a test types a document's commands, one after the other.
+
+It is one bash for all lines, so that `cd`, `export`, `&` and `kill %1` mean to the
+later ones what they mean to a reader.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: Reads lines from descriptor 3, and tells on 4 how each one ended.
+_LOOP = """
+set -m -o pipefail
+while IFS= read -r line <&3; do
+    eval "$line" 3<&- 4>&-
+    echo "$?" >&4
+done
+"""
+
+
+class PageShell:
+    """Runs lines; what they started in the background ends with it.
+
+    Args:
+        folder: Where it begins.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._env = env
+
+    def __enter__(self) -> Self:
+        lines, self._lines = os.pipe()
+        self._codes, codes = os.pipe()
+        self._output = tempfile.TemporaryFile()
+        descriptors = f"exec 3<&{lines} 4>&{codes}\n"
+        self._bash = subprocess.Popen(
+            ["bash", "-c", descriptors + _LOOP],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+            env=self._env,
+            pass_fds=[lines, codes],
+            start_new_session=True,
+        )
+        os.close(lines)
+        os.close(codes)
+        return self
+
+    def run(self, line: str) -> str:
+        """Run a line and return what was printed meanwhile.
+
+        Raises:
+            AssertionError: It did not end with 0.
+        """
+        began = os.fstat(self._output.fileno()).st_size
+        os.write(self._lines, f"{line}\n".encode())
+        code = os.read(self._codes, 16).decode().strip()
+        size = os.fstat(self._output.fileno()).st_size - began
+        printed = os.pread(self._output.fileno(), size, began).decode()
+        assert code == "0", f"{line}: {code or 'the shell is gone'}\n{printed[-4000:]}"
+        return printed
+
+    def __exit__(self, *_exc_info: object) -> None:
+        os.close(self._lines)
+        self._end_session()
+        self._bash.wait(timeout=20)
+        os.close(self._codes)
+        self._output.close()
+
+    def _end_session(self) -> None:
+        """End what the lines left in the background: each job is a group of its own."""
+        jobs = subprocess.run(
+            ["ps", "-o", "pid=", "--sid", str(self._bash.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for pid in map(int, jobs.stdout.split()):
+            if pid != self._bash.pid:
+                _terminate(pid)
+
+
+def _terminate(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def a_free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def is_served(port: str) -> bool:
+    """Say whether somebody listens on a port."""
+    try:
+        socket.create_connection(("127.0.0.1", int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
