@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tap_stairoids_webhooks import endpoint_commands, store_commands
-from tap_stairoids_webhooks.command_line import (
-    clear_errors,
-    log_to_stderr,
-    store_url_option,
-)
+from tap_stairoids_webhooks.command_line import clear_errors, store_url_option
+from tap_stairoids_webhooks.log_lines import FORMATS, LEVELS, log_to_stderr
 from tap_stairoids_webhooks.settings import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
@@ -98,8 +95,26 @@ def main() -> None:
     show_envvar=True,
     help="Port on 127.0.0.1 of a page, /readyz and /metrics.  [default: none]",
 )
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(LEVELS, case_sensitive=False),
+    envvar="STAIROIDS_WEBHOOKS_LOG_LEVEL",
+    show_envvar=True,
+    help="Leave out what is less than this on stderr.",
+)
+@click.option(
+    "--log-format",
+    default="text",
+    show_default=True,
+    type=click.Choice(FORMATS, case_sensitive=False),
+    envvar="STAIROIDS_WEBHOOKS_LOG_FORMAT",
+    show_envvar=True,
+    help="Lines for people, or one JSON object each.",
+)
 @store_url_option
-def serve(
+def serve(  # noqa: PLR0913 -- click hands over one argument per option
     *,
     host: str,
     port: int,
@@ -107,6 +122,8 @@ def serve(
     max_body: int,
     min_free: int,
     admin_port: int | None,
+    log_level: str,
+    log_format: str,
     store_url: str,
 ) -> None:
     """Receive deliveries: verify, store, and only then answer 200.
@@ -122,10 +139,10 @@ def serve(
       STAIROIDS_WEBHOOK_SECRETS='["new", "old"]' stairoids-webhooks serve --port 8880
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
+        log_to_stderr(level=log_level, shape=log_format)
         secrets = secrets_from(os.environ)
         from tap_stairoids_webhooks.serve import Admin, Receiver  # noqa: PLC0415 -- slow to import
 
-        log_to_stderr()
         token = None if admin_port is None else admin_token_from(os.environ)
         receiver = Receiver(
             store_url=store_url,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,16 +30,3 @@ def clear_errors() -> Iterator[None]:
         yield
     except WebhooksError as error:
         raise click.ClickException(str(error)) from None
-
-
-def log_to_stderr() -> None:
-    """Log as a service does: one line a fact, in UTC."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter(
-        "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # A line for each port scanner is not a fact worth having; they are counted.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -40,16 +40,19 @@ class CommitQueue:
 
     Args:
         store: Where to append; only this queue's thread does.
+        last_commit_at: When that was last done before, as `time.time` tells it.
 
     Attributes:
         waiting: Deliveries not yet committed.
         waiting_bytes: The size of their bodies.
         failing: True if the last commit failed.
-        last_commit_at: When deliveries were last committed, as `time.time` tells it.
+        last_commit_at: When deliveries were last committed; None for never.
         on_commit: Called after a commit with its rows and seconds.
     """
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(
+        self, store: EventStore, *, last_commit_at: float | None = None
+    ) -> None:
         self._store = store
         self._waiting: queue.SimpleQueue[_Item | Counter[str] | None] = (
             queue.SimpleQueue()
@@ -59,7 +62,7 @@ class CommitQueue:
         self.waiting = 0
         self.waiting_bytes = 0
         self.failing = False
-        self.last_commit_at: float | None = None
+        self.last_commit_at = last_commit_at
         self.on_commit: Callable[[int, float], None] = lambda _rows, _seconds: None
         self._thread = threading.Thread(target=self._run, name="commits")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-REQUEST_SECONDS = 10.0
+REQUEST_SECONDS = 10.0  # for a head; with its body too, which receiver.py limits more
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
 MAX_CONNECTIONS = 500

@@ -67,6 +67,14 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def compact(self) -> None:
+        """Give the room of removed rows back to the file system.
+
+        Raises:
+            StoreUnavailableError: Something was in the way; try again.
+        """
+
+    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return the room left on the disk; None if it is another machine's."""
 
@@ -147,6 +155,23 @@ class SqliteDatabase(Database):
             raise StoreUnavailableError(msg)
 
     @override
+    def compact(self) -> None:
+        """Write the file anew, through the write-ahead log, and empty that."""
+        try:
+            with closing(self._connect("rw")) as connection:
+                connection.execute("VACUUM")
+                busy, *_ = connection.execute(_CHECKPOINT).fetchone()
+        except sqlite3.Error as error:
+            msg = f"the store {self.place} was not compacted: {error}"
+            raise StoreUnavailableError(msg) from error
+        if busy:
+            msg = (
+                f"the files of {self.place} are as large as before, because somebody"
+                " reads the store: try again"
+            )
+            raise StoreUnavailableError(msg)
+
+    @override
     def free_bytes(self) -> int | None:
         try:
             return shutil.disk_usage(self._path.parent).free
@@ -180,15 +205,24 @@ class SqliteDatabase(Database):
             isolation_level=None,
             check_same_thread=False,
         )
-        if mode == "rw":
-            (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if journal != "wal":
-                msg = f"journal mode is {journal}: put the store on a local disk"
-                raise sqlite3.OperationalError(msg)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-            connection.execute("PRAGMA secure_delete = ON")
+        try:
+            if mode == "rw":
+                _prepare_to_write(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
+
+
+def _prepare_to_write(connection: sqlite3.Connection) -> None:
+    """Have commits survive a power cut, and removed rows leave nothing behind."""
+    (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if journal != "wal":
+        msg = f"journal mode is {journal}: put the store on a local disk"
+        raise sqlite3.OperationalError(msg)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 class PostgresDatabase(Database):
@@ -213,10 +247,17 @@ class PostgresDatabase(Database):
 
     @override
     def scrub(self) -> None:
+        self._vacuum("VACUUM webhook_events")
+
+    @override
+    def compact(self) -> None:
+        self._vacuum("VACUUM FULL webhook_events")
+
+    def _vacuum(self, statement: str) -> None:
         engine = self._engine("").execution_options(isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
-                connection.exec_driver_sql("VACUUM webhook_events")
+                connection.exec_driver_sql(statement)
         except sa.exc.DBAPIError as error:
             msg = f"the store {self.place} was not vacuumed: {reason_of(error)}"
             raise StoreUnavailableError(msg) from error

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CONNECT_AND_READ_SECONDS = (10, 30)
+_SHOWN_CHARACTERS = 500
 
 
 class Endpoints:
@@ -32,6 +33,7 @@ class Endpoints:
 
     def __init__(self, *, api_url: str, api_key: str) -> None:
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
+        self._api_key = api_key
         self._session = requests.Session()
         # As `auth`, because a .netrc would replace a header.
         self._session.auth = _Bearer(api_key)
@@ -41,7 +43,7 @@ class Endpoints:
     ) -> dict[str, Any]:
         """Have Stairoids send `events` to `url`, signed with `secret`."""
         body = {"url": url, "events": list(events), "secret": secret}
-        return _object_in(self._call("POST", self._url, body))
+        return _object_in(self._call("POST", self._url, body, secrets=[secret]))
 
     def list(self) -> list[dict[str, Any]]:
         """Return the endpoints as Stairoids describes them."""
@@ -51,7 +53,9 @@ class Endpoints:
         """Have Stairoids send no more to an endpoint."""
         self._call("DELETE", f"{self._url}/{quote(endpoint_id, safe='')}")
 
-    def _call(self, method: str, url: str, body: object = None) -> object:
+    def _call(
+        self, method: str, url: str, body: object = None, *, secrets: Sequence[str] = ()
+    ) -> object:
         try:
             answer = self._session.request(
                 method,
@@ -67,7 +71,7 @@ class Endpoints:
         if 200 <= answer.status_code < 300:
             return content
         msg = f"{method} {url}: Stairoids answered {answer.status_code}"
-        msg += _explanation_in(content)
+        msg += _explanation_in(content, secrets=[self._api_key, *secrets])
         if answer.status_code in {401, 403}:
             msg += ": check the API key and its scope (read_write)"
         raise StairoidsError(msg)
@@ -134,18 +138,27 @@ def _json_of(answer: requests.Response) -> object:
         return None
 
 
-def _explanation_in(content: object) -> str:
-    """Return code and request id, wherever Stairoids put them."""
-    parts = []
-    if isinstance(content, dict):
-        error, meta = content.get("error"), content.get("meta")
-        code = error.get("code") if isinstance(error, dict) else None
-        ids = [
-            p.get("request_id") for p in (error, meta, content) if isinstance(p, dict)
-        ]
-        parts += [str(code)] if code else []
-        parts += [f"request_id={found}" for found in ids if found][:1]
-    return f" ({', '.join(parts)})" if parts else ""
+def _explanation_in(content: object, *, secrets: Sequence[str]) -> str:
+    """Return message, code, parameter and request id, wherever Stairoids put them."""
+    if not isinstance(content, dict):
+        return ""
+    error = content.get("error")
+    details = error if isinstance(error, dict) else {}
+    places = [p for p in (error, content.get("meta"), content) if isinstance(p, dict)]
+    ids = [found for p in places if (found := p.get("request_id"))]
+    named = [("param", details.get("param")), ("request_id", next(iter(ids), None))]
+    facts = [str(details["code"])] if details.get("code") else []
+    facts += [f"{name}={value}" for name, value in named if value]
+    text = f": {details['message']}" if details.get("message") else ""
+    text += f" ({', '.join(facts)})" if facts else ""
+    return _shown(text, secrets=secrets)
+
+
+def _shown(text: str, *, secrets: Sequence[str]) -> str:
+    """Return what somebody else wrote so that it can go to a terminal or a log."""
+    for secret in secrets:
+        text = text.replace(secret, "(hidden)")
+    return "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_CHARACTERS]
 
 
 def _object_in(content: object) -> dict[str, Any]:

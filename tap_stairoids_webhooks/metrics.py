@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from tap_stairoids_webhooks.consumers import Lag, lags
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.receiver import RESULTS
 from tap_stairoids_webhooks.store import EventStore
 
 if TYPE_CHECKING:
@@ -122,10 +123,10 @@ class Facts(Collector):
 
     @override
     def collect(self) -> Iterator[Metric]:
-        yield _counter(
-            "requests", "By what became of them.", "result", self._app.counts
-        )
-        yield _counter("deliveries", "Taken, by secret.", "key_id", self._app.keys)
+        # From 0: Prometheus sees no increase in a series that begins with 1.
+        results = {**dict.fromkeys(RESULTS, 0), **self.counts()}
+        yield _counter("requests", "By what became of them.", "result", results)
+        yield _counter("deliveries", "Taken, by secret.", "key_id", self.keys())
         facts = self.readiness()
         gauges = {
             "ready": ("1 if deliveries are taken.", facts["ready"]),
@@ -155,7 +156,7 @@ class Facts(Collector):
 
 def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
     family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
-    for value, number in sorted(counts.copy().items()):
+    for value, number in sorted(counts.items()):
         family.add_metric([value], number)
     return family
 

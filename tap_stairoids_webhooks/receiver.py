@@ -33,7 +33,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALIAS_PATH = "/webhook/stairoids"
-ANSWER_SECONDS = 8.0  # Stairoids gives up after 10
+ANSWER_SECONDS = 8.0  # from the end of the head on; Stairoids gives up after 10
+
+#: Everything that may become of a request, so that each is counted from 0 on.
+RESULTS = (
+    *Outcome,
+    "content_encoding",
+    "content_length",
+    "disconnected",
+    "disk_full",
+    "draining",
+    "failed",
+    "large_head",
+    "method_not_allowed",
+    "not_found",
+    "not_http",
+    "repeated_header",
+    "signature_mismatch",
+    "signature_missing",
+    "store_too_slow",
+    "store_unavailable",
+    "too_large",
+    "too_many_large_bodies",
+    "too_slow",
+)
 
 _RETRY_AFTER = (b"retry-after", b"10")
 _SMALL_BODY_BYTES = 64 * 1024

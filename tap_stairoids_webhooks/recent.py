@@ -51,6 +51,7 @@ def latest(
     number: int,
     before: int | None = None,
     kind: str | None = None,
+    untyped: bool = False,
 ) -> list[Glimpse]:
     """List events, the newest first.
 
@@ -59,6 +60,7 @@ def latest(
         number: How many at most.
         before: Only those with a smaller sequence.
         kind: Only those of this type.
+        untyped: Only those without a type.
 
     Raises:
         StoreUnavailableError: The store cannot be read now.
@@ -68,6 +70,8 @@ def latest(
         query = query.where(EVENTS.c.sequence < before)
     if kind is not None:
         query = query.where(EVENTS.c.event == kind)
+    if untyped:
+        query = query.where(EVENTS.c.event.is_(None))
     with store.transaction("cannot be read") as connection:
         return [Glimpse(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
 

@@ -4,12 +4,12 @@
 empties the rows about a person and leaves their sequence, their type and the
 digests by which a redelivery is recognised: so it cannot bring the body back.
 Both find their rows with a reader, so that the receiver waits for short
-transactions only.
+transactions only. `compact` gives the room of removed rows back, and is not short.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -21,17 +21,24 @@ from tap_stairoids_webhooks.store import EventStore
 from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _AT_ONCE = 500  # rows in one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What a pruning did: rows gone, and old rows kept because they are wanted."""
+    """What a pruning did.
+
+    Attributes:
+        removed: Rows that are gone.
+        kept: Old rows that stay, because somebody waits for them.
+        kept_for: How many of those each consumer waits for.
+    """
 
     removed: int
     kept: int
+    kept_for: Mapping[str, int] = field(default_factory=dict)
 
 
 def prune(url: str, *, before: str, force: bool = False) -> Pruned:
@@ -68,8 +75,20 @@ def prune(url: str, *, before: str, force: bool = False) -> Pruned:
             sequence = sequences[-1]
             removed += _remove(store, sequences, force=force)
         with reader.transaction("cannot be read") as connection:
-            count = sa.select(sa.func.count()).select_from(EVENTS).where(old)
-            return Pruned(removed=removed, kept=connection.execute(count).scalar_one())
+            return Pruned(
+                removed=removed,
+                kept=_count(connection, old),
+                kept_for={
+                    consumer: number
+                    for consumer, wants in pending_for(connection).items()
+                    if (number := _count(connection, sa.and_(old, wants)))
+                },
+            )
+
+
+def _count(connection: sa.Connection, of: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(EVENTS).where(of)
+    return connection.execute(query).scalar_one()
 
 
 def _unwanted(connection: sa.Connection, *, force: bool) -> sa.ColumnElement[bool]:
@@ -99,6 +118,18 @@ def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:
             .values(pruned_through=last)
         )
         return gone.rowcount
+
+
+def compact(url: str) -> None:
+    """Give the room of removed events back to the file system.
+
+    Nothing can be stored meanwhile: deliveries are answered 503, and come again.
+
+    Raises:
+        StoreError: The store cannot be used, or its files are as large as before.
+    """
+    with EventStore.open_to_change(url) as store:
+        store.compact()
 
 
 def erase(url: str, *, is_about: Callable[[bytes], bool]) -> int:

@@ -32,6 +32,7 @@ from tap_stairoids_webhooks.settings import (
 )
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.timestamps import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 15
+_DRAIN_SECONDS = int(REQUEST_SECONDS) + 2
 _NOTE_SECONDS = 5  # between two times that refusals are added up in the store
 _TICKS_PER_SECOND = 10
 
@@ -92,8 +94,11 @@ class Receiver:
             if admin is not None:
                 admin_socket = opened.enter_context(_listen("127.0.0.1", admin.port))
             self.store = opened.enter_context(EventStore.create(store_url))
+            last_at = self.store.last_received_at()
             self._opened = opened.pop_all()
-        self._commits = CommitQueue(self.store)
+        self._commits = CommitQueue(
+            self.store, last_commit_at=None if last_at is None else seconds_of(last_at)
+        )
         self._app = ReceiverApp(
             verifier=Verifier(secrets),
             commits=self._commits,
@@ -125,6 +130,7 @@ class Receiver:
         """Serve until SIGTERM or SIGINT; then finish what was begun."""
         self._server.on_ready = on_ready
         self._serve()
+        logger.info("stopped: exit_code=0 unanswered=%d", self._server.unanswered)
 
     def __enter__(self) -> Self:
         ready = threading.Event()
@@ -158,7 +164,7 @@ def _config_for(app: Counting) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(REQUEST_SECONDS) + 2,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
 
 
@@ -168,6 +174,7 @@ class _Server(uvicorn.Server):
     Attributes:
         on_ready: Called once it listens.
         admin: The application and the socket of the admin listener.
+        unanswered: How many requests had no answer when it stopped.
     """
 
     def __init__(
@@ -183,6 +190,7 @@ class _Server(uvicorn.Server):
         self._admin_server: asyncio.Server | None = None
         self.on_ready: Callable[[], None] = lambda: None
         self.admin: tuple[AdminApp, socket.socket] | None = None
+        self.unanswered = 0
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -215,13 +223,25 @@ class _Server(uvicorn.Server):
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._receiver.draining = True
+        self._say_stopping()
         await super().shutdown(sockets)
+        self.unanswered = len(self.server_state.tasks)
         if self._admin_server is not None:
             self._admin_server.close()
             for connection in list(self._admin_state.connections):
                 connection.shutdown()
         self._report()
         self._note_refusals()
+
+    def _say_stopping(self) -> None:
+        """Log what happens now; not in the signal's handler, which may cut a line."""
+        number = next(iter(self._captured_signals), None)
+        logger.info(
+            "stopping, what was begun has %d s to finish: signal=%s requests=%d",
+            _DRAIN_SECONDS,
+            "none" if number is None else signal.Signals(number).name,
+            len(self.server_state.tasks),
+        )
 
     def _look_at_disk(self) -> None:
         free = self._commits.free_bytes()

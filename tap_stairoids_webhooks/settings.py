@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_API_URL = "https://api.stairoids.com/v1"
 DEFAULT_PATH = "/webhooks/stairoids"
@@ -29,12 +32,17 @@ _MIN_TOKEN_LENGTH = 16
 
 
 def secrets_from(environ: Mapping[str, str]) -> list[str]:
-    """Read the webhook secrets, the newest first.
+    """Read the webhook secrets, the newest first; warn if one of them is not read.
 
     Raises:
         ConfigError: None is given, or not in the documented form.
     """
     if several := environ.get(SECRETS_VARIABLE):
+        if environ.get(SECRET_VARIABLE):
+            logger.warning(
+                "%s and %s are both set: the secrets of %s count, %s is not read",
+                *(SECRETS_VARIABLE, SECRET_VARIABLE) * 2,
+            )
         try:
             return checked_secrets(json.loads(several), name=SECRETS_VARIABLE)
         except json.JSONDecodeError:

@@ -2,12 +2,13 @@
 
 Its upper end is fixed when it is first asked for, so a run is finite however
 fast events arrive. Nothing is held while records are written: each page is one
-short read.
+short read. The store is open for as long as a stream is read, and no longer.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store import EventStore
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What was found when the store was first opened."""
+
+    store_id: str
+    place: str
+    upper: int
 
 
 class Snapshot:
@@ -40,20 +50,26 @@ class Snapshot:
         self.stopped = False
 
     @cached_property
-    def _store(self) -> EventStore:
+    def _seen(self) -> _Seen:
+        with self._opened() as store:
+            return _Seen(
+                store_id=_id_of(store), place=store.place, upper=store.last_sequence()
+            )
+
+    def _opened(self) -> EventStore:
         from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- SQLAlchemy is slow to import, and --version does not need it
 
         return EventStore.open_to_read(self._store_url)
 
-    @cached_property
+    @property
     def upper(self) -> int:
         """The last sequence of the snapshot."""
-        return self._store.last_sequence()
+        return self._seen.upper
 
     @property
     def store_id(self) -> str:
         """Which history it shows."""
-        return f"{self._store.store_id}/{self._store.generation}"
+        return self._seen.store_id
 
     def check_bookmark(self, sequence: int, *, store_id: str | None, name: str) -> None:
         """Make sure that a bookmark was taken from this history.
@@ -68,7 +84,7 @@ class Snapshot:
         if sequence > self.upper:
             msg = (
                 f"the bookmark of {name} is {sequence}, but the store"
-                f" {self._store.place} ends at {self.upper}: {remedy}"
+                f" {self._seen.place} ends at {self.upper}: {remedy}"
             )
             raise StoreResetError(msg)
 
@@ -76,7 +92,8 @@ class Snapshot:
         """Return up to where events after `sequence` are gone; None for nowhere."""
         from tap_stairoids_webhooks.history import pruned_through  # noqa: PLC0415 -- same as above
 
-        through = pruned_through(self._store)
+        with self._opened() as store:
+            through = pruned_through(store)
         return through if through > sequence else None
 
     def acknowledge(self, consumer: str, upto: Mapping[str, int]) -> None:
@@ -92,18 +109,20 @@ class Snapshot:
             acknowledge(store, consumer, upto)
 
     def events_after(self, sequence: int, wanted: Wanted) -> Iterator[StoredEvent]:
-        """Yield what was stored after `sequence`, in order."""
+        """Yield what was stored after `sequence`, in order.
+
+        Raises:
+            StoreError: The store cannot be read on; run again.
+        """
         failed, first_failed = 0, None
-        while page := self._store.read_after(sequence, upper=self.upper, wanted=wanted):
-            for stored in page:
-                if self.stopped:
-                    return
-                if self._is_proven(stored):
-                    yield stored
-                else:
-                    failed += 1
-                    first_failed = first_failed or stored.sequence
-            sequence = page[-1].sequence
+        for stored in self._read_after(sequence, wanted):
+            if self.stopped:
+                return
+            if self._is_proven(stored):
+                yield stored
+            else:
+                failed += 1
+                first_failed = first_failed or stored.sequence
         if failed:
             logger.warning(
                 "events not emitted, signed with none of the secrets given:"
@@ -112,9 +131,23 @@ class Snapshot:
                 first_failed,
             )
 
+    def _read_after(self, sequence: int, wanted: Wanted) -> Iterator[StoredEvent]:
+        upper, store_id = self.upper, self.store_id
+        with self._opened() as store:
+            if _id_of(store) != store_id:
+                msg = f"the store {store.place} was replaced during the run: run again"
+                raise StoreResetError(msg)
+            while page := store.read_after(sequence, upper=upper, wanted=wanted):
+                yield from page
+                sequence = page[-1].sequence
+
     def _is_proven(self, stored: StoredEvent) -> bool:
         if self._verifier is None or stored.erased_at is not None:
             return True
         # What is stored may have been tampered with, the signature as well.
         header = stored.signature.encode("ascii", "replace")
         return self._verifier.key_id_for(stored.body, header) is not None
+
+
+def _id_of(store: EventStore) -> str:
+    return f"{store.store_id}/{store.generation}"

@@ -206,6 +206,12 @@ class EventStore:
             last, gone = connection.execute(sa.select(stored, pruned)).one()
         return max(last or 0, gone or 0)
 
+    def last_received_at(self) -> str | None:
+        """Return when the last event that is still there came in; None for none."""
+        last = sa.select(EVENTS.c.received_at).order_by(EVENTS.c.sequence.desc())
+        with self.transaction("cannot be read") as connection:
+            return connection.execute(last.limit(1)).scalar()
+
     def stats(self) -> Stats:
         """Count what the store holds."""
         count, events = sa.func.count(), EVENTS.c
@@ -232,6 +238,11 @@ class EventStore:
         """Let nothing removed be left beside the tables; see `Database.scrub`."""
         self._engine.dispose()  # a connection of ours would be in the way
         self._database.scrub()
+
+    def compact(self) -> None:
+        """Give unused room back to the file system; see `Database.compact`."""
+        self._engine.dispose()  # a connection of ours would be in the way
+        self._database.compact()
 
     def free_bytes(self) -> int | None:
         """Return the room left on the disk; None if it is another machine's."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
@@ -146,23 +147,37 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     metavar="NAME",
     help="Wait no longer for this consumer; again for more.",
 )
+@click.option(
+    "--compact", is_flag=True, help="Then give the room back to the file system."
+)
 @store_url_option
 def prune(
-    *, older_than: str, force: bool, forgotten: tuple[str, ...], store_url: str
+    *,
+    older_than: str,
+    force: bool,
+    forgotten: tuple[str, ...],
+    compact: bool,
+    store_url: str,
 ) -> None:
     """Remove old events that every consumer has.
 
     A consumer is a run of the tap with the setting `consumer`; its incoming state
     proves what has arrived. A redelivery of a removed event is stored as a new one:
-    keep events for longer than Stairoids may send them again.
+    keep events for longer than Stairoids may send them again. It prints how many
+    were removed, how many stay, and which consumers have not read those.
+
+    New events use the room of removed ones. --compact gives it back; meanwhile
+    nothing can be stored, and deliveries are answered 503 if that takes seconds.
 
     \b
-    Example:
+    Examples:
       stairoids-webhooks prune --older-than 90d
+      stairoids-webhooks prune --older-than 90d --compact
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         before = _moment(older_than)
         from tap_stairoids_webhooks.consumers import forget  # noqa: PLC0415 -- slow to import
+        from tap_stairoids_webhooks.retention import compact as compact_store  # noqa: PLC0415 -- same
         from tap_stairoids_webhooks.retention import prune as prune_store  # noqa: PLC0415 -- same
         from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- same
 
@@ -172,7 +187,9 @@ def prune(
                     msg = f"--forget-consumer: there is no consumer {consumer!r}"
                     raise ConfigError(msg)
         done = prune_store(store_url, before=before, force=force)
-    click.echo(json.dumps({"removed": done.removed, "kept": done.kept}))
+        click.echo(json.dumps(asdict(done)))
+        if compact:
+            compact_store(store_url)
 
 
 def _moment(text: str) -> str:

@@ -17,6 +17,11 @@ def now() -> str:
     return stamp(datetime.now(UTC))
 
 
+def seconds_of(text: str) -> float:
+    """Read a moment as the store keeps it; return it as `time.time` tells it."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def stamp_from(text: str) -> str:
     """Read a date, or a date with a time; without an offset it is UTC.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.metrics import Facts
     from tap_stairoids_webhooks.rows import StoredEvent
 
+NO_TYPE = "(none)"  # as `stats --json` names it
 _SHOWN = 50
 _DAYS = 14
 _LAG_SECONDS = 5.0  # counting what waits may read many rows
@@ -41,14 +42,20 @@ class Views:
             StoreError: The store cannot be read now.
         """
         store = self._facts.reader()
-        events = latest(store, number=_SHOWN + 1, before=before, kind=kind)
+        events = latest(
+            store,
+            number=_SHOWN + 1,
+            before=before,
+            kind=None if kind == NO_TYPE else kind,
+            untyped=kind == NO_TYPE,
+        )
         today = datetime.now(UTC).date()
         days = [f"{today - timedelta(days=n)}" for n in range(_DAYS - 1, -1, -1)]
         return {
             "events": events[:_SHOWN],
             "older": events[_SHOWN - 1].sequence if len(events) > _SHOWN else None,
             "kind": kind,
-            "kinds": tuple(KNOWN_EVENTS),
+            "kinds": {**{name: name for name in KNOWN_EVENTS}, NO_TYPE: "no type"},
             "before": before,
             "stored": store.last_sequence(),
             "readiness": self._facts.readiness(),

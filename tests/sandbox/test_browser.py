@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+def long_url(receiver: Receiver) -> str:
+    return receiver.url.partition("?")[0] + "/a-part-of-a-path" * 20
+
+
 def test_signals_arrive_while_one_watches(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
@@ -194,15 +198,37 @@ def test_hostile_text_neither_runs_nor_breaks_the_page(
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
-@pytest.mark.parametrize("width", [360, 900, 1440])
-def test_page_fits_every_width(
-    page: Page, sandbox: Sandbox, client: Client, width: int
+@pytest.mark.parametrize("width", [360, 390, 900, 1440])
+def test_nothing_scrolls_sideways(
+    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver, width: int
 ) -> None:
-    client.send()
+    sandbox.automations.add(type="trial", url=long_url(receiver))
+    client.send(type="trial")
+    wait_until(lambda: sandbox.deliveries[0].status == "success")
     page.set_viewport_size({"width": width, "height": 800})
+
+    for path in ("", f"/deliveries/{sandbox.deliveries[0].id}"):
+        page.goto(sandbox.origin + path)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        for box in page.locator(".scroll").all():
+            assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+
+
+def test_long_url_can_be_read(
+    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
+) -> None:
+    sandbox.automations.add(type="trial", url=long_url(receiver))
+    sandbox.webhooks.add(url=long_url(receiver), events=("account.score_changed",))
+    client.send(type="trial")
+    place = long_url(receiver).removeprefix("http://")
     page.goto(sandbox.origin)
 
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    link = page.get_by_role("link", name="automation.action_triggered")
+    expect(link).to_have_attribute("title", place)
+    automations = page.get_by_role("region", name="Automations")
+    expect(automations.get_by_text(place, exact=True)).to_have_count(2)
+    link.click()
+    expect(page.get_by_text(place, exact=True)).to_be_visible()
 
 
 def test_first_tab_skips_to_the_content(page: Page, sandbox: Sandbox) -> None:

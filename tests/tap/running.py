@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
@@ -12,8 +14,6 @@ from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.tap.builders import a_body, a_delivery, an_action_body
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 TYPES = [
@@ -33,6 +33,15 @@ def fill(url: str) -> None:
         store.append([a_delivery(an_action_body(signal_id=None, contact=None))])
         store.append([a_delivery(a_body("evt_new", "brand.new")), a_delivery(b"[1]")])
         store.append([a_delivery(a_body("evt_0", "signal.created", data={"id": 2}))])
+
+
+def descriptors_of(url: str) -> list[str]:
+    """Return which files of a store this process holds open."""
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists the folder is gone
+            opened.append(str(descriptor.readlink()))
+    return [path for path in opened if path.startswith(url.removeprefix("sqlite:///"))]
 
 
 class Output:

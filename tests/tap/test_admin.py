@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,17 +16,20 @@ import requests
 
 from tap_stairoids_webhooks.consumers import acknowledge
 from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.receiver import RESULTS
+from tap_stairoids_webhooks.rows import Outcome
 from tap_stairoids_webhooks.serve import Admin, Receiver
 from tap_stairoids_webhooks.settings import admin_token_from
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.statistics import report_on
 from tap_stairoids_webhooks.store import EventStore
-from tests.tap.builders import EMAIL, SECRET, a_body, exchange
+from tests.tap.builders import EMAIL, SECRET, a_body, deliveries, exchange
 from tests.tap.test_receiver import post, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PACKAGE = Path(__file__).resolve().parent.parent.parent / "tap_stairoids_webhooks"
 TOKEN = "a-token-of-the-tests"  # noqa: S105 -- opens nothing else
 
 
@@ -89,6 +96,49 @@ def test_metrics_count_what_came_in(administrable: Receiver) -> None:
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     for canary in (EMAIL, SECRET, TOKEN):
         assert canary not in answer.text
+
+
+def test_metrics_begin_at_0(administrable: Receiver) -> None:
+    """Else an alert on an increase misses the first one."""
+    lines = get(administrable, "/metrics").text.splitlines()
+
+    for result in RESULTS:
+        assert f'stairoids_webhooks_requests_total{{result="{result}"}} 0.0' in lines
+    key = f'deliveries_total{{key_id="{key_id_of(SECRET)}"}} 0.0'
+    assert f"stairoids_webhooks_{key}" in lines
+
+
+def test_results_are_all_there_are() -> None:
+    found: set[str] = set(Outcome)
+    for name in ("connection", "receiver"):
+        text = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+        found |= set(re.findall(r'\bRefusal\(\d+, "(\w+)"', text))
+        found |= set(re.findall(r'\bcounts\["(\w+)"\]', text))
+    found |= {"not_http", "too_slow", "large_head"}  # connection.py counts them by name
+
+    assert found == set(RESULTS)
+
+
+def test_alerts_ask_for_results_there_are() -> None:
+    page = (PACKAGE.parent / "docs/operations.md").read_text(encoding="utf-8")
+    asked = re.findall(r'requests_total\{result=~?"([\w|]+)"', page)
+
+    assert {name for names in asked for name in names.split("|")} <= set(RESULTS)
+    assert len(asked) == 2
+
+
+def test_last_commit_is_known_from_before_the_start(store_url: str) -> None:
+    with EventStore.create(store_url) as store:
+        store.append(deliveries(2))
+
+    with administered(store_url) as receiver:
+        lines = get(receiver, "/metrics").text.splitlines()
+        since = get(receiver, "/readyz").json()["seconds_since_commit"]
+
+    at = datetime(2024, 10, 15, 9, 30, 1, tzinfo=UTC).timestamp()
+    name = "stairoids_webhooks_last_commit_timestamp_seconds "
+    assert [float(x.removeprefix(name)) for x in lines if x.startswith(name)] == [at]
+    assert since == pytest.approx(time.time() - at, abs=60)
 
 
 @pytest.mark.parametrize(

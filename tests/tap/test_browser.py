@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.tap.builders import EMAIL, SECRET, a_body, an_action_body
+from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, an_action_body
 from tests.tap.test_admin import TOKEN, administered
 from tests.tap.test_receiver import post
 
@@ -138,10 +138,21 @@ def test_watching_ends_with_the_session(page: Page, receiver: Receiver) -> None:
     assert SECRET not in page.content()
 
 
-@pytest.mark.parametrize("width", [360, 900, 1440])
-def test_page_fits_every_width(page: Page, receiver: Receiver, width: int) -> None:
-    post(receiver, an_action_body())
+@pytest.mark.parametrize("width", [320, 360, 390, 900, 1440])
+def test_nothing_scrolls_sideways(page: Page, receiver: Receiver, width: int) -> None:
+    receiver.store.append([a_delivery(an_action_body()), a_delivery(a_body())])
+    receiver.store.append([a_delivery(b"[1]" + b" " * 900_000)])
     page.set_viewport_size({"width": width, "height": 800})
     sign_in(page, receiver)
 
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    for box in page.locator(".scroll").all():
+        assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+
+
+def test_no_reader_is_told_in_one_sentence(page: Page, receiver: Receiver) -> None:
+    sign_in(page, receiver)
+    told = page.get_by_text("No tap has read under a name yet").bounding_box()
+
+    assert told is not None
+    assert told["height"] < 110  # two lines and what is around them

@@ -208,6 +208,25 @@ def test_refusal_is_told_and_exits_1(
     assert len(api.seen) == 1
 
 
+def test_stairoids_own_words_are_shown_without_a_secret(api: Api) -> None:
+    message = f"url {SECRET} must begin with https:// {KEY}\x1b[2J" + "x" * 9_000
+    error = {"code": "invalid_payload", "message": message, "param": "url"}
+    api.status, api.content = 400, {"error": error}
+
+    told = run("register", "http://x.test/", "--api-url", api.url).output
+
+    error["message"] = "url must begin with https://"
+    short = run("register", "http://x.test/", "--api-url", api.url).output
+
+    assert "answered 400: url (hidden) must begin with https:// (hidden) [2Jxxx" in told
+    assert len(told) < 700
+    for canary in (SECRET, KEY, "\x1b"):
+        assert canary not in told
+    assert short.endswith(
+        "400: url must begin with https:// (invalid_payload, param=url)\n"
+    )
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://api.stairoids.com/v1", "ftp://127.0.0.1/", "x", "https://", "http://["],

@@ -14,7 +14,7 @@ import requests
 from tap_stairoids_webhooks.consumers import acknowledge
 from tap_stairoids_webhooks.retention import erase
 from tap_stairoids_webhooks.signature import key_id_of
-from tests.tap.builders import EMAIL, SECRET, a_body, deliveries
+from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 from tests.tap.test_admin import TOKEN, administered, get
 from tests.tap.test_receiver import post
 
@@ -223,6 +223,22 @@ def test_older_events_and_one_type_are_found(receiver: Receiver) -> None:
     assert shown(scored) == []
     assert "Nothing of this kind" in odd
     assert "<b>" not in odd
+
+
+def test_events_without_a_type_are_found(receiver: Receiver) -> None:
+    receiver.store.append([*deliveries(1), a_delivery(b"[1]")])
+
+    page = get(receiver, "/?type=(none)").text
+
+    assert re.findall(r'href="/events/(\d+)"', page) == ["2"]
+    assert '<option value="(none)" selected>no type</option>' in page
+
+
+def test_type_that_is_broken_over_lines_is_still_text(receiver: Receiver) -> None:
+    receiver.store.append([a_delivery(a_body(event="<b>.x"))])
+
+    assert "<bdi>&lt;b&gt;.<wbr>x</bdi>" in get(receiver, "/").text
+    assert "<bdi>&lt;b&gt;.<wbr>x</bdi>" in get(receiver, "/events/1").text
 
 
 def test_store_that_is_gone_is_said(receiver: Receiver, store_url: str) -> None:

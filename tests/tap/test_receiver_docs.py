@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from stairoids_sandbox.delivery import MAX_ATTEMPTS
 from tap_stairoids_webhooks.cli import main
+from tap_stairoids_webhooks.connection import REQUEST_SECONDS
+from tap_stairoids_webhooks.receiver import ANSWER_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXT = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+STAIROIDS_WAITS = 10
 VARIABLES = sorted(set(re.findall(r"\bSTAIROIDS_[A-Z_]+", TEXT)))
 
 
@@ -28,6 +32,17 @@ def test_command_exists_with_these_options(words: list[str]) -> None:
 
     context = command.make_context(words[1], [], resilient_parsing=True)
     command.make_parser(context).parse_args(words[2:])  # raises for an unknown option
+
+
+def test_deadlines_are_those_of_the_code() -> None:
+    assert f"a head that takes over {REQUEST_SECONDS:g} s" in TEXT
+    assert f"not there {ANSWER_SECONDS:g} s after its head" in TEXT
+    assert ANSWER_SECONDS < STAIROIDS_WAITS
+
+
+def test_pauses_of_five_attempts_are_added_up_right() -> None:
+    assert sum(2**pause for pause in range(MAX_ATTEMPTS - 1)) == 15
+    assert "the four of them last 15 *p*" in TEXT
 
 
 def test_every_command_is_told() -> None:

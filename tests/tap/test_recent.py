@@ -30,6 +30,12 @@ def test_one_type_is_chosen(home: EventStore) -> None:
     assert latest(home, number=9, kind="other") == []
 
 
+def test_events_without_a_type_are_chosen(home: EventStore) -> None:
+    home.append([*deliveries(2), a_delivery(b"[1]"), a_delivery(a_body("evt_9", None))])
+
+    assert [e.sequence for e in latest(home, number=9, untyped=True)] == [4, 3]
+
+
 def test_size_is_that_of_the_body(home: EventStore) -> None:
     bodies = [a_body(), b"[1]", "ü".encode() * 70_000, b"\x00\xff"]
     home.append([a_delivery(body) for body in bodies])

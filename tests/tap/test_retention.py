@@ -17,7 +17,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreUnavailableError,
 )
 from tap_stairoids_webhooks.person import Person
-from tap_stairoids_webhooks.retention import Pruned, erase, prune
+from tap_stairoids_webhooks.retention import Pruned, compact, erase, prune
 from tap_stairoids_webhooks.rows import Outcome, Wanted
 from tap_stairoids_webhooks.store import EventStore
 from tests.tap.builders import EMAIL, a_body, a_delivery, an_action_body, deliveries
@@ -47,7 +47,9 @@ def test_what_every_consumer_has_is_pruned(home: EventStore, home_url: str) -> N
 
     done = prune(home_url, before=LONG_AFTER)
 
-    assert done == Pruned(removed=1_100, kept=100)
+    assert done == Pruned(
+        removed=1_100, kept=100, kept_for={"warehouse": 100, "crm": 50}
+    )
     assert left(home) == list(range(1_101, 1_201))
     assert home.last_sequence() == 1_200
 
@@ -78,7 +80,9 @@ def test_consumer_that_went_back_is_waited_for(home: EventStore, home_url: str) 
     acknowledge(home, "crm", {"*": 3})
     acknowledge(home, "crm", {"*": 1})
 
-    assert prune(home_url, before=LONG_AFTER) == Pruned(removed=1, kept=2)
+    done = prune(home_url, before=LONG_AFTER)
+
+    assert done == Pruned(removed=1, kept=2, kept_for={"crm": 2})
 
 
 def test_force_removes_regardless_and_no_sequence_returns(
@@ -115,7 +119,35 @@ def test_lag_counts_what_a_consumer_waits_for(home: EventStore) -> None:
     assert found["done"].oldest_received_at is None
 
 
+def test_compacted_store_goes_on_as_before(home: EventStore, home_url: str) -> None:
+    home.append(deliveries(3))
+    prune(home_url, before=LONG_AFTER, force=True)
+
+    compact(home_url)
+
+    home.append(deliveries(1))
+    assert left(home) == [4]
+
+
+def test_reader_in_the_way_of_compacting_is_told(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.database._BUSY_SECONDS", 0.1)
+    store.append(deliveries(1))
+    with closing(sqlite3.connect(store_url.removeprefix("sqlite:///"))) as reader:
+        reader.isolation_level = None
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM webhook_events").fetchone()
+
+        with pytest.raises(StoreUnavailableError, match=r"as large as .*try again"):
+            compact(store_url)
+
+    compact(store_url)
+
+
 def test_missing_store_is_not_made(home_url: str) -> None:
+    with pytest.raises(StoreMissingError):
+        compact(home_url)
     with pytest.raises(StoreMissingError):
         prune(home_url, before=LONG_AFTER)
     with pytest.raises(StoreMissingError):

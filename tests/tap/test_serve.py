@@ -6,18 +6,29 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from tap_stairoids_webhooks.store import EventStore
-from tests.tap.builders import EMAIL, SECRET, a_body, headers_for
+from tests.tap.builders import (
+    EMAIL,
+    SECRET,
+    a_body,
+    exchange,
+    headers_for,
+    raw_request,
+    status_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,6 +144,60 @@ def test_sigterm_drains_and_exits_0(store_url: str) -> None:
     assert SECRET not in log
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_says_what_is_finished_and_how_it_ended(
+    store_url: str, number: signal.Signals
+) -> None:
+    with serving(store_url) as (process, url):
+        parts = urlsplit(url)
+        address = (str(parts.hostname), int(parts.port or 0))
+        begun, rest = raw_request(a_body())[:-5], raw_request(a_body())[-5:]
+        with socket.create_connection(address, timeout=15) as connection:
+            connection.sendall(begun)
+            # Its answer shows that the loop has read what came before it.
+            assert exchange(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == 200
+            process.send_signal(number)
+            assert process.stderr is not None
+            log = process.stderr.readline() + process.stderr.readline()
+            connection.sendall(rest)
+            assert status_from(connection) == 200
+        _, end = process.communicate(timeout=30)
+
+    assert f"12 s to finish: signal={number.name} requests=1\n" in log
+    assert end.endswith("INFO stopped: exit_code=0 unanswered=0\n")
+    assert process.returncode == 0
+
+
+def test_log_is_json_if_asked_for(store_url: str) -> None:
+    with serving(
+        store_url,
+        STAIROIDS_WEBHOOK_SECRET=SECRET,
+        STAIROIDS_WEBHOOKS_LOG_FORMAT="json",
+    ) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {tuple(line) for line in lines} == {("time", "level", "logger", "message")}
+    assert [line["message"].split()[0] for line in lines] == [
+        *("listening:", "stopping,", "stopped:")
+    ]
+    assert {line["level"] for line in lines} == {"info"}
+    assert datetime.fromisoformat(lines[0]["time"]).tzinfo is UTC
+
+
+def test_log_level_leaves_out_what_is_less(store_url: str) -> None:
+    with serving(
+        store_url,
+        STAIROIDS_WEBHOOK_SECRET=SECRET,
+        STAIROIDS_WEBHOOKS_LOG_LEVEL="WARNING",
+    ) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+
+    assert log == ""
+
+
 def test_secrets_are_rotated_without_loss(store_url: str) -> None:
     secrets = json.dumps(["new", SECRET])
     with serving(store_url, STAIROIDS_WEBHOOK_SECRETS=secrets) as (_, url):
@@ -173,6 +238,25 @@ def test_no_usable_secret_is_an_error(
     assert message in done.stderr
     assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_secret_that_is_not_read_is_warned_of(store_url: str) -> None:
+    with serving(
+        store_url,
+        STAIROIDS_WEBHOOK_SECRET="canary",  # noqa: S106 -- a test's
+        STAIROIDS_WEBHOOK_SECRETS=json.dumps([SECRET]),
+    ) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+
+    (line,) = (line for line in log.splitlines() if "WARNING" in line)
+    assert line.endswith(
+        "STAIROIDS_WEBHOOK_SECRETS and STAIROIDS_WEBHOOK_SECRET are both set: the"
+        " secrets of STAIROIDS_WEBHOOK_SECRETS count, STAIROIDS_WEBHOOK_SECRET is not"
+        " read"
+    )
+    for canary in ("canary", SECRET):
+        assert canary not in log
 
 
 def test_port_in_use_is_an_error(store_url: str) -> None:

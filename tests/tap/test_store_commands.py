@@ -117,11 +117,35 @@ def test_prune_waits_for_consumers_until_they_are_forgotten(
     )
     forced = run("prune", "--older-than", "30d", "--force", url=store_url)
 
-    assert json.loads(young.output) == {"removed": 0, "kept": 0}
-    assert json.loads(pruned.output) == {"removed": 2, "kept": 1}
+    assert json.loads(young.output) == {"removed": 0, "kept": 0, "kept_for": {}}
+    assert json.loads(pruned.output) == {
+        "removed": 2,
+        "kept": 1,
+        "kept_for": {"crm": 1},
+    }
     assert (unknown.exit_code, "no consumer 'x'" in unknown.output) == (1, True)
     assert (forgotten.exit_code, "no consumer has" in forgotten.output) == (1, True)
-    assert json.loads(forced.output) == {"removed": 1, "kept": 0}
+    assert json.loads(forced.output) == {"removed": 1, "kept": 0, "kept_for": {}}
+
+
+def test_pruned_room_is_given_back_if_asked_for(
+    store: EventStore, store_url: str
+) -> None:
+    body = a_body(pad="x" * 100_000)
+    for number in range(20):
+        store.append([a_delivery(body.replace(b"evt_1", b"evt_%d" % number))])
+    acknowledge(store, "crm", {"*": 19})
+
+    run("prune", "--older-than", "1d", url=store_url)
+    before = sum(store.sizes().values())
+    done = run("prune", "--older-than", "1d", "--compact", url=store_url)
+
+    assert json.loads(done.output)["kept_for"] == {"crm": 1}
+    assert before > 2_000_000
+    assert sum(store.sizes().values()) < 300_000
+    assert [event.sequence for event in store.read_after(0, upper=99)] == [20]
+    assert store.append([a_delivery(a_body("evt_new"))]) == [Outcome.STORED]
+    assert store.last_sequence() == 21
 
 
 @pytest.mark.parametrize("age", ["soon", "9999999d", "999999d", "-1d", ""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,8 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
+from tap_stairoids_webhooks.exceptions import StoreResetError
 from tap_stairoids_webhooks.person import Person
 from tap_stairoids_webhooks.retention import erase
+from tap_stairoids_webhooks.rows import Wanted
+from tap_stairoids_webhooks.snapshot import Snapshot
 from tap_stairoids_webhooks.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.tap.builders import (
@@ -27,12 +31,16 @@ from tests.tap.builders import (
     a_delivery,
     an_action_body,
 )
-from tests.tap.running import TYPES, Output, Runner, fill
+from tests.tap.running import TYPES, Output, Runner, descriptors_of, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAP = Path(sys.executable).with_name("tap-stairoids-webhooks")
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="this system does not tell what is open"
+)
 _FOLDER = tempfile.TemporaryDirectory()  # the suite wants its config on import
 _CONFIG = {"store_url": f"sqlite:///{_FOLDER.name}/webhooks.db"}
 fill(_CONFIG["store_url"])
@@ -167,6 +175,38 @@ def test_damaged_row_does_not_break_the_output(run: Runner, filled: str) -> None
     damaged = run().records("events")[1]
 
     assert (damaged["payload"], damaged["malformed"]) == (None, "not JSON (byte 1)")
+
+
+def test_store_that_is_replaced_during_a_run_is_an_error(filled: str) -> None:
+    snapshot = Snapshot(filled)
+    assert len(list(snapshot.events_after(8, Wanted()))) == 2
+
+    path = Path(filled.removeprefix("sqlite:///"))
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    fill(filled)
+
+    with pytest.raises(StoreResetError, match="replaced during the run: run again"):
+        list(snapshot.events_after(8, Wanted()))
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("arguments", "state"),
+    [
+        ([], None),
+        (["--test"], None),
+        (["--discover"], None),
+        ([], {"bookmarks": {"events": {"replication_key_value": 10**6}}}),
+    ],
+    ids=["run", "test", "discovery", "refused state"],
+)
+def test_store_is_let_go_of(
+    run: Runner, filled: str, arguments: list[str], state: object
+) -> None:
+    run(*arguments, state=state)
+
+    assert descriptors_of(filled) == []
 
 
 @pytest.mark.usefixtures("filled")
@@ -327,6 +367,46 @@ def test_the_command_reads_its_environment(filled: str) -> None:
 
     output = Output(done.returncode, done.stdout, done.stderr)
     assert output.sequences() == list(range(1, 11))
+
+
+def log_of_a_run(run: Runner, **env: str) -> str:
+    done = subprocess.run(
+        [TAP, *run.arguments()],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stderr
+
+
+@pytest.mark.usefixtures("filled")
+def test_documented_log_config_makes_json_of_all_but_metrics(
+    run: Runner, tmp_path: Path
+) -> None:
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    (text,) = re.findall(
+        r"^```yaml\n(version: 1\n.*?)^```", page, re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "logging.yaml").write_text(text)
+    run.config["consumer"] = "warehouse"
+
+    log = log_of_a_run(run, SINGER_SDK_LOG_CONFIG=str(tmp_path / "logging.yaml"))
+
+    messages = [json.loads(line)["message"] for line in log.splitlines()]
+    assert "Acknowledged as warehouse: {'*': 0, 'malformed': 0" in " ".join(messages)
+    assert "METRIC" not in log
+
+
+@pytest.mark.usefixtures("filled")
+def test_log_level_is_that_of_the_plugin_before_that_of_all(run: Runner) -> None:
+    quiet = log_of_a_run(
+        run, LOGLEVEL="debug", TAP_STAIROIDS_WEBHOOKS_LOGLEVEL="warning"
+    )
+
+    assert quiet == ""
+    assert log_of_a_run(run, LOGLEVEL="info") != ""
 
 
 def test_the_command_fails_in_one_line(store_url: str) -> None:
