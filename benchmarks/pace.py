@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure
 from benchmarks.inputs import write_trials
-from benchmarks.processes import BIN, run
+from benchmarks.processes import BIN, seconds
 from stairoids_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -58,6 +58,6 @@ def _seconds(plan: str, count: int) -> tuple[float, int]:
         }
         config.write_text(json.dumps(settings))
         command = [str(BIN / "target-stairoids"), "--config", str(config)]
-        taken = run(command, records).seconds
+        taken = seconds(command, records)
         assert len(sandbox.signals) == count
         return taken, sum(request.status == 429 for request in sandbox.requests)

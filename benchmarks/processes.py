@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,40 +17,51 @@ BIN = Path(sys.executable).parent
 # As users have it: a Python that keeps what it compiled.
 _ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _UNITS_PER_MIB = 1024 * 1024 if sys.platform == "darwin" else 1024
+# A process begins with as much as its parent ever had, so it needs a small parent.
+_PARENT = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a process took: wall time, and the most memory it had at once."""
-
-    seconds: float
-    mebibytes: float
-
-
-def run(command: Sequence[str], source: Path | None = None) -> Run:
-    """Run a command to its end, its input a file or nothing.
+def seconds(command: Sequence[str], source: Path | None = None) -> float:
+    """Run a command to its end, its input a file or nothing; returns the wall time.
 
     Raises:
         RuntimeError: It failed; what it said last is told.
     """
+    began = time.perf_counter()
+    _run(command, source, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def mebibytes(command: Sequence[str], source: Path | None = None) -> float:
+    """Run a command to its end; returns the most memory it had at once.
+
+    Raises:
+        RuntimeError: It failed; what it said last is told.
+    """
+    parent = [sys.executable, "-c", _PARENT, *command]
+    return int(_run(parent, source, stdout=subprocess.PIPE)) / _UNITS_PER_MIB
+
+
+def _run(command: Sequence[str], source: Path | None, *, stdout: int) -> bytes:
     stdin = os.open(source or os.devnull, os.O_RDONLY)
-    with tempfile.TemporaryFile() as said:
-        start = time.perf_counter()
-        process = subprocess.Popen(
+    try:
+        done = subprocess.run(
             command,
             env=_ENVIRONMENT,
             stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
         os.close(stdin)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(said.read()[-2000:].decode(errors="replace"))
-    return Run(seconds, usage.ru_maxrss / _UNITS_PER_MIB)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:].decode(errors="replace"))
+    return done.stdout or b""
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure, in_turn, median_ratio
 from benchmarks.inputs import write_trials
-from benchmarks.processes import BIN, run, serving
+from benchmarks.processes import BIN, seconds, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def sandbox(faults: tuple[str, ...]) -> Iterator[str]:
 def pool(records: Path, faults: tuple[str, ...]) -> float:
     """Return how long eight bare threads take."""
     with sandbox(faults) as url:
-        return run([sys.executable, "-c", POOL, url, "8"], records).seconds
+        return seconds([sys.executable, "-c", POOL, url, "8"], records)
 
 
 def target(records: Path, faults: tuple[str, ...]) -> float:
@@ -92,7 +92,7 @@ def target(records: Path, faults: tuple[str, ...]) -> float:
         }
         config.write_text(json.dumps(settings))
         command = [str(BIN / "target-stairoids"), "--config", str(config)]
-        return run(command, records).seconds
+        return seconds(command, records)
 
 
 def figures(scope: Scope) -> Iterator[Figure]:

@@ -6,7 +6,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure
-from benchmarks.processes import BIN, run
+from benchmarks.processes import BIN, mebibytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,23 +26,23 @@ COMMANDS = {
 def figures(scope: Scope) -> Iterator[Figure]:
     """Yield seconds for each command and option, and memory for the first."""
     for command, options in COMMANDS.items():
-        for option, seconds in options.items():
-            runs = [run([str(BIN / command), option]) for _ in range(scope.rounds + 2)]
+        for option, goal in options.items():
+            line = [str(BIN / command), option]
             yield Figure(
                 path=f"start-up: `{command} {option}`",
-                value=statistics.median(one.seconds for one in runs),
+                value=statistics.median(seconds(line) for _ in range(scope.rounds + 2)),
                 unit="s",
-                at_most=seconds,
+                at_most=goal,
             )
             if option == "--version":
                 yield Figure(
                     path=f"memory: `{command} {option}`",
-                    value=statistics.median(one.mebibytes for one in runs),
+                    value=mebibytes(line),
                     unit="MiB",
                 )
-    bare = [run([str(BIN / "python"), "-c", "import singer_sdk"]) for _ in range(5)]
+    bare = [str(BIN / "python"), "-c", "import singer_sdk"]
     yield Figure(
         path="start-up: `import singer_sdk` alone",
-        value=statistics.median(one.seconds for one in bare),
+        value=statistics.median(seconds(bare) for _ in range(5)),
         unit="s",
     )

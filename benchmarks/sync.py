@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.environment import NotInstalledError, python_with
 from benchmarks.figures import Figure, in_turn, median_ratio
 from benchmarks.inputs import write_contacts
-from benchmarks.processes import BIN, Run, run
+from benchmarks.processes import BIN, mebibytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,13 +104,13 @@ class Ours:
     def first(self, records: Path) -> float:
         """Return how long it takes to learn all records."""
         self._ledger.unlink(missing_ok=True)
-        seconds = self.again(records)
+        taken = self.again(records)
         shutil.copy(self._ledger, self._learned)
-        return seconds
+        return taken
 
     def again(self, records: Path) -> float:
         """Return how long a run takes."""
-        return self._run(records).seconds
+        return seconds(self._command, records)
 
     def touched(self, records: Path) -> float:
         """Return how long a run takes that knows other versions of all records."""
@@ -119,11 +119,11 @@ class Ours:
 
     def mebibytes(self, records: Path) -> float:
         """Return how much memory a run needs."""
-        return self._run(records).mebibytes
+        return mebibytes(self._command, records)
 
-    def _run(self, records: Path) -> Run:
-        command = [str(BIN / "target-stairoids"), "--config", str(self._config)]
-        return run(command, records)
+    @property
+    def _command(self) -> list[str]:
+        return [str(BIN / "target-stairoids"), "--config", str(self._config)]
 
 
 def figures(scope: Scope) -> Iterator[Figure]:
@@ -171,7 +171,7 @@ def baselines(records: Path) -> dict[str, Callable[[], float]]:
 
 
 def _seconds(command: list[str], records: Path) -> float:
-    return run(command, records).seconds
+    return seconds(command, records)
 
 
 def _beside_the_sdk(found: dict[str, list[float]], count: int) -> Iterator[Figure]:

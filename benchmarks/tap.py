@@ -16,8 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from benchmarks.figures import Figure, median_ratio
-from benchmarks.processes import BIN, run
+from benchmarks.processes import BIN, mebibytes, seconds
 from benchmarks.receiver import postgres
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.store import EventStore
@@ -136,8 +138,9 @@ def figures(scope: Scope) -> Iterator[Figure]:
         stores = {"SQLite": f"sqlite:///{folder}"}
         if postgres_url is not None:
             stores["PostgreSQL"] = postgres_url
-        empty = commands(folder, "empty", f"sqlite:///{folder}/empty.db", 0, "wide")
         for store, base in stores.items():
+            nothing = f"{base}/empty.db" if store == "SQLite" else another(base)
+            empty = commands(folder, f"{store}-empty", nothing, 0, "wide")
             for kind in ("wide", "nested"):
                 if store == "PostgreSQL" and kind == "nested":
                     continue  # what a payload holds is not the store's business
@@ -149,9 +152,19 @@ def figures(scope: Scope) -> Iterator[Figure]:
         tap = commands(folder, "SQLite-wide", f"sqlite:///{folder}/wide.db", 0, "wide")
         yield Figure(
             path="memory of the tap",
-            value=run(tap["tap"]).mebibytes,
+            value=mebibytes(tap["tap"]),
             unit="MiB",
         )
+
+
+def another(postgres_url: str) -> str:
+    """Make one more database on a server; returns its URL."""
+    url = sa.make_url(postgres_url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE nothing")
+    engine.dispose()
+    return url.set(database="nothing").render_as_string(hide_password=False)
 
 
 def _beside_baselines(
@@ -164,8 +177,8 @@ def _beside_baselines(
     rates: dict[str, list[float]] = {name: [] for name in full}
     for _ in range(rounds):
         for name, command in full.items():
-            start_up = run(empty[name]).seconds
-            rates[name].append(count / (run(command).seconds - start_up))
+            start_up = seconds(empty[name])
+            rates[name].append(count / (seconds(command) - start_up))
     for other, (title, goal) in BASELINES.items():
         median = statistics.median(rates[other])
         yield Figure(

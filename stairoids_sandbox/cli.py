@@ -169,7 +169,7 @@ def _run(sandbox: Sandbox) -> None:
         logger.info("sandbox listens on %s", sandbox.origin)
         stopped.wait()
     logger.info(
-        "sandbox ended: %d requests, %d signals, %d deliveries",
+        "sandbox ended: requests=%d signals=%d deliveries=%d",
         len(sandbox.requests),
         len(sandbox.signals),
         len(sandbox.deliveries),

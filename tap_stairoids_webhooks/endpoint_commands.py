@@ -46,7 +46,9 @@ api_url_option = click.option(
 )
 @api_url_option
 def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
-    """Have Stairoids send its events to URL, signed with the first secret.
+    """Have Stairoids send its events to URL.
+
+    They are signed with the first secret.
 
     \b
     Example:

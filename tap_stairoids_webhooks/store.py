@@ -41,7 +41,7 @@ from tap_stairoids_webhooks.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tap_stairoids_webhooks.database import Database
     from tap_stairoids_webhooks.event import Delivery
@@ -180,23 +180,22 @@ class EventStore:
         Raises:
             StoreUnavailableError: The store cannot be read now.
         """
-        query = sa.select(*READ_COLUMNS).where(
-            EVENTS.c.sequence > sequence,
-            EVENTS.c.sequence <= upper,
-            *wanted.conditions(),
+        place, body = EVENTS.c.sequence, EVENTS.c.body
+        conditions = [place > sequence, *wanted.conditions()]
+        sizes = (
+            sa.select(place, sa.func.length(body))
+            .where(*conditions, place <= upper)
+            .order_by(place)
+            .limit(limit)
         )
-        page, size = [], 0
         with self.transaction("cannot be read") as connection:
-            rows = connection.execution_options(
-                stream_results=True, max_row_buffer=16
-            ).execute(query.order_by(EVENTS.c.sequence).limit(limit))
-            for row in rows:
-                page.append(stored_event(row))
-                size += len(row.body)
-                if size >= PAGE_BYTES:
-                    break
-            rows.close()
-        return page
+            # By a cursor PostgreSQL goes along the index, even without statistics.
+            connection.execution_options(stream_results=True, max_row_buffer=limit)
+            with connection.execute(sizes) as found:
+                last = _last_that_fits(found)
+            page = sa.select(*READ_COLUMNS).where(*conditions, place <= last)
+            rows = connection.execute(page.order_by(place)).all()
+        return [stored_event(row) for row in rows]
 
     def last_sequence(self) -> int:
         """Return the last sequence given out, 0 for none; pruning keeps it."""
@@ -357,3 +356,14 @@ def _unavailable(
     return StoreUnavailableError(
         f"the store {database.place} {what}: {reason_of(error)}"
     )
+
+
+def _last_that_fits(sizes: Iterable[Sequence[int]]) -> int:
+    """Return the last sequence of a page: the one that fills it, 0 for an empty one."""
+    last = size = 0
+    for sequence, body in sizes:
+        last = sequence
+        size += body
+        if size >= PAGE_BYTES:
+            break
+    return last

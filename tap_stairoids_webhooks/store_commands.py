@@ -26,14 +26,23 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 @click.command()
 @store_url_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def stats(*, store_url: str, as_json: bool) -> None:
-    """Count what the store holds, what was refused, and how far the tap is behind.
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="A table for people, or JSON.",
+)
+def stats(*, store_url: str, style: str) -> None:
+    """Count what the store holds and what was refused.
+
+    It also says how far each tap is behind.
 
     \b
     Examples:
       stairoids-webhooks stats
-      stairoids-webhooks stats --json --store-url sqlite:///.stairoids/webhooks.db
+      stairoids-webhooks stats --format json --store-url sqlite:///.stairoids/webhooks.db
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         from tap_stairoids_webhooks.statistics import report_on  # noqa: PLC0415 -- slow to import
@@ -41,7 +50,7 @@ def stats(*, store_url: str, as_json: bool) -> None:
 
         with EventStore.open_to_read(store_url) as store:
             found = report_on(store)
-    click.echo(json.dumps(_as_json(found)) if as_json else _as_table(found))
+    click.echo(json.dumps(_as_json(found)) if style == "json" else _as_table(found))
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -100,7 +109,9 @@ def _as_table(report: Report) -> str:
 @click.argument("file", type=click.File("rb"))
 @store_url_option
 def import_file(*, file: IO[bytes], store_url: str) -> None:
-    """Store deliveries that were logged elsewhere; FILE may be - for stdin.
+    """Store deliveries that were logged elsewhere.
+
+    FILE may be - for stdin.
 
     Each line is {"body": "...", "signature": "sha256=..."} and may have "event" and
     "received_at". What no secret signed is refused, what the store knows stays as
@@ -213,7 +224,9 @@ def _moment(text: str) -> str:
 @click.option("--contact-id", help="Stairoids' id of the person.")
 @store_url_option
 def erase(*, email: str | None, contact_id: str | None, store_url: str) -> None:
-    """Empty every event that names a person; on a data subject's request.
+    """Empty every event that names a person.
+
+    That is what a data subject may ask for.
 
     Body, signature and headers go, also from SQLite's write-ahead log. What stays
     is the sequence, the event type, the times and the digests by which a redelivery

@@ -18,7 +18,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from benchmarks.__main__ import PATHS as BENCHMARKS
-from benchmarks.__main__ import RESULTS
+from benchmarks.__main__ import RESULTS, headlines
 from benchmarks.figures import as_markdown, read
 from stairoids_airbyte.destination_command import main as destination_command
 from stairoids_airbyte.source_command import main as source_command
@@ -421,10 +421,11 @@ def test_operations_examples_are_well_formed() -> None:
 # Figures
 
 
-def test_performance_shows_the_figures_that_were_kept() -> None:
-    page = (ROOT / "docs/performance.md").read_text()
+def test_documents_show_the_figures_that_were_kept() -> None:
+    kept = read(RESULTS)
 
-    assert as_markdown(read(RESULTS)) in page
+    assert as_markdown(kept) in (ROOT / "docs/performance.md").read_text()
+    assert as_markdown(headlines(kept)) in (ROOT / "README.md").read_text()
 
 
 def test_make_help_lists_every_target() -> None:

@@ -116,7 +116,7 @@ def test_stats_as_table_and_json(store: EventStore, store_url: str) -> None:
     store.append([a_delivery(), a_delivery(a_body("evt_2", "b")), a_delivery(b"no")])
 
     table = run("stats", "--store-url", store_url)
-    found = run("stats", "--json", STAIROIDS_WEBHOOKS_STORE_URL=store_url)
+    found = run("stats", "--format", "json", STAIROIDS_WEBHOOKS_STORE_URL=store_url)
 
     assert "signal.created" in table.output
     assert json.loads(found.output)["events"] == {

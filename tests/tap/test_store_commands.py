@@ -91,7 +91,7 @@ def test_stats_tell_days_refusals_and_lag(store: EventStore, store_url: str) -> 
         store.note_refusals({"signature_mismatch": number}, at=at)
     acknowledge(store, "crm", {"*": 1})
 
-    found = json.loads(run("stats", "--json", url=store_url).output)
+    found = json.loads(run("stats", "--format", "json", url=store_url).output)
     table = run("stats", url=store_url).output
 
     assert found["days"] == {"2024-10-15": {"(none)": 1, "signal.created": 3}}
@@ -165,7 +165,10 @@ def test_erase_empties_what_names_a_person(store: EventStore, store_url: str) ->
     assert json.loads(by_id.output) == {"erased": 1}
     assert json.loads(by_email.output) == {"erased": 1}
     assert {event.body for event in store.read_after(0, upper=9)} == {b""}
-    assert json.loads(run("stats", "--json", url=store_url).output)["erased"] == 2
+    assert (
+        json.loads(run("stats", "--format", "json", url=store_url).output)["erased"]
+        == 2
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("--email", " "), ("--contact-id", "")])
