@@ -135,7 +135,9 @@ class Stage:
         """Wait until the receiver has stored so many events."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            printed = self.run("stairoids-webhooks", "stats", "--json", *self.store())
+            printed = self.run(
+                "stairoids-webhooks", "stats", "--format", "json", *self.store()
+            )
             stored = int(json.loads(printed)["total"])
             if stored >= expected:
                 return stored

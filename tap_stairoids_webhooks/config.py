@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.exceptions import ConfigError
@@ -82,6 +84,25 @@ def config_schema() -> dict[str, Json]:
         "additionalProperties": False,
         "$schema": "https://json-schema.org/draft/2020-12/schema",
     }
+
+
+def check_config_file(path: str) -> None:
+    """Make sure that a config file can be read and is JSON.
+
+    Raises:
+        ConfigError: It names the file and the place, and quotes nothing.
+    """
+    try:
+        json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'it cannot be read').lower()}"
+        raise ConfigError(msg) from error
+    except json.JSONDecodeError as error:
+        msg = f"{path}, line {error.lineno}, column {error.colno}: not JSON"
+        raise ConfigError(msg) from None  # the cause holds the whole text
+    except (ValueError, RecursionError):
+        msg = f"{path}: not JSON"
+        raise ConfigError(msg) from None
 
 
 def problems_in(config: Mapping[str, Json], *, known: Iterable[str]) -> list[str]:

@@ -58,6 +58,17 @@ RESULTS = (
     "too_slow",
 )
 
+#: Those that somebody should look at.
+ALARMING = {
+    Outcome.CONFLICT,
+    "disk_full",
+    "failed",
+    "signature_mismatch",
+    "signature_missing",
+    "store_too_slow",
+    "store_unavailable",
+}
+
 _RETRY_AFTER = (b"retry-after", b"10")
 _SMALL_BODY_BYTES = 64 * 1024
 _MAX_UNPROVEN_BYTES = 64 * 1024 * 1024

@@ -24,7 +24,7 @@ from tap_stairoids_webhooks.commits import CommitQueue
 from tap_stairoids_webhooks.connection import REQUEST_SECONDS, Connection
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.metrics import Facts
-from tap_stairoids_webhooks.receiver import ReceiverApp
+from tap_stairoids_webhooks.receiver import ALARMING, ReceiverApp
 from tap_stairoids_webhooks.settings import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
@@ -288,7 +288,8 @@ class _Server(uvicorn.Server):
         self._reported = counts
         if new:
             facts = " ".join(f"{name}={number}" for name, number in sorted(new.items()))
-            logger.info("deliveries: %s", facts)
+            level = logging.WARNING if ALARMING & new.keys() else logging.INFO
+            logger.log(level, "deliveries: %s", facts)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,8 +12,12 @@ from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from typing_extensions import override
 
-from tap_stairoids_webhooks.config import config_schema, problems_in
-from tap_stairoids_webhooks.exceptions import WebhooksError
+from tap_stairoids_webhooks.config import (
+    check_config_file,
+    config_schema,
+    problems_in,
+)
+from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.reading import Reading
 from tap_stairoids_webhooks.streams import WebhookStream
@@ -74,7 +78,14 @@ class TapStairoidsWebhooks(Tap):
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take a state over once it is known to belong to this store."""
+        """Take a state over once it is known to belong to this store.
+
+        Raises:
+            ConfigError: It is a message, which would count as no state at all.
+        """
+        if state.get("type") == "STATE":
+            msg = "state: this is a STATE message; give the tap what its `value` holds"
+            raise ConfigError(msg)
         super().load_state(state)
         for name, bookmark in self.state.get("bookmarks", {}).items():
             if name not in self.streams or "replication_key_value" not in bookmark:
@@ -130,6 +141,17 @@ class TapStairoidsWebhooks(Tap):
         if cls.stopped_by is not None:
             cls.logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
             sys.exit(128 + cls.stopped_by)
+
+    @classmethod
+    @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> Any:
+        with cls._clear_errors():
+            for path in value:
+                if path != "ENV":
+                    check_config_file(path)
+            return super().cb_config(ctx, param, value)
 
     @classmethod
     @override

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.metrics import Facts
     from tap_stairoids_webhooks.rows import StoredEvent
 
-NO_TYPE = "(none)"  # as `stats --json` names it
+NO_TYPE = "(none)"  # as `stats --format json` names it
 _SHOWN = 50
 _DAYS = 14
 _LAG_SECONDS = 5.0  # counting what waits may read many rows

@@ -261,7 +261,7 @@ class Dispatch:
         latest = known.latest.get((claim.entity, claim.mapping))
         outcome: Outcome | None
         # A dead letter that is gone was sent by another replay.
-        is_replay = entry.is_replay and turn.is_buried(claim)
+        is_replay = entry.letter is not None and turn.is_buried(entry.letter)
         if not is_replay and is_settled(
             known.settled.get((claim.version, claim.mapping)),
             latest,

@@ -15,13 +15,13 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.backlog import Backlog
-from target_stairoids.candidate import Candidate, candidates_of
+from target_stairoids.candidate import LETTER_FIELD, Candidate, candidates_of
 from target_stairoids.exceptions import (
     InvalidSignalError,
     MessageError,
     StairoidsError,
 )
-from target_stairoids.gate import Outcome, is_settled, without_news
+from target_stairoids.gate import Outcome, is_newer, is_settled, without_news
 from target_stairoids.identity import content_of
 from target_stairoids.inquiry import Inquiry
 from target_stairoids.restraint import Restraint
@@ -185,6 +185,8 @@ class Intake:
         if candidate.record.is_deleted and not candidate.signal_map.asks_for_deleted:
             return Outcome.FILTERED, "deleted at its source"
         known = answers.known
+        if self._is_superseded(candidate, known):
+            return Outcome.DUPLICATE, "something newer was said since"
         if (verdict := answers.moving.get(candidate.key)) is not None:
             candidate.stream.saw(candidate.record)
             return self._backlog.move_on(verdict, known.latest[candidate.key]), ""
@@ -199,6 +201,24 @@ class Intake:
             self._backlog.settle(claim, Outcome.UNCHANGED, known)
             return Outcome.UNCHANGED, ""
         return self._outcome_of_signal(candidate, known)
+
+    def _is_superseded(self, candidate: Candidate, known: Known) -> bool:
+        """Say whether a dead letter is of a state that others have come after.
+
+        Then it is no dead letter any more: to send it would take back what was said.
+        """
+        latest = known.latest.get(candidate.key)
+        if candidate.letter is None or latest is None or latest.content is None:
+            return False
+        if candidate.signal_map.send == "always" or latest.version == candidate.version:
+            return False
+        if candidate.position is None or latest.position is None:
+            is_superseded = self._ledger.was_said_since(candidate.letter, candidate.key)
+        else:
+            is_superseded = is_newer(latest.position, candidate.position)
+        if is_superseded:
+            self._backlog.discard(candidate.letter)
+        return is_superseded
 
     def _outcome_of_signal(
         self, candidate: Candidate, known: Known
@@ -289,7 +309,7 @@ class Intake:
                 claim=replace(claim, signal=text, record=self._kept(candidate.record)),
                 send=candidate.signal_map.send,
                 lanes=lanes_of(claim.entity, signal.account, signal.contact),
-                is_replay=candidate.letter is not None,
+                letter=candidate.letter,
             )
         )
         return None
@@ -298,7 +318,9 @@ class Intake:
         """Return a record's text, or none where records are not to be kept."""
         if not self._settings.keep_records:
             return b""
-        return _text_of(record.fields) if record.text is None else record.text
+        if record.text is not None:
+            return record.text
+        return _text_of({n: v for n, v in record.key.items() if n != LETTER_FIELD})
 
     def write(self) -> None:
         """See to it that all that was decided without a request is on disk."""

@@ -203,6 +203,8 @@ class Judge:
         turn.settle(
             entry.claim.verdict(Outcome.ACCEPTED, is_claimed=True, signal_id=signal_id)
         )
+        if entry.letter is not None:  # also where a person has mended the record
+            turn.discard([entry.letter])
         self.finish(entry, Outcome.ACCEPTED)
 
     def _give_up(

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from target_stairoids.gate import Outcome
 from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console, RenderableType
 
@@ -25,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LOG_SECONDS = 30.0
 _LIVE_SECONDS = 0.25
 _REASONS = 5  # of the most frequent ones
+_DEAD = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +134,12 @@ class LogProgress:
         logger.info("%s", summary(report))
         for sentence in unanswered_in(report):
             logger.info("%s", sentence)
-        level = logging.WARNING if dead_letters_of(report) else logging.INFO
-        for sentence in (*_reasons(report), *advice(report)):
-            logger.log(level, "%s", sentence)
+        for entry in report["reasons"][:_REASONS]:
+            is_dead = entry["outcome"] in _DEAD
+            logger.log(_level(is_dead=is_dead), "%s", _reason(entry))
+        for sentence in advice(report):
+            is_dead = bool(dead_letters_of(report))
+            logger.log(_level(is_dead=is_dead), "%s", sentence)
 
 
 class LiveProgress:
@@ -221,23 +228,37 @@ def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:
-    for entry in report["reasons"][:_REASONS]:
-        yield (
-            f"{entry['count']:,} {entry['outcome']} in {entry['stream']}: "
-            f"{entry['reason']}"
-        )
+    return map(_reason, report["reasons"][:_REASONS])
+
+
+def _reason(entry: Mapping[str, Any]) -> str:
+    count, outcome = entry["count"], entry["outcome"]
+    return f"{count:,} {outcome} in {entry['stream']}: {entry['reason']}"
+
+
+def _level(*, is_dead: bool) -> int:
+    return logging.WARNING if is_dead else logging.INFO
 
 
 def dead_letters_of(report: dict[str, Any]) -> int:
     """Return how many records of a run became dead letters."""
-    dead = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
-    return sum(report["outcomes"][outcome] for outcome in dead)
+    return sum(report["outcomes"][outcome] for outcome in _DEAD)
 
 
 def _dead_letters_command() -> str:
     if "MELTANO_PROJECT_ROOT" in os.environ:
         return "meltano invoke target-stairoids:dead-letters"
-    return "stairoids-signals dead-letters list --config config.json"
+    config = shlex.quote(_config_of(sys.argv))
+    return f"stairoids-signals dead-letters list --with-key --config {config}"
+
+
+def _config_of(arguments: Sequence[str]) -> str:
+    """Return the target's config on a command line, else what the docs call it."""
+    if Path(arguments[0]).name == "target-stairoids":
+        for option, value in pairwise(arguments):
+            if option == "--config":
+                return value
+    return "config.json"
 
 
 def advice(report: dict[str, Any]) -> Iterator[str]:

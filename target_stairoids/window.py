@@ -37,7 +37,7 @@ class Entry:
         send: `once`, `on_change` or `always`.
         lanes: What it must not overtake an earlier signal about.
         recovered: Whether it is a dead run's claim; such ones are outside the sum.
-        is_replay: Whether it is a dead letter that a person sends again.
+        letter: The dead letter that a person sends again, if it is one.
         looks: How often looking for it failed.
         yields: How often it gave way to another run's claim.
         not_before: Monotonic time before which looking would be too early.
@@ -50,7 +50,7 @@ class Entry:
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
-    is_replay: bool = False
+    letter: int | None = None
     attempts: int = 0
     accepted_before: int = 0
     looks: int = 0

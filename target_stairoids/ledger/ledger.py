@@ -37,6 +37,7 @@ from target_stairoids.ledger.lease import (
 from target_stairoids.ledger.tables import (
     check_is_current,
     claims,
+    dead_letters,
     is_prepared,
     latest,
     prepare,
@@ -288,6 +289,23 @@ class Ledger:
                 for mapping, asked in marks.items()
                 for entity, latest in turn.said_otherwise(mapping, asked)
             }
+
+    def was_said_since(self, letter: int, key: tuple[bytes, str]) -> bool:
+        """Say whether a later run than a dead letter's has said what is the latest now.
+
+        Args:
+            key: The entity it is about, and the mapping's name.
+        """
+        entity, mapping = key
+        query = select(latest.c.entity).where(
+            latest.c.entity == entity,
+            latest.c.mapping == mapping,
+            latest.c.run == runs.c.run,
+            dead_letters.c.id == letter,
+            runs.c.started_at > dead_letters.c.last_at,
+        )
+        with self.reading() as connection:
+            return connection.scalar(query) is not None
 
     def orphans(self) -> list[Claim]:
         """Take over, and return, the claims of runs that no longer live."""

@@ -167,12 +167,9 @@ class Turn:
         )
         return self.scalar(query.limit(1)) is not None
 
-    def is_buried(self, claim: Claim) -> bool:
-        """Say whether a dead letter of a version is still there."""
-        query = select(dead_letters.c.id).where(
-            dead_letters.c.version == claim.version,
-            dead_letters.c.mapping == claim.mapping,
-        )
+    def is_buried(self, letter: int) -> bool:
+        """Say whether a dead letter is still there."""
+        query = select(dead_letters.c.id).where(dead_letters.c.id == letter)
         return self.scalar(query) is not None
 
     def take_over(self, claim: Claim) -> bool:

@@ -60,7 +60,7 @@ def test_signal_ends_it_with_exit_0_and_one_line_on_stdout(number: int) -> None:
 
     assert process.returncode == 0
     assert stdout == ""  # the ready line was read above
-    assert "1 requests, 1 signals" in stderr
+    assert "requests=1 signals=1" in stderr
     assert "Traceback" not in stderr
     assert "sk_demo" not in stderr
 

@@ -11,7 +11,7 @@ import pytest
 from stairoids_sandbox.delivery import MAX_ATTEMPTS
 from tap_stairoids_webhooks.cli import main
 from tap_stairoids_webhooks.connection import REQUEST_SECONDS
-from tap_stairoids_webhooks.receiver import ANSWER_SECONDS
+from tap_stairoids_webhooks.receiver import ANSWER_SECONDS, RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXT = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
@@ -78,3 +78,9 @@ def test_metrics_are_those_of_the_code() -> None:
         one or (f"{other}_total" if other in {"requests", "deliveries"} else other)
         for one, other in made
     }
+
+
+def test_every_result_is_in_the_table_of_answers() -> None:
+    table = TEXT.partition("## What is answered")[2].partition("\n## ")[0]
+
+    assert [name for name in RESULTS if f"`{name}`" not in table] == []

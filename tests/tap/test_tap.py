@@ -306,6 +306,49 @@ def test_state_that_is_none_is_refused(run: Runner) -> None:
 
 
 @pytest.mark.usefixtures("filled")
+def test_state_message_is_not_taken_for_a_state(run: Runner) -> None:
+    """Kept as the tap printed it, it would count as none, and all be emitted again."""
+    run_before = run()
+    state = {"type": "STATE", "value": run_before.state}
+
+    output = run(state=state)
+
+    assert output.exit_code == 1
+    assert "this is a STATE message; give the tap what its `value` holds" in output.log
+    assert output.messages == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "config.json: no such file"),
+        ('{"store_url":\n', "config.json, line 2, column 1: not JSON"),
+    ],
+)
+def test_config_that_cannot_be_read_is_one_line(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    config = tmp_path / "config.json"
+    if text is not None:
+        config.write_text(text)
+
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "tap-stairoids-webhooks"),
+            "--config",
+            config,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("filled")
 def test_log_holds_nothing_personal(run: Runner) -> None:
     run.config["secrets"] = [SECRET]
 

@@ -133,6 +133,60 @@ def test_dead_letter_that_is_gone_is_not_sent_again(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+def test_dead_letter_never_takes_back_what_was_said_after_it(
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None
+) -> None:
+    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, plan="free", updated_at="2026-01-01"))
+    target.run(schema, a_record(1, plan="pro", updated_at="2026-01-02"))
+
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert replayed.outcomes == {"duplicate": 1}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["pro"]
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+
+
+def test_dead_letter_of_a_row_that_said_something_before_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(plan="string"), a_record(1, plan="free"))
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(plan="string"), a_record(1, plan="pro"))
+
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert replayed.outcomes == {"accepted": 1}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["free", "pro"]
+
+
+def test_dead_letter_whose_record_was_mended_by_hand_leaves_the_list(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    mended = exported.replace('"email": null', '"email": "ann@acme.example"')
+    replayed = target.run_text(mended)
+
+    assert replayed.outcomes == {"accepted": 1}
+    assert len(sandbox.signals) == 1
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+
+
+def test_dead_letter_that_fails_again_is_marked_once(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    for _ in range(2):
+        exported = signals(target, "dead-letters", "export").stdout
+        assert target.run_text(exported).outcomes == {"invalid": 1}
+
+    assert exported.count("_sdc_stairoids_dead_letter") == 1
+    assert signals(target, "dead-letters", "export").stdout == exported
+
+
 def test_replay_touches_only_the_mapping_that_failed(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

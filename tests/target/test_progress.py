@@ -74,8 +74,9 @@ def test_terminal_shows_a_table_the_reasons_and_what_to_do(
         "1 invalid in trials: neither account.domain nor contact.email is known"
         in lines
     )
-    list_them = "stairoids-signals dead-letters list --config config.json"
-    assert f"See which, and why: {list_them}" in lines
+    list_them = "stairoids-signals dead-letters list --with-key --config "
+    config = target.folder / "config.json"
+    assert f"See which, and why: {list_them}{config}" in lines
     assert "Run report" not in seen
     assert printed.splitlines() == [b'{"at":1}']
 
