@@ -98,12 +98,10 @@ class Ledger:
             self._engine = engine_of(parsed)
             self._connection = self._engine.connect()
             if must_exist and not self._is_prepared():
-                self._connection.close()
-                self._engine.dispose()
+                self._disconnect()
                 raise _no_ledger_at(str(path or self.name))
             if not writes and not self._is_prepared():
-                self._connection.close()
-                self._engine.dispose()
+                self._disconnect()
                 self._engine = engine_of(make_url("sqlite://"))
                 self._connection, writes = self._engine.connect(), True
         self._leases = self._leases_of(path)
@@ -390,6 +388,9 @@ class Ledger:
     def close(self) -> None:
         """Give the lease back and close the database."""
         self._leases.release()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._connection.close()
         self._engine.dispose()
 

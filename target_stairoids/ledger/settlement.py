@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from target_stairoids.gate import Known
+    from target_stairoids.gate import Known, Latest
     from target_stairoids.ledger.entries import Verdict
 
 
@@ -114,22 +114,26 @@ class Settlement:
             if before is not None and is_left_behind(before, now):
                 left.append(self._settled_row(verdict, instead=before.version))
             known[key] = now
-            newest[key] = (
-                *key,
-                verdict.stream,
-                now.version,
-                now.content,
-                now.position,
-                now.done,
-                self._run,
-                now.basis,
-                now.spelling,
-            )
+            newest[key] = self._latest_row(verdict, now)
         self._execute(statements.add(self._dialect, settled), left)
         by_version = statements.upsert(self._dialect, settled, "version", "mapping")
         self._execute(by_version, became)
         by_entity = statements.upsert(self._dialect, latest, "entity", "mapping")
         self._execute(by_entity, list(newest.values()))
+
+    def _latest_row(self, verdict: Verdict, now: Latest) -> tuple[Any, ...]:
+        return (
+            verdict.entity,
+            verdict.mapping,
+            verdict.stream,
+            now.version,
+            now.content,
+            now.position,
+            now.done,
+            self._run,
+            now.basis,
+            now.spelling,
+        )
 
     def _settled_row(
         self, verdict: Verdict, *, instead: bytes | None = None
