@@ -9,6 +9,7 @@ import click
 
 from target_stairoids.commands.check import check
 from target_stairoids.commands.dead_letters import dead_letters
+from target_stairoids.commands.explain import explain
 from target_stairoids.commands.ledger import ledger
 from target_stairoids.commands.mapping import preview, suggest
 from target_stairoids.commands.mapping_tests import test
@@ -18,6 +19,7 @@ _EXAMPLES = """\b
 Examples, each with the target's own config:
   stairoids-signals suggest messages.jsonl > signals.yml
   stairoids-signals preview messages.jsonl --config config.json
+  stairoids-signals explain messages.jsonl --config config.json
   stairoids-signals test mapping_tests.yml --config config.json
   stairoids-signals check --config config.json
   stairoids-signals report --config config.json --format html > report.html
@@ -41,5 +43,5 @@ def main() -> None:
     """See what would be sent, and settle what became of what was."""
 
 
-for command in (suggest, preview, test, check, report, dead_letters, ledger):
+for command in (suggest, preview, explain, test, check, report, dead_letters, ledger):
     main.add_command(command)

@@ -34,10 +34,10 @@ def key_of(
     record = json.loads(letter.record or b"null")
     if record is None:
         return {}
-    return {name: _value(record, name) for name in next(of_item, of_stream)}
+    return {name: value_at(record, name) for name in next(of_item, of_stream)}
 
 
-def _value(record: Mapping[str, Any], name: str) -> object:
+def value_at(record: Mapping[str, Any], name: str) -> object:
     """Return a field, or what a path such as `user.email` leads to."""
     if name in record:
         return record[name]

@@ -441,3 +441,51 @@ def test_mapping_tests_that_are_none_are_told_so(
 
     assert done.returncode == 1
     assert said in done.stderr
+
+
+def test_each_record_is_explained_by_its_key(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    item = {"stream": "trials", "when": "plan != 'free'"}
+    schema = a_schema(plan="string", updated_at="string", bookmark="updated_at")
+    seen = [
+        a_record(1, plan="pro", updated_at="2026-01-01"),
+        a_record(2, plan="pro", updated_at="2026-01-01"),
+        a_record(3, plan="free", updated_at="2026-01-01"),
+        a_record(4, plan="pro", updated_at="2026-01-01", email=None),
+    ]
+    target.run(schema, *seen, signals=[item])
+    touched = a_record(2, plan="pro", updated_at="2026-01-02")
+    new = a_record(5, plan="pro", updated_at="2026-01-02")
+    messages = text_of([schema, *seen, touched, new])
+
+    table = run(target, "explain", text=messages, signals=[item])
+    asked = ["--only", "filtered", "--only", "invalid", "--format", "json"]
+    lines = run(target, "explain", *asked, text=messages, signals=[item])
+
+    assert [line.split()[::2][:2] for line in table.stdout.splitlines()] == [
+        ["duplicate", "id=1"],
+        ["duplicate", "id=2"],
+        ["filtered", "id=3"],
+        ["invalid", "id=4"],
+        ["unchanged", "id=2"],
+        ["would_send", "id=5"],
+    ]
+    assert [json.loads(line) for line in lines.stdout.splitlines()] == [
+        {
+            "outcome": "filtered",
+            "stream": "trials",
+            "mapping": "trials",
+            "key": {"id": 3},
+            "reason": "by `when`",
+        },
+        {
+            "outcome": "invalid",
+            "stream": "trials",
+            "mapping": "trials",
+            "key": {"id": 4},
+            "reason": "neither account.domain nor contact.email is known",
+        },
+    ]
+    assert len(sandbox.signals) == 2
+    assert "u1@example.com" not in table.stdout + table.stderr
