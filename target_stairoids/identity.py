@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from target_stairoids.signal import Signal
 
@@ -99,15 +99,17 @@ def entity_of(
 
 
 def _key_value(record: dict[str, Any], name: str) -> object:
-    value = record.get(name)
-    if value is None and name not in record:
-        value = _inside(record, name)
+    value = value_at(record, name)
     return value if type(value) in _PLAIN else _canonical(value)
 
 
-def _inside(record: dict[str, Any], path: str) -> object:
-    value: Any = record
-    for part in path.split("."):
+def value_at(record: Mapping[str, Any], name: str) -> object:
+    """Return a field, or what a path as `user.email` leads to; None for nothing."""
+    value = record.get(name)
+    if value is not None or name in record:
+        return value
+    value = record
+    for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from target_stairoids.commands.letter_key import key_text, value_at
+from target_stairoids.commands.letter_key import key_text
 from target_stairoids.commands.options import (
     config_option,
     one_sentence,
     style_option,
 )
 from target_stairoids.gate import Outcome
+from target_stairoids.identity import value_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

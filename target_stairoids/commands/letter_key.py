@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from target_stairoids.identity import value_at
 from target_stairoids.mapping import glob_of
 
 if TYPE_CHECKING:
@@ -35,16 +36,6 @@ def key_of(
     if record is None:
         return {}
     return {name: value_at(record, name) for name in next(of_item, of_stream)}
-
-
-def value_at(record: Mapping[str, Any], name: str) -> object:
-    """Return a field, or what a path such as `user.email` leads to."""
-    if name in record:
-        return record[name]
-    value: Any = record
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def key_text(key: Mapping[str, Any]) -> str:
