@@ -29,7 +29,7 @@ probability, count, on (send, read, all), status, retry_after, delay_ms, seed.
 Repeatable."""
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="singer-stairoids")
 def main() -> None:
     """Run a local Stairoids: the documented API and its webhooks.

@@ -12,6 +12,7 @@ import select
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from target_stairoids.advice import dead_letters_command, dead_letters_in
 from target_stairoids.dispatch import Dispatch, Finished
 from target_stairoids.exceptions import (
     DeadLettersError,
@@ -42,7 +43,6 @@ logger = logging.getLogger(__name__)
 _WINDOW = 10_000
 _STATE_SECONDS = 1.0  # Meltano spends about 9 ms on each STATE
 _GRACE_SECONDS = 10.0
-_DEAD = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
 class Delivery:
@@ -279,11 +279,11 @@ class Delivery:
             return IncompleteError(
                 f"{who} pending: another run is sending about the same."
             )
-        dead = sum(outcomes[outcome] for outcome in _DEAD)
+        dead = dead_letters_in(outcomes)
         if dead and self._settings.fail_on_dead_letters:
             return DeadLettersError(
-                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`): "
-                "see `stairoids-signals dead-letters list`."
+                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`)."
+                f" See which, and why: {dead_letters_command()}"
             )
         return None
 

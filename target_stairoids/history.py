@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from target_stairoids.ledger.ledger import Ledger
 
+#: What a reader of these sums must know.
+COUNTED_BY_RUN = (
+    "Each run counts what it reads: a record that is read again is counted again, "
+    "unless it is pending."
+)
 #: Where a signal's type stands: the ledger does not hold it, and its run never ended.
 UNTOLD = "type not told"
 
@@ -77,6 +82,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         days: Every day of them, also those without a run.
+        types: Signal type -> how many of it were accepted.
         outcomes: Of all runs together; pending is what the newest run of each stream
             that ended left, because the one before it left the same.
         recovered: What became of the signals that killed runs left.
@@ -91,6 +97,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     until: str
     runs: list[PastRun]
     days: list[Day]
+    types: dict[str, int]
     outcomes: dict[str, int]
     recovered: dict[str, int]
     unanswered: dict[str, int]
@@ -116,6 +123,7 @@ def history_of(ledger: Ledger, *, days: int) -> History:
         until=until.date().isoformat(),
         runs=runs,
         days=[_day((first + timedelta(days=n)).isoformat(), runs) for n in range(days)],
+        types=_sum(run.types for run in runs),
         outcomes=_outcomes(runs),
         recovered=_sum(run.recovered for run in runs),
         unanswered=_sum(run.unanswered for run in runs),

@@ -10,7 +10,7 @@ import msgspec
 
 from stairoids_pages.looks import looks_of
 from target_stairoids.gate import Outcome
-from target_stairoids.history import UNTOLD
+from target_stairoids.history import COUNTED_BY_RUN, UNTOLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def as_html(history: History) -> str:
     """Return a history as one page that needs no other file."""
     template = looks_of("target_stairoids").get_template("report.html")
-    return template.render(history=history, plots=_plots(history.days))
+    return template.render(
+        history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
+    )
 
 
 class _Plot(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +47,7 @@ def _plots(days: Sequence[Day]) -> list[_Plot]:
     return [
         _plot("Accepted signals by type", "signals", days, [d.types for d in days]),
         _plot(
-            "Outcomes of what was not known already",
+            "Outcomes, without duplicate and unchanged",
             "signals",
             days,
             [

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shlex
 import sys
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from target_stairoids.gate import Outcome
+from target_stairoids.advice import DEAD, advice, dead_letters_in
 from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console, RenderableType
 
@@ -28,7 +24,6 @@ logger = logging.getLogger(__name__)
 _LOG_SECONDS = 30.0
 _LIVE_SECONDS = 0.25
 _REASONS = 5  # of the most frequent ones
-_DEAD = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +130,10 @@ class LogProgress:
         for sentence in unanswered_in(report):
             logger.info("%s", sentence)
         for entry in report["reasons"][:_REASONS]:
-            is_dead = entry["outcome"] in _DEAD
+            is_dead = entry["outcome"] in DEAD
             logger.log(_level(is_dead=is_dead), "%s", _reason(entry))
         for sentence in advice(report):
-            is_dead = bool(dead_letters_of(report))
+            is_dead = bool(dead_letters_in(report["outcomes"]))
             logger.log(_level(is_dead=is_dead), "%s", sentence)
 
 
@@ -200,9 +195,10 @@ def summary(report: dict[str, Any]) -> str:
     Beside it, and in no sum, is what became of the signals that killed runs left.
     """
     parts = " + ".join(_parts(report["outcomes"]))
+    candidates = f"{counted(report['candidates'], 'candidate')} = {parts}"
     recovered = ", ".join(_parts(report["recovered"]))
     return (
-        f"{counted(report['candidates'], 'candidate')} = {parts or '0'} "
+        f"{candidates if parts else 'Nothing to send'} "
         f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
         f"{recovered and f'; recovered from killed runs: {recovered}'}"
     )
@@ -238,44 +234,6 @@ def _reason(entry: Mapping[str, Any]) -> str:
 
 def _level(*, is_dead: bool) -> int:
     return logging.WARNING if is_dead else logging.INFO
-
-
-def dead_letters_of(report: dict[str, Any]) -> int:
-    """Return how many records of a run became dead letters."""
-    return sum(report["outcomes"][outcome] for outcome in _DEAD)
-
-
-def _dead_letters_command() -> str:
-    if "MELTANO_PROJECT_ROOT" in os.environ:
-        return "meltano invoke target-stairoids:dead-letters"
-    config = shlex.quote(_config_of(sys.argv))
-    return f"stairoids-signals dead-letters list --with-key --config {config}"
-
-
-def _config_of(arguments: Sequence[str]) -> str:
-    """Return the target's config on a command line, else what the docs call it."""
-    if Path(arguments[0]).name == "target-stairoids":
-        for option, value in pairwise(arguments):
-            if option == "--config":
-                return value
-    return "config.json"
-
-
-def advice(report: dict[str, Any]) -> Iterator[str]:
-    """Yield what to do next, if anything is left to do."""
-    outcomes = report["outcomes"]
-    is_dry = not report["run"]  # and has written no dead letters
-    if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
-        yield f"See which, and why: {_dead_letters_command()}"
-    if outcomes[Outcome.UNKNOWN]:
-        yield (
-            "Nobody knows whether the unknown ones arrived; say so: "
-            "stairoids-signals dead-letters resolve --help"
-        )
-    if outcomes[Outcome.PENDING]:
-        yield "Nothing is lost: the next run resumes what is pending."
-    if outcomes[Outcome.WOULD_SEND]:
-        yield "This was a dry run; without `dry_run` it sends."
 
 
 def _table(report: dict[str, Any]) -> RenderableType:

@@ -53,8 +53,9 @@ Examples:
   target-stairoids --about --format=markdown
 
 \b
-Exit codes: 0 all settled; 1 config, key, input or ledger at fault; 75 something is
-left and the next run resumes it; 128 + n stopped by signal n.
+Exit codes: 0 all settled; 1 config, key, input or ledger at fault; 2 the command line
+is wrong; 75 something is left and the next run resumes it; 128 + n stopped by
+signal n; 141 the reader of stdout went away.
 See what became of records with `stairoids-signals`.
 """
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -34,7 +34,7 @@ def ledger() -> None:
 @style_option
 @with_ledger
 def stats(ledger: Ledger, style: str) -> None:
-    """Count what is settled, by stream and outcome.
+    """Count what is settled or a dead letter, by stream and outcome.
 
     \b
     Example:
@@ -47,7 +47,7 @@ def stats(ledger: Ledger, style: str) -> None:
         click.echo(json.dumps(counts))
         return
     rows = [
-        (stream, outcome, str(count))
+        (stream, outcome, f"{count:,}")
         for stream, outcomes in sorted(counts.items())
         for outcome, count in sorted(outcomes.items())
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from target_stairoids.advice import dead_letters_command
 from target_stairoids.commands.options import print_table, with_ledger
 from target_stairoids.grammar import counted
 
@@ -71,6 +72,8 @@ def _minutes(seconds: float | None) -> str:
 
 
 def _show(history: History) -> None:
+    from target_stairoids.history import COUNTED_BY_RUN
+
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
     _show_runs(history.runs)
     click.echo()
@@ -80,18 +83,24 @@ def _show(history: History) -> None:
         print_table(
             ("stream", "outcome", "signals", "reason"),
             [
-                (said["stream"], said["outcome"], said["count"], said["reason"])
+                (
+                    said["stream"],
+                    said["outcome"],
+                    f"{said['count']:,}",
+                    said["reason"],
+                )
                 for said in history.reasons
             ],
         )
+    if len(history.runs) > 1:
+        click.echo(f"\n{COUNTED_BY_RUN}")
     click.echo()
     if history.oldest_dead_letter is None:
         click.echo("No dead letters.")
     else:
         click.echo(
-            f"Dead letters now: {history.dead_letters}, the oldest since "
-            f"{history.oldest_dead_letter[:10]}; see `stairoids-signals dead-letters "
-            "list`."
+            f"Dead letters now: {history.dead_letters:,}, the oldest since "
+            f"{history.oldest_dead_letter[:10]}. See them: {dead_letters_command()}"
         )
 
 
@@ -122,6 +131,12 @@ def _show_runs(runs: Sequence[PastRun]) -> None:
 def _show_outcomes(history: History) -> None:
     from target_stairoids.progress import unanswered_in
 
+    if types := history.types:
+        print_table(
+            ("accepted by type", "signals"),
+            [(type_, f"{count:,}") for type_, count in types.items()],
+        )
+        click.echo()
     counts = dict(history.outcomes)
     counts |= {f"recovered, {name}": n for name, n in history.recovered.items()}
     print_table(

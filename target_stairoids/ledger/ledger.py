@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection
+    from sqlalchemy import URL, Connection
 
     from target_stairoids.gate import Latest
     from target_stairoids.ledger.entries import Claim
@@ -95,29 +95,30 @@ class Ledger:
             if path and writes:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path.touch(mode=0o600)
-            self._engine = engine_of(parsed)
-            self._connection = self._engine.connect()
-            if must_exist and not self._is_prepared():
-                self._disconnect()
-                raise _no_ledger_at(str(path or self.name))
-            if not writes and not self._is_prepared():
-                self._disconnect()
-                self._engine = engine_of(make_url("sqlite://"))
-                self._connection, writes = self._engine.connect(), True
-        self._leases = self._leases_of(path)
+            self._connect(parsed)
+        self._leases: Leases = NoLeases()
         try:
-            with (
-                as_ledger_error(f"The ledger {self.name} cannot be opened"),
-                self._begin(write=writes) as connection,
-            ):
-                if writes:
-                    prepare(connection)
-                else:
-                    check_is_current(connection)
+            with as_ledger_error(f"The ledger {self.name} cannot be opened"):
+                if must_exist and not self._is_prepared():
+                    raise _no_ledger_at(str(path or self.name))
+                if not writes and not self._is_prepared():
+                    self._disconnect()
+                    self._connect(make_url("sqlite://"))
+                    writes = True
+                self._leases = self._leases_of(path)
+                with self._begin(write=writes) as connection:
+                    if writes:
+                        prepare(connection)
+                    else:
+                        check_is_current(connection)
             self.last_complete_run = self._newest_complete_run()
         except LedgerError:
             self.close()
             raise
+
+    def _connect(self, url: URL) -> None:
+        self._engine = engine_of(url)
+        self._connection = self._engine.connect()
 
     def _is_prepared(self) -> bool:
         with self._begin(write=False) as connection:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
+from target_stairoids.gate import Outcome
 from target_stairoids.ledger.tables import dead_letters, runs, settled, streams
 
 if TYPE_CHECKING:
@@ -54,17 +55,22 @@ def letters(
 
 
 def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
-    """Return, by stream's name, how many versions are settled with each outcome."""
-    query = (
-        select(streams.c.name, settled.c.outcome, func.count())
-        .join(streams, streams.c.stream == settled.c.stream)
-        .where(streams.c.scope == ledger.scope)
-        .group_by(streams.c.name, settled.c.outcome)
-    )
+    """Return, by stream's name, how many versions ended with each outcome.
+
+    What is invalid is settled by nothing but a change: it is a dead letter only.
+    """
+    invalid = dead_letters.c.outcome == Outcome.INVALID
     found: dict[str, dict[str, int]] = {}
     with ledger.reading() as connection:
-        for name, outcome, count in connection.execute(query):
-            found.setdefault(name, {})[outcome] = count
+        for table, chosen in ((settled, true()), (dead_letters, invalid)):
+            query = (
+                select(streams.c.name, table.c.outcome, func.count())
+                .join(streams, streams.c.stream == table.c.stream)
+                .where(streams.c.scope == ledger.scope, chosen)
+                .group_by(streams.c.name, table.c.outcome)
+            )
+            for name, outcome, count in connection.execute(query):
+                found.setdefault(name, {})[outcome] = count
     return found
 
 

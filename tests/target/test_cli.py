@@ -74,12 +74,12 @@ def test_check_says_what_is_wrong(target: TargetUnderTest) -> None:
     assert "canary" not in done.stderr
 
 
-def test_stats_count_what_is_settled(target: TargetUnderTest) -> None:
-    target.run(a_schema(), a_record(1), a_record(2))
+def test_stats_count_what_is_settled_and_dead_letters(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1), a_record(2), a_record(3, email=None))
 
     done = signals(target, "ledger", "stats", "--format", "json")
 
-    assert json.loads(done.stdout) == {"trials": {"accepted": 2}}
+    assert json.loads(done.stdout) == {"trials": {"accepted": 2, "invalid": 1}}
 
 
 def test_dead_letters_are_listed_without_their_records(

@@ -84,8 +84,11 @@ def test_table_is_for_people(past: TargetUnderTest) -> None:
     said = report(past)
 
     assert re.search(r"^accepted +4$", said, re.MULTILINE)
+    assert re.search(r"^trials +3$", said, re.MULTILINE)
+    assert "a record that is read again is counted again" in said
     assert "neither account.domain nor contact.email is known" in said
     assert "Dead letters now: 1, the oldest since" in said
+    assert "dead-letters list --with-key --config config.json\n" in said
 
 
 def test_killed_run_and_the_next_count_each_signal_once(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stairoids_sandbox.faults import Fault
+from target_stairoids.advice import advice
 from target_stairoids.gate import Outcome
-from target_stairoids.progress import Facts, advice
+from target_stairoids.progress import Facts
 from tests.singer_io import BIN, a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def test_empty_input_is_a_warning(target: TargetUnderTest) -> None:
 
     assert done.returncode == 0
     assert "The input was empty. Did the tap fail?" in done.stderr
+    assert "Nothing to send (0 records read, " in done.stderr
 
 
 def facts(**more: object) -> str:
