@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_stairoids import selection
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.inference import guesses_for, spelling
+from target_stairoids.inference import guesses_for, spelling, touches_in
 from target_stairoids.mistakes import suggestion
 from target_stairoids.parsing import TemplateError
 from target_stairoids.shape import inner_properties, may_be_scalar, types_of
@@ -25,7 +25,7 @@ from target_stairoids.template import (
 from target_stairoids.values import domain_from, email_from, text_from, time_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
     from target_stairoids.selection import Reader, Selection
     from target_stairoids.shape import StreamShape
@@ -83,8 +83,7 @@ class Compiler:
         occurred_at = self._field("occurred_at", time_from)
         properties = self._properties()
         when = self._when()
-        ignored = frozenset(item.get("ignore_changes", ()))
-        self._check_fields("ignore_changes", ignored - self._computed_names)
+        ignored = frozenset(self._ignored())
         return SignalMap(
             name=item.get("name") or signal_type or shape.name,
             fingerprint=self._fingerprint(),
@@ -103,6 +102,25 @@ class Compiler:
             maker=self._maker(),
             silent=self._silent(ignored),
         )
+
+    def _ignored(self) -> Collection[str]:
+        """Return the properties whose change alone is no news."""
+        if "ignore_changes" in self._item:
+            given: list[str] = self._item["ignore_changes"]
+            self._check_fields("ignore_changes", set(given) - self._computed_names)
+            return given
+        if self._item.get("send", "on_change") != "on_change":
+            return ()
+        properties = self._origins.get("properties")
+        said = json.loads(properties.template) if properties else ()
+        bookmark = self._shape.bookmark
+        found = [n for n in touches_in(self._shape) if n in said and n != bookmark]
+        if found:
+            self._origins["ignore_changes"] = Origin(
+                json.dumps(found, ensure_ascii=False),
+                "named like the time of a row's change",
+            )
+        return found
 
     def _fingerprint(self) -> bytes:
         return _digest([self._item, self._default_source])

@@ -117,6 +117,31 @@ _NAMES[_WHOLE_NAME] = ("contactname", "fullname", "customerfullname", "userfulln
 #: What a bare `name` is depends on whose it is.
 _NAME_OF = {_PERSON: _WHOLE_NAME, _COMPANY: "account.name"}
 
+#: Columns that tell when a row was written, which is no news about anybody.
+_TOUCHES = frozenset(
+    {
+        "updatedat",
+        "updatedon",
+        "updateddate",
+        "updatetime",
+        "dateupdated",
+        "lastupdate",
+        "lastupdated",
+        "lastupdatedat",
+        "lastupdateddate",
+        "modifiedat",
+        "modifiedon",
+        "modifieddate",
+        "datemodified",
+        "lastmodified",
+        "lastmodifiedat",
+        "lastmodifiedon",
+        "lastmodifieddate",
+        "hslastmodifieddate",  # HubSpot
+        "systemmodstamp",  # Salesforce
+    }
+)
+
 #: Objects in which taps nest what they know, and whom they are about.
 _OBJECTS: dict[str, str] = {
     "properties": _ANYONE,  # HubSpot, PostHog
@@ -196,6 +221,18 @@ def guesses_for(shape: StreamShape) -> dict[str, Guess]:
             guess = Guess(_template(whole_names, part), _why(_WHOLE_NAME, whole_names))
             guesses.setdefault(f"contact.{part}", guess)
     return guesses
+
+
+def touches_in(shape: StreamShape) -> list[str]:
+    """Return the columns that tell when a row was written.
+
+    A change of nothing else makes no other signal.
+    """
+    return [
+        name
+        for name, schema in shape.properties.items()
+        if _simple(name) in _TOUCHES and may_be_scalar(schema)
+    ]
 
 
 def _paths(

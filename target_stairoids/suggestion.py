@@ -59,6 +59,9 @@ def _item(
     if time := origins.get("occurred_at"):
         yield f"  occurred_at: {_text(time.template)}  # {time.why}"
     yield f"  properties: {_properties(origins['properties'].template)}"
+    if ignored := origins.get("ignore_changes"):
+        names = _properties(ignored.template)
+        yield f"  ignore_changes: {names}  # {ignored.why}"
     if signal_map.key:
         yield f"  key: {_texts(signal_map.key)}"
 

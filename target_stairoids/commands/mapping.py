@@ -151,7 +151,8 @@ def _show_coverage(coverage: Coverage | None) -> None:
             f"{coverage.share(name):.0%} have {name}"
             for name in ("account.domain", "contact.email", "occurred_at")
         )
-        click.echo(f"  {counted(coverage.records, 'record')}: {', '.join(shares)}")
+        records = counted(coverage.records, "record")
+        click.echo(f"  {records} not filtered: {', '.join(shares)}")
     click.echo()
 
 

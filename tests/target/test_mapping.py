@@ -101,7 +101,7 @@ def test_stream_without_mapping_is_inferred_whole() -> None:
     assert signal_map.signal_from({}).source == "tests"
     assert signal_map.key == ("trial_id",)
     assert signal_map.send == "on_change"
-    assert signal_map.ignore_changes == frozenset()
+    assert signal_map.ignore_changes == {"updated_at"}
 
 
 def test_time_of_an_update_is_never_inferred() -> None:
@@ -454,6 +454,23 @@ def test_computed_property_may_be_ignored() -> None:
 
 
 @pytest.mark.parametrize(
+    ("item", "ignored"),
+    [
+        ({}, {"updated_at"}),
+        ({"properties": ["plan", "updated_at"]}, {"updated_at"}),
+        ({"properties": ["plan"]}, set()),
+        ({"properties": None}, set()),
+        ({"ignore_changes": []}, set()),
+        ({"ignore_changes": ["seats"]}, {"seats"}),
+    ],
+)
+def test_time_of_a_rows_change_is_no_news_unless_the_mapping_has_it_so(
+    item: dict[str, Any], ignored: set[str]
+) -> None:
+    assert a_map(**item).ignore_changes == ignored
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"type": "other"},
@@ -498,6 +515,7 @@ def test_mapping_says_how_each_field_is_filled_and_why() -> None:
             '["trial_id", "email", "plan", "seats", "updated_at"]',
             "all other scalars",
         ),
+        "ignore_changes": ('["updated_at"]', "named like the time of a row's change"),
     }
 
 

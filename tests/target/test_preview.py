@@ -137,7 +137,7 @@ def test_preview_for_people_names_fields_reasons_and_time(
 
     assert "Stream trials, mapping trials" in done.stdout
     assert "named like an e-mail address: `email`" in done.stdout
-    assert "2 records: 0% have account.domain, 100% have contact.email" in done.stdout
+    assert "2 records not filtered: 0% have account.domain, " in done.stdout
     assert "u1@example.com" in done.stdout
     assert "2 signals would be sent.\n" in done.stdout
     assert "that takes about 2 s (60 a minute).\n" in done.stdout

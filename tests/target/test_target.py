@@ -160,6 +160,22 @@ def test_changed_row_is_sent_and_a_touched_one_is_not(
     assert sandbox.signals[-1].body["properties"]["plan"] == "pro"
 
 
+@pytest.mark.parametrize(
+    ("mapping", "outcome"),
+    [({}, "unchanged"), ({"ignore_changes": []}, "accepted")],
+)
+def test_touched_row_of_a_stream_without_a_bookmark_is_not_sent(
+    target: TargetUnderTest, mapping: dict[str, object], outcome: str
+) -> None:
+    schema = a_schema(LastModifiedDate="string")
+    signals = [{"stream": "trials", **mapping}]
+    target.run(schema, a_record(LastModifiedDate="2026-01-01"), signals=signals)
+
+    run = target.run(schema, a_record(LastModifiedDate="2026-01-02"), signals=signals)
+
+    assert run.outcomes == {outcome: 1}
+
+
 def test_touched_row_that_changes_again_at_the_same_position_is_never_sent_back(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
