@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import meta, nodes
+from jinja2 import UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
 from markupsafe import Markup
 
 from target_stairoids.environment import NothingIsHarmless, environment, value_of
@@ -247,9 +248,26 @@ def _guarded(read: Callable[[Fields], Any], field: str) -> Callable[[Fields], An
             # `tojson` and `escape` mark their texts as safe for HTML, by a class.
             return str(value) if isinstance(value, Markup) else value
         except Exception as error:
-            # A TypeError names types; other errors may repeat the record's values.
-            said = str(error) if type(error) is TypeError else type(error).__name__
+            said = _in_words(error)
             reason = f"{field}: cannot be evaluated: {said}"
             raise InvalidSignalError(reason) from error
 
     return guarded
+
+
+#: What went wrong, where the error itself may repeat the record's values.
+_WORDS: dict[type[Exception], str] = {
+    ZeroDivisionError: "division by zero",
+    OverflowError: "a number is too large",
+    MemoryError: "a value is too large",
+    RecursionError: "a value is nested too deeply",
+    SecurityError: "it does what is not allowed",
+    UndefinedError: "it asks something of what is not there",
+    ValueError: "a value has the wrong form",
+}
+
+
+def _in_words(error: Exception) -> str:
+    kind = type(error)
+    # A TypeError names types only.
+    return str(error) if kind is TypeError else _WORDS.get(kind, kind.__name__)

@@ -223,10 +223,10 @@ def test_sandbox_has_no_door(template: str) -> None:
     ("template", "said"),
     [
         ("{{ plan + seats }}", "can only concatenate str"),
-        ("{{ labels.append('x') }}", "SecurityError"),
-        ("{{ missing() }}", "UndefinedError"),
-        ("{{ seats / 0 }}", "ZeroDivisionError"),
-        ("{{ plan * 99999999999999 }}", "MemoryError"),
+        ("{{ labels.append('x') }}", "not allowed"),
+        ("{{ missing() }}", "what is not there"),
+        ("{{ seats / 0 }}", "division by zero"),
+        ("{{ plan * 99999999999999 }}", "too large"),
     ],
 )
 def test_what_fails_for_a_record_makes_it_invalid(template: str, said: str) -> None:
@@ -234,6 +234,7 @@ def test_what_fails_for_a_record_makes_it_invalid(template: str, said: str) -> N
         value_of(template)
 
     assert refused.value.reason.startswith("properties.p: cannot be evaluated: ")
+    assert "Error" not in refused.value.reason
     assert said in refused.value.reason
     assert "Jane" not in refused.value.reason
 
