@@ -46,6 +46,10 @@ class AdminApp:
         self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
         self.counts: Counter[str] = Counter()
 
+    def count(self, result: str) -> None:
+        """Count what was wrong with a request."""
+        self.counts[result] += 1
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
@@ -56,7 +60,7 @@ class AdminApp:
                 return
             status, content_type, body = await self._tell(scope, known=known)
         except Refusal as refusal:
-            self.counts[refusal.reason] += 1
+            self.count(refusal.reason)
             text = refusal.reason.encode()
             await send_answer(send, refusal.status, text, *refusal.headers)
         else:

@@ -13,20 +13,19 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
-from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.rows import Outcome
+    from tap_stairoids_webhooks.rows import Outcome, Refused
     from tap_stairoids_webhooks.store import EventStore
 
     _Item = tuple[Delivery, asyncio.Future[Outcome]]
+    _Refusals = Mapping[str, Refused]
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +53,9 @@ class CommitQueue:
         self, store: EventStore, *, last_commit_at: float | None = None
     ) -> None:
         self._store = store
-        self._waiting: queue.SimpleQueue[_Item | Counter[str] | None] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
         self._left_over: _Item | None = None
-        self._notes: Counter[str] = Counter()
+        self._notes: _Refusals = {}
         self.waiting = 0
         self.waiting_bytes = 0
         self.failing = False
@@ -89,8 +86,11 @@ class CommitQueue:
         self._waiting.put((delivery, future))
         return future
 
-    def note(self, refusals: Counter[str]) -> None:
-        """Have the store add up what was refused; it is lost if the store fails."""
+    def note(self, refusals: _Refusals) -> None:
+        """Have the store add up what was refused, by reason.
+
+        It is lost if the store fails.
+        """
         self._waiting.put(refusals)
 
     def free_bytes(self) -> int | None:
@@ -108,8 +108,8 @@ class CommitQueue:
                 self._commit(batch)
             if self._notes:
                 with contextlib.suppress(StoreError):  # told when a delivery meets it
-                    self._store.note_refusals(self._notes, at=now())
-                self._notes = Counter()
+                    self._store.note_refusals(self._notes)
+                self._notes = {}
 
     def _commit(self, batch: list[_Item]) -> None:
         result: list[Outcome] | StoreError
@@ -139,8 +139,8 @@ class CommitQueue:
         batch: list[_Item] = []
         size = 0
         while item is not None:
-            if isinstance(item, Counter):
-                self._notes += item
+            if not isinstance(item, tuple):
+                self._notes = item
                 return batch
             size += len(item[0].body)
             if batch and size > MAX_BATCH_BYTES:

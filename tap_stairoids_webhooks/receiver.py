@@ -115,6 +115,7 @@ class ReceiverApp:
 
     Attributes:
         counts: Answers so far, by what became of the request.
+        last_at: When the last of each was.
         keys: Deliveries taken so far, by the secret that signed them.
         draining: Set to refuse new deliveries while the old ones are finished.
         disk_full: Set to refuse new deliveries until there is room.
@@ -134,6 +135,7 @@ class ReceiverApp:
         self._max_body_bytes = max_body_bytes
         self._unproven_bytes = 0
         self.counts: Counter[str] = Counter()
+        self.last_at: dict[str, str] = {}
         self.keys: Counter[str] = Counter()
         self.draining = False
         self.disk_full = False
@@ -148,6 +150,11 @@ class ReceiverApp:
         """The secrets that are active, by their names, the newest first."""
         return self._verifier.key_ids
 
+    def count(self, result: str) -> None:
+        """Count what became of a request, now."""
+        self.counts[result] += 1
+        self.last_at[result] = now()
+
     def refusals(self) -> Counter[str]:
         """Return how many requests were not taken so far, by reason."""
         taken = {str(outcome) for outcome in Outcome}
@@ -159,13 +166,13 @@ class ReceiverApp:
             text = await self._handle(scope, receive)
             await send_answer(send, 200, text.encode())
         except Refusal as refusal:
-            self.counts[refusal.reason] += 1
+            self.count(refusal.reason)
             reason = refusal.reason.encode()
             await send_answer(send, refusal.status, reason, *refusal.headers)
         except ConnectionError:
-            self.counts["disconnected"] += 1
+            self.count("disconnected")
         except Exception as error:  # noqa: BLE001 -- the edge: a defect of ours must still be a 503
-            self.counts["failed"] += 1
+            self.count("failed")
             # Not the error's text, which may repeat what it choked on.
             logger.error("request failed: error=%s", type(error).__name__)  # noqa: TRY400 -- same
             await send_answer(send, 503, b"failed", _RETRY_AFTER)
@@ -243,7 +250,7 @@ class ReceiverApp:
             event=event,
         )
         outcome = await self._commits.submit(delivery)
-        self.counts[outcome] += 1
+        self.count(outcome)
         self.keys[key_id] += 1
         return outcome
 

@@ -25,6 +25,7 @@ from tap_stairoids_webhooks.connection import REQUEST_SECONDS, Connection
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.metrics import Facts
 from tap_stairoids_webhooks.receiver import ALARMING, ReceiverApp
+from tap_stairoids_webhooks.rows import Refused
 from tap_stairoids_webhooks.settings import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
@@ -261,7 +262,13 @@ class _Server(uvicorn.Server):
         """Have the store keep what was refused, so that `stats` can tell why."""
         refusals = self._receiver.refusals()
         if new := refusals - self._noted:
-            self._commits.note(new)
+            last_at = self._receiver.last_at
+            self._commits.note(
+                {
+                    reason: Refused(number=number, last_at=last_at[reason])
+                    for reason, number in new.items()
+                }
+            )
         self._noted = refusals
 
     @override

@@ -23,6 +23,7 @@ from tap_stairoids_webhooks.settings import admin_token_from
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.statistics import report_on
 from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.timestamps import now
 from tests.tap.builders import EMAIL, SECRET, a_body, deliveries, exchange
 from tests.tap.test_receiver import post, until
 
@@ -113,7 +114,7 @@ def test_results_are_all_there_are() -> None:
     for name in ("connection", "receiver"):
         text = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
         found |= set(re.findall(r'\bRefusal\(\d+, "(\w+)"', text))
-        found |= set(re.findall(r'\bcounts\["(\w+)"\]', text))
+        found |= set(re.findall(r'\bself\.count\("(\w+)"\)', text))
     found |= {"not_http", "too_slow", "large_head"}  # connection.py counts them by name
 
     assert found == set(RESULTS)
@@ -221,14 +222,16 @@ def test_store_that_fails_is_not_ready_until_it_works(
 
 def test_refusals_are_kept_for_the_operator(store_url: str) -> None:
     with administered(store_url) as receiver:
+        before = now()
         post(receiver, a_body(), **{"X-Stairoids-Signature": "sha256=no"})
+        after = now()
         post(receiver, a_body())
 
     with EventStore.open_to_read(store_url) as store:
-        refused = report_on(store).refused
-    assert {reason: r.number for reason, r in refused.items()} == {
-        "signature_mismatch": 1
-    }
+        (refused,) = report_on(store).refused.items()
+    reason, found = refused
+    assert (reason, found.number) == ("signature_mismatch", 1)
+    assert before <= found.last_at <= after
 
 
 @pytest.mark.parametrize("token", ["", "short", "é" * 20])

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from tap_stairoids_webhooks.cli import main
 from tap_stairoids_webhooks.consumers import acknowledge
-from tap_stairoids_webhooks.rows import Outcome
+from tap_stairoids_webhooks.rows import Outcome, Refused
 from tap_stairoids_webhooks.signature import sign
 from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 
@@ -88,7 +88,7 @@ def test_stats_tell_days_refusals_and_lag(store: EventStore, store_url: str) -> 
     store.append([*deliveries(3), a_delivery(b"no")])
     for number in (2, 3):
         at = f"2024-10-1{number}T00:00:00.000000Z"
-        store.note_refusals({"signature_mismatch": number}, at=at)
+        store.note_refusals({"signature_mismatch": Refused(number=number, last_at=at)})
     acknowledge(store, "crm", {"*": 1})
 
     found = json.loads(run("stats", "--format", "json", url=store_url).output)
