@@ -84,12 +84,20 @@ class Refusal(Exception):  # noqa: N818 -- an answer, not a fault of ours
 
     Args:
         status: The HTTP status.
-        reason: In a word, for counts and as the answer's text.
+        reason: In a word, for counts.
         headers: What the status asks for.
+        text: The answer's text; the reason, if it is not given.
     """
 
-    def __init__(self, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        *headers: tuple[bytes, bytes],
+        text: str | None = None,
+    ) -> None:
         super().__init__(reason)
+        self.text = text or reason
         self.status = status
         self.reason = reason
         self.headers = headers
@@ -167,8 +175,8 @@ class ReceiverApp:
             await send_answer(send, 200, text.encode())
         except Refusal as refusal:
             self.count(refusal.reason)
-            reason = refusal.reason.encode()
-            await send_answer(send, refusal.status, reason, *refusal.headers)
+            text = refusal.text
+            await send_answer(send, refusal.status, text.encode(), *refusal.headers)
         except ConnectionError:
             self.count("disconnected")
         except Exception as error:  # noqa: BLE001 -- the edge: a defect of ours must still be a 503

@@ -163,6 +163,26 @@ def test_nobody_else_is_told(
     assert get(administrable, path, **headers).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "status", "text"),
+    [
+        ({"Authorization": ""}, 401, "Bearer with the token that the receiver"),
+        ({"Authorization": "Bearer wrong"}, 401, "(STAIROIDS_WEBHOOKS_ADMIN_TOKEN)."),
+        ({"Host": "evil.example"}, 403, "ask for 127.0.0.1 or localhost"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+def test_refusal_says_what_is_wanted(
+    administrable: Receiver, path: str, headers: dict[str, str], status: int, text: str
+) -> None:
+    answer = get(administrable, path, **headers)
+
+    assert answer.status_code == status
+    assert text in answer.text
+    assert TOKEN not in answer.text
+    assert ("Bearer" in answer.headers.get("WWW-Authenticate", "")) == (status == 401)
+
+
 def test_only_reading_is_possible(administrable: Receiver) -> None:
     parts = urlsplit(str(administrable.admin_url))
     address = (str(parts.hostname), int(parts.port or 0))
