@@ -255,6 +255,10 @@ class EventStore:
         """Return how many bytes each of its files has, if it has any."""
         return self._database.sizes()
 
+    def total_bytes(self) -> int:
+        """Return how much room it takes; see `Database.total_bytes`."""
+        return self._database.total_bytes()
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()

@@ -177,8 +177,9 @@ def prune(
     keep events for longer than Stairoids may send them again. It prints how many
     were removed, how many stay, and which consumers have not read those.
 
-    New events use the room of removed ones. --compact gives it back; meanwhile
-    nothing can be stored, and deliveries are answered 503 if that takes seconds.
+    New events use the room of removed ones. --compact gives it back, and prints how
+    many bytes the store had before and has now; meanwhile nothing can be stored, and
+    deliveries are answered 503 if that takes seconds.
 
     \b
     Examples:
@@ -193,14 +194,18 @@ def prune(
         from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- same
 
         with EventStore.open_to_change(store_url) as store:
+            bytes_before = store.total_bytes()
             for consumer in forgotten:
                 if not forget(store, consumer):
                     msg = f"--forget-consumer: there is no consumer {consumer!r}"
                     raise ConfigError(msg)
-        done = prune_store(store_url, before=before, force=force)
-        click.echo(json.dumps(asdict(done)))
-        if compact:
-            compact_store(store_url)
+        done = asdict(prune_store(store_url, before=before, force=force))
+        try:
+            if compact:
+                bytes_after = compact_store(store_url)
+                done |= {"bytes_before": bytes_before, "bytes_after": bytes_after}
+        finally:  # what was removed is told in any case
+            click.echo(json.dumps(done))
 
 
 def _moment(text: str) -> str:
