@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import uuid
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from tap_stairoids_webhooks.command_line import clear_errors
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.settings import (
     DEFAULT_API_URL,
+    DEFAULT_PATH,
     EVENT_TYPES,
     SECRET_VARIABLE,
+    SECRETS_VARIABLE,
     secrets_from,
 )
 
@@ -24,6 +27,23 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.endpoints import Endpoints
 
 _API_KEY_VARIABLE = "STAIROIDS_API_KEY"
+
+#: What to do about an answer of a receiver.
+_HINTS = {
+    401: (
+        "the receiver has another secret, or a proxy changes the body; compare"
+        f" {SECRET_VARIABLE} and {SECRETS_VARIABLE} here and there"
+    ),
+    404: (
+        f"another path; the receiver's is {DEFAULT_PATH}, unless its --path says"
+        " otherwise"
+    ),
+    **dict.fromkeys(
+        (301, 302, 303, 307, 308),
+        "a redirect, which is not followed; give the URL it leads to",
+    ),
+    **dict.fromkeys((502, 504), "a proxy found no receiver behind it"),
+}
 
 api_url_option = click.option(
     "--api-url",
@@ -100,11 +120,14 @@ def send_test(*, url: str) -> None:
     """Sign a sample of each event and post it to a receiver.
 
     The receiver stores them like any other event; their ids hold the word test.
-    Exits 1 if one of them is not answered with 2xx.
+    They are signed with the first secret of STAIROIDS_WEBHOOK_SECRETS or, if that is
+    not set, with STAIROIDS_WEBHOOK_SECRET: the same as the receiver's. Exits 1 if one
+    of them is not answered with 2xx.
 
     \b
     Example:
-      stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
+      STAIROIDS_WEBHOOK_SECRET=... \\
+        stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         from tap_stairoids_webhooks.endpoints import checked_url, post_signed  # noqa: PLC0415 -- slow to import
@@ -114,8 +137,9 @@ def send_test(*, url: str) -> None:
         secret = secrets_from(os.environ)[0]
         checked_url(url, name="URL")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        refused = 0
-        for event, body in sample_bodies(now=now).items():
+        refused: list[int] = []
+        samples = sample_bodies(now=now)
+        for event, body in samples.items():
             headers = {
                 "Content-Type": "application/json",
                 "X-Stairoids-Event": event,
@@ -123,11 +147,14 @@ def send_test(*, url: str) -> None:
                 "X-Stairoids-Signature": sign(body, secret).decode(),
             }
             status = post_signed(url, body, headers)
-            refused += not 200 <= status < 300
+            if not 200 <= status < 300:
+                refused.append(status)
             click.echo(json.dumps({"event": event, "status": status}))
+    for status, number in Counter(refused).items():
+        hint = _HINTS.get(status, "see the receiver's log")
+        text = f"Error: {status} for {number} of {len(samples)} samples: {hint}"
+        click.echo(text, err=True)
     if refused:
-        hint = f": check {SECRET_VARIABLE}" if status == 401 else ""
-        click.echo(f"Error: {refused} of the samples were refused{hint}", err=True)
         sys.exit(1)
 
 
