@@ -41,6 +41,11 @@ def main() -> None:
       stairoids-webhooks serve
       stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
       stairoids-webhooks stats
+      tap-stairoids-webhooks --config tap.json | target-jsonl
+
+    \b
+    Exit codes: 0 done; 1 it cannot be done, or not for all, and a sentence says why;
+    2 the command line is wrong.
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
 
 

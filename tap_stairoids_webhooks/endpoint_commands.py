@@ -68,7 +68,9 @@ api_url_option = click.option(
 def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
     """Have Stairoids send its events to URL.
 
-    They are signed with the first secret.
+    They are signed with the first secret of STAIROIDS_WEBHOOK_SECRETS (a JSON array)
+    or, if that is not set, with STAIROIDS_WEBHOOK_SECRET: give the receiver the same.
+    The API key is read from STAIROIDS_API_KEY; it needs the scope read_write.
 
     \b
     Example:
@@ -89,9 +91,11 @@ def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
 def list_endpoints(*, api_url: str) -> None:
     """List the endpoints Stairoids sends to, one JSON object a line.
 
+    The API key is read from STAIROIDS_API_KEY; secrets are not shown.
+
     \b
     Example:
-      stairoids-webhooks list
+      STAIROIDS_API_KEY=... stairoids-webhooks list
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         for endpoint in _endpoints(api_url).list():
@@ -105,9 +109,12 @@ def list_endpoints(*, api_url: str) -> None:
 def delete(*, endpoint_id: str, api_url: str) -> None:
     """Have Stairoids send no more to the endpoint with this id.
 
+    `list` shows the ids. The API key is read from STAIROIDS_API_KEY; it needs the
+    scope read_write.
+
     \b
     Example:
-      stairoids-webhooks delete wh_7f3
+      STAIROIDS_API_KEY=... stairoids-webhooks delete wh_7f3
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         _endpoints(api_url).delete(endpoint_id)

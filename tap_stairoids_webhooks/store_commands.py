@@ -37,7 +37,8 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 def stats(*, store_url: str, style: str) -> None:
     """Count what the store holds and what was refused.
 
-    It also says how far each tap is behind.
+    By event type, secret, day and reason; it also says how far each tap with the
+    setting `consumer` is behind. No receiver need run.
 
     \b
     Examples:
@@ -116,10 +117,12 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     Each line is {"body": "...", "signature": "sha256=..."} and may have "event" and
     "received_at". What no secret signed is refused, what the store knows stays as
     it is; so the same file may be imported again. Exits 1 if a line was refused.
+    The secrets are read from STAIROIDS_WEBHOOK_SECRETS (a JSON array) or, if that is
+    not set, from STAIROIDS_WEBHOOK_SECRET.
 
     \b
     Example:
-      stairoids-webhooks import deliveries.jsonl
+      STAIROIDS_WEBHOOK_SECRET=... stairoids-webhooks import deliveries.jsonl
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         from tap_stairoids_webhooks.archive import import_from  # noqa: PLC0415 -- slow to import
@@ -259,7 +262,8 @@ def restored(*, store_url: str) -> None:
     """Say that the store was put back from a back-up.
 
     Its sequences then return under other events. The tap refuses bookmarks from
-    before, instead of skipping what came in since; `on_store_reset` says how to go on.
+    before, instead of skipping what came in since; its setting `on_store_reset` says
+    how to go on. Run this once, before the tap runs again.
 
     \b
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import socketserver
 import threading
@@ -90,6 +91,25 @@ def test_help_names_every_command() -> None:
     for command in main.commands:
         assert command in result.output
         assert run(command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "variables"),
+    [
+        ("serve", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOKS_ADMIN_TOKEN"),
+        ("send-test", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOK_SECRETS"),
+        ("import", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOK_SECRETS"),
+        ("register", "STAIROIDS_API_KEY STAIROIDS_WEBHOOK_SECRET"),
+        ("list", "STAIROIDS_API_KEY"),
+        ("delete", "STAIROIDS_API_KEY"),
+    ],
+)
+def test_help_says_where_keys_and_secrets_come_from(
+    command: str, variables: str
+) -> None:
+    words = set(re.findall(r"\w+", run(command, "--help").output))
+
+    assert set(variables.split()) <= words
 
 
 def test_send_test_fills_the_receiver(receiver: Receiver) -> None:
