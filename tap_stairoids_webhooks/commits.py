@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
+from tap_stairoids_webhooks.log_lines import Fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -173,7 +174,7 @@ class CommitQueue:
     def _report(self, result: list[Outcome] | StoreError, number: int) -> None:
         """Log the first failure and the recovery, not each of a thousand."""
         if isinstance(result, StoreError) and not self.failing:
-            logger.error("store failing: deliveries=%d error=%s", number, result)
+            logger.error(Fact("store failing", deliveries=number, error=str(result)))
         elif self.failing and not isinstance(result, StoreError):
-            logger.info("store working again: deliveries=%d", number)
+            logger.info(Fact("store working again", deliveries=number))
         self.failing = isinstance(result, StoreError)

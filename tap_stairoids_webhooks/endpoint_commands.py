@@ -35,8 +35,8 @@ _HINTS = {
         f" {SECRET_VARIABLE} and {SECRETS_VARIABLE} here and there"
     ),
     404: (
-        f"another path; the receiver's is {DEFAULT_PATH}, unless its --path says"
-        " otherwise"
+        f"nothing is received at this path; the receiver's is {DEFAULT_PATH}, unless"
+        " its --path says otherwise"
     ),
     **dict.fromkeys(
         (301, 302, 303, 307, 308),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.log_lines import Fact
 from tap_stairoids_webhooks.rows import Outcome
 from tap_stairoids_webhooks.settings import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
 from tap_stairoids_webhooks.timestamps import now
@@ -182,7 +183,7 @@ class ReceiverApp:
         except Exception as error:  # noqa: BLE001 -- the edge: a defect of ours must still be a 503
             self.count("failed")
             # Not the error's text, which may repeat what it choked on.
-            logger.error("request failed: error=%s", type(error).__name__)  # noqa: TRY400 -- same
+            logger.error(Fact("request failed", error=type(error).__name__))  # noqa: TRY400 -- same
             await send_answer(send, 503, b"failed", _RETRY_AFTER)
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:

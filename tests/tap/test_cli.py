@@ -132,7 +132,10 @@ def test_send_test_to_another_path_says_which_it_is(receiver: Receiver) -> None:
     result = run("send-test", receiver.url.replace("stairoids", "elsewhere"))
 
     assert result.exit_code == 1
-    assert "404 for 6 of 6 samples: another path; the receiver's is" in result.output
+    assert (
+        "404 for 6 of 6 samples: nothing is received at this path; the receiver's is"
+        in result.output
+    )
     assert "--path" in result.output
 
 
