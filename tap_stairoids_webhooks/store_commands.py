@@ -197,7 +197,7 @@ def prune(
         from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- same
 
         with EventStore.open_to_change(store_url) as store:
-            bytes_before = store.total_bytes()
+            bytes_before = store.total_bytes() if compact else None
             for consumer in forgotten:
                 if not forget(store, consumer):
                     msg = f"--forget-consumer: there is no consumer {consumer!r}"

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/troubleshooting.md"
 GAP = "…"
+#: How the headings begin under which a package's messages are.
+_SECTIONS = {
+    "target_stairoids": ("target-", "stairoids-sig", "Messages", "Signals", "Warnings"),
+    "tap_stairoids_webhooks": ("The receiver", "The other commands", "The tap"),
+    "stairoids_sandbox": ("stairoids-sandbox",),
+}
+PACKAGES = tuple(_SECTIONS)
 _DEPTH = 4  # calls that a text may be handed through
 _PLACEHOLDER = re.compile(r"%(?:\.\d+)?[a-z]")
 _CLICKS = {"ClickException", "UsageError", "BadParameter"}
@@ -64,12 +71,18 @@ def messages_of(package: str, *, internal: tuple[str, ...] = ()) -> list[Message
 
 
 @cache
-def documented() -> list[str]:
-    """Return the messages that the page explains: the first cells of its tables."""
-    page = PAGE.read_text(encoding="utf-8")
-    cells = re.findall(r"^\| (.*?) \| ", page, re.MULTILINE)
+def documented(package: str) -> list[str]:
+    """Return the messages of a package that the page's tables explain."""
+    cells = re.findall(r"^\| (.*?) \| ", _part_about(package), re.MULTILINE)
     rows = [row for cell in cells for row in cell.split(f"; {GAP}: ")]
-    return [row for row in rows if row not in {"message", "reason", "---"}]
+    headings = {"message", "reason", "---"}
+    return [row for row in dict.fromkeys(rows) if row not in headings]
+
+
+def _part_about(package: str) -> str:
+    """Return the sections of the page about a package."""
+    _, *parts = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return "\n".join(part for part in parts if part.startswith(_SECTIONS[package]))
 
 
 @cache
@@ -84,12 +97,14 @@ def all_texts(package: str) -> list[str]:
     return [text for text in found if text]
 
 
-def missing_in_page(messages: list[Message]) -> list[str]:
-    """Return the messages that no row of the page has, each with its place."""
+def missing_in_page(package: str, messages: list[Message]) -> list[str]:
+    """Return the messages of a package that the page lacks, each with its place."""
+    listed = re.findall(r"^\* `(.*?)`", _part_about(package), re.MULTILINE)
+    rows = [*documented(package), *listed]
     return [
         f"{message.place}: {message.text}"
         for message in messages
-        if not any(has(message.text, row) for row in documented())
+        if not any(has(message.text, row) for row in rows)
     ]
 
 
@@ -146,7 +161,7 @@ class _Code:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node, function in _walk(tree, None):
                 if isinstance(node, ast.Call):
-                    place = f"{path.relative_to(ROOT)}:{node.lineno}"
+                    place = f"{path.relative_to(package.parent)}:{node.lineno}"
                     self._calls.append((place, node, function))
                 elif isinstance(node, _FUNCTIONS):
                     self._functions.setdefault(node.name, []).append(node)
