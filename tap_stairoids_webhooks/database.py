@@ -330,8 +330,8 @@ def _read_binary(connection: psycopg.Connection, _record: object) -> None:
 def missing(place: str) -> str:
     """Say that there is no store, and what to do."""
     return (
-        f"there is no store at {place} (setting store_url): start the receiver"
-        " (stairoids-webhooks serve) with this store, or correct store_url"
+        f"there is no store at {place}: start the receiver (stairoids-webhooks serve)"
+        " with this store, or name another (--store-url; the tap's setting store_url)"
     )
 
 

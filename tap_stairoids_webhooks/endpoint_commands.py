@@ -172,6 +172,12 @@ def _endpoints(api_url: str) -> Endpoints:
     if not api_key:
         msg = f"no API key: set {_API_KEY_VARIABLE}"
         raise ConfigError(msg)
+    if not (api_key.isascii() and api_key.isprintable()):
+        msg = (
+            f"{_API_KEY_VARIABLE} holds characters no HTTP header can carry: copy the"
+            " key again"
+        )
+        raise ConfigError(msg)
     return Endpoints(api_url=api_url, api_key=api_key)
 
 

@@ -156,7 +156,7 @@ def checked_url(url: str, *, name: str) -> str:
         return url
     if host and parts.scheme == "http" and _is_loopback(host):
         return url
-    msg = f"{name} must be an https:// URL (http:// only to this machine)"
+    msg = f"{name} must begin with https:// (http:// only to this machine)"
     raise ConfigError(msg)
 
 

@@ -254,7 +254,7 @@ def test_refusals_are_kept_for_the_operator(store_url: str) -> None:
     assert before <= found.last_at <= after
 
 
-@pytest.mark.parametrize("token", ["", "short", "é" * 20])
+@pytest.mark.parametrize("token", ["", "short", "é" * 20, "x" * 20 + "\n"])
 def test_token_that_could_be_guessed_is_refused(token: str) -> None:
     with pytest.raises(ConfigError, match="STAIROIDS_WEBHOOKS_ADMIN_TOKEN") as caught:
         admin_token_from({"STAIROIDS_WEBHOOKS_ADMIN_TOKEN": token})

@@ -343,7 +343,7 @@ def test_key_does_not_travel_readable(url: str) -> None:
     result = run("list", "--api-url", url)
 
     assert result.exit_code == 1
-    assert "--api-url must be an https:// URL" in result.output
+    assert "--api-url must begin with https://" in result.output
 
 
 def test_missing_key_is_named() -> None:
@@ -351,3 +351,16 @@ def test_missing_key_is_named() -> None:
 
     assert result.exit_code == 1
     assert "set STAIROIDS_API_KEY" in result.output
+
+
+@pytest.mark.parametrize("key", ["sk_canary\n", "sk_canary\r\nX: y", "“sk_canary”"])
+@pytest.mark.parametrize("command", ["list", "delete wh_1", "register https://x.test/"])
+def test_key_that_no_header_can_carry_is_told_and_not_shown(
+    command: str, key: str
+) -> None:
+    result = run(*command.split(), STAIROIDS_API_KEY=key)
+
+    assert result.exit_code == 1
+    assert "STAIROIDS_API_KEY holds characters no HTTP header can" in result.output
+    assert "canary" not in result.output
+    assert isinstance(result.exception, SystemExit)
