@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.event import Delivery, event_from
@@ -183,7 +185,9 @@ class ReceiverApp:
         except Exception as error:  # noqa: BLE001 -- the edge: a defect of ours must still be a 503
             self.count("failed")
             # Not the error's text, which may repeat what it choked on.
-            logger.error(Fact("request failed", error=type(error).__name__))  # noqa: TRY400 -- same
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            at = f"{PurePath(where.filename).name}:{where.lineno}"
+            logger.error(Fact("request failed", error=type(error).__name__, at=at))  # noqa: TRY400 -- same
             await send_answer(send, 503, b"failed", _RETRY_AFTER)
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:
