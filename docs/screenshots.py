@@ -31,6 +31,7 @@ from rich.text import Text
 from stairoids_sandbox.faults import Fault
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.consumers import acknowledge
+from tap_stairoids_webhooks.rows import Refused
 from tap_stairoids_webhooks.serve import Admin, Receiver
 from tap_stairoids_webhooks.store import EventStore
 from tap_stairoids_webhooks.timestamps import stamp
@@ -139,7 +140,7 @@ def refused_in_days_gone_by(store_url: str) -> None:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
                 at = stamp(today - timedelta(days=ago))
-                store.note_refusals({reason: number}, at=at)
+                store.note_refusals({reason: Refused(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tap_stairoids_webhooks.page_routes import PageRoutes
 from tap_stairoids_webhooks.receiver import Refusal, send_answer
 from tap_stairoids_webhooks.sessions import Sessions
+from tap_stairoids_webhooks.settings import ADMIN_TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.metrics import Facts
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 _JSON = b"application/json"
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
+_CHALLENGE = (b"www-authenticate", b'Bearer realm="stairoids-webhooks"')
+_WANTS_TOKEN = (
+    "This wants the header Authorization: Bearer with the token that the receiver was"
+    f" started with ({ADMIN_TOKEN_VARIABLE}).\n"
+)
+_WANTS_HOST = (
+    "This wants a Host of this machine: ask for 127.0.0.1 or localhost, with the port"
+    " of --admin-port.\n"
+)
 
 
 class AdminApp:
@@ -46,6 +56,10 @@ class AdminApp:
         self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
         self.counts: Counter[str] = Counter()
 
+    def count(self, result: str) -> None:
+        """Count what was wrong with a request."""
+        self.counts[result] += 1
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
@@ -56,15 +70,15 @@ class AdminApp:
                 return
             status, content_type, body = await self._tell(scope, known=known)
         except Refusal as refusal:
-            self.counts[refusal.reason] += 1
-            text = refusal.reason.encode()
+            self.count(refusal.reason)
+            text = refusal.text.encode()
             await send_answer(send, refusal.status, text, *refusal.headers)
         else:
             await send_answer(send, status, body, content_type=content_type)
 
     async def _tell(self, scope: Scope, *, known: bool) -> tuple[int, bytes, bytes]:
         if not known:
-            raise Refusal(401, "token", (b"www-authenticate", b"Bearer"))
+            raise Refusal(401, "token", _CHALLENGE, text=_WANTS_TOKEN)
         if scope["method"] not in {"GET", "HEAD"}:
             raise Refusal(405, "method_not_allowed", (b"allow", b"GET, HEAD"))
         if scope["path"] == "/metrics":
@@ -75,7 +89,7 @@ class AdminApp:
     def _check_host(self, headers: list[tuple[bytes, bytes]]) -> None:
         hosts = [value.lower() for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0] not in self._hosts:
-            raise Refusal(403, "host")
+            raise Refusal(403, "host", text=_WANTS_HOST)
 
     def _has_token(self, headers: list[tuple[bytes, bytes]]) -> bool:
         given = [value for name, value in headers if name == b"authorization"]

@@ -15,7 +15,7 @@ import click
 
 from tap_stairoids_webhooks import endpoint_commands, store_commands
 from tap_stairoids_webhooks.command_line import clear_errors, store_url_option
-from tap_stairoids_webhooks.log_lines import FORMATS, LEVELS, log_to_stderr
+from tap_stairoids_webhooks.log_lines import FORMATS, LEVELS, Fact, log_to_stderr
 from tap_stairoids_webhooks.settings import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
@@ -41,6 +41,11 @@ def main() -> None:
       stairoids-webhooks serve
       stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
       stairoids-webhooks stats
+      tap-stairoids-webhooks --config tap.json | target-jsonl
+
+    \b
+    Exit codes: 0 done; 1 it cannot be done, or not for all, and a sentence says why;
+    2 the command line is wrong.
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
 
 
@@ -158,7 +163,7 @@ def serve(  # noqa: PLR0913 -- click hands over one argument per option
 
 
 def _say_ready(receiver: Receiver) -> None:
-    logger.info("listening: url=%s store=%s", receiver.url, receiver.store.place)
+    logger.info(Fact("listening", url=receiver.url, store=receiver.store.place))
     ready = {"event": "ready", "url": receiver.url}
     if receiver.admin_url is not None:
         ready["admin_url"] = receiver.admin_url

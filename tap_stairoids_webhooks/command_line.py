@@ -19,7 +19,7 @@ store_url_option = click.option(
     show_default=True,
     envvar="STAIROIDS_WEBHOOKS_STORE_URL",
     show_envvar=True,
-    help="Where events are stored.",
+    help="Where events are stored: sqlite:///PATH or postgresql://HOST/DATABASE.",
 )
 
 

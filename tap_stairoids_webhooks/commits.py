@@ -13,20 +13,20 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
-from tap_stairoids_webhooks.timestamps import now
+from tap_stairoids_webhooks.log_lines import Fact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.rows import Outcome
+    from tap_stairoids_webhooks.rows import Outcome, Refused
     from tap_stairoids_webhooks.store import EventStore
 
     _Item = tuple[Delivery, asyncio.Future[Outcome]]
+    _Refusals = Mapping[str, Refused]
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,9 @@ class CommitQueue:
         self, store: EventStore, *, last_commit_at: float | None = None
     ) -> None:
         self._store = store
-        self._waiting: queue.SimpleQueue[_Item | Counter[str] | None] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
         self._left_over: _Item | None = None
-        self._notes: Counter[str] = Counter()
+        self._notes: _Refusals = {}
         self.waiting = 0
         self.waiting_bytes = 0
         self.failing = False
@@ -89,8 +87,11 @@ class CommitQueue:
         self._waiting.put((delivery, future))
         return future
 
-    def note(self, refusals: Counter[str]) -> None:
-        """Have the store add up what was refused; it is lost if the store fails."""
+    def note(self, refusals: _Refusals) -> None:
+        """Have the store add up what was refused, by reason.
+
+        It is lost if the store fails.
+        """
         self._waiting.put(refusals)
 
     def free_bytes(self) -> int | None:
@@ -108,8 +109,8 @@ class CommitQueue:
                 self._commit(batch)
             if self._notes:
                 with contextlib.suppress(StoreError):  # told when a delivery meets it
-                    self._store.note_refusals(self._notes, at=now())
-                self._notes = Counter()
+                    self._store.note_refusals(self._notes)
+                self._notes = {}
 
     def _commit(self, batch: list[_Item]) -> None:
         result: list[Outcome] | StoreError
@@ -139,8 +140,8 @@ class CommitQueue:
         batch: list[_Item] = []
         size = 0
         while item is not None:
-            if isinstance(item, Counter):
-                self._notes += item
+            if not isinstance(item, tuple):
+                self._notes = item
                 return batch
             size += len(item[0].body)
             if batch and size > MAX_BATCH_BYTES:
@@ -173,7 +174,7 @@ class CommitQueue:
     def _report(self, result: list[Outcome] | StoreError, number: int) -> None:
         """Log the first failure and the recovery, not each of a thousand."""
         if isinstance(result, StoreError) and not self.failing:
-            logger.error("store failing: deliveries=%d error=%s", number, result)
+            logger.error(Fact("store failing", deliveries=number, error=str(result)))
         elif self.failing and not isinstance(result, StoreError):
-            logger.info("store working again: deliveries=%d", number)
+            logger.info(Fact("store working again", deliveries=number))
         self.failing = isinstance(result, StoreError)

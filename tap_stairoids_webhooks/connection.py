@@ -15,7 +15,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections import Counter
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -28,7 +27,8 @@ MAX_CONNECTIONS = 500
 class Counting(Protocol):
     """An application that counts what became of requests."""
 
-    counts: Counter[str]
+    def count(self, result: str) -> None:
+        """Count what became of a request."""
 
 
 class Connection(HttpToolsProtocol):
@@ -147,7 +147,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _count(self, what: str) -> None:
-        cast("Counting", self.app).counts[what] += 1
+        cast("Counting", self.app).count(what)
 
     def _make_room(self) -> None:
         """Drop the other connection that has been sending one request for longest."""

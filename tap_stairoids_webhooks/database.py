@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from tap_stairoids_webhooks.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import psycopg
 
 _BUSY_SECONDS = 5.0  # below the receiver's own deadline
@@ -86,6 +88,14 @@ class Database(ABC):
     @abstractmethod
     def sizes(self) -> dict[str, int]:
         """Return how many bytes each part has; nothing if that is another's matter."""
+
+    @abstractmethod
+    def total_bytes(self) -> int:
+        """Return how much room it takes, with its indexes and its log.
+
+        Raises:
+            StoreUnavailableError: It cannot be asked now.
+        """
 
 
 def database_at(url: str) -> Database:
@@ -189,6 +199,10 @@ class SqliteDatabase(Database):
         parts = {"database": self._path, "write_ahead_log": log}
         return {k: path.stat().st_size for k, path in parts.items() if path.is_file()}
 
+    @override
+    def total_bytes(self) -> int:
+        return sum(self.sizes().values())
+
     def _engine(self, *, mode: str, begin: str) -> sa.Engine:
         engine = sa.create_engine(
             "sqlite://",
@@ -254,19 +268,23 @@ class PostgresDatabase(Database):
 
     @override
     def scrub(self) -> None:
-        self._vacuum("VACUUM webhook_events")
+        with self._at_once("not vacuumed") as connection:
+            connection.exec_driver_sql("VACUUM webhook_events")
 
     @override
     def compact(self) -> None:
-        self._vacuum("VACUUM FULL webhook_events")
+        with self._at_once("not compacted") as connection:
+            connection.exec_driver_sql("VACUUM FULL webhook_events")
 
-    def _vacuum(self, statement: str) -> None:
+    @contextmanager
+    def _at_once(self, failure: str) -> Iterator[sa.Connection]:
+        """Do something that no transaction may be around."""
         engine = self._engine("").execution_options(isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
-                connection.exec_driver_sql(statement)
+                yield connection
         except sa.exc.DBAPIError as error:
-            msg = f"the store {self.place} was not vacuumed: {reason_of(error)}"
+            msg = f"the store {self.place} was {failure}: {reason_of(error)}"
             raise StoreUnavailableError(msg) from error
         finally:
             engine.dispose()
@@ -278,6 +296,13 @@ class PostgresDatabase(Database):
     @override
     def sizes(self) -> dict[str, int]:
         return {}
+
+    @override
+    def total_bytes(self) -> int:
+        """Ask for the table of events; the others hold a few rows each."""
+        size = "SELECT pg_total_relation_size('webhook_events')"
+        with self._at_once("not measured") as connection:
+            return int(connection.exec_driver_sql(size).scalar_one())
 
     def _engine(self, options: str) -> sa.Engine:
         try:
@@ -305,8 +330,8 @@ def _read_binary(connection: psycopg.Connection, _record: object) -> None:
 def missing(place: str) -> str:
     """Say that there is no store, and what to do."""
     return (
-        f"there is no store at {place} (setting store_url): start the receiver"
-        " (stairoids-webhooks serve) with this store, or correct store_url"
+        f"there is no store at {place}: start the receiver (stairoids-webhooks serve)"
+        " with this store, or name another (--store-url; the tap's setting store_url)"
     )
 
 

@@ -13,6 +13,12 @@ from urllib.parse import quote, urlsplit
 import requests
 from requests.auth import AuthBase
 from typing_extensions import override
+from urllib3.exceptions import (
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 
@@ -20,7 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CONNECT_AND_READ_SECONDS = (10, 30)
+_TEST_SECONDS = 10  # as Stairoids waits
 _SHOWN_CHARACTERS = 500
+
+#: Why there is no answer: the first that fits, because some are kinds of others.
+_OBSTACLES = (
+    (NameResolutionError, "host not found"),
+    (ProxyError, "proxy failed"),
+    (SSLError, "TLS failed: a certificate nobody vouches for, or no TLS there"),
+    (NewConnectionError, "host not reached"),
+    (requests.Timeout, "timeout"),
+    (requests.exceptions.InvalidURL, "no URL that leads anywhere"),
+    (requests.ConnectionError, "the connection broke off before an answer"),
+)
 
 
 class Endpoints:
@@ -65,7 +83,7 @@ class Endpoints:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            msg = f"{method} {url}: no answer ({type(error).__name__})"
+            msg = f"{method} {url}: no answer ({_obstacle(error)})"
             raise StairoidsError(msg) from None
         content = _json_of(answer)
         if 200 <= answer.status_code < 300:
@@ -98,11 +116,29 @@ def post_signed(url: str, body: bytes, headers: dict[str, str]) -> int:
     """
     try:
         return requests.post(
-            url, data=body, headers=headers, timeout=10, allow_redirects=False
+            url,
+            data=body,
+            headers=headers,
+            timeout=_TEST_SECONDS,
+            allow_redirects=False,
         ).status_code
     except requests.RequestException as error:
-        msg = f"POST {url}: no answer ({type(error).__name__})"
+        msg = f"POST {url}: no answer ({_obstacle(error)})"
         raise StairoidsError(msg) from None
+
+
+def _obstacle(error: requests.RequestException) -> str:
+    """Say in words why there is no answer."""
+    cause = error.args[0] if error.args else None
+    cause = getattr(cause, "reason", cause)
+    if isinstance(cause, NewConnectionError) and isinstance(
+        cause.__cause__, ConnectionRefusedError
+    ):
+        return "connection refused: nobody listens there"
+    for kind, obstacle in _OBSTACLES:
+        if isinstance(cause, kind) or isinstance(error, kind):
+            return obstacle
+    return "the answer cannot be read"
 
 
 def checked_url(url: str, *, name: str) -> str:
@@ -120,7 +156,7 @@ def checked_url(url: str, *, name: str) -> str:
         return url
     if host and parts.scheme == "http" and _is_loopback(host):
         return url
-    msg = f"{name} must be an https:// URL (http:// only to this machine)"
+    msg = f"{name} must begin with https:// (http:// only to this machine)"
     raise ConfigError(msg)
 
 

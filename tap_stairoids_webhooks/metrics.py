@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from tap_stairoids_webhooks.consumers import Lag, lags
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.log_lines import Fact
 from tap_stairoids_webhooks.receiver import RESULTS
 from tap_stairoids_webhooks.store import EventStore
 
@@ -150,7 +151,7 @@ class Facts(Collector):
         try:
             return lags(self.reader())
         except StoreError as error:
-            logger.warning("lag of the consumers is not known: %s", error)
+            logger.warning(Fact("lag of the consumers is not known", error=str(error)))
             return {}
 
 

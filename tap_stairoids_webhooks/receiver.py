@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.log_lines import Fact
 from tap_stairoids_webhooks.rows import Outcome
 from tap_stairoids_webhooks.settings import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
 from tap_stairoids_webhooks.timestamps import now
@@ -84,12 +87,20 @@ class Refusal(Exception):  # noqa: N818 -- an answer, not a fault of ours
 
     Args:
         status: The HTTP status.
-        reason: In a word, for counts and as the answer's text.
+        reason: In a word, for counts.
         headers: What the status asks for.
+        text: The answer's text; the reason, if it is not given.
     """
 
-    def __init__(self, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        *headers: tuple[bytes, bytes],
+        text: str | None = None,
+    ) -> None:
         super().__init__(reason)
+        self.text = text or reason
         self.status = status
         self.reason = reason
         self.headers = headers
@@ -115,6 +126,7 @@ class ReceiverApp:
 
     Attributes:
         counts: Answers so far, by what became of the request.
+        last_at: When the last of each was.
         keys: Deliveries taken so far, by the secret that signed them.
         draining: Set to refuse new deliveries while the old ones are finished.
         disk_full: Set to refuse new deliveries until there is room.
@@ -134,6 +146,7 @@ class ReceiverApp:
         self._max_body_bytes = max_body_bytes
         self._unproven_bytes = 0
         self.counts: Counter[str] = Counter()
+        self.last_at: dict[str, str] = {}
         self.keys: Counter[str] = Counter()
         self.draining = False
         self.disk_full = False
@@ -148,6 +161,11 @@ class ReceiverApp:
         """The secrets that are active, by their names, the newest first."""
         return self._verifier.key_ids
 
+    def count(self, result: str) -> None:
+        """Count what became of a request, now."""
+        self.counts[result] += 1
+        self.last_at[result] = now()
+
     def refusals(self) -> Counter[str]:
         """Return how many requests were not taken so far, by reason."""
         taken = {str(outcome) for outcome in Outcome}
@@ -159,15 +177,17 @@ class ReceiverApp:
             text = await self._handle(scope, receive)
             await send_answer(send, 200, text.encode())
         except Refusal as refusal:
-            self.counts[refusal.reason] += 1
-            reason = refusal.reason.encode()
-            await send_answer(send, refusal.status, reason, *refusal.headers)
+            self.count(refusal.reason)
+            text = refusal.text
+            await send_answer(send, refusal.status, text.encode(), *refusal.headers)
         except ConnectionError:
-            self.counts["disconnected"] += 1
+            self.count("disconnected")
         except Exception as error:  # noqa: BLE001 -- the edge: a defect of ours must still be a 503
-            self.counts["failed"] += 1
+            self.count("failed")
             # Not the error's text, which may repeat what it choked on.
-            logger.error("request failed: error=%s", type(error).__name__)  # noqa: TRY400 -- same
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            at = f"{PurePath(where.filename).name}:{where.lineno}"
+            logger.error(Fact("request failed", error=type(error).__name__, at=at))  # noqa: TRY400 -- same
             await send_answer(send, 503, b"failed", _RETRY_AFTER)
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:
@@ -243,7 +263,7 @@ class ReceiverApp:
             event=event,
         )
         outcome = await self._commits.submit(delivery)
-        self.counts[outcome] += 1
+        self.count(outcome)
         self.keys[key_id] += 1
         return outcome
 

@@ -120,8 +120,8 @@ def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:
         return gone.rowcount
 
 
-def compact(url: str) -> None:
-    """Give the room of removed events back to the file system.
+def compact(url: str) -> int:
+    """Give the room of removed events back; return how many bytes are left.
 
     Nothing can be stored meanwhile: deliveries are answered 503, and come again.
 
@@ -130,6 +130,7 @@ def compact(url: str) -> None:
     """
     with EventStore.open_to_change(url) as store:
         store.compact()
+        return store.total_bytes()
 
 
 def erase(url: str, *, is_about: Callable[[bytes], bool]) -> int:

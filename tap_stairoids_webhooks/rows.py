@@ -144,6 +144,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Deliveries refused for one reason: how many, and when the last of them was."""
+
+    number: int
+    last_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """Counts over the whole store; `events` by type, None for none."""
 

@@ -23,8 +23,10 @@ from tap_stairoids_webhooks.admin import AdminApp
 from tap_stairoids_webhooks.commits import CommitQueue
 from tap_stairoids_webhooks.connection import REQUEST_SECONDS, Connection
 from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.log_lines import Fact
 from tap_stairoids_webhooks.metrics import Facts
 from tap_stairoids_webhooks.receiver import ALARMING, ReceiverApp
+from tap_stairoids_webhooks.rows import Refused
 from tap_stairoids_webhooks.settings import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
@@ -130,7 +132,7 @@ class Receiver:
         """Serve until SIGTERM or SIGINT; then finish what was begun."""
         self._server.on_ready = on_ready
         self._serve()
-        logger.info("stopped: exit_code=0 unanswered=%d", self._server.unanswered)
+        logger.info(Fact("stopped", exit_code=0, unanswered=self._server.unanswered))
 
     def __enter__(self) -> Self:
         ready = threading.Event()
@@ -237,10 +239,11 @@ class _Server(uvicorn.Server):
         """Log what happens now; not in the signal's handler, which may cut a line."""
         number = next(iter(self._captured_signals), None)
         logger.info(
-            "stopping, what was begun has %d s to finish: signal=%s requests=%d",
-            _DRAIN_SECONDS,
-            "none" if number is None else signal.Signals(number).name,
-            len(self.server_state.tasks),
+            Fact(
+                f"stopping, what was begun has {_DRAIN_SECONDS} s to finish",
+                signal="none" if number is None else signal.Signals(number).name,
+                requests=len(self.server_state.tasks),
+            )
         )
 
     def _look_at_disk(self) -> None:
@@ -248,20 +251,27 @@ class _Server(uvicorn.Server):
         full = free is not None and free < self._min_free_bytes
         if full and not self._receiver.disk_full:
             logger.error(
-                "disk nearly full, deliveries are answered 503: free_bytes=%s"
-                " wanted=%d",
-                free,
-                self._min_free_bytes,
+                Fact(
+                    "disk nearly full, deliveries are answered 503",
+                    free_bytes=free,
+                    wanted=self._min_free_bytes,
+                )
             )
         elif self._receiver.disk_full and not full:
-            logger.info("disk has room again: free_bytes=%s", free)
+            logger.info(Fact("disk has room again", free_bytes=free))
         self._receiver.disk_full = full
 
     def _note_refusals(self) -> None:
         """Have the store keep what was refused, so that `stats` can tell why."""
         refusals = self._receiver.refusals()
         if new := refusals - self._noted:
-            self._commits.note(new)
+            last_at = self._receiver.last_at
+            self._commits.note(
+                {
+                    reason: Refused(number=number, last_at=last_at[reason])
+                    for reason, number in new.items()
+                }
+            )
         self._noted = refusals
 
     @override
@@ -287,9 +297,8 @@ class _Server(uvicorn.Server):
         new = counts - self._reported
         self._reported = counts
         if new:
-            facts = " ".join(f"{name}={number}" for name, number in sorted(new.items()))
             level = logging.WARNING if ALARMING & new.keys() else logging.INFO
-            logger.log(level, "deliveries: %s", facts)
+            logger.log(level, Fact("deliveries", **dict(sorted(new.items()))))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -65,11 +65,11 @@ def admin_token_from(environ: Mapping[str, str]) -> str:
         ConfigError: There is none, or one that could be guessed.
     """
     token = environ.get(ADMIN_TOKEN_VARIABLE, "")
-    if len(token) >= _MIN_TOKEN_LENGTH and token.isascii():
+    if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
     msg = (
         f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: at least {_MIN_TOKEN_LENGTH}"
-        " characters of ASCII"
+        " characters of ASCII in one line"
     )
     raise ConfigError(msg)
 

@@ -8,21 +8,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tap_stairoids_webhooks.consumers import Lag, lags
-from tap_stairoids_webhooks.rows import EVENTS, REFUSALS
+from tap_stairoids_webhooks.rows import EVENTS, REFUSALS, Refused
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.rows import Stats
     from tap_stairoids_webhooks.store import EventStore
 
 _DAYS = 14
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """Deliveries refused for one reason."""
-
-    number: int
-    last_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from tap_stairoids_webhooks.database import Database
     from tap_stairoids_webhooks.event import Delivery
+    from tap_stairoids_webhooks.rows import Refused
 
 PAGE_BYTES = 8 * 1024 * 1024
 EVERYTHING = Wanted(erased=True)
@@ -56,7 +58,9 @@ _ADD_REFUSALS = sa.text(
     "INSERT INTO webhook_refusals (day, reason, number, last_at)"
     " VALUES (:day, :reason, :number, :last_at)"
     " ON CONFLICT (day, reason) DO UPDATE SET"
-    " number = webhook_refusals.number + excluded.number, last_at = excluded.last_at"
+    " number = webhook_refusals.number + excluded.number,"
+    " last_at = CASE WHEN excluded.last_at > webhook_refusals.last_at"
+    " THEN excluded.last_at ELSE webhook_refusals.last_at END"
 )
 
 
@@ -148,15 +152,15 @@ class EventStore:
         with self.transaction(what, lock=True) as connection:
             return _append(connection, batch)
 
-    def note_refusals(self, reasons: Mapping[str, int], *, at: str) -> None:
+    def note_refusals(self, refusals: Mapping[str, Refused]) -> None:
         """Add to the counts of deliveries that were refused, by reason and day.
 
         Raises:
             StoreUnavailableError: Nothing was added.
         """
         rows = [
-            {"day": at[:10], "reason": reason, "number": number, "last_at": at}
-            for reason, number in sorted(reasons.items())
+            {"day": refused.last_at[:10], "reason": reason, **asdict(refused)}
+            for reason, refused in sorted(refusals.items())
         ]
         with self.transaction("cannot count refusals", lock=True) as connection:
             connection.execute(_ADD_REFUSALS, rows)
@@ -250,6 +254,10 @@ class EventStore:
     def sizes(self) -> dict[str, int]:
         """Return how many bytes each of its files has, if it has any."""
         return self._database.sizes()
+
+    def total_bytes(self) -> int:
+        """Return how much room it takes; see `Database.total_bytes`."""
+        return self._database.total_bytes()
 
     def close(self) -> None:
         """Let go of the database."""

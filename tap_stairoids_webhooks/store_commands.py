@@ -37,7 +37,8 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 def stats(*, store_url: str, style: str) -> None:
     """Count what the store holds and what was refused.
 
-    It also says how far each tap is behind.
+    By event type, secret, day and reason; it also says how far each tap with the
+    setting `consumer` is behind. No receiver need run.
 
     \b
     Examples:
@@ -116,10 +117,12 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     Each line is {"body": "...", "signature": "sha256=..."} and may have "event" and
     "received_at". What no secret signed is refused, what the store knows stays as
     it is; so the same file may be imported again. Exits 1 if a line was refused.
+    The secrets are read from STAIROIDS_WEBHOOK_SECRETS (a JSON array) or, if that is
+    not set, from STAIROIDS_WEBHOOK_SECRET.
 
     \b
     Example:
-      stairoids-webhooks import deliveries.jsonl
+      STAIROIDS_WEBHOOK_SECRET=... stairoids-webhooks import deliveries.jsonl
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
     with clear_errors():
         from tap_stairoids_webhooks.archive import import_from  # noqa: PLC0415 -- slow to import
@@ -177,8 +180,9 @@ def prune(
     keep events for longer than Stairoids may send them again. It prints how many
     were removed, how many stay, and which consumers have not read those.
 
-    New events use the room of removed ones. --compact gives it back; meanwhile
-    nothing can be stored, and deliveries are answered 503 if that takes seconds.
+    New events use the room of removed ones. --compact gives it back, and prints how
+    many bytes the store had before and has now; meanwhile nothing can be stored, and
+    deliveries are answered 503 if that takes seconds.
 
     \b
     Examples:
@@ -193,14 +197,18 @@ def prune(
         from tap_stairoids_webhooks.store import EventStore  # noqa: PLC0415 -- same
 
         with EventStore.open_to_change(store_url) as store:
+            bytes_before = store.total_bytes() if compact else None
             for consumer in forgotten:
                 if not forget(store, consumer):
                     msg = f"--forget-consumer: there is no consumer {consumer!r}"
                     raise ConfigError(msg)
-        done = prune_store(store_url, before=before, force=force)
-        click.echo(json.dumps(asdict(done)))
-        if compact:
-            compact_store(store_url)
+        done = asdict(prune_store(store_url, before=before, force=force))
+        try:
+            if compact:
+                bytes_after = compact_store(store_url)
+                done |= {"bytes_before": bytes_before, "bytes_after": bytes_after}
+        finally:  # what was removed is told in any case
+            click.echo(json.dumps(done))
 
 
 def _moment(text: str) -> str:
@@ -254,7 +262,8 @@ def restored(*, store_url: str) -> None:
     """Say that the store was put back from a back-up.
 
     Its sequences then return under other events. The tap refuses bookmarks from
-    before, instead of skipping what came in since; `on_store_reset` says how to go on.
+    before, instead of skipping what came in since; its setting `on_store_reset` says
+    how to go on. Run this once, before the tap runs again.
 
     \b
     Example:

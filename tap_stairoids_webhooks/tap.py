@@ -39,8 +39,9 @@ Examples:
   tap-stairoids-webhooks --about --format=markdown
 
 \b
-Exit codes: 0 all emitted; 1 config, state or store at fault; 128 + n stopped by
-signal n. The store is filled by `stairoids-webhooks serve`.
+Exit codes: 0 all emitted; 1 config, state or store at fault; 2 the command line is
+wrong; 128 + n stopped by signal n.
+The store is filled by `stairoids-webhooks serve`.
 """
 
 

@@ -23,6 +23,7 @@ from tap_stairoids_webhooks.settings import admin_token_from
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.statistics import report_on
 from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.timestamps import now
 from tests.tap.builders import EMAIL, SECRET, a_body, deliveries, exchange
 from tests.tap.test_receiver import post, until
 
@@ -113,7 +114,7 @@ def test_results_are_all_there_are() -> None:
     for name in ("connection", "receiver"):
         text = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
         found |= set(re.findall(r'\bRefusal\(\d+, "(\w+)"', text))
-        found |= set(re.findall(r'\bcounts\["(\w+)"\]', text))
+        found |= set(re.findall(r'\bself\.count\("(\w+)"\)', text))
     found |= {"not_http", "too_slow", "large_head"}  # connection.py counts them by name
 
     assert found == set(RESULTS)
@@ -160,6 +161,26 @@ def test_nobody_else_is_told(
     administrable: Receiver, path: str, headers: dict[str, str], status: int
 ) -> None:
     assert get(administrable, path, **headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "text"),
+    [
+        ({"Authorization": ""}, 401, "Bearer with the token that the receiver"),
+        ({"Authorization": "Bearer wrong"}, 401, "(STAIROIDS_WEBHOOKS_ADMIN_TOKEN)."),
+        ({"Host": "evil.example"}, 403, "ask for 127.0.0.1 or localhost"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+def test_refusal_says_what_is_wanted(
+    administrable: Receiver, path: str, headers: dict[str, str], status: int, text: str
+) -> None:
+    answer = get(administrable, path, **headers)
+
+    assert answer.status_code == status
+    assert text in answer.text
+    assert TOKEN not in answer.text
+    assert ("Bearer" in answer.headers.get("WWW-Authenticate", "")) == (status == 401)
 
 
 def test_only_reading_is_possible(administrable: Receiver) -> None:
@@ -221,17 +242,19 @@ def test_store_that_fails_is_not_ready_until_it_works(
 
 def test_refusals_are_kept_for_the_operator(store_url: str) -> None:
     with administered(store_url) as receiver:
+        before = now()
         post(receiver, a_body(), **{"X-Stairoids-Signature": "sha256=no"})
+        after = now()
         post(receiver, a_body())
 
     with EventStore.open_to_read(store_url) as store:
-        refused = report_on(store).refused
-    assert {reason: r.number for reason, r in refused.items()} == {
-        "signature_mismatch": 1
-    }
+        (refused,) = report_on(store).refused.items()
+    reason, found = refused
+    assert (reason, found.number) == ("signature_mismatch", 1)
+    assert before <= found.last_at <= after
 
 
-@pytest.mark.parametrize("token", ["", "short", "é" * 20])
+@pytest.mark.parametrize("token", ["", "short", "é" * 20, "x" * 20 + "\n"])
 def test_token_that_could_be_guessed_is_refused(token: str) -> None:
     with pytest.raises(ConfigError, match="STAIROIDS_WEBHOOKS_ADMIN_TOKEN") as caught:
         admin_token_from({"STAIROIDS_WEBHOOKS_ADMIN_TOKEN": token})

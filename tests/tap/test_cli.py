@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from typing_extensions import override
 
 from tap_stairoids_webhooks.cli import main
 from tests.tap.builders import SECRET, a_body, a_delivery
@@ -89,6 +93,25 @@ def test_help_names_every_command() -> None:
         assert run(command, "--help").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "variables"),
+    [
+        ("serve", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOKS_ADMIN_TOKEN"),
+        ("send-test", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOK_SECRETS"),
+        ("import", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOK_SECRETS"),
+        ("register", "STAIROIDS_API_KEY STAIROIDS_WEBHOOK_SECRET"),
+        ("list", "STAIROIDS_API_KEY"),
+        ("delete", "STAIROIDS_API_KEY"),
+    ],
+)
+def test_help_says_where_keys_and_secrets_come_from(
+    command: str, variables: str
+) -> None:
+    words = set(re.findall(r"\w+", run(command, "--help").output))
+
+    assert set(variables.split()) <= words
+
+
 def test_send_test_fills_the_receiver(receiver: Receiver) -> None:
     result = run("send-test", receiver.url)
 
@@ -101,15 +124,100 @@ def test_send_test_with_another_secret_fails(receiver: Receiver) -> None:
     result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET="hunter2")  # noqa: S106 -- a test's
 
     assert result.exit_code == 1
-    assert "check STAIROIDS_WEBHOOK_SECRET" in result.output
+    assert "401 for 6 of 6 samples: the receiver has another secret" in result.output
     assert "hunter2" not in result.output
 
 
-def test_send_test_without_receiver_fails() -> None:
-    result = run("send-test", "http://127.0.0.1:1/x")
+def test_send_test_to_another_path_says_which_it_is(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url.replace("stairoids", "elsewhere"))
 
     assert result.exit_code == 1
-    assert "no answer" in result.output
+    assert (
+        "404 for 6 of 6 samples: nothing is received at this path; the receiver's is"
+        in result.output
+    )
+    assert "--path" in result.output
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (302, "a redirect, which is not followed"),
+        (502, "a proxy found no receiver behind it"),
+        (503, "see the receiver's log"),
+    ],
+)
+def test_send_test_says_what_an_answer_means(api: Api, status: int, hint: str) -> None:
+    api.status = status
+
+    result = run("send-test", api.url)
+
+    assert result.exit_code == 1
+    assert f"{status} for 6 of 6 samples: {hint}" in result.output
+
+
+def test_commands_without_a_secret_name_the_variables(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET="")
+
+    assert result.exit_code == 1
+    assert "set STAIROIDS_WEBHOOK_SECRET, or STAIROIDS_WEBHOOK_SECRETS" in result.output
+
+
+class Closing(socketserver.BaseRequestHandler):
+    """Reads something, and hangs up."""
+
+    @override
+    def handle(self) -> None:
+        self.request.recv(1)
+
+
+@pytest.fixture
+def closing() -> Iterator[str]:
+    with socketserver.TCPServer(("127.0.0.1", 0), Closing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "obstacle"),
+    [
+        ("http://127.0.0.1:1/x", "connection refused: nobody listens there"),
+        ("https://no-such-host.invalid/x", "host not found"),
+        ("https://{closing}/x", "TLS failed: "),
+        ("http://{closing}/x", "the connection broke off before an answer"),
+        ("https://.x/", "no URL that leads anywhere"),
+    ],
+)
+@pytest.mark.parametrize("command", ["send-test", "list"])
+def test_why_there_is_no_answer_is_told_in_words(
+    closing: str, command: str, url: str, obstacle: str
+) -> None:
+    address = url.format(closing=closing)
+
+    if command == "send-test":
+        result = run("send-test", address)
+    else:
+        result = run("list", "--api-url", address)
+
+    assert result.exit_code == 1
+    assert f"no answer ({obstacle}" in result.output
+    assert "Error)" not in result.output
+
+
+def test_answer_that_does_not_come_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.endpoints._TEST_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+
+        result = run("send-test", url)
+
+    assert result.exit_code == 1
+    assert "no answer (timeout)" in result.output
 
 
 def test_stats_as_table_and_json(store: EventStore, store_url: str) -> None:
@@ -235,7 +343,7 @@ def test_key_does_not_travel_readable(url: str) -> None:
     result = run("list", "--api-url", url)
 
     assert result.exit_code == 1
-    assert "--api-url must be an https:// URL" in result.output
+    assert "--api-url must begin with https://" in result.output
 
 
 def test_missing_key_is_named() -> None:
@@ -243,3 +351,16 @@ def test_missing_key_is_named() -> None:
 
     assert result.exit_code == 1
     assert "set STAIROIDS_API_KEY" in result.output
+
+
+@pytest.mark.parametrize("key", ["sk_canary\n", "sk_canary\r\nX: y", "“sk_canary”"])
+@pytest.mark.parametrize("command", ["list", "delete wh_1", "register https://x.test/"])
+def test_key_that_no_header_can_carry_is_told_and_not_shown(
+    command: str, key: str
+) -> None:
+    result = run(*command.split(), STAIROIDS_API_KEY=key)
+
+    assert result.exit_code == 1
+    assert "STAIROIDS_API_KEY holds characters no HTTP header can" in result.output
+    assert "canary" not in result.output
+    assert isinstance(result.exception, SystemExit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from tap_stairoids_webhooks.commits import CommitQueue
 from tap_stairoids_webhooks.event import event_from, payload_from
@@ -20,10 +22,13 @@ from tap_stairoids_webhooks.receiver import ReceiverApp
 from tap_stairoids_webhooks.serve import Receiver
 from tap_stairoids_webhooks.signature import Verifier, sign
 from tap_stairoids_webhooks.store import EventStore
-from tests.tap.builders import SECRET, a_body, exchange, raw_request
+from tests.tap.builders import EMAIL, SECRET, a_body, exchange, raw_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
+
+    from tap_stairoids_webhooks.event import Delivery
+    from tap_stairoids_webhooks.rows import Outcome
 
 # The data base of examples would be shared by all who test here.
 settings.register_profile("ours", deadline=None, database=None)
@@ -118,6 +123,35 @@ def test_any_request_has_an_answer(
 
     assert status in STATUSES
     assert app.counts["failed"] == 0
+
+
+class Broken(CommitQueue):
+    """A queue with a defect."""
+
+    @override
+    def submit(self, delivery: Delivery) -> asyncio.Future[Outcome]:
+        raise KeyError(delivery.body)
+
+
+def test_defect_of_ours_is_logged_by_its_place_without_what_it_choked_on(
+    store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = ReceiverApp(verifier=Verifier([SECRET]), commits=Broken(store))
+    headers = [(b"x-stairoids-signature", SIGNED)]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/webhooks/stairoids",
+        "headers": headers,
+    }
+
+    status = asyncio.run(answer_of(app, scope, [a_body()]))
+
+    assert status == 503
+    assert re.search(
+        r"request failed: error=KeyError at=test_fuzz\.py:\d+", caplog.text
+    )
+    assert EMAIL not in caplog.text
 
 
 @given(noise=st.binary(max_size=200), at=st.integers(0, 600), cut=st.integers(0, 50))

@@ -13,6 +13,7 @@ import requests
 
 from tap_stairoids_webhooks.consumers import acknowledge
 from tap_stairoids_webhooks.retention import erase
+from tap_stairoids_webhooks.rows import Refused
 from tap_stairoids_webhooks.signature import key_id_of
 from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 from tests.tap.test_admin import TOKEN, administered, get
@@ -140,9 +141,8 @@ def test_overview_shows_what_came_in_but_no_body(receiver: Receiver) -> None:
     for body in (a_body("evt_1"), a_body("evt_1"), a_body("evt_1", extra=1), b"[1]"):
         post(receiver, body)
     acknowledge(receiver.store, "crm <3", {"*": 1})
-    receiver.store.note_refusals(
-        {"signature_mismatch": 7}, at=f"{datetime.now(UTC).date()}T00:00:00.000000Z"
-    )
+    at = f"{datetime.now(UTC).date()}T00:00:00.000000Z"
+    receiver.store.note_refusals({"signature_mismatch": Refused(number=7, last_at=at)})
 
     shown = get(receiver, "/").text
 

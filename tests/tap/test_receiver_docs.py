@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from stairoids_sandbox.delivery import MAX_ATTEMPTS
 from tap_stairoids_webhooks.cli import main
 from tap_stairoids_webhooks.connection import REQUEST_SECONDS
+from tap_stairoids_webhooks.log_lines import Fact
 from tap_stairoids_webhooks.receiver import ANSWER_SECONDS, RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,6 +45,14 @@ def test_deadlines_are_those_of_the_code() -> None:
 def test_pauses_of_five_attempts_are_added_up_right() -> None:
     assert sum(2**pause for pause in range(MAX_ATTEMPTS - 1)) == 15
     assert "the four of them last 15 *p*" in TEXT
+
+
+def test_log_lines_are_shown_alike_as_text_and_as_json() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    line = json.loads(shown)
+    time, level, _, message = (line.pop(k) for k in list(line)[:4])
+
+    assert f"{time} {level.upper()} {Fact(message, **line)}\n" in TEXT
 
 
 def test_every_command_is_told() -> None:

@@ -6,6 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.recent import event_at, latest, refusals_since
+from tap_stairoids_webhooks.rows import Refused
+from tap_stairoids_webhooks.statistics import report_on
 from tests.tap.builders import a_body, a_delivery, deliveries
 
 if TYPE_CHECKING:
@@ -63,10 +65,18 @@ def test_refusals_are_counted_by_reason_and_day(home: EventStore) -> None:
         ("2026-01-02", {"not_found": 2, "too_large": 1}),
         ("2026-01-03", {"not_found": 3}),
     ):
-        home.note_refusals(reasons, at=f"{day}T10:00:00.000000Z")
-        home.note_refusals(reasons, at=f"{day}T12:00:00.000000Z")
+        for hour in (12, 10):
+            at = f"{day}T{hour}:00:00.000000Z"
+            home.note_refusals(
+                {
+                    reason: Refused(number=number, last_at=at)
+                    for reason, number in reasons.items()
+                }
+            )
 
     assert refusals_since(home, "2026-01-02") == {
         "not_found": {"2026-01-02": 4, "2026-01-03": 6},
         "too_large": {"2026-01-02": 2},
     }
+    # Another receiver's note may come late, and be of an earlier one.
+    assert report_on(home).refused["not_found"].last_at == "2026-01-03T12:00:00.000000Z"

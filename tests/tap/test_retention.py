@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -120,11 +121,14 @@ def test_lag_counts_what_a_consumer_waits_for(home: EventStore) -> None:
 
 
 def test_compacted_store_goes_on_as_before(home: EventStore, home_url: str) -> None:
-    home.append(deliveries(3))
+    large = a_body(pad=os.urandom(100_000).hex())
+    home.append([a_delivery(large), *deliveries(2)])
+    before = home.total_bytes()
     prune(home_url, before=LONG_AFTER, force=True)
 
-    compact(home_url)
+    after = compact(home_url)
 
+    assert before > 200_000 > after == home.total_bytes() > 0
     home.append(deliveries(1))
     assert left(home) == [4]
 

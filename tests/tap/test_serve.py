@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,17 +174,35 @@ def test_log_is_json_if_asked_for(store_url: str) -> None:
         store_url,
         STAIROIDS_WEBHOOK_SECRET=SECRET,
         STAIROIDS_WEBHOOKS_LOG_FORMAT="json",
-    ) as (process, _):
+    ) as (process, url):
+        for secret in (SECRET, SECRET, "wrong"):
+            requests.post(
+                url, a_body(), headers=headers_for(a_body(), secret=secret), timeout=15
+            )
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
 
     lines = [json.loads(line) for line in log.splitlines()]
-    assert {tuple(line) for line in lines} == {("time", "level", "logger", "message")}
-    assert [line["message"].split()[0] for line in lines] == [
-        *("listening:", "stopping,", "stopped:")
-    ]
-    assert {line["level"] for line in lines} == {"info"}
+    always = ("time", "level", "logger", "message")
+    assert {tuple(line)[:4] for line in lines} == {always}
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo is UTC
+    told = [
+        (line["message"], {k: line[k] for k in line if k not in always})
+        for line in lines
+    ]
+    counts = Counter[str]()
+    for message, fields in told:
+        if message == "deliveries":
+            counts.update(fields)
+    assert counts == {"stored": 1, "duplicate": 1, "signature_mismatch": 1}
+    assert [pair for pair in told if pair[0] != "deliveries"] == [
+        ("listening", {"url": url, "store": store_url.removeprefix("sqlite:///")}),
+        (
+            "stopping, what was begun has 12 s to finish",
+            {"signal": "SIGTERM", "requests": 0},
+        ),
+        ("stopped", {"exit_code": 0, "unanswered": 0}),
+    ]
 
 
 def test_log_level_leaves_out_what_is_less(store_url: str) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from tap_stairoids_webhooks.cli import main
 from tap_stairoids_webhooks.consumers import acknowledge
-from tap_stairoids_webhooks.rows import Outcome
+from tap_stairoids_webhooks.rows import Outcome, Refused
 from tap_stairoids_webhooks.signature import sign
 from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 
@@ -88,7 +88,7 @@ def test_stats_tell_days_refusals_and_lag(store: EventStore, store_url: str) -> 
     store.append([*deliveries(3), a_delivery(b"no")])
     for number in (2, 3):
         at = f"2024-10-1{number}T00:00:00.000000Z"
-        store.note_refusals({"signature_mismatch": number}, at=at)
+        store.note_refusals({"signature_mismatch": Refused(number=number, last_at=at)})
     acknowledge(store, "crm", {"*": 1})
 
     found = json.loads(run("stats", "--format", "json", url=store_url).output)
@@ -140,9 +140,10 @@ def test_pruned_room_is_given_back_if_asked_for(
     before = sum(store.sizes().values())
     done = run("prune", "--older-than", "1d", "--compact", url=store_url)
 
-    assert json.loads(done.output)["kept_for"] == {"crm": 1}
-    assert before > 2_000_000
-    assert sum(store.sizes().values()) < 300_000
+    told = json.loads(done.output)
+    assert told["kept_for"] == {"crm": 1}
+    assert told["bytes_before"] == before > 2_000_000
+    assert told["bytes_after"] == sum(store.sizes().values()) < 300_000
     assert [event.sequence for event in store.read_after(0, upper=99)] == [20]
     assert store.append([a_delivery(a_body("evt_new"))]) == [Outcome.STORED]
     assert store.last_sequence() == 21

@@ -64,7 +64,7 @@ def test_commit_survives_a_power_cut(store: EventStore) -> None:
 
 
 def test_missing_store_names_the_setting_and_the_remedy(store_url: str) -> None:
-    with pytest.raises(StoreMissingError, match=r"store_url.*stairoids-webhooks serve"):
+    with pytest.raises(StoreMissingError, match=r"stairoids-webhooks serve.*store_url"):
         EventStore.open_to_read(store_url)
 
     assert not path_of(store_url).exists()
