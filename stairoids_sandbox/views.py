@@ -91,7 +91,7 @@ class Views:
         if signal is None:
             return None
         found = [d for d in self._courier.all() if d.signal_id == signal_id]
-        return {"signal": signal, "deliveries": found[-_SHOWN:]}
+        return {"signal": signal, "deliveries": found[: -_SHOWN - 1 : -1]}
 
     def delivery(self, delivery_id: str) -> dict[str, Any] | None:
         """Return what the page of a delivery shows; None if there is none."""

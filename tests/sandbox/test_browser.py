@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -146,6 +147,78 @@ def test_page_says_that_the_sandbox_has_gone(page: Page) -> None:
         expect(page.get_by_role("button", name="Live")).to_be_visible()
 
     expect(page.get_by_role("button", name="No answer")).to_be_visible()
+
+
+@pytest.mark.parametrize(("status", "words"), [(503, "Error 503"), (None, "No answer")])
+def test_page_is_not_live_while_its_questions_fail(
+    page: Page, sandbox: Sandbox, status: int | None, words: str
+) -> None:
+    page.add_init_script(
+        "const late = AbortSignal.timeout.bind(AbortSignal);"
+        "AbortSignal.timeout = () => late(200);"
+    )
+    page.goto(sandbox.origin)
+    page.route("**/", lambda route: route.fulfill(status=status) if status else None)
+    expect(page.get_by_role("button", name=words)).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text(f"{words}. Trying again.")
+
+    page.unroute_all()
+    expect(page.get_by_role("button", name="Live")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("Answered again.")
+
+
+def test_half_filled_form_is_taken_by_a_sandbox_started_again(page: Page) -> None:
+    with Sandbox() as sandbox:
+        page.goto(sandbox.origin)
+        page.get_by_label("Call this URL").fill("http://127.0.0.1:1/")
+    expect(page.get_by_role("button", name="No answer")).to_be_visible()
+    page.get_by_role("switch", name="Reset").click()
+    expect(page.get_by_role("status")).to_have_text("Not sent.")
+
+    with Sandbox(port=urlsplit(sandbox.origin).port or 0) as again:
+        expect(page.get_by_role("button", name="Live")).to_be_visible()
+        page.get_by_role("button", name="Make it").click()
+        expect(page.get_by_role("status")).to_have_text("Automation made.")
+        assert len(again.automations.all()) == 1
+
+
+def test_much_news_is_told_in_few_sentences(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    page.clock.install()
+    page.goto(sandbox.origin)
+    said, total = page.get_by_role("status"), page.locator("#signals-count")
+    client.send()
+    page.clock.run_for(1_000)
+    expect(total).to_have_text("1 accepted")
+    page.clock.run_for(5_000)
+    expect(said).to_have_text("1 new signal")
+
+    for number in (2, 3):
+        client.send()
+        page.clock.run_for(1_000)
+        expect(total).to_have_text(f"{number} accepted")
+        page.clock.run_for(5_000)
+    expect(said).to_have_text("1 new signal")
+    page.clock.run_for(10_000)
+    expect(said).to_have_text("2 new signals")
+
+
+def test_delivery_is_sent_again_on_the_page_of_its_signal(
+    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
+) -> None:
+    sandbox.automations.add(type="*", url=receiver.url)
+    first, _ = client.send(), client.send()
+    wait_until(lambda: len(receiver.received) == 2)
+    page.goto(f"{sandbox.origin}/signals/{first.json()['id']}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    button = page.get_by_role("button", name="Send again")
+    button.press("Enter")
+
+    expect(button).to_have_count(2)
+    expect(button.last).to_be_focused()
+    assert f"{sandbox.origin}/" not in asked
 
 
 def test_everything_works_without_script(
