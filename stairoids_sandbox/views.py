@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stairoids_sandbox.keys import DEFAULT_KEY
 from stairoids_sandbox.signal_index import SignalQuery
 from stairoids_sandbox.signature import signature_of
 from stairoids_sandbox.switches import PROBABILITIES, STATUSES, switches_for
@@ -78,6 +79,7 @@ class Views:
             "keys": [
                 (key, self._quotas[key.name].usage(now)) for key in self._keys.all()
             ],
+            "key": DEFAULT_KEY if self._keys.has(DEFAULT_KEY) else "YOUR_KEY",
             "answers": statuses,
         }
 

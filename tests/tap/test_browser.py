@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tap_stairoids_webhooks.consumers import acknowledge
 from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery, an_action_body
 from tests.tap.test_admin import TOKEN, administered
 from tests.tap.test_receiver import post
@@ -64,6 +65,9 @@ def test_deliveries_arrive_while_one_watches(page: Page, receiver: Receiver) -> 
     expect(table.get_by_role("row").nth(1)).to_contain_text("action_triggered")
     refused = page.get_by_role("table", name="Refused")
     expect(refused.get_by_role("row")).to_contain_text(["signature_mismatch"])
+    acknowledge(receiver.store, "warehouse", {"*": 1})
+    lag = page.get_by_role("definition").filter(has_text="1 event")
+    expect(lag).to_be_visible(timeout=9_000)
     assert EMAIL not in page.content()
 
 
