@@ -159,6 +159,9 @@ def test_nothing_scrolls_sideways(page: Page, receiver: Receiver, width: int) ->
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     for box in page.locator(".scroll").all():
         assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+    date = page.get_by_text("2024-10-15").first.bounding_box()
+    assert date is not None
+    assert date["height"] < 25  # one line
 
 
 def test_no_reader_is_told_in_one_sentence(page: Page, receiver: Receiver) -> None:
