@@ -38,7 +38,7 @@
       while (place && place.id && place.id !== child.id && !wanted.has(place.id)) {
         const gone = place;
         place = place.nextSibling;
-        gone.remove();
+        drop(gone);
       }
       const same = child.id ? known.get(child.id) : place && !place.id ? place : null;
       if (same && same === place) {
@@ -55,8 +55,14 @@
     while (place) {
       const gone = place;
       place = place.nextSibling;
-      gone.remove();
+      drop(gone);
     }
+  }
+
+  // A row whose link is focused stays until there is news after the focus has left.
+  function drop(node) {
+    const held = document.activeElement;
+    if (!held.matches("li a, tr a") || !node.contains(held)) node.remove();
   }
 
   function glow(element) {

@@ -134,6 +134,28 @@ def test_half_filled_form_survives_what_arrives(
     expect(field).to_be_focused()
 
 
+def test_row_in_focus_is_not_pushed_out(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    for number in range(50):
+        client.send(type=f"type_{number}_")
+    page.goto(sandbox.origin)
+    links = page.get_by_role("region", name="Signals").get_by_role("link")
+    links.last.focus()
+    for number in (50, 51):
+        client.send(type=f"type_{number}_")
+        expect(links.first).to_contain_text(f"type_{number}_")
+
+    expect(page.get_by_role("link", name="type_0_")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("link", name="type_2_")).to_be_focused()
+    client.send(type="type_52_")
+    expect(links).to_have_count(51)  # type_2_ is in focus and pushed out now
+    page.get_by_role("button", name="Live").focus()
+    client.send(type="type_53_")
+    expect(links).to_have_count(50)
+
+
 def test_page_is_paused_and_goes_on(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
