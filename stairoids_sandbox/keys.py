@@ -61,6 +61,10 @@ class KeyRing:
         """List the keys, without their secrets."""
         return list(self._keys.values())
 
+    def has(self, key: str) -> bool:
+        """Say whether a key works here."""
+        return key.encode() in self._keys
+
     def key_for(self, headers: Iterable[tuple[bytes, bytes]]) -> ApiKey | None:
         """Find the key a request carries as ``Authorization: Bearer …``."""
         for name, value in headers:

@@ -149,8 +149,11 @@ class PageRoutes:
         if delivery is None:
             return self._sorry(request, 404, "There is no such delivery here.")
         again = self._courier.send_again(delivery)
-        there = f"/deliveries/{again.id}" if fields.get("from") == "delivery" else "/"
-        return self._pages.redirect(there)
+        pages = {
+            "delivery": f"/deliveries/{again.id}",
+            "signal": f"/signals/{again.signal_id}",
+        }
+        return self._pages.redirect(pages.get(fields.get("from", ""), "/"))
 
     def _add_automation(self, request: Request, fields: dict[str, str]) -> Response:
         try:

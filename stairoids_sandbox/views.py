@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stairoids_sandbox.keys import DEFAULT_KEY
 from stairoids_sandbox.signal_index import SignalQuery
 from stairoids_sandbox.signature import signature_of
 from stairoids_sandbox.switches import PROBABILITIES, STATUSES, switches_for
@@ -78,6 +79,7 @@ class Views:
             "keys": [
                 (key, self._quotas[key.name].usage(now)) for key in self._keys.all()
             ],
+            "key": DEFAULT_KEY if self._keys.has(DEFAULT_KEY) else "YOUR_KEY",
             "answers": statuses,
         }
 
@@ -91,7 +93,7 @@ class Views:
         if signal is None:
             return None
         found = [d for d in self._courier.all() if d.signal_id == signal_id]
-        return {"signal": signal, "deliveries": found[-_SHOWN:]}
+        return {"signal": signal, "deliveries": found[: -_SHOWN - 1 : -1]}
 
     def delivery(self, delivery_id: str) -> dict[str, Any] | None:
         """Return what the page of a delivery shows; None if there is none."""

@@ -87,10 +87,14 @@ class Delivery:
         """Return a run on the ledger that the settings name.
 
         Raises:
-            StairoidsError: The ledger cannot be used.
+            StairoidsError: The ledger, or a setting, cannot be used.
         """
         ledger = Ledger(settings.ledger_url, settings.scope, read_only=settings.dry_run)
-        return cls(settings, ledger, **more)
+        try:
+            return cls(settings, ledger, **more)
+        except StairoidsError:
+            ledger.close()
+            raise
 
     # What the reader calls
 

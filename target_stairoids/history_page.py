@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 
 def as_html(history: History) -> str:
     """Return a history as one page that needs no other file."""
-    template = looks_of("target_stairoids").get_template("report.html")
-    return template.render(
+    looks = looks_of("target_stairoids")
+    looks.filters["amount"] = _amount
+    return looks.get_template("report.html").render(
         history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
     )
+
+
+def _amount(number: float) -> str:
+    """Write a number for people: whole, or with the two digits that matter."""
+    if number >= 10 or number == round(number):
+        return f"{number:,.0f}"
+    return f"{number:.2g}"
 
 
 class _Plot(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +42,7 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
         series: Name -> a number for each day.
         colours: Name -> the number of its colour.
         top: The largest sum of a day.
+        scale: Where the axis ends.
     """
 
     title: str
@@ -41,6 +51,7 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
     series: dict[str, list[float]]
     colours: dict[str, int]
     top: float
+    scale: float
 
 
 def _plots(days: Sequence[Day]) -> list[_Plot]:
@@ -103,6 +114,7 @@ def _plot(
     others = [sum(p.values()) - sum(p.get(n, 0) for n in shown) for p in parts]
     if any(rest > 0 for rest in others):
         series["others"] = others
+    top = max((sum(part.values()) for part in parts), default=0)
     return _Plot(
         title=title,
         unit=unit,
@@ -112,5 +124,14 @@ def _plot(
             name: colours.get(name, _GREY if name == "others" else number)
             for number, name in enumerate(series)
         },
-        top=max((sum(part.values()) for part in parts), default=0),
+        top=top,
+        scale=axis_end(top),
     )
+
+
+def axis_end(top: float) -> float:
+    """Return the next number that an axis can end with and be halved."""
+    if not top:
+        return 0.0
+    power = 10.0 ** math.floor(math.log10(top))
+    return next(n * power for n in (1, 2, 4, 6, 8, 10) if n * power >= top * 0.999)

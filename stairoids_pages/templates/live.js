@@ -10,6 +10,9 @@
   let tag = null;
   let timer = 0;
   let asking = null;
+  let paused = false;
+  let told = -Infinity;
+  let chosen = false;
   let counts = new Map();
   let unsaid = new Map();
 
@@ -35,7 +38,7 @@
       while (place && place.id && place.id !== child.id && !wanted.has(place.id)) {
         const gone = place;
         place = place.nextSibling;
-        gone.remove();
+        drop(gone);
       }
       const same = child.id ? known.get(child.id) : place && !place.id ? place : null;
       if (same && same === place) {
@@ -46,17 +49,24 @@
         settle(same, child);
       } else {
         old.insertBefore(child, place);
-        if (child.id && !calm.matches) glow(child);
+        if (child.id && child.matches("li, tr")) glow(child);
       }
     }
     while (place) {
       const gone = place;
       place = place.nextSibling;
-      gone.remove();
+      drop(gone);
     }
   }
 
+  // A row whose link is focused stays until there is news after the focus has left.
+  function drop(node) {
+    const held = document.activeElement;
+    if (!held.matches("li a, tr a") || !node.contains(held)) node.remove();
+  }
+
   function glow(element) {
+    if (calm.matches || chosen) return;
     const colour = getComputedStyle(document.body).getPropertyValue("--glow");
     element.animate([{ backgroundColor: colour }, {}], { duration: 1600, easing: "ease-out" });
   }
@@ -66,45 +76,61 @@
       const other = fresh.getElementById(old.id);
       if (other) settle(old, document.adoptNode(other));
     }
+    // A server that was started again knows its new forms only.
+    const token = fresh.querySelector("[name=form_token]");
+    for (const field of document.getElementsByName("form_token")) {
+      if (token) field.value = token.value;
+    }
     document.title = fresh.title;
+    chosen = false;
     count();
   }
 
-  // What is new is told to screen readers in one sentence, not more often than
-  // every five seconds.
+  // What is new is told to screen readers soon, in one sentence, and what comes
+  // after that not more often than every 20 seconds.
   function count() {
     for (const element of document.querySelectorAll("[data-count]")) {
       const number = Number(element.dataset.count);
       const before = counts.get(element.id);
       if (before !== undefined && number > before) {
-        const what = element.dataset.noun;
+        const what = element.dataset.nouns;
         unsaid.set(what, (unsaid.get(what) || 0) + number - before);
       }
       counts.set(element.id, number);
     }
   }
   function tell() {
-    if (!unsaid.size) return;
-    news.textContent = [...unsaid].map(([what, number]) => `${number} new ${what}`).join(", ");
+    if (!unsaid.size || performance.now() - told < 20_000) return;
+    const words = [...unsaid].map(([nouns, number]) => {
+      const [one, more] = nouns.split("/");
+      return `${number} new ${number === 1 ? one : more}`;
+    });
+    news.textContent = words.join(", ");
+    told = performance.now();
     unsaid.clear();
   }
 
   function say(state, words) {
+    const before = button.dataset.state;
     button.dataset.state = state;
-    const place = button.querySelector("[data-says]");
-    if (place.textContent === words) return;
-    place.textContent = words;
-    if (state === "lost") news.textContent = "No answer. Trying again.";
+    button.title = paused ? "Go on" : "Pause";
+    button.querySelector("[data-says]").textContent = words;
+    if (state === before) return;
+    if (state === "lost") news.textContent = `${words}. Trying again.`;
+    else if (before === "lost" && state === "live") news.textContent = "Answered again.";
   }
 
   async function look() {
     clearTimeout(timer);
+    asking?.abort();
     asking = new AbortController();
+    const late = AbortSignal.timeout(10_000);
     const headers = { Accept: "text/html" };
     if (tag) headers["If-None-Match"] = tag;
     try {
       const answer = await fetch(location.href, {
-        headers, cache: "no-store", redirect: "manual", signal: asking.signal,
+        headers, cache: "no-store", redirect: "manual",
+        signal: AbortSignal.any([asking.signal, late]),
       });
       if (answer.status === 200) {
         tag = answer.headers.get("ETag");
@@ -112,20 +138,21 @@
       } else if (answer.status === 401 || answer.status === 404) {
         location.reload();
         return;
+      } else if (answer.status !== 304) {
+        throw new Error("no page", { cause: `Error ${answer.status}` });
       }
-      say("live", "Live");
+      if (paused) say("paused", "Paused");
+      else say("live", "Live");
     } catch (error) {
       if (error.name === "AbortError") return;
-      say("lost", "No answer");
+      say("lost", error.cause ?? "No answer");
     }
     again();
   }
 
   function again() {
     clearTimeout(timer);
-    if (button.getAttribute("aria-pressed") !== "true" && !document.hidden) {
-      timer = setTimeout(look, every);
-    }
+    if (!paused && !document.hidden) timer = setTimeout(look, every);
   }
 
   // A form marked so is sent without leaving the page, and the page it leads to is
@@ -140,6 +167,7 @@
       });
     } catch {
       say("lost", "No answer");
+      news.textContent = "Not sent.";
       again();
       return;
     }
@@ -169,26 +197,30 @@
     send(form, event.submitter);
   });
 
-  // A choice that filters is taken at once.
-  document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-go]")) event.target.form.requestSubmit();
+  // A choice that filters is taken at once, and stays focused.
+  document.addEventListener("change", ({ target }) => {
+    if (!target.matches("[data-go]")) return;
+    const query = new URLSearchParams(new FormData(target.form));
+    history.replaceState(null, "", `?${query}`);
+    chosen = true;
+    tag = null;
+    look();
   });
 
   if (!live().length) return;
   button.hidden = false;
   button.addEventListener("click", () => {
-    const pause = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(pause));
-    if (pause) {
-      asking?.abort();
-      say("paused", "Paused");
-      clearTimeout(timer);
-    } else {
+    paused = !paused;
+    if (!paused) {
       look();
+      return;
     }
+    asking?.abort();
+    clearTimeout(timer);
+    say("paused", "Paused");
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && button.getAttribute("aria-pressed") !== "true") look();
+    if (!document.hidden && !paused) look();
   });
   count();
   say("live", "Live");

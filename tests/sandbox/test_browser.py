@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -51,6 +52,8 @@ def test_automation_is_made_by_hand_and_its_delivery_sent_again(
     receiver.answers = [503]
     sandbox._courier._retry_base = 0.01
     page.goto(sandbox.origin)
+    page.get_by_role("link", name="Make an automation").click()
+    expect(page.get_by_label("Call this URL")).to_be_focused()
     page.get_by_label("Signal type").fill("trial")
     page.get_by_label("Call this URL").fill(receiver.url)
     page.get_by_label("Webhook secret").fill(SECRET)
@@ -103,7 +106,10 @@ def test_fault_is_switched_by_the_keyboard(
     page.goto(sandbox.origin)
     switch = page.get_by_role("switch", name="Refuse")
     refuse = page.get_by_role("listitem").filter(has=switch)
-    refuse.get_by_label("with").select_option("500")
+    status = refuse.get_by_label("with")
+    status.select_option("500")
+    status.press("Tab")
+    expect(switch).to_be_focused()
     switch.press("Space")
     expect(switch).to_be_checked()
     expect(switch).to_be_focused()
@@ -128,6 +134,28 @@ def test_half_filled_form_survives_what_arrives(
     expect(field).to_be_focused()
 
 
+def test_row_in_focus_is_not_pushed_out(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    for number in range(50):
+        client.send(type=f"type_{number}_")
+    page.goto(sandbox.origin)
+    links = page.get_by_role("region", name="Signals").get_by_role("link")
+    links.last.focus()
+    for number in (50, 51):
+        client.send(type=f"type_{number}_")
+        expect(links.first).to_contain_text(f"type_{number}_")
+
+    expect(page.get_by_role("link", name="type_0_")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("link", name="type_2_")).to_be_focused()
+    client.send(type="type_52_")
+    expect(links).to_have_count(51)  # type_2_ is in focus and pushed out now
+    page.get_by_role("button", name="Live").focus()
+    client.send(type="type_53_")
+    expect(links).to_have_count(50)
+
+
 def test_page_is_paused_and_goes_on(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
@@ -146,6 +174,78 @@ def test_page_says_that_the_sandbox_has_gone(page: Page) -> None:
         expect(page.get_by_role("button", name="Live")).to_be_visible()
 
     expect(page.get_by_role("button", name="No answer")).to_be_visible()
+
+
+@pytest.mark.parametrize(("status", "words"), [(503, "Error 503"), (None, "No answer")])
+def test_page_is_not_live_while_its_questions_fail(
+    page: Page, sandbox: Sandbox, status: int | None, words: str
+) -> None:
+    page.add_init_script(
+        "const late = AbortSignal.timeout.bind(AbortSignal);"
+        "AbortSignal.timeout = () => late(200);"
+    )
+    page.goto(sandbox.origin)
+    page.route("**/", lambda route: route.fulfill(status=status) if status else None)
+    expect(page.get_by_role("button", name=words)).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text(f"{words}. Trying again.")
+
+    page.unroute_all()
+    expect(page.get_by_role("button", name="Live")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("Answered again.")
+
+
+def test_half_filled_form_is_taken_by_a_sandbox_started_again(page: Page) -> None:
+    with Sandbox() as sandbox:
+        page.goto(sandbox.origin)
+        page.get_by_label("Call this URL").fill("http://127.0.0.1:1/")
+    expect(page.get_by_role("button", name="No answer")).to_be_visible()
+    page.get_by_role("switch", name="Reset").click()
+    expect(page.get_by_role("status")).to_have_text("Not sent.")
+
+    with Sandbox(port=urlsplit(sandbox.origin).port or 0) as again:
+        expect(page.get_by_role("button", name="Live")).to_be_visible()
+        page.get_by_role("button", name="Make it").click()
+        expect(page.get_by_role("status")).to_have_text("Automation made.")
+        assert len(again.automations.all()) == 1
+
+
+def test_much_news_is_told_in_few_sentences(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    page.clock.install()
+    page.goto(sandbox.origin)
+    said, total = page.get_by_role("status"), page.locator("#signals-count")
+    client.send()
+    page.clock.run_for(1_000)
+    expect(total).to_contain_text("1 accepted")
+    page.clock.run_for(5_000)
+    expect(said).to_have_text("1 new signal")
+
+    for number in (2, 3):
+        client.send()
+        page.clock.run_for(1_000)
+        expect(total).to_contain_text(f"{number} accepted")
+        page.clock.run_for(5_000)
+    expect(said).to_have_text("1 new signal")
+    page.clock.run_for(10_000)
+    expect(said).to_have_text("2 new signals")
+
+
+def test_delivery_is_sent_again_on_the_page_of_its_signal(
+    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
+) -> None:
+    sandbox.automations.add(type="*", url=receiver.url)
+    first, _ = client.send(), client.send()
+    wait_until(lambda: len(receiver.received) == 2)
+    page.goto(f"{sandbox.origin}/signals/{first.json()['id']}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    button = page.get_by_role("button", name="Send again")
+    button.press("Enter")
+
+    expect(button).to_have_count(2)
+    expect(button.last).to_be_focused()
+    assert f"{sandbox.origin}/" not in asked
 
 
 def test_everything_works_without_script(

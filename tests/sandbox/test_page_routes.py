@@ -109,6 +109,16 @@ def test_unchanged_page_is_304(sandbox: Sandbox, client: Client) -> None:
     assert changed.status_code == 200
 
 
+def test_empty_page_tells_the_settings_of_a_pipeline(sandbox: Sandbox) -> None:
+    with Sandbox(keys={"sk_mine": "read_write"}) as other:
+        shown = get(other).text
+
+    assert f"api_url: {sandbox.url}\napi_key: sk_test_sandbox<" in get(sandbox).text
+    assert "Bearer sk_test_sandbox" in get(sandbox).text
+    assert "api_key: YOUR_KEY<" in shown
+    assert "sk_mine" not in shown
+
+
 def test_programs_get_plain_text(sandbox: Sandbox) -> None:
     answer = get(sandbox, Accept="*/*")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox.faults import Fault
+from target_stairoids.history_page import axis_end
 from tests.singer_io import (
     BIN,
     TargetUnderTest,
@@ -174,6 +175,14 @@ def test_page_is_one_file_that_runs_nothing(past: TargetUnderTest) -> None:
     assert "&lt;b&gt;trials" in page
 
 
+@pytest.mark.parametrize(
+    ("top", "end"),
+    [(0, 0), (1, 1), (3, 4), (60, 60), (63, 80), (81, 100), (0.03, 0.04), (9.5, 10)],
+)
+def test_axis_ends_with_a_round_number(top: float, end: float) -> None:
+    assert axis_end(top) == pytest.approx(end)
+
+
 @pytest.mark.slow
 def test_page_shows_a_bar_for_each_day_that_had_signals(
     past: TargetUnderTest, page: Page, tmp_path: Path
@@ -189,4 +198,14 @@ def test_page_shows_a_bar_for_each_day_that_had_signals(
         "bars => bars.map(bar => bar.getBoundingClientRect().height)"
     )
     assert sum(height > 1 for height in heights) == 1
+    assert plot.locator("..").locator(".scale span").all_inner_texts() == [
+        "4",
+        "2",
+        "0",
+    ]
+    page.set_viewport_size({"width": 375, "height": 700})
+    runs = page.get_by_role("group", name="Runs")
+    runs.press("ArrowRight")
+    page.wait_for_function("runs => runs.scrollLeft > 0", arg=runs.element_handle())
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert page.get_by_role("row").count() > 4
