@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers._classproperty import classproperty
 from typing_extensions import override
 
 from tap_stairoids_webhooks.config import (
@@ -55,6 +58,14 @@ class TapStairoidsWebhooks(Tap):
     config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
 
     stopped_by: ClassVar[int | None] = None
+
+    @classproperty
+    @override
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
+        """The config of the environment; no `.env` of some folder overrules it."""
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
+        return parse_environment_config(schema, cls._env_var_prefix, os.devnull)
 
     @classmethod
     @override

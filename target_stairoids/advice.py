@@ -31,7 +31,7 @@ def advice(report: dict[str, Any]) -> Iterator[str]:
             "Nobody knows whether the unknown ones arrived; say so: "
             "stairoids-signals dead-letters resolve --help"
         )
-    if outcomes[Outcome.PENDING]:
+    if outcomes[Outcome.PENDING] and report["exit_code"] != 1:  # which says it itself
         yield "Nothing is lost: the next run resumes what is pending."
     if outcomes[Outcome.WOULD_SEND]:
         yield "This was a dry run; without `dry_run` it sends."

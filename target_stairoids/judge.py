@@ -289,6 +289,8 @@ class Judge:
         text = f"{url}: {words}"
         if words != answer.reason:
             text = f"No connection to {url}{words}"
+            if url.startswith("http://"):  # a loopback address: others must be https
+                text += "; is the sandbox running? (`stairoids-sandbox serve`)"
         until = datetime.now(UTC) + timedelta(seconds=self._trouble.seconds_left(now))
         logger.warning(
             "%s. Trying again until %s UTC (outage_seconds %d).",

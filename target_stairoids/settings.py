@@ -216,7 +216,8 @@ _PROPERTIES: dict[str, dict[str, Json]] = {
         "default": False,
         "description": "Without it a run stops (exit code 75) when over 1,000 and over "
         "20 % of a known stream's entities have changed: mostly it is not the world "
-        "that changed, but a column.",
+        "that changed, but a column. Nor does a mapping under a new name then take the "
+        "place of the one that a stream was sent by.",
     },
     "suppress": {
         "type": "array",

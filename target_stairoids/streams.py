@@ -6,13 +6,15 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from target_stairoids.exceptions import ConfigError
 from target_stairoids.inference import spelling
+from target_stairoids.ledger import mappings
 from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
 from target_stairoids.record import RecordReader
 from target_stairoids.shape import SOURCE_FIELD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.record import Record
@@ -103,6 +105,8 @@ class Streams:
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )
         before = self._streams.get(shape.name)
+        if before is None and not is_baseline and not settings.allow_surge:
+            _check_names(self._ledger, number, shape.name, maps)
         read = {path for signal_map in maps for path in signal_map.paths}
         stream = Stream(
             shape=shape,
@@ -137,6 +141,28 @@ class Streams:
                     ", ".join(f"`{field}`" for field in shown[:_SHOWN]),
                     more,
                 )
+
+
+def _check_names(
+    ledger: Ledger, number: int, stream: str, maps: Sequence[SignalMap]
+) -> None:
+    """Refuse a mapping that takes the place of another and would send all it sent.
+
+    Raises:
+        ConfigError: It is new, and what the stream was sent by is in no mapping now.
+    """
+    names = [signal_map.name for signal_map in maps if not signal_map.says_nothing]
+    new = [name for name in names if not mappings.has_said(ledger, number, name)]
+    gone = mappings.mappings_of(ledger, number) - set(names) if new else set()
+    if gone:
+        old = min(gone)
+        msg = (
+            f"Stream `{stream}` was sent as `{old}`, which is in no mapping now; "
+            f"`{new[0]}` is new and would send its records again. If it is misspelt, "
+            f"mend it. If it only has another `type` now, add `name: {old}` to the "
+            "mapping. If all is to be sent again, set `allow_surge` for one run."
+        )
+        raise ConfigError(msg)
 
 
 def warn_if_left_out(stream: Stream) -> None:

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 from singer_sdk import Target
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import (
     ConfigValidationError,
     InvalidInputLine,
@@ -22,6 +23,7 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
     StreamMapConfigError,
 )
+from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
@@ -122,6 +124,14 @@ class TargetStairoids(Target):
         self._bookmark: str | None = None
         self._source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
+
+    @classproperty
+    @override
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
+        """The config of the environment; no `.env` of some folder overrules it."""
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
+        return parse_environment_config(schema, cls._env_var_prefix, os.devnull)
 
     @property
     def delivery(self) -> Delivery:

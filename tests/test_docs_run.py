@@ -1,7 +1,7 @@
 """The commands of the documents, run as they stand there, one page after the other.
 
-Left out are those that install, that serve, and that need another's tap or database.
-README.md, meltano.md and PyAirbyte have tests of their own.
+Left out are those that install, that serve, and that need another database. README.md,
+meltano.md, PyAirbyte and what schedulers run have tests of their own.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.consumers import acknowledge
 from tap_stairoids_webhooks.serve import Receiver
 from tests.page_shell import PageShell, a_free_port, is_served
-from tests.singer_io import a_record, a_schema, a_state, text_of, wait_until
+from tests.singer_io import a_record, a_schema, text_of, wait_until
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 SECRET = "whsec_of_the_documents"  # noqa: S105 - signs in these tests only
 #: How lines begin that are not run here, or what is in them.
 LEFT_OUT = re.compile(
-    r"^(pip|export|make|docker|uv|tap-postgres|tap-x|sqlite3|airbyte-venv/\S*) ?"
-    r"|postgresql://| serve\b|^tap-x"
+    r"^(pip|export|make|docker|uv|sqlite3|airbyte-venv/\S*) ?|postgresql://| serve\b"
 )
 MAPPING_TESTS = """
 tests:
@@ -64,7 +63,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
         acknowledge(receiver.store, "warehouse", {"*": 0})
         env = {
             **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}",
             "STAIROIDS_WEBHOOK_SECRET": SECRET,
             "STAIROIDS_API_KEY": "sk_test_sandbox",
             "STAIROIDS_API_URL": sandbox.url,
@@ -88,39 +87,6 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
             # The dead letters that the pages speak of, 7 and 8, are not there.
             expected = 1 if "The others are not there" in done.stderr else 0
             assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
-
-
-@pytest.mark.parametrize("left", [0, 1])
-def test_script_for_a_scheduler_keeps_state_and_exit_code(
-    left: int, tmp_path: Path
-) -> None:
-    """The script of operations.md, with a tap that prints what a file holds."""
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (tmp_path / "signals.sh").write_text(script)
-    (tmp_path / "tap-x").write_text('#!/bin/sh\ncat "$(dirname "$0")/printed"\n')
-    (tmp_path / "tap-x").chmod(0o755)
-    printed = [a_schema(), a_record(1), a_state(1), a_record(2), a_state(2)]
-    (tmp_path / "printed").write_text(text_of(printed))
-    with Sandbox() as sandbox:
-        config = {
-            "api_url": sandbox.url,
-            "api_key": "sk_test_sandbox",
-            "max_signals_per_run": 2 - left,
-        }
-        (tmp_path / "config.json").write_text(json.dumps(config))
-
-        done = subprocess.run(
-            ["bash", "signals.sh"],
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}"},
-            timeout=60,
-        )
-
-    assert done.returncode == (75 if left else 0)
-    state = json.loads((tmp_path / "state.json").read_text())
-    assert state == {"at": 1 if left else 2}
 
 
 def test_receiver_page_leads_from_zero_to_events(tmp_path: Path) -> None:
@@ -167,6 +133,9 @@ def set_up(folder: Path, api_url: str) -> None:
         ]
     )
     (folder / "messages.jsonl").write_text(messages)
+    for tap in ("tap-x", "tap-postgres"):
+        (folder / tap).write_text(f"#!/bin/sh\ncat '{folder}/messages.jsonl'\n")
+        (folder / tap).chmod(0o755)
     (folder / "mapping_tests.yml").write_text(MAPPING_TESTS)
     (folder / "deliveries.jsonl").write_text("")
     shutil.copy(

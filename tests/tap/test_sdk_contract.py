@@ -6,12 +6,21 @@ If one of these fails after an upgrade, the line named here needs a look.
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 from singer_sdk import Stream, Tap
+from singer_sdk.configuration import _dict_config
 from singer_sdk.contrib.msgspec import enc_hook
 from singer_sdk.helpers._util import utc_now
 from singer_sdk.mapper import DefaultStreamMap, SameRecordTransform
 from singer_sdk.plugin_base import PluginBase
+
+from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def test_records_are_made_by_the_hook_we_override() -> None:
@@ -48,3 +57,17 @@ def test_a_run_begins_with_the_hook_we_override_and_a_test_does_not() -> None:
 
     assert hook in inspect.getsource(Tap.sync_all)
     assert hook not in inspect.getsource(Tap.run_sync_dry_run)
+
+
+def test_environment_is_not_overruled_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK looks for a `.env` above its own code, and lets it win."""
+    (tmp_path / ".env").write_text("TAP_STAIROIDS_WEBHOOKS_CONSUMER=of_a_file\n")
+    found = str(tmp_path / ".env")
+    monkeypatch.setattr(_dict_config, "find_dotenv", lambda: found)
+    monkeypatch.setenv("TAP_STAIROIDS_WEBHOOKS_CONSUMER", "of_the_environment")
+
+    config = TapStairoidsWebhooks._env_var_config
+
+    assert config["consumer"] == "of_the_environment"

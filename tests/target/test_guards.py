@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stairoids_sandbox.server import Sandbox
+    from tests.singer_io import Run
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,53 @@ def test_surge_of_a_known_stream_stops_before_it_is_sent(
     assert "`allow_surge`" in stopped.error
     assert stopped.states == []
     assert len(sandbox.signals) <= 1
+
+
+def test_mapping_under_a_new_name_does_not_send_a_stream_again(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    def run(*, allow_surge: bool = False, **item: str) -> Run:
+        signals = [{"stream": "trials", "send": "once", **item}]
+        return target.run(
+            a_schema(), a_record(1), signals=signals, allow_surge=allow_surge
+        )
+
+    run(type="product_trial_started")
+    misspelt = run(type="product_trail_started")
+    renamed = run(type="trial_began", name="product_trial_started")
+    meant = run(type="trial_began", allow_surge=True)
+    after = run(type="trial_began")
+
+    assert misspelt.exit_code == 1
+    assert "was sent as `product_trial_started`, which is in no map" in misspelt.error
+    assert "`product_trail_started` is new and would send" in misspelt.error
+    assert "add `name: product_trial_started`" in misspelt.error
+    assert renamed.outcomes == {"duplicate": 1}
+    assert meant.outcomes == {"accepted": 1}
+    assert after.outcomes == {"duplicate": 1}
+    assert len(sandbox.signals) == 2
+
+
+def test_mapping_that_only_was_rejected_may_be_renamed(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.set([Fault(kind="status", status=422, count=1)])
+    target.run(a_schema(), a_record(1), signals=[{"stream": "trials", "type": "no"}])
+
+    run = target.run(
+        a_schema(), a_record(1), signals=[{"stream": "trials", "type": "yes"}]
+    )
+
+    assert run.outcomes == {"accepted": 1}
+
+
+def test_second_mapping_of_a_stream_is_no_new_name(target: TargetUnderTest) -> None:
+    one, two = ({"stream": "trials", "type": name} for name in ("one", "two"))
+    target.run(a_schema(), a_record(1), signals=[one])
+
+    run = target.run(a_schema(), a_record(1), signals=[one, two])
+
+    assert run.outcomes == {"duplicate": 1, "accepted": 1}
 
 
 def test_rows_that_were_touched_before_are_known_all_the_same(

@@ -164,7 +164,7 @@ def test_log_tells_an_api_that_cannot_be_reached_once(target: TargetUnderTest) -
         outage_seconds=1,
     )
 
-    told = f"No connection to {nowhere} (connection refused). Trying again until "
+    told = f"No connection to {nowhere} (connection refused); is the sandbox running?"
     assert done.returncode == 75
     assert done.stderr.count(told) == 1
     assert "(outage_seconds 1)" in done.stderr
@@ -193,9 +193,17 @@ def test_log_tells_that_trouble_is_over(
     ],
 )
 def test_what_is_left_to_do_is_said(outcome: str, said: str) -> None:
-    (sentence,) = advice({"run": 1, "outcomes": {**NOTHING, outcome: 1}})
+    (sentence,) = advice(
+        {"run": 1, "exit_code": 75, "outcomes": {**NOTHING, outcome: 1}}
+    )
 
     assert said in sentence
+
+
+def test_error_is_not_followed_up_by_the_next_run() -> None:
+    wrong = {"run": 1, "exit_code": 1, "outcomes": {**NOTHING, "pending": 1}}
+
+    assert list(advice(wrong)) == []
 
 
 def test_dry_run_sends_nobody_to_dead_letters_it_has_not_written() -> None:

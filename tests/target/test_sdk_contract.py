@@ -6,16 +6,20 @@ An SDK that renames one would quietly go around us, so it must fail here.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from singer_sdk import Sink, Target
+from singer_sdk.configuration import _dict_config
 from singer_sdk.helpers._flattening import FlatteningOptions
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_stairoids.sinks import SignalSink, passes_unchanged
 from target_stairoids.target import LineReader, TargetStairoids
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -68,3 +72,17 @@ def test_stream_map_that_flattens_is_asked() -> None:
 def test_one_sink_at_a_time_is_drained_without_a_pool() -> None:
     """`max_parallelism = 1` spares the pool of threads that a drain starts."""
     assert "if parallelism == 1" in inspect.getsource(Target._drain_all)
+
+
+def test_environment_is_not_overruled_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK looks for a `.env` above its own code, and lets it win."""
+    (tmp_path / ".env").write_text("TARGET_STAIROIDS_SOURCE=of_a_file\n")
+    found = str(tmp_path / ".env")
+    monkeypatch.setattr(_dict_config, "find_dotenv", lambda: found)
+    monkeypatch.setenv("TARGET_STAIROIDS_SOURCE", "of_the_environment")
+
+    config = TargetStairoids._env_var_config
+
+    assert config["source"] == "of_the_environment"
