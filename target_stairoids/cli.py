@@ -24,8 +24,7 @@ Examples, each with the target's own config:
   stairoids-signals check --config config.json
   stairoids-signals report --config config.json --format html > report.html
   stairoids-signals dead-letters list --config config.json
-  stairoids-signals dead-letters export --config config.json |
-    target-stairoids --config config.json
+  stairoids-signals dead-letters replay --config config.json
 
 \b
 Exit codes: 0 done; 1 it cannot be done, is not so, or not for all, and a sentence

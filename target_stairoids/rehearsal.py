@@ -1,4 +1,4 @@
-"""Rehearsals and baselines: the target as the operator's commands run it."""
+"""Rehearsals, baselines, replays: the target as the operator's commands run it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def remember(config_inputs: Sequence[str], messages: IO[str]) -> None:
         StairoidsError: As of any run of the target.
     """
     target_from(config_inputs, BaselineTarget).listen(messages)
+
+
+def resend(config_inputs: Sequence[str], messages: list[str]) -> None:
+    """Send what dead letters hold, as Singer messages.
+
+    Raises:
+        StairoidsError: As of any run of the target.
+    """
+    target_from(config_inputs, TargetStairoids).listen(StringIO("\n".join(messages)))
 
 
 class RehearsalTarget(TargetStairoids):

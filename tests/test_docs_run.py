@@ -133,8 +133,9 @@ def set_up(folder: Path, api_url: str) -> None:
         ]
     )
     (folder / "messages.jsonl").write_text(messages)
+    (folder / "printed").write_text(messages)  # the pages overwrite messages.jsonl
     for tap in ("tap-x", "tap-postgres"):
-        (folder / tap).write_text(f"#!/bin/sh\ncat '{folder}/messages.jsonl'\n")
+        (folder / tap).write_text(f"#!/bin/sh\ncat '{folder}/printed'\n")
         (folder / tap).chmod(0o755)
     (folder / "mapping_tests.yml").write_text(MAPPING_TESTS)
     (folder / "deliveries.jsonl").write_text("")

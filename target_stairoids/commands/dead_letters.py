@@ -9,13 +9,18 @@ import click
 
 from target_stairoids.candidate import LETTER_FIELD
 from target_stairoids.commands.age import age_option
-from target_stairoids.commands.options import print_table, style_option, with_ledger
+from target_stairoids.commands.options import (
+    log_the_run,
+    print_table,
+    style_option,
+    with_ledger,
+)
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.gate import Outcome
 from target_stairoids.grammar import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Row
 
@@ -134,21 +139,70 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.ledger import overview
 
-    schema = None
     letters = overview.letters(ledger, ids=ids, **chosen)
-    able = [lt for lt in letters if lt.outcome != Outcome.UNKNOWN and lt.record]
-    for letter in able:
-        if letter.schema != schema:
-            schema = letter.schema
-            click.echo(schema)
-        click.echo(_record_message(letter))
+    able = _able(letters)
+    for message in _messages_of(able):
+        click.echo(message)
     if ids:
-        why = "not there, or not chosen, or `unknown`, or without a record"
-        _tell(len(able), len(set(ids)), "exported", otherwise=why, aside=True)
-    elif len(able) < len(letters):
-        left = len(letters) - len(able)
+        _tell(len(able), len(set(ids)), "exported", otherwise=_UNABLE, aside=True)
+    else:
+        _tell_left_out(letters, able)
+
+
+@dead_letters.command()
+@_chosen
+@with_ledger
+def replay(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
+    """Send dead letters again, when the mapping was mended.
+
+    All of them, or those with these IDS: what `export` prints, sent with this config.
+    What Stairoids accepts leaves the list. It is a run as any other, with its sum on
+    stderr and the target's exit codes.
+
+    \b
+    Examples:
+      stairoids-signals dead-letters replay --config config.json
+      stairoids-signals dead-letters replay --config config.json --reason domain
+      stairoids-signals dead-letters replay --config config.json 7 8
+    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    from target_stairoids.ledger import overview
+    from target_stairoids.rehearsal import resend
+
+    letters = overview.letters(ledger, ids=ids, **chosen)
+    able = _able(letters)
+    if ids and len(able) < len(set(ids)):
+        _tell(len(able), len(set(ids)), "can be sent", otherwise=_UNABLE, aside=True)
+    _tell_left_out(letters, able)
+    if not able:
+        click.echo("No dead letters to send.", err=True)
+        return
+    log_the_run()
+    config_inputs: Sequence[str] = click.get_current_context().params["config_inputs"]
+    resend(config_inputs, list(_messages_of(able)))
+
+
+_UNABLE = "not there, or not chosen, or `unknown`, or without a record"
+
+
+def _able(letters: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Return the letters that can be sent again."""
+    return [lt for lt in letters if lt.outcome != Outcome.UNKNOWN and lt.record]
+
+
+def _tell_left_out(letters: Sequence[Row[Any]], able: Sequence[Row[Any]]) -> None:
+    if left := len(letters) - len(able):
         text = f"{left} left out: `unknown` (see `resolve`), or without a record."
         click.echo(text, err=True)
+
+
+def _messages_of(letters: Sequence[Row[Any]]) -> Iterator[str]:
+    """Yield the RECORD messages of letters, each stream's behind its SCHEMA."""
+    schema = None
+    for letter in letters:
+        if letter.schema != schema:
+            schema = letter.schema
+            yield schema
+        yield _record_message(letter)
 
 
 def _record_message(letter: Row[Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,6 +11,7 @@ import click
 from target_stairoids.commands.age import age_option
 from target_stairoids.commands.options import (
     config_option,
+    log_the_run,
     one_sentence,
     print_table,
     style_option,
@@ -150,9 +150,5 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.rehearsal import remember
 
-    # It is a run, and says as any other what became of the records.
-    handler = logging.StreamHandler()
-    handler.addFilter(lambda record: record.name != "singer_sdk.metrics")
-    logging.basicConfig(format="%(message)s", handlers=[handler])
-    logging.getLogger("target_stairoids").setLevel(logging.INFO)
+    log_the_run()
     remember(config_inputs, messages)

@@ -56,6 +56,14 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def log_the_run() -> None:
+    """Let a command that is a run say, as any other, what became of the records."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name != "singer_sdk.metrics")
+    logging.basicConfig(format="%(message)s", handlers=[handler])
+    logging.getLogger("target_stairoids").setLevel(logging.INFO)
+
+
 def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the ledger that `--config` names, if there is one.
 

@@ -82,6 +82,29 @@ def test_stats_count_what_is_settled_and_dead_letters(target: TargetUnderTest) -
     assert json.loads(done.stdout) == {"trials": {"accepted": 2, "invalid": 1}}
 
 
+def test_replay_sends_dead_letters_with_the_mended_mapping(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    broken = {"stream": "trials", "contact": {"email": "{{ nobody }}"}}
+    schema = a_schema(nobody="string")
+    target.run(schema, a_record(1), a_record(2), signals=[broken])
+    target.config["signals"] = [{"stream": "trials"}]
+
+    one = signals(target, "dead-letters", "replay", "1")
+    lost = signals(target, "dead-letters", "replay", "2", "99")
+    rest = signals(target, "dead-letters", "replay")
+    none = signals(target, "dead-letters", "replay")
+
+    assert one.returncode == 0, one.stderr
+    assert "1 candidate = 1 accepted" in one.stderr
+    assert lost.returncode == 1
+    assert "1 of 2 dead letters can be sent." in lost.stderr
+    assert "1 candidate = 1 accepted" in rest.stderr
+    assert none.stderr == "No dead letters to send.\n"
+    assert one.stdout == rest.stdout == none.stdout == ""
+    assert len(sandbox.signals) == 2
+
+
 def test_dead_letters_are_listed_without_their_records(
     target: TargetUnderTest,
 ) -> None:
