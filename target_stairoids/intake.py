@@ -231,11 +231,13 @@ class Intake:
             signal = signal_map.signal_from(record)
             if self._restraint.hides(signal):
                 return Outcome.FILTERED, "suppressed"
-            return self._news(candidate, signal, known), ""
+            outcome = self._news(candidate, signal, known)
         except InvalidSignalError as error:
             kept = self._kept(candidate.record)
             self._backlog.bury(candidate.dead_letter(error.reason, kept))
             return Outcome.INVALID, error.reason
+        is_change = outcome is Outcome.WOULD_SEND and candidate.key in known.latest
+        return outcome, "says something else than before" if is_change else ""
 
     def _is_done(self, candidate: Candidate, known: Known) -> bool:
         """Say whether a version is settled; while an earlier one is under way, no."""

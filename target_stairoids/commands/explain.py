@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Why, where an outcome has no reason of its own.
 _MEANS = {
     Outcome.WOULD_SEND: "is new",
-    Outcome.DUPLICATE: "this state was settled before, or a newer one was",
+    Outcome.DUPLICATE: "nothing to do: it, or a newer state, was settled before",
     Outcome.UNCHANGED: "says what was said before",
     Outcome.TOO_OLD: "older than `max_event_age_days`",
     Outcome.BASELINED: "remembered as seen",

@@ -457,7 +457,8 @@ def test_each_record_is_explained_by_its_key(
     target.run(schema, *seen, signals=[item])
     touched = a_record(2, plan="pro", updated_at="2026-01-02")
     new = a_record(5, plan="pro", updated_at="2026-01-02")
-    messages = text_of([schema, *seen, touched, new])
+    changed = a_record(1, plan="team", updated_at="2026-01-02")
+    messages = text_of([schema, *seen, touched, new, changed])
 
     table = run(target, "explain", text=messages, signals=[item])
     asked = ["--only", "filtered", "--only", "invalid", "--format", "json"]
@@ -470,7 +471,9 @@ def test_each_record_is_explained_by_its_key(
         ["invalid", "id=4"],
         ["unchanged", "id=2"],
         ["would_send", "id=5"],
+        ["would_send", "id=1"],
     ]
+    assert table.stdout.endswith("id=1  says something else than before\n")
     assert [json.loads(line) for line in lines.stdout.splitlines()] == [
         {
             "outcome": "filtered",
