@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
+from stairoids_sandbox.server import Sandbox
 from tests.page_shell import PageShell, a_free_port, is_served
-from tests.singer_io import wait_until
+from tests.singer_io import TargetUnderTest, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +99,7 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
         elif language == "yaml":
             with (project / "meltano.yml").open("a") as file:
                 file.write(text)
-        else:
+        elif language == "sh":
             for line in text.splitlines():
                 said.setdefault(line, []).append(shell.run(line))
                 prepare_what_follows(line, project, ports)
@@ -113,6 +115,33 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
     assert [json.loads(line)["event"] for line in events] == [
         "automation.action_triggered"
     ]
+
+
+def test_csv_is_read_as_the_page_says(tmp_path: Path) -> None:
+    (text,) = (text for language, text in BLOCK.findall(PAGE) if language == "yml")
+    (plugin,) = yaml.safe_load(text)
+    (tmp_path / "tap.json").write_text(json.dumps(plugin["config"]))
+    (tmp_path / "trials.csv").write_text(
+        "trial_id,user_email,seats\nt1,ada@acme.example,3\nt2,,1\n"
+    )
+    tap = [str(UV), "tool", "run", "--python", sys.executable]
+    tap += ["--from", plugin["pip_url"], plugin["executable"]]
+    printed = subprocess.run(
+        [*tap, "--config", "tap.json"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    with Sandbox() as sandbox:
+        item = {"stream": "trials", "properties": {"seats": "{{ seats | int }}"}}
+        target = TargetUnderTest(tmp_path, sandbox.url, signals=[item])
+
+        run = target.run_text(printed.stdout)
+
+        assert run.outcomes == {"accepted": 1, "invalid": 1}
+        assert sandbox.signals[0].body["properties"] == {"seats": 3}
 
 
 def prepare_what_follows(line: str, project: Path, ports: dict[str, str]) -> None:
