@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._opened: os.stat_result | None = None  # the file that is written to
         self.place = str(path)
 
     @override
@@ -137,7 +138,9 @@ class SqliteDatabase(Database):
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # SQLite gives its -wal and -shm files the mode of this one.
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+            self._opened = os.fstat(descriptor)
+            os.close(descriptor)
         except OSError as error:
             msg = f"the store {self.place} cannot be made: {error.strerror}"
             raise StoreUnavailableError(msg) from error
@@ -151,7 +154,21 @@ class SqliteDatabase(Database):
 
     @override
     def lock(self, connection: sa.Connection) -> None:
-        """``BEGIN IMMEDIATE`` has taken it."""
+        """See that the file is still there; ``BEGIN IMMEDIATE`` has taken the lock.
+
+        Raises:
+            StoreUnavailableError: What is written would go into a file without a name.
+        """
+        if self._opened is None:
+            return  # who only reads is refused by SQLite
+        with suppress(OSError):
+            if os.path.samestat(self._path.stat(), self._opened):
+                return
+        msg = (
+            f"the store {self.place} was moved or removed: put it back; if that is a "
+            "copy, start the receiver again"
+        )
+        raise StoreUnavailableError(msg)
 
     @override
     def scrub(self) -> None:

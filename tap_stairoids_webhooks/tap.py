@@ -149,6 +149,8 @@ class TapStairoidsWebhooks(Tap):
     @override
     def invoke(cls, **kwargs: Any) -> None:
         with cls._clear_errors():
+            if kwargs.get("state") is not None:
+                _check_state_file(kwargs["state"].name)
             super().invoke(**kwargs)
         if cls.stopped_by is not None:
             cls.logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
@@ -190,3 +192,14 @@ class TapStairoidsWebhooks(Tap):
         except WebhooksError as error:
             cls.logger.error("%s", error)  # noqa: TRY400 -- same
             sys.exit(1)
+
+
+def _check_state_file(path: str) -> None:
+    """Refuse a state that is not JSON, such as an empty file."""
+    if path == "<stdin>":
+        return
+    try:
+        check_config_file(path)
+    except ConfigError as error:
+        msg = f"state: {error}; put the last state back, or `{{}}` to read all anew"
+        raise ConfigError(msg) from None

@@ -191,7 +191,9 @@ class Intake:
             candidate.stream.saw(candidate.record)
             return self._backlog.move_on(verdict, known.latest[candidate.key]), ""
         if self._is_done(candidate, known):
-            return Outcome.DUPLICATE, ""
+            became = known.settled.get((candidate.version, candidate.key[1]))
+            is_refused = became is not None and became.outcome == Outcome.REJECTED
+            return Outcome.DUPLICATE, "was rejected before" if is_refused else ""
         candidate.stream.saw(candidate.record)
         latest = known.latest.get(candidate.key)
         if self._inquiry.says_the_same(candidate, latest):
@@ -236,8 +238,12 @@ class Intake:
             kept = self._kept(candidate.record)
             self._backlog.bury(candidate.dead_letter(error.reason, kept))
             return Outcome.INVALID, error.reason
-        is_change = outcome is Outcome.WOULD_SEND and candidate.key in known.latest
-        return outcome, "says something else than before" if is_change else ""
+        if outcome is not Outcome.WOULD_SEND or candidate.key not in known.latest:
+            return outcome, ""
+        was_said = known.latest[candidate.key].content is not None
+        return outcome, (
+            "says something else than before" if was_said else "was rejected before"
+        )
 
     def _is_done(self, candidate: Candidate, known: Known) -> bool:
         """Say whether a version is settled; while an earlier one is under way, no."""

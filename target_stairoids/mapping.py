@@ -105,16 +105,27 @@ def check_spelling(
             "it out)."
         )
         raise ConfigError(msg)
+    meant = [i["stream"] for i in items if i.get("type", "") is not None]
+    if meant and not used:
+        msg = (
+            f"Stream `{stream}` has no mapping in `signals`, and no stream so far was "
+            f"the one of `{meant[0]}`: nothing of it is sent. If that is `{stream}`, "
+            f"correct its name. Else say what `{stream}` is: give it a mapping of its "
+            "own (`type: null` leaves it out), or end `signals` with one for `*`."
+        )
+        raise ConfigError(msg)
 
 
 def unused_globs(
     items: Iterable[Mapping[str, Any]], streams: Sequence[str]
 ) -> list[str]:
     """Say which globs no stream of a run matched, each as a sentence."""
+    items = list(items)
     used = {glob_of(stream, items) for stream in streams}
+    silent = {item["stream"] for item in items if item.get("type", "") is None}
     return [
         f"No stream matched the mapping of `{glob}` in `signals`"
         f"{suggestion(glob, streams) or '.'}"
         for glob in dict.fromkeys(item["stream"] for item in items)
-        if glob not in used
+        if glob not in used and glob not in silent
     ]

@@ -70,7 +70,7 @@ class _Rows:
 @click.argument("messages", type=click.File("r"), default="-")
 @click.option(
     "--only",
-    type=click.Choice([str(outcome) for outcome in Outcome]),
+    type=click.Choice([*map(str, _MEANS), "filtered", "invalid"]),
     multiple=True,
     help="Only records with this outcome; may be given more than once.",
 )

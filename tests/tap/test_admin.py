@@ -240,6 +240,24 @@ def test_store_that_fails_is_not_ready_until_it_works(
         assert get(receiver, "/readyz").ok
 
 
+def test_store_that_was_moved_away_takes_nothing_until_it_is_back(
+    store_url: str,
+) -> None:
+    path = Path(store_url.removeprefix("sqlite:///"))
+    with administered(store_url) as receiver:
+        assert post(receiver, a_body("evt_1")).status_code == 200
+        moved = path.rename(path.with_name("moved.db"))
+        lost = post(receiver, a_body("evt_2"))
+        path.touch()
+        other = post(receiver, a_body("evt_2"))
+        ready = get(receiver, "/readyz").status_code
+        moved.replace(path)
+
+        assert (lost.status_code, other.status_code, ready) == (503, 503, 503)
+        assert post(receiver, a_body("evt_2")).status_code == 200
+        assert get(receiver, "/readyz").ok
+
+
 def test_refusals_are_kept_for_the_operator(store_url: str) -> None:
     with administered(store_url) as receiver:
         before = now()

@@ -476,3 +476,27 @@ def test_reading_does_not_load_the_web_side() -> None:
     )
 
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("text", ["", '{"bookmarks": {'])
+def test_state_file_that_is_empty_or_cut_off_is_one_sentence(
+    store_url: str, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "tap.json").write_text(json.dumps({"store_url": store_url}))
+    (tmp_path / "state.json").write_text(text)
+
+    done = subprocess.run(
+        [TAP, "--config", "tap.json", "--state", "state.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "state: state.json, line 1, column " in done.stderr
+    assert "put the last state back, or `{}`" in done.stderr
+    assert "Traceback" not in done.stderr

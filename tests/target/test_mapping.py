@@ -639,15 +639,28 @@ def test_stream_that_a_misspelt_item_means_is_not_inferred(
     assert "`type: null`" in str(refused.value)
 
 
+def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
+    items: list[dict[str, Any]] = [
+        {"stream": "people"},
+        {"stream": "deals", "type": None},
+    ]
+
+    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
+        check_spelling("contacts", items, [])
+
+    assert "no stream so far was the one of `people`" in str(refused.value)
+    check_spelling("contacts", items[1:], [])  # what only leaves out means all others
+
+
 @pytest.mark.parametrize(
     ("items", "stream", "seen"),
     [
-        (["public-trials"], "public-users", []),
-        (["public-deals"], "public-leads", []),
-        (["trials"], "tickets", []),
+        (["public-trials"], "public-users", ["public-trials"]),
+        (["public-deals", "trials"], "public-leads", ["trials"]),
+        (["trials"], "tickets", ["trials"]),
         (["trials"], "trials_old", ["trials"]),
         (["trials"], "trails", ["trials"]),
-        (["trail*"], "trials", []),
+        (["trail*"], "trials", ["trails"]),
         (["trials", "*"], "trails", []),
         (["trials", "trails"], "trails", []),
         ([], "trails", []),
