@@ -137,8 +137,13 @@ class Intake:
             if isinstance(taken, str):
                 items.append(taken)
             else:
-                items += candidates_of(*taken, scope=self._settings.scope)
-                self._report.read += 1
+                found = candidates_of(*taken, scope=self._settings.scope)
+                if found or LETTER_FIELD not in taken[1].key:
+                    items += found
+                    self._report.read += 1
+                else:
+                    stream, record = taken
+                    self.filtered(stream, record.fields, "its mapping is gone")
         news = self._inquiry.news_of(_candidates_in(items))
         items, broken = _readable(items, news) if news else (items, None)
         self._settle(items, news)

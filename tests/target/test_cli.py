@@ -105,6 +105,17 @@ def test_replay_sends_dead_letters_with_the_mended_mapping(
     assert len(sandbox.signals) == 2
 
 
+def test_letter_whose_mapping_is_gone_is_counted(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    run = target.run_text(exported, signals=[{"stream": "trials", "name": "other"}])
+
+    assert run.outcomes == {"filtered": 1}
+    (reason,) = run.report["reasons"]
+    assert reason["reason"] == "its mapping is gone"
+
+
 def test_dead_letters_are_listed_without_their_records(
     target: TargetUnderTest,
 ) -> None:
