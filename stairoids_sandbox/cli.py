@@ -130,7 +130,7 @@ def serve(  # noqa: PLR0913 -- click hands over one argument per option
     \b
     Every signal calls a local receiver, and a tenth of the answers get lost:
       STAIROIDS_WEBHOOK_SECRET=whsec_demo stairoids-sandbox serve --port 8900 \\
-        --automation '*=http://127.0.0.1:8088/webhooks/stairoids' \\
+        --automation '*=http://127.0.0.1:8880/webhooks/stairoids' \\
         --fault drop_after_accept,probability=0.1,seed=7
     """  # noqa: D301 -- \b is click's mark for "keep these lines as they are"
     from stairoids_sandbox.server import Sandbox  # noqa: PLC0415 -- slow to import

@@ -136,8 +136,8 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     click.echo(json.dumps({**outcomes, "refused": done.refused}))
     for reason, number in done.first_refused.items():
         click.echo(
-            f"Error: {done.refused[reason]} lines refused ({reason}), first line"
-            f" {number}",
+            f"Error: refused lines: {done.refused[reason]} ({reason}), the first is"
+            f" line {number}",
             err=True,
         )
     if done.refused:

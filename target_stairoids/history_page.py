@@ -74,7 +74,7 @@ def _plots(days: Sequence[Day]) -> list[_Plot]:
             [
                 {
                     "needed by the quota": min(d.quota_minutes, d.minutes),
-                    "over it": max(0.0, d.minutes - d.quota_minutes),
+                    "beyond that": max(0.0, d.minutes - d.quota_minutes),
                 }
                 for d in days
             ],

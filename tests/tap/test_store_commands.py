@@ -79,7 +79,7 @@ def test_line_that_proves_nothing_is_refused_and_named(
     result = run("import", "-", url=store_url, stdin=stdin)
 
     assert result.exit_code == 1
-    assert f"1 lines refused ({reason}), first line 2" in result.output
+    assert f"refused lines: 1 ({reason}), the first is line 2" in result.output
     assert EMAIL not in result.output
     assert store.stats().total == 1
 
