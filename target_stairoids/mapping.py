@@ -105,8 +105,23 @@ def check_spelling(
             "it out)."
         )
         raise ConfigError(msg)
+
+
+def check_is_meant(
+    stream: str, items: Iterable[Mapping[str, Any]], seen: Iterable[str]
+) -> None:
+    """Refuse to send a stream as inferred that the items may mean by another name.
+
+    Args:
+        stream: One that no item matches, or all is well.
+        seen: The streams of this run so far: where one matched, the names are right.
+
+    Raises:
+        ConfigError: It names an item, the stream and the remedy.
+    """
+    items = list(items)
     meant = [i["stream"] for i in items if i.get("type", "") is not None]
-    if meant and not used:
+    if meant and all(glob_of(name, items) is None for name in (stream, *seen)):
         msg = (
             f"Stream `{stream}` has no mapping in `signals`, and no stream so far was "
             f"the one of `{meant[0]}`: nothing of it is sent. If that is `{stream}`, "

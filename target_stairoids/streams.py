@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.inference import spelling
 from target_stairoids.ledger import mappings
-from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
+from target_stairoids.mapping import (
+    check_globs,
+    check_is_meant,
+    check_spelling,
+    maps_for,
+    unused_globs,
+)
 from target_stairoids.record import RecordReader
 from target_stairoids.shape import SOURCE_FIELD
 
@@ -95,6 +101,8 @@ class Streams:
         if shape.source is not None and not settings.is_source_given:
             source = shape.source  # another one would make the same signal a new one
         maps = maps_for(shape, settings.signals, source)
+        if not all(signal_map.says_nothing for signal_map in maps):
+            check_is_meant(shape.name, settings.signals, self._streams)
         if settings.dry_run:
             number = self._ledger.find_stream(shape.name)
         else:

@@ -330,3 +330,20 @@ def test_what_was_settled_without_a_request_counts_before_it_is_written(
 
     assert again.outcomes == {"too_old": 1, "accepted": 1}
     assert len(sandbox.signals) == 2
+
+
+def test_stream_is_not_sent_in_place_of_the_one_a_mapping_means(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    signals = [{"stream": "people", "type": "signed_up"}]
+    nobody = {"type": "SCHEMA", "stream": "logs", "schema": {"properties": {"a": {}}}}
+    messages = [nobody | {"key_properties": []}, a_schema("contacts")]
+    messages.append(a_record(1, "contacts"))
+
+    stopped = target.run(*messages, signals=signals)
+    meant = target.run(*messages, signals=[*signals, {"stream": "*"}])
+
+    assert stopped.exit_code == 1
+    assert "Stream `contacts` has no mapping in `signals`" in stopped.error
+    assert meant.outcomes == {"accepted": 1}
+    assert [s.body["type"] for s in sandbox.signals] == ["contacts"]

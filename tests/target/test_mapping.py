@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
-from target_stairoids.mapping import check_globs, check_spelling, maps_for, unused_globs
+from target_stairoids.mapping import (
+    check_globs,
+    check_is_meant,
+    check_spelling,
+    maps_for,
+    unused_globs,
+)
 from target_stairoids.shape import StreamShape
 
 if TYPE_CHECKING:
@@ -646,10 +652,12 @@ def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
     ]
 
     with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
-        check_spelling("contacts", items, [])
+        check_is_meant("contacts", items, ["tickets"])
 
     assert "no stream so far was the one of `people`" in str(refused.value)
-    check_spelling("contacts", items[1:], [])  # what only leaves out means all others
+    check_is_meant("contacts", items, ["people"])
+    check_is_meant("contacts", items[1:], [])  # what only leaves out means all others
+    check_is_meant("contacts", [], [])
 
 
 @pytest.mark.parametrize(
