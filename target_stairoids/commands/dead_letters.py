@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
 _MOST_SHOWN = 100
+_UNABLE = "not there, or not chosen, or `unknown`, or without a record"
 
 
 @click.group("dead-letters")
@@ -179,9 +180,6 @@ def replay(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     log_the_run()
     config_inputs: Sequence[str] = click.get_current_context().params["config_inputs"]
     resend(config_inputs, list(_messages_of(able)))
-
-
-_UNABLE = "not there, or not chosen, or `unknown`, or without a record"
 
 
 def _able(letters: Sequence[Row[Any]]) -> list[Row[Any]]:

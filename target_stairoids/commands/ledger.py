@@ -36,6 +36,9 @@ def ledger() -> None:
 def stats(ledger: Ledger, style: str) -> None:
     """Count what is settled or a dead letter, by stream and outcome.
 
+    What is `claimed` is under way, or was left by a killed run: the next one looks it
+    up before it sends anything about the same.
+
     \b
     Example:
       stairoids-signals ledger stats --config config.json

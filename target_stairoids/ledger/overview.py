@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, true
 
 from target_stairoids.gate import Outcome
-from target_stairoids.ledger.tables import dead_letters, runs, settled, streams
+from target_stairoids.ledger.tables import claims, dead_letters, runs, settled, streams
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,7 +57,8 @@ def letters(
 def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     """Return, by stream's name, how many versions ended with each outcome.
 
-    What is invalid is settled by nothing but a change: it is a dead letter only.
+    What is invalid is settled by nothing but a change: it is a dead letter only. What
+    is `claimed` is under way, or was left by a killed run to the next one.
     """
     invalid = dead_letters.c.outcome == Outcome.INVALID
     found: dict[str, dict[str, int]] = {}
@@ -71,6 +72,15 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
             )
             for name, outcome, count in connection.execute(query):
                 found.setdefault(name, {})[outcome] = count
+        query = (
+            select(streams.c.name, func.count())
+            .select_from(claims)
+            .join(streams, streams.c.stream == claims.c.stream)
+            .where(streams.c.scope == ledger.scope)
+            .group_by(streams.c.name)
+        )
+        for name, count in connection.execute(query):
+            found.setdefault(name, {})["claimed"] = count
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from stairoids_sandbox.faults import Fault
 from target_stairoids.identity import entity_of, version_of
+from target_stairoids.ledger import overview
 from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
@@ -90,6 +91,10 @@ def claims_in(target: TargetUnderTest) -> int:
         return int(
             ledger.execute("SELECT count(*) FROM stairoids_claims").fetchone()[0]
         )
+
+
+def test_stats_count_what_is_claimed(other: Ledger) -> None:
+    assert overview.counts(other) == {"trials": {"claimed": 1}}
 
 
 def test_claim_of_a_run_that_dies_meanwhile_is_settled_first_and_in_order(
