@@ -31,7 +31,7 @@ test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 	$(BIN)/pytest -n auto -m slow
 
 soak: $(READY) ## hundreds of kills and real quota minutes; takes half an hour
-	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/test_crash.py
+	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/sending/test_crash.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
 	$(BIN)/python -m benchmarks pace
 

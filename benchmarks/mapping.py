@@ -15,9 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import Figure, in_turn, median_ratio
-from target_stairoids.identity import content_of, entity_of, version_of
-from target_stairoids.mapping import maps_for
-from target_stairoids.shape import StreamShape
+from target_stairoids.dedup.digests import content_of, entity_of, version_of
+from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.schema import StreamShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -64,7 +64,7 @@ from tap_stairoids_webhooks.event import Delivery, event_from
 from benchmarks.figures import Figure, median_ratio
 from benchmarks.processes import BIN, serving
 from tap_stairoids_webhooks.signature import Verifier
-from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.timestamps import now
 
 store, verifier = EventStore.create("sqlite:///" + sys.argv[1]), Verifier(["benchmark"])

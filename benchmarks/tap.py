@@ -22,7 +22,7 @@ from benchmarks.figures import Figure, median_ratio
 from benchmarks.processes import BIN, mebibytes, seconds
 from benchmarks.receiver import postgres
 from tap_stairoids_webhooks.event import Delivery, event_from
-from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ DEFAULT = """
 import json, sys
 from singer_sdk import Stream, Tap
 from singer_sdk.contrib.msgspec import MsgSpecWriter
-from tap_stairoids_webhooks.store import EventStore
-from tap_stairoids_webhooks.records import Choice, EventRecords
+from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.reading.records import Choice, EventRecords
 
 class Events(Stream):
     name, primary_keys, replication_key = "events", ("sequence",), "sequence"

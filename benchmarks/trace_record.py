@@ -83,8 +83,8 @@ def lines(trace: Trace) -> Iterator[str]:
 
 def trace() -> list[str]:
     """Send one record to a sandbox; return the files in the order they were entered."""
-    from stairoids_sandbox.keys import DEFAULT_KEY  # noqa: PLC0415 - traced code stays cold
     from stairoids_sandbox.server import Sandbox  # noqa: PLC0415 - same
+    from stairoids_sandbox.state.keys import DEFAULT_KEY  # noqa: PLC0415 - traced code stays cold
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - same
 
     tracer = Trace()

@@ -28,15 +28,15 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
-from stairoids_sandbox.faults import Fault
+from stairoids_sandbox.faults.faults import Fault
 from stairoids_sandbox.server import Sandbox
-from tap_stairoids_webhooks.consumers import acknowledge
-from tap_stairoids_webhooks.rows import Refused
-from tap_stairoids_webhooks.serve import Admin, Receiver
-from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.receiver.server import Admin, Receiver
+from tap_stairoids_webhooks.store.consumers import acknowledge
+from tap_stairoids_webhooks.store.schema import Refused
+from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.timestamps import stamp
-from tests.browser import a_browser, chromium
-from tests.sandbox.client import Client, wait_until
+from tests.support.browser import a_browser, chromium
+from tests.support.sandbox_client import Client, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,6 @@ from stairoids_airbyte.output import write, write_line
 from stairoids_airbyte.protocol import SentRecord, stream_is
 from stairoids_airbyte.states import States
 from stairoids_airbyte.written_streams import descriptor_of, shapes_of
-from target_stairoids.delivery import Delivery
 from target_stairoids.exceptions import (
     AccessRefusedError,
     ConfigError,
@@ -33,17 +32,18 @@ from target_stairoids.exceptions import (
     MessageError,
     StairoidsError,
 )
-from target_stairoids.progress import LogProgress
-from target_stairoids.reader import read_messages
-from target_stairoids.readiness import look_at_key, writable_ledger
+from target_stairoids.reporting.progress import LogProgress
+from target_stairoids.sending.input import read_messages
+from target_stairoids.sending.readiness import look_at_key, writable_ledger
+from target_stairoids.sending.run import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from stairoids_airbyte.protocol import ConfiguredCatalog, Descriptor
+    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
-    from target_stairoids.shape import StreamShape
-    from target_stairoids.streams import Stream
 
 Json = Any  # what JSON can hold; narrowed where it is read
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from stairoids_airbyte.specification import specification
 from stairoids_airbyte.written_streams import SYNC_MODES
+from target_stairoids.config_errors import config_errors
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mistakes import config_errors
 from target_stairoids.settings import Settings, config_schema
 
 if TYPE_CHECKING:

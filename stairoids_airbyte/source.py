@@ -38,15 +38,15 @@ from tap_stairoids_webhooks.exceptions import (
     StoreVersionError,
     WebhooksError,
 )
-from tap_stairoids_webhooks.reading import Reading
-from tap_stairoids_webhooks.records import SEQUENCE
+from tap_stairoids_webhooks.reading.bookmarks import Reading
+from tap_stairoids_webhooks.reading.records import SEQUENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
 
     from stairoids_airbyte.protocol import ConfiguredCatalog
-    from tap_stairoids_webhooks.records import Records
+    from tap_stairoids_webhooks.reading.records import Records
 
 Json = Any  # what JSON can hold; narrowed where it is read
 

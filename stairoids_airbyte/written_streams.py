@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Descriptor
-from target_stairoids.shape import StreamShape, position_column
+from target_stairoids.mapping.schema import StreamShape, position_column
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream

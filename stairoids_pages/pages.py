@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from stairoids_pages.looks import asset, looks_of
+from stairoids_pages.templating import asset, looks_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stairoids_sandbox.api.quota import PLANS
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
-from stairoids_sandbox.fault_option import fault_from
-from stairoids_sandbox.keys import DEFAULT_KEY, SCOPES
-from stairoids_sandbox.quota import PLANS
+from stairoids_sandbox.faults.fault_option import fault_from
+from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,26 +13,26 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from stairoids_sandbox.announcer import Announcer
-from stairoids_sandbox.app import application
-from stairoids_sandbox.automation_routes import AutomationRoutes
-from stairoids_sandbox.automations import Automations
-from stairoids_sandbox.control_routes import ControlRoutes
-from stairoids_sandbox.courier import Courier
+from stairoids_sandbox.api.app import application
+from stairoids_sandbox.api.auth import Gate
+from stairoids_sandbox.api.automation_routes import AutomationRoutes
+from stairoids_sandbox.api.control_routes import ControlRoutes
+from stairoids_sandbox.api.quota import Quota, plan_named
+from stairoids_sandbox.api.signal_routes import SignalRoutes
+from stairoids_sandbox.api.webhook_routes import WebhookRoutes
 from stairoids_sandbox.exceptions import NotRunningError, UsageError
-from stairoids_sandbox.faults import Fault, Faults
-from stairoids_sandbox.gate import Gate
-from stairoids_sandbox.journal import Journal
-from stairoids_sandbox.keys import DEFAULT_KEY, KeyRing
-from stairoids_sandbox.page_routes import PageRoutes
-from stairoids_sandbox.quota import Quota, plan_named
-from stairoids_sandbox.request_log import RequestLog
+from stairoids_sandbox.faults.faults import Fault, Faults
 from stairoids_sandbox.server_thread import ServerThread
-from stairoids_sandbox.signal_routes import SignalRoutes
-from stairoids_sandbox.views import Views
-from stairoids_sandbox.webhook_routes import WebhookRoutes
-from stairoids_sandbox.webhooks import Subscriptions
-from stairoids_sandbox.workspace import Workspace
+from stairoids_sandbox.state.keys import DEFAULT_KEY, KeyRing
+from stairoids_sandbox.state.request_log import RequestLog
+from stairoids_sandbox.state.signal_log import Journal
+from stairoids_sandbox.state.workspace import Workspace
+from stairoids_sandbox.ui.pages import PageRoutes
+from stairoids_sandbox.ui.views import Views
+from stairoids_sandbox.webhooks.automations import Automations
+from stairoids_sandbox.webhooks.event_dispatcher import Announcer
+from stairoids_sandbox.webhooks.subscriptions import Subscriptions
+from stairoids_sandbox.webhooks.webhook_sender import Courier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from stairoids_sandbox.delivery import Delivery
-    from stairoids_sandbox.models import RequestSeen, Signal
+    from stairoids_sandbox.state.models import RequestSeen, Signal
+    from stairoids_sandbox.webhooks.delivery import Delivery
 
 
 class Sandbox:

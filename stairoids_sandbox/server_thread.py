@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 from typing_extensions import override
 
-from stairoids_sandbox.connection import TransportProtocol
 from stairoids_sandbox.exceptions import NotRunningError
+from stairoids_sandbox.faults.connection import TransportProtocol
 
 if TYPE_CHECKING:
     import socket

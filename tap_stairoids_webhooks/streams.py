@@ -12,7 +12,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
-from tap_stairoids_webhooks.records import SEQUENCE
+from tap_stairoids_webhooks.reading.records import SEQUENCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
-    from tap_stairoids_webhooks.records import Records
-    from tap_stairoids_webhooks.snapshot import Snapshot
+    from tap_stairoids_webhooks.reading.records import Records
+    from tap_stairoids_webhooks.reading.snapshot import Snapshot
 
 
 class WebhookStream(Stream):

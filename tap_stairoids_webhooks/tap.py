@@ -22,7 +22,7 @@ from tap_stairoids_webhooks.config import (
 )
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
-from tap_stairoids_webhooks.reading import Reading
+from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.streams import WebhookStream
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.shape import StreamShape
+from target_stairoids.mapping.schema import StreamShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
-    from target_stairoids.intake import Intake
-    from target_stairoids.record import Record
-    from target_stairoids.streams import Stream
+    from target_stairoids.dedup.record import Record
+    from target_stairoids.sending.record_decision import Intake
+    from target_stairoids.sending.streams import Stream
     from target_stairoids.target import TargetStairoids
 
 

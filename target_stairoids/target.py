@@ -29,12 +29,12 @@ from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
+from target_stairoids.config_errors import check_config_file, config_errors
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.messages import message_from
-from target_stairoids.mistakes import check_config_file, config_errors
-from target_stairoids.reader import read_messages
+from target_stairoids.mapping.schema import position_column, source_of
+from target_stairoids.sending.input import read_messages
+from target_stairoids.sending.messages import message_from
 from target_stairoids.settings import Settings, config_schema
-from target_stairoids.shape import position_column, source_of
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     import click
 
-    from target_stairoids.delivery import Delivery
-    from target_stairoids.watcher import Watcher
+    from target_stairoids.sending.observer import Watcher
+    from target_stairoids.sending.run import Delivery
 
 _EXAMPLES = """\b
 Examples:
@@ -137,7 +137,7 @@ class TargetStairoids(Target):
     def delivery(self) -> Delivery:
         """The run's delivery, opened when the first message is to be read."""
         if self._delivery is None:
-            from target_stairoids.delivery import Delivery  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
+            from target_stairoids.sending.run import Delivery  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
 
             self._delivery = Delivery.with_ledger(
                 self.settings(), write_state=_print_state, watcher=self.watcher

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import a_browser, chromium
+from tests.support.browser import a_browser, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

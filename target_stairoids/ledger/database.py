@@ -10,7 +10,7 @@ from sqlalchemy import URL, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.ledger.tables import LOCK_CLASS
+from target_stairoids.ledger.schema import LOCK_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from target_stairoids.gate import Outcome
+from target_stairoids.dedup.rules import Outcome
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):

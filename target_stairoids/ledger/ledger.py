@@ -18,8 +18,8 @@ from sqlalchemy import (
     update,
 )
 
+from target_stairoids.dedup.rules import Known
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.gate import Known
 from target_stairoids.ledger.database import (
     as_ledger_error,
     engine_of,
@@ -28,13 +28,13 @@ from target_stairoids.ledger.database import (
     parsed_url,
 )
 from target_stairoids.ledger.entries import claim_from
-from target_stairoids.ledger.lease import (
+from target_stairoids.ledger.leases import (
     FileLeases,
     Leases,
     NoLeases,
     ServerLeases,
 )
-from target_stairoids.ledger.tables import (
+from target_stairoids.ledger.schema import (
     check_is_current,
     claims,
     dead_letters,
@@ -45,7 +45,7 @@ from target_stairoids.ledger.tables import (
     settled,
     streams,
 )
-from target_stairoids.ledger.turn import Turn, timestamp
+from target_stairoids.ledger.transaction import Turn, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection
 
-    from target_stairoids.gate import Latest
+    from target_stairoids.dedup.rules import Latest
     from target_stairoids.ledger.entries import Claim
 
 

@@ -12,8 +12,8 @@ from jsonschema import Draft7Validator
 
 from stairoids_sandbox.server import Sandbox
 from target_stairoids.settings import config_schema
-from tests.faces import messages_in
-from tests.singer_io import BIN, TargetUnderTest
+from tests.support.connectors import messages_in
+from tests.support.singer_io import BIN, TargetUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults import Fault
+from stairoids_sandbox.faults.faults import Fault
 from stairoids_sandbox.server import Sandbox
-from tap_stairoids_webhooks.store import EventStore
-from tests.singer_io import BIN, wait_until
-from tests.tap.builders import a_body, a_delivery, an_action_body
-from tests.tap.running import fill
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.paths import ROOT
+from tests.support.running_receiver import fill
+from tests.support.singer_io import BIN, wait_until
+from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs/airbyte.md").read_text(encoding="utf-8")
 PYAIRBYTE = "airbyte-venv/bin/python"
 FAKER = "faker-venv/bin/source-faker"

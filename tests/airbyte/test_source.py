@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft7Validator
 
-from tap_stairoids_webhooks.store import EventStore
-from tests.faces import messages_in
-from tests.singer_io import BIN
-from tests.tap.builders import EMAIL, SECRET, a_body, a_delivery
-from tests.tap.running import fill
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.connectors import messages_in
+from tests.support.running_receiver import fill
+from tests.support.singer_io import BIN
+from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery
 
 if TYPE_CHECKING:
     from pathlib import Path

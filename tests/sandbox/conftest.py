@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stairoids_sandbox.server import Sandbox
-from tests.sandbox.client import Client
-from tests.sandbox.receiver import Receiver
+from tests.support.sandbox_client import Client
+from tests.support.sandbox_receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,13 +15,13 @@ import requests
 from click.testing import CliRunner
 
 from stairoids_sandbox.cli import main
-from tests.sandbox.client import a_body, wait_until
+from tests.support.sandbox_client import a_body, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.sandbox.receiver import Receiver
+    from tests.support.sandbox_receiver import Receiver
 
 KEY = {"Authorization": "Bearer sk_demo"}
 

@@ -13,7 +13,7 @@ import requests
 
 from stairoids_sandbox.exceptions import NotRunningError, UsageError
 from stairoids_sandbox.server import Sandbox
-from tests.sandbox.client import Client, a_body
+from tests.support.sandbox_client import Client, a_body
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from tap_stairoids_webhooks.rows import METADATA
-from tap_stairoids_webhooks.serve import Receiver
-from tap_stairoids_webhooks.store import EventStore
-from tests.tap.builders import SECRET
-from tests.tap.running import Runner, fill
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.schema import METADATA
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.running_receiver import Runner, fill
+from tests.support.webhook_builders import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

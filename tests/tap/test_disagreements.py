@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_stairoids_webhooks.event import event_from
-from tap_stairoids_webhooks.rows import Outcome
-from tests.tap.builders import a_delivery
+from tap_stairoids_webhooks.store.schema import Outcome
+from tests.support.webhook_builders import a_delivery
 
 if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store import EventStore
-    from tests.tap.running import Runner
+    from tap_stairoids_webhooks.store.store import EventStore
+    from tests.support.running_receiver import Runner
 
 AT = "2024-10-15T09:30:00Z"
 

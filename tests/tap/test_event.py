@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tap_stairoids_webhooks.event import event_from, payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
-from tests.tap.builders import a_body, an_action_body
+from tests.support.webhook_builders import a_body, an_action_body
 
 
 def test_envelope_is_known_by_its_id() -> None:

@@ -14,21 +14,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from tap_stairoids_webhooks.commits import CommitQueue
 from tap_stairoids_webhooks.event import event_from, payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
-from tap_stairoids_webhooks.person import Person
-from tap_stairoids_webhooks.receiver import ReceiverApp
-from tap_stairoids_webhooks.serve import Receiver
+from tap_stairoids_webhooks.receiver.app import ReceiverApp
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.signature import Verifier, sign
-from tap_stairoids_webhooks.store import EventStore
-from tests.tap.builders import EMAIL, SECRET, a_body, exchange, raw_request
+from tap_stairoids_webhooks.store.erasure import Person
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.webhook_builders import EMAIL, SECRET, a_body, exchange, raw_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
     from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.rows import Outcome
+    from tap_stairoids_webhooks.store.schema import Outcome
 
 # The data base of examples would be shared by all who test here.
 settings.register_profile("ours", deadline=None, database=None)

@@ -18,26 +18,27 @@ import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_stairoids_webhooks.exceptions import StoreResetError
-from tap_stairoids_webhooks.person import Person
-from tap_stairoids_webhooks.retention import erase
-from tap_stairoids_webhooks.rows import Wanted
-from tap_stairoids_webhooks.snapshot import Snapshot
-from tap_stairoids_webhooks.store import EventStore
+from tap_stairoids_webhooks.reading.snapshot import Snapshot
+from tap_stairoids_webhooks.store.erasure import Person
+from tap_stairoids_webhooks.store.retention import erase
+from tap_stairoids_webhooks.store.schema import Wanted
+from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
-from tests.tap.builders import (
+from tests.support.paths import ROOT
+from tests.support.running_receiver import TYPES, Output, Runner, descriptors_of, fill
+from tests.support.webhook_builders import (
     EMAIL,
     SECRET,
     a_body,
     a_delivery,
     an_action_body,
 )
-from tests.tap.running import TYPES, Output, Runner, descriptors_of, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAP = Path(sys.executable).with_name("tap-stairoids-webhooks")
-DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+DOCS = ROOT / "docs"
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="this system does not tell what is open"
 )

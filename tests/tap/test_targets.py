@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import sqlalchemy as sa
 
-from tap_stairoids_webhooks.store import EventStore
-from tests.tap.builders import a_body, a_delivery, an_action_body
-from tests.tap.running import TYPES, fill
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.running_receiver import TYPES, fill
+from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 from tests.tap.test_tap import TAP
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox.server import Sandbox
-from tests.singer_io import TargetUnderTest
+from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from target_stairoids.config_errors import config_errors, suggestion
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mistakes import config_errors, suggestion
 from target_stairoids.settings import Settings, config_schema
 
 CANARY = "sk_live_CANARY"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults import Fault
-from tests.faces import on_both_faces
-from tests.singer_io import (
+from stairoids_sandbox.faults.faults import Fault
+from tests.support.connectors import on_both_faces
+from tests.support.singer_io import (
     BIN,
     TargetUnderTest,
     a_record,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
-    from tests.singer_io import TargetUnderTest
+from tests.support.paths import DATA
 
-STREAMS = sorted((Path(__file__).parent.parent / "data").glob("*.jsonl"))
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox.server import Sandbox
+    from tests.support.singer_io import TargetUnderTest
+
+STREAMS = sorted(DATA.glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)

@@ -15,10 +15,10 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 
-from stairoids_sandbox.faults import Fault
+from stairoids_sandbox.faults.faults import Fault
 from stairoids_sandbox.server import Sandbox
-from tests.faces import on_both_faces
-from tests.singer_io import (
+from tests.support.connectors import on_both_faces
+from tests.support.singer_io import (
     Message,
     TargetUnderTest,
     a_record,

@@ -1,0 +1,119 @@
+"""Answers: the documented envelopes and bodies, as JSON bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.responses import Response
+from typing_extensions import override
+
+from stairoids_sandbox.exceptions import UsageError
+from stairoids_sandbox.ids import new_id
+from stairoids_sandbox.timestamps import now, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stairoids_sandbox.exceptions import ApiError
+    from stairoids_sandbox.state.models import Account, Contact, Signal
+
+_encode = msgspec.json.Encoder().encode
+
+
+class JsonResponse(Response):
+    """A response whose content is written as JSON."""
+
+    media_type = "application/json"
+
+    @override
+    def render(self, content: object) -> bytes:
+        return _encode(content)
+
+
+def error_response(error: ApiError) -> JsonResponse:
+    """Answer a refused request in the documented error envelope."""
+    details = {
+        "code": error.code,
+        "message": error.message,
+        "request_id": new_id("req"),
+    }
+    if error.param is not None:
+        details["param"] = error.param
+    headers = (
+        None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    )
+    return JsonResponse({"error": details}, status_code=error.status, headers=headers)
+
+
+def enveloped(data: object, **meta: object) -> dict[str, Any]:
+    """Put data into the documented success envelope."""
+    return {
+        "data": data,
+        "meta": {**meta, "request_id": new_id("req"), "timestamp": rfc3339(now())},
+    }
+
+
+def accepted_body(shape: str) -> Callable[[Signal], dict[str, Any]]:
+    """Choose which of the three documented 201 bodies to answer.
+
+    Raises:
+        UsageError: No page shows that shape.
+    """
+    shapes = {"flat": _flat, "nested": nested, "enveloped": _enveloped}
+    try:
+        return shapes[shape]
+    except KeyError:
+        msg = f"success shape {shape!r} is none of {', '.join(shapes)}"
+        raise UsageError(msg) from None
+
+
+def _flat(signal: Signal) -> dict[str, Any]:
+    return {
+        "id": signal.id,
+        "type": signal.type,
+        "source": signal.source,
+        "status": "received",
+        "account_id": signal.account.id if signal.account else None,
+        "contact_id": signal.contact.id if signal.contact else None,
+        "created_at": rfc3339(signal.created_at),
+    }
+
+
+def _enveloped(signal: Signal) -> dict[str, Any]:
+    return enveloped(
+        {
+            "id": signal.id,
+            "type": signal.type,
+            "account_id": signal.account.id if signal.account else None,
+            "created_at": rfc3339(signal.created_at),
+        }
+    )
+
+
+def nested(signal: Signal) -> dict[str, Any]:
+    """Show a signal the way it is read back, its ``occurred_at`` included."""
+    return {
+        "id": signal.id,
+        "type": signal.type,
+        "account": _account(signal.account) if signal.account else None,
+        "contact": _contact(signal.contact) if signal.contact else None,
+        "score": signal.score,
+        "source": signal.source,
+        "properties": signal.properties,
+        "occurred_at": rfc3339(signal.occurred_at),
+        "created_at": rfc3339(signal.created_at),
+    }
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "domain": account.domain,
+        "name": account.name,
+        "score": account.score,
+    }
+
+
+def _contact(contact: Contact) -> dict[str, Any]:
+    return {"id": contact.id, "email": contact.email, "score": contact.score}

@@ -1,0 +1,113 @@
+"""``/v1/signals``: send a signal, list signals, read one.
+
+Sending is the path that benchmarks load, so it speaks plain ASGI; the others are
+ordinary endpoints.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from stairoids_sandbox.api.query import limit_from, parameters
+from stairoids_sandbox.api.request_body import json_body
+from stairoids_sandbox.api.responses import (
+    JsonResponse,
+    accepted_body,
+    enveloped,
+    error_response,
+    nested,
+)
+from stairoids_sandbox.exceptions import ApiError, invalid
+from stairoids_sandbox.state.signal_index import SignalQuery
+from stairoids_sandbox.state.signal_request import draft_from
+from stairoids_sandbox.timestamps import moment_from
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+    from stairoids_sandbox.state.workspace import Workspace
+
+_PARAMETERS = frozenset(
+    {"account_domain", "contact_email", "type", "source"}
+    | {"from", "to", "limit", "cursor"}
+)
+_CURSOR_PREFIX = "cur_"
+
+
+class SignalRoutes:
+    """Serve a workspace's signals.
+
+    Args:
+        success_shape: Which documented 201 body to answer: flat, nested or
+            enveloped.
+    """
+
+    def __init__(self, workspace: Workspace, *, success_shape: str) -> None:
+        self._workspace = workspace
+        self._body_of = accepted_body(success_shape)
+
+    def routes(self) -> list[Route]:
+        """List what to serve."""
+        return [
+            Route("/v1/signals", self._list, methods=["GET"]),
+            Route("/v1/signals/{signal_id}", self._read, methods=["GET"]),
+        ]
+
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer ``POST /v1/signals``."""
+        try:
+            body, raw = await json_body(scope, receive)
+            signal = self._workspace.accept(
+                draft_from(body), body=body, raw=raw, key=scope["state"]["api_key"]
+            )
+        except ApiError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await JsonResponse(self._body_of(signal), status_code=201)(scope, receive, send)
+
+    async def _list(self, request: Request) -> Response:
+        query = _query_from(request)
+        page = self._workspace.signals.find(query)
+        more = len(page) == query.limit and page[-1].sequence > 1
+        cursor = f"{_CURSOR_PREFIX}{page[-1].sequence}" if more else None
+        return JsonResponse(
+            enveloped([nested(signal) for signal in page], next_cursor=cursor)
+        )
+
+    async def _read(self, request: Request) -> Response:
+        signal_id = request.path_params["signal_id"]
+        signal = self._workspace.signals.get(signal_id)
+        if signal is None:
+            msg = f"No signal found with ID {signal_id[:100]}."
+            raise ApiError(404, "signal_not_found", msg)
+        return JsonResponse(enveloped(nested(signal)))
+
+
+def _query_from(request: Request) -> SignalQuery:
+    found = parameters(request, _PARAMETERS)
+    return SignalQuery(
+        account_domain=_lower(found.get("account_domain")),
+        contact_email=_lower(found.get("contact_email")),
+        type=found.get("type"),
+        source=found.get("source"),
+        since=moment_from(found["from"], param="from") if "from" in found else None,
+        until=moment_from(found["to"], param="to") if "to" in found else None,
+        before=_place_from(found["cursor"]) if "cursor" in found else None,
+        limit=limit_from(found, default=50, maximum=200),
+    )
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.strip().lower()
+
+
+def _place_from(cursor: str) -> int:
+    digits = cursor.removeprefix(_CURSOR_PREFIX)
+    if cursor.startswith(_CURSOR_PREFIX) and digits.isascii() and digits.isdecimal():
+        return int(digits[:18])
+    msg = "cursor is not one of meta.next_cursor."
+    raise invalid(msg, param="cursor")

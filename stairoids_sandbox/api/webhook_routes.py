@@ -1,0 +1,50 @@
+"""``/v1/webhooks``: subscribe, list, unsubscribe. The bodies are flat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stairoids_sandbox.api.query import parameters
+from stairoids_sandbox.api.request_body import json_body
+from stairoids_sandbox.api.responses import JsonResponse
+from stairoids_sandbox.exceptions import ApiError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from stairoids_sandbox.webhooks.subscriptions import Subscriptions
+
+
+class WebhookRoutes:
+    """Serve a workspace's event subscriptions."""
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+
+    def routes(self) -> list[Route]:
+        """List what to serve."""
+        return [
+            Route("/v1/webhooks", self._list, methods=["GET"]),
+            Route("/v1/webhooks", self._create, methods=["POST"]),
+            Route("/v1/webhooks/{webhook_id}", self._delete, methods=["DELETE"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        parameters(request, ())
+        bodies = [subscription.body() for subscription in self._subscriptions.all()]
+        return JsonResponse({"webhooks": bodies, "total": len(bodies)})
+
+    async def _create(self, request: Request) -> Response:
+        body, _ = await json_body(request.scope, request.receive)
+        subscription = self._subscriptions.add_from(body)
+        return JsonResponse(subscription.body(), status_code=201)
+
+    async def _delete(self, request: Request) -> Response:
+        webhook_id = request.path_params["webhook_id"]
+        if not self._subscriptions.remove(webhook_id):
+            msg = f"No webhook found with ID {webhook_id[:100]}."
+            raise ApiError(404, "webhook_not_found", msg)
+        return Response(status_code=204)

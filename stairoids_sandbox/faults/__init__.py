@@ -1,0 +1,1 @@
+"""Break requests on demand, as networks and gateways do."""

@@ -1,0 +1,104 @@
+"""Switches: the faults as a person flips them on the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stairoids_sandbox.exceptions import UsageError
+from stairoids_sandbox.faults.faults import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PROBABILITIES = {"0.1": "1 in 10", "0.5": "every other", "1": "every one"}
+STATUSES = ("500", "502", "503", "504", "429")
+_RETRY_AFTER = {"429": 2, "503": 2}
+_SLOW_MS = 2_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """One kind of fault.
+
+    Attributes:
+        name: For people.
+        text: What it does to a signal that is sent.
+        has_status: Whether it answers a status that can be chosen.
+        in_force: The faults of this kind, in words; none if it is off.
+    """
+
+    kind: str
+    name: str
+    text: str
+    has_status: bool = False
+    in_force: tuple[str, ...] = ()
+
+
+_SWITCHES = (
+    (
+        "drop_after_accept",
+        "Lose the answer",
+        "Accepted; nobody is told.",
+        False,
+    ),
+    ("truncate_after_accept", "Cut the answer", "Accepted; half of the 201.", False),
+    ("status_after_accept", "Accept, say error", "Accepted, answered 5xx.", True),
+    ("status", "Refuse", "Not accepted, answered an error.", True),
+    ("reset", "Reset", "Not accepted; the connection is reset.", False),
+    ("slow", "Slow", f"Answered {_SLOW_MS / 1000:g} s later.", False),
+)
+
+
+def switches_for(faults: Iterable[Fault]) -> list[Switch]:
+    """List every switch, with the faults in force behind it."""
+    found: dict[str, list[str]] = {}
+    for fault in faults:
+        found.setdefault(fault.kind, []).append(_in_words(fault))
+    return [
+        Switch(
+            kind=kind,
+            name=name,
+            text=text,
+            has_status=has_status,
+            in_force=tuple(found.get(kind, ())),
+        )
+        for kind, name, text, has_status in _SWITCHES
+    ]
+
+
+def fault_for(kind: str, fields: Mapping[str, str]) -> Fault:
+    """Make the fault a switch turns on.
+
+    Raises:
+        UsageError: The switch has no such choice.
+    """
+    probability = fields.get("probability", "1")
+    status = fields.get("status", "503")
+    if probability not in PROBABILITIES or status not in STATUSES:
+        msg = "a switch has no such choice"
+        raise UsageError(msg)
+    return Fault(
+        kind=kind,
+        probability=float(probability),
+        status=int(status),
+        retry_after=_RETRY_AFTER.get(status) if kind == "status" else None,
+        delay_ms=_SLOW_MS if kind == "slow" else 0.0,
+    )
+
+
+def _in_words(fault: Fault) -> str:
+    """Say how a fault differs from doing one thing to every signal."""
+    which = {"send": "send", "read": "read", "all": "request"}[fault.on]
+    words = [
+        f"every {which}"
+        if fault.probability == 1
+        else f"{100 * fault.probability:.4g} % of {which}s"
+    ]
+    if fault.kind.startswith("status"):
+        words.append(str(fault.status))
+    if fault.kind == "slow":
+        words.append(f"{fault.delay_ms / 1000:g} s")
+    if fault.count is not None:
+        words.append(f"the first {fault.count:,}")
+    return ", ".join(words)

@@ -1,0 +1,1 @@
+"""Keep signals, accounts and contacts of the sandbox."""

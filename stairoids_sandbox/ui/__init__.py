@@ -1,0 +1,1 @@
+"""Show the sandbox in a browser."""

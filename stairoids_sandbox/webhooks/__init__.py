@@ -1,0 +1,1 @@
+"""Send webhooks to subscribed endpoints, and retry."""

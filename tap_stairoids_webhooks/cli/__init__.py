@@ -1,0 +1,1 @@
+"""The command `stairoids-webhooks` and its subcommands."""

@@ -1,0 +1,1 @@
+"""Read stored events as the records of streams."""

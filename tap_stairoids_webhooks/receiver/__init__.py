@@ -1,0 +1,1 @@
+"""Receive webhooks over HTTP: verify, store, then answer 200."""

@@ -1,0 +1,1 @@
+"""The admin listener: readiness, metrics and pages."""

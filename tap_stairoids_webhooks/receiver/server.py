@@ -1,0 +1,314 @@
+"""The web server around the receiver: sockets, deadlines, start and stop.
+
+The receiver's listener is open to the world, the admin listener to this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import uvicorn
+from typing_extensions import override
+from uvicorn.server import ServerState
+
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.receiver.admin.listener import AdminApp
+from tap_stairoids_webhooks.receiver.admin.metrics import Facts
+from tap_stairoids_webhooks.receiver.app import ALARMING, ReceiverApp
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
+from tap_stairoids_webhooks.receiver.log_lines import Fact
+from tap_stairoids_webhooks.settings import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_MIN_FREE_BYTES,
+    DEFAULT_PATH,
+)
+from tap_stairoids_webhooks.signature import Verifier
+from tap_stairoids_webhooks.store.schema import Refused
+from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.timestamps import seconds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tap_stairoids_webhooks.receiver.http_limits import Counting
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 15
+_DRAIN_SECONDS = int(REQUEST_SECONDS) + 2
+_NOTE_SECONDS = 5  # between two times that refusals are added up in the store
+_TICKS_PER_SECOND = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """The admin listener: always on this machine only, and behind a token."""
+
+    port: int
+    token: str = field(repr=False)
+
+
+class Receiver:
+    """A receiver that listens; as a context manager, in a thread of its own.
+
+    Args:
+        store_url: Where deliveries go.
+        secrets: Any of them may have signed.
+        host: The address to listen on.
+        port: 0 takes a free one.
+        path: Where deliveries come in.
+        max_body_bytes: A larger body is refused.
+        min_free_bytes: With less room on the disk nothing is taken.
+        admin: Where readiness and metrics are told, if anywhere.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+        StoreError: The store cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        store_url: str,
+        secrets: Sequence[str],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        path: str = DEFAULT_PATH,
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
+        admin: Admin | None = None,
+    ) -> None:
+        if not path.startswith("/"):
+            msg = f"--path must begin with a slash, not {path!r}"
+            raise ConfigError(msg)
+        with ExitStack() as opened:
+            self._socket = opened.enter_context(_listen(host, port))
+            admin_socket = None
+            if admin is not None:
+                admin_socket = opened.enter_context(_listen("127.0.0.1", admin.port))
+            self.store = opened.enter_context(EventStore.create(store_url))
+            last_at = self.store.last_received_at()
+            self._opened = opened.pop_all()
+        self._commits = CommitQueue(
+            self.store, last_commit_at=None if last_at is None else seconds_of(last_at)
+        )
+        self._app = ReceiverApp(
+            verifier=Verifier(secrets),
+            commits=self._commits,
+            path=path,
+            max_body_bytes=max_body_bytes,
+        )
+        self._server = _Server(self._app, self._commits, min_free_bytes=min_free_bytes)
+        self._thread = threading.Thread(target=self._serve, name="receiver")
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
+        self.admin_url: str | None = None
+        if admin is not None and admin_socket is not None:
+            self._tell(admin_socket, admin.token, store_url)
+
+    def _tell(self, listening: socket.socket, token: str, store_url: str) -> None:
+        """Have the server tell readiness and metrics on the admin listener."""
+        port = listening.getsockname()[1]
+        self.admin_url = f"http://127.0.0.1:{port}"
+        facts = Facts(self._app, self._commits, self.store, store_url=store_url)
+        self._opened.callback(facts.close)
+        self._server.admin = (AdminApp(facts, token=token, port=port), listening)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Answers so far, by what became of the request."""
+        return self._app.counts.copy()
+
+    def run(self, *, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT; then finish what was begun."""
+        self._server.on_ready = on_ready
+        self._serve()
+        logger.info(Fact("stopped", exit_code=0, unanswered=self._server.unanswered))
+
+    def __enter__(self) -> Self:
+        ready = threading.Event()
+        self._server.on_ready = ready.set
+        self._thread.start()
+        ready.wait()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _serve(self) -> None:
+        self._commits.start()
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._commits.close()
+            self._opened.close()
+
+
+def _config_for(app: Counting) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("Any", app),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Exits 0 after a signal, and looks after connections and disk each second.
+
+    Attributes:
+        on_ready: Called once it listens.
+        admin: The application and the socket of the admin listener.
+        unanswered: How many requests had no answer when it stopped.
+    """
+
+    def __init__(
+        self, app: ReceiverApp, commits: CommitQueue, *, min_free_bytes: int
+    ) -> None:
+        super().__init__(_config_for(app))
+        self._receiver = app
+        self._commits = commits
+        self._min_free_bytes = min_free_bytes
+        self._reported: Counter[str] = app.counts.copy()
+        self._noted: Counter[str] = Counter()
+        self._admin_state = ServerState()
+        self._admin_server: asyncio.Server | None = None
+        self.on_ready: Callable[[], None] = lambda: None
+        self.admin: tuple[AdminApp, socket.socket] | None = None
+        self.unanswered = 0
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._look_at_disk()
+        await super().startup(sockets)
+        if self.admin is not None:
+            app, listening = self.admin
+            config = _config_for(app)
+            self._admin_server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(
+                    config=config, server_state=self._admin_state, app_state={}
+                ),
+                sock=listening,
+            )
+        self.on_ready()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_PER_SECOND == 0:
+            self._look_at_disk()
+            self._report()
+            states = (self.server_state, self._admin_state)
+            for connection in [c for state in states for c in state.connections]:
+                if isinstance(connection, Connection):
+                    connection.close_if_late()
+        if counter % (_NOTE_SECONDS * _TICKS_PER_SECOND) == 0:
+            self._note_refusals()
+        return await super().on_tick(counter)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._receiver.draining = True
+        self._say_stopping()
+        await super().shutdown(sockets)
+        self.unanswered = len(self.server_state.tasks)
+        if self._admin_server is not None:
+            self._admin_server.close()
+            for connection in list(self._admin_state.connections):
+                connection.shutdown()
+        self._report()
+        self._note_refusals()
+
+    def _say_stopping(self) -> None:
+        """Log what happens now; not in the signal's handler, which may cut a line."""
+        number = next(iter(self._captured_signals), None)
+        logger.info(
+            Fact(
+                f"stopping, what was begun has {_DRAIN_SECONDS} s to finish",
+                signal="none" if number is None else signal.Signals(number).name,
+                requests=len(self.server_state.tasks),
+            )
+        )
+
+    def _look_at_disk(self) -> None:
+        free = self._commits.free_bytes()
+        full = free is not None and free < self._min_free_bytes
+        if full and not self._receiver.disk_full:
+            logger.error(
+                Fact(
+                    "disk nearly full, deliveries are answered 503",
+                    free_bytes=free,
+                    wanted=self._min_free_bytes,
+                )
+            )
+        elif self._receiver.disk_full and not full:
+            logger.info(Fact("disk has room again", free_bytes=free))
+        self._receiver.disk_full = full
+
+    def _note_refusals(self) -> None:
+        """Have the store keep what was refused, so that `stats` can tell why."""
+        refusals = self._receiver.refusals()
+        if new := refusals - self._noted:
+            last_at = self._receiver.last_at
+            self._commits.note(
+                {
+                    reason: Refused(number=number, last_at=last_at[reason])
+                    for reason, number in new.items()
+                }
+            )
+        self._noted = refusals
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do not raise the signal again at the end: a drained stop is a success."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _report(self) -> None:
+        """Log what came in since the last line, if anything did."""
+        counts = self._receiver.counts.copy()
+        new = counts - self._reported
+        self._reported = counts
+        if new:
+            level = logging.WARNING if ALARMING & new.keys() else logging.INFO
+            logger.log(level, Fact("deliveries", **dict(sorted(new.items()))))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(
+            (str(address[0]), port), family=family, backlog=1024
+        )
+    except OSError as error:
+        msg = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise ConfigError(msg) from error

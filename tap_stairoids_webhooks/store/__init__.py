@@ -1,0 +1,1 @@
+"""The event store: a database of verified events."""

@@ -1,0 +1,1 @@
+"""Talk HTTP to the Stairoids API: client, rate limiter, retries, worker threads."""

@@ -1,0 +1,150 @@
+"""Verification: was a signal accepted whose answer never came?
+
+Stairoids has no idempotency key, so the only way to know is to read its signals:
+https://docs.stairoids.com/api-reference/signals/list-signals. Answers are read in all
+shapes its pages show.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from target_stairoids.dedup.digests import same_value
+from target_stairoids.mapping.values import domain_from, email_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from target_stairoids.api.client import Answer
+
+_PAGE = 200  # the documented maximum
+_CLOCK_SKEW = timedelta(minutes=5)
+_FINEST_TIME = timedelta(seconds=1)  # the samples' times have no fraction
+_EXACT = 2**53  # beyond it a double holds only some whole numbers
+_LARGEST = 10**308
+Json = Any  # as Stairoids wrote it
+
+
+def query_for(sent: Mapping[str, Json], cursor: str | None) -> dict[str, str | int]:
+    """Return the query for the signals among which a sent one would be."""
+    query: dict[str, str | int] = {
+        "type": sent["type"],
+        "source": sent["source"],
+        "limit": _PAGE,
+    }
+    if email := sent.get("contact", {}).get("email"):
+        query["contact_email"] = email
+    else:
+        query["account_domain"] = sent["account"]["domain"]
+    if cursor is not None:
+        query["cursor"] = cursor
+    return query
+
+
+def listed(answer: Answer) -> list[Json] | None:
+    """Return the signals of one page; None if the answer is no such page."""
+    match answer.body:
+        case {"data": list() as signals} | {"signals": list() as signals}:
+            return signals
+        case _:
+            return None
+
+
+def next_cursor(answer: Answer) -> str | None:
+    """Return where the next page starts; None at the last one."""
+    match answer.body:
+        case {"meta": {"next_cursor": str() | int() as cursor}} | {
+            "next_cursor": str() | int() as cursor
+        }:
+            return str(cursor) or None
+        case _:
+            return None
+
+
+def id_of(
+    sent: bytes, claimed_at: str, page: list[Json], is_owned: Callable[[str], bool]
+) -> str | None:
+    """Return the id of the listed signal that is the sent one, if one is.
+
+    Args:
+        sent: The request's JSON text.
+        claimed_at: When it was claimed: an older signal is another one.
+        is_owned: Says whether an id already belongs to another signal.
+    """
+    body = msgspec.json.decode(sent)
+    earliest = datetime.fromisoformat(claimed_at) - _CLOCK_SKEW
+    for signal in page:
+        if (
+            isinstance(signal, dict)
+            and isinstance(signal.get("id"), str)
+            and _says_the_same(body, signal)
+            and _is_from(signal, earliest)
+            and not is_owned(signal["id"])
+        ):
+            return str(signal["id"])
+    return None
+
+
+def is_readable(sent: bytes, page: list[Json]) -> bool:
+    """Say whether a page tells enough of every signal to find the sent one in it."""
+    body = msgspec.json.decode(sent)
+    asked_for = "contact" if "email" in body.get("contact", {}) else "account"
+    return all(
+        isinstance(signal, dict)
+        and isinstance(signal.get("id"), str)
+        and {"type", "source", "created_at", asked_for} <= signal.keys()
+        for signal in page
+    )
+
+
+def _says_the_same(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
+    if sent["type"] != found.get("type") or sent["source"] != found.get("source"):
+        return False
+    domain = sent.get("account", {}).get("domain")
+    if domain and domain_from(_inner(found.get("account"), "domain")) != domain:
+        return False
+    email = sent.get("contact", {}).get("email")
+    found_email = email_from(_inner(found.get("contact"), "email"))
+    if email and (found_email or "").lower() != email.lower():
+        return False
+    properties = _as_doubles(found.get("properties") or {})
+    if not same_value(_as_doubles(sent.get("properties", {})), properties):
+        return False
+    occurred_at = _moment(sent.get("occurred_at"))
+    found_at = _moment(found.get("occurred_at"))
+    if occurred_at is None or found_at is None:
+        return True
+    return abs(occurred_at - found_at) < _FINEST_TIME
+
+
+def _as_doubles(properties: Json) -> Json:
+    """Return properties as a server keeps them for which every number is a double."""
+    if not isinstance(properties, dict):
+        return properties
+    return {
+        name: float(value)
+        if type(value) is int and _EXACT < abs(value) < _LARGEST
+        else value
+        for name, value in properties.items()
+    }
+
+
+def _inner(value: Json, name: str) -> Json:
+    """Read an account or contact, which some pages show as a bare string."""
+    return value.get(name) if isinstance(value, dict) else value
+
+
+def _is_from(signal: Mapping[str, Json], earliest: datetime) -> bool:
+    created = _moment(signal.get("created_at"))
+    return created is None or created >= earliest
+
+
+def _moment(value: Json) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,157 @@
+"""Senders: threads that do one request at a time and nothing else.
+
+They decide nothing. A thread that waits for requests takes them from a queue and puts
+the answers into another; a byte in a pipe wakes the thread that decides, which may be
+waiting for the tap at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from target_stairoids.api.client import Answer, Meaning
+
+if TYPE_CHECKING:
+    from target_stairoids.api.client import Client
+
+Job = TypeVar("Job")
+_AHEAD = 4  # requests handed in, for each that may be in flight
+Request = Callable[["Client"], "Answer"]
+
+
+class Senders(Generic[Job]):
+    """Threads, started when requests come, so many requests in flight at most.
+
+    Args:
+        client: What the requests are made with; each thread closes its session.
+        count: How many requests may be in flight.
+        patience: Seconds after which a request counts as unanswered whatever its thread
+            still waits for: a name that does not resolve, an answer that trickles.
+    """
+
+    def __init__(self, client: Client, count: int, *, patience: float) -> None:
+        self._client = client
+        self._count = count
+        self._patience = patience
+        self._threads: list[threading.Thread] = []
+        self._stuck = 0  # threads whose request was given up
+        self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
+        self._in_flight: dict[int, Job] = {}
+        self._began: dict[int, float] = {}  # written by the threads
+        self._handed_in = 0
+        self.wake_descriptor, self._waker = os.pipe()
+        os.set_blocking(self.wake_descriptor, False)
+        os.set_blocking(self._waker, False)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for their answer."""
+        return len(self._in_flight)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that may pass between handing a request in and its last byte."""
+        return _AHEAD * self._patience
+
+    def room(self, *, ahead: bool) -> int:
+        """Return how many more requests may be handed in.
+
+        Args:
+            ahead: Whether some may wait behind those in flight, so that no thread ever
+                waits for a commit.
+        """
+        return self._count * (_AHEAD if ahead else 1) - self.in_flight
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs whose answer has not come."""
+        return list(self._in_flight.values())
+
+    @property
+    def next_overdue(self) -> float | None:
+        """When, in monotonic seconds, the next request in flight may be given up."""
+        if not self._in_flight:
+            return None
+        began = list(self._began.values())
+        return min(began, default=time.monotonic()) + self._patience
+
+    def hand_in(self, job: Job, request: Request) -> None:
+        """Let some thread make a request for a job."""
+        self._handed_in += 1
+        self._in_flight[self._handed_in] = job
+        if len(self._threads) - self._stuck < min(self._count, self.in_flight):
+            thread = threading.Thread(target=self._work, name="sender", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._requests.put((self._handed_in, request))
+
+    def answers(self) -> list[tuple[Job, Answer]]:
+        """Return the jobs that were answered, or given up, since the last call."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake_descriptor, 65536)
+        found = []
+        with contextlib.suppress(Empty):
+            while True:
+                number, answer = self._answers.get_nowait()
+                if number in self._in_flight:
+                    found.append((self._in_flight.pop(number), answer))
+                else:
+                    self._stuck -= 1  # too late, but the thread is free again
+        overdue = time.monotonic() - self._patience
+        for number, began in list(self._began.items()):
+            if began <= overdue and number in self._in_flight:
+                self._began.pop(number, None)  # its thread may be faster
+                job = self._in_flight.pop(number)
+                none = Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
+                found.append((job, none))
+                self._stuck += 1
+        return found
+
+    def recall(self) -> list[Job]:
+        """Take back what no thread has begun, in the order it was handed in."""
+        found = []
+        with contextlib.suppress(Empty):
+            while True:
+                item = self._requests.get_nowait()
+                if item is not None:
+                    found.append(self._in_flight.pop(item[0]))
+        return found
+
+    def wake(self) -> None:
+        """Wake the thread that decides; safe in a signal handler."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._waker, b"!")
+
+    def _work(self) -> None:
+        while (item := self._requests.get()) is not None:
+            number, request = item
+            self._began[number] = time.monotonic()
+            try:
+                answer = request(self._client)
+            except Exception as error:  # noqa: BLE001 - a lost answer would hang the run
+                trouble = f"the request failed ({type(error).__name__})"
+                answer = Answer(meaning=Meaning.UNKNOWN, trouble=trouble)
+            self._began.pop(number, None)
+            self._answers.put((number, answer))
+            # While others wait for their turn, answers are worth a commit together.
+            runs_dry = self._requests.qsize() <= self._count
+            if runs_dry or self._answers.qsize() >= self._count:
+                self.wake()
+        self._client.close()
+
+    def close(self) -> None:
+        """Stop the threads; one that is still in a request is left behind."""
+        for _ in self._threads:
+            self._requests.put(None)
+        if not self._in_flight and not self._stuck:
+            for thread in self._threads:
+                thread.join()
+        descriptor, self._waker = self._waker, -1
+        os.close(descriptor)
+        os.close(self.wake_descriptor)

@@ -1,0 +1,1 @@
+"""Stop a stream or a run before it does harm: first run, bulk change, limits."""

@@ -1,0 +1,1 @@
+"""The command `stairoids-signals` and its subcommands."""

@@ -1,1 +1,0 @@
-"""The commands of `stairoids-signals`, a module for each group."""

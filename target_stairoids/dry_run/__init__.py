@@ -1,0 +1,1 @@
+"""Run the target without sending: preview, suggestions, mapping tests."""

@@ -1,0 +1,82 @@
+"""The suggestion: an inferred mapping as YAML, to be edited."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from target_stairoids.dry_run.preview import Coverage, Preview
+    from target_stairoids.mapping.compiled import SignalMap
+
+_BARE = re.compile(r"[^\W\d][\w.-]*")
+_NO_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_GROUPS = ("account", "contact")
+_MATCHED_BY = {"contact.email": "an e-mail address", "account.domain": "a domain"}
+
+
+def as_yaml(preview: Preview) -> str:
+    """Return the setting `signals` that says what was inferred."""
+    lines = ["signals:"]
+    for name, stream in preview.streams.items():
+        for signal_map in stream.maps:
+            coverage = preview.coverage.get((name, signal_map.name))
+            if signal_map.says_nothing:
+                lines += _left_out(name)
+            else:
+                lines += _item(name, signal_map, coverage)
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(stream: str) -> Iterator[str]:
+    yield f"# {stream}: nothing was found that says whom its records are about."
+    yield f"# - stream: {_text(stream)}"
+    yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
+
+
+def _item(
+    stream: str, signal_map: SignalMap, coverage: Coverage | None
+) -> Iterator[str]:
+    if coverage and coverage.records:
+        shares = ", ".join(
+            f"{coverage.share(field):.0%} with {what}"
+            for field, what in _MATCHED_BY.items()
+        )
+        yield f"# {stream}: {coverage.records} records, {shares}"
+    yield f"- stream: {_text(stream)}"
+    origins = signal_map.origins
+    yield f"  type: {_text(origins['type'].template)}"
+    for group in _GROUPS:
+        fields = {f: o for f, o in origins.items() if f.startswith(f"{group}.")}
+        if fields:
+            yield f"  {group}:"
+        for field, origin in fields.items():
+            name = field.partition(".")[2]
+            yield f"    {name}: {_text(origin.template)}  # {origin.why}"
+    if time := origins.get("occurred_at"):
+        yield f"  occurred_at: {_text(time.template)}  # {time.why}"
+    yield f"  properties: {_properties(origins['properties'].template)}"
+    if ignored := origins.get("ignore_changes"):
+        names = _properties(ignored.template)
+        yield f"  ignore_changes: {names}  # {ignored.why}"
+    if signal_map.key:
+        yield f"  key: {_texts(signal_map.key)}"
+
+
+def _properties(listed: str) -> str:
+    names = json.loads(listed)
+    return _texts(names) if isinstance(names, list) else _text(names)
+
+
+def _text(text: str) -> str:
+    """Return a text as YAML: bare if it can only be a text, else as JSON has it."""
+    if _BARE.fullmatch(text) and text.lower() not in _NO_TEXTS:
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _texts(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_text, texts))}]"

@@ -1,0 +1,114 @@
+"""Overview: what a person asks of a ledger; no run does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, true
+
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.ledger.schema import claims, dead_letters, runs, settled, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import Row
+
+    from target_stairoids.ledger.ledger import Ledger
+
+
+def letters(
+    ledger: Ledger,
+    *,
+    ids: Collection[int] = (),
+    stream: str | None = None,
+    reason: str | None = None,
+    older_than: timedelta | None = None,
+    limit: int | None = None,
+) -> list[Row[Any]]:
+    """Return the dead letters of the ledger's scope, the oldest first.
+
+    Args:
+        ids: Only these; none for all.
+        reason: A part of the reason; case does not matter.
+        older_than: Only those that have been there for so long.
+    """
+    query = (
+        select(dead_letters, streams.c.schema)
+        .join(streams, streams.c.stream == dead_letters.c.stream)
+        .where(streams.c.scope == ledger.scope)
+        .order_by(dead_letters.c.id)
+        .limit(limit)
+    )
+    if ids:
+        query = query.where(dead_letters.c.id.in_(ids))
+    if stream is not None:
+        query = query.where(dead_letters.c.stream_name == stream)
+    if reason is not None:
+        query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
+    if older_than is not None:
+        cutoff = (datetime.now(UTC) - older_than).isoformat()
+        query = query.where(dead_letters.c.first_at < cutoff)
+    with ledger.reading() as connection:
+        return list(connection.execute(query).all())
+
+
+def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
+    """Return, by stream's name, how many versions ended with each outcome.
+
+    What is invalid is settled by nothing but a change: it is a dead letter only. What
+    is `claimed` is under way, or was left by a killed run to the next one.
+    """
+    invalid = dead_letters.c.outcome == Outcome.INVALID
+    found: dict[str, dict[str, int]] = {}
+    with ledger.reading() as connection:
+        for table, chosen in ((settled, true()), (dead_letters, invalid)):
+            query = (
+                select(streams.c.name, table.c.outcome, func.count())
+                .join(streams, streams.c.stream == table.c.stream)
+                .where(streams.c.scope == ledger.scope, chosen)
+                .group_by(streams.c.name, table.c.outcome)
+            )
+            for name, outcome, count in connection.execute(query):
+                found.setdefault(name, {})[outcome] = count
+        query = (
+            select(streams.c.name, func.count())
+            .select_from(claims)
+            .join(streams, streams.c.stream == claims.c.stream)
+            .where(streams.c.scope == ledger.scope)
+            .group_by(streams.c.name)
+        )
+        for name, count in connection.execute(query):
+            found.setdefault(name, {})["claimed"] = count
+    return found
+
+
+def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
+    """Return run -> how many versions it settled with each outcome.
+
+    Args:
+        dead: Runs that did not say so themselves. All that is settled is read.
+    """
+    query = (
+        select(settled.c.run, settled.c.outcome, func.count())
+        .where(settled.c.run.in_(dead))
+        .group_by(settled.c.run, settled.c.outcome)
+    )
+    found: dict[int, dict[str, int]] = {run: {} for run in dead}
+    if dead:
+        with ledger.reading() as connection:
+            for run, outcome, count in connection.execute(query):
+                found[run][outcome] = count
+    return found
+
+
+def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
+    """Return the runs of the ledger's scope that began since then, the oldest first."""
+    query = (
+        select(runs)
+        .where(runs.c.scope == ledger.scope, runs.c.started_at >= moment.isoformat())
+        .order_by(runs.c.run)
+    )
+    with ledger.reading() as connection:
+        return list(connection.execute(query).all())

@@ -1,0 +1,1 @@
+"""Turn records into signals as the setting `signals` says."""

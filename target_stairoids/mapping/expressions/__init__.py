@@ -1,0 +1,1 @@
+"""Compile and evaluate the expressions of mappings."""

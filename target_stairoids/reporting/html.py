@@ -1,0 +1,137 @@
+"""The history's page: one HTML file with plots that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stairoids_pages.templating import looks_of
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.reporting.runs import COUNTED_BY_RUN, UNTOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from target_stairoids.reporting.runs import Day, History
+
+
+def as_html(history: History) -> str:
+    """Return a history as one page that needs no other file."""
+    looks = looks_of("target_stairoids")
+    looks.filters["amount"] = _amount
+    return looks.get_template("report.html").render(
+        history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
+    )
+
+
+def _amount(number: float) -> str:
+    """Write a number for people: whole, or with the two digits that matter."""
+    if number >= 10 or number == round(number):
+        return f"{number:,.0f}"
+    return f"{number:.2g}"
+
+
+class _Plot(msgspec.Struct, frozen=True, kw_only=True):
+    """Bars, one for each day, of parts upon each other.
+
+    Attributes:
+        series: Name -> a number for each day.
+        colours: Name -> the number of its colour.
+        top: The largest sum of a day.
+        scale: Where the axis ends.
+    """
+
+    title: str
+    unit: str
+    days: list[str]
+    series: dict[str, list[float]]
+    colours: dict[str, int]
+    top: float
+    scale: float
+
+
+def _plots(days: Sequence[Day]) -> list[_Plot]:
+    return [
+        _plot("Accepted signals by type", "signals", days, [d.types for d in days]),
+        _plot(
+            "Outcomes, without duplicate and unchanged",
+            "signals",
+            days,
+            [
+                {name: n for name, n in d.outcomes.items() if name not in _KNOWN}
+                for d in days
+            ],
+            colours=_COLOURS,
+        ),
+        _plot(
+            "Minutes that runs took, and those their requests need by the quota",
+            "minutes",
+            days,
+            [
+                {
+                    "needed by the quota": min(d.quota_minutes, d.minutes),
+                    "beyond that": max(0.0, d.minutes - d.quota_minutes),
+                }
+                for d in days
+            ],
+        ),
+    ]
+
+
+_KNOWN = {Outcome.DUPLICATE, Outcome.UNCHANGED}
+_GREY = 7  # of what says neither good nor bad, as `others`
+#: Outcome -> the number of its colour; what is pending is not done.
+_COLOURS: dict[str, int] = {
+    Outcome.ACCEPTED: 1,
+    Outcome.FILTERED: 0,
+    Outcome.TOO_OLD: 5,
+    Outcome.BASELINED: 6,
+    Outcome.INVALID: 2,
+    Outcome.REJECTED: 3,
+    Outcome.UNKNOWN: 4,
+    Outcome.PENDING: _GREY,
+}
+_MOST_SERIES = 7  # colours that can be told apart; what is left is `others`
+
+
+def _plot(
+    title: str,
+    unit: str,
+    days: Sequence[Day],
+    parts: Sequence[dict[str, Any]],
+    *,
+    colours: Mapping[str, int] = MappingProxyType({UNTOLD: _GREY}),
+) -> _Plot:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    shown = [name for name, count in total.most_common(_MOST_SERIES) if count]
+    series = {name: [float(p.get(name, 0)) for p in parts] for name in shown}
+    others = [sum(p.values()) - sum(p.get(n, 0) for n in shown) for p in parts]
+    if any(rest > 0 for rest in others):
+        series["others"] = others
+    top = max((sum(part.values()) for part in parts), default=0)
+    return _Plot(
+        title=title,
+        unit=unit,
+        days=[day.day for day in days],
+        series=series,
+        colours={
+            name: colours.get(name, _GREY if name == "others" else number)
+            for number, name in enumerate(series)
+        },
+        top=top,
+        scale=axis_end(top),
+    )
+
+
+def axis_end(top: float) -> float:
+    """Return the next number that an axis can end with and be halved."""
+    if not top:
+        return 0.0
+    power = 10.0 ** math.floor(math.log10(top))
+    return next(n * power for n in (1, 2, 4, 6, 8, 10) if n * power >= top * 0.999)

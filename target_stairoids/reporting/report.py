@@ -1,0 +1,114 @@
+"""The run report: what became of every record, and whether the sum adds up."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+#: The names of what becomes of requests without a clear answer.
+UNANSWERED = ("requests", "found", "sent_again", "held")
+
+
+class Report:
+    """Counts of one run.
+
+    Attributes:
+        read: Records.
+        candidates: Signals that the records might become.
+        types: Type -> how many signals of it were accepted, recovered ones too.
+        recovered: What became of the signals that killed runs left.
+        unanswered: `requests` that got no clear answer; how many of them were `found`
+            at Stairoids, `sent_again`, or `held` for a person. Others are pending.
+    """
+
+    def __init__(self) -> None:
+        self._started = datetime.now(UTC)
+        self.run = 0
+        self.read = 0
+        self.candidates = 0
+        self.recovered: Counter[str] = Counter()
+        self.unanswered: Counter[str] = Counter()
+        self.types: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, Outcome, str]] = Counter()
+
+    def count(
+        self, stream: str, outcome: Outcome, reason: str = "", times: int = 1
+    ) -> None:
+        """Note what became of one signal, or of several."""
+        self._counts[stream, outcome, reason] += times
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """How many signals of the run have each outcome so far."""
+        found: Counter[Outcome] = Counter()
+        for (_stream, outcome, _reason), count in self._counts.items():
+            found[outcome] += count
+        return found
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every signal of the run has exactly one outcome."""
+        return self.candidates == self.outcomes.total()
+
+    def as_dict(
+        self, *, exit_code: int, requests: int, quota: int | None
+    ) -> dict[str, Any]:
+        """Return the report as the JSON object that users read by machine."""
+        ended = datetime.now(UTC)
+        outcomes = self.outcomes
+        streams: dict[str, Counter[str]] = {}
+        for (stream, outcome, _reason), count in self._counts.items():
+            streams.setdefault(stream, Counter())[str(outcome)] += count
+        return {
+            "run": self.run,
+            "started_at": self._started.isoformat(),
+            "ended_at": ended.isoformat(),
+            "seconds": round((ended - self._started).total_seconds(), 3),
+            "exit_code": exit_code,
+            "read": self.read,
+            "candidates": self.candidates,
+            "adds_up": self.adds_up,
+            "outcomes": {str(o): outcomes[o] for o in Outcome},
+            "streams": {stream: dict(counts) for stream, counts in streams.items()},
+            "types": dict(self.types),
+            "reasons": [
+                {
+                    "stream": stream,
+                    "outcome": str(outcome),
+                    "reason": reason,
+                    "count": count,
+                }
+                for (stream, outcome, reason), count in self._counts.most_common()
+                if reason
+            ],
+            "recovered": dict(self.recovered),
+            "unanswered": {name: self.unanswered[name] for name in UNANSWERED},
+            "requests": requests,
+            "requests_per_minute": quota,
+        }
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Write the report as JSON; readers never see half of one.
+
+    Raises:
+        ConfigError: `report_path` cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, path)  # noqa: PTH105 - atomic, and says so by name
+    except OSError as error:
+        msg = f"The report cannot be written, see `report_path`: {error.strerror}."
+        raise ConfigError(msg) from error

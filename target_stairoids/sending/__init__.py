@@ -1,0 +1,1 @@
+"""Bring every record of a run to its outcome."""

@@ -1,0 +1,151 @@
+"""The commands of the documents, run as they stand there, one page after the other.
+
+Left out are those that install, that serve, and that need another database. README.md,
+meltano.md, PyAirbyte and what schedulers run have tests of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stairoids_sandbox.server import Sandbox
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.consumers import acknowledge
+from tests.support.page_shell import PageShell, a_free_port, is_served
+from tests.support.paths import ROOT
+from tests.support.singer_io import a_record, a_schema, text_of, wait_until
+
+BIN = Path(sys.executable).parent
+SECRET = "whsec_of_the_documents"  # noqa: S105 - signs in these tests only
+#: How lines begin that are not run here, or what is in them.
+LEFT_OUT = re.compile(
+    r"^(pip|export|make|docker|uv|sqlite3|airbyte-venv/\S*) ?|postgresql://| serve\b"
+)
+MAPPING_TESTS = """
+tests:
+- name: a person is told
+  stream: trials
+  record: {id: 1, email: ada@acme.example, plan: pro}
+  signals:
+  - {type: trials, source: singer, contact: {email: ada@acme.example},
+     properties: {id: 1, plan: pro}}
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def lines_of(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not LEFT_OUT.search(line)]
+
+
+@pytest.mark.parametrize(
+    "page", ["airbyte.md", "delivery.md", "mapping.md", "operations.md", "receiver.md"]
+)
+def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    store_url = f"sqlite:///{tmp_path}/.stairoids/webhooks.db"
+    (tmp_path / ".stairoids").mkdir()
+    with (
+        Sandbox() as sandbox,
+        Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
+    ):
+        set_up(tmp_path, sandbox.url)
+        acknowledge(receiver.store, "warehouse", {"*": 0})
+        env = {
+            **os.environ,
+            "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}",
+            "STAIROIDS_WEBHOOK_SECRET": SECRET,
+            "STAIROIDS_API_KEY": "sk_test_sandbox",
+            "STAIROIDS_API_URL": sandbox.url,
+        }
+        lines = lines_of(page)
+        assert lines
+        for line in lines:
+            here = line.replace(
+                "http://127.0.0.1:8880/webhooks/stairoids", receiver.url
+            )
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", here],
+                capture_output=True,
+                text=True,
+                input="y\n" if " forget " in line else None,
+                check=False,
+                cwd=tmp_path,
+                env=env,
+                timeout=120,
+            )
+            # The dead letters that the pages speak of, 7 and 8, are not there.
+            expected = 1 if "The others are not there" in done.stderr else 0
+            assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
+
+
+def test_receiver_page_leads_from_zero_to_events(tmp_path: Path) -> None:
+    """In one shell: the receiver in the background is the page's first shell."""
+    page = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r"^ *```sh\n(.*?)^ *```",
+        page[: page.index("## What is answered")],
+        re.DOTALL | re.MULTILINE,
+    )
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    port = str(a_free_port())
+    with Sandbox() as sandbox:
+        env = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "STAIROIDS_API_URL": sandbox.url,
+            "STAIROIDS_WEBHOOKS_PORT": port,
+        }
+        with PageShell(tmp_path, env) as shell:
+            for line in lines:
+                if line.startswith("pip install"):
+                    continue
+                is_server = line == "stairoids-webhooks serve"
+                key = line.replace("sk_live_…", "sk_test_sandbox")
+                shell.run(key.replace("8880", port) + (" &" if is_server else ""))
+                if is_server:
+                    wait_until(lambda: is_served(port))
+
+    printed = (tmp_path / "events.jsonl").read_text().splitlines()
+    streams = {json.loads(line).get("stream") for line in printed}
+    assert {"events", "automation_action_triggered"} < streams
+
+
+def set_up(folder: Path, api_url: str) -> None:
+    """Let a first run have been: one signal was sent, one became a dead letter."""
+    config = {"api_url": api_url, "api_key": "sk_test_sandbox", "first_run": "send"}
+    (folder / "config.json").write_text(json.dumps(config))
+    messages = text_of(
+        [
+            a_schema(plan="string"),
+            a_record(1, plan="pro"),
+            a_record(2, plan="pro", email="nobody"),
+        ]
+    )
+    (folder / "messages.jsonl").write_text(messages)
+    (folder / "printed").write_text(messages)  # the pages overwrite messages.jsonl
+    for tap in ("tap-x", "tap-postgres"):
+        (folder / tap).write_text(f"#!/bin/sh\ncat '{folder}/printed'\n")
+        (folder / tap).chmod(0o755)
+    (folder / "mapping_tests.yml").write_text(MAPPING_TESTS)
+    (folder / "deliveries.jsonl").write_text("")
+    shutil.copy(
+        ROOT / "sample_configs/tap-stairoids-webhooks.json", folder / "tap.json"
+    )
+    command = [str(BIN / "target-stairoids"), "--config", "config.json"]
+    subprocess.run(
+        [*command, "--input", "messages.jsonl"],
+        check=True,
+        cwd=folder,
+        capture_output=True,
+    )

@@ -1,0 +1,132 @@
+"""The definitions in hub/ are what Meltano's Hub and `meltano add --from-ref` take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFINITIONS = sorted((ROOT / "hub").rglob("*.yml"))
+TEXT = {"type": "string", "minLength": 1}
+TEXTS = {"type": "array", "items": TEXT}
+
+# What schemas/ of github.com/meltano/hub asks of a definition, of the fields we use.
+_SETTING = {
+    "required": ["name"],
+    "additionalProperties": False,
+    "properties": {
+        "name": TEXT,
+        "label": TEXT,
+        "description": TEXT,
+        "value": {},
+        "sensitive": {"type": "boolean"},
+        "kind": {
+            "enum": [
+                "array",
+                "boolean",
+                "decimal",
+                "integer",
+                "object",
+                "options",
+                "string",
+                "date_iso8601",
+                "email",
+                "file",
+                "oauth",
+            ]
+        },
+        "options": {
+            "type": "array",
+            "items": {
+                "additionalProperties": False,
+                "required": ["label", "value"],
+                "properties": {"label": TEXT, "value": TEXT},
+            },
+        },
+    },
+}
+_CAPABILITIES = {
+    "extractors": [
+        "about",
+        "activate-version",
+        "batch",
+        "catalog",
+        "discover",
+        "log-based",
+        "properties",
+        "schema-flattening",
+        "state",
+        "stream-maps",
+        "structured-logging",
+        "test",
+    ],
+    "loaders": [
+        "about",
+        "activate-version",
+        "batch",
+        "datatype-failsafe",
+        "hard-delete",
+        "schema-flattening",
+        "soft-delete",
+        "stream-maps",
+        "structured-logging",
+        "target-schema",
+        "validate-records",
+    ],
+}
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    return {
+        "required": ["name", "namespace", "variant", "quality"],
+        "additionalProperties": False,
+        "properties": {
+            **dict.fromkeys(
+                [
+                    "name",
+                    "namespace",
+                    "variant",
+                    "label",
+                    "description",
+                    "pip_url",
+                    "executable",
+                    "log_parser",
+                ],
+                TEXT,
+            ),
+            "domain_url": {"type": "string", "pattern": "^https://"},
+            "quality": {"enum": ["gold", "silver", "bronze", "unknown"]},
+            "maintenance_status": {
+                "enum": ["active", "beta", "development", "inactive", "unknown"]
+            },
+            "keywords": TEXTS,
+            "capabilities": {"type": "array", "items": {"enum": _CAPABILITIES[kind]}},
+            "settings_group_validation": {"type": "array", "items": TEXTS},
+            "commands": {"type": "object"},
+            "settings": {"type": "array", "items": _SETTING},
+        },
+    }
+
+
+def test_both_plugins_are_defined() -> None:
+    assert [path.relative_to(ROOT / "hub").as_posix() for path in DEFINITIONS] == [
+        "extractors/tap-stairoids-webhooks.yml",
+        "loaders/target-stairoids.yml",
+    ]
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
+def test_definition_fits_the_hubs_schema(path: Path) -> None:
+    definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    validator = Draft7Validator(schema_of(path.parent.name))
+
+    assert [error.message for error in validator.iter_errors(definition)] == []
+    assert definition["name"] == path.stem

@@ -1,0 +1,174 @@
+"""A real Meltano runs the project's `meltano.yml` against a sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from stairoids_sandbox.server import Sandbox
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tests.support.paths import ROOT
+from tests.support.singer_io import a_schema, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+
+UV = Path(sys.executable).with_name("uv")
+SECRET = "whsec_meltano"  # noqa: S105 - it signs for this test only
+SHIPPED = (
+    "LICENSE",
+    "README.md",
+    "meltano.yml",
+    "pyproject.toml",
+    "sample_configs",
+    "stairoids_airbyte",
+    "stairoids_pages",
+    "stairoids_sandbox",
+    "tap_stairoids_webhooks",
+    "target_stairoids",
+)
+
+
+class Project:
+    """A copy of this project, as Meltano sees it."""
+
+    def __init__(self, folder: Path, api_url: str) -> None:
+        self.folder = folder
+        self._environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MELTANO_", "TAP_", "TARGET_", "VIRTUAL_"))
+        } | {
+            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "TARGET_STAIROIDS_API_URL": api_url,
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
+
+    def meltano(self, *arguments: str) -> str:
+        """Run Meltano and return what it printed."""
+        tool = [str(UV), "tool", "run", "--python", sys.executable]
+        done = subprocess.run(
+            [*tool, "--from", "meltano>=4.4,<5", "meltano", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env=self._environment,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def events(self) -> list[str]:
+        """Return a digest of each event that target-jsonl was handed."""
+        lines = (self.folder / "output/events.jsonl").read_text().splitlines()
+        return [json.loads(line)["body_sha256"] for line in lines]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in SHIPPED:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def receiver(folder: Path) -> Iterator[Receiver]:
+    store_url = f"sqlite:///{folder}/.stairoids/webhooks.db"
+    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def sandbox(receiver: Receiver) -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        sandbox.automations.add(
+            type="product_trial_started", url=receiver.url, secret=SECRET
+        )
+        yield sandbox
+
+
+def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
+    folder: Path, sandbox: Sandbox, receiver: Receiver
+) -> None:
+    project = Project(folder, sandbox.url)
+
+    project.meltano("install")
+    first = project.meltano("run", "round-trip")
+    assert "20 candidates = 19 accepted + 1 invalid" in first
+    assert len(sandbox.signals) == 19
+    wait_for_events(receiver, 19)
+    requests = len(sandbox.requests)
+
+    second = project.meltano("run", "round-trip")
+    assert "Run completed" in second
+    assert len(sandbox.requests) == requests
+    assert len(project.events()) == len(set(project.events())) == 19
+
+    config = "--environment=sandbox", "config", "print", "target-stairoids"
+    printed = project.meltano(*config)
+    assert '"api_key": "*****"' in printed
+    assert "sk_test_sandbox" not in first + second + printed
+
+    assert "can be written" in project.meltano("invoke", "target-stairoids:check")
+    preview = "invoke", "target-stairoids:preview", "messages.jsonl"
+    rows = (project.folder / "sample_configs/trials.jsonl").read_text().splitlines()
+    columns = dict.fromkeys(json.loads(rows[0]), "string")
+    schema = a_schema(key=["trial_id"], **columns)
+    records = [
+        {"type": "RECORD", "stream": "trials", "record": json.loads(row)}
+        for row in rows
+    ]
+    (project.folder / "messages.jsonl").write_text(text_of([schema, *records]))
+    assert "0 signals would be sent" in project.meltano(*preview)
+    letters = project.meltano("invoke", "target-stairoids:dead-letters")
+    assert "neither account.domain nor contact.email" in letters
+    stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")
+    assert "automation.action_triggered             19" in stats
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("extractor", "tap-stairoids-webhooks"), ("loader", "target-stairoids")],
+)
+def test_meltano_adds_the_definitions_of_the_hub(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    (tmp_path / "meltano.yml").write_text(
+        "send_anonymous_usage_stats: false\nrequires_meltano: '>=4,<5'\n"
+    )
+    definition = ROOT / f"hub/{kind}s/{name}.yml"
+    project = Project(tmp_path, "http://127.0.0.1:1/v1")
+
+    project.meltano("add", "--no-install", "--from-ref", str(definition), name)
+    listed = project.meltano("config", "list", "--all", name)
+
+    for setting in yaml.safe_load(definition.read_text())["settings"]:
+        assert setting["name"] in listed
+
+
+def wait_for_events(receiver: Receiver, expected: int) -> None:
+    """Poll until the receiver has stored so many events."""
+    deadline = time.monotonic() + 30
+    while receiver.store.stats().total < expected:
+        assert time.monotonic() < deadline, "the webhooks never came"
+        time.sleep(0.05)  # a poll's pause, not a guess at how long things take

@@ -1,0 +1,163 @@
+"""What builds, ships and configures the project names what the project has."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.target import TargetStairoids
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from singer_sdk.plugin_base import PluginBase
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+VARIABLES = re.findall(
+    r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE
+)
+PLUGINS: dict[str, type[PluginBase]] = {
+    "TARGET_STAIROIDS_": TargetStairoids,
+    "TAP_STAIROIDS_WEBHOOKS_": TapStairoidsWebhooks,
+}
+
+
+def copied() -> list[str]:
+    """Return what the Dockerfile takes of this folder."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+    return [name for line in lines for name in line.split()[:-1]]
+
+
+def test_image_holds_every_package() -> None:
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+    assert set(packages) < set(copied())
+
+
+def test_image_may_copy_what_it_copies() -> None:
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert {f"!{name}" for name in copied()} == {
+        line for line in allowed if line.startswith("!")
+    }
+
+
+def test_image_does_not_run_as_root() -> None:
+    (user,) = re.findall(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)
+
+    assert int(user) > 0
+    assert f"--uid {user}" in DOCKERFILE
+
+
+@pytest.mark.slow
+def test_images_steps_install_every_command(tmp_path: Path) -> None:
+    """The Dockerfile's own commands, on the files it copies, without Docker."""
+    source, made = tmp_path / "source", tmp_path / "made"
+    source.mkdir()
+    for name in copied():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    environment = {
+        **os.environ,
+        "UV_PROJECT_ENVIRONMENT": str(made),
+        "UV_PYTHON": sys.executable,
+    }
+    environment.pop("VIRTUAL_ENV", None)
+    uv = str(Path(sys.executable).with_name("uv"))
+
+    steps = re.findall(r"^RUN uv (.*)$", DOCKERFILE, re.MULTILINE)
+    for step in steps:
+        command = [uv, *shlex.split(step), "--quiet"]
+        subprocess.run(command, cwd=source, env=environment, check=True)
+    shutil.rmtree(source)
+
+    assert len(steps) == 2
+    assert not (made / "bin/pytest").exists()
+    for name in PROJECT["project"]["scripts"]:
+        command = [str(made / "bin" / name), "--version"]
+        printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        assert PROJECT["project"]["version"] in printed.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "connector", ["destination-stairoids", "source-stairoids-webhooks"]
+)
+def test_connector_has_an_image_and_metadata_of_its_own(connector: str) -> None:
+    (stage,) = re.findall(
+        rf"^FROM commands AS {connector}\n(.*?)(?=^FROM |\Z)",
+        DOCKERFILE,
+        re.DOTALL | re.MULTILINE,
+    )
+    metadata = yaml.safe_load((ROOT / f"airbyte/{connector}/metadata.yaml").read_text())
+    data, version = metadata["data"], PROJECT["project"]["version"]
+
+    assert connector in PROJECT["project"]["scripts"]
+    assert f'ENV AIRBYTE_ENTRYPOINT="{connector}"' in stage
+    assert f'ENTRYPOINT ["{connector}"]' in stage
+    assert f"io.airbyte.name={data['dockerRepository']}" in stage
+    assert f"io.airbyte.version={version}" in stage
+    assert data["dockerImageTag"] == version
+    assert data["connectorType"] == connector.partition("-")[0]
+    assert uuid.UUID(data["definitionId"]).version == 4
+    icon = ROOT / f"airbyte/{connector}" / data["icon"]
+    assert icon.read_text().startswith("<svg ")
+
+
+def test_image_without_a_target_is_the_one_for_every_command() -> None:
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+
+    assert last.startswith("\nFROM commands\n")
+    assert "ENTRYPOINT" not in last
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_variable_of_env_example_is_read(variable: str) -> None:
+    for prefix, plugin in PLUGINS.items():
+        if variable.startswith(prefix):
+            setting = variable.removeprefix(prefix).lower()
+            assert setting in plugin.config_jsonschema["properties"]
+            return
+    sources = (ROOT / "tap_stairoids_webhooks").glob("*.py")
+    assert any(f'"{variable}"' in path.read_text() for path in sources)
+
+
+def test_env_example_holds_no_secret() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+
+    filled = [line for line in lines if not line.startswith("#") and "=" in line]
+    assert filled
+    assert all(line.endswith("=") for line in filled)
+
+
+def test_every_declared_python_is_tried() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    declared = re.findall(
+        r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"])
+    )
+
+    assert workflow["jobs"]["check"]["strategy"]["matrix"]["python"] == declared
+    assert PROJECT["project"]["requires-python"] == f">={declared[0]}"
+
+
+def test_only_publishing_may_prove_who_it_is() -> None:
+    """Everything else has no more than the right to read the code."""
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        workflow = yaml.safe_load(path.read_text())
+        assert workflow["permissions"] == {}
+        for name, job in workflow["jobs"].items():
+            publishing = (path.stem, name) == ("release", "publish")
+            expected = {"id-token": "write"} if publishing else {"contents": "read"}
+            assert job["permissions"] == expected
+            assert "secrets." not in str(job)

@@ -1,0 +1,123 @@
+"""README's commands, run as they stand there: servers first, then what talks to them.
+
+Only the two ports are others, so that tests can run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.singer_io import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BIN = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: Programs of others, run isolated from this project's dependencies.
+OTHERS = {"tap-jsonl": "tap-jsonl==0.3.1", "target-jsonl": "target-jsonl==0.1.4"}
+#: What makes the environment these tests run in, or needs the published package.
+SET_UP = ("make ", "pip install ", "pipx install ", "export ")
+
+pytestmark = pytest.mark.slow
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if not line.startswith(SET_UP)]
+
+
+def a_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def served(line: str, folder: Path, env: dict[str, str]) -> Iterator[None]:
+    """Run a server until the test is over; it prints a line when it is ready."""
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {line}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env=env,
+    ) as process:
+        assert process.stdout
+        assert json.loads(process.stdout.readline())["event"] == "ready"
+        yield
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    shims = tmp_path / "bin"
+    shims.mkdir()
+    for name, package in OTHERS.items():
+        shim = shims / name
+        shim.write_text(
+            f'#!/bin/sh\nexec "{BIN}/uv" tool run --from {package} {name} "$@"\n'
+        )
+        shim.chmod(0o755)
+    shutil.copytree(ROOT / "sample_configs", tmp_path / "sample_configs")
+    ports = {"8900": str(a_free_port()), "8880": str(a_free_port())}
+    target = (ROOT / "sample_configs" / "target-stairoids.json").read_text()
+    for name in ("config.json", "sample_configs/target-stairoids.json"):
+        (tmp_path / name).write_text(target.replace("8900", ports["8900"]))
+    shutil.copy(
+        ROOT / "sample_configs" / "tap-stairoids-webhooks.json", tmp_path / "tap.json"
+    )
+    env = {
+        **os.environ,
+        "PATH": f"{shims}:{BIN}:{os.environ['PATH']}",
+        "STAIROIDS_WEBHOOK_SECRET": "whsec_of_the_readme",
+    }
+    lines = commands()
+    # The short way to the sandbox is the long one of "Rehearse" without automations.
+    lines.remove("stairoids-sandbox serve --port 8900 &")
+    servers = [line for line in lines if " serve " in line]
+    others = [line for line in lines if " serve " not in line]
+    assert len(servers) == 2
+    assert others
+
+    with ExitStack() as running:
+        for line in servers:
+            for documented, port in ports.items():
+                line = line.replace(documented, port)  # noqa: PLW2901 - only the port
+            running.enter_context(served(line, tmp_path, env))
+        # The pipeline that fires the webhooks first, the one that reads them last.
+        others.sort(key=lambda line: ("webhooks" in line, "tap-" not in line))
+        for line in others:
+            if line.startswith("tap-stairoids-webhooks"):
+                wait_until(lambda: "19" in _stored(tmp_path, env))
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", line],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+                env=env,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+
+    written = next(tmp_path.glob("automation_action_triggered*.jsonl"))
+    assert len(written.read_text().splitlines()) == 19
+
+
+def _stored(folder: Path, env: dict[str, str]) -> str:
+    store = f"sqlite:///{folder}/.stairoids/webhooks.db"
+    command = [str(BIN / "stairoids-webhooks"), "stats", "--store-url", store]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    return done.stdout

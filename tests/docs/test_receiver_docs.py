@@ -1,0 +1,97 @@
+"""docs/receiver.md says what is so."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+from stairoids_sandbox.webhooks.delivery import MAX_ATTEMPTS
+from tap_stairoids_webhooks.cli.main import main
+from tap_stairoids_webhooks.receiver.app import ANSWER_SECONDS, RESULTS
+from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS
+from tap_stairoids_webhooks.receiver.log_lines import Fact
+from tests.support.paths import ROOT
+
+TEXT = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+STAIROIDS_WAITS = 10
+VARIABLES = sorted(set(re.findall(r"\bSTAIROIDS_[A-Z_]+", TEXT)))
+
+
+def commands() -> list[list[str]]:
+    """Return the command lines of `stairoids-webhooks` in the examples."""
+    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("stairoids-web")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_command_exists_with_these_options(words: list[str]) -> None:
+    command = main.commands[words[1]]
+
+    context = command.make_context(words[1], [], resilient_parsing=True)
+    command.make_parser(context).parse_args(words[2:])  # raises for an unknown option
+
+
+def test_deadlines_are_those_of_the_code() -> None:
+    assert f"a head that takes over {REQUEST_SECONDS:g} s" in TEXT
+    assert f"not there {ANSWER_SECONDS:g} s after its head" in TEXT
+    assert ANSWER_SECONDS < STAIROIDS_WAITS
+
+
+def test_pauses_of_five_attempts_are_added_up_right() -> None:
+    assert sum(2**pause for pause in range(MAX_ATTEMPTS - 1)) == 15
+    assert "the four of them last 15 *p*" in TEXT
+
+
+def test_log_lines_are_shown_alike_as_text_and_as_json() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    line = json.loads(shown)
+    time, level, _, message = (line.pop(k) for k in list(line)[:4])
+
+    assert f"{time} {level.upper()} {Fact(message, **line)}\n" in TEXT
+
+
+def test_every_command_is_told() -> None:
+    for name in main.commands:
+        assert re.search(rf"\b{name}\b", TEXT), name
+
+
+@pytest.mark.parametrize("cited", re.findall(r"`(tests/[\w/.]+::\w+)`", TEXT))
+def test_threat_has_its_test(cited: str) -> None:
+    path, _, name = cited.partition("::")
+
+    assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_variable_is_read(variable: str) -> None:
+    sources = (ROOT / "tap_stairoids_webhooks").glob("*.py")
+
+    assert any(f'"{variable}"' in path.read_text() for path in sources)
+
+
+def test_metrics_are_those_of_the_code() -> None:
+    source = (ROOT / "tap_stairoids_webhooks/receiver/admin/metrics.py").read_text(
+        encoding="utf-8"
+    )
+    table = TEXT[
+        TEXT.index("| metric |") : TEXT.index("`stairoids-webhooks stats` tells")
+    ]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:] if "|" in line]
+    named = {name for cell in cells for name in re.findall(r"`(\w+)", cell)}
+    made = set(re.findall(r'"(\w+)": \(|_(?:counter|gauges)\(\s*"(\w+)"', source))
+    made |= {("", name) for name in re.findall(r'PREFIX}(\w+)"', source)}
+
+    assert named == {
+        one or (f"{other}_total" if other in {"requests", "deliveries"} else other)
+        for one, other in made
+    }
+
+
+def test_every_result_is_in_the_table_of_answers() -> None:
+    table = TEXT.partition("## What is answered")[2].partition("\n## ")[0]
+
+    assert [name for name in RESULTS if f"`{name}`" not in table] == []

@@ -1,0 +1,117 @@
+"""What operations.md has schedulers run: the script, cron's line, a pod's command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stairoids_sandbox.server import Sandbox
+from tests.support.paths import ROOT
+from tests.support.singer_io import a_record, a_schema, a_state, text_of, wait_until
+
+BIN = Path(sys.executable).parent
+
+pytestmark = pytest.mark.slow
+
+
+def blocks_of(language: str) -> list[str]:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+def a_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_script_for_a_scheduler_keeps_state_and_exit_code(
+    left: int, tmp_path: Path
+) -> None:
+    """The script of operations.md, with a tap that prints what a file holds."""
+    (script,) = blocks_of("bash")
+    (tmp_path / "signals.sh").write_text(script)
+    a_program(tmp_path / "tap-x", '#!/bin/sh\ncat "$(dirname "$0")/printed"\n')
+    printed = [a_schema(), a_record(1), a_state(1), a_record(2), a_state(2)]
+    (tmp_path / "printed").write_text(text_of(printed))
+    with Sandbox() as sandbox:
+        config = {
+            "api_url": sandbox.url,
+            "api_key": "sk_test_sandbox",
+            "max_signals_per_run": 2 - left,
+        }
+        (tmp_path / "config.json").write_text(json.dumps(config))
+
+        done = subprocess.run(
+            ["bash", "signals.sh"],
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}"},
+            timeout=60,
+        )
+
+    assert done.returncode == (75 if left else 0)
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state == {"at": 1 if left else 2}
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="no flock on this machine")
+@pytest.mark.parametrize(
+    ("code", "told"), [(0, ""), (75, ""), (1, "what went wrong\n")]
+)
+def test_cron_mails_only_what_a_person_must_see(
+    code: int, told: str, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^7 \* \* \* \* (.*)$", page, re.MULTILINE)
+    script = f"#!/bin/sh\necho what went wrong\nexit {code}\n"
+    a_program(tmp_path / "signals.sh", script)
+
+    done = subprocess.run(
+        ["sh", "-c", line.replace("/opt/pipelines", str(tmp_path))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.stdout == told
+    assert (done.returncode == 1) == (code == 1)
+
+
+def test_pods_command_hands_sigterm_on(tmp_path: Path) -> None:
+    (job,) = (
+        b
+        for block in blocks_of("yaml")
+        if isinstance(b := yaml.safe_load(block), dict) and b.get("kind") == "CronJob"
+    )
+    pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    *shell, command = pod["containers"][0]["command"]
+    a_program(
+        tmp_path / "signals.sh",
+        "#!/bin/bash\n"
+        f"trap 'touch {tmp_path}/told; exit 143' TERM\n"
+        f"touch {tmp_path}/begun\n"
+        "while true; do sleep 0.05; done\n",
+    )
+    process = subprocess.Popen(
+        [*shell, command.replace("/pipeline", str(tmp_path))], start_new_session=True
+    )
+    try:
+        wait_until((tmp_path / "begun").exists)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+        wait_until((tmp_path / "told").exists)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,216 @@
+"""Signals are taken, listed and read as the documentation shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from stairoids_sandbox.server import Sandbox
+from tests.support.sandbox_client import Client, a_body
+
+
+def test_flat_answer_holds_what_the_contract_shows(client: Client) -> None:
+    answer = client.send()
+
+    assert answer.status_code == 201
+    assert set(answer.json()) == {
+        *("id", "type", "source", "status"),
+        *("account_id", "contact_id", "created_at"),
+    }
+    assert answer.json()["status"] == "received"
+    assert answer.json()["id"].startswith("sig_")
+
+
+def test_nested_answer_holds_account_contact_and_score() -> None:
+    with Sandbox(success_shape="nested") as sandbox, Client(sandbox) as client:
+        answer = client.send(type="meeting_booked").json()
+
+    assert answer["account"]["domain"] == "acmecorp.com"
+    assert answer["contact"]["email"] == "jane.doe@acmecorp.com"
+    assert answer["score"] == 25
+
+
+def test_enveloped_answer_holds_data_and_meta() -> None:
+    with Sandbox(success_shape="enveloped") as sandbox, Client(sandbox) as client:
+        answer = client.send().json()
+
+    assert set(answer) == {"data", "meta"}
+    assert set(answer["data"]) == {"id", "type", "account_id", "created_at"}
+    assert set(answer["meta"]) == {"request_id", "timestamp"}
+
+
+def test_side_that_was_not_sent_is_null(client: Client) -> None:
+    company_only = client.send(contact=...).json()
+    free_mail_only = client.send(account=..., contact={"email": "j@gmail.com"}).json()
+
+    assert company_only["contact_id"] is None
+    assert free_mail_only["account_id"] is None
+
+
+def test_signal_without_domain_is_matched_by_its_email_domain(client: Client) -> None:
+    client.send(account=..., contact={"email": "Jane@Acme.com"})
+
+    (listed,) = client.get("/signals", account_domain="ACME.com").json()["data"]
+
+    assert listed["account"]["domain"] == "acme.com"
+    assert listed["contact"]["email"] == "jane@acme.com"
+
+
+def test_case_of_domain_and_email_makes_no_second_record(client: Client) -> None:
+    first = client.send(
+        account={"domain": "Acme.com"}, contact={"email": "J@acme.com"}
+    ).json()
+    second = client.send(
+        account={"domain": "acme.com"}, contact={"email": "j@ACME.com"}
+    ).json()
+
+    assert first["account_id"] == second["account_id"]
+    assert first["contact_id"] == second["contact_id"]
+
+
+def test_read_signal_has_the_documented_shape(client: Client) -> None:
+    sent = client.send(occurred_at="2024-06-15T16:23:00.5+02:00").json()
+
+    answer = client.get(f"/signals/{sent['id']}").json()
+
+    assert set(answer) == {"data", "meta"}
+    signal = answer["data"]
+    assert signal == {
+        "id": sent["id"],
+        "type": "product_trial_started",
+        "account": {
+            "id": sent["account_id"],
+            "domain": "acmecorp.com",
+            "name": "Acme Corp",
+            "score": 5,
+        },
+        "contact": {
+            "id": sent["contact_id"],
+            "email": "jane.doe@acmecorp.com",
+            "score": 5,
+        },
+        "score": 5,
+        "source": "internal_app",
+        "properties": {"plan": "pro_trial"},
+        "occurred_at": "2024-06-15T14:23:00.500000Z",
+        "created_at": sent["created_at"],
+    }
+
+
+def test_unknown_signal_is_404(client: Client) -> None:
+    answer = client.get("/signals/sig_abc123")
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "signal_not_found"
+    assert answer.json()["error"]["message"] == "No signal found with ID sig_abc123."
+    assert answer.json()["error"]["request_id"].startswith("req_")
+
+
+def test_pages_are_newest_first_and_end_with_null(client: Client) -> None:
+    sent = [client.send(type=f"type_{n}").json()["id"] for n in range(5)]
+    listed: list[str] = []
+    cursors: list[str | None] = []
+    page = {"cursor": ""}
+    params: dict[str, str] = {}
+
+    for _ in range(3):
+        page = client.get("/signals", limit=2, **params).json()
+        listed += [signal["id"] for signal in page["data"]]
+        cursors.append(page["meta"]["next_cursor"])
+        params = {"cursor": str(cursors[-1])}
+        client.send(type="accepted meanwhile")
+
+    assert listed == sent[::-1]
+    assert cursors[-1] is None
+    assert all(cursors[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("account_domain", "one.com", ["1"]),
+        ("contact_email", "a@two.com", ["2"]),
+        ("type", "2", ["2"]),
+        ("source", "crm", ["2", "1"]),
+        ("source", "nothing", []),
+        ("from", "2024-01-02T00:00:00Z", ["3", "2"]),
+        ("to", "2024-01-02T00:00:00Z", ["2", "1"]),
+    ],
+)
+def test_list_filters(client: Client, name: str, value: str, found: list[str]) -> None:
+    for number, domain, source in (
+        ("1", "one.com", "crm"),
+        ("2", "two.com", "crm"),
+        ("3", "three.com", "web"),
+    ):
+        client.send(
+            type=number,
+            source=source,
+            account={"domain": domain},
+            contact={"email": f"a@{domain}"},
+            occurred_at=f"2024-01-0{number}T00:00:00Z",
+        )
+
+    answer = client.get("/signals", **{name: value})
+
+    assert [signal["type"] for signal in answer.json()["data"]] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", "0"),
+        ("limit", "201"),
+        ("limit", "-1"),
+        ("limit", "many"),
+        ("cursor", "elsewhere"),
+        ("from", "yesterday"),
+        ("to", "2024-01-01T00:00:00"),
+        ("id", "sig_1"),
+    ],
+)
+def test_unfit_query_is_400_and_names_the_parameter(
+    client: Client, name: str, value: str
+) -> None:
+    answer = client.get("/signals", **{name: value})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == name
+
+
+def test_limit_is_50_unless_asked(client: Client) -> None:
+    for _ in range(51):
+        client.send()
+
+    assert len(client.get("/signals").json()["data"]) == 50
+    assert len(client.get("/signals", limit=200).json()["data"]) == 51
+
+
+def test_excluded_domain_is_422_and_not_kept() -> None:
+    with (
+        Sandbox(excluded_domains={"Rival.com"}) as sandbox,
+        Client(sandbox) as client,
+    ):
+        answer = client.send(account={"domain": "rival.COM"})
+        by_email = client.send(account=..., contact={"email": "a@rival.com"})
+
+        assert (answer.status_code, by_email.status_code) == (422, 422)
+        assert answer.json()["error"]["code"] == "domain_excluded"
+        assert sandbox.signals == []
+
+
+def test_bytes_are_kept_as_received(sandbox: Sandbox, client: Client) -> None:
+    raw = b'{"type": "t", "contact": {"email": "a@b.c"}, "properties": {"x": 0.10}}'
+
+    client.session.post(
+        client.url + "/signals",
+        data=raw,
+        headers={"Content-Type": "application/json; charset=utf-8"},
+        timeout=5,
+    )
+
+    assert sandbox.signals[0].raw == raw
+
+
+def test_source_may_be_left_out(client: Client, sandbox: Sandbox) -> None:
+    assert client.post("/signals", a_body(source=...)).json()["source"] is None
+    assert sandbox.signals[0].source is None

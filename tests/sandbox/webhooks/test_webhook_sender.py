@@ -1,0 +1,167 @@
+"""Deliveries are signed, acknowledged by any 2xx, and tried five times."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stairoids_sandbox.exceptions import NotRunningError
+from stairoids_sandbox.server import Sandbox
+from tests.support.sandbox_client import Client, wait_until
+from tests.support.sandbox_receiver import SECRET, Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stairoids_sandbox.webhooks.delivery import Delivery
+
+BASE = 0.02
+
+
+@pytest.fixture
+def hasty() -> Iterator[Sandbox]:
+    with Sandbox(retry_base_seconds=BASE, delivery_timeout_seconds=0.3) as running:
+        yield running
+
+
+def delivered(sandbox: Sandbox, url: str, secret: str | None = SECRET) -> Delivery:
+    """Let one signal set off one automation, and wait for its end."""
+    sandbox.automations.add(type="*", url=url, secret=secret)
+    with Client(sandbox) as client:
+        client.send()
+    (delivery,) = sandbox.deliveries
+    wait_until(lambda: delivery.status in {"success", "failed"})
+    return delivery
+
+
+def test_delivery_carries_the_documented_headers(
+    hasty: Sandbox, receiver: Receiver
+) -> None:
+    delivery = delivered(hasty, receiver.url)
+
+    (received,) = receiver.received
+    expected = hmac.new(SECRET.encode(), received.body, hashlib.sha256).hexdigest()
+    assert received.headers["X-Stairoids-Signature"] == f"sha256={expected}"
+    assert received.headers["X-Stairoids-Event"] == "automation.action_triggered"
+    assert received.headers["Content-Type"] == "application/json"
+    assert received.headers["X-Stairoids-Delivery"] == delivery.attempts[0].delivery_id
+    assert received.path == "/webhooks/stairoids?a=b"
+    assert received.body == delivery.body
+
+
+def test_without_a_secret_nothing_is_signed(hasty: Sandbox, receiver: Receiver) -> None:
+    delivered(hasty, receiver.url, secret=None)
+
+    assert "X-Stairoids-Signature" not in receiver.received[0].headers
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_any_2xx_acknowledges(hasty: Sandbox, receiver: Receiver, status: int) -> None:
+    receiver.answers = [status]
+
+    delivery = delivered(hasty, receiver.url)
+
+    assert delivery.status == "success"
+    assert [attempt.status for attempt in delivery.attempts] == [status]
+
+
+def test_anything_else_is_tried_again_with_a_new_delivery_id(
+    hasty: Sandbox, receiver: Receiver
+) -> None:
+    receiver.answers = [500, 404, 301, 0, 200]
+
+    delivery = delivered(hasty, receiver.url)
+
+    assert [attempt.status for attempt in delivery.attempts] == [
+        *(500, 404, 301, None, 200)
+    ]
+    ids = {received.headers["X-Stairoids-Delivery"] for received in receiver.received}
+    assert len(ids) == 5
+    assert len({received.body for received in receiver.received}) == 1
+
+
+def test_delivery_fails_after_five_attempts_with_doubling_delays(
+    hasty: Sandbox, receiver: Receiver
+) -> None:
+    receiver.answers = [503] * 6
+
+    delivery = delivered(hasty, receiver.url)
+
+    assert delivery.status == "failed"
+    assert len(delivery.attempts) == len(receiver.received) == 5
+    for number in range(4):
+        pause = delivery.attempts[number + 1].began - delivery.attempts[number].ended
+        assert pause >= BASE * 2**number * 0.9
+
+
+def test_endpoint_that_is_not_there_is_tried_again(hasty: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+    delivery = delivered(hasty, url)
+
+    assert delivery.status == "failed"
+    assert all(attempt.error for attempt in delivery.attempts)
+
+
+def test_endpoint_that_hangs_times_out_and_holds_up_no_other(
+    hasty: Sandbox, receiver: Receiver
+) -> None:
+    with Receiver() as hanging, Client(hasty) as client:
+        hanging.release.clear()
+        hasty.automations.add(type="*", url=hanging.url)
+        hasty.automations.add(type="*", url=receiver.url)
+        for _ in range(20):
+            client.send()
+        wait_until(lambda: len(receiver.received) == 20)
+        wait_until(lambda: any(d.attempts for d in hasty.deliveries[::2]))
+        late = next(d for d in hasty.deliveries[::2] if d.attempts)
+
+    assert late.attempts[0].error == "no answer within 0.3 s"
+
+
+def test_retries_hold_up_no_other_delivery(receiver: Receiver) -> None:
+    receiver.answers = [500]
+    with Sandbox(retry_base_seconds=60) as sandbox, Client(sandbox) as client:
+        sandbox.automations.add(type="*", url=receiver.url)
+        client.send()
+        wait_until(lambda: sandbox.deliveries[0].status == "retrying")
+        client.send()
+        wait_until(lambda: sandbox.deliveries[1].status == "success")
+
+    assert sandbox.deliveries[0].status == "retrying"
+
+
+def test_sent_again_is_the_same_body_with_a_new_delivery_id(
+    hasty: Sandbox, receiver: Receiver
+) -> None:
+    first = delivered(hasty, receiver.url)
+
+    again = hasty.send_again(first)
+    wait_until(lambda: again.status == "success")
+
+    one, two = receiver.received
+    assert one.body == two.body
+    assert one.headers["X-Stairoids-Signature"] == two.headers["X-Stairoids-Signature"]
+    assert one.headers["X-Stairoids-Delivery"] != two.headers["X-Stairoids-Delivery"]
+    assert hasty.deliveries == [first, again]
+
+
+def test_nothing_is_sent_after_the_end(receiver: Receiver) -> None:
+    with Sandbox() as sandbox:
+        delivery = delivered(sandbox, receiver.url)
+
+    with pytest.raises(NotRunningError):
+        sandbox.send_again(delivery)
+    assert len(sandbox.deliveries) == 1
+
+
+def test_secret_is_in_no_repr(hasty: Sandbox, receiver: Receiver) -> None:
+    delivery = delivered(hasty, receiver.url)
+
+    assert SECRET not in repr(delivery)
+    assert SECRET not in repr(hasty.automations.all())

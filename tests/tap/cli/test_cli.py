@@ -1,0 +1,366 @@
+"""The operator's commands, in process, against servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import socketserver
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from typing_extensions import override
+
+from tap_stairoids_webhooks.cli.main import main
+from tests.support.webhook_builders import SECRET, a_body, a_delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tap_stairoids_webhooks.receiver.server import Receiver
+    from tap_stairoids_webhooks.store.store import EventStore
+
+KEY = "sk_canary"
+ENDPOINT = {"id": "wh_1", "url": "https://x.test/", "events": [], "enabled": True}
+
+
+def run(*arguments: str, **env: str) -> Result:
+    given = {"STAIROIDS_WEBHOOK_SECRET": SECRET, "STAIROIDS_API_KEY": KEY, **env}
+    return CliRunner().invoke(main, arguments, env=given)
+
+
+class Api(ThreadingHTTPServer):
+    """Answers every request with `status` and `content`, and remembers it."""
+
+    status: int = 200
+    content: object = None
+    headers: dict[str, str]
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.headers = {}
+        self.seen: list[tuple[str, str, dict[str, str], Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Api
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(length) or b"null")
+        headers = dict(self.headers.items())
+        self.server.seen.append((self.command, self.path, headers, body))
+        content = b""
+        if self.server.content is not None:
+            content = json.dumps(self.server.content).encode()
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 -- the standard library's names
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api() as api:
+        thread = threading.Thread(target=api.serve_forever, args=[0.01])
+        thread.start()
+        yield api
+        api.shutdown()
+        thread.join()
+
+
+def test_help_names_every_command() -> None:
+    result = run("--help")
+
+    expected = "delete erase import list prune register restored send-test serve stats"
+    assert sorted(main.commands) == expected.split()
+    for command in main.commands:
+        assert command in result.output
+        assert run(command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "variables"),
+    [
+        ("serve", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOKS_ADMIN_TOKEN"),
+        ("send-test", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOK_SECRETS"),
+        ("import", "STAIROIDS_WEBHOOK_SECRET STAIROIDS_WEBHOOK_SECRETS"),
+        ("register", "STAIROIDS_API_KEY STAIROIDS_WEBHOOK_SECRET"),
+        ("list", "STAIROIDS_API_KEY"),
+        ("delete", "STAIROIDS_API_KEY"),
+    ],
+)
+def test_help_says_where_keys_and_secrets_come_from(
+    command: str, variables: str
+) -> None:
+    words = set(re.findall(r"\w+", run(command, "--help").output))
+
+    assert set(variables.split()) <= words
+
+
+def test_send_test_fills_the_receiver(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url)
+
+    assert result.exit_code == 0
+    assert len(receiver.store.stats().events) == 6
+    assert set(receiver.counts) == {"stored"}
+
+
+def test_send_test_with_another_secret_fails(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET="hunter2")  # noqa: S106 -- a test's
+
+    assert result.exit_code == 1
+    assert "401 for 6 of 6 samples: the receiver has another secret" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_send_test_to_another_path_says_which_it_is(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url.replace("stairoids", "elsewhere"))
+
+    assert result.exit_code == 1
+    assert (
+        "404 for 6 of 6 samples: nothing is received at this path; the receiver's is"
+        in result.output
+    )
+    assert "--path" in result.output
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (302, "a redirect, which is not followed"),
+        (502, "a proxy found no receiver behind it"),
+        (503, "see the receiver's log"),
+    ],
+)
+def test_send_test_says_what_an_answer_means(api: Api, status: int, hint: str) -> None:
+    api.status = status
+
+    result = run("send-test", api.url)
+
+    assert result.exit_code == 1
+    assert f"{status} for 6 of 6 samples: {hint}" in result.output
+
+
+def test_commands_without_a_secret_name_the_variables(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET="")
+
+    assert result.exit_code == 1
+    assert "set STAIROIDS_WEBHOOK_SECRET, or STAIROIDS_WEBHOOK_SECRETS" in result.output
+
+
+class Closing(socketserver.BaseRequestHandler):
+    """Reads something, and hangs up."""
+
+    @override
+    def handle(self) -> None:
+        self.request.recv(1)
+
+
+@pytest.fixture
+def closing() -> Iterator[str]:
+    with socketserver.TCPServer(("127.0.0.1", 0), Closing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "obstacle"),
+    [
+        ("http://127.0.0.1:1/x", "connection refused: nobody listens there"),
+        ("https://no-such-host.invalid/x", "host not found"),
+        ("https://{closing}/x", "TLS failed: "),
+        ("http://{closing}/x", "the connection broke off before an answer"),
+        ("https://.x/", "no URL that leads anywhere"),
+    ],
+)
+@pytest.mark.parametrize("command", ["send-test", "list"])
+def test_why_there_is_no_answer_is_told_in_words(
+    closing: str, command: str, url: str, obstacle: str
+) -> None:
+    address = url.format(closing=closing)
+
+    if command == "send-test":
+        result = run("send-test", address)
+    else:
+        result = run("list", "--api-url", address)
+
+    assert result.exit_code == 1
+    assert f"no answer ({obstacle}" in result.output
+    assert "Error)" not in result.output
+
+
+def test_answer_that_does_not_come_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.endpoints._TEST_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+
+        result = run("send-test", url)
+
+    assert result.exit_code == 1
+    assert "no answer (timeout)" in result.output
+
+
+def test_stats_as_table_and_json(store: EventStore, store_url: str) -> None:
+    store.append([a_delivery(), a_delivery(a_body("evt_2", "b")), a_delivery(b"no")])
+
+    table = run("stats", "--store-url", store_url)
+    found = run("stats", "--format", "json", STAIROIDS_WEBHOOKS_STORE_URL=store_url)
+
+    assert "signal.created" in table.output
+    assert json.loads(found.output)["events"] == {
+        "(none)": 1,
+        "b": 1,
+        "signal.created": 1,
+    }
+
+
+def test_stats_of_an_empty_store(store: EventStore, store_url: str) -> None:
+    assert "none yet" in run("stats", "--store-url", store_url).output
+    assert store.last_sequence() == 0
+
+
+def test_stats_of_no_store_fail(store_url: str) -> None:
+    result = run("stats", "--store-url", store_url)
+
+    assert result.exit_code == 1
+    assert "there is no store at" in result.output
+
+
+@pytest.mark.parametrize("envelope", [True, False])
+def test_register_sends_the_secret_and_does_not_print_it(
+    api: Api, *, envelope: bool
+) -> None:
+    answer = ENDPOINT | {"secret": SECRET}
+    api.status, api.content = 201, {"data": answer} if envelope else answer
+
+    result = run(
+        "register", "https://x.test/", "--event", "signal.created", "--api-url", api.url
+    )
+
+    assert json.loads(result.output)["id"] == "wh_1"
+    assert SECRET not in result.output
+    ((method, path, headers, body),) = api.seen
+    assert (method, path) == ("POST", "/v1/webhooks")
+    assert headers["Authorization"] == f"Bearer {KEY}"
+    assert body == {
+        "url": "https://x.test/",
+        "events": ["signal.created"],
+        "secret": SECRET,
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"webhooks": [ENDPOINT], "total": 1},
+        {"data": [ENDPOINT]},
+        {"data": {"webhooks": [ENDPOINT]}},
+        [ENDPOINT],
+    ],
+)
+def test_list_reads_every_documented_shape(api: Api, content: object) -> None:
+    api.content = content
+
+    assert json.loads(run("list", "--api-url", api.url).output) == ENDPOINT
+
+
+def test_delete_escapes_the_id(api: Api) -> None:
+    api.status = 204
+
+    assert run("delete", "wh_1/..", "--api-url", api.url).exit_code == 0
+    assert api.seen[0][:2] == ("DELETE", "/v1/webhooks/wh_1%2F..")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "message"),
+    [
+        (401, {"error": {"code": "unauthorized", "request_id": "r1"}}, "unauthorized"),
+        (403, {"error": {"code": "x"}, "meta": {"request_id": "r1"}}, "request_id=r1"),
+        (401, None, "check the API key"),
+        (500, "<html>", "answered 500"),
+        (302, None, "answered 302"),
+        (200, {"other": 1}, "a shape this version does not know"),
+    ],
+)
+def test_refusal_is_told_and_exits_1(
+    api: Api, status: int, content: object, message: str
+) -> None:
+    api.status, api.content = status, content
+    api.headers = {"Location": f"{api.url}/elsewhere"}
+
+    result = run("list", "--api-url", api.url)
+
+    assert result.exit_code == 1
+    assert message in result.output
+    assert KEY not in result.output
+    assert len(api.seen) == 1
+
+
+def test_stairoids_own_words_are_shown_without_a_secret(api: Api) -> None:
+    message = f"url {SECRET} must begin with https:// {KEY}\x1b[2J" + "x" * 9_000
+    error = {"code": "invalid_payload", "message": message, "param": "url"}
+    api.status, api.content = 400, {"error": error}
+
+    told = run("register", "http://x.test/", "--api-url", api.url).output
+
+    error["message"] = "url must begin with https://"
+    short = run("register", "http://x.test/", "--api-url", api.url).output
+
+    assert "answered 400: url (hidden) must begin with https:// (hidden) [2Jxxx" in told
+    assert len(told) < 700
+    for canary in (SECRET, KEY, "\x1b"):
+        assert canary not in told
+    assert short.endswith(
+        "400: url must begin with https:// (invalid_payload, param=url)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://api.stairoids.com/v1", "ftp://127.0.0.1/", "x", "https://", "http://["],
+)
+def test_key_does_not_travel_readable(url: str) -> None:
+    result = run("list", "--api-url", url)
+
+    assert result.exit_code == 1
+    assert "--api-url must begin with https://" in result.output
+
+
+def test_missing_key_is_named() -> None:
+    result = run("list", STAIROIDS_API_KEY="")
+
+    assert result.exit_code == 1
+    assert "set STAIROIDS_API_KEY" in result.output
+
+
+@pytest.mark.parametrize("key", ["sk_canary\n", "sk_canary\r\nX: y", "“sk_canary”"])
+@pytest.mark.parametrize("command", ["list", "delete wh_1", "register https://x.test/"])
+def test_key_that_no_header_can_carry_is_told_and_not_shown(
+    command: str, key: str
+) -> None:
+    result = run(*command.split(), STAIROIDS_API_KEY=key)
+
+    assert result.exit_code == 1
+    assert "STAIROIDS_API_KEY holds characters no HTTP header can" in result.output
+    assert "canary" not in result.output
+    assert isinstance(result.exception, SystemExit)

@@ -1,0 +1,201 @@
+"""Which events a run emits, and what it acknowledges."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_stairoids_webhooks.store.consumers import lags
+from tap_stairoids_webhooks.store.erasure import Person
+from tap_stairoids_webhooks.store.history import begin_generation
+from tap_stairoids_webhooks.store.retention import erase, prune
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery, deliveries
+
+if TYPE_CHECKING:
+    from tests.support.running_receiver import Runner
+
+
+@pytest.mark.usefixtures("filled")
+def test_only_the_types_asked_for_are_emitted(run: Runner) -> None:
+    run.config["event_types"] = ["signal.created", "brand.new"]
+
+    output = run()
+
+    assert output.sequences("events") == [1, 8, 10]
+    assert output.sequences("signal_created") == [1, 10]
+    assert output.sequences("signal_scored") == []
+    assert output.sequences("malformed_events") == [9]
+
+
+def test_only_what_came_in_since_is_emitted(run: Runner, store: EventStore) -> None:
+    times = ["2024-01-31T23:59:59.999999Z", "2024-02-01T00:00:00.000000Z"]
+    for number, time in enumerate(times):
+        delivery = a_delivery(a_body(f"evt_{number}"))
+        object.__setattr__(delivery, "received_at", time)
+        store.append([delivery])
+
+    for since in ("2024-02-01", "2024-02-01T01:00:00+01:00"):
+        run.config["since"] = since
+        output = run()
+
+        assert output.sequences("events") == [2]
+        assert output.sequences("signal_created") == [2]
+
+
+def test_filters_do_not_disturb_the_bookmark(run: Runner, filled: str) -> None:
+    run.config |= {"event_types": ["signal.created"], "since": "2024-01-01"}
+    first = run()
+    with EventStore.create(filled) as store:
+        store.append(
+            [a_delivery(a_body("evt_x", "other")), a_delivery(a_body("evt_y"))]
+        )
+
+    second = run(state=first.state)
+
+    assert second.sequences("events") == [12]
+    assert second.sequences("signal_created") == [12]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"since": "yesterday"}, "since: not a time such as"),
+        ({"event_types": []}, "event_types must name at least one"),
+        ({"event_types": "a"}, "event_types"),
+        ({"consumer": ""}, "consumer must be a name"),
+    ],
+)
+def test_mistake_in_a_filter_is_named(
+    run: Runner, config: dict[str, Any], message: str
+) -> None:
+    run.config |= config
+
+    output = run()
+
+    assert output.exit_code == 1
+    assert message in output.log
+    assert "Traceback" not in output.log
+
+
+def behind(url: str) -> dict[str, int]:
+    with EventStore.open_to_read(url) as store:
+        return {name: lag.events for name, lag in lags(store).items()}
+
+
+def test_run_acknowledges_what_its_state_proves(run: Runner, filled: str) -> None:
+    """Not what it emits: that may not have arrived."""
+    run.config["consumer"] = "warehouse"
+
+    first = run()
+    after_the_first = behind(filled)
+    second = run(state=first.state)
+
+    assert after_the_first == {"warehouse": 10}
+    assert behind(filled) == {"warehouse": 0}
+    assert second.sequences() == []
+    assert prune(filled, before="2030").removed == 10
+    assert run(state=second.state).exit_code == 0
+
+
+def test_run_without_a_name_or_for_a_test_acknowledges_nothing(
+    run: Runner, filled: str
+) -> None:
+    state = run().state
+    run(state=state)
+    run.config["consumer"] = "warehouse"
+    assert run("--test").exit_code == 0
+
+    assert behind(filled) == {}
+
+
+def test_deselected_stream_is_not_waited_for(
+    run: Runner, filled: str, tmp_path: Path
+) -> None:
+    run.config["consumer"] = "crm"
+    catalog = json.loads(run("--discover").lines)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if entry["breadcrumb"] == []:
+                entry["metadata"]["selected"] = stream["stream"] == "signal_created"
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+
+    run("--catalog", str(tmp_path / "catalog.json"))
+    waiting = behind(filled)
+    with EventStore.create(filled) as store:
+        store.append(deliveries(3))
+
+    assert waiting == {"crm": 2}
+    assert behind(filled) == {"crm": 5}
+
+
+def test_events_under_a_filter_are_waited_for_by_type(run: Runner, filled: str) -> None:
+    run.config |= {"consumer": "crm", "event_types": ["signal.scored"]}
+
+    run()
+
+    assert behind(filled) == {"crm": 2}  # one scored, one malformed
+
+
+def test_erased_event_keeps_its_sequence_in_events_only(
+    run: Runner, filled: str
+) -> None:
+    erase(filled, is_about=Person(email=EMAIL).is_in)
+    run.config["secrets"] = [SECRET]
+
+    output = run()
+
+    assert output.sequences("events") == list(range(1, 11))
+    first, *_ = output.records("events")
+    assert (first["payload"], first["malformed"]) == (None, None)
+    assert first["erased_at"].endswith("Z")
+    assert output.sequences("signal_created") == [10]
+    assert EMAIL not in output.lines
+
+
+def test_store_put_back_from_a_backup_is_an_error_until_resync(
+    run: Runner, filled: str, tmp_path: Path
+) -> None:
+    """Also once it has grown past the bookmark, when nothing else would tell."""
+    run.config["consumer"] = "crm"
+    path = Path(filled.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM INTO ?", [str(tmp_path / "backup.db")])
+    with EventStore.create(filled) as store:
+        store.append(deliveries(3))
+    state = run().state
+    run(state=state)
+
+    for file in path.parent.glob("webhooks.db*"):
+        file.unlink()
+    (tmp_path / "backup.db").rename(path)
+    assert begin_generation(filled) == 2
+    with EventStore.create(filled) as store:
+        store.append([a_delivery(a_body(f"evt_new_{n}", "x")) for n in range(9)])
+    failed = run(state=state)
+    run.config["on_store_reset"] = "resync"
+    anew = run(state=state)
+
+    assert failed.exit_code == 1
+    assert "another store" in failed.log
+    assert anew.sequences() == list(range(1, 20))
+    assert behind(filled) == {"crm": 19}
+
+
+def test_events_pruned_before_they_were_read_are_told(run: Runner, filled: str) -> None:
+    state = run().state
+    with EventStore.create(filled) as store:
+        store.append(deliveries(3))
+    kept = run(state=state)
+    prune(filled, before="2030", force=True)
+
+    lost = run(state=state)
+
+    assert "were pruned" not in kept.log
+    assert "Events after 10 and up to 13 were pruned" in lost.log
+    assert lost.exit_code == 0

@@ -1,0 +1,231 @@
+"""What the receiver answers, to honest senders and to the others."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tests.support.webhook_builders import (
+    SECRET,
+    a_body,
+    exchange,
+    headers_for,
+    raw_request,
+    status_from,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Address = tuple[str, int]
+
+
+def post(receiver: Receiver, body: bytes, **changes: str | None) -> requests.Response:
+    headers = {**headers_for(body), **changes}
+    return requests.post(receiver.url, data=body, headers=headers, timeout=15)
+
+
+def stored(receiver: Receiver) -> int:
+    return receiver.store.stats().total
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def address_of(receiver: Receiver) -> Address:
+    parts = urlsplit(receiver.url)
+    return str(parts.hostname), int(parts.port or 0)
+
+
+def test_delivery_is_stored_when_it_is_acknowledged(receiver: Receiver) -> None:
+    answer = post(receiver, a_body("evt_1"))
+
+    assert (answer.status_code, answer.text) == (200, "stored")
+    (event,) = receiver.store.read_after(0, upper=9)
+    assert event.body == a_body("evt_1")
+    assert event.headers["x-stairoids-delivery"] == "d-1"
+
+
+def test_redelivery_is_acknowledged_and_stored_once(receiver: Receiver) -> None:
+    post(receiver, a_body("evt_1"))
+    again = post(receiver, a_body("evt_1"), **{"X-Stairoids-Delivery": "d-2"})
+
+    assert (again.status_code, again.text) == (200, "duplicate")
+    assert stored(receiver) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"not JSON", b"\xff\x00", b'{"event": "brand.new"}', b"[]"]
+)
+def test_whatever_was_signed_is_kept(receiver: Receiver, body: bytes) -> None:
+    assert post(receiver, body).status_code == 200
+    assert receiver.store.read_after(0, upper=9)[0].body == body
+
+
+def test_header_does_not_decide_the_type(receiver: Receiver) -> None:
+    """It is not signed: whoever replays a delivery chooses it."""
+    post(receiver, a_body("evt_1"), **{"X-Stairoids-Event": "other.type"})
+
+    assert receiver.store.stats().events == {"signal.created": 1}
+
+
+def test_replay_under_a_foreign_delivery_id_blocks_nothing(receiver: Receiver) -> None:
+    post(receiver, a_body("evt_1"), **{"X-Stairoids-Delivery": "d-2"})
+    answer = post(receiver, a_body("evt_2"), **{"X-Stairoids-Delivery": "d-2"})
+
+    assert answer.text == "stored"
+
+
+def test_alias_path_is_the_seeds(receiver: Receiver) -> None:
+    body = a_body()
+    url = receiver.url.replace("/webhooks/", "/webhook/")
+
+    answer = requests.post(url, data=body, headers=headers_for(body), timeout=15)
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/healthz", 200),
+        ("HEAD", "/healthz", 200),
+        ("POST", "/healthz", 405),
+        ("GET", "/", 404),
+        ("POST", "/", 404),
+        ("POST", "/webhooks/stairoids/", 404),
+        ("POST", "/webhooks/stairoids/../x", 404),
+        ("POST", "/readyz", 404),
+        ("GET", "/webhooks/stairoids", 405),
+        ("PUT", "/webhooks/stairoids", 405),
+        ("DELETE", "/webhook/stairoids", 405),
+        ("OPTIONS", "/webhooks/stairoids", 405),
+    ],
+)
+def test_route(address: Address, method: str, path: str, status: int) -> None:
+    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+
+    assert exchange(address, request.encode()) == status
+
+
+@pytest.mark.parametrize(
+    ("signature", "status"),
+    [
+        (None, 401),
+        ("", 401),
+        ("sha256=", 401),
+        ("sha256=" + "0" * 64, 401),
+        ("sha256=" + "é" * 64, 401),
+        ("sha1=" + "0" * 40, 401),
+        ("x" * 20_000, 401),
+    ],
+)
+def test_unproven_delivery_is_refused(
+    receiver: Receiver, address: Address, signature: str | None, status: int
+) -> None:
+    headers = {} if signature is None else {"X-Stairoids-Signature": signature}
+
+    assert exchange(address, raw_request(a_body(), headers=headers)) == status
+    assert stored(receiver) == 0
+
+
+def test_body_in_chunks_is_verified_as_a_whole(receiver: Receiver) -> None:
+    body = a_body("evt_1", pad="x" * 150_000)
+    parts = (body[n : n + 10_000] for n in range(0, len(body), 10_000))
+
+    answer = requests.post(
+        receiver.url, data=parts, headers=headers_for(body), timeout=15
+    )
+
+    assert answer.status_code == 200
+
+
+def test_concurrent_redeliveries_are_stored_once(receiver: Receiver) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: post(receiver, a_body("evt_1")), range(48)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum(answer.text == "stored" for answer in answers) == 1
+    assert stored(receiver) == 1
+
+
+def test_locked_store_is_answered_503_and_recovers(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.store.database._BUSY_SECONDS", 0)
+    path = store_url.removeprefix("sqlite:///")
+    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            refused = post(receiver, a_body())
+
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert post(receiver, a_body()).text == "stored"
+
+
+def test_store_that_takes_too_long_is_answered_503(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.receiver.app.ANSWER_SECONDS", 0.3)
+    path = store_url.removeprefix("sqlite:///")
+    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            refused = post(receiver, a_body())
+
+        assert (refused.status_code, refused.text) == (503, "store_too_slow")
+        until(lambda: stored(receiver) == 1)
+        assert post(receiver, a_body()).text == "duplicate"
+
+
+def test_connection_is_kept_for_the_next_delivery(address: Address) -> None:
+    connection = http.client.HTTPConnection(*address, timeout=15)
+    with closing(connection):
+        for number in range(3):
+            body = a_body(f"evt_{number}")
+            connection.request("POST", "/webhooks/stairoids", body, headers_for(body))
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"stored")
+
+
+def test_pipelined_deliveries_are_each_answered(address: Address) -> None:
+    requests_ = b"".join(raw_request(a_body(f"evt_{n}")) for n in range(3))
+    with socket.create_connection(address, timeout=15) as connection:
+        connection.sendall(requests_)
+        answers = b""
+        while answers.count(b"stored") < 3:
+            received = connection.recv(65536)
+            assert received
+            answers += received
+
+    assert answers.count(b"HTTP/1.1 200") == 3
+
+
+def test_draining_receiver_finishes_what_was_begun(receiver: Receiver) -> None:
+    begun, rest = raw_request(a_body())[:-5], raw_request(a_body())[-5:]
+    with socket.create_connection(address_of(receiver), timeout=15) as connection:
+        connection.sendall(begun)
+        until(lambda: len(receiver._server.server_state.tasks) == 1)
+        stopping = threading.Thread(target=receiver.__exit__)
+        stopping.start()
+        until(lambda: receiver._app.draining)
+        connection.sendall(rest)
+        assert status_from(connection) == 200
+
+    stopping.join()

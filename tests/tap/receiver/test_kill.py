@@ -1,0 +1,160 @@
+"""kill -9, over and over: acknowledged is emitted, and nothing is emitted twice.
+
+All the while Stairoids delivers and redelivers, and the tap reads with the state of
+its last run. ``STAIROIDS_KILLS`` says how often the receiver is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from tests.support.webhook_builders import a_body, headers_for
+from tests.tap.receiver.test_server import serving
+from tests.tap.test_tap import TAP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+_KILLS = int(os.environ.get("STAIROIDS_KILLS", "10"))
+_ATTEMPTS = 5  # Stairoids gives an event up after so many
+
+
+class Stairoids:
+    """Eight senders; each delivers an event up to five times until it gets 2xx."""
+
+    def __init__(self) -> None:
+        self._url = ""
+        self._moved = threading.Condition()
+        self._ended = threading.Event()
+        self.acknowledged: set[str] = set()
+        self.redelivered = 0
+        self._threads = [
+            threading.Thread(target=self._send, args=[number]) for number in range(8)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def deliver_to(self, url: str) -> None:
+        with self._moved:
+            self._url = url
+            self._moved.notify_all()
+
+    def join(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, sender: int) -> None:
+        with requests.Session() as session:
+            for number in range(1_000_000):
+                if self._ended.is_set():
+                    return
+                event_id = f"evt_{sender}_{number}"
+                if self._deliver(session, a_body(event_id)):
+                    self.acknowledged.add(event_id)
+                    # A replay by hand, of what had been acknowledged.
+                    if number % 7 == 0:
+                        self._deliver(session, a_body(event_id))
+
+    def _deliver(self, session: requests.Session, body: bytes) -> bool:
+        for attempt in range(_ATTEMPTS):
+            url = self._url
+            self.redelivered += attempt > 0
+            headers = headers_for(body, delivery_id=str(uuid.uuid4()))
+            try:
+                answer = session.post(url, body, headers=headers, timeout=15)
+            except requests.RequestException:
+                # Instead of the minutes for which Stairoids backs off.
+                with self._moved:
+                    assert self._moved.wait_for(lambda: self._url != url, 60)  # noqa: B023 -- it is this round's
+                continue
+            if answer.status_code == 200:
+                return True
+        return False
+
+
+class Reader:
+    """Runs the tap again and again, each time from the state it had printed last."""
+
+    def __init__(self, folder: Path, store_url: str) -> None:
+        self._folder = folder
+        self._state: dict[str, Any] | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        config = {"store_url": store_url, "consumer": "test"}
+        (folder / "config.json").write_text(json.dumps(config))
+        self.runs = 0
+        self.failed: list[str] = []
+        self.events: Counter[str] = Counter()
+        self.sequences: list[int] = []
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.read()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self.read()
+
+    def read(self) -> None:
+        command = [str(TAP), "--config", str(self._folder / "config.json")]
+        if self._state is not None:
+            (self._folder / "state.json").write_text(json.dumps(self._state))
+            command += ["--state", str(self._folder / "state.json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.runs += 1
+        if done.returncode != 0:
+            self.failed.append(done.stderr)
+        for message in map(json.loads, done.stdout.splitlines()):
+            if message["type"] == "STATE":
+                self._state = message["value"]
+            if message["type"] == "RECORD" and message["stream"] == "events":
+                self.events[message["record"]["event_id"]] += 1
+                self.sequences.append(message["record"]["sequence"])
+
+
+def test_acknowledged_is_emitted_and_nothing_twice(
+    home_url: str, tmp_path: Path
+) -> None:
+    stairoids, reader = Stairoids(), Reader(tmp_path, home_url)
+
+    for kill in range(_KILLS):
+        with serving(home_url, stderr=subprocess.DEVNULL) as (process, url):
+            stairoids.deliver_to(url)
+            if kill == 0:
+                stairoids.start()
+                reader.start()
+            threading.Event().wait(0.2 + random.random() / 2)  # noqa: S311 -- any moment will do
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    with serving(home_url, stderr=subprocess.DEVNULL) as (_, url):
+        stairoids.deliver_to(url)
+        stairoids.join()
+    reader.join()
+
+    assert reader.failed == []
+    assert len(stairoids.acknowledged) > 10 * _KILLS
+    assert stairoids.redelivered > 0
+    assert stairoids.acknowledged - set(reader.events) == set()
+    assert [e for e, number in reader.events.items() if number > 1] == []
+    assert reader.sequences == sorted(set(reader.sequences))
+    assert reader.runs > 1

@@ -1,0 +1,73 @@
+"""Log lines: people read a fact as text, programs as fields, whoever logged it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tap_stairoids_webhooks.receiver.app import RESULTS
+from tap_stairoids_webhooks.receiver.log_lines import FORMATS, Fact
+
+#: Logs as a library does, as the receiver does, and after an error.
+PROGRAM = """
+import logging, sys
+from tap_stairoids_webhooks.receiver.log_lines import Fact, log_to_stderr
+log_to_stderr(shape=sys.argv[1])
+logging.getLogger("uvicorn.error").error("Cancel %s running\\ntask(s)", 3)
+logging.getLogger("x").warning(Fact("store failing", deliveries=3, error=OSError(28)))
+logging.getLogger("x").info(Fact("disk has room again", free_bytes=None))
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("asyncio").exception("it failed")
+"""
+
+
+def logged(shape: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, shape],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stderr.splitlines()
+
+
+def test_fact_is_text_and_fields() -> None:
+    fact = Fact("deliveries", duplicate=1, stored=12)
+
+    assert str(fact) == "deliveries: duplicate=1 stored=12"
+    assert str(Fact("stopped")) == "stopped"
+
+
+def test_every_line_is_an_object_with_its_fields_as_values() -> None:
+    of_library, failing, again, failed = map(json.loads, logged("json"))
+
+    assert of_library["message"] == "Cancel 3 running\ntask(s)"
+    assert of_library["logger"] == "uvicorn.error"
+    always = ["time", "level", "logger", "message"]
+    assert list(failing) == [*always, "deliveries", "error"]
+    assert failing["message"] == "store failing"
+    assert (failing["deliveries"], failing["error"]) == (3, "28")
+    assert again["free_bytes"] is None
+    assert failed["traceback"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_lines_for_people_have_the_same_as_text() -> None:
+    lines = logged("text")
+
+    assert lines[2].endswith("Z WARNING store failing: deliveries=3 error=28")
+    assert lines[3].endswith("Z INFO disk has room again: free_bytes=None")
+
+
+@pytest.mark.parametrize("name", ["time", "level", "logger", "message", "traceback"])
+def test_no_result_hides_what_every_line_has(name: str) -> None:
+    assert name not in RESULTS
+
+
+def test_formats_are_the_documented_ones() -> None:
+    assert FORMATS == ("text", "json")

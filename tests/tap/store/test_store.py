@@ -1,0 +1,170 @@
+"""The store keeps its promises in both of its homes: once, and in order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tap_stairoids_webhooks.exceptions import StoreUnavailableError
+from tap_stairoids_webhooks.store.schema import Outcome, Wanted
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.webhook_builders import (
+    a_body,
+    a_delivery,
+    an_action_body,
+    deliveries,
+)
+
+
+def sequences(store: EventStore, after: int = 0, upper: int = 10**9) -> list[int]:
+    return [event.sequence for event in store.read_after(after, upper=upper)]
+
+
+def test_redelivered_event_is_stored_once(home: EventStore) -> None:
+    one = a_delivery(a_body("evt_1"))
+
+    outcomes = home.append([one, one])
+    again = home.append([one])
+
+    assert [*outcomes, *again] == [
+        Outcome.STORED,
+        Outcome.DUPLICATE,
+        Outcome.DUPLICATE,
+    ]
+    assert sequences(home) == [1]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_same_id_with_another_body_is_kept_and_flagged(
+    home: EventStore, *, together: bool
+) -> None:
+    first, other = a_delivery(a_body("evt_1")), a_delivery(a_body("evt_1", extra=1))
+
+    batches = [[first, other]] if together else [[first], [other]]
+    outcomes = [outcome for batch in batches for outcome in home.append(batch)]
+
+    assert outcomes == [Outcome.STORED, Outcome.CONFLICT]
+    assert [e.conflict for e in home.read_after(0, upper=9)] == [False, True]
+
+
+def test_repeated_automation_run_is_stored_once(home: EventStore) -> None:
+    outcomes = home.append(
+        [a_delivery(an_action_body()), a_delivery(an_action_body(contact=None))]
+    )
+
+    assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
+
+
+def test_event_comes_back_as_it_was_stored(home: EventStore) -> None:
+    delivery = a_delivery(b"\x00\xff not JSON")
+    home.append([delivery])
+
+    (stored,) = home.read_after(0, upper=1)
+
+    assert stored.body == delivery.body
+    assert stored.signature == delivery.signature
+    assert stored.headers == delivery.headers
+    assert stored.key_id == delivery.key_id
+    assert stored.malformed == "not UTF-8"
+    assert stored.received_at == "2024-10-15T09:30:01.000000Z"
+
+
+def test_reader_resumes_after_its_bookmark_and_ends_at_its_upper(
+    home: EventStore,
+) -> None:
+    home.append(deliveries(9))
+
+    assert sequences(home, after=3, upper=6) == [4, 5, 6]
+    assert [e.sequence for e in home.read_after(3, upper=9, limit=2)] == [4, 5]
+
+
+def test_reader_can_ask_for_one_type(home: EventStore) -> None:
+    home.append([a_delivery(a_body("evt_1", "a.b")), a_delivery(b"no"), a_delivery()])
+
+    typed = home.read_after(
+        0, upper=9, wanted=Wanted(events=frozenset({"signal.created"}))
+    )
+    malformed = home.read_after(0, upper=9, wanted=Wanted(malformed=True))
+
+    assert [e.sequence for e in typed] == [3]
+    assert [e.sequence for e in malformed] == [2]
+
+
+def test_page_of_large_bodies_is_short(home: EventStore) -> None:
+    home.append([a_delivery(a_body(f"evt_{n}", pad="x" * 5_000_000)) for n in range(4)])
+
+    assert sequences(home) == [1, 2]
+
+
+def test_store_keeps_its_identity(home_url: str) -> None:
+    with EventStore.create(home_url) as one, EventStore.create(home_url) as two:
+        assert one.store_id == two.store_id
+        assert len(one.store_id) == 36
+
+
+def test_reader_cannot_write(home: EventStore, home_url: str) -> None:
+    home.append(deliveries(1))
+
+    with (
+        EventStore.open_to_read(home_url) as reader,
+        pytest.raises(StoreUnavailableError, match=r"read-?only"),
+    ):
+        reader.append(deliveries(2))
+
+
+def test_reader_needs_no_writer_alive(home_url: str) -> None:
+    with EventStore.create(home_url) as store:
+        store.append(deliveries(2))
+
+    with EventStore.open_to_read(home_url) as reader:
+        assert sequences(reader) == [1, 2]
+
+
+def test_refusal_repeats_nothing_of_a_body(home: EventStore) -> None:
+    with home._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE webhook_events")
+
+    with pytest.raises(StoreUnavailableError) as caught:
+        home.append([a_delivery(a_body("evt_canary"))])
+
+    assert "canary" not in str(caught.value)
+
+
+def test_concurrent_writers_store_each_event_once(home_url: str) -> None:
+    """Eight receivers get the same redeliveries at the same time."""
+    outcomes: list[Outcome] = []
+
+    def append_all() -> None:
+        with EventStore.create(home_url) as store:
+            for delivery in deliveries(20):
+                outcomes.extend(store.append([delivery]))
+
+    threads = [threading.Thread(target=append_all) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert outcomes.count(Outcome.STORED) == 20
+    assert outcomes.count(Outcome.DUPLICATE) == 140
+    with EventStore.open_to_read(home_url) as reader:
+        assert sequences(reader) == list(range(1, 21))
+
+
+def test_stats_count_by_type_and_key(home: EventStore) -> None:
+    assert home.stats().total == 0
+    home.append(
+        [
+            a_delivery(a_body("evt_1")),
+            a_delivery(a_body("evt_1", extra=1), secret="old"),  # noqa: S106 -- a test's
+            a_delivery(b"no"),
+        ]
+    )
+
+    stats = home.stats()
+
+    assert stats.events == {"signal.created": 2, None: 1}
+    assert (stats.total, stats.conflicts, stats.malformed) == (3, 1, 1)
+    assert sorted(stats.keys.values()) == [1, 2]
+    assert stats.last_received_at == "2024-10-15T09:30:01.000000Z"

@@ -1,0 +1,112 @@
+"""The store on PostgreSQL: several writers, and a reader that skips nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from typing_extensions import override
+
+from tap_stairoids_webhooks.exceptions import StoreMissingError
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.database import PostgresDatabase
+from tap_stairoids_webhooks.store.schema import EVENTS
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.webhook_builders import SECRET, a_body, a_delivery
+from tests.tap.receiver.test_app import post
+
+
+def test_missing_store_is_told(postgres_url: str) -> None:
+    with pytest.raises(StoreMissingError, match="there is no store at"):
+        EventStore.open_to_read(postgres_url)
+
+
+def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
+    with (
+        Receiver(store_url=postgres_url, secrets=[SECRET]) as one,
+        Receiver(store_url=postgres_url, secrets=[SECRET]) as two,
+    ):
+        answers = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
+
+    assert answers == ["stored", "duplicate"]
+
+
+class Unlocked(PostgresDatabase):
+    """The mistake the control makes."""
+
+    @override
+    def lock(self, connection: sa.Connection) -> None:
+        pass
+
+
+class Race:
+    """Eight writers with transactions of different length, and a following reader."""
+
+    def __init__(self, url: str, *, locking: bool) -> None:
+        self._url = url
+        self._locking = locking
+        self._done = threading.Event()
+        self.seen: list[int] = []
+
+    def run(self) -> list[int]:
+        """Return the sequences that the reader never saw."""
+        with EventStore.create(self._url) as reader:
+            following = threading.Thread(target=self._follow, args=[reader])
+            writers = [threading.Thread(target=self._write, args=[n]) for n in range(8)]
+            for thread in (following, *writers):
+                thread.start()
+            for thread in writers:
+                thread.join()
+            self._done.set()
+            following.join()
+            stored = []
+            sequence = 0
+            while page := reader.read_after(sequence, upper=10**9):
+                stored += [event.sequence for event in page]
+                sequence = page[-1].sequence
+        return sorted(set(stored) - set(self.seen))
+
+    def _write(self, writer: int) -> None:
+        with EventStore.create(self._url) as store:
+            if not self._locking:
+                store._database = Unlocked(sa.make_url(self._url))
+            for number in range(40):
+                size = (writer * 7 + number * 3) % 10 + 1
+                store.append(
+                    [
+                        a_delivery(a_body(f"evt_{writer}_{number}_{n}", pad="x" * 3000))
+                        for n in range(size)
+                    ]
+                )
+
+    def _follow(self, reader: EventStore) -> None:
+        bookmark, finished = 0, False
+        while not finished:
+            finished = self._done.is_set()
+            while page := reader.read_after(bookmark, upper=10**9):
+                self.seen += [event.sequence for event in page]
+                bookmark = page[-1].sequence
+
+
+def test_reader_skips_nothing_of_concurrent_writers(postgres_url: str) -> None:
+    race = Race(postgres_url, locking=True)
+
+    assert race.run() == []
+    assert race.seen == sorted(set(race.seen))
+
+
+def test_without_the_lock_the_reader_would_skip_events(postgres_url: str) -> None:
+    """The control: if this finds nothing missing, the test above proves nothing."""
+    missed: list[int] = []
+    for _ in range(10):
+        missed += Race(postgres_url, locking=False).run()
+        if missed:
+            break
+        with (
+            EventStore.create(postgres_url) as store,
+            store._engine.begin() as connection,
+        ):
+            connection.execute(sa.delete(EVENTS))
+
+    assert missed

@@ -1,0 +1,159 @@
+"""What the store promises of its SQLite file, and of URLs it cannot use."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tap_stairoids_webhooks.exceptions import (
+    ConfigError,
+    StoreMissingError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from tap_stairoids_webhooks.store.schema import Outcome
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.webhook_builders import a_body, a_delivery, deliveries
+
+
+def sequences(store: EventStore, after: int = 0, upper: int = 10**9) -> list[int]:
+    return [event.sequence for event in store.read_after(after, upper=upper)]
+
+
+def path_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def test_sequence_is_not_used_again_after_a_removal(
+    store: EventStore, store_url: str
+) -> None:
+    store.append(deliveries(3))
+    with closing(sqlite3.connect(path_of(store_url))) as connection, connection:
+        connection.execute("DELETE FROM webhook_events")
+        connection.execute("UPDATE webhook_store SET pruned_through = 3")
+
+    assert store.last_sequence() == 3
+    store.append(deliveries(1))
+    assert sequences(store) == [4]
+
+
+def test_only_the_owner_can_read_the_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new/webhooks.db"
+    with EventStore.create(url) as store:
+        store.append(deliveries(1))
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode)
+            for path in [tmp_path / "new", *(tmp_path / "new").iterdir()]
+        }
+
+    assert modes.pop("new") == 0o700
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert len(modes) == 3
+
+
+def test_commit_survives_a_power_cut(store: EventStore) -> None:
+    """FULL is the mode in which SQLite waits for the disk at each commit."""
+    with store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_missing_store_names_the_setting_and_the_remedy(store_url: str) -> None:
+    with pytest.raises(StoreMissingError, match=r"stairoids-webhooks serve.*store_url"):
+        EventStore.open_to_read(store_url)
+
+    assert not path_of(store_url).exists()
+
+
+def test_other_database_is_not_a_store(store_url: str) -> None:
+    with closing(sqlite3.connect(path_of(store_url))) as connection, connection:
+        connection.execute("CREATE TABLE other (x)")
+
+    with pytest.raises(StoreMissingError):
+        EventStore.open_to_read(store_url)
+
+
+def test_newer_store_is_refused(store: EventStore, store_url: str) -> None:
+    with closing(sqlite3.connect(path_of(store_url))) as connection, connection:
+        connection.execute("UPDATE webhook_store SET schema_version = 99")
+
+    for opening in (EventStore.create, EventStore.open_to_read):
+        with pytest.raises(StoreVersionError, match=r"version 99.*upgrade"):
+            opening(store_url)
+    assert store.place
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "not a database URL"),
+        ("webhooks.db", "not a database URL"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("mysql://u:hunter2@h/db", "not mysql:"),
+        ("postgresql+asyncpg://u:hunter2@h/db", r"not postgresql\+asyncpg:"),
+    ],
+)
+def test_unusable_url_is_refused_without_repeating_it(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        EventStore.create(url)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_unreachable_postgresql_is_named_without_its_password() -> None:
+    with pytest.raises(StoreUnavailableError, match="cannot be opened") as caught:
+        EventStore.create("postgresql://u:hunter2@127.0.0.1:1/db")
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_file_that_is_no_database_is_refused(store_url: str) -> None:
+    path_of(store_url).write_text("not a database at all, " * 100)
+
+    with pytest.raises(StoreUnavailableError, match="not a database"):
+        EventStore.create(store_url)
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreUnavailableError, match="cannot be made"):
+        EventStore.create(f"sqlite:///{tmp_path}/file/webhooks.db")
+
+
+def test_locked_store_refuses_rather_than_loses(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused append is answered 503, and Stairoids delivers again."""
+    monkeypatch.setattr("tap_stairoids_webhooks.store.database._BUSY_SECONDS", 0)
+    store.close()
+    with closing(sqlite3.connect(path_of(store_url))) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreUnavailableError, match="did not store 1 deliveries"):
+            store.append(deliveries(1))
+
+    assert store.append(deliveries(1)) == [Outcome.STORED]
+
+
+def test_full_store_refuses_and_says_why(store: EventStore) -> None:
+    with store._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 20")
+    big = [a_delivery(a_body("evt_big", pad="x" * 1_000_000))]
+
+    with pytest.raises(StoreUnavailableError, match="full"):
+        store.append(big)
+
+    assert store.append(deliveries(1)) == [Outcome.STORED]
+
+
+def test_sqlalchemy_is_told_to_hide_values(store: EventStore) -> None:
+    assert isinstance(store._engine, sa.Engine)
+    assert store._engine.hide_parameters

@@ -1,0 +1,679 @@
+"""Every answer has one meaning, also those no page documents, and none raises."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import socket
+import socketserver
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_stairoids.api.client import Answer, Client, Meaning, _Body, meaning_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KEY = "sk_live_CANARY"
+BODY = b'{"type":"trial"}'
+
+# Statuses
+
+
+@pytest.mark.parametrize(
+    ("statuses", "meaning"),
+    [
+        ([200, 201, 202, 204, 299], Meaning.ACCEPTED),
+        ([301, 302, 303, 304, 307, 308], Meaning.REFUSED),
+        ([401, 403, 404, 405, 410], Meaning.REFUSED),
+        ([400, 402, 406, 409, 411, 413, 414, 415, 418, 422, 425, 431, 451, 499],
+         Meaning.REJECTED),
+        ([429], Meaning.THROTTLED),
+        ([408, 500, 501, 502, 503, 504, 505, 520, 524, 599], Meaning.UNKNOWN),
+        ([0, 100, 101, 199, 600, 999], Meaning.UNKNOWN),
+    ],
+)  # fmt: skip
+def test_status_has_one_meaning(statuses: list[int], meaning: Meaning) -> None:
+    found = {status: meaning_of(status, asks_to_return=False) for status in statuses}
+
+    assert found == dict.fromkeys(statuses, meaning)
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (503, Meaning.NOT_SENT),
+        (429, Meaning.THROTTLED),
+        (500, Meaning.UNKNOWN),
+        (502, Meaning.UNKNOWN),
+        (504, Meaning.UNKNOWN),
+        (408, Meaning.UNKNOWN),
+        (201, Meaning.ACCEPTED),
+        (422, Meaning.REJECTED),
+    ],
+)
+def test_only_a_503_that_names_a_time_did_not_take_the_signal(
+    status: int, meaning: Meaning
+) -> None:
+    assert meaning_of(status, asks_to_return=True) is meaning
+
+
+# Bodies: the documented shapes, and where the pages disagree
+
+
+def an_answer(body: object, status: int = 201) -> Answer:
+    meaning = meaning_of(status, asks_to_return=False)
+    return Answer(meaning=meaning, status=status, body=body)
+
+
+@pytest.mark.parametrize(
+    ("body", "signal_id"),
+    [
+        ({"id": "sig_1", "status": "received", "account_id": None}, "sig_1"),
+        ({"id": "sig_1", "account": {"id": "acc_1"}, "score": 12}, "sig_1"),
+        (
+            {"data": {"id": "sig_1"}, "meta": {"request_id": "req_1"}},
+            "sig_1",
+        ),
+        ({"id": "outer", "data": {"id": "sig_1"}}, "sig_1"),
+        ({"id": "sig_1", "data": "no object"}, "sig_1"),
+        ({"id": "sig_1", "data": None}, "sig_1"),
+        ({"data": {}}, None),
+        ({"id": 7}, None),
+        ({"id": None}, None),
+        ({"data": []}, None),
+        ({}, None),
+        ([], None),
+        ("sig_1", None),
+        (None, None),
+    ],
+)
+def test_success_has_three_documented_shapes_and_any_other_has_no_id(
+    body: object, signal_id: str | None
+) -> None:
+    answer = an_answer(body)
+
+    assert answer.signal_id == signal_id
+    assert answer.meaning is Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("body", "request_id"),
+    [
+        ({"error": {"code": "x", "request_id": "req_1"}}, "req_1"),
+        ({"error": {"code": "x"}, "meta": {"request_id": "req_1"}}, "req_1"),
+        ({"error": {"code": "x"}, "request_id": "req_1"}, "req_1"),
+        ({"data": {}, "meta": {"request_id": "req_1"}}, "req_1"),
+        ({"error": "text", "request_id": "req_1"}, "req_1"),
+        ({"error": {"request_id": None}, "request_id": "req_1"}, "req_1"),
+        ({"request_id": "r" * 5000}, "r" * 100),
+        ({"request_id": 7}, None),
+        ({"meta": None}, None),
+        ({}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_request_id_is_found_in_its_three_places(
+    body: object, request_id: str | None
+) -> None:
+    assert an_answer(body, 422).request_id == request_id
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (422, {"error": {"code": "validation_error"}}, "422 validation_error"),
+        (400, {"error": {"code": "invalid_payload"}}, "400 invalid_payload"),
+        (401, {"error": {"code": "unauthorized", "message": "CANARY"}},
+         "401 unauthorized"),
+        (422, {"error": {"code": "x", "param": "contact.email", "message": "CANARY"}},
+         "422 x"),
+        (422, {"error": {"code": "jane CANARY@acme.com"}}, "422 without an error code"),
+        (422, {"error": {"code": "x" * 999}}, "422 " + "x" * 60),
+        (422, {"error": {"code": ""}}, "422 without an error code"),
+        (422, {"error": {"code": 7}}, "422 without an error code"),
+        (422, {"error": "CANARY"}, "422 without an error code"),
+        (422, {"error": None}, "422 without an error code"),
+        (500, None, "500 without an error code"),
+        (500, [1], "500 without an error code"),
+        (302, None, "302 without an error code"),
+    ],
+)  # fmt: skip
+def test_reason_is_status_and_code_and_never_the_message(
+    status: int, body: object, reason: str
+) -> None:
+    assert an_answer(body, status).reason == reason
+
+
+def test_reason_without_an_answer_is_the_trouble() -> None:
+    answer = Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
+
+    assert answer.reason == "no answer in time"
+    assert answer.request_id is None
+    assert answer.signal_id is None
+
+
+# A small server that says what the test wants
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers each connection's first request with `answer`, then hangs up.
+
+    Attributes:
+        answer: Raw bytes, or a function that gets the connection after the request.
+        requests: Head and body of each request that came.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer: bytes | Callable[[socket.socket], object] = b""
+        self.requests: list[tuple[str, bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(socketserver.StreamRequestHandler):
+    server: Server
+
+    def handle(self) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = self.rfile.readline()
+            if not line:
+                return
+            head += line
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        body = self.rfile.read(int(length[1])) if length else b""
+        self.server.requests.append((head.decode(), body))
+        if callable(self.server.answer):
+            self.server.answer(self.connection)
+        else:
+            self.wfile.write(self.server.answer)
+
+
+@contextmanager
+def running(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    with running(server):
+        yield server
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def raw(status: int, body: bytes | str = b"", **headers: str) -> bytes:
+    content = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} Some Reason", f"Content-Length: {len(content)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + content
+
+
+def post(url: str, *, timeout: float = 5) -> Answer:
+    client = Client(url, KEY, timeout=timeout)
+    try:
+        return client.post_signal(BODY)
+    finally:
+        client.close()
+
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+def test_signal_is_posted_as_documented(server: Server) -> None:
+    server.answer = raw(201, '{"id":"sig_1"}')
+
+    answer = post(server.url)
+
+    assert answer.meaning is Meaning.ACCEPTED
+    assert answer.signal_id == "sig_1"
+    ((head, body),) = server.requests
+    assert head.startswith("POST /v1/signals HTTP/1.1\r\n")
+    assert f"\r\nAuthorization: Bearer {KEY}\r\n" in head
+    assert "\r\nContent-Type: application/json\r\n" in head
+    assert f"\r\nContent-Length: {len(BODY)}\r\n" in head
+    assert "transfer-encoding" not in head.lower()
+    assert body == BODY
+
+
+def test_signals_are_listed_as_documented(server: Server) -> None:
+    server.answer = raw(200, '{"data":[{"id":"sig_1"}],"meta":{"next_cursor":null}}')
+    client = Client(server.url, KEY, timeout=5)
+
+    answer = client.list_signals({"contact_email": "a+b@acme.com", "limit": 200})
+    client.close()
+
+    assert answer.data == [{"id": "sig_1"}]
+    ((head, _),) = server.requests
+    assert head.startswith(
+        "GET /v1/signals?contact_email=a%2Bb%40acme.com&limit=200 HTTP/1.1\r\n"
+    )
+    assert f"\r\nAuthorization: Bearer {KEY}\r\n" in head
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"OK",
+        b"null",
+        b"[]",
+        b'{"id":',
+        b'{"id":"sig_1"} trailing',
+        b"\xff\xfe",
+        b'"\xff"',
+        b'{"a": NaN}',
+        b"[" * 100_000,
+        b"9" * 10_000,
+        b"<html><body>Bad gateway</body></html>",
+        b"<html>" + b"x" * 1_000_000,
+    ],
+    ids=lambda body: body[:12].decode("latin-1"),
+)
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (200, Meaning.ACCEPTED),
+        (202, Meaning.ACCEPTED),
+        (422, Meaning.REJECTED),
+        (502, Meaning.UNKNOWN),
+    ],
+)
+def test_status_decides_whatever_the_body(
+    server: Server, status: int, meaning: Meaning, body: bytes
+) -> None:
+    server.answer = raw(status, body, Content_Type="text/html")
+
+    answer = post(server.url)
+
+    assert answer.meaning is meaning
+    assert answer.status == status
+    assert answer.signal_id is None
+    assert len(answer.reason) < 100
+
+
+def test_204_without_a_body_is_accepted(server: Server) -> None:
+    server.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+    assert post(server.url).meaning is Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        (" 7 ", 7),
+        ("120", 120),
+        ("86400", 86400),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("Mon, 99 Foo 9999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(
+    server: Server, retry_after: str, seconds: float | None
+) -> None:
+    server.answer = raw(429, Retry_After=retry_after)
+
+    answer = post(server.url)
+
+    assert answer.meaning is Meaning.THROTTLED
+    assert answer.retry_after == seconds
+
+
+def test_retry_after_a_date_is_the_seconds_until_then(server: Server) -> None:
+    date = datetime.now(UTC) + timedelta(seconds=100)
+    server.answer = raw(503, Retry_After=format_datetime(date, usegmt=True))
+
+    answer = post(server.url)
+
+    assert answer.meaning is Meaning.NOT_SENT
+    assert answer.retry_after is not None
+    assert 90 < answer.retry_after <= 100
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "read"),
+    [
+        ("60", "59", (60, 59)),
+        ("1000", "0", (1000, 0)),
+        (" 60 ", "", (60, None)),
+        ("unlimited", "-1", (None, None)),
+        ("6e1", "5.5", (None, None)),
+        ("9" * 5000, "9" * 5000, (None, None)),
+    ],
+)
+def test_quota_is_read_from_whole_numbers_only(
+    server: Server, limit: str, remaining: str, read: tuple[int | None, int | None]
+) -> None:
+    server.answer = raw(201, X_RateLimit_Limit=limit, X_RateLimit_Remaining=remaining)
+
+    answer = post(server.url)
+
+    assert (answer.limit, answer.remaining) == read
+    assert answer.meaning is Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_refused_and_not_followed(server: Server, status: int) -> None:
+    elsewhere = Server()
+    with running(elsewhere):
+        server.answer = raw(status, Location=f"{elsewhere.url}/signals")
+
+        answer = post(server.url)
+
+    assert answer.meaning is Meaning.REFUSED
+    assert elsewhere.requests == []
+    assert len(server.requests) == 1
+
+
+def test_netrc_does_not_replace_the_key(server: Server, tmp_path: Path) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
+    netrc.chmod(0o600)
+    server.answer = raw(201)
+
+    post(server.url)
+
+    ((head, _),) = server.requests
+    assert f"\r\nAuthorization: Bearer {KEY}\r\n" in head
+    assert "Basic" not in head
+
+
+# No answer
+
+
+def test_refused_connection_was_not_sent() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+
+    answer = post(f"http://127.0.0.1:{port}/v1")
+
+    assert answer.meaning is Meaning.NOT_SENT
+    assert answer.trouble == "no connection (connection refused)"
+
+
+def test_unknown_host_was_not_sent() -> None:
+    answer = post("http://no-such-host.invalid/v1")
+
+    assert answer.meaning is Meaning.NOT_SENT
+    assert answer.trouble == "no connection (host not found)"
+
+
+def test_proxy_that_cannot_be_reached_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://user:CANARY@127.0.0.1:1")
+
+    answer = post("http://stairoids.invalid/v1")
+
+    assert answer.meaning is Meaning.NOT_SENT
+    assert "CANARY" not in repr(answer)
+
+
+def test_plain_text_where_tls_is_expected_was_not_sent(server: Server) -> None:
+    """The server never gets as far as a request."""
+    answer = post(server.url.replace("http://", "https://"), timeout=0.2)
+
+    assert answer.meaning is Meaning.NOT_SENT
+    assert server.requests == []
+
+
+def reset(connection: socket.socket) -> None:
+    linger = struct.pack("ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connection.close()
+
+
+def hang(connection: socket.socket) -> None:
+    connection.recv(1)  # until the client hangs up
+
+
+def trickle(connection: socket.socket) -> None:
+    """Send a head that promises more than comes."""
+    connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{")
+    hang(connection)
+
+
+@pytest.mark.parametrize(
+    ("broken", "trouble"),
+    [
+        (reset, "the connection broke off before an answer"),
+        (b"", "the connection broke off before an answer"),
+        (b"HTTP/1.1 2", "the answer is no HTTP"),
+        (b"nonsense\r\n\r\n", "the answer is no HTTP"),
+        (
+            b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{",
+            "the answer broke off",
+        ),
+        (
+            b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
+            "the answer broke off",
+        ),
+        (
+            raw(201, "no gzip", Content_Encoding="gzip"),
+            "the answer cannot be decoded",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200,
+            "the answer is no HTTP",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
+            "the answer is no HTTP",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value))[:40],
+)
+def test_answer_that_breaks_off_leaves_it_unknown(
+    server: Server,
+    broken: bytes | Callable[[socket.socket], object],
+    trouble: str,
+) -> None:
+    server.answer = broken
+
+    answer = post(server.url)
+
+    assert len(server.requests) == 1
+    assert answer.meaning is Meaning.UNKNOWN
+    assert answer.status is None
+    assert answer.trouble == trouble
+
+
+@pytest.mark.parametrize("slow", [hang, trickle])
+def test_answer_that_does_not_come_in_time_leaves_it_unknown(
+    server: Server, slow: Callable[[socket.socket], object]
+) -> None:
+    server.answer = slow
+    started = time.monotonic()
+
+    answer = post(server.url, timeout=0.2)
+
+    assert answer.meaning is Meaning.UNKNOWN
+    assert time.monotonic() - started < 2
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file."""
+    path = tmp_path / "tls.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        f"-subj /CN=tests -addext subjectAltName=IP:127.0.0.1 -keyout {path} "
+        f"-out {path}.crt"
+    )
+    try:
+        subprocess.run(command.split(), check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("needs the command openssl")
+    path.write_text(path.read_text() + (tmp_path / "tls.pem.crt").read_text())
+    return path
+
+
+class TlsServer(Server):
+    """Speaks TLS until the request is read, then answers without it."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        connection, address = super().get_request()
+        return self._context.wrap_socket(connection, server_side=True), address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: the client's side is what is tested."""
+
+
+def answer_over_tls(
+    certificate: Path, answer: bytes | Callable[[ssl.SSLSocket], object]
+) -> tuple[Answer, int]:
+    server = TlsServer(certificate)
+    server.answer = answer  # type: ignore[assignment]  # its sockets are SSL sockets
+    with running(server):
+        found = post(server.url.replace("http://", "https://"))
+    return found, len(server.requests)
+
+
+def test_certificate_nobody_vouches_for_was_not_sent(certificate: Path) -> None:
+    answer, requests = answer_over_tls(certificate, raw(201))
+
+    assert answer.meaning is Meaning.NOT_SENT
+    assert answer.trouble == "no connection (TLS failed)"
+    assert requests == 0
+
+
+def test_certificate_the_environment_vouches_for_is_trusted(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+
+    answer, _ = answer_over_tls(certificate, raw(201))
+
+    assert answer.meaning is Meaning.ACCEPTED
+
+
+def test_tls_that_breaks_after_the_request_leaves_it_unknown(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken record looks like a failed handshake, but the signal had left."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+
+    def speak_plainly(connection: ssl.SSLSocket) -> None:
+        with socket.socket(fileno=connection.detach()) as below:
+            below.sendall(b"this is no TLS record, whatever else it may be")
+
+    answer, requests = answer_over_tls(certificate, speak_plainly)
+
+    assert requests == 1
+    assert answer.meaning is Meaning.UNKNOWN
+
+
+# Secrets
+
+
+def echo(connection: socket.socket) -> None:
+    """Answer with the key and the signal, as a debugging proxy would."""
+    connection.sendall(raw(500, json.dumps({"key": KEY, "email": "CANARY@acme.com"})))
+
+
+@pytest.mark.parametrize(
+    "answer", [echo, reset, b"", raw(401), raw(422, '{"error":{"message":"CANARY"}}')]
+)
+def test_key_and_values_are_in_no_repr_and_no_reason(
+    server: Server, answer: bytes | Callable[[socket.socket], object]
+) -> None:
+    server.answer = answer
+    client = Client(server.url, KEY, timeout=5)
+
+    found = client.post_signal(BODY)
+
+    shown = f"{client!r} {vars(client)!r} {found!r} {found.reason} {found.trouble}"
+    client.close()
+    assert "CANARY" not in shown
+
+
+# Threads
+
+
+def test_each_thread_keeps_one_connection_of_its_own() -> None:
+    class KeepAlive(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            peers.append(self.client_address[1])
+            self.send_response(201)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_args: object) -> None:
+            """Keep the tests' output clean."""
+
+    def send_three() -> None:
+        for _ in range(3):
+            client.post_signal(BODY)
+        client.close()
+
+    peers: list[int] = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeepAlive)
+    client = Client(f"http://127.0.0.1:{server.server_port}/v1", KEY, timeout=5)
+    with running(server):
+        threads = [threading.Thread(target=send_three) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(peers) == 6
+    assert sorted(peers.count(peer) for peer in set(peers)) == [3, 3]
+
+
+def test_body_that_would_leave_late_stays() -> None:
+    """A name that resolved after minutes must not send what was given up."""
+    body = _Body(b"{}", leave_by=time.monotonic() - 1)
+
+    with pytest.raises(TimeoutError):
+        body.read()
+    assert not body.has_left

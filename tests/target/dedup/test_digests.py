@@ -1,0 +1,365 @@
+"""What makes two signals the same: values, never how they are written."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from target_stairoids.dedup.digests import (
+    content_of,
+    entity_of,
+    is_before,
+    position_of,
+    same_value,
+    version_of,
+)
+from target_stairoids.mapping.signal import Signal
+
+SCOPE = "https://api.stairoids.com"
+HALF_A_PAIR = "\ud83d"
+
+
+def an_entity(
+    key_value: object = 1, *, scope: str = SCOPE, stream: str = "trials"
+) -> bytes:
+    return entity_of(scope, stream, {"id": key_value}, ["id"])
+
+
+def a_version(**record: Any) -> bytes:
+    return version_of(b"entity", record)
+
+
+def a_content(silent: frozenset[str] = frozenset(), **more: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "type": "trial",
+        "source": "tests",
+        "account": {"domain": "acme.com"},
+        "contact": {"email": "jane@acme.com"},
+        "properties": {"plan": "pro"},
+        "occurred_at": "2024-06-15T14:23:00Z",
+    }
+    return content_of(Signal(**fields | more), silent)
+
+
+EQUAL = [
+    (1, 1.0),
+    (1, Decimal("1.0")),
+    (1, Decimal("1E+0")),
+    (100, Decimal("1E+2")),
+    (0, Decimal("-0.0")),
+    (0, -0.0),
+    (0.1, Decimal("0.10")),
+    (1e22, Decimal("1E+22")),
+    (10**50, Decimal("1E+50")),
+    (1e300, Decimal("1E+300")),
+    (Decimal("1E-38"), Decimal("0." + "0" * 37 + "1")),
+    (Decimal("1E+9999"), Decimal("10E+9998")),
+    (18446744073709551615, Decimal("18446744073709551615.0")),
+    ({"a": 1, "b": [2]}, {"b": [2.0], "a": 1.0}),
+    ({"a": HALF_A_PAIR, "b": 1}, {"b": 1.0, "a": HALF_A_PAIR}),
+]
+DIFFERENT = [
+    1,
+    "1",
+    "1.0",
+    True,
+    "true",
+    None,
+    "null",
+    "",
+    0,
+    False,
+    -1,
+    1.5,
+    Decimal("1.50000000000000000000000000000000000000000000000001"),
+    "1.5",
+    10**50,
+    "1E+50",
+    Decimal("1E+9999"),
+    Decimal("-1E+9999"),
+    "1E+9999",
+    float("nan"),
+    "NaN",
+    [],
+    {},
+    [1],
+    [1, 2],
+    [2, 1],
+    "[1]",
+    {"a": 1},
+    {"a": "1"},
+    HALF_A_PAIR,
+    "\\ud83d",
+    "é",
+    "e\u0301",
+]
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_values_that_are_equal_are_one(one: object, other: object) -> None:
+    assert an_entity(one) == an_entity(other)
+    assert a_version(x=one) == a_version(x=other)
+    assert a_version(x=[{"y": one}]) == a_version(x=[{"y": other}])
+    assert same_value(one, other)
+
+
+def test_values_that_differ_are_different() -> None:
+    count = len(DIFFERENT)
+
+    assert len({an_entity(value) for value in DIFFERENT}) == count
+    assert len({a_version(x=value) for value in DIFFERENT}) == count
+    assert len({a_version(x=[value]) for value in DIFFERENT}) == count
+    pairs = itertools.combinations(DIFFERENT, 2)
+    assert not any(same_value(one, other) for one, other in pairs)
+
+
+def test_entity_depends_on_scope_stream_and_key_values() -> None:
+    entities = {
+        an_entity(),
+        an_entity(2),
+        an_entity(scope="http://127.0.0.1:8080"),
+        an_entity(stream="other"),
+        entity_of(SCOPE, "trials", {"a": 1, "b": 2}, ["a", "b"]),
+        entity_of(SCOPE, "trials", {"a": 1, "b": 2}, ["b", "a"]),
+        entity_of(SCOPE, "trials", {"a": "1\x00", "b": "2"}, ["a", "b"]),
+        entity_of(SCOPE, "trials", {"a": "1", "b": "\x002"}, ["a", "b"]),
+    }
+
+    assert len(entities) == 8
+
+
+def test_entity_does_not_depend_on_the_rest_of_the_record() -> None:
+    one = entity_of(SCOPE, "trials", {"id": 1, "plan": "free"}, ["id"])
+    other = entity_of(SCOPE, "trials", {"plan": "pro", "id": 1}, ["id"])
+
+    assert one == other
+
+
+def test_key_that_is_missing_counts_as_null() -> None:
+    assert entity_of(SCOPE, "s", {}, ["id"]) == entity_of(
+        SCOPE, "s", {"id": None}, ["id"]
+    )
+
+
+def test_without_a_key_the_record_is_the_entity() -> None:
+    def entity(stream: str = "s", **record: Any) -> bytes:
+        return entity_of(SCOPE, stream, record, [])
+
+    assert entity(a=1, b=2) == entity(b=2.0, a=1)
+    assert entity(a=1, _sdc_batched_at="now") == entity(a=1)
+    assert entity(a=1) != entity(a=2)
+    assert entity(a=1) != entity("other", a=1)
+
+
+def test_version_is_of_its_entity() -> None:
+    assert version_of(an_entity(1), {"a": 1}) != version_of(an_entity(2), {"a": 1})
+
+
+@pytest.mark.parametrize("name", ["_sdc_batched_at", "_sdc_deleted_at", "_sdc_"])
+def test_fields_of_the_sdk_do_not_count(name: str) -> None:
+    assert a_version(a=1, **{name: "2024"}) == a_version(a=1)
+
+
+def test_fields_that_only_look_like_the_sdks_count() -> None:
+    assert a_version(a=1, _sd="x") != a_version(a=1)
+    assert a_version(a={"_sdc_x": 1}) != a_version(a={})
+
+
+def test_null_is_not_the_same_as_missing() -> None:
+    assert a_version(a=None) != a_version()
+
+
+def test_digests_are_16_bytes_and_the_same_in_every_process() -> None:
+    """They live in the ledger: a change of this test is a change of its schema."""
+    entity = an_entity()
+
+    assert entity.hex() == "a06abfa76f7477870ff37ed16a12cd9c"
+    assert (
+        version_of(entity, {"id": 1, "plan": "pro", "mrr": 1.5}).hex()
+        == "e855a753a2c6f4b5e10066ca45e8cf24"
+    )
+    assert a_content().hex() == "31233aba32b3c61cd8ae4491c1403494"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def _spelt_otherwise(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return the same JSON value with keys turned round and whole numbers as 1.0."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return Decimal(f"{value}.00")
+        case dict():
+            return {k: _spelt_otherwise(v) for k, v in reversed(value.items())}
+        case list():
+            return list(map(_spelt_otherwise, value))
+        case _:
+            return value
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(max_size=8), json_values, max_size=6))
+def test_digest_does_not_depend_on_the_spelling(record: dict[str, Any]) -> None:
+    spelt_otherwise = _spelt_otherwise(record)
+
+    assert version_of(b"e", record) == version_of(b"e", spelt_otherwise)
+    assert entity_of(SCOPE, "s", record, []) == entity_of(
+        SCOPE, "s", spelt_otherwise, []
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(json_values, json_values)
+def test_digest_tells_values_apart(one: object, other: object) -> None:
+    are_equal = same_value(one, other)
+
+    assert (a_version(x=one) == a_version(x=other)) is are_equal
+    assert same_value(one, _spelt_otherwise(one))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "other"},
+        {"source": "other"},
+        {"account": {"domain": "other.com"}},
+        {"account": {"domain": "acme.com", "name": "Acme"}},
+        {"contact": {}},
+        {"properties": {}},
+        {"properties": {"plan": "free"}},
+        {"properties": {"plan": "pro", "seats": 1}},
+        {"properties": {"Plan": "pro"}},
+    ],
+)
+def test_content_is_what_would_be_said(change: dict[str, Any]) -> None:
+    assert a_content(**change) != a_content()
+
+
+def test_time_is_never_news() -> None:
+    assert a_content(occurred_at=None) == a_content()
+    assert a_content(occurred_at="2030-01-01T00:00:00Z") == a_content()
+
+
+@pytest.mark.parametrize(
+    ("silent", "properties"),
+    [
+        ({"updated_at"}, {"plan": "pro", "updated_at": "2024"}),
+        ({"seen"}, {"seen": 1, "plan": "pro"}),
+        ({"usage"}, {"plan": "pro", "usage.clicks": 1, "usage.by.day": 2}),
+        ({"usage.clicks"}, {"plan": "pro", "usage.clicks": 1}),
+    ],
+)
+def test_silent_property_is_no_news(
+    silent: set[str], properties: dict[str, Any]
+) -> None:
+    assert a_content(frozenset(silent), properties=properties) == a_content()
+
+
+def test_property_whose_name_only_begins_like_a_silent_one_is_news() -> None:
+    properties = {"plan": "pro", "usages": 1}
+
+    assert a_content(frozenset({"usage"}), properties=properties) != a_content()
+
+
+def test_numbers_in_the_content_are_compared_by_value() -> None:
+    one = a_content(properties={"mrr": Decimal("1.50"), "seats": Decimal("2.0")})
+    other = a_content(properties={"seats": 2, "mrr": 1.5})
+
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [-1, 0, 0.5, Decimal("0.75"), 1, 9, 10, Decimal("1e3"), 10**40],
+        ["1", "2", "9", "10", "11", "100"],
+        [9, "10", 11],
+        ["2024-01-01", "2024-01-01T00:00:01", "2024-01-01T00:00:01.5Z", "2024-01-02"],
+        ["2024-01-01T00:00:00+02:00", "2024-01-01T00:00:00Z", "2024-01-01T00:00-02:00"],
+        ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"],
+    ],
+)
+def test_positions_are_in_order(values: list[object]) -> None:
+    positions = [position_of(value) or "" for value in values]
+
+    for i, one in enumerate(positions):
+        for j, other in enumerate(positions):
+            assert is_before(one, other) is (i < j)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        (1, "1"),
+        (Decimal("1.10"), 1.1),
+        ("2024-01-01", "2024-01-01T00:00:00Z"),
+        ("2024-01-01T00:00:00Z", "2024-01-01 02:00:00+02:00"),
+        (1, "2024-01-01"),
+        (1, "text"),
+        ("2024-01-01", "text"),
+        ("0001-01-01T00:00:00+14:00", "2024-01-01"),
+    ],
+)
+def test_equal_positions_and_other_kinds_are_never_before_one_another(
+    one: object, other: object
+) -> None:
+    first, second = position_of(one) or "", position_of(other) or ""
+
+    assert not is_before(first, second)
+    assert not is_before(second, first)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, [], [1], {}, {"a": 1}, float("nan"), Decimal("Infinity")],
+)
+def test_what_has_no_order_is_no_position(value: object) -> None:
+    assert position_of(value) is None
+
+
+def test_texts_that_are_no_times_have_no_order() -> None:
+    """Whoever guessed that "v10" is before "v9" would lose a state."""
+    one, other = position_of("v10"), position_of("v9")
+
+    assert one
+    assert other
+    assert not is_before(one, other)
+    assert not is_before(other, one)
+
+
+def test_what_nests_too_deep_costs_nothing_but_its_depth() -> None:
+    deep: object = 1
+    for _ in range(900):
+        deep = {"x": deep}
+
+    assert version_of(b"e", {"id": 1, "a": deep}) != version_of(
+        b"e", {"id": 2, "a": deep}
+    )
+
+
+def test_key_may_lie_inside_an_object() -> None:
+    def entity(record: dict[str, Any], name: str = "user.email") -> bytes:
+        return entity_of("scope", "stream", record, [name])
+
+    one = entity({"user": {"email": "a@acme.com", "plan": "pro"}})
+    same = entity({"user": {"email": "a@acme.com", "plan": "free"}})
+    other = entity({"user": {"email": "b@acme.com", "plan": "pro"}})
+
+    assert one == same != other
+    assert entity({"user.email": "a@acme.com"}) == one
+    assert entity({"user": "text"}) == entity({})

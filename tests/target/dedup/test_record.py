@@ -1,0 +1,124 @@
+"""Records: what is read of their text is what their fields would say."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_stairoids.dedup.record import Record, RecordReader
+from target_stairoids.exceptions import MessageError
+
+ENTITY = b"entity"
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner),
+    max_leaves=8,
+)
+records = st.dictionaries(st.text("abc", min_size=1), values, max_size=5)
+
+
+def as_sent(record: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(record).encode())
+
+
+def as_fields(record: dict[str, Any]) -> dict[str, Any]:
+    return msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(
+        json.dumps(record)
+    )
+
+
+def read(text: bytes, *key: str) -> Record:
+    return RecordReader([key]).read(msgspec.Raw(text))
+
+
+@given(records, st.sets(st.text("abc", min_size=1, max_size=1)))
+def test_text_and_fields_make_the_same_record(
+    record: dict[str, Any], silent: set[str]
+) -> None:
+    sent = RecordReader([["a"]]).read(as_sent(record))
+    fields = RecordReader([["a"]]).read(as_fields(record))
+
+    assert sent.fields == fields.fields
+    assert sent.key.get("a") == fields.key.get("a")
+    assert sent.version_of(ENTITY) == fields.version_of(ENTITY)
+    assert sent.basis(b"maker", silent) == fields.basis(b"maker", silent)
+
+
+@pytest.mark.parametrize("depth", [150, 199, 200, 201, 400])
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_so_do_those_that_are_nested_deeply(depth: int, brackets: str) -> None:
+    opening, closing = ("[", "]") if brackets == "[]" else ('{"x":', "}")
+    text = f'{{"a": {opening * depth}1.50{closing * depth}}}'
+    fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(text)
+
+    sent = read(text.encode(), "id")
+
+    assert sent.version_of(ENTITY) == Record(None, fields).version_of(ENTITY)
+
+
+def test_same_record_in_another_spelling_is_the_same_version() -> None:
+    one = read(b'{"id": 1, "mrr": 1.50, "seats": 2}', "id")
+    other = read(b'{"mrr":1.5,"seats":2.0,"id":1}', "id")
+
+    assert one.spelling != other.spelling
+    assert one.version_of(ENTITY) == other.version_of(ENTITY)
+
+
+def test_version_is_that_of_the_entity_that_is_asked_for() -> None:
+    record = read(b'{"id": 1}', "id")
+
+    one, other = record.version_of(b"one"), record.version_of(b"other")
+
+    assert one != other
+    assert one == record.version_of(b"one")
+
+
+def test_key_is_known_before_the_rest_is_decoded() -> None:
+    reader = RecordReader([["id"], ["user.email"]], ["updated_at"])
+    text = (
+        b'{"id": 1, "user": {"email": "a@b.example"}, "plan": "pro", "updated_at": 3}'
+    )
+
+    record = reader.read(msgspec.Raw(text))
+
+    assert record.key == {"id": 1, "user": {"email": "a@b.example"}, "updated_at": 3}
+    assert record.fields["plan"] == "pro"
+
+
+def test_where_the_whole_record_is_the_key_all_of_it_is_known() -> None:
+    reader = RecordReader([["id"], []])
+
+    record = reader.read(msgspec.Raw(b'{"id": 1, "plan": "pro"}'))
+
+    assert record.key == {"id": 1, "plan": "pro"}
+
+
+@pytest.mark.parametrize("key", [[["id"]], [[]]], ids=["key", "no key"])
+@pytest.mark.parametrize("text", [b"[1]", b"1", b"null", b'"{}"', b""])
+def test_record_that_is_no_object_is_refused(key: list[list[str]], text: bytes) -> None:
+    with pytest.raises(MessageError, match="lacks its record, or it is no object"):
+        RecordReader(key).read(msgspec.Raw(text))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1e9999999999999999999", "-1E-9999999999999999999", "[" * 200_000 + "]" * 200_000],
+)
+def test_record_that_cannot_be_decoded_is_told_when_somebody_asks(value: str) -> None:
+    text = f'{{"id": 1, "a": {value}}}'.encode()
+    record = Record(text, {"id": 1})
+
+    with pytest.raises(MessageError, match="nested too deeply or"):
+        record.version_of(ENTITY)
+    with pytest.raises(MessageError, match="nested too deeply or"):
+        _ = record.fields

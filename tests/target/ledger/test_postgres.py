@@ -1,0 +1,181 @@
+"""A ledger in PostgreSQL: the same promises, shared by several processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from stairoids_sandbox.faults.faults import Fault
+from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.ledger import Ledger
+from tests.support.paths import ROOT
+from tests.support.singer_io import (
+    BIN,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox.server import Sandbox
+
+SCOPE = "http://127.0.0.1"
+
+
+@pytest.fixture
+def target(sandbox: Sandbox, tmp_path: Path, postgres_url: str) -> TargetUnderTest:
+    return TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
+
+
+def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 21)), a_state()]
+
+    first = target.run(*messages)
+    second = target.run(*messages)
+
+    assert first.outcomes == {"accepted": 20}
+    assert second.outcomes == {"duplicate": 20}
+    assert len(sandbox.signals) == 20
+
+
+def test_touched_rows_say_nothing_and_are_known_word_for_word_afterwards(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(updated_at="string", bookmark="updated_at")
+    seen, touched = (
+        [schema, *(a_record(n, updated_at=f"2026-01-0{day}") for n in range(1, 21))]
+        for day in (1, 2)
+    )
+
+    runs = [target.run(*messages) for messages in (seen, touched, touched, seen)]
+
+    assert [run.outcomes for run in runs] == [
+        {"accepted": 20},
+        {"unchanged": 20},
+        {"duplicate": 20},
+        {"duplicate": 20},
+    ]
+    assert len(sandbox.signals) == 20
+
+
+def test_lost_answers_and_bad_records_end_as_on_sqlite(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=2))
+
+    run = target.run(a_schema(), a_record(1), a_record(2), a_record(3, email=None))
+
+    assert run.outcomes == {"accepted": 2, "invalid": 1}
+    assert len(sandbox.signals) == 2
+
+
+def test_two_targets_on_one_ledger_send_each_signal_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 201)), a_state()]
+    lines = text_of(messages).encode()
+    processes = [target.start(), target.start()]
+    threads = [
+        threading.Thread(target=process.communicate, args=(lines,))
+        for process in processes
+    ]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [process.returncode for process in processes] == [0, 0]
+    numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
+    assert numbers == list(range(1, 201))
+
+
+def test_dead_runs_lease_is_free_and_a_living_ones_is_not(postgres_url: str) -> None:
+    with Ledger(postgres_url, SCOPE) as one, Ledger(postgres_url, SCOPE) as two:
+        living, other = one.begin_run(), two.begin_run()
+
+        assert two.lives(living)
+        one.close()
+        assert not two.lives(living)
+        assert two.lives(other)
+
+
+def test_broken_lease_stops_the_run_before_anything_more_is_sent(
+    postgres_url: str,
+) -> None:
+    with Ledger(postgres_url, SCOPE) as ledger, Ledger(postgres_url, SCOPE) as other:
+        ledger.begin_run()
+        ledger.hold()
+        with other.turn() as turn:
+            turn.first(
+                text(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
+                    " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"
+                )
+            )
+
+        with pytest.raises(LedgerError, match="run again"):
+            ledger.hold()
+
+
+def test_unreachable_server_is_one_sentence_without_the_password() -> None:
+    url = "postgresql://user:canary@127.0.0.1:9/none"
+
+    with pytest.raises(LedgerError, match="`ledger_url`") as caught:
+        Ledger(url, SCOPE)
+
+    assert "canary" not in str(caught.value)
+
+
+def test_dry_run_takes_an_empty_database_for_an_empty_ledger(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    rehearsed = target.run(a_schema(), a_record(1), dry_run=True)
+    sent = target.run(a_schema(), a_record(1))
+    again = target.run(a_schema(), a_record(1), dry_run=True)
+
+    assert rehearsed.outcomes == {"would_send": 1}
+    assert sent.outcomes == {"accepted": 1}
+    assert again.outcomes == {"duplicate": 1}
+    assert len(sandbox.signals) == 1
+
+
+def test_ledger_that_must_exist_is_not_created(postgres_url: str) -> None:
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="There is no ledger at postgresql"):
+            Ledger(postgres_url, SCOPE, must_exist=True)
+
+
+def test_documented_copy_moves_a_ledger_from_sqlite(
+    sandbox: Sandbox, tmp_path: Path, postgres_url: str
+) -> None:
+    page = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^stairoids-signals ledger copy .*$", page, re.MULTILINE)
+    target = TargetUnderTest(tmp_path, sandbox.url)
+    target.run(a_schema(), a_record(1))
+    target.command(target.config)
+
+    done = subprocess.run(
+        shlex.split(line.replace("postgresql://user@host/ledger", postgres_url)),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+    )
+    run = target.run(a_schema(), a_record(1), a_record(2), ledger_url=postgres_url)
+
+    assert done.returncode == 0, done.stderr
+    assert "settled: 1" in done.stdout
+    assert run.outcomes == {"duplicate": 1, "accepted": 1}

@@ -1,0 +1,710 @@
+"""A mapping says how records become signals; its mistakes are found at the SCHEMA."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.mapping.config import (
+    check_globs,
+    check_is_meant,
+    check_spelling,
+    maps_for,
+    unused_globs,
+)
+from target_stairoids.mapping.schema import StreamShape
+
+if TYPE_CHECKING:
+    from target_stairoids.mapping.compiled import SignalMap
+
+TEXT = {"type": ["null", "string"]}
+TRIALS = dict.fromkeys(
+    ["trial_id", "email", "company_website", "company_name", "plan", "seats"], TEXT
+) | {"user": {"type": "object"}, "updated_at": TEXT, "_sdc_deleted_at": TEXT}
+
+
+def a_shape(
+    name: str = "public-trials",
+    properties: dict[str, Any] = TRIALS,
+    key: tuple[str, ...] = ("trial_id",),
+) -> StreamShape:
+    return StreamShape(name=name, properties=properties, key_properties=key)
+
+
+def a_map(shape: StreamShape | None = None, **item: Any) -> SignalMap:
+    found = maps_for(shape or a_shape(), [{"stream": "*", **item}], "tests")
+    assert len(found) == 1
+    return found[0]
+
+
+def properties_of(record: dict[str, Any], **item: Any) -> dict[str, Any]:
+    return dict(a_map(**item).signal_from(record).properties)
+
+
+def test_mapping_fills_every_field_of_a_signal() -> None:
+    signal_map = a_map(
+        type="product_trial_started",
+        source="billing",
+        account={"domain": "{{ company_website }}", "name": "{{ company_name }}"},
+        contact={
+            "email": "{{ user.email }}",
+            "first_name": "{{ user.name.first }}",
+            "last_name": "{{ user.name.last }}",
+        },
+        occurred_at="{{ updated_at }}",
+        properties=["plan", {"size": "{{ seats }}"}],
+    )
+
+    signal = signal_map.signal_from(
+        {
+            "trial_id": 1,
+            "company_website": "https://www.Acme.com/",
+            "company_name": " Acme ",
+            "user": {
+                "email": "Jane@ACME.com",
+                "name": {"first": "Jane", "last": "Doe"},
+            },
+            "updated_at": "2024-06-15T14:23:00+02:00",
+            "plan": "pro",
+            "seats": 5,
+        }
+    )
+
+    assert signal.body() == {
+        "type": "product_trial_started",
+        "source": "billing",
+        "account": {"domain": "acme.com", "name": "Acme"},
+        "contact": {"email": "Jane@acme.com", "first_name": "Jane", "last_name": "Doe"},
+        "properties": {"plan": "pro", "size": 5},
+        "occurred_at": "2024-06-15T12:23:00Z",
+    }
+
+
+def test_what_a_mapping_leaves_out_is_inferred() -> None:
+    signal_map = a_map(type="trial")
+
+    signal = signal_map.signal_from(
+        {"trial_id": 1, "email": "jane@acme.com", "company_website": "acme.com"}
+    )
+
+    assert signal.body() == {
+        "type": "trial",
+        "source": "tests",
+        "account": {"domain": "acme.com"},
+        "contact": {"email": "jane@acme.com"},
+        "properties": {"trial_id": 1},
+    }
+
+
+def test_stream_without_mapping_is_inferred_whole() -> None:
+    (signal_map,) = maps_for(a_shape(), [{"stream": "other", "type": "x"}], "tests")
+
+    assert signal_map.name == "public-trials"
+    assert signal_map.signal_from({}).type == "public-trials"
+    assert signal_map.signal_from({}).source == "tests"
+    assert signal_map.key == ("trial_id",)
+    assert signal_map.send == "on_change"
+    assert signal_map.ignore_changes == {"updated_at"}
+
+
+def test_time_of_an_update_is_never_inferred() -> None:
+    record = {"email": "jane@acme.com", "updated_at": "2024-06-15T14:23:00Z"}
+
+    assert a_map().signal_from(record).occurred_at is None
+
+
+@pytest.mark.parametrize(
+    ("globs", "types"),
+    [
+        (["public-trials"], ["0"]),
+        (["public-*"], ["0"]),
+        (["*-trials"], ["0"]),
+        (["public-trial?"], ["0"]),
+        (["public-[st]rials"], ["0"]),
+        (["other", "*"], ["1"]),
+        (["public-*", "*"], ["0"]),
+        (["*", "public-trials"], ["0"]),
+        (["public-*", "*", "public-*"], ["0", "2"]),
+        (["Public-*", "*"], ["1"]),
+        (["public"], ["public-trials"]),
+        ([], ["public-trials"]),
+    ],
+)
+def test_first_glob_that_matches_decides_and_all_its_items_apply(
+    globs: list[str], types: list[str]
+) -> None:
+    items = [{"stream": glob, "type": str(i)} for i, glob in enumerate(globs)]
+
+    found = maps_for(a_shape(), items, "tests")
+
+    assert [signal_map.signal_from({}).type for signal_map in found] == types
+
+
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        ({}, "public-trials"),
+        ({"type": "trial"}, "trial"),
+        ({"type": "trial", "name": "mine"}, "mine"),
+        ({"type": None}, "public-trials"),
+    ],
+)
+def test_mapping_is_named_by_its_type_unless_it_has_a_name(
+    item: dict[str, Any], name: str
+) -> None:
+    assert a_map(**item).name == name
+
+
+def test_two_mappings_of_one_stream_need_two_names() -> None:
+    items = [{"stream": "*", "type": "trial"}, {"stream": "*", "type": "trial"}]
+
+    with pytest.raises(ConfigError, match="two mappings are named `trial`"):
+        maps_for(a_shape(), items, "tests")
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ seats }}", 5),
+        ("{{seats}}", 5),
+        ("  {{ seats }} ", 5),
+        ("{{ user.plan }}", "pro"),
+        ("{{ user . plan }}", "pro"),
+        ("{{ user.mrr }}", Decimal("1.10")),
+        ("{{ user.is_admin }}", False),
+        ("{{ user.missing.deep }}", None),
+        ("{{ plan.of.a.text }}", None),
+        ("{{ company_name }}", None),
+        ("constant", "constant"),
+        ("", ""),
+        ("{ seats }", "{ seats }"),
+        ("{{ plan }}-{{ seats }}", "free-5"),
+        ("{{ plan }} ({{ company_name }})", "free ()"),
+        ("plan: {{ plan }}", "plan: free"),
+        ("{{ user.mrr }} EUR", "1.10 EUR"),
+        ("{{ user.is_admin }}!", "false!"),
+        ("{{ plan }}{{ plan }}", "freefree"),
+    ],
+)
+def test_template_is_a_path_or_a_text_around_paths(
+    template: str, value: object
+) -> None:
+    record = {
+        "seats": 5,
+        "plan": "free",
+        "company_name": None,
+        "user": {"plan": "pro", "mrr": Decimal("1.10"), "is_admin": False},
+    }
+
+    found = properties_of(record, properties={"p": template})
+
+    assert found == ({} if value is None else {"p": value})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ }}",
+        "{{ 1 + }}",
+        "{{ email | }}",
+        "{{ email | lowercase }}",
+        "{{ email",
+        "email }}",
+        "{{ email }",
+        "{ email }}",
+        "{{ email }} }}",
+        "{% if email %}{{ email }}",
+        "{# email",
+        "{{ .email }}",
+        "{{ 1email }}",
+        "{{ email. }}",
+    ],
+)
+@pytest.mark.parametrize("place", ["contact.email", "occurred_at", "properties.p"])
+def test_bad_template_is_found_at_the_schema(template: str, place: str) -> None:
+    group, _, name = place.partition(".")
+    item: dict[str, Any] = {group: {name: template} if name else template}
+
+    with pytest.raises(ConfigError, match=f"^Stream `public-trials`: `{place}`"):
+        a_map(**item)
+
+
+def test_type_and_source_may_differ_from_record_to_record() -> None:
+    signal_map = a_map(type="plan_{{ plan }}", source="{{ user.via }}", name="plan")
+
+    signal = signal_map.signal_from({"plan": "pro", "user": {"via": "web"}})
+
+    assert (signal.type, signal.source) == ("plan_pro", "web")
+
+
+@pytest.mark.parametrize(
+    ("item", "field", "name", "hint"),
+    [
+        ({"contact": {"email": "{{ emial }}"}}, "contact.email", "emial", "email"),
+        ({"account": {"domain": "{{ zzz.domain }}"}}, "account.domain", "zzz", None),
+        ({"occurred_at": "{{ update_at }}"}, "occurred_at", "update_at", "updated_at"),
+        ({"properties": ["Plan"]}, "properties", "Plan", "plan"),
+        ({"properties": {"p": "{{ paln }}"}}, "properties.p", "paln", "plan"),
+        ({"skip": ["seat"]}, "skip", "seat", "seats"),
+        ({"key": ["trialid"]}, "key", "trialid", "trial_id"),
+        ({"ignore_changes": ["seat"]}, "ignore_changes", "seat", "seats"),
+    ],
+)
+def test_field_the_schema_excludes_is_named_with_a_suggestion(
+    item: dict[str, Any], field: str, name: str, hint: str | None
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        a_map(**item)
+
+    assert str(refused.value) == (
+        f"Stream `public-trials`: `{field}` of its mapping: `{name}` is not a "
+        f"property of `public-trials`{f'; did you mean `{hint}`?' if hint else ''}"
+    )
+
+
+def test_open_schema_excludes_nothing() -> None:
+    signal_map = a_map(
+        a_shape(properties={}, key=()),
+        contact={"email": "{{ anything.at_all }}"},
+        properties=["whatever", {"x": "{{ y }}"}],
+        key=["z"],
+        ignore_changes=["w"],
+    )
+
+    signal = signal_map.signal_from(
+        {"anything": {"at_all": "jane@acme.com"}, "whatever": 1, "y": 2}
+    )
+
+    assert signal.contact == {"email": "jane@acme.com"}
+    assert signal.properties == {"whatever": 1, "x": 2}
+
+
+RECORD = {
+    "trial_id": 1,
+    "email": "jane@acme.com",
+    "company_website": "acme.com",
+    "company_name": "Acme",
+    "plan": "pro",
+    "seats": 5,
+    "user": {"id": 1, "tags": ["a"]},
+    "updated_at": "2024-06-15T14:23:00Z",
+    "_sdc_deleted_at": None,
+}
+
+
+NO_TIME = {"skip": ["updated_at"]}
+
+
+@pytest.mark.parametrize(
+    ("item", "properties"),
+    [
+        ({"skip": ["updated_at", "plan"]}, {"trial_id": 1, "seats": 5}),
+        (NO_TIME, {"trial_id": 1, "plan": "pro", "seats": 5}),
+        (
+            {**NO_TIME, "properties": "*", "account": {"domain": None, "name": None}},
+            {
+                "trial_id": 1,
+                "plan": "pro",
+                "seats": 5,
+                "company_website": "acme.com",
+                "company_name": "Acme",
+            },
+        ),
+        (
+            {**NO_TIME, "properties": "*", "contact": {"last_name": "{{ plan }}"}},
+            {"trial_id": 1, "seats": 5},
+        ),
+        ({"properties": None}, {}),
+        ({"properties": ["plan", "seats"]}, {"plan": "pro", "seats": 5}),
+        ({"properties": ["email"]}, {"email": "jane@acme.com"}),
+        ({"properties": ["user"]}, {"user.id": 1, "user.tags": '["a"]'}),
+        (
+            {"properties": ["plan", {"n": "{{ seats }}", "m": "{{ user.id }}"}]},
+            {"plan": "pro", "n": 5, "m": 1},
+        ),
+        ({"properties": [{"a": 1}, {"b": "x"}]}, {"a": 1, "b": "x"}),
+        ({"properties": {"on": True, "n": 1.5, "no": None}}, {"on": True, "n": 1.5}),
+        ({"properties": {"o": {"p": 1}}}, {"o.p": 1}),
+    ],
+)
+def test_properties_are_all_some_computed_or_none(
+    item: dict[str, Any], properties: dict[str, Any]
+) -> None:
+    assert properties_of(RECORD, **item) == properties
+
+
+def test_all_properties_are_scalars_and_none_of_the_sdk() -> None:
+    record = {"plan": "pro", "_sdc_batched_at": "x", "user": {"a": 1}, "list": [1]}
+
+    assert properties_of(record, properties="*") == {"plan": "pro"}
+
+
+@pytest.mark.parametrize(
+    ("item", "account", "contact"),
+    [
+        ({"account": None}, {}, {"email": "jane@acme.com"}),
+        (
+            {"account": {"name": None}},
+            {"domain": "acme.com"},
+            {"email": "jane@acme.com"},
+        ),
+        ({"contact": None}, {"domain": "acme.com", "name": "Acme"}, {}),
+        (
+            {"contact": {"email": None}, "account": {"name": None}},
+            {"domain": "acme.com"},
+            {},
+        ),
+    ],
+)
+def test_null_switches_a_field_off(
+    item: dict[str, Any], account: dict[str, str], contact: dict[str, str]
+) -> None:
+    signal = a_map(**item).signal_from(RECORD)
+
+    assert signal.account == account
+    assert signal.contact == contact
+
+
+def test_null_switches_an_inferable_time_off() -> None:
+    shape = a_shape(properties={"email": TEXT, "occurred_at": TEXT}, key=())
+    record = {"email": "jane@acme.com", "occurred_at": "2024-06-15T14:23:00Z"}
+
+    assert a_map(shape).signal_from(record).occurred_at == "2024-06-15T14:23:00Z"
+    assert a_map(shape, occurred_at=None).signal_from(record).occurred_at is None
+
+
+@pytest.mark.parametrize(
+    ("item", "says_nothing"),
+    [
+        ({}, False),
+        ({"type": None}, True),
+        ({"account": None, "contact": None}, True),
+        ({"account": {"domain": None}, "contact": None}, True),
+        ({"contact": None}, False),
+        ({"account": None}, False),
+    ],
+)
+def test_mapping_without_type_or_anyone_to_tell_of_says_nothing(
+    item: dict[str, Any], *, says_nothing: bool
+) -> None:
+    assert a_map(**item).says_nothing is says_nothing
+
+
+def test_stream_with_neither_email_nor_domain_says_nothing() -> None:
+    assert a_map(a_shape(properties={"id": TEXT, "name": TEXT}, key=())).says_nothing
+
+
+def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
+    shape = a_shape(
+        properties={"email": TEXT, "website": TEXT, "event_time": TEXT}, key=()
+    )
+    record = {"email": "jane@acme.com", "website": "n/a", "event_time": "soon"}
+
+    signal = a_map(shape).signal_from(record)
+
+    assert signal.body() == {
+        "type": "public-trials",
+        "source": "tests",
+        "contact": {"email": "jane@acme.com"},
+    }
+
+
+def test_second_guess_is_asked_when_the_first_is_none() -> None:
+    shape = a_shape(properties={"work_email": TEXT, "email": TEXT}, key=())
+
+    emails = [
+        a_map(shape).signal_from({"work_email": first, "email": "b@acme.com"}).contact
+        for first in ["a@acme.com", None, "", "  ", "unknown"]
+    ]
+
+    assert emails == [{"email": "a@acme.com"}] + [{"email": "b@acme.com"}] * 4
+
+
+def test_mapped_value_that_is_wrong_makes_the_record_invalid() -> None:
+    signal = a_map(account={"domain": "{{ company_name }}"}).signal_from(
+        {"company_name": "Acme Inc."}
+    )
+
+    with pytest.raises(InvalidSignalError, match=r"account\.domain"):
+        signal.checked_text()
+
+
+def test_mapped_time_that_is_none_makes_the_record_invalid() -> None:
+    signal_map = a_map(occurred_at="{{ plan }}")
+
+    with pytest.raises(InvalidSignalError, match="occurred_at"):
+        signal_map.signal_from({"email": "jane@acme.com", "plan": "pro"})
+
+
+@pytest.mark.parametrize(
+    ("item", "key"),
+    [
+        ({}, ("trial_id",)),
+        ({"key": ["email"]}, ("email",)),
+        ({"key": ["plan", "seats"]}, ("plan", "seats")),
+    ],
+)
+def test_key_is_the_streams_unless_the_mapping_has_one(
+    item: dict[str, Any], key: tuple[str, ...]
+) -> None:
+    assert a_map(**item).key == key
+
+
+def test_computed_property_may_be_ignored() -> None:
+    signal_map = a_map(properties={"size": "{{ seats }}"}, ignore_changes=["size"])
+
+    assert signal_map.ignore_changes == {"size"}
+
+
+@pytest.mark.parametrize(
+    ("item", "ignored"),
+    [
+        ({}, {"updated_at"}),
+        ({"properties": ["plan", "updated_at"]}, {"updated_at"}),
+        ({"properties": ["plan"]}, set()),
+        ({"properties": None}, set()),
+        ({"ignore_changes": []}, set()),
+        ({"ignore_changes": ["seats"]}, {"seats"}),
+    ],
+)
+def test_time_of_a_rows_change_is_no_news_unless_the_mapping_has_it_so(
+    item: dict[str, Any], ignored: set[str]
+) -> None:
+    assert a_map(**item).ignore_changes == ignored
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"type": "other"},
+        {"type": "trial", "properties": None},
+        {"type": "trial", "send": "once"},
+        {"type": "trial", "contact": {"email": "{{ email }}"}},
+    ],
+)
+def test_fingerprint_changes_with_the_mapping(changed: dict[str, Any]) -> None:
+    assert a_map(**changed).fingerprint != a_map(type="trial").fingerprint
+
+
+def test_fingerprint_does_not_change_with_the_order_of_keys() -> None:
+    one = a_map(type="trial", properties={"a": "1", "b": "2"})
+    other = a_map(properties={"b": "2", "a": "1"}, type="trial")
+
+    assert one.fingerprint == other.fingerprint
+
+
+def test_mapping_says_how_each_field_is_filled_and_why() -> None:
+    signal_map = a_map(type="trial", contact={"email": "{{ user.mail }}"})
+
+    told = {f: (o.template, o.why) for f, o in signal_map.origins.items()}
+    assert told == {
+        "type": ("trial", "mapping"),
+        "source": ("tests", "no mapping names another"),
+        "contact.email": ("{{ user.mail }}", "mapping"),
+        "contact.first_name": (
+            "{{ user.first_name }}",
+            "named like a first name: `user.first_name`",
+        ),
+        "contact.last_name": (
+            "{{ user.last_name }}",
+            "named like a last name: `user.last_name`",
+        ),
+        "account.domain": (
+            "{{ company_website | company_domain }}",
+            "named like a company's domain or site: `company_website`",
+        ),
+        "account.name": ("{{ company_name }}", "named like a company: `company_name`"),
+        "properties": (
+            '["trial_id", "email", "plan", "seats", "updated_at"]',
+            "all other scalars",
+        ),
+        "ignore_changes": ('["updated_at"]', "named like the time of a row's change"),
+    }
+
+
+def test_when_decides_which_records_become_signals() -> None:
+    signal_map = a_map(when="plan != 'free' and seats > 3")
+
+    wanted = [
+        signal_map.wants({"plan": plan, "seats": seats})
+        for plan, seats in [("pro", 5), ("free", 5), ("pro", 3), ("pro", None)]
+    ]
+
+    assert wanted == [True, False, False, False]
+
+
+def test_when_that_cannot_be_evaluated_makes_the_record_invalid() -> None:
+    signal_map = a_map(when="seats > 3")
+
+    with pytest.raises(InvalidSignalError) as refused:
+        signal_map.wants({"seats": "canary"})
+
+    assert refused.value.reason == (
+        "when: cannot be evaluated: "
+        "'>' not supported between instances of 'str' and 'int'"
+    )
+
+
+def test_bad_template_is_shown_with_a_caret() -> None:
+    with pytest.raises(ConfigError) as refused:
+        a_map(account={"domain": "{{ company_website | domian }}"})
+
+    assert str(refused.value) == (
+        "Stream `public-trials`: `account.domain` of its mapping: "
+        "there is no filter `domian`; did you mean `domain`?\n"
+        "    {{ company_website | domian }}\n"
+        "                         ^"
+    )
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"properties": []},
+        {"properties": {}},
+        {"properties": ["plan"], "skip": ["plan"]},
+        {"stream": "public-trials", "properties": "*", "skip": list(TRIALS)},
+    ],
+)
+def test_properties_that_select_nothing_are_refused(item: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match="`properties` of its mapping selects nothing"
+    ):
+        maps_for(a_shape(), [{"stream": "*", **item}], "tests")
+
+
+def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
+    with pytest.raises(ConfigError) as refused:
+        a_map(properties=["user.plan"])
+
+    assert str(refused.value).endswith(
+        "`user.plan` is not a property of `public-trials`; for a field inside an "
+        "object write `plan: '{{ user.plan }}'`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("globs", "hidden"),
+    [
+        (["*", "public-trials"], "public-trials"),
+        (["crm-*", "crm-c*"], "crm-c*"),
+        (["crm-?", "crm-a"], "crm-a"),
+        (["public-trials", "*"], None),
+        (["crm-?", "crm-*"], None),
+        (["a*", "*a"], None),
+        (["*", "*"], None),
+    ],
+)
+def test_item_that_no_stream_can_reach_is_refused(
+    globs: list[str], hidden: str | None
+) -> None:
+    items = [{"stream": glob} for glob in globs]
+
+    if hidden is None:
+        check_globs(items)
+    else:
+        with pytest.raises(ConfigError, match="is never used") as refused:
+            check_globs(items)
+        assert f"stream `{hidden}`" in str(refused.value)
+
+
+def test_glob_that_matched_no_stream_is_told() -> None:
+    items = [{"stream": "public-trails"}, {"stream": "crm-*"}]
+
+    assert unused_globs(items, ["public-trials", "crm-contacts"]) == [
+        (
+            "No stream matched the mapping of `public-trails` in `signals`; "
+            "did you mean `public-trials`?"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "stream"),
+    [
+        ("trails", "trials"),
+        ("Trials", "trials"),
+        ("trial", "trials"),
+        ("public-trails", "public-trials"),
+        ("public.trials", "public-trials"),
+        ("trials", "public-trials"),
+        ("public-trials", "trials"),
+    ],
+)
+def test_stream_that_a_misspelt_item_means_is_not_inferred(
+    item: str, stream: str
+) -> None:
+    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
+        check_spelling(stream, [{"stream": item}], [])
+
+    assert f"`{item}`" in str(refused.value)
+    assert f"`{stream}`" in str(refused.value)
+    assert "`type: null`" in str(refused.value)
+
+
+def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
+    items: list[dict[str, Any]] = [
+        {"stream": "people"},
+        {"stream": "deals", "type": None},
+    ]
+
+    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
+        check_is_meant("contacts", items, ["tickets"])
+
+    assert "no stream so far was the one of `people`" in str(refused.value)
+    check_is_meant("contacts", items, ["people"])
+    check_is_meant("contacts", items[1:], [])  # what only leaves out means all others
+    check_is_meant("contacts", [], [])
+
+
+@pytest.mark.parametrize(
+    ("items", "stream", "seen"),
+    [
+        (["public-trials"], "public-users", ["public-trials"]),
+        (["public-deals", "trials"], "public-leads", ["trials"]),
+        (["trials"], "tickets", ["trials"]),
+        (["trials"], "trials_old", ["trials"]),
+        (["trials"], "trails", ["trials"]),
+        (["trail*"], "trials", ["trails"]),
+        (["trials", "*"], "trails", []),
+        (["trials", "trails"], "trails", []),
+        ([], "trails", []),
+    ],
+)
+def test_stream_that_no_item_means_is_inferred(
+    items: list[str], stream: str, seen: list[str]
+) -> None:
+    check_spelling(stream, [{"stream": item} for item in items], seen)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ record | tojson }}", '{"tags": ["<b>"]}'),
+        ("{{ tags[0] | escape }}", "&lt;b&gt;"),
+        ("{{ tags | map('escape') | list }}", '["&lt;b&gt;"]'),
+    ],
+)
+def test_text_that_jinja_marks_as_safe_for_html_is_a_text(
+    template: str, expected: str
+) -> None:
+    shape = a_shape(properties={"tags": {"type": "array"}}, key=())
+    signal_map = a_map(shape, properties={"x": template})
+
+    found = signal_map.signal_from({"tags": ["<b>"]}).properties["x"]
+
+    assert type(found) is str
+    assert found == expected.replace("<b>", "\\u003cb\\u003e")
+
+
+def test_generator_that_a_template_makes_is_no_value() -> None:
+    signal_map = a_map(
+        a_shape(properties={"tags": {"type": "array"}}, key=()),
+        properties={"x": "{{ tags | map('upper') }}"},
+    )
+
+    with pytest.raises(InvalidSignalError, match="list"):
+        signal_map.signal_from({"tags": ["a"]})

@@ -1,0 +1,279 @@
+"""Whatever a record holds: a signal that keeps the contract, or a reason."""
+
+from __future__ import annotations
+
+import json
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.signal import SIGNAL_SCHEMA, Signal
+
+if TYPE_CHECKING:
+    from target_stairoids.mapping.compiled import SignalMap
+
+HALF_A_PAIR = "\ud83d"
+
+
+def a_signal(**more: Any) -> Signal:
+    fields: dict[str, Any] = {
+        "type": "trial",
+        "source": "tests",
+        "account": {"domain": "acme.com"},
+        "contact": {},
+        "properties": {},
+    }
+    return Signal(**fields | more)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("1.10", b"1.10"),
+        ("1e-38", b"1E-38"),
+        ("18446744073709551615", b"18446744073709551615"),
+        ("0." + "1234567890" * 4, b"0." + b"1234567890" * 4),
+        ("1234567890" * 4, b"1234567890" * 4),
+    ],
+)
+def test_decimals_go_out_with_all_their_digits(number: str, text: bytes) -> None:
+    signal = a_signal(properties={"n": Decimal(number)})
+
+    assert b'"properties":{"n":' + text + b"}" in signal.checked_text()
+
+
+def test_body_is_what_the_api_documents() -> None:
+    signal = Signal(
+        type="product_trial_started",
+        source="internal_app",
+        account={"domain": "acmecorp.com", "name": "Acme Corp"},
+        contact={"email": "jane@acmecorp.com", "first_name": "Jane"},
+        properties={"plan": "pro"},
+        occurred_at="2024-06-15T14:23:00Z",
+    )
+
+    assert json.loads(signal.checked_text()) == {
+        "type": "product_trial_started",
+        "source": "internal_app",
+        "account": {"domain": "acmecorp.com", "name": "Acme Corp"},
+        "contact": {"email": "jane@acmecorp.com", "first_name": "Jane"},
+        "properties": {"plan": "pro"},
+        "occurred_at": "2024-06-15T14:23:00Z",
+    }
+
+
+def test_empty_objects_and_an_unknown_time_are_left_out() -> None:
+    assert a_signal().body() == {
+        "type": "trial",
+        "source": "tests",
+        "account": {"domain": "acme.com"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"type": ""}, "type: must not be empty"),
+        ({"source": ""}, "source: must not be empty"),
+        ({"account": {}}, "neither account.domain nor contact.email is known"),
+        (
+            {"account": {"name": "Acme"}},
+            "neither account.domain nor contact.email is known",
+        ),
+        (
+            {"account": {}, "contact": {"first_name": "Jane"}},
+            "neither account.domain nor contact.email is known",
+        ),
+        (
+            {"account": {"domain": "Acme Inc."}},
+            "account.domain: not a domain such as example.com",
+        ),
+        (
+            {"account": {"domain": "acme\x00.com"}},
+            "account.domain: not a domain such as example.com",
+        ),
+        (
+            {"contact": {"email": "canary"}},
+            "contact.email: not an e-mail address such as ann@example.com",
+        ),
+        ({"account": {"domain": "a.b", "name": ""}}, "account.name: must not be empty"),
+        (
+            {"properties": {"canary": HALF_A_PAIR}},
+            "a text holds half a surrogate pair, which is not Unicode",
+        ),
+        (
+            {"properties": {HALF_A_PAIR: 1}},
+            "a text holds half a surrogate pair, which is not Unicode",
+        ),
+        ({"properties": {"p": None}}, "properties.p: breaks the rule `type`"),
+        ({"account": {"domain": "a.b", "id": "1"}},
+         "account: breaks the rule `additionalProperties`"),
+    ],
+)  # fmt: skip
+def test_broken_contract_names_field_and_rule(
+    fields: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidSignalError) as refused:
+        a_signal(**fields).checked_text()
+
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("identifier", ["domain", "email"])
+def test_one_of_domain_and_email_is_enough(identifier: str) -> None:
+    only = {
+        "domain": {"account": {"domain": "acme.com"}},
+        "email": {"account": {}, "contact": {"email": "jane@acme.com"}},
+    }
+
+    assert a_signal(**only[identifier]).checked_text()
+
+
+def test_one_megabyte_of_text_goes_out_whole() -> None:
+    text = a_signal(properties={"p": "x" * 1_000_000}).checked_text()
+
+    assert len(json.loads(text)["properties"]["p"]) == 1_000_000
+
+
+def test_ten_thousand_properties_are_checked_within_a_second() -> None:
+    signal = a_signal(properties={f"p{i}": i for i in range(10_000)})
+    started = time.process_time()
+
+    text = signal.checked_text()
+
+    assert len(json.loads(text)["properties"]) == 10_000
+    assert time.process_time() - started < 1
+
+
+FIELDS = {
+    "id": {"type": "string"},
+    "email": {"type": ["string", "null"]},
+    "website": {"type": ["string", "null"]},
+    "company": {"type": ["string", "null"]},
+    "first_name": {"type": ["string", "null"]},
+    "event_time": {"type": ["string", "null"]},
+    "user": {"type": ["object", "null"]},
+    "plan": {},
+}
+INFERRED = maps_for(
+    StreamShape(name="s", properties=FIELDS, key_properties=("id",)), [], "tests"
+)[0]
+MAPPED = maps_for(
+    StreamShape(name="s", properties=FIELDS, key_properties=("id",)),
+    [
+        {
+            "stream": "*",
+            "account": {"domain": "{{ website }}", "name": "{{ company }} / {{ id }}"},
+            "contact": {"email": "{{ email }}", "first_name": "{{ user.name }}"},
+            "occurred_at": "{{ event_time }}",
+            "properties": ["plan", "user", {"p": "{{ plan.a.b }}", "q": "-{{ id }}"}],
+        }
+    ],
+    "tests",
+)[0]
+COMPUTED = maps_for(
+    StreamShape(name="s", properties=FIELDS, key_properties=("id",)),
+    [
+        {
+            "stream": "*",
+            "type": "{{ id }}",
+            "source": "s_{{ plan | slug }}",
+            "account": {"domain": "{{ website | domain or email | company_domain }}"},
+            "contact": {
+                "email": "{{ user.email or email }}",
+                "first_name": "{{ company | first_name | upper }}",
+                "last_name": "{{ company ~ plan | title }}",
+            },
+            "occurred_at": "{{ event_time | iso8601('%d.%m.%Y') or event_time }}",
+            "properties": {
+                "n": "{{ plan | float * 2 }}",
+                "i": "{{ user.seats | int(0) + 1 }}",
+                "t": "{% for x in user %}{{ x }}{% endfor %}",
+                "h": "{{ email | sha256 }}",
+                "w": "{{ record }}",
+            },
+            "when": "plan > 3 or user.seats in plan or id != plan",
+        }
+    ],
+    "tests",
+)[0]
+any_character = st.characters(min_codepoint=0, max_codepoint=0x10FFFF)
+texts = st.text(any_character, max_size=12) | st.sampled_from(
+    ["jane@acme.com", "https://www.acme.com/x", "2024-06-15T14:23:00+14:00", "n/a"]
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.decimals(allow_nan=False)
+    | st.floats()
+    | st.datetimes(timezones=st.timezones()).map(str)
+    | texts
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+words = st.sampled_from(["", "a", "acme.com", "a@acme.com", "a@b", "\n", " "])
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": words,
+            "source": words,
+            "account": st.dictionaries(st.sampled_from(["domain", "id"]), words),
+            "contact": st.dictionaries(st.sampled_from(["email", "id"]), words),
+            "properties": st.dictionaries(words, values, max_size=3),
+            "occurred_at": words | st.just("2024-06-15T14:23:00Z"),
+        },
+    )
+)
+def test_what_breaks_the_contract_never_goes_out(fields: dict[str, Any]) -> None:
+    signal = a_signal(**fields)
+    is_valid = jsonschema.Draft202012Validator(SIGNAL_SCHEMA).is_valid(signal.body())
+
+    try:
+        signal.checked_text()
+    except InvalidSignalError:
+        return
+    assert is_valid
+
+
+@pytest.mark.parametrize(
+    "signal_map",
+    [INFERRED, MAPPED, COMPUTED],
+    ids=["inferred", "mapped", "computed"],
+)
+@settings(max_examples=50, deadline=None)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, values)))
+def test_any_record_is_a_valid_signal_or_invalid(
+    signal_map: SignalMap, record: dict[str, Any]
+) -> None:
+    try:
+        signal_map.wants(record)
+        text = signal_map.signal_from(record).checked_text()
+    except InvalidSignalError:
+        return
+
+    body = json.loads(text, parse_constant=_no_json)
+    jsonschema.validate(body, SIGNAL_SCHEMA)
+    assert "account_id" not in body
+
+
+def _no_json(constant: str) -> None:
+    pytest.fail(f"{constant} is no JSON")

@@ -1,0 +1,248 @@
+"""Templates read records: paths, filters, Jinja, and nothing that does no harm."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.expressions.errors import TemplateError
+from target_stairoids.mapping.expressions.template import (
+    compile_condition,
+    compile_template,
+)
+
+RECORD: dict[str, Any] = {
+    "email": "Jane@ACME.com",
+    "plan": "pro",
+    "seats": 5,
+    "mrr": Decimal("1.10"),
+    "none_of_it": None,
+    "tags": None,
+    "labels": ["new", "vip"],
+    "order": {"items": [{"sku": "a"}, {"sku": "b"}], "keys": 3, "pop": None},
+    "Full name": "Ada Lovelace",
+    "$email": "x@acme.com",
+    "range": 7,
+    "self": "me",
+}
+
+
+def value_of(template: str) -> object:
+    return compile_template(template, "properties.p").read(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ email | lower }}", "jane@acme.com"),
+        ("{{ email | domain }}", "acme.com"),
+        ("{{ email | domain | upper }}", "ACME.COM"),
+        ("{{ mrr }}", Decimal("1.10")),
+        ("{{ mrr | float }}", 1.1),
+        ("{{ seats * 2 }}", 10),
+        ("{{ seats > 3 }}", True),
+        ("{{ 'big' if seats > 3 else 'small' }}", "big"),
+        ("{{ order.items[0].sku }}", "a"),
+        ("{{ order.items.1.sku }}", "b"),
+        ("{{ order.items[2].sku }}", None),
+        ("{{ order['keys'] }}", 3),
+        ("{{ order.pop }}", None),
+        ("{{ order.items | map(attribute='sku') | join('+') }}", "a+b"),
+        ("{{ order.items | length }}", 2),
+        ("{{ record['Full name'] | first_name }}", "Ada"),
+        ('{{ record["$email"] }}', "x@acme.com"),
+        ("{{ record.seats }}", 5),
+        ("{{ range }}", 7),
+        ("{{ self }}", "me"),
+        ("{{ lipsum }}", None),
+        ("{{ '}}' }}", "}}"),
+        ("{{ email.lower() }}", "jane@acme.com"),
+        ("{{ none_of_it or plan }}", "pro"),
+        ("{{ missing | default('free') }}", "free"),
+        ("{{ none_of_it | default('free') }}", "free"),
+        ("{{ plan | default('free') }}", "pro"),
+        ("{{ '' | default('free', true) }}", "free"),
+        ("{% if seats > 3 %}big{% endif %}", "big"),
+        ("{% for tag in labels %}{{ tag }},{% endfor %}", "new,vip,"),
+        ("{% set n = 3 %}{{ n }}{{ plan }}", "3pro"),
+        ("a {# comment #}b", "a b"),
+        ("{{ plan }} has {{ seats }}", "pro has 5"),
+        ("{{ plan }}\n", "pro"),
+    ],
+)
+def test_template_reads_a_record(template: str, value: object) -> None:
+    assert value_of(template) == value
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ none_of_it | upper }}", None),
+        ("{{ missing | trim }}", None),
+        ("{{ missing.deep.down | replace('a', 'b') }}", None),
+        ("{{ none_of_it | domain }}", None),
+        ("{{ none_of_it ~ '-' ~ plan }}", "-pro"),
+        ("<{{ none_of_it }}>", "<>"),
+        ("<{{ missing }}>", "<>"),
+        ("{{ none_of_it > 3 }}", False),
+        ("{{ 3 > none_of_it }}", False),
+        ("{{ 'a' in tags }}", False),
+        ("{{ 'a' not in tags }}", True),
+        ("{{ none_of_it == none }}", True),
+        ("{{ missing == none }}", True),
+        ("{{ none_of_it != 3 }}", True),
+        ("{{ missing is defined }}", False),
+    ],
+)
+def test_nothing_stays_nothing(template: str, value: object) -> None:
+    assert value_of(template) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (1.5, "1.5"),
+        (Decimal("1.10"), "1.10"),
+        (18446744073709551615, "18446744073709551615"),
+        ({"a": 1}, '{"a": 1}'),
+        ([1, "x"], '[1, "x"]'),
+    ],
+)
+def test_value_in_a_text_is_spelt_as_json_spells_it(value: object, text: str) -> None:
+    template = compile_template("= {{ v }}", "properties.p")
+
+    assert template.read({"v": value}) == f"= {text}"
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("plan == 'pro'", True),
+        ("plan != 'pro'", False),
+        ("seats > 3 and plan in ['pro', 'team']", True),
+        ("1 < seats <= 5", True),
+        ("'vip' in labels", True),
+        ("none_of_it < 4", False),
+        ("not none_of_it", True),
+        ("email.endswith('.com')", True),
+        ("{{ plan == 'pro' }}", True),
+        ("missing", False),
+    ],
+)
+def test_condition_holds_or_not(condition: str, *, holds: bool) -> None:
+    assert bool(compile_condition(condition, "when").read(RECORD)) is holds
+
+
+@pytest.mark.parametrize(
+    ("template", "paths"),
+    [
+        ("{{ email }}", {("email",)}),
+        ("{{ user.email or email | lower }}", {("user", "email"), ("email",)}),
+        ("{{ order.items[0].sku ~ plan }}", {("order", "items", 0, "sku"), ("plan",)}),
+        ("{{ record['Full name'] }}", {("Full name",)}),
+        ("{{ record.plan }}", {("plan",)}),
+        ("{{ email.lower() }}", {("email",)}),
+        ("{% set x = plan %}{{ x }}", {("plan",)}),
+        ("{% for t in labels %}{{ t }}{% endfor %}", {("labels",)}),
+        ("{{ record }}", set()),
+        ("plain", set()),
+    ],
+)
+def test_template_knows_what_it_reads(template: str, paths: set[Any]) -> None:
+    assert compile_template(template, "properties.p").paths == paths
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "column"),
+    [
+        ("{{ email | }}", "expected token 'name', got 'end of print statement'", 11),
+        ("{{ email", "unexpected end of template", 8),
+        ("email }}", "`}}` opens or ends nothing", 6),
+        ("{ email }}", "`}}` opens or ends nothing", 8),
+        ("{{ }}", "expected an expression, got 'end of print statement'", 3),
+        ("{{ a b }}", "expected token 'end of print statement', got 'b'", 5),
+        ("{{ 1 + }}", "unexpected 'end of print statement'", 7),
+        ("{{ a & b }}", "unexpected char '&'", 5),
+        ("{{ a | domian }}", "no filter `domian`; did you mean `domain`?", 7),
+        ("{{ a is defned }}", "no test `defned`; did you mean `defined`?", 8),
+        ("{% if %}x{% endif %}", "expected an expression", 6),
+    ],
+)
+def test_mistake_is_shown_at_its_place(text: str, what: str, column: int) -> None:
+    with pytest.raises(TemplateError) as refused:
+        compile_template(text, "properties.p")
+
+    said, line, caret = str(refused.value).split("\n")
+    assert what in said
+    assert line == f"    {text}"
+    assert caret == " " * (4 + column) + "^"
+
+
+def test_mistake_in_a_later_line_is_shown_with_its_number() -> None:
+    with pytest.raises(TemplateError) as refused:
+        compile_template("one\ntwo {{ x | ) }}", "properties.p")
+
+    assert str(refused.value).split("\n") == [
+        "unexpected ')' (line 2)",
+        "    two {{ x | ) }}",
+        "               ^",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "column"), [("plan = 'x'", 5), ("plan ==", 7), ("(plan", 5), ("", 0)]
+)
+def test_mistake_in_a_condition_is_shown_at_its_place(
+    condition: str, column: int
+) -> None:
+    with pytest.raises(TemplateError) as refused:
+        compile_condition(condition, "when")
+
+    assert str(refused.value).split("\n")[-1] == " " * (4 + column) + "^"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ email.__class__ }}",
+        "{{ record.__class__ }}",
+        "{{ labels.__init__.__globals__ }}",
+    ],
+)
+def test_sandbox_has_no_door(template: str) -> None:
+    assert not value_of(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ plan + seats }}", "can only concatenate str"),
+        ("{{ labels.append('x') }}", "not allowed"),
+        ("{{ missing() }}", "what is not there"),
+        ("{{ seats / 0 }}", "division by zero"),
+        ("{{ plan * 99999999999999 }}", "too large"),
+    ],
+)
+def test_what_fails_for_a_record_makes_it_invalid(template: str, said: str) -> None:
+    with pytest.raises(InvalidSignalError) as refused:
+        value_of(template)
+
+    assert refused.value.reason.startswith("properties.p: cannot be evaluated: ")
+    assert "Error" not in refused.value.reason
+    assert said in refused.value.reason
+    assert "Jane" not in refused.value.reason
+
+
+@given(st.text(max_size=30) | st.text("{}%#|.'\" ()[]abin=+", max_size=20))
+def test_any_text_is_a_template_or_a_mistake_that_is_shown(text: str) -> None:
+    with suppress(InvalidSignalError, TemplateError):
+        compile_template(text, "properties.p").read(RECORD)

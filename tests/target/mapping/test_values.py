@@ -1,0 +1,273 @@
+"""A tap's values are brought into the form in which Stairoids takes them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.values import (
+    domain_from,
+    email_from,
+    flat_properties,
+    likely_domain_from,
+    likely_email_from,
+    text_from,
+    time_from,
+)
+
+HALF_A_PAIR = "\ud83d"
+
+
+def nested(depth: int, *, in_lists: bool) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value] if in_lists else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "domain"),
+    [
+        ("acme.com", "acme.com"),
+        ("  ACME.com \n", "acme.com"),
+        ("www.acme.com", "acme.com"),
+        ("WWW.Acme.COM", "acme.com"),
+        ("https://www.acme.com/path?q=1#f", "acme.com"),
+        ("HTTP://acme.com:8080", "acme.com"),
+        ("//acme.com/x", "acme.com"),
+        ("acme.com.", "acme.com"),
+        ("acme.com/about us", "acme.com"),
+        ("acme.com?utm=1", "acme.com"),
+        ("https://user:pass@acme.com/x", "acme.com"),
+        ("https://acme.com/@jane", "acme.com"),
+        ("jane@Acme.com", "acme.com"),
+        ("mailto:jane@acme.com?subject=Hi", "acme.com"),
+        ("shop.acme.co.uk", "shop.acme.co.uk"),
+        ("MÜNCHEN.example", "xn--mnchen-3ya.example"),
+        ("xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
+        ("", None),
+        ("  ", None),
+        ("https://", None),
+        ("www.", None),
+        (None, None),
+        (7, None),
+        (True, None),
+        (["acme.com"], None),
+        ({"domain": "acme.com"}, None),
+    ],
+)
+def test_domain_is_the_bare_host(value: object, domain: str | None) -> None:
+    assert domain_from(value) == domain
+
+
+@pytest.mark.parametrize(
+    ("value", "domain"),
+    [
+        ("acme.com", "acme.com"),
+        ("Acme Inc.", None),
+        ("n/a", None),
+        ("localhost", None),
+        ("[::1]:80", None),
+        ("acme\x00.com", None),
+        ("-", None),
+        (".", None),
+        (".com", None),
+    ],
+)
+def test_guessed_domain_is_one_or_none(value: object, domain: str | None) -> None:
+    assert likely_domain_from(value) == domain
+
+
+@pytest.mark.parametrize(
+    ("value", "email"),
+    [
+        ("jane@acme.com", "jane@acme.com"),
+        ("  Jane.Doe@ACME.com\n", "Jane.Doe@acme.com"),
+        ("mailto:jane@Acme.com", "jane@acme.com"),
+        ("MAILTO:jane@acme.com?subject=Hi", "jane@acme.com"),
+        ("jane+tag@acme.com", "jane+tag@acme.com"),
+        ('"a@b"@Acme.com', '"a@b"@acme.com'),
+        ("jörg@MÜNCHEN.example", "jörg@xn--mnchen-3ya.example"),
+        ("not an address", "not an address"),
+        ("", None),
+        ("   ", None),
+        ("mailto:", None),
+        (None, None),
+        (7, None),
+        (["jane@acme.com"], None),
+    ],
+)
+def test_email_is_trimmed_and_its_domain_lower_case(
+    value: object, email: str | None
+) -> None:
+    assert email_from(value) == email
+
+
+@pytest.mark.parametrize(
+    ("value", "email"),
+    [
+        ("jane@acme.com", "jane@acme.com"),
+        ("jane", None),
+        ("jane@acme", None),
+        ("jane@acme.", None),
+        ("@acme.com", None),
+        ("jane@@acme.com", None),
+        ("jane doe@acme.com", None),
+        ("jane\x00@acme.com", None),
+        ("a@acme.com, b@acme.com", None),
+        ("Jane <jane@acme.com>", None),
+        ("a@" + "a." * 500_000, None),
+    ],
+)
+def test_guessed_email_is_one_or_none(value: object, email: str | None) -> None:
+    assert likely_email_from(value) == email
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (" Acme ", "Acme"),
+        (7, "7"),
+        (1.5, "1.5"),
+        (Decimal("1.10"), "1.10"),
+        (18446744073709551615, "18446744073709551615"),
+        ("", None),
+        (" \t\n", None),
+        (None, None),
+        (True, None),
+        (float("nan"), None),
+        (Decimal("Infinity"), None),
+        (["Acme"], None),
+        ({}, None),
+    ],
+)
+def test_text_is_trimmed_and_numbers_become_text(
+    value: object, text: str | None
+) -> None:
+    assert text_from(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "time_in_utc"),
+    [
+        ("2024-06-15T14:23:00Z", "2024-06-15T14:23:00Z"),
+        ("2024-06-15T14:23:00+02:00", "2024-06-15T12:23:00Z"),
+        ("2024-06-15T14:23:00", "2024-06-15T14:23:00Z"),
+        ("2024-06-15 14:23:00", "2024-06-15T14:23:00Z"),
+        ("2024-06-15", "2024-06-15T00:00:00Z"),
+        (" 2024-06-15T14:23:00.5Z ", "2024-06-15T14:23:00.500000Z"),
+        ("2024-06-15T14:23:00.123456789Z", "2024-06-15T14:23:00.123456Z"),
+        ("2024-06-15T14:23:00.000000Z", "2024-06-15T14:23:00Z"),
+        ("2024-06-15T14:23:00.001Z", "2024-06-15T14:23:00.001000Z"),
+        ("2024-06-15T14:23:00.123456+00:00", "2024-06-15T14:23:00.123456Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        (0, "1970-01-01T00:00:00Z"),
+        (1718461380, "2024-06-15T14:23:00Z"),
+        (1718461380000, "2024-06-15T14:23:00Z"),
+        (Decimal("1718461380.5"), "2024-06-15T14:23:00.500000Z"),
+        (-1, "1969-12-31T23:59:59Z"),
+        (None, None),
+        ("", None),
+        ("   ", None),
+    ],
+)
+def test_time_is_utc_with_z(value: object, time_in_utc: str | None) -> None:
+    assert time_from(value) == time_in_utc
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "yesterday",
+        "2024-02-30",
+        "2024-13-01T00:00:00Z",
+        "0000-00-00 00:00:00",
+        "15/06/2024",
+        "2024-06-15T25:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "-0001-01-01",
+        HALF_A_PAIR,
+        "2024-06-15\x00",
+        True,
+        float("nan"),
+        float("inf"),
+        Decimal("1e400"),
+        10**400,
+        -(10**15),
+        ["2024-06-15"],
+        {},
+        "9" * 1_000_000,
+    ],
+)
+def test_what_is_no_time_is_refused_without_repeating_it(value: object) -> None:
+    with pytest.raises(InvalidSignalError) as refused:
+        time_from(value)
+
+    assert refused.value.reason == "occurred_at: not a date and time in ISO 8601"
+
+
+@pytest.mark.parametrize(
+    ("given_properties", "flat"),
+    [
+        ({"a": "x", "b": 1, "c": True, "d": False}, None),
+        ({"a": Decimal("1.10"), "b": Decimal("1e-38")}, None),
+        ({"a": 18446744073709551615, "b": -1}, None),
+        ({"a": None, "b": ""}, {"b": ""}),
+        ({"a": {"b": {"c": 1}, "d": None}}, {"a.b.c": 1}),
+        ({"a": {}}, {}),
+        ({"a": []}, {"a": "[]"}),
+        ({"a": [1, "x", None, {"z": 1, "b": [True]}]},
+         {"a": '[1,"x",null,{"b":[true],"z":1}]'}),
+        ({"a": [Decimal("1.10")]}, {"a": "[1.10]"}),
+        ({"ключ": "знач", "a b": "é"}, None),
+        ({"a.b": 1, "🚀": "🚀", 'with "quotes"': 2}, None),
+        ({"a.b": 1, "a": {"c": 2}}, {"a.b": 1, "a.c": 2}),
+    ],
+)  # fmt: skip
+def test_properties_are_flat_scalars(
+    given_properties: dict[str, Any], flat: dict[str, Any] | None
+) -> None:
+    expected = given_properties if flat is None else flat
+
+    assert flat_properties(given_properties) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (float("nan"), "properties.a"),
+        (float("inf"), "properties.a"),
+        (Decimal("-Infinity"), "properties.a"),
+        ({"b": float("nan")}, "properties.a.b"),
+        ([float("nan")], "properties.a"),
+        ([[{"x": float("inf")}]], "properties.a"),
+    ],
+)
+def test_nan_and_infinity_are_refused_wherever_they_are(
+    value: object, field: str
+) -> None:
+    with pytest.raises(InvalidSignalError) as refused:
+        flat_properties({"a": value})
+
+    assert refused.value.reason == f"{field}: not a finite number"
+
+
+@pytest.mark.parametrize("in_lists", [True, False])
+def test_nesting_200_deep_is_flattened(*, in_lists: bool) -> None:
+    flat = flat_properties({"p": nested(200, in_lists=in_lists)})
+
+    if in_lists:
+        assert flat == {"p": "[" * 200 + "1" + "]" * 200}
+    else:
+        assert flat == {"p" + ".a" * 200: 1}
+
+
+@pytest.mark.parametrize("in_lists", [True, False])
+def test_nesting_without_end_is_refused(*, in_lists: bool) -> None:
+    with pytest.raises(InvalidSignalError, match="properties: nested too deeply"):
+        flat_properties({"p": nested(100_000, in_lists=in_lists)})

@@ -1,0 +1,211 @@
+"""`stairoids-signals report`: what runs did, as a table, as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_sandbox.faults.faults import Fault
+from target_stairoids.reporting.html import axis_end
+from tests.support.singer_io import (
+    BIN,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    text_of,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    from stairoids_sandbox.server import Sandbox
+
+HOSTILE = "<b>trials</b>"
+
+
+@pytest.fixture
+def past(target: TargetUnderTest) -> TargetUnderTest:
+    """A target that has run twice, and was killed once two days ago."""
+    schema = a_schema(plan="string"), a_schema(HOSTILE, plan="string")
+    mapping = {"stream": HOSTILE, "type": "paid"}
+    settings = {"signals": [mapping, {"stream": "*"}], "requests_per_minute": 60}
+    one = [a_record(n, plan="a") for n in range(3)]
+    target.run(*schema, *one, a_record(9, HOSTILE, plan="b"), **settings)
+    target.run(*schema, *one, a_record(10, HOSTILE, email="x"), **settings)
+    with closing(sqlite3.connect(target.folder / "ledger.db")) as database, database:
+        database.execute(
+            "INSERT INTO stairoids_runs (scope, started_at)"
+            " SELECT scope, datetime('now', '-2 days') FROM stairoids_runs LIMIT 1"
+        )
+    return target
+
+
+def report(target: TargetUnderTest, *options: str) -> str:
+    (target.folder / "config.json").write_text(json.dumps(target.config))
+    command = [str(BIN / "stairoids-signals"), "report", "--config", "config.json"]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=target.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_report_counts_runs_outcomes_types_and_reasons(past: TargetUnderTest) -> None:
+    said: dict[str, Any] = json.loads(report(past, "--format", "json", "--days", "7"))
+
+    assert said["outcomes"] == {"accepted": 4, "duplicate": 3, "invalid": 1}
+    assert [run["ending"] for run in said["runs"]] == ["exit 0", "exit 0", "was killed"]
+    assert [day["runs"] for day in said["days"]] == [0, 0, 0, 0, 1, 0, 2]
+    assert said["days"][-1]["types"] == {"trials": 3, "paid": 1}
+    assert said["reasons"][0]["outcome"] == "invalid"
+    assert said["dead_letters"] == 1
+    assert said["days"][-1]["quota_minutes"] == pytest.approx(4 / 60)
+
+
+def test_days_that_are_not_asked_for_are_left_out(past: TargetUnderTest) -> None:
+    said = json.loads(report(past, "--format", "json", "--days", "1"))
+
+    assert len(said["runs"]) == 2
+    assert len(said["days"]) == 1
+
+
+def test_table_is_for_people(past: TargetUnderTest) -> None:
+    said = report(past)
+
+    assert re.search(r"^accepted +4$", said, re.MULTILINE)
+    assert re.search(r"^trials +3$", said, re.MULTILINE)
+    assert "a record that is read again is counted again" in said
+    assert "neither account.domain nor contact.email is known" in said
+    assert "Dead letters now: 1, the oldest since" in said
+    assert "dead-letters list --with-key --config config.json\n" in said
+
+
+def test_killed_run_and_the_next_count_each_signal_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1_000))]
+    with target.start(text_of(messages)) as process:
+        wait_until(lambda: len(sandbox.signals) > 30)
+        process.kill()
+
+    target.run(*messages)
+
+    said = json.loads(report(target, "--format", "json"))
+    killed, last = said["runs"]
+    recovered = said["recovered"].get("accepted", 0)
+    assert killed["ending"] == "was killed"
+    assert killed["outcomes"]["accepted"] > 0
+    assert killed["read"] is killed["requests"] is killed["seconds"] is None
+    assert last["outcomes"]["duplicate"] == 1_000 - last["outcomes"]["accepted"]
+    assert said["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 1_000
+    assert sum(said["days"][-1]["types"].values()) == 1_000
+    killed_row, last_row = report(target).splitlines()[2:4]
+    assert re.search(r"was killed +\? +\d+ +\? +\? +\?$", killed_row)
+    assert "?" not in last_row
+    assert "a run that has not ended did not tell" in report(target)
+    assert "was killed" in report(target, "--format", "html")
+
+
+def test_requests_without_a_clear_answer_are_added_up(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    for number in range(2):
+        sandbox.faults.set([Fault(kind="drop_after_accept", count=1)])
+        target.run(a_schema(), a_record(number))
+
+    table = report(target)
+    page = report(target, "--format", "html")
+
+    assert "2 requests got no clear answer: 2 found at Stairoids.\n" in table
+    assert 'Requests without a clear answer</dt><dd class="number">2<' in page
+
+
+def test_what_is_pending_is_counted_once_however_many_runs_left_it(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(5))]
+    for _ in range(3):
+        target.run(*messages, max_signals_per_run=1)
+    target.run(a_schema("leads"), a_record(stream="leads"))
+
+    said = json.loads(report(target, "--format", "json"))
+    page = report(target, "--format", "html")
+
+    assert list(said["outcomes"].items()) == [
+        ("accepted", 4),
+        ("duplicate", 3),
+        ("pending", 2),
+    ]
+    assert said["days"][-1]["outcomes"]["pending"] == 2
+    assert [entry["count"] for entry in said["reasons"]] == [2]
+    grey = re.search(r'class="c(\d)" width="10"[^>]*></svg> pending', page)
+    green = re.search(r'class="c(\d)" width="10"[^>]*></svg> accepted', page)
+    assert grey
+    assert green
+    assert (grey[1], green[1]) == ("7", "1")
+
+
+def test_new_ledger_has_nothing_to_tell(target: TargetUnderTest) -> None:
+    target.run()
+    with closing(sqlite3.connect(target.folder / "ledger.db")) as database, database:
+        database.execute("DELETE FROM stairoids_runs")
+
+    assert "No dead letters." in report(target)
+    assert "Nothing in these days." in report(target, "--format", "html")
+
+
+def test_page_is_one_file_that_runs_nothing(past: TargetUnderTest) -> None:
+    page = report(past, "--format", "html")
+
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=|url\(|@import", page)
+    assert HOSTILE not in page
+    assert "&lt;b&gt;trials" in page
+
+
+@pytest.mark.parametrize(
+    ("top", "end"),
+    [(0, 0), (1, 1), (3, 4), (60, 60), (63, 80), (81, 100), (0.03, 0.04), (9.5, 10)],
+)
+def test_axis_ends_with_a_round_number(top: float, end: float) -> None:
+    assert axis_end(top) == pytest.approx(end)
+
+
+@pytest.mark.slow
+def test_page_shows_a_bar_for_each_day_that_had_signals(
+    past: TargetUnderTest, page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report(past, "--format", "html"))
+
+    page.goto(path.as_uri())
+
+    assert page.get_by_role("heading", level=1).inner_text().startswith("Signals")
+    plot = page.get_by_role("img", name="Accepted signals by type")
+    heights = plot.locator("rect.c0").evaluate_all(
+        "bars => bars.map(bar => bar.getBoundingClientRect().height)"
+    )
+    assert sum(height > 1 for height in heights) == 1
+    assert plot.locator("..").locator(".scale span").all_inner_texts() == [
+        "4",
+        "2",
+        "0",
+    ]
+    page.set_viewport_size({"width": 375, "height": 700})
+    runs = page.get_by_role("group", name="Runs")
+    runs.press("ArrowRight")
+    page.wait_for_function("runs => runs.scrollLeft > 0", arg=runs.element_handle())
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.get_by_role("row").count() > 4

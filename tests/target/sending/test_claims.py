@@ -1,0 +1,200 @@
+"""Claims of other runs, living and dead, and of a run that is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_sandbox.faults.faults import Fault
+from target_stairoids.dedup.digests import entity_of, version_of
+from target_stairoids.ledger import queries as overview
+from target_stairoids.ledger.entries import Claim
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.settings import Settings
+from tests.support.singer_io import (
+    Run,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stairoids_sandbox.server import Sandbox
+
+SCHEMA = a_schema(plan="string")
+
+
+def settings_of(target: TargetUnderTest) -> Settings:
+    return Settings.from_config(target.config)
+
+
+def ledger_of(target: TargetUnderTest) -> Ledger:
+    settings = settings_of(target)
+    return Ledger(settings.ledger_url, settings.scope)
+
+
+def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
+    """Claim a record of `trials` as a run does before it sends."""
+    entity = entity_of(ledger.scope, "trials", record, ("id",))
+    body = {
+        "type": "trials",
+        "source": "singer",
+        "contact": {"email": record["email"]},
+        "properties": {"id": record["id"], "plan": record["plan"]},
+    }
+    stream = ledger.stream_id("trials", SCHEMA)
+    with ledger.turn() as turn:
+        turn.claim(
+            Claim(
+                entity=entity,
+                version=version_of(entity, record),
+                mapping="trials",
+                stream=stream,
+                stream_name="trials",
+                content=b"c" * 16,
+                position=None,
+                fingerprint=b"f" * 16,
+                signal=json.dumps(body).encode(),
+                record=json.dumps(record).encode(),
+            )
+        )
+
+
+@pytest.fixture
+def other(target: TargetUnderTest) -> Iterator[Ledger]:
+    """Another run on the same ledger, which lives until it is closed."""
+    ledger = ledger_of(target)
+    ledger.begin_run()
+    claim_record(ledger, a_record(1, plan="old")["record"])
+    yield ledger
+    ledger.close()
+
+
+def plans(sandbox: Sandbox) -> list[str]:
+    return [s.body["properties"]["plan"] for s in sandbox.signals]
+
+
+def claims_in(target: TargetUnderTest) -> int:
+    with closing(sqlite3.connect(target.folder / "ledger.db")) as ledger:
+        return int(
+            ledger.execute("SELECT count(*) FROM stairoids_claims").fetchone()[0]
+        )
+
+
+def test_stats_count_what_is_claimed(other: Ledger) -> None:
+    assert overview.counts(other) == {"trials": {"claimed": 1}}
+
+
+def test_claim_of_a_run_that_dies_meanwhile_is_settled_first_and_in_order(
+    sandbox: Sandbox, target: TargetUnderTest, other: Ledger
+) -> None:
+    messages = [
+        SCHEMA,
+        a_record(9, plan="another"),
+        a_record(1, plan="new"),
+        a_record(1, plan="newer"),
+        a_state(),
+    ]
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(target.run(*messages)))
+
+    thread.start()
+    wait_until(lambda: len(sandbox.signals) == 1)
+    other.close()
+    thread.join()
+
+    assert runs[0].exit_code == 0
+    assert runs[0].outcomes == {"accepted": 3}
+    assert runs[0].report["recovered"] == {"accepted": 1}
+    assert plans(sandbox) == ["another", "old", "new", "newer"]
+    assert len(runs[0].states) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wanted", "exit_code"), [("fail", 75), ("succeed", 0)])
+def test_what_another_living_run_sends_is_left_to_it(
+    target: TargetUnderTest, other: Ledger, wanted: str, exit_code: int
+) -> None:
+    assert other.run
+
+    run = target.run(SCHEMA, a_record(1, plan="new"), a_state(), on_incomplete=wanted)
+
+    assert run.exit_code == exit_code
+    assert run.outcomes == {"pending": 1}
+    assert run.report["exit_code"] == exit_code
+    assert run.states == []
+
+
+def test_claim_of_a_dead_run_is_kept_when_the_run_that_took_it_over_is_stopped(
+    sandbox: Sandbox, target: TargetUnderTest, other: Ledger
+) -> None:
+    """Its row may never be read again, so nothing else remembers it."""
+    other.close()
+    sandbox.faults.add(Fault(kind="status", status=503, retry_after=60))
+    with target.start(on_unknown="resend") as process:
+        assert process.stdin
+        process.stdin.write(text_of([SCHEMA]).encode())
+        process.stdin.flush()
+        wait_until(lambda: len(sandbox.requests) == 1)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        process.stdin.close()
+    left = claims_in(target)
+    sandbox.faults.set([])
+
+    resumed = target.run(SCHEMA)
+
+    assert left == 1
+    assert resumed.report["recovered"] == {"accepted": 1}
+    assert plans(sandbox) == ["old"]
+
+
+def test_nothing_is_posted_after_the_run_has_ended(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=200))
+    messages = [SCHEMA, *(a_record(n, plan="p") for n in range(1, 101)), a_state()]
+    with target.start(max_in_flight=2) as process:
+        assert process.stdin
+        process.stdin.write(text_of(messages).encode())
+        process.stdin.flush()
+        wait_until(lambda: len(sandbox.signals) > 4)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+        process.stdin.close()
+    posted = len(sandbox.requests)
+    settled = target.report()["outcomes"]["accepted"]
+    sandbox.faults.set([])
+
+    resumed = target.run(*messages)
+
+    assert settled == posted < 100
+    assert claims_in(target) == 0
+    assert resumed.outcomes == {"accepted": 100 - posted, "duplicate": posted}
+    assert len(sandbox.signals) == 100
+
+
+def test_run_whose_output_breaks_still_ends_and_reports(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [SCHEMA, a_record(1, plan="p"), a_state()]
+    with Path("/dev/full").open("w") as full:
+        done = target.shell(text_of(messages), stdout=full)
+    resumed = target.run(*messages)
+
+    assert done.returncode == 1
+    assert target.report()["run"] > 1
+    assert resumed.outcomes == {"duplicate": 1}
+    assert len(sandbox.signals) == 1

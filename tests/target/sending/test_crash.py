@@ -1,0 +1,139 @@
+"""kill -9, again and again: nothing is sent twice, nothing is lost.
+
+A table of rows is synced by runs that are killed at moments of real progress. Between
+two runs rows change, some runs start from an older STATE and replay, and on the way
+answers are lost after acceptance, requests fail before it, and connections are reset.
+`STAIROIDS_KILLS` says how many kills; `make soak` makes many.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox.server import Sandbox
+from tests.support.connectors import AirbyteUnderTest
+from tests.support.singer_io import (
+    Message,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = int(os.environ.get("STAIROIDS_KILLS", "20"))
+ROWS = 40
+
+pytestmark = pytest.mark.slow
+
+
+class Table:
+    """Rows that change over time, as a tap with a bookmark reads them."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._clock = 0
+        self.plans: dict[int, int] = {}
+        self._changed_at: dict[int, int] = {}
+
+    def change(self, count: int) -> None:
+        """Insert or update so many rows."""
+        for _ in range(count):
+            self._clock += 1
+            row = self._chance.randint(1, ROWS)
+            self.plans[row] = self.plans.get(row, 0) + 1
+            self._changed_at[row] = self._clock
+
+    def messages(self, since: int = 0) -> list[Message]:
+        """Return what a tap prints that starts from a bookmark."""
+        messages = [a_schema(bookmark="at", plan="integer", at="integer")]
+        by_change = sorted(self._changed_at.items(), key=lambda item: item[1])
+        for row, changed_at in by_change:
+            if changed_at >= since:
+                messages.append(a_record(row, plan=self.plans[row], at=changed_at))
+                messages.append(a_state(changed_at))
+        return messages
+
+
+def faults(seed: int) -> list[Fault]:
+    return [
+        Fault(kind="drop_after_accept", probability=0.06, seed=seed),
+        Fault(kind="status_after_accept", status=504, probability=0.04, seed=seed),
+        Fault(kind="status_after_accept", status=500, probability=0.02, seed=seed),
+        Fault(kind="status", status=500, probability=0.04, seed=seed),
+        Fault(kind="reset", probability=0.02, seed=seed),
+        Fault(kind="slow", delay_ms=15),
+    ]
+
+
+def run_and_kill(
+    target: TargetUnderTest, sandbox: Sandbox, text: str, *, after: int
+) -> tuple[bool, list[Any]]:
+    """Kill a run once so many more signals were accepted, or let it end before."""
+    with target.start(text) as process:
+        assert process.stdin
+        assert process.stdout
+        goal = len(sandbox.signals) + after
+        wait_until(
+            lambda: len(sandbox.signals) >= goal or process.poll() is not None,
+            seconds=60,
+        )
+        process.kill()
+        process.stdin.close()
+        printed = process.stdout.read().decode()
+        whole = printed[: printed.rfind("\n") + 1]
+        return process.wait() == -signal.SIGKILL, target.states_in(whole)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.mark.parametrize("face", [TargetUnderTest, AirbyteUnderTest])
+def test_each_version_of_each_row_is_sent_once(
+    tmp_path: Path, ledger_url: str, face: type[TargetUnderTest]
+) -> None:
+    seed = int(os.environ.get("STAIROIDS_SEED", "1"))
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    table = Table(chance)
+    kills = 0
+    bookmarks = [0]
+    with Sandbox(faults=faults(seed)) as sandbox:
+        target = face(tmp_path, sandbox.url, ledger_url=ledger_url)
+        for _ in range(KILLS * 2):
+            if kills == KILLS:
+                break
+            table.change(chance.randint(5, 30))
+            since = chance.choice([0, bookmarks[-1], chance.choice(bookmarks)])
+            text = text_of(table.messages(since))
+            killed, states = run_and_kill(
+                target, sandbox, text, after=chance.randint(1, 6)
+            )
+            kills += killed
+            bookmarks += [state["at"] for state in states]
+        for since in (bookmarks[-1], 0):
+            last = target.shell(text_of(table.messages(since)))
+            assert last.returncode == 0, last.stderr[-2000:]
+        sent = Counter(
+            (s.body["properties"]["id"], s.body["properties"]["plan"])
+            for s in sandbox.signals
+        )
+
+    assert kills == KILLS, "the kills must really hit"
+    assert {pair for pair, count in sent.items() if count > 1} == set()
+    assert {pair for pair in table.plans.items() if pair not in sent} == set()
+    assert target.report()["adds_up"]

@@ -1,0 +1,164 @@
+"""Messages: whole lines are decoded by the chunk, and an odd one costs no other."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+from target_stairoids.exceptions import MessageError
+from target_stairoids.sending import messages
+from target_stairoids.sending.messages import discard, messages_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GOOD = b'{"type": "STATE", "value": 1}\n'
+LAST = b'{"type": "STATE", "value": 2}'
+
+
+def attend(_descriptor: int | None) -> bool:
+    return True
+
+
+@contextmanager
+def a_pipe(text: bytes) -> Iterator[IO[bytes]]:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source:
+        with os.fdopen(writing, "wb") as tap:
+            tap.write(text)
+        yield source
+
+
+def read(text: bytes) -> list[dict[str, Any]]:
+    with a_pipe(text) as source:
+        return list(messages_of(source, attend))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD + LAST,
+        GOOD + LAST + b"\n",
+        GOOD + b"\n   \r\n" + LAST,
+        GOOD.replace(b"\n", b"\r\n") + LAST,
+    ],
+    ids=["no newline at the end", "newline", "empty lines", "CRLF"],
+)
+def test_every_line_is_a_message(text: bytes) -> None:
+    assert [message["value"] for message in read(text)] == [1, 2]
+
+
+@pytest.mark.parametrize("size", [1, 7, 29, 30, 31, 10_000])
+def test_lines_are_whole_however_they_arrive(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(messages, "_CHUNK", size)
+
+    assert [message["value"] for message in read(GOOD * 5 + LAST)] == [1] * 5 + [2]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"not json", b"[1]", b'{"stream": "a"}', b'{"type": 1}', b"[" * 5000],
+    ids=["text", "list", "no type", "type is a number", "too deep"],
+)
+@pytest.mark.parametrize("before", [b"", b"\n\n"], ids=["", "behind empty lines"])
+def test_messages_before_an_odd_line_are_read_and_its_number_is_told(
+    odd: bytes, before: bytes
+) -> None:
+    seen: list[dict[str, Any]] = []
+    number = 3 + before.count(b"\n")
+    with a_pipe(before + GOOD + GOOD + odd + b"\n" + GOOD) as source:
+        found = messages_of(source, attend)
+
+        with pytest.raises(MessageError, match=f"Line {number} of"):
+            seen.extend(found)
+
+    assert len(seen) == 2
+
+
+def test_number_counts_lines_of_earlier_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "_CHUNK", len(GOOD))
+
+    with pytest.raises(MessageError, match="Line 5 of"):
+        read(GOOD * 4 + b"not json\n")
+
+
+def test_what_only_python_reads_costs_no_other_line() -> None:
+    """`NaN` and half a surrogate pair are no JSON, but taps print them."""
+    text = GOOD + b'{"type": "STATE", "value": NaN}\n' + GOOD
+
+    values = [message["value"] for message in read(text)]
+
+    assert values[0] == values[2] == 1
+    assert values[1] != values[1]
+
+
+def a_record(text: bytes) -> bytes:
+    return b'{"type": "RECORD", "stream": "s", "record": ' + text + b"}\n"
+
+
+@pytest.mark.parametrize("others", [b"", GOOD], ids=["alone", "beside a STATE"])
+def test_records_are_handed_on_as_the_text_they_are(others: bytes) -> None:
+    text = b'{"id":  1.50, "name": "\\u00e9\xc3\xa9"}'
+
+    found = read(others + a_record(text) + others)
+
+    (message,) = (m for m in found if m["type"] == "RECORD")
+    assert message["stream"] == "s"
+    assert bytes(message["record"]) == text
+    assert [m["value"] for m in found if m["type"] == "STATE"] == [1, 1][
+        : 2 * bool(others)
+    ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b'{"id": NaN}', b'{"_sdc_deleted_at": null}', b'{"a": "\\ud800"}'],
+    ids=["NaN", "a column of Singer's", "half a surrogate pair"],
+)
+def test_odd_records_are_decoded_at_once(odd: bytes) -> None:
+    found = read(a_record(odd) + GOOD)
+
+    assert isinstance(found[0]["record"], dict)
+    assert len(found) == 2
+
+
+def test_record_that_is_no_utf_8_is_told_by_its_line() -> None:
+    with a_pipe(GOOD + a_record(b'{"a": "\xff"}') + GOOD) as source:
+        found = messages_of(source, attend)
+
+        assert next(found)["value"] == 1
+        with pytest.raises(MessageError, match="Line 2 of"):
+            next(found)
+
+
+def test_lines_that_hold_two_messages_beside_others_are_told() -> None:
+    record = a_record(b"{}").strip()
+
+    with pytest.raises(MessageError, match="Line 2 of"):
+        read(GOOD + record + record + b"\n" + GOOD)
+
+
+def test_numbers_keep_all_their_digits() -> None:
+    (message,) = read(
+        b'{"type": "STATE", "value": 0.1000000000000000055511151231257827}'
+    )
+
+    assert message["value"] == Decimal("0.1000000000000000055511151231257827")
+
+
+def test_reading_ends_when_it_is_asked_to() -> None:
+    with a_pipe(GOOD) as source:
+        assert list(messages_of(source, lambda _descriptor: False)) == []
+
+
+def test_rest_of_an_input_can_be_discarded() -> None:
+    with a_pipe(GOOD * 1000) as source:
+        discard(source)
+
+        assert source.read() == b""

@@ -1,0 +1,170 @@
+"""Trouble around the target: signals at every phase, full disks, locked ledgers."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox.server import Sandbox
+from tests.support.singer_io import (
+    BIN,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MESSAGES = [a_schema(), *(a_record(n) for n in range(1, 41)), a_state()]
+
+
+def sent_numbers(sandbox: Sandbox) -> list[int]:
+    return sorted(s.body["properties"]["id"] for s in sandbox.signals)
+
+
+@pytest.mark.parametrize(
+    ("phase", "faults", "settings"),
+    [
+        ("before any input", [], {}),
+        ("while the tap is silent", [], {}),
+        ("while sending", [Fault(kind="slow", delay_ms=100)], {}),
+        ("while it waits for the quota", [], {"requests_per_minute": 5}),
+        (
+            "before it looks",
+            [Fault(kind="drop_after_accept")],
+            {"verify_delay_seconds": 60},
+        ),
+        ("between two attempts", [Fault(kind="status", status=500)], {}),
+        ("in an outage", [Fault(kind="reset")], {"outage_seconds": 60}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_signal_at_any_phase_loses_and_doubles_nothing(
+    tmp_path: Path, phase: str, faults: list[Fault], settings: dict[str, object]
+) -> None:
+    with Sandbox(faults=faults) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url)
+        with target.start(**settings) as process:
+            assert process.stdin
+            assert process.stdout
+            if phase == "while the tap is silent":
+                process.stdin.write(text_of(MESSAGES[:3]).encode())
+                process.stdin.flush()
+                wait_until(lambda: len(sandbox.signals) == 2)
+            elif phase != "before any input":
+                process.stdin.write(text_of(MESSAGES).encode())
+                process.stdin.flush()
+                wait_until(lambda: len(sandbox.requests) >= 1)
+            else:
+                wait_until((tmp_path / "ledger.db").exists)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 128 + signal.SIGTERM
+            states = process.stdout.read()
+            process.stdin.close()
+        sandbox.faults.set([])
+
+        resumed = target.run(*MESSAGES)
+
+    assert resumed.exit_code == 0
+    assert sent_numbers(sandbox) == list(range(1, 41))
+    assert states == b""
+
+
+def test_full_disk_ends_the_run_and_the_next_one_resumes(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 301)), a_state()]
+    config = target.folder / "config.json"
+    target.shell("")  # writes the config and makes the ledger
+
+    full = subprocess.run(
+        [BIN / "target-stairoids", "--config", config],
+        input=text_of(messages).encode(),
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (400_000, 400_000)
+        ),
+    )
+    resumed = target.run(*messages)
+
+    assert full.returncode == 1, full.stderr
+    assert b"`ledger_url`" in full.stderr
+    assert full.stdout == b""
+    assert resumed.exit_code == 0
+    assert sent_numbers(sandbox) == list(range(1, 301))
+
+
+@pytest.mark.slow
+def test_ledger_locked_for_long_is_one_clear_error(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(), a_record(1))
+    ledger = sqlite3.connect(target.folder / "ledger.db", isolation_level=None)
+    with closing(ledger) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        locked = target.run(a_schema(), a_record(2), a_state())
+
+        other.execute("ROLLBACK")
+    resumed = target.run(a_schema(), a_record(2), a_state())
+
+    assert locked.exit_code == 1
+    assert "database is locked" in locked.error
+    assert resumed.outcomes == {"accepted": 1}
+    assert sent_numbers(sandbox) == [1, 2]
+
+
+def test_server_that_goes_away_ends_the_run_and_the_next_one_resumes(
+    sandbox: Sandbox, tmp_path: Path, postgres_url: str
+) -> None:
+    target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
+    sandbox.faults.add(Fault(kind="slow", delay_ms=50))
+    engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    with target.start() as process, engine.connect() as connection:
+        assert process.stdin
+        process.stdin.write(text_of(MESSAGES).encode())
+        process.stdin.flush()
+        wait_until(lambda: len(sandbox.signals) > 10)
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid != pg_backend_pid()"
+            )
+        )
+        process.stdin.close()
+        assert process.wait(timeout=30) == 1
+    engine.dispose()
+    sandbox.faults.set([])
+
+    resumed = target.run(*MESSAGES)
+
+    assert resumed.exit_code == 0
+    assert sent_numbers(sandbox) == list(range(1, 41))
+
+
+def test_two_targets_on_one_file_send_each_signal_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    lines = text_of(MESSAGES).encode()
+    with target.start() as one, target.start() as two:
+        for process in (one, two):
+            assert process.stdin
+            process.stdin.write(lines)
+            process.stdin.close()
+        codes = [one.wait(timeout=60), two.wait(timeout=60)]
+
+    assert codes == [0, 0]
+    assert sent_numbers(sandbox) == list(range(1, 41))

@@ -1,0 +1,91 @@
+"""Requests without a clear answer are counted, and told in the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stairoids_sandbox.faults.faults import Fault
+from target_stairoids.reporting.progress import summary, unanswered_in
+from tests.support.singer_io import a_record, a_schema, text_of
+
+if TYPE_CHECKING:
+    from stairoids_sandbox.server import Sandbox
+    from tests.support.singer_io import TargetUnderTest
+
+ACCEPTED = Fault(kind="drop_after_accept", count=2)
+FAILED = Fault(kind="status", status=500, count=1)
+
+
+@pytest.mark.parametrize(
+    ("way", "faults", "unanswered"),
+    [
+        ("verify", [], {"requests": 0, "found": 0, "sent_again": 0, "held": 0}),
+        ("verify", [ACCEPTED], {"requests": 2, "found": 2, "sent_again": 0, "held": 0}),
+        ("verify", [FAILED], {"requests": 1, "found": 0, "sent_again": 1, "held": 0}),
+        ("resend", [FAILED], {"requests": 1, "found": 0, "sent_again": 1, "held": 0}),
+        ("hold", [FAILED], {"requests": 1, "found": 0, "sent_again": 0, "held": 1}),
+    ],
+)
+def test_report_tells_what_became_of_requests_without_an_answer(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    way: str,
+    faults: list[Fault],
+    unanswered: dict[str, int],
+) -> None:
+    sandbox.faults.set(faults)
+
+    run = target.run(a_schema(), a_record(1), a_record(2), on_unknown=way)
+
+    assert run.report["unanswered"] == unanswered
+    assert run.report["adds_up"]
+
+
+def test_log_tells_of_requests_without_an_answer_in_a_line(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.set([ACCEPTED])
+
+    done = target.shell(text_of([a_schema(), a_record(1), a_record(2)]))
+
+    assert "2 requests got no clear answer: 2 found at Stairoids." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((1, 0, 0, 0), "1 request got no clear answer: 1 left for the next run."),
+        (
+            (1_004, 1_000, 1, 2),
+            (
+                "1,004 requests got no clear answer: 1,000 found at Stairoids, 1 sent "
+                "again, 2 held for a person to resolve, 1 left for the next run."
+            ),
+        ),
+    ],
+)
+def test_unanswered_requests_are_one_sentence(
+    counts: tuple[int, int, int, int], told: str
+) -> None:
+    names = ("requests", "found", "sent_again", "held")
+
+    said = unanswered_in({"unanswered": dict(zip(names, counts, strict=True))})
+
+    assert list(said) == [told]
+
+
+def test_sum_line_has_what_killed_runs_left() -> None:
+    report = {
+        "candidates": 3,
+        "outcomes": {"accepted": 3, "duplicate": 0},
+        "recovered": {"accepted": 2, "pending": 1},
+        "read": 3,
+        "seconds": 0.25,
+    }
+
+    assert summary(report) == (
+        "3 candidates = 3 accepted (3 records read, 0.2 s); "
+        "recovered from killed runs: 2 accepted, 1 pending"
+    )
