@@ -22,6 +22,7 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 # The dependencies are a layer of their own: they change less often than the code.
 RUN uv sync --locked --no-dev --all-extras --no-install-project
 COPY stairoids_airbyte stairoids_airbyte
+COPY stairoids_common stairoids_common
 COPY stairoids_pages stairoids_pages
 COPY stairoids_sandbox stairoids_sandbox
 COPY tap_stairoids_webhooks tap_stairoids_webhooks

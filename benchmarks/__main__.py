@@ -29,7 +29,7 @@ HEADLINES = {
     "start-up: `target-stairoids --version`",
     "the same again, inferred mapping",
     "each record touched, none changed",
-    "sending, answers after 5 ms",
+    "sending, responses after 5 ms",
     "receiver, SQLite",
     "tap, SQLite, wide payloads",
 }
@@ -37,7 +37,7 @@ PATHS = {
     "startup": "what each command takes to say who it is",
     "mapping": "one record, from parsed to digests and a signal",
     "sync": "100,000 records: for the first time, again, and touched but unchanged",
-    "sending": "15,000 signals to a sandbox that answers after 0, 5 and 50 ms",
+    "sending": "15,000 signals to a sandbox that responses after 0, 5 and 50 ms",
     "receiver": "deliveries verified and stored",
     "tap": "stored events emitted",
     "pace": "real quota minutes of each plan; takes six of them",

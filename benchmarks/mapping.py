@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.figures import Figure, in_turn, median_ratio
 from target_stairoids.dedup.digests import content_of, entity_of, version_of
 from target_stairoids.mapping.config import maps_for
-from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,19 +53,19 @@ BY_JINJA = {**ITEM, "account": {"domain": "{{ website ~ '' }}", "name": None}}
 
 def mapped(item: dict[str, Any]) -> Callable[[], object]:
     """Return what a record costs by one mapping."""
-    shape = StreamShape(
+    shape = StreamSchema(
         name="crm",
         properties={name: {} for name in RECORD},
         key_properties=("id",),
         bookmark="updated_at",
     )
-    (signal_map,) = maps_for(shape, [item], "crm")
+    (compiled_mapping,) = maps_for(shape, [item], "crm")
     silent = {"updated_at"}
 
     def run() -> object:
-        entity = entity_of("scope", "crm", RECORD, signal_map.key)
+        entity = entity_of("scope", "crm", RECORD, compiled_mapping.key)
         version = version_of(entity, RECORD)
-        return version, content_of(signal_map.signal_from(RECORD), silent)
+        return version, content_of(compiled_mapping.signal_from(RECORD), silent)
 
     return run
 

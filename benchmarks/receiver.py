@@ -113,7 +113,7 @@ def requests_for(number: int, run: str) -> list[bytes]:
 async def send_all(
     port: int, requests: list[bytes], connections: int
 ) -> tuple[float, list[float]]:
-    """Return the seconds it took, and each answer's latency."""
+    """Return the seconds it took, and each response's latency."""
     waiting = iter(requests)
     latencies: list[float] = []
 
@@ -208,7 +208,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
     for name in (SQLITE, POSTGRES):
         if name in found:
             yield Figure(
-                path=f"receiver, {name}: 99 of 100 answers within",
+                path=f"receiver, {name}: 99 of 100 responses within",
                 value=statistics.median(p99 for _, p99 in found[name]),
                 unit="ms",
             )

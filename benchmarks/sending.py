@@ -1,6 +1,6 @@
 """Sending without quota: the target against bare `requests` threads.
 
-Both post the same bodies to a sandbox in a process of its own that answers after a
+Both post the same bodies to a sandbox in a process of its own that responses after a
 while, eight at a time, as whole processes, in turn.
 """
 
@@ -54,8 +54,10 @@ def work():
             body = bodies.get_nowait()
         except queue.Empty:
             return
-        answer = session.post(url + "/signals", json=body, headers=headers, timeout=30)
-        answer.raise_for_status()
+        response = session.post(
+            url + "/signals", json=body, headers=headers, timeout=30
+        )
+        response.raise_for_status()
 
 workers = [threading.Thread(target=work) for _ in range(threads)]
 for worker in workers: worker.start()
@@ -96,7 +98,7 @@ def target(records: Path, faults: tuple[str, ...]) -> float:
 
 
 def figures(scope: Scope) -> Iterator[Figure]:
-    """Yield signals a second for each kind of answers, beside bare threads."""
+    """Yield signals a second for each kind of responses, beside bare threads."""
     with tempfile.TemporaryDirectory() as name:
         for label, (faults, share) in ANSWERS.items():
             count = scope.number(int(15_000 * share))
@@ -109,7 +111,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
             found = in_turn(measures, scope.rounds)
             threads = count / statistics.median(found["pool"])
             yield Figure(
-                path=f"sending, answers {label}",
+                path=f"sending, responses {label}",
                 value=count / statistics.median(found["ours"]),
                 unit="signals/s",
                 beside=f"eight bare `requests` threads, {threads:,.0f}/s",

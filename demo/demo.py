@@ -287,8 +287,8 @@ def outcomes_of(report: dict[str, Any]) -> str:
 def signals_at(api: str) -> int:
     """Ask the sandbox itself how many signals it took."""
     url = api.removesuffix("/v1") + "/_sandbox/stats"
-    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
-        return int(json.load(answer)["signals"])
+    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as response:
+        return int(json.load(response)["signals"])
 
 
 def shown(path: Path) -> Path:

@@ -146,7 +146,7 @@ def refused_in_days_gone_by(store_url: str) -> None:
 
 
 def picture_sandbox(page: Page, sandbox: Sandbox, scheme: str) -> None:
-    """Show the overview and a delivery that went wrong."""
+    """Show the queries and a delivery that went wrong."""
     page.goto(sandbox.origin)
     expect(page.get_by_role("button", name="Live")).to_be_visible()
     page.screenshot(path=IMAGES / f"sandbox-{scheme}.png")
@@ -158,7 +158,7 @@ def picture_sandbox(page: Page, sandbox: Sandbox, scheme: str) -> None:
 
 
 def picture_receiver(page: Page, url: str, scheme: str) -> None:
-    """Show the token's form being passed, the overview and an event."""
+    """Show the token's form being passed, the queries and an event."""
     page.goto(url)
     page.get_by_label("Admin token").fill(TOKEN)
     page.get_by_role("button", name="Open").click()

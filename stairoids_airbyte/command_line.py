@@ -78,7 +78,7 @@ def _fail(failure: Failure) -> None:
 
 
 def tell_check(check: Callable[[], str]) -> None:
-    """Write how a check ends: that it fails is an answer, and no failure."""
+    """Write how a check ends: that it fails is an response, and no failure."""
     try:
         status = ConnectionStatus(status="SUCCEEDED", message=check())
     except ConnectorError as error:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from stairoids_airbyte.protocol import ConfiguredCatalog, Descriptor
-    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -88,7 +88,7 @@ class _Sync:
         self,
         settings: Settings,
         catalog: ConfiguredCatalog,
-        shapes: Mapping[Descriptor, StreamShape],
+        shapes: Mapping[Descriptor, StreamSchema],
     ) -> None:
         self._delivery = Delivery.with_ledger(
             settings,
@@ -141,7 +141,7 @@ class _Sync:
             raise MessageError(msg)
         descriptor, stream = found
         row = stream.reader.read(data)
-        if lack := stream.shape.lack_of(row.key):
+        if lack := stream.schema.lack_of(row.key):
             raise MessageError(lack)
         self._states.record(descriptor)
         self._delivery.intake.take(stream, row)
@@ -175,7 +175,7 @@ def _ignore(message: dict[str, Json]) -> None:
 
 @contextmanager
 def _faults() -> Iterator[None]:
-    """Turn the target's errors into what Airbyte is told."""
+    """Transaction the target's errors into what Airbyte is told."""
     try:
         yield
     except StairoidsError as error:

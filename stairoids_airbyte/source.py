@@ -204,7 +204,7 @@ class _Sync:
 
 @contextmanager
 def _faults() -> Iterator[None]:
-    """Turn the tap's errors into what Airbyte is told."""
+    """Transaction the tap's errors into what Airbyte is told."""
     try:
         yield
     except WebhooksError as error:

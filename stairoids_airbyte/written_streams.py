@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Descriptor
-from target_stairoids.mapping.schema import StreamShape, position_column
+from target_stairoids.mapping.schema import StreamSchema, position_column
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream
@@ -23,14 +23,14 @@ def descriptor_of(configured: ConfiguredStream) -> Descriptor:
     return Descriptor(configured.stream.name, configured.stream.namespace)
 
 
-def shapes_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamShape]:
+def shapes_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamSchema]:
     """Return the shape of each stream that is to be written.
 
     Raises:
         WrongConfigError: A stream is to be synced in a way that signals cannot be, or
             two of them would be one.
     """
-    shapes: dict[Descriptor, StreamShape] = {}
+    shapes: dict[Descriptor, StreamSchema] = {}
     names: set[str] = set()
     for configured in catalog.streams:
         shape = _shape_of(configured)
@@ -46,7 +46,7 @@ def shapes_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamShape]:
     return shapes
 
 
-def _shape_of(configured: ConfiguredStream) -> StreamShape:
+def _shape_of(configured: ConfiguredStream) -> StreamSchema:
     """Return a stream's shape, named `namespace-name` as Singer's taps do it."""
     stream = configured.stream
     name = f"{stream.namespace}-{stream.name}" if stream.namespace else stream.name
@@ -54,7 +54,7 @@ def _shape_of(configured: ConfiguredStream) -> StreamShape:
     paths = configured.primary_key or stream.source_defined_primary_key or []
     key = tuple(".".join(path) for path in paths)
     cursor = _cursor_of(configured)
-    return StreamShape(
+    return StreamSchema(
         name=name,
         properties=schema.get("properties") or {},
         key_properties=key,

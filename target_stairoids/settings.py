@@ -105,21 +105,21 @@ _PROPERTIES: dict[str, dict[str, Json]] = {
         "default": 8,
         "minimum": 1,
         "maximum": 100,
-        "description": "How many requests may be waiting for their answer at once.",
+        "description": "How many requests may be waiting for their response at once.",
     },
     "requests_per_minute": {
         "type": "integer",
         "title": "Requests per minute",
         "minimum": 1,
-        "description": "The pace. Without it the quota is learnt from the answers' "
-        "headers, starting at 60; an answer without such headers lifts the limit.",
+        "description": "The pace. Without it the quota is learnt from the responses' "
+        "headers, starting at 60; an response without such headers lifts the limit.",
     },
     "request_timeout_seconds": {
         "type": "integer",
         "title": "Request timeout",
         "default": 30,
         "minimum": 1,
-        "description": "Seconds to wait for an answer to one request.",
+        "description": "Seconds to wait for an response to one request.",
     },
     "dry_run": {
         "type": "boolean",
@@ -147,7 +147,7 @@ _PROPERTIES: dict[str, dict[str, Json]] = {
         "title": "On unknown",
         "enum": ["verify", "resend", "hold"],
         "default": "verify",
-        "description": "A request without an answer may have been accepted. "
+        "description": "A request without an response may have been accepted. "
         "`verify`: read Stairoids' signals and send again only if it is not there; "
         "`resend`: send again (may double); `hold`: leave it to a person.",
     },
@@ -156,7 +156,7 @@ _PROPERTIES: dict[str, dict[str, Json]] = {
         "title": "Verify delay",
         "default": 10,
         "minimum": 0,
-        "description": "Seconds between a request without an answer and the look "
+        "description": "Seconds between a request without an response and the look "
         "whether its signal arrived.",
     },
     "outage_seconds": {

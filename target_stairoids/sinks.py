@@ -11,7 +11,7 @@ from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class SignalSink(Sink):
     ) -> None:
         super().__init__(target, stream_name, schema, key_properties)
         self._intake: Intake = target.delivery.intake
-        shape = StreamShape(
+        stream_schema = StreamSchema(
             name=stream_name,
             properties=self.original_schema["properties"],
             key_properties=tuple(key_properties or ()),
@@ -53,13 +53,15 @@ class SignalSink(Sink):
             allows_more=bool(self.original_schema.get("additionalProperties")),
             source=target.source_of_schema(),
         )
-        self._shape = shape
-        self._stream: Stream = self._open(shape)
-        self._keys = frozenset(shape.key_properties)
+        self._stream_schema = stream_schema
+        self._stream: Stream = self._open(stream_schema)
+        self._keys = frozenset(stream_schema.key_properties)
         self._uncounted = 0
 
-    def _open(self, shape: StreamShape) -> Stream:
-        return self._intake.stream(shape, shape.as_message(self.original_schema))
+    def _open(self, stream_schema: StreamSchema) -> Stream:
+        return self._intake.stream(
+            stream_schema, stream_schema.as_message(self.original_schema)
+        )
 
     def follow(
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
@@ -67,9 +69,11 @@ class SignalSink(Sink):
         """Take note of the stream map of a SCHEMA message, its bookmark and source."""
         self._stream_map = stream_map
         self._takes_as_sent = passes_unchanged(stream_map)
-        shape = self._stream.shape
-        if (bookmark, source) != (shape.bookmark, shape.source):
-            self._stream = self._open(replace(shape, bookmark=bookmark, source=source))
+        stream_schema = self._stream.schema
+        if (bookmark, source) != (stream_schema.bookmark, stream_schema.source):
+            self._stream = self._open(
+                replace(stream_schema, bookmark=bookmark, source=source)
+            )
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:
@@ -117,7 +121,7 @@ class SignalSink(Sink):
 
     def _hand_in(self, record: Record) -> None:
         key = record.key
-        if not self._keys <= key.keys() and (lack := self._shape.lack_of(key)):
+        if not self._keys <= key.keys() and (lack := self._stream_schema.lack_of(key)):
             raise MissingKeyPropertiesError(lack)
         self._intake.take(self._stream, record)
         self._uncounted += 1

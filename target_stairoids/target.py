@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from target_stairoids.config_errors import check_config_file, config_errors
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.mapping.schema import position_column, source_of
+from target_stairoids.mapping.schema import position_column, source_in
 from target_stairoids.sending.input import read_messages
 from target_stairoids.sending.messages import message_from
 from target_stairoids.settings import Settings, config_schema
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from target_stairoids.sending.observer import Watcher
+    from target_stairoids.sending.observer import Observer
     from target_stairoids.sending.run import Delivery
 
 _EXAMPLES = """\b
@@ -114,7 +114,7 @@ class TargetStairoids(Target):
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
 
-    watcher: Watcher | None = None
+    observer: Observer | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         self._delivery: Delivery | None = None
@@ -140,7 +140,7 @@ class TargetStairoids(Target):
             from target_stairoids.sending.run import Delivery  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
 
             self._delivery = Delivery.with_ledger(
-                self.settings(), write_state=_print_state, watcher=self.watcher
+                self.settings(), write_state=_print_state, observer=self.observer
             )
             if not gc.isenabled():  # see `__main__`: all that is loaded by now stays
                 gc.freeze()
@@ -181,7 +181,7 @@ class TargetStairoids(Target):
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
         self._bookmark = position_column(bookmarks, keys)
-        self._source = source_of(message_dict)
+        self._source = source_in(message_dict)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):

@@ -1,4 +1,4 @@
-"""HTTP to Stairoids. Knows requests and answers; knows nothing of Singer.
+"""HTTP to Stairoids. Knows requests and responses; knows nothing of Singer.
 
 Each thread has a session of its own. The key travels in an `auth` object, because a
 `.netrc` would replace a header; redirects are never followed, because the key must
@@ -35,15 +35,15 @@ from urllib3.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest
 
 _LONGEST_RESET = 60  # seconds; the quota's window
 _LARGEST_ANSWER = 1 << 22  # a page of 200 signals with large properties fits
 USER_AGENT = "singer-stairoids"
 
 
-class Meaning(Enum):
-    """What an answer, or none, says about the signal that was sent."""
+class ResponseKind(Enum):
+    """What an response, or none, says about the signal that was sent."""
 
     ACCEPTED = auto()
     REJECTED = auto()  # never as it stands
@@ -59,19 +59,19 @@ _UNDECIDED = {408, 500, 502, 504}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Response:
     """What came back for one request.
 
     Attributes:
-        status: None if no answer came.
+        status: None if no response came.
         body: The parsed JSON, or None if it was none.
         retry_after: Seconds Stairoids asks us to wait, if it does.
         limit: Requests a minute, from `X-RateLimit-Limit`.
         remaining: Requests left in the minute, from `X-RateLimit-Remaining`.
-        trouble: What happened instead of an answer, in words without any value.
+        trouble: What happened instead of an response, in words without any value.
     """
 
-    meaning: Meaning
+    kind: ResponseKind
     status: int | None = None
     body: Any = field(default=None, repr=False)  # may repeat what was sent
     retry_after: float | None = None
@@ -81,7 +81,7 @@ class Answer:
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - JSON as Stairoids wrote it
-        """The answer's object, in an envelope or not."""
+        """The response's object, in an envelope or not."""
         match self.body:
             case {"data": dict() | list() as data}:
                 return data
@@ -99,7 +99,7 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        """The id to quote to Stairoids' support, wherever this answer has it."""
+        """The id to quote to Stairoids' support, wherever this response has it."""
         match self.body:
             case (
                 {"error": {"request_id": str(found)}}
@@ -127,7 +127,7 @@ class Answer:
         return f"{self.status} {self.code or 'without an error code'}"
 
 
-def meaning_of(status: int, *, asks_to_return: bool) -> Meaning:
+def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
     """Say what a status means for the signal that was sent.
 
     Args:
@@ -135,16 +135,16 @@ def meaning_of(status: int, *, asks_to_return: bool) -> Meaning:
             not take the signal.
     """
     if 200 <= status < 300:
-        return Meaning.ACCEPTED
+        return ResponseKind.ACCEPTED
     if 300 <= status < 400 or status in _REFUSALS:
-        return Meaning.REFUSED
+        return ResponseKind.REFUSED
     if status == 429:
-        return Meaning.THROTTLED
+        return ResponseKind.THROTTLED
     if status == 503 and asks_to_return:
-        return Meaning.NOT_SENT
+        return ResponseKind.NOT_SENT
     if status in _UNDECIDED or status >= 500 or status < 200:
-        return Meaning.UNKNOWN
-    return Meaning.REJECTED
+        return ResponseKind.UNKNOWN
+    return ResponseKind.REJECTED
 
 
 class Client:
@@ -152,7 +152,7 @@ class Client:
 
     Args:
         api_url: Base URL without a trailing slash.
-        timeout: Seconds to wait for a connection, and for each part of an answer.
+        timeout: Seconds to wait for a connection, and for each part of an response.
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
@@ -164,7 +164,7 @@ class Client:
         # At DEBUG it logs each URL, and a query for signals holds an e-mail address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
-    def post_signal(self, body: bytes) -> Answer:
+    def post_signal(self, body: bytes) -> Response:
         """Send one signal; never raises for what the network or the API does.
 
         Source: https://docs.stairoids.com/api-reference/signals/send-signal
@@ -179,7 +179,7 @@ class Client:
             )
         )
 
-    def list_signals(self, query: Mapping[str, str | int]) -> Answer:
+    def list_signals(self, query: Mapping[str, str | int]) -> Response:
         """Read one page of signals; never raises for what the network or the API does.
 
         Source: https://docs.stairoids.com/api-reference/signals/list-signals
@@ -188,11 +188,11 @@ class Client:
             requests.Request("GET", self._signals_url, params=query, auth=self._auth)
         )
 
-    def reach(self) -> Answer:
+    def reach(self) -> Response:
         """Ask for the API's root, without the key; any status means it is there."""
         return self._send(requests.Request("GET", self._api_url))
 
-    def _send(self, request: requests.Request) -> Answer:
+    def _send(self, request: requests.Request) -> Response:
         session, settings = self._session()
         try:
             response = session.send(
@@ -236,7 +236,7 @@ class _Body:
     """A request's body that knows whether it began to leave.
 
     Only so can a failed handshake be told from a TLS connection that broke later. It
-    does not leave late: whoever waited for the answer may have given it up by then.
+    does not leave late: whoever waited for the response may have given it up by then.
     """
 
     def __init__(self, text: bytes, *, leave_by: float) -> None:
@@ -268,8 +268,8 @@ class _BearerAuth(AuthBase):
         return request
 
 
-def _no_answer(error: requests.RequestException, body: object) -> Answer:
-    """Say whether a request without an answer can have reached Stairoids."""
+def _no_answer(error: requests.RequestException, body: object) -> Response:
+    """Say whether a request without an response can have reached Stairoids."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", cause)
     never_left = (
@@ -284,22 +284,22 @@ def _no_answer(error: requests.RequestException, body: object) -> Answer:
         stayed = not body.has_left
     if stayed:
         trouble = f"no connection ({_obstacle(error, cause)})"
-        return Answer(meaning=Meaning.NOT_SENT, trouble=trouble)
+        return Response(kind=ResponseKind.NOT_SENT, trouble=trouble)
     if isinstance(error, requests.Timeout):
-        return Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
-    return Answer(meaning=Meaning.UNKNOWN, trouble=_breach(error, cause))
+        return Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
+    return Response(kind=ResponseKind.UNKNOWN, trouble=_breach(error, cause))
 
 
 def _breach(error: Exception, cause: object) -> str:
-    """Say in words what came instead of an answer, to a request that had left."""
+    """Say in words what came instead of an response, to a request that had left."""
     if isinstance(error, ContentDecodingError):
-        return "the answer cannot be decoded"
+        return "the response cannot be decoded"
     if isinstance(error, ChunkedEncodingError):
-        return "the answer broke off"
+        return "the response broke off"
     inner = cause.args[-1] if isinstance(cause, ProtocolError) else None
     if isinstance(inner, HTTPException) and not isinstance(inner, ConnectionError):
-        return "the answer is no HTTP"
-    return "the connection broke off before an answer"
+        return "the response is no HTTP"
+    return "the connection broke off before an response"
 
 
 def _obstacle(error: Exception, cause: object) -> str:
@@ -320,8 +320,8 @@ def _obstacle(error: Exception, cause: object) -> str:
     return "connection broke off"
 
 
-def _text_of(response: Response) -> bytes:
-    """Return an answer's body; of one too large only its beginning."""
+def _text_of(response: requests.Response) -> bytes:
+    """Return an response's body; of one too large only its beginning."""
     text = b""
     for chunk in response.iter_content(65536):
         text += chunk
@@ -331,17 +331,15 @@ def _text_of(response: Response) -> bytes:
     return text
 
 
-def _read(response: Response, text: bytes) -> Answer:
+def _read(response: requests.Response, text: bytes) -> Response:
     headers = response.headers
     retry_after = _seconds(headers.get("Retry-After"))
     try:
         body = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
-    return Answer(
-        meaning=meaning_of(
-            response.status_code, asks_to_return=retry_after is not None
-        ),
+    return Response(
+        kind=kind_of(response.status_code, asks_to_return=retry_after is not None),
         status=response.status_code,
         body=body,
         retry_after=_until_reset(headers) if retry_after is None else retry_after,

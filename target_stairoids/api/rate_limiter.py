@@ -1,8 +1,8 @@
 """The pace: when the next request may start, so that the quota is used, never broken.
 
 Stairoids counts requests in a sliding minute. It counts a request some time between
-its start and its answer, so a slot is free again one window after the *answer*: then
-no delay of the network can make us too fast.
+its start and its response. So a slot is free again one window after the *response*.
+Then no network delay can make us exceed the quota.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from target_stairoids.api.client import Answer
+    from target_stairoids.api.client import Response
 
 WINDOW_SECONDS = 60.0
 _NO_LIMIT = 1_000_000
@@ -20,11 +20,11 @@ _FIRST_GUESS = 60  # the smallest plan's requests a minute
 _LONGEST_WAY = 2.0  # seconds that usually pass between being counted and answered
 
 
-class Pace:
+class RateLimiter:
     """Slots for requests; all times are monotonic seconds given by the caller.
 
     Args:
-        requests_per_minute: The pace to keep; None learns it from the answers.
+        requests_per_minute: The pace to keep; None learns it from the responses.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pace:
         return max(0, room)
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until there may be room; None if an answer must come."""
+        """Return the seconds until there may be room; None if an response must come."""
         if now < self._held_until:
             return self._held_until - now
         if self.room(now) > 0:
@@ -86,19 +86,19 @@ class Pace:
         """Say whether nothing may start, whatever is left of the quota."""
         return now < self._held_until
 
-    def answered(self, answer: Answer, now: float) -> None:
-        """Learn from an answer, or from none, at the time it came."""
+    def answered(self, response: Response, now: float) -> None:
+        """Learn from an response, or from none, at the time it came."""
         self._in_flight -= 1
         self._answered.append(now)
         self._forget(now)
-        if answer.status is None:
+        if response.status is None:
             return
         self._heard = True
         if self._fixed:
             return
-        self._learn(answer)
-        if answer.remaining is not None and answer.limit is not None:
-            self._watch_others(answer.limit - answer.remaining, now)
+        self._learn(response)
+        if response.remaining is not None and response.limit is not None:
+            self._watch_others(response.limit - response.remaining, now)
 
     def _watch_others(self, counted: int, now: float) -> None:
         """Learn how many of the slots that Stairoids counts are not ours.
@@ -115,12 +115,12 @@ class Pace:
         self._foreign = max(0, min(max(self._foreign, least), most))
         self._foreign_until = now + self._window
 
-    def _learn(self, answer: Answer) -> None:
-        if answer.limit is not None:
-            self._limit = max(1, answer.limit)
-        elif answer.status == 429:
+    def _learn(self, response: Response) -> None:
+        if response.limit is not None:
+            self._limit = max(1, response.limit)
+        elif response.status == 429:
             self._limit = min(self._limit or _FIRST_GUESS, _FIRST_GUESS)
-        elif answer.status is not None and 200 <= answer.status < 300:
+        elif response.status is not None and 200 <= response.status < 300:
             self._limit = None
 
     def hold(self, seconds: float, now: float) -> None:

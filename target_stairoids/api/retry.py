@@ -1,4 +1,4 @@
-"""Trouble: how long to pause when Stairoids throttles or fails, and when to stop.
+"""OutageClock: how long to pause when Stairoids throttles or fails, and when to stop.
 
 Pure bookkeeping over monotonic seconds given by the caller.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from target_stairoids.api.client import Answer
+    from target_stairoids.api.client import Response
 
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 120.0  # beyond it the day's quota is spent, not the minute's
@@ -45,7 +45,7 @@ def day_is_spent(retry_after: float | None, now: datetime) -> str:
     )
 
 
-class Trouble:
+class OutageClock:
     """What went wrong since Stairoids last decided on a signal.
 
     Args:
@@ -75,14 +75,14 @@ class Trouble:
         self._failures = self._throttled = 0
         self.reason, self.is_told = "", False
 
-    def throttled(self, answer: Answer, now: float) -> float | None:
+    def throttled(self, response: Response, now: float) -> float | None:
         """Return how long nothing may be sent after a 429; None: the day is spent.
 
         Requests that were under way together are throttled together: that counts once.
         """
         pause = _UNNAMED_PAUSE
-        if answer.retry_after is not None:
-            pause = max(_SHORTEST_PAUSE, answer.retry_after)
+        if response.retry_after is not None:
+            pause = max(_SHORTEST_PAUSE, response.retry_after)
         if now >= self._throttled_until:
             self._throttled += 1
         self._throttled_until = max(self._throttled_until, now + pause)
@@ -90,19 +90,19 @@ class Trouble:
             return None
         return pause
 
-    def failed(self, answer: Answer, now: float) -> float:
+    def failed(self, response: Response, now: float) -> float:
         """Return how long nothing may be sent after a failure; mostly 0."""
         quiet = now - self._failed_at if self._failed_at is not None else 0.0
         if self._since is None or quiet >= max(self._outage_seconds, _QUIET):
             self._since = now
         self._failed_at = now
-        self.reason = answer.reason
+        self.reason = response.reason
         self._failures += 1
         pause = 0.0
         if self._failures > self._tolerated:
             pause = pause_before(self._failures - self._tolerated + 1)
-        if answer.retry_after is not None:
-            pause = max(pause, min(answer.retry_after, _LONGEST_RETRY_AFTER))
+        if response.retry_after is not None:
+            pause = max(pause, min(response.retry_after, _LONGEST_RETRY_AFTER))
         return pause
 
     def is_news(self, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Verification: was a signal accepted whose answer never came?
+"""Verification: was a signal accepted whose response never came?
 
 Stairoids has no idempotency key, so the only way to know is to read its signals:
 https://docs.stairoids.com/api-reference/signals/list-signals. Answers are read in all
@@ -18,7 +18,7 @@ from target_stairoids.mapping.values import domain_from, email_from
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from target_stairoids.api.client import Answer
+    from target_stairoids.api.client import Response
 
 _PAGE = 200  # the documented maximum
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -44,18 +44,18 @@ def query_for(sent: Mapping[str, Json], cursor: str | None) -> dict[str, str | i
     return query
 
 
-def listed(answer: Answer) -> list[Json] | None:
-    """Return the signals of one page; None if the answer is no such page."""
-    match answer.body:
+def listed(response: Response) -> list[Json] | None:
+    """Return the signals of one page; None if the response is no such page."""
+    match response.body:
         case {"data": list() as signals} | {"signals": list() as signals}:
             return signals
         case _:
             return None
 
 
-def next_cursor(answer: Answer) -> str | None:
+def next_cursor(response: Response) -> str | None:
     """Return where the next page starts; None at the last one."""
-    match answer.body:
+    match response.body:
         case {"meta": {"next_cursor": str() | int() as cursor}} | {
             "next_cursor": str() | int() as cursor
         }:

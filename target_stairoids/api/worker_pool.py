@@ -1,7 +1,7 @@
-"""Senders: threads that do one request at a time and nothing else.
+"""WorkerPool: threads that do one request at a time and nothing else.
 
 They decide nothing. A thread that waits for requests takes them from a queue and puts
-the answers into another; a byte in a pipe wakes the thread that decides, which may be
+the responses into another; a byte in a pipe wakes the thread that decides, which may be
 waiting for the tap at the same time.
 """
 
@@ -15,24 +15,24 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from target_stairoids.api.client import Answer, Meaning
+from target_stairoids.api.client import Response, ResponseKind
 
 if TYPE_CHECKING:
     from target_stairoids.api.client import Client
 
 Job = TypeVar("Job")
 _AHEAD = 4  # requests handed in, for each that may be in flight
-Request = Callable[["Client"], "Answer"]
+Request = Callable[["Client"], "Response"]
 
 
-class Senders(Generic[Job]):
+class WorkerPool(Generic[Job]):
     """Threads, started when requests come, so many requests in flight at most.
 
     Args:
         client: What the requests are made with; each thread closes its session.
         count: How many requests may be in flight.
         patience: Seconds after which a request counts as unanswered whatever its thread
-            still waits for: a name that does not resolve, an answer that trickles.
+            still waits for: a name that does not resolve, an response that trickles.
     """
 
     def __init__(self, client: Client, count: int, *, patience: float) -> None:
@@ -42,7 +42,7 @@ class Senders(Generic[Job]):
         self._threads: list[threading.Thread] = []
         self._stuck = 0  # threads whose request was given up
         self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[int, Response]] = SimpleQueue()
         self._in_flight: dict[int, Job] = {}
         self._began: dict[int, float] = {}  # written by the threads
         self._handed_in = 0
@@ -52,7 +52,7 @@ class Senders(Generic[Job]):
 
     @property
     def in_flight(self) -> int:
-        """How many requests wait for their answer."""
+        """How many requests wait for their response."""
         return len(self._in_flight)
 
     @property
@@ -70,7 +70,7 @@ class Senders(Generic[Job]):
         return self._count * (_AHEAD if ahead else 1) - self.in_flight
 
     def jobs(self) -> list[Job]:
-        """Return the jobs whose answer has not come."""
+        """Return the jobs whose response has not come."""
         return list(self._in_flight.values())
 
     @property
@@ -91,16 +91,16 @@ class Senders(Generic[Job]):
             thread.start()
         self._requests.put((self._handed_in, request))
 
-    def answers(self) -> list[tuple[Job, Answer]]:
+    def responses(self) -> list[tuple[Job, Response]]:
         """Return the jobs that were answered, or given up, since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_descriptor, 65536)
         found = []
         with contextlib.suppress(Empty):
             while True:
-                number, answer = self._answers.get_nowait()
+                number, response = self._answers.get_nowait()
                 if number in self._in_flight:
-                    found.append((self._in_flight.pop(number), answer))
+                    found.append((self._in_flight.pop(number), response))
                 else:
                     self._stuck -= 1  # too late, but the thread is free again
         overdue = time.monotonic() - self._patience
@@ -108,7 +108,9 @@ class Senders(Generic[Job]):
             if began <= overdue and number in self._in_flight:
                 self._began.pop(number, None)  # its thread may be faster
                 job = self._in_flight.pop(number)
-                none = Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
+                none = Response(
+                    kind=ResponseKind.UNKNOWN, trouble="no response in time"
+                )
                 found.append((job, none))
                 self._stuck += 1
         return found
@@ -133,13 +135,13 @@ class Senders(Generic[Job]):
             number, request = item
             self._began[number] = time.monotonic()
             try:
-                answer = request(self._client)
-            except Exception as error:  # noqa: BLE001 - a lost answer would hang the run
+                response = request(self._client)
+            except Exception as error:  # noqa: BLE001 - a lost response would hang the run
                 trouble = f"the request failed ({type(error).__name__})"
-                answer = Answer(meaning=Meaning.UNKNOWN, trouble=trouble)
+                response = Response(kind=ResponseKind.UNKNOWN, trouble=trouble)
             self._began.pop(number, None)
-            self._answers.put((number, answer))
-            # While others wait for their turn, answers are worth a commit together.
+            self._answers.put((number, response))
+            # While others wait for their turn, responses are worth a commit together.
             runs_dry = self._requests.qsize() <= self._count
             if runs_dry or self._answers.qsize() >= self._count:
                 self.wake()

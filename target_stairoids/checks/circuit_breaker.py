@@ -17,7 +17,7 @@ _SHARE = 0.9
 Held = TypeVar("Held")
 
 
-class Breaker(Generic[Held]):
+class CircuitBreaker(Generic[Held]):
     """Rejections by stream."""
 
     def __init__(self) -> None:

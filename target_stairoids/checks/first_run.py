@@ -9,12 +9,12 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from target_stairoids.api.client import Meaning
+from target_stairoids.api.client import ResponseKind
 from target_stairoids.api.signal_lookup import listed
 from target_stairoids.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from target_stairoids.api.client import Answer
+    from target_stairoids.api.client import Response
 
 
 class Ruling(Enum):
@@ -53,13 +53,13 @@ class Guard:
         """Note that the question was not asked after all."""
         self._rulings.pop(source, None)
 
-    def hear(self, source: str, answer: Answer) -> Ruling:
-        """Rule on a source by the answer; `UNASKED` means ask again later.
+    def hear(self, source: str, response: Response) -> Ruling:
+        """Rule on a source by the response; `UNASKED` means ask again later.
 
         Raises:
             ConfigError: Stairoids holds signals of the source and the ledger is new.
         """
-        found = listed(answer) if answer.meaning is Meaning.ACCEPTED else None
+        found = listed(response) if response.kind is ResponseKind.ACCEPTED else None
         if found:
             msg = (
                 f"The ledger is new, but Stairoids already holds signals of source "
@@ -68,8 +68,8 @@ class Guard:
                 "what there is, send only what comes after) or `send` (send it all)."
             )
             raise ConfigError(msg)
-        if answer.meaning in {Meaning.ACCEPTED, Meaning.REJECTED} or (
-            answer.status in {403, 404, 405}
+        if response.kind in {ResponseKind.ACCEPTED, ResponseKind.REJECTED} or (
+            response.status in {403, 404, 405}
         ):
             clear = Ruling.CLEAR if found == [] else Ruling.CANNOT_TELL
             self._rulings[source] = clear

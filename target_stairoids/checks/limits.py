@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from target_stairoids.exceptions import IncompleteError
 
 if TYPE_CHECKING:
-    from target_stairoids.ledger.transaction import Turn
+    from target_stairoids.ledger.transaction import Transaction
     from target_stairoids.settings import Settings
 
 _NO_LIMIT = 1_000_000
@@ -43,13 +43,13 @@ class Limits:
             return None
         return IncompleteError(f"`max_run_minutes` ({self._minutes}) is reached.")
 
-    def left_today(self, turn: Turn) -> int:
+    def left_today(self, turn: Transaction) -> int:
         """Return how many requests may still be made today."""
         if self._per_day is None:
             return _NO_LIMIT
         return max(0, self._per_day - turn.count_requests(self._scope, 0))
 
-    def spend(self, turn: Turn, requests: int) -> None:
+    def spend(self, turn: Transaction, requests: int) -> None:
         """Count requests that are about to be made."""
         if self._per_day is not None and requests:
             turn.count_requests(self._scope, requests)

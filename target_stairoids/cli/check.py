@@ -27,7 +27,7 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
     """Check config, mapping, ledger, API and key, without harm.
 
     No signal is sent. Two requests are made: one without the key, to see that
-    something answers at `api_url`, and one that reads a signal, to see whether
+    something responses at `api_url`, and one that reads a signal, to see whether
     Stairoids knows the key. Whether the key may also send shows at the first signal.
 
     \b
@@ -44,22 +44,24 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
         _check_mapping(config_inputs, catalog)
     click.echo(f"ledger   {writable_ledger(settings)} can be written")
     reach(settings)
-    click.echo(f"api      {settings.api_url} answers")
+    click.echo(f"api      {settings.api_url} responses")
     click.echo(f"key      {look_at_key(settings)}")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     from target_stairoids.dry_run.catalog import schema_messages
     from target_stairoids.dry_run.preview import Preview
-    from target_stairoids.dry_run.runner import rehearse
+    from target_stairoids.dry_run.runner import run_dry
 
     messages = schema_messages(catalog)
     seen = Preview(samples=0)
-    rehearse(config_inputs, [json.dumps(message) for message in messages], seen)
+    run_dry(config_inputs, [json.dumps(message) for message in messages], seen)
     click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
     for name, stream in seen.streams.items():
-        for signal_map in stream.maps:
+        for compiled_mapping in stream.maps:
             whom = [f for f in ("account.domain", "contact.email")
-                    if f in signal_map.origins]  # fmt: skip
-            told = "left out" if signal_map.says_nothing else f"by {', '.join(whom)}"
-            click.echo(f"         {name} -> {signal_map.name}: {told}")
+                    if f in compiled_mapping.origins]  # fmt: skip
+            told = (
+                "left out" if compiled_mapping.says_nothing else f"by {', '.join(whom)}"
+            )
+            click.echo(f"         {name} -> {compiled_mapping.name}: {told}")

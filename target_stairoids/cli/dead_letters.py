@@ -17,7 +17,7 @@ from target_stairoids.cli.options import (
 )
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.sending.mapped_record import LETTER_FIELD
+from target_stairoids.sending.mapped_record import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,9 +83,9 @@ def list_letters(
       stairoids-signals dead-letters list --config config.json --with-key 7 8
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.cli.dead_letter_key import key_of
-    from target_stairoids.ledger import queries as overview
+    from target_stairoids.ledger import queries
 
-    letters = overview.letters(ledger, **chosen)
+    letters = queries.dead_letters_of(ledger, **chosen)
     keys = [key_of(letter, settings.signals) for letter in letters if with_key]
     if style == "json":
         for number, letter in enumerate(letters):
@@ -138,9 +138,9 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
         target-stairoids --config config.json
       stairoids-signals dead-letters export 7 8 --config config.json > letters.jsonl
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger import queries as overview
+    from target_stairoids.ledger import queries
 
-    letters = overview.letters(ledger, ids=ids, **chosen)
+    letters = queries.dead_letters_of(ledger, ids=ids, **chosen)
     able = _able(letters)
     for message in _messages_of(able):
         click.echo(message)
@@ -167,9 +167,9 @@ def replay(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
       stairoids-signals dead-letters replay --config config.json 7 8
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.dry_run.runner import resend
-    from target_stairoids.ledger import queries as overview
+    from target_stairoids.ledger import queries
 
-    letters = overview.letters(ledger, ids=ids, **chosen)
+    letters = queries.dead_letters_of(ledger, ids=ids, **chosen)
     able = _able(letters)
     if ids and len(able) < len(set(ids)):
         _tell(len(able), len(set(ids)), "can be sent", otherwise=_UNABLE, aside=True)
@@ -211,7 +211,7 @@ def _record_message(letter: Row[Any]) -> str:
     stream = json.dumps(letter.stream_name)
     return (
         f'{{"type":"RECORD","stream":{stream},"record":'
-        f'{record[:-1]}{separator}"{LETTER_FIELD}":{marker}}}}}'
+        f'{record[:-1]}{separator}"{DEAD_LETTER_FIELD}":{marker}}}}}'
     )
 
 
@@ -239,7 +239,7 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
     Example:
       stairoids-signals dead-letters discard 7 8 --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         count = turn.discard(ids)
     _tell(count, len(set(ids)), "discarded", otherwise="not there")
 
@@ -264,6 +264,6 @@ def resolve(
         msg = "Say either --delivered or --resend."
         raise ConfigError(msg)
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         count = turn.resolve(ids, outcome)
     _tell(count, len(set(ids)), "resolved", otherwise="not there, or not `unknown`")

@@ -46,13 +46,13 @@ class _Rows:
         """Print what was decided on a record."""
         if self._only and decision.outcome not in self._only:
             return
-        shape, signal_map = decision.stream.shape, decision.signal_map
-        names = signal_map.key if signal_map else shape.key_properties
+        shape, compiled_mapping = decision.stream.schema, decision.compiled_mapping
+        names = compiled_mapping.key if compiled_mapping else shape.key_properties
         key = {name: value_at(decision.record, name) for name in names}
         row = {
             "outcome": str(decision.outcome),
             "stream": shape.name,
-            "mapping": signal_map.name if signal_map else None,
+            "mapping": compiled_mapping.name if compiled_mapping else None,
             "key": key,
             "reason": decision.reason or _MEANS.get(decision.outcome, ""),
         }
@@ -93,6 +93,6 @@ def explain(
       stairoids-signals explain messages.jsonl --config config.json
       stairoids-signals explain messages.jsonl --only invalid --only filtered --config config.json
     """  # noqa: D301, E501 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.dry_run.runner import rehearse
+    from target_stairoids.dry_run.runner import run_dry
 
-    rehearse(config_inputs, messages, _Rows(style, only))
+    run_dry(config_inputs, messages, _Rows(style, only))

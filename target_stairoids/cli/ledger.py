@@ -43,9 +43,9 @@ def stats(ledger: Ledger, style: str) -> None:
     Example:
       stairoids-signals ledger stats --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger import queries as overview
+    from target_stairoids.ledger import queries
 
-    counts = overview.counts(ledger)
+    counts = queries.counts(ledger)
     if style == "json":
         click.echo(json.dumps(counts))
         return
@@ -69,9 +69,9 @@ def forget(ledger: Ledger, stream: str) -> None:
     Example:
       stairoids-signals ledger forget --stream trials --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger import maintenance as upkeep
+    from target_stairoids.ledger import maintenance
 
-    count = upkeep.forget(ledger, stream)
+    count = maintenance.forget(ledger, stream)
     click.echo(f"Forgot {counted(count, 'signal')} of `{stream}`.")
 
 
@@ -87,9 +87,9 @@ def prune(ledger: Ledger, older_than: timedelta) -> None:
     Example:
       stairoids-signals ledger prune --older-than 400d --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger import maintenance as upkeep
+    from target_stairoids.ledger import maintenance
 
-    count = upkeep.prune(ledger, older_than=older_than)
+    count = maintenance.prune(ledger, older_than=older_than)
     click.echo(f"Removed {counted(count, 'old version')}.")
 
 
@@ -106,13 +106,13 @@ def erase(ledger: Ledger, email: str) -> None:
       stairoids-signals ledger erase --email ann@example.com --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.exceptions import ConfigError
-    from target_stairoids.ledger import maintenance as upkeep
+    from target_stairoids.ledger import maintenance
     from target_stairoids.mapping.values import likely_email_from
 
     if likely_email_from(email) is None:
         msg = "--email is not an e-mail address such as ann@example.com."
         raise ConfigError(msg)
-    count = upkeep.erase(ledger, email)
+    count = maintenance.erase(ledger, email)
     erased = counted(count, "claim or dead letter", "claims and dead letters")
     click.echo(f"Erased {erased}.")
     click.echo("What is settled holds digests, and no address.")
@@ -128,11 +128,11 @@ def copy(ledger: Ledger, url: str) -> None:
     Example:
       stairoids-signals ledger copy --to postgresql://me@db/x --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger import maintenance as upkeep
+    from target_stairoids.ledger import maintenance
     from target_stairoids.ledger.ledger import Ledger
 
     with Ledger(url, ledger.scope) as other:
-        for table, count in upkeep.copy(ledger, other).items():
+        for table, count in maintenance.copy(ledger, other).items():
             click.echo(f"{table.removeprefix('stairoids_')}: {count}")
         click.echo(f"Copied; now set `ledger_url` to {other.name}.")
 

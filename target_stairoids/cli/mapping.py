@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_stairoids.dry_run.preview import Coverage, Preview
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.settings import Settings
 
 _WIDEST = 60  # characters of a cell; `--format json` shows all
@@ -52,17 +52,17 @@ def preview(
       tap-x --config tap.json | stairoids-signals preview --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.dry_run.preview import Preview
-    from target_stairoids.dry_run.runner import rehearse
+    from target_stairoids.dry_run.runner import run_dry
 
     seen = Preview(samples=limit)
-    settings = rehearse(config_inputs, messages, seen)
+    settings = run_dry(config_inputs, messages, seen)
     if style == "json":
         click.echo(json.dumps(seen.as_dict(settings)))
         return
     for name, stream in seen.streams.items():
-        for signal_map in stream.maps:
-            _show_map(name, signal_map, _why_source(settings))
-            _show_coverage(seen.coverage.get((name, signal_map.name)))
+        for compiled_mapping in stream.maps:
+            _show_map(name, compiled_mapping, _why_source(settings))
+            _show_coverage(seen.coverage.get((name, compiled_mapping.name)))
     _show_outcomes(seen)
     _show_signals(seen)
     _show_time(seen.to_send, seen.minutes(settings))
@@ -95,10 +95,10 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
 
     from target_stairoids.dry_run import suggest as suggestion
     from target_stairoids.dry_run.preview import Preview
-    from target_stairoids.dry_run.runner import rehearse
+    from target_stairoids.dry_run.runner import run_dry
 
     seen = Preview(samples=0)
-    rehearse(config_inputs, messages, seen, signals=(), ledger_url="sqlite://")
+    run_dry(config_inputs, messages, seen, signals=(), ledger_url="sqlite://")
     text = suggestion.as_yaml(seen)
     if style == "json":
         text = json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False) + "\n"
@@ -111,12 +111,12 @@ def _why_source(settings: Settings) -> str:
     return "the extractor's name, else `singer`: `source` is not set"
 
 
-def _show_map(stream: str, signal_map: SignalMap, why_source: str) -> None:
+def _show_map(stream: str, compiled_mapping: CompiledMapping, why_source: str) -> None:
     from target_stairoids.mapping.compiler import DEFAULT_SOURCE
 
-    click.secho(f"Stream {stream}, mapping {signal_map.name}", bold=True)
-    if signal_map.says_nothing:
-        has_type = "type" in signal_map.origins
+    click.secho(f"Stream {stream}, mapping {compiled_mapping.name}", bold=True)
+    if compiled_mapping.says_nothing:
+        has_type = "type" in compiled_mapping.origins
         why = "nothing says whom its records are about"
         why = why if has_type else "its mapping has `type: null`"
         click.echo(f"  is left out: {why}.")
@@ -127,10 +127,10 @@ def _show_map(stream: str, signal_map: SignalMap, why_source: str) -> None:
             _short(_listed(origin.template)),
             why_source if origin.why == DEFAULT_SOURCE else origin.why,
         ]
-        for field, origin in signal_map.origins.items()
+        for field, origin in compiled_mapping.origins.items()
     ]
-    key = ", ".join(signal_map.key) or "the whole record"
-    rows.append(["  key", key, f"sent {signal_map.send}"])
+    key = ", ".join(compiled_mapping.key) or "the whole record"
+    rows.append(["  key", key, f"sent {compiled_mapping.send}"])
     print_table(("  field", "is filled by", "because"), rows)
 
 

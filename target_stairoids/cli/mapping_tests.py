@@ -41,9 +41,9 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
       stairoids-signals test mapping_tests.yml --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from target_stairoids.dry_run.mapping_tests import cases_in, failure_of
-    from target_stairoids.dry_run.runner import rehearse
+    from target_stairoids.dry_run.runner import run_dry
 
-    run = functools.partial(rehearse, config_inputs, ledger_url="sqlite://")
+    run = functools.partial(run_dry, config_inputs, ledger_url="sqlite://")
     failed = 0
     cases = cases_in(tests)
     for case in cases:

@@ -51,9 +51,9 @@ def report(ledger: Ledger, days: int, style: str) -> None:
     import msgspec
 
     from target_stairoids.reporting.html import as_html
-    from target_stairoids.reporting.runs import history_of
+    from target_stairoids.reporting.runs import past_runs
 
-    history = history_of(ledger, days=days)
+    history = past_runs(ledger, days=days)
     if style == "json":
         click.echo(msgspec.json.encode(history))
     elif style == "html":

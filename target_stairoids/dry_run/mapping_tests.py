@@ -19,7 +19,7 @@ from target_stairoids.exceptions import ConfigError, StairoidsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.sending.observer import Decision, Watcher
+    from target_stairoids.sending.observer import Decision, Observer
     from target_stairoids.sending.streams import Stream
 
 Json = Any  # what JSON can hold; narrowed where it is read
@@ -136,19 +136,19 @@ class _Observed:
 
 
 def failure_of(
-    case: Case, rehearse: Callable[[list[str], Watcher], object]
+    case: Case, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
     """Run a case.
 
     Args:
-        rehearse: Runs messages past a watcher.
+        run_dry: Runs messages past a observer.
 
     Returns:
         What differs from what is expected, as lines; None if nothing does.
     """
     seen = _Observed()
     try:
-        rehearse(case.messages, seen)
+        run_dry(case.messages, seen)
     except StairoidsError as error:
         return str(error)
     if "signals" in case.expected:

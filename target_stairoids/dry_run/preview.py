@@ -11,7 +11,7 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
 
 if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.sending.observer import Decision
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
@@ -71,23 +71,26 @@ class Preview:
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA."""
-        self.streams[stream.shape.name] = stream
+        self.streams[stream.schema.name] = stream
 
     def decided(self, decision: Decision) -> None:
         """Count a record, and what its signal has, whatever the ledger knows of it."""
-        name, signal_map = decision.stream.shape.name, decision.signal_map
+        name, compiled_mapping = decision.stream.schema.name, decision.compiled_mapping
         self.outcomes[name, str(decision.outcome), decision.reason] += 1
-        if signal_map is not None and decision.outcome is not Outcome.FILTERED:
-            key = name, signal_map.name
+        if compiled_mapping is not None and decision.outcome is not Outcome.FILTERED:
+            key = name, compiled_mapping.name
             coverage = self.coverage.setdefault(key, Coverage())
-            self._cover(coverage, signal_map, decision.record)
+            self._cover(coverage, compiled_mapping, decision.record)
 
     def _cover(
-        self, coverage: Coverage, signal_map: SignalMap, record: dict[str, Any]
+        self,
+        coverage: Coverage,
+        compiled_mapping: CompiledMapping,
+        record: dict[str, Any],
     ) -> None:
         coverage.records += 1
         try:
-            signal = signal_map.signal_from(record)
+            signal = compiled_mapping.signal_from(record)
         except InvalidSignalError:
             return
         body = signal.body()
@@ -101,7 +104,7 @@ class Preview:
         if len(self.signals) < self._samples:
             signal = json.loads(body)
             ordered = {name: signal[name] for name in _ORDER if name in signal}
-            self.signals.append({"stream": stream.shape.name, **ordered})
+            self.signals.append({"stream": stream.schema.name, **ordered})
 
     @property
     def to_send(self) -> int:
@@ -138,17 +141,19 @@ class Preview:
             "minutes": self.minutes(settings),
         }
 
-    def _map_as_dict(self, stream: str, signal_map: SignalMap) -> dict[str, Any]:
-        coverage = self.coverage.get((stream, signal_map.name), Coverage())
+    def _map_as_dict(
+        self, stream: str, compiled_mapping: CompiledMapping
+    ) -> dict[str, Any]:
+        coverage = self.coverage.get((stream, compiled_mapping.name), Coverage())
         return {
-            "name": signal_map.name,
-            "is_left_out": signal_map.says_nothing,
+            "name": compiled_mapping.name,
+            "is_left_out": compiled_mapping.says_nothing,
             "fields": {
                 name: {"template": origin.template, "why": origin.why}
-                for name, origin in signal_map.origins.items()
+                for name, origin in compiled_mapping.origins.items()
             },
-            "key": list(signal_map.key),
-            "send": signal_map.send,
+            "key": list(compiled_mapping.key),
+            "send": compiled_mapping.send,
             "records": coverage.records,
             "coverage": {name: coverage.share(name) for name in _COVERED},
         }

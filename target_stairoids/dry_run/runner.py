@@ -14,7 +14,7 @@ from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from target_stairoids.sending.observer import Watcher
+    from target_stairoids.sending.observer import Observer
     from target_stairoids.settings import Settings
 
 
@@ -44,8 +44,8 @@ def resend(config_inputs: Sequence[str], messages: list[str]) -> None:
     target_from(config_inputs, TargetStairoids).listen(StringIO("\n".join(messages)))
 
 
-class RehearsalTarget(TargetStairoids):
-    """Lets a watcher see what a run would do; sends nothing and writes nothing.
+class DryRunTarget(TargetStairoids):
+    """Lets a observer see what a run would do; sends nothing and writes nothing.
 
     Attributes:
         instead: Settings in place of those of the config.
@@ -60,13 +60,13 @@ class RehearsalTarget(TargetStairoids):
         return replace(super().settings(), **instead)
 
 
-def rehearse(
+def run_dry(
     config_inputs: Sequence[str],
     messages: IO[str] | list[str],
-    watcher: Watcher,
+    observer: Observer,
     **instead: object,
 ) -> Settings:
-    """Let a watcher see what a run over Singer messages would do. Nothing is sent.
+    """Let a observer see what a run over Singer messages would do. Nothing is sent.
 
     Args:
         config_inputs: As of the target; an API key is not needed.
@@ -79,8 +79,8 @@ def rehearse(
     Raises:
         StairoidsError: As of any run of the target.
     """
-    target = target_from(config_inputs, RehearsalTarget, api_key="not used")
-    target.watcher, target.instead = watcher, instead
+    target = target_from(config_inputs, DryRunTarget, api_key="not used")
+    target.observer, target.instead = observer, instead
     lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
     try:
         target.listen(lines)

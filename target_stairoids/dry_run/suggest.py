@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from target_stairoids.dry_run.preview import Coverage, Preview
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
 
 _BARE = re.compile(r"[^\W\d][\w.-]*")
 _NO_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
@@ -22,12 +22,12 @@ def as_yaml(preview: Preview) -> str:
     """Return the setting `signals` that says what was inferred."""
     lines = ["signals:"]
     for name, stream in preview.streams.items():
-        for signal_map in stream.maps:
-            coverage = preview.coverage.get((name, signal_map.name))
-            if signal_map.says_nothing:
+        for compiled_mapping in stream.maps:
+            coverage = preview.coverage.get((name, compiled_mapping.name))
+            if compiled_mapping.says_nothing:
                 lines += _left_out(name)
             else:
-                lines += _item(name, signal_map, coverage)
+                lines += _item(name, compiled_mapping, coverage)
     return "\n".join(lines) + "\n"
 
 
@@ -38,7 +38,7 @@ def _left_out(stream: str) -> Iterator[str]:
 
 
 def _item(
-    stream: str, signal_map: SignalMap, coverage: Coverage | None
+    stream: str, compiled_mapping: CompiledMapping, coverage: Coverage | None
 ) -> Iterator[str]:
     if coverage and coverage.records:
         shares = ", ".join(
@@ -47,7 +47,7 @@ def _item(
         )
         yield f"# {stream}: {coverage.records} records, {shares}"
     yield f"- stream: {_text(stream)}"
-    origins = signal_map.origins
+    origins = compiled_mapping.origins
     yield f"  type: {_text(origins['type'].template)}"
     for group in _GROUPS:
         fields = {f: o for f, o in origins.items() if f.startswith(f"{group}.")}
@@ -62,8 +62,8 @@ def _item(
     if ignored := origins.get("ignore_changes"):
         names = _properties(ignored.template)
         yield f"  ignore_changes: {names}  # {ignored.why}"
-    if signal_map.key:
-        yield f"  key: {_texts(signal_map.key)}"
+    if compiled_mapping.key:
+        yield f"  key: {_texts(compiled_mapping.key)}"
 
 
 def _properties(listed: str) -> str:

@@ -45,7 +45,7 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
-from target_stairoids.ledger.transaction import Turn, timestamp
+from target_stairoids.ledger.transaction import Transaction, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -138,7 +138,7 @@ class Ledger:
         Returns:
             Its number, greater than any before.
         """
-        with self.turn() as turn:
+        with self.transaction() as turn:
             self.run = turn.scalar(
                 insert(runs)
                 .values(scope=self.scope, started_at=timestamp())
@@ -161,7 +161,7 @@ class Ledger:
         """
         if is_complete is None:
             is_complete = exit_code == 0
-        with self.turn() as turn:
+        with self.transaction() as turn:
             turn.write(
                 update(runs)
                 .where(runs.c.run == self.run)
@@ -203,7 +203,7 @@ class Ledger:
     def stream_id(self, name: str, schema_message: Mapping[str, Any]) -> int:
         """Return the number of a stream and keep its SCHEMA for exports."""
         text = json.dumps(schema_message, default=str)
-        with self.turn() as turn:
+        with self.transaction() as turn:
             row = turn.first(
                 select(streams.c.stream, streams.c.schema).where(
                     streams.c.scope == self.scope, streams.c.name == name
@@ -268,7 +268,7 @@ class Ledger:
         if not versions and not entities:
             return Known({}, {})
         with self.reading() as connection:
-            return Turn(connection, self.run).look_up(versions, entities)
+            return Transaction(connection, self.run).look_up(versions, entities)
 
     def said_otherwise(
         self, marks: Mapping[str, Sequence[tuple[bytes, bytes]]]
@@ -282,7 +282,7 @@ class Ledger:
             (entity, mapping's name) -> the latest version; None if there is none.
         """
         with self.reading() as connection:
-            turn = Turn(connection, self.run)
+            turn = Transaction(connection, self.run)
             return {
                 (entity, mapping): latest
                 for mapping, asked in marks.items()
@@ -315,7 +315,7 @@ class Ledger:
             ).all()
         dead = {run for run in {row.run for row in rows} if not self._leases.lives(run)}
         orphaned = [claim_from(row) for row in rows if row.run in dead]
-        with self.turn() as turn:
+        with self.transaction() as turn:
             return [claim for claim in orphaned if turn.take_over(claim)]
 
     def hold(self) -> None:
@@ -340,7 +340,7 @@ class Ledger:
     # Transactions
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
+    def transaction(self) -> Iterator[Transaction]:
         """Write what belongs together; when the block ends, it is on disk.
 
         Raises:
@@ -353,7 +353,7 @@ class Ledger:
             as_ledger_error(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,
         ):
-            turn = Turn(connection, self.run)
+            turn = Transaction(connection, self.run)
             yield turn
             turn.write_out()
 

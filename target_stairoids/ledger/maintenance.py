@@ -35,7 +35,7 @@ def forget(ledger: Ledger, stream: str) -> int:
         LedgerError: The ledger knows no such stream.
     """
     number = _number_of(ledger, stream)
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.write(delete(latest).where(latest.c.stream == number))
         return turn.write(delete(settled).where(settled.c.stream == number))
 
@@ -60,7 +60,7 @@ def prune(ledger: Ledger, *, older_than: timedelta) -> int:
         )
         .exists()
     )
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         return turn.write(
             delete(settled).where(settled.c.run.in_(old_runs), ~is_latest)
         )
@@ -76,7 +76,7 @@ def erase(ledger: Ledger, email: str) -> int:
     """
     wanted = email.strip().lower().encode()
     gone = 0
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         for table in (claims, dead_letters):
             key = list(table.primary_key)
             query = select(*key, table.c.signal, table.c.record)
@@ -98,7 +98,7 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
         LedgerError: The other ledger is not empty, or a run on this one is not over.
     """
     copied = {}
-    with source.turn() as reading, target.turn() as writing:
+    with source.transaction() as reading, target.transaction() as writing:
         if writing.scalar(select(func.count()).select_from(runs)):
             msg = f"The ledger {target.name} is not empty; copy into a new one."
             raise LedgerError(msg)
@@ -123,7 +123,7 @@ def _number_of(ledger: Ledger, stream: str) -> int:
     query = select(streams.c.stream).where(
         streams.c.scope == ledger.scope, streams.c.name == stream
     )
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         number = turn.scalar(query)
     if number is None:
         msg = f"The ledger {ledger.name} knows no stream `{stream}`."

@@ -12,7 +12,7 @@ from target_stairoids.dedup.rules import (
     is_left_behind,
     latest_after,
 )
-from target_stairoids.ledger import sql as statements
+from target_stairoids.ledger import sql
 from target_stairoids.ledger.schema import latest, settled
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class Settlement:
                 {"key_entity": v.entity, "key_mapping": v.mapping, "key_run": self._run}
                 for v in claimed
             ]
-            execute(statements.UNCLAIM, keys)
+            execute(sql.UNCLAIM, keys)
         if accepted := [v for v in verdicts if v.outcome is Outcome.ACCEPTED]:
             keys = [
                 {"key_version": v.version, "key_mapping": v.mapping} for v in accepted
             ]
-            execute(statements.UNBURY, keys)
+            execute(sql.UNBURY, keys)
 
     def _move_on(self, verdicts: list[Verdict]) -> list[Verdict]:
         """Write which versions took the place of the latest ones.
@@ -78,7 +78,7 @@ class Settlement:
             )
             for verdict in verdicts
         ]
-        text = statements.move_on(self._dialect)
+        text = sql.move_on(self._dialect)
         if not rows or self._connection.exec_driver_sql(text, rows).rowcount == len(
             rows
         ):
@@ -120,10 +120,10 @@ class Settlement:
                 left.append(self._settled_row(verdict, instead=before.version))
             known[key] = now
             newest[key] = self._latest_row(verdict, now)
-        self._execute(statements.add(self._dialect, settled), left)
-        by_version = statements.upsert(self._dialect, settled, "version", "mapping")
+        self._execute(sql.add(self._dialect, settled), left)
+        by_version = sql.upsert(self._dialect, settled, "version", "mapping")
         self._execute(by_version, became)
-        by_entity = statements.upsert(self._dialect, latest, "entity", "mapping")
+        by_entity = sql.upsert(self._dialect, latest, "entity", "mapping")
         self._execute(by_entity, list(newest.values()))
 
     def _latest_row(self, verdict: Verdict, now: Latest) -> tuple[Any, ...]:

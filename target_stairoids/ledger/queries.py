@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, true
 
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.ledger.schema import claims, dead_letters, runs, settled, streams
+from target_stairoids.ledger.schema import (
+    claims,
+    dead_letters,
+    latest,
+    runs,
+    settled,
+    streams,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import Row
+    from sqlalchemy import Column, Row, Select
 
     from target_stairoids.ledger.ledger import Ledger
 
 
-def letters(
+def dead_letters_of(
     ledger: Ledger,
     *,
     ids: Collection[int] = (),
@@ -112,3 +119,24 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     )
     with ledger.reading() as connection:
         return list(connection.execute(query).all())
+
+
+def has_sent(ledger: Ledger, stream: int, mapping: str) -> bool:
+    """Say whether a mapping has said anything of a stream."""
+    query = _sent(latest.c.stream, stream).where(latest.c.mapping == mapping)
+    with ledger.reading() as connection:
+        return connection.scalar(query.limit(1)) is not None
+
+
+def mappings_of(ledger: Ledger, stream: int) -> set[str]:
+    """Return the mappings that have said something of a stream; reads all of it."""
+    query = _sent(latest.c.mapping, stream).distinct()
+    with ledger.reading() as connection:
+        return set(connection.scalars(query))
+
+
+def _sent(column: Column[Any], stream: int) -> Select[Any]:
+    """Select of what was said: what was rejected only has no content."""
+    return select(column).where(
+        latest.c.stream == stream, latest.c.content.is_not(None)
+    )

@@ -1,4 +1,4 @@
-"""The ledger's statements that every signal needs, made once.
+"""The ledger's sql that every signal needs, made once.
 
 To make a statement costs SQLAlchemy more than to execute it.
 """

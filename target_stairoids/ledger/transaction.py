@@ -14,7 +14,7 @@ from target_stairoids.dedup.rules import (
     Outcome,
     Settled,
 )
-from target_stairoids.ledger import sql as statements
+from target_stairoids.ledger import sql
 from target_stairoids.ledger.entries import CLAIM_COLUMNS, claim_from
 from target_stairoids.ledger.outcomes import Settlement
 from target_stairoids.ledger.schema import (
@@ -40,7 +40,7 @@ _PARAMETERS = 999  # that SQLite allows in builds still in use
 _PAIRS = (_PARAMETERS - 1) // 2
 
 
-class Turn:
+class Transaction:
     """One transaction of the ledger."""
 
     def __init__(self, connection: Connection, run: int) -> None:
@@ -54,8 +54,8 @@ class Turn:
     ) -> Known:
         """Return what is remembered of these versions and entities."""
         self.write_out()
-        became = self._rows(settled.c.version, statements.SETTLED, versions)
-        said = self._rows(latest.c.entity, statements.LATEST, entities)
+        became = self._rows(settled.c.version, sql.SETTLED, versions)
+        said = self._rows(latest.c.entity, sql.LATEST, entities)
         return Known(
             {
                 (version, mapping): Settled(outcome, run, fingerprint)
@@ -78,7 +78,7 @@ class Turn:
         self.write_out()
         paramstyle = self._connection.dialect.paramstyle
         for block in _blocks(marks, _PAIRS):
-            text = statements.select_said_otherwise(len(block), paramstyle)
+            text = sql.select_said_otherwise(len(block), paramstyle)
             values = (*chain.from_iterable(block), mapping)
             for entity, *row in self._connection.exec_driver_sql(text, values).all():
                 yield entity, None if row[0] is None else _latest_from(row)
@@ -91,13 +91,13 @@ class Turn:
     ) -> Iterator[Sequence[Any]]:
         paramstyle = self._connection.dialect.paramstyle
         for block in _blocks(values, _PARAMETERS):
-            text = statements.select_by(key, columns, len(block), paramstyle)
+            text = sql.select_by(key, columns, len(block), paramstyle)
             yield from self._connection.exec_driver_sql(text, block).all()
 
     def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
         """Return the row of a stream, new unless another process was faster."""
         self._connection.execute(
-            statements.insert_into(self._dialect, streams)
+            sql.insert_into(self._dialect, streams)
             .values(scope=scope, name=name)
             .on_conflict_do_nothing()
         )
@@ -107,7 +107,7 @@ class Turn:
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to the requests of this day (UTC); returns how many there are now."""
-        statement = statements.insert_into(self._dialect, days).values(
+        statement = sql.insert_into(self._dialect, days).values(
             scope=scope, day=timestamp()[:10], requests=count
         )
         total = statement.on_conflict_do_update(
@@ -136,7 +136,7 @@ class Turn:
             for claim in wanted
         ]
         self.write_out()
-        inserted = self._connection.execute(statements.claim(self._dialect), rows)
+        inserted = self._connection.execute(sql.claim(self._dialect), rows)
         ours = {(row.entity, row.mapping) for row in inserted}
         keys = {(claim.entity, claim.mapping): claim for claim in wanted}
         return {
@@ -150,7 +150,7 @@ class Turn:
         self.write_out()
         again = {"attempts": attempts, "attempted_at": timestamp()}
         key = _key_of(claim) | {"key_run": self._run}
-        found = self._connection.execute(statements.CLAIM_AGAIN, key | again)
+        found = self._connection.execute(sql.CLAIM_AGAIN, key | again)
         return found.rowcount == 1
 
     def claim_on(self, claim: Claim) -> Claim | None:
@@ -210,7 +210,7 @@ class Turn:
             "first_at": at,
             "last_at": at,
         }
-        self._connection.execute(statements.bury(self._dialect), values)
+        self._connection.execute(sql.bury(self._dialect), values)
 
     def discard(self, letters: Collection[int]) -> int:
         """Forget dead letters; returns how many there were."""

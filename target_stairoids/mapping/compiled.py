@@ -31,7 +31,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignalMap:
+class CompiledMapping:
     """One mapping of one stream, compiled.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from target_stairoids.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping import selection
-from target_stairoids.mapping.compiled import Origin, SignalMap
+from target_stairoids.mapping.compiled import CompiledMapping, Origin
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
     compile_condition,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
     from target_stairoids.mapping.expressions.template import Path, Template
-    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.mapping.selection import Reader, Selection
 
 #: Why, where nothing but the settings says it.
@@ -57,12 +57,12 @@ class Compiler:
     """
 
     def __init__(
-        self, shape: StreamShape, item: Mapping[str, Any], default_source: str
+        self, schema: StreamSchema, item: Mapping[str, Any], default_source: str
     ) -> None:
-        self._shape = shape
+        self._shape = schema
         self._item = item
         self._default_source = default_source
-        self._guesses = guesses_for(shape)
+        self._guesses = guesses_for(schema)
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
         self._said: set[str] = set()  # columns read for more than `occurred_at`
@@ -70,15 +70,15 @@ class Compiler:
         self._inferred: set[Path] = set()
         self._computed_names: set[str] = set()
 
-    def compile(self) -> SignalMap:
+    def compile(self) -> CompiledMapping:
         """Return the signal map.
 
         Raises:
             ConfigError: The mapping is wrong; the text names stream, key and remedy.
         """
-        item, shape = self._item, self._shape
-        signal_type = item.get("type", shape.name)
-        key = tuple(item.get("key") or shape.key_properties)
+        item, schema = self._item, self._shape
+        signal_type = item.get("type", schema.name)
+        key = tuple(item.get("key") or schema.key_properties)
         self._check_key(key)
         type_ = self._named("type", signal_type, "the stream's name")
         source = self._named(
@@ -89,8 +89,8 @@ class Compiler:
         properties = self._properties()
         when = self._when()
         ignored = frozenset(self._ignored())
-        return SignalMap(
-            name=item.get("name") or signal_type or shape.name,
+        return CompiledMapping(
+            name=item.get("name") or signal_type or schema.name,
             fingerprint=self._fingerprint(),
             key=key,
             send=item.get("send", "on_change"),
@@ -303,13 +303,13 @@ class Compiler:
 
     def _check_path(self, path: Path, field: str) -> None:
         """Refuse a path that the SCHEMA excludes."""
-        shape, known = self._shape, self._shape.properties
+        schema, known = self._shape, self._shape.properties
         name = str(path[0])
-        if not shape.is_open and name not in known:
+        if not schema.is_open and name not in known:
             hint = _nested_hint(name, known) or suggestion(name, known)
             msg = (
                 f"{self._where(field)}: `{name}` is not a property of "
-                f"`{shape.name}`{hint}"
+                f"`{schema.name}`{hint}"
             )
             raise ConfigError(msg)
         inner: Any = known.get(name)

@@ -13,15 +13,15 @@ from target_stairoids.mapping.compiler import Compiler
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_stairoids.mapping.compiled import SignalMap
-    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.mapping.schema import StreamSchema
 
 _WILD = re.compile(r"[*?\[]")
 
 
 def maps_for(
-    shape: StreamShape, items: Sequence[Mapping[str, Any]], default_source: str
-) -> list[SignalMap]:
+    schema: StreamSchema, items: Sequence[Mapping[str, Any]], default_source: str
+) -> list[CompiledMapping]:
     """Compile the mappings of one stream.
 
     The first item whose glob matches decides the glob, and all items with that same
@@ -30,14 +30,14 @@ def maps_for(
     Raises:
         ConfigError: A mapping is wrong; the message names stream, key and remedy.
     """
-    glob = glob_of(shape.name, items)
+    glob = glob_of(schema.name, items)
     chosen = [item for item in items if item["stream"] == glob] or [{}]
-    maps = [Compiler(shape, item, default_source).compile() for item in chosen]
-    names = [signal_map.name for signal_map in maps]
+    maps = [Compiler(schema, item, default_source).compile() for item in chosen]
+    names = [compiled_mapping.name for compiled_mapping in maps]
     for name in names:
         if names.count(name) > 1:
             msg = (
-                f"Stream `{shape.name}`: two mappings are named `{name}`; give each "
+                f"Stream `{schema.name}`: two mappings are named `{name}`; give each "
                 "its own `name`, because the ledger tells them apart by it."
             )
             raise ConfigError(msg)

@@ -18,7 +18,7 @@ from target_stairoids.mapping.schema import inner_properties, may_be_scalar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.mapping.schema import StreamSchema
 
 Json = Any  # what JSON can hold; narrowed where it is read
 Path = tuple[str, ...]
@@ -199,13 +199,13 @@ _WHAT = {
 }
 
 
-def guesses_for(shape: StreamShape) -> dict[str, Guess]:
+def guesses_for(schema: StreamSchema) -> dict[str, Guess]:
     """Return signal field -> how a stream's records may fill it.
 
     Fields for which the stream offers nothing are left out.
     """
-    whom = _COMPANY if _COMPANIES.search(shape.name) else _ANYONE
-    found = {field: list(_paths(field, shape.properties, whom)) for field in _NAMES}
+    whom = _COMPANY if _COMPANIES.search(schema.name) else _ANYONE
+    found = {field: list(_paths(field, schema.properties, whom)) for field in _NAMES}
     whole_names = found.pop(_WHOLE_NAME)
     names_a_person = found["contact.first_name"] or found["contact.last_name"]
     if whom is _COMPANY and found["account.domain"] and not names_a_person:
@@ -223,14 +223,14 @@ def guesses_for(shape: StreamShape) -> dict[str, Guess]:
     return guesses
 
 
-def touches_in(shape: StreamShape) -> list[str]:
+def touches_in(schema: StreamSchema) -> list[str]:
     """Return the columns that tell when a row was written.
 
     A change of nothing else makes no other signal.
     """
     return [
         name
-        for name, schema in shape.properties.items()
+        for name, schema in schema.properties.items()
         if _simple(name) in _TOUCHES and may_be_scalar(schema)
     ]
 

@@ -14,7 +14,7 @@ DELETED_AT = "_sdc_deleted_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamShape:
+class StreamSchema:
     """What a SCHEMA message says about a stream.
 
     Attributes:
@@ -64,7 +64,7 @@ def _holds(record: Mapping[str, Json], path: str) -> bool:
     return bool(rest) and isinstance(inner, Mapping) and _holds(inner, rest)
 
 
-def source_of(message: Mapping[str, Json]) -> str | None:
+def source_in(message: Mapping[str, Json]) -> str | None:
     """Return the source that a SCHEMA message from the ledger names; None if none."""
     found = message.get(SOURCE_FIELD)
     return found if isinstance(found, str) and found else None

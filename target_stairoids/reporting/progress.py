@@ -209,7 +209,7 @@ def _parts(counts: Mapping[str, int]) -> list[str]:
 
 
 def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
-    """Yield what became of requests without a clear answer, if there were any."""
+    """Yield what became of requests without a clear response, if there were any."""
     unanswered = report["unanswered"]
     if not unanswered["requests"]:
         return
@@ -220,7 +220,7 @@ def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
     }
     known["left for the next run"] = unanswered["requests"] - sum(known.values())
     what = counted(unanswered["requests"], "request")
-    yield f"{what} got no clear answer: {', '.join(_parts(known))}."
+    yield f"{what} got no clear response: {', '.join(_parts(known))}."
 
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:

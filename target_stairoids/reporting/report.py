@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: The names of what becomes of requests without a clear answer.
+#: The names of what becomes of requests without a clear response.
 UNANSWERED = ("requests", "found", "sent_again", "held")
 
 
@@ -27,7 +27,7 @@ class Report:
         candidates: Signals that the records might become.
         types: Type -> how many signals of it were accepted, recovered ones too.
         recovered: What became of the signals that killed runs left.
-        unanswered: `requests` that got no clear answer; how many of them were `found`
+        unanswered: `requests` that got no clear response; how many of them were `found`
             at Stairoids, `sent_again`, or `held` for a person. Others are pending.
     """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.ledger import queries as overview
+from target_stairoids.ledger import queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,7 +86,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: Of all runs together; pending is what the newest run of each stream
             that ended left, because the one before it left the same.
         recovered: What became of the signals that killed runs left.
-        unanswered: Requests that got no clear answer, and what became of them.
+        unanswered: Requests that got no clear response, and what became of them.
         reasons: Why signals were not accepted, the most frequent first.
         dead_letters: How many there are now.
         oldest_dead_letter: Since when the oldest is there; None without any.
@@ -106,17 +106,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     oldest_dead_letter: str | None
 
 
-def history_of(ledger: Ledger, *, days: int) -> History:
+def past_runs(ledger: Ledger, *, days: int) -> History:
     """Return what a ledger remembers of the runs of the last days."""
     until = datetime.now(UTC)
     first = (until - timedelta(days=days - 1)).date()
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    rows = overview.runs_since(ledger, since)
-    settled = overview.settled_by(
+    rows = queries.runs_since(ledger, since)
+    settled = queries.settled_by(
         ledger, [row.run for row in rows if row.exit_code is None]
     )
     runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
-    letters = overview.letters(ledger)
+    letters = queries.dead_letters_of(ledger)
     return History(
         ledger=ledger.name,
         since=since.date().isoformat(),

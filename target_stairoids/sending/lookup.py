@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.entries import Verdict
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.sending.mapped_record import Candidate
-    from target_stairoids.sending.queue import Window
-    from target_stairoids.sending.write_buffer import Backlog
+    from target_stairoids.sending.queue import SendQueue
+    from target_stairoids.sending.write_buffer import WriteBuffer
 
 Key = tuple[bytes, str]
 
@@ -51,7 +51,12 @@ class Inquiry:
     """
 
     def __init__(
-        self, ledger: Ledger, backlog: Backlog, window: Window, *, judges_age: bool
+        self,
+        ledger: Ledger,
+        backlog: WriteBuffer,
+        window: SendQueue,
+        *,
+        judges_age: bool,
     ) -> None:
         self._ledger = ledger
         self._backlog = backlog
@@ -76,14 +81,14 @@ class Inquiry:
             ):
                 under_way.append(candidate)
             else:
-                asked = marks.setdefault(candidate.signal_map.name, [])
+                asked = marks.setdefault(candidate.compiled_mapping.name, [])
                 asked.append((candidate.key[0], candidate.mark))
         news |= self._ledger.said_otherwise(marks)
         said = self._ledger.look_up((), {c.entity for c in under_way}).latest
         news |= {c.key: said.get(c.key) for c in under_way}
         return news
 
-    def answers(self, candidates: Sequence[Candidate], news: News) -> Answers:
+    def responses(self, candidates: Sequence[Candidate], news: News) -> Answers:
         """Return what is known of those of whom something may have to be said."""
         asked = [c for c in candidates if c.key in news and not c.says_nothing]
         often = Counter(candidate.key for candidate in asked)

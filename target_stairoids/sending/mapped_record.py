@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from target_stairoids.dedup.record import Record
     from target_stairoids.dedup.rules import Latest
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.sending.streams import Stream
 
 #: Marks a record of `dead-letters export`: "<id> <mapping>".
-LETTER_FIELD = "_sdc_stairoids_dead_letter"
+DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +32,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """
 
     stream: Stream
-    signal_map: SignalMap
+    compiled_mapping: CompiledMapping
     record: Record
     key: tuple[bytes, str]
     letter: int | None
@@ -45,7 +45,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     @property
     def says_nothing(self) -> bool:
         """Whether nothing can be said of it, whatever it is."""
-        return self.signal_map.says_nothing
+        return self.compiled_mapping.says_nothing
 
     @property
     def mark(self) -> bytes:
@@ -60,7 +60,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     @property
     def position(self) -> str | None:
         """Where this state stands in time, if the stream has a bookmark column."""
-        bookmark = self.stream.shape.bookmark
+        bookmark = self.stream.schema.bookmark
         return position_of(self.record.key.get(bookmark)) if bookmark else None
 
     @property
@@ -69,10 +69,10 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
         Where it is the same, so is the content, and no signal need be made to know it.
         """
-        silent = self.signal_map.silent
+        silent = self.compiled_mapping.silent
         if silent is None:
             return None
-        return self.record.basis(self.signal_map.maker, silent)
+        return self.record.basis(self.compiled_mapping.maker, silent)
 
     def still_says(self, before: Latest, position: str | None) -> Verdict:
         """Return how it is settled if it says just what was said last.
@@ -83,10 +83,10 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         return Verdict(
             entity=self.entity,
             version=self.version,
-            mapping=self.signal_map.name,
+            mapping=self.compiled_mapping.name,
             stream=self.stream.number,
             outcome=Outcome.UNCHANGED,
-            fingerprint=self.signal_map.fingerprint,
+            fingerprint=self.compiled_mapping.fingerprint,
             content=before.content,
             position=position,
             basis=before.basis,
@@ -100,12 +100,12 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         return Claim(
             entity=self.entity,
             version=self.version,
-            mapping=self.signal_map.name,
+            mapping=self.compiled_mapping.name,
             stream=self.stream.number,
-            stream_name=self.stream.shape.name,
+            stream_name=self.stream.schema.name,
             content=content,
             position=self.position,
-            fingerprint=self.signal_map.fingerprint,
+            fingerprint=self.compiled_mapping.fingerprint,
             signal=b"",
             record=b"",
             basis=self.basis,
@@ -120,9 +120,9 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         """
         return DeadLetter(
             version=self.version,
-            mapping=self.signal_map.name,
+            mapping=self.compiled_mapping.name,
             stream=self.stream.number,
-            stream_name=self.stream.shape.name,
+            stream_name=self.stream.schema.name,
             outcome=Outcome.INVALID,
             reason=reason,
             record=record,
@@ -135,25 +135,25 @@ def candidates_of(stream: Stream, record: Record, *, scope: str) -> list[Candida
     A dead letter that is sent again is one for the mapping that failed only.
     """
     letter = mapping = None
-    if LETTER_FIELD in record.key:
+    if DEAD_LETTER_FIELD in record.key:
         letter, mapping = _letter_of(record.key)
     found = []
     key: tuple[str, ...] | None = None
     entity = b""
-    for signal_map in stream.maps:
-        if letter is not None and signal_map.name != mapping:
+    for compiled_mapping in stream.maps:
+        if letter is not None and compiled_mapping.name != mapping:
             continue
-        if key is None or signal_map.key != key:
-            key = signal_map.key
-            entity = entity_of(scope, stream.shape.name, record.key, key)
-        name = entity, signal_map.name
-        found.append(Candidate(stream, signal_map, record, name, letter))
+        if key is None or compiled_mapping.key != key:
+            key = compiled_mapping.key
+            entity = entity_of(scope, stream.schema.name, record.key, key)
+        name = entity, compiled_mapping.name
+        found.append(Candidate(stream, compiled_mapping, record, name, letter))
     return found
 
 
 def _letter_of(record: Mapping[str, Any]) -> tuple[int | None, str]:
     """Return id and mapping of the dead letter that an exported record is."""
-    marker = record.get(LETTER_FIELD)
+    marker = record.get(DEAD_LETTER_FIELD)
     if not isinstance(marker, str):
         return None, ""
     number, _, mapping = marker.partition(" ")

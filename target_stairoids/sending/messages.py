@@ -1,7 +1,7 @@
 """Messages: a tap's lines, as bytes that arrive when they arrive.
 
 Reading never blocks longer than the caller allows: between two reads the caller gets
-to work, so that answers are settled and STATE passes while the tap is slow.
+to work, so that responses are settled and STATE passes while the tap is slow.
 """
 
 from __future__ import annotations

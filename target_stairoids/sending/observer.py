@@ -11,7 +11,7 @@ from target_stairoids.sending.streams import warn_if_left_out
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Outcome
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.sending.streams import Stream
 
 _SAMPLES = 3
@@ -22,18 +22,18 @@ class Decision:
     """What was decided on a record.
 
     Attributes:
-        signal_map: The mapping that looked at it; None if none did.
+        compiled_mapping: The mapping that looked at it; None if none did.
         record: What it was; it may be personal data.
     """
 
     stream: Stream
-    signal_map: SignalMap | None
+    compiled_mapping: CompiledMapping | None
     record: dict[str, Any]
     outcome: Outcome
     reason: str
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Is told what becomes of records; what it is told may be personal data."""
 
     def opened(self, stream: Stream) -> None:

@@ -2,7 +2,7 @@
 
 A signal waits for every earlier unfinished one about the same entity, domain or
 e-mail, so that a person is never told things in the wrong order; all others go side by
-side. The watermark says how much of the input is done with, and so which STATE may
+side. The checkpoint says how much of the input is done with, and so which STATE may
 pass.
 """
 
@@ -73,7 +73,7 @@ def lanes_of(
     return tuple(lanes)
 
 
-class Window:
+class SendQueue:
     """Unfinished signals: ready, waiting for an earlier one, or for a time.
 
     Args:
@@ -165,7 +165,7 @@ class Window:
         return list(self._unfinished.values())
 
 
-class Watermark:
+class Checkpoint:
     """Which STATE messages have everything before them settled.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from target_stairoids.api.client import Client, Meaning
+from target_stairoids.api.client import Client, ResponseKind
 from target_stairoids.exceptions import AccessRefusedError
 from target_stairoids.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
-    from target_stairoids.api.client import Answer
+    from target_stairoids.api.client import Response
     from target_stairoids.settings import Settings
 
 
@@ -21,13 +21,13 @@ def writable_ledger(settings: Settings) -> str:
         StairoidsError: It cannot be opened or written.
     """
     with Ledger(settings.ledger_url, settings.scope) as ledger:
-        with ledger.turn():
+        with ledger.transaction():
             pass
         return ledger.name
 
 
 def reach(settings: Settings) -> None:
-    """Make sure that something answers at the API's address; the key stays here.
+    """Make sure that something responses at the API's address; the key stays here.
 
     Raises:
         AccessRefusedError: Nothing does.
@@ -43,22 +43,22 @@ def look_at_key(settings: Settings) -> str:
         What it says of the key, in a sentence.
 
     Raises:
-        AccessRefusedError: Stairoids does not know the key, or nothing answers.
+        AccessRefusedError: Stairoids does not know the key, or nothing responses.
     """
     with closing(_client(settings, api_key=settings.api_key)) as client:
-        answer = client.list_signals({"limit": 1})
-    _check_answer(settings, answer)
-    if answer.status == 401:
+        response = client.list_signals({"limit": 1})
+    _check_answer(settings, response)
+    if response.status == 401:
         msg = (
-            f"Stairoids refuses us: {answer.reason} at {settings.api_url}. Check "
+            f"Stairoids refuses us: {response.reason} at {settings.api_url}. Check "
             "`api_key` (it needs the `read_write` scope) and `api_url`."
         )
         raise AccessRefusedError(msg)
-    if answer.meaning is Meaning.ACCEPTED:
+    if response.kind is ResponseKind.ACCEPTED:
         return "The key is known and may read."
     return (
-        f"Asked to read, Stairoids answered {answer.reason}: whether the key may send "
-        "shows at the first signal, and unknown signals are left to a person."
+        f"Asked to read, Stairoids answered {response.reason}: whether the key may "
+        "send shows at the first signal, and unknown signals are left to a person."
     )
 
 
@@ -66,7 +66,9 @@ def _client(settings: Settings, *, api_key: str) -> Client:
     return Client(settings.api_url, api_key, timeout=settings.request_timeout_seconds)
 
 
-def _check_answer(settings: Settings, answer: Answer) -> None:
-    if answer.status is None:
-        msg = f"{settings.api_url} cannot be reached: {answer.trouble}. See `api_url`."
+def _check_answer(settings: Settings, response: Response) -> None:
+    if response.status is None:
+        msg = (
+            f"{settings.api_url} cannot be reached: {response.trouble}. See `api_url`."
+        )
         raise AccessRefusedError(msg)

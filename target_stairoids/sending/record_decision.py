@@ -1,6 +1,6 @@
 """The intake: records as they were read, until they have an outcome or must go out.
 
-The ledger is asked for a block of records at a time. A block look-up may answer
+The ledger is asked for a block of records at a time. A block look-up may response
 "settled", never "new": what might be new enters the window, where the gates are asked
 again when its turn comes. STATE messages keep their place among the records.
 """
@@ -24,14 +24,14 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.sending.lookup import Inquiry
 from target_stairoids.sending.mapped_record import (
-    LETTER_FIELD,
+    DEAD_LETTER_FIELD,
     Candidate,
     candidates_of,
 )
 from target_stairoids.sending.observer import Decision
-from target_stairoids.sending.queue import Entry, Watermark, Window, lanes_of
+from target_stairoids.sending.queue import Checkpoint, Entry, SendQueue, lanes_of
 from target_stairoids.sending.streams import Streams, warn_if_left_out
-from target_stairoids.sending.write_buffer import Backlog
+from target_stairoids.sending.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Known
     from target_stairoids.ledger.entries import Claim
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.mapping.signal import Signal
     from target_stairoids.reporting.report import Report
     from target_stairoids.sending.lookup import Answers, News
-    from target_stairoids.sending.observer import Watcher
+    from target_stairoids.sending.observer import Observer
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -57,8 +57,8 @@ class Intake:
 
     Args:
         window: Takes what must go out.
-        watermark: Takes STATE messages, in their place.
-        watcher: Is told what is decided; a rehearsal has one.
+        checkpoint: Takes STATE messages, in their place.
+        observer: Is told what is decided; a rehearsal has one.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Intake:
         settings: Settings,
         ledger: Ledger,
         report: Report,
-        window: Window,
-        watermark: Watermark,
-        watcher: Watcher | None = None,
+        window: SendQueue,
+        checkpoint: Checkpoint,
+        observer: Observer | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._report = report
         self._window = window
-        self._watermark = watermark
+        self._watermark = checkpoint
         self._block: list[tuple[Stream, Record] | str] = []
-        self._backlog = Backlog(ledger, is_rehearsal=settings.dry_run)
+        self._backlog = WriteBuffer(ledger, is_dry_run=settings.dry_run)
         self._inquiry = Inquiry(
             ledger,
             self._backlog,
@@ -85,19 +85,19 @@ class Intake:
         )
         self._restraint = Restraint(settings)
         self._streams = Streams(settings, ledger)
-        self._watcher = watcher
+        self._observer = observer
 
-    def stream(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
+    def stream(self, schema: StreamSchema, schema_message: Mapping[str, Any]) -> Stream:
         """Compile a stream's mappings and find its place in the ledger.
 
         Raises:
             ConfigError: A mapping is wrong.
         """
-        stream = self._streams.open(shape, schema_message)
-        if self._watcher is None:
+        stream = self._streams.open(schema, schema_message)
+        if self._observer is None:
             warn_if_left_out(stream)
         else:
-            self._watcher.opened(stream)
+            self._observer.opened(stream)
         return stream
 
     @property
@@ -120,10 +120,10 @@ class Intake:
         """Count a record that becomes no signal before any mapping sees it."""
         self._report.read += 1
         self._report.candidates += 1
-        self._report.count(stream.shape.name, Outcome.FILTERED, reason)
-        if self._watcher is not None:
+        self._report.count(stream.schema.name, Outcome.FILTERED, reason)
+        if self._observer is not None:
             decision = Decision(stream, None, record, Outcome.FILTERED, reason)
-            self._watcher.decided(decision)
+            self._observer.decided(decision)
 
     def state(self, text: str) -> None:
         """Take in a STATE message, in its place behind all records so far."""
@@ -142,7 +142,7 @@ class Intake:
                 items.append(taken)
             else:
                 found = candidates_of(*taken, scope=self._settings.scope)
-                if found or LETTER_FIELD not in taken[1].key:
+                if found or DEAD_LETTER_FIELD not in taken[1].key:
                     items += found
                     self._report.read += 1
                 else:
@@ -161,42 +161,45 @@ class Intake:
         candidates = _candidates_in(items)
         self._report.candidates += len(candidates)
         settled = [c for c in candidates if c.key not in news] if news else candidates
-        for name, times in Counter(c.stream.shape.name for c in settled).items():
+        for name, times in Counter(c.stream.schema.name for c in settled).items():
             self._report.count(name, Outcome.DUPLICATE, times=times)
-        answers = self._inquiry.answers(candidates, news)
+        responses = self._inquiry.responses(candidates, news)
         for item in items:
             if isinstance(item, str):
                 self._watermark.state(item)
             elif item.key in news:
-                self._decide(item, answers)
-            elif self._watcher is not None:
+                self._decide(item, responses)
+            elif self._observer is not None:
                 self._watch(item, Outcome.DUPLICATE, "")
 
-    def _decide(self, candidate: Candidate, answers: Answers) -> None:
-        outcome, reason = self._outcome(candidate, answers)
+    def _decide(self, candidate: Candidate, responses: Answers) -> None:
+        outcome, reason = self._outcome(candidate, responses)
         if outcome is not None:
-            self._report.count(candidate.stream.shape.name, outcome, reason)
+            self._report.count(candidate.stream.schema.name, outcome, reason)
             self._watch(candidate, outcome, reason)
 
     def _watch(self, candidate: Candidate, outcome: Outcome, reason: str) -> None:
-        if self._watcher is not None:
-            stream, signal_map = candidate.stream, candidate.signal_map
+        if self._observer is not None:
+            stream, compiled_mapping = candidate.stream, candidate.compiled_mapping
             record = candidate.record.fields
-            decision = Decision(stream, signal_map, record, outcome, reason)
-            self._watcher.decided(decision)
+            decision = Decision(stream, compiled_mapping, record, outcome, reason)
+            self._observer.decided(decision)
 
     def _outcome(
-        self, candidate: Candidate, answers: Answers
+        self, candidate: Candidate, responses: Answers
     ) -> tuple[Outcome | None, str]:
         """Return the outcome, or None for a signal that entered the window."""
         if candidate.says_nothing:
             return Outcome.FILTERED, "its stream is left out"
-        if candidate.record.is_deleted and not candidate.signal_map.asks_for_deleted:
+        if (
+            candidate.record.is_deleted
+            and not candidate.compiled_mapping.asks_for_deleted
+        ):
             return Outcome.FILTERED, "deleted at its source"
-        known = answers.known
+        known = responses.known
         if self._is_superseded(candidate, known):
             return Outcome.DUPLICATE, "something newer was said since"
-        if (verdict := answers.moving.get(candidate.key)) is not None:
+        if (verdict := responses.moving.get(candidate.key)) is not None:
             candidate.stream.saw(candidate.record)
             return self._backlog.move_on(verdict, known.latest[candidate.key]), ""
         if self._is_done(candidate, known):
@@ -221,7 +224,10 @@ class Intake:
         latest = known.latest.get(candidate.key)
         if candidate.letter is None or latest is None or latest.content is None:
             return False
-        if candidate.signal_map.send == "always" or latest.version == candidate.version:
+        if (
+            candidate.compiled_mapping.send == "always"
+            or latest.version == candidate.version
+        ):
             return False
         if candidate.position is None or latest.position is None:
             is_superseded = self._ledger.was_said_since(candidate.letter, candidate.key)
@@ -235,11 +241,11 @@ class Intake:
         self, candidate: Candidate, known: Known
     ) -> tuple[Outcome | None, str]:
         """Make a candidate's signal, and return what becomes of it as `_outcome`."""
-        signal_map, record = candidate.signal_map, candidate.record.fields
+        compiled_mapping, record = candidate.compiled_mapping, candidate.record.fields
         try:
-            if not signal_map.wants(record):
+            if not compiled_mapping.wants(record):
                 return Outcome.FILTERED, "by `when`"
-            signal = signal_map.signal_from(record)
+            signal = compiled_mapping.signal_from(record)
             if self._restraint.hides(signal):
                 return Outcome.FILTERED, "suppressed"
             outcome = self._news(candidate, signal, known)
@@ -258,14 +264,14 @@ class Intake:
         """Say whether a version is settled; while an earlier one is under way, no."""
         if candidate.letter is not None or self._window.is_busy(candidate.entity):
             return False
-        signal_map = candidate.signal_map
+        compiled_mapping = candidate.compiled_mapping
         return is_settled(
-            known.settled.get((candidate.version, signal_map.name)),
+            known.settled.get((candidate.version, compiled_mapping.name)),
             known.latest.get(candidate.key),
             version=candidate.version,
             position=candidate.position,
-            fingerprint=signal_map.fingerprint,
-            send=signal_map.send,
+            fingerprint=compiled_mapping.fingerprint,
+            send=compiled_mapping.send,
             last_complete_run=self._ledger.complete_run_of(candidate.stream.number),
         )
 
@@ -283,7 +289,7 @@ class Intake:
         stream = candidate.stream
         if stream.known_entities is None:  # as long as this run has added none
             stream.known_entities = self._ledger.entities_of(stream.number)
-        silent = {*candidate.signal_map.ignore_changes, stream.shape.bookmark}
+        silent = {*candidate.compiled_mapping.ignore_changes, stream.schema.bookmark}
         claim = candidate.claim(content_of(signal, silent))
         if stream.is_baseline:
             self._backlog.settle(claim, Outcome.BASELINED, known)
@@ -291,7 +297,7 @@ class Intake:
         if self._restraint.is_too_old(signal):
             self._backlog.settle(claim, Outcome.TOO_OLD, known)
             return Outcome.TOO_OLD
-        send = candidate.signal_map.send
+        send = candidate.compiled_mapping.send
         if not self._window.is_busy(candidate.entity):
             latest = known.latest.get((candidate.entity, claim.mapping))
             no_news = without_news(latest, send=send, content=claim.content)
@@ -313,18 +319,20 @@ class Intake:
         """
         text = signal.checked_text()
         if self._settings.dry_run:
-            if self._watcher is not None:
-                self._watcher.would_send(candidate.stream, text)
+            if self._observer is not None:
+                self._observer.would_send(candidate.stream, text)
             self._backlog.settle(claim, Outcome.WOULD_SEND, known)
             return Outcome.WOULD_SEND
         if (candidate.entity, claim.mapping) in known.latest:
             stream = candidate.stream
-            self._restraint.changed(stream.shape.name, known=stream.known_entities or 0)
+            self._restraint.changed(
+                stream.schema.name, known=stream.known_entities or 0
+            )
         self._window.add(
             Entry(
                 number=self._watermark.open(),
                 claim=replace(claim, signal=text, record=self._kept(candidate.record)),
-                send=candidate.signal_map.send,
+                send=candidate.compiled_mapping.send,
                 lanes=lanes_of(claim.entity, signal.account, signal.contact),
                 letter=candidate.letter,
             )
@@ -337,7 +345,7 @@ class Intake:
             return b""
         if record.text is not None:
             return record.text
-        return _text_of({n: v for n, v in record.key.items() if n != LETTER_FIELD})
+        return _text_of({n: v for n, v in record.key.items() if n != DEAD_LETTER_FIELD})
 
     def write(self) -> None:
         """See to it that all that was decided without a request is on disk."""
@@ -361,7 +369,7 @@ def _readable(
             try:
                 _ = item.record.canonical
             except MessageError as error:
-                msg = f"Stream `{item.stream.shape.name}`: {error}"
+                msg = f"Stream `{item.stream.schema.name}`: {error}"
                 return items[:n], MessageError(msg)
     return items, None
 

@@ -1,6 +1,6 @@
-"""The judge: what an answer means for its signal, and for the run.
+"""The judge: what an response means for its signal, and for the run.
 
-Certainly not accepted is sent again. An answer that leaves it open is looked into, by
+Certainly not accepted is sent again. An response that leaves it open is looked into, by
 reading Stairoids' signals, before anything is sent again. A refusal of the key stops
 the run, because the config is at fault and not the data.
 """
@@ -12,10 +12,10 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from target_stairoids.api.client import Meaning
-from target_stairoids.api.retry import Trouble, day_is_spent, pause_before
+from target_stairoids.api.client import ResponseKind
+from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 from target_stairoids.api.signal_lookup import id_of, is_readable, listed, next_cursor
-from target_stairoids.checks.circuit_breaker import Breaker
+from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import Guard, Ruling
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
@@ -28,10 +28,10 @@ from target_stairoids.ledger.entries import DeadLetter
 from target_stairoids.sending.queue import Entry, Stage
 
 if TYPE_CHECKING:
-    from target_stairoids.api.client import Answer
-    from target_stairoids.api.rate_limiter import Pace
-    from target_stairoids.ledger.transaction import Turn
-    from target_stairoids.sending.queue import Window
+    from target_stairoids.api.client import Response
+    from target_stairoids.api.rate_limiter import RateLimiter
+    from target_stairoids.ledger.transaction import Transaction
+    from target_stairoids.sending.queue import SendQueue
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,27 +41,27 @@ _GRACE_SECONDS = 10.0
 
 
 class Judge:
-    """Rules on answers; writes what must be on disk into the turn it is given.
+    """Rules on responses; writes what must be on disk into the turn it is given.
 
     Attributes:
         stop: Why nothing more must be started, once there is a reason.
         accepted: How many signals this run saw accepted.
-        unanswered: `requests` that got no clear answer, and what became of them; those
-            of killed runs aside.
+        unanswered: `requests` that got no clear response, and their outcomes; those of
+            killed runs aside.
     """
 
     def __init__(
-        self, settings: Settings, window: Window, pace: Pace, guard: Guard
+        self, settings: Settings, window: SendQueue, pace: RateLimiter, guard: Guard
     ) -> None:
         self._settings = settings
         self._window = window
         self._pace = pace
         self._guard = guard
-        self._trouble = Trouble(
+        self._trouble = OutageClock(
             settings.outage_seconds, tolerated=settings.max_in_flight
         )
         self._parked: list[Entry] = []  # until the guard has ruled
-        self._breaker: Breaker[tuple[Entry, Answer]] = Breaker()
+        self._breaker: CircuitBreaker[tuple[Entry, Response]] = CircuitBreaker()
         self._finished: list[tuple[Entry, Outcome, str]] = []
         self._tells_ids = True  # until an acceptance came without one
         self.stop: StairoidsError | None = None
@@ -87,65 +87,69 @@ class Judge:
             self._window.wait_until(entry, due)
         self._parked.clear()
 
-    def hear(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
-        """Rule on the answer to a signal, or to the look for one."""
+    def hear(
+        self, turn: Transaction, entry: Entry, response: Response, now: float
+    ) -> None:
+        """Rule on the response to a signal, or to the look for one."""
         if entry.stage is Stage.LOOK:
-            self._judge_look(turn, entry, answer, now)
+            self._judge_look(turn, entry, response, now)
             return
-        match answer.meaning:
-            case Meaning.ACCEPTED:
-                self._tells_ids &= answer.signal_id is not None
-                self._accept(turn, entry, answer.signal_id)
-            case Meaning.REJECTED:
+        match response.kind:
+            case ResponseKind.ACCEPTED:
+                self._tells_ids &= response.signal_id is not None
+                self._accept(turn, entry, response.signal_id)
+            case ResponseKind.REJECTED:
                 self._end_trouble()
-                self._reject(turn, entry, answer)
-            case Meaning.REFUSED:
+                self._reject(turn, entry, response)
+            case ResponseKind.REFUSED:
                 entry.stage = Stage.SEND
-                self._refuse(answer)
-            case Meaning.THROTTLED:
+                self._refuse(response)
+            case ResponseKind.THROTTLED:
                 entry.stage = Stage.SEND
-                self._throttle(entry, answer, now)
-            case Meaning.NOT_SENT:
+                self._throttle(entry, response, now)
+            case ResponseKind.NOT_SENT:
                 entry.stage = Stage.SEND
-                self._retry(turn, entry, answer, now)
-            case Meaning.UNKNOWN:
+                self._retry(turn, entry, response, now)
+            case ResponseKind.UNKNOWN:
                 self._note_unanswered(entry, "requests")
-                self._doubt(turn, entry, answer, now)
+                self._doubt(turn, entry, response, now)
 
     def _note_unanswered(self, entry: Entry, what: str) -> None:
         if not entry.recovered:
             self.unanswered[what] += 1
 
-    def _reject(self, turn: Turn, entry: Entry, answer: Answer) -> None:
+    def _reject(self, turn: Transaction, entry: Entry, response: Response) -> None:
         """Give a signal up, once it is clear that it and not the mapping is wrong."""
-        if answer.code == "domain_excluded":
-            self._give_up(turn, entry, Outcome.REJECTED, answer)
+        if response.code == "domain_excluded":
+            self._give_up(turn, entry, Outcome.REJECTED, response)
             return
         # Certainly not accepted, so it needs no claim and nobody need wait for it.
         turn.withdraw(entry.claim)
         self._window.finish(entry)
         stream = entry.claim.stream_name
-        if self._breaker.rejected(stream, (entry, answer)) and self.stop is None:
+        if self._breaker.rejected(stream, (entry, response)) and self.stop is None:
             self.stop = ConfigError(
                 f"Stairoids rejects nearly everything of stream `{stream}` "
-                f"({answer.reason}): its mapping must be wrong. These signals are "
+                f"({response.reason}): its mapping must be wrong. These signals are "
                 "pending; mend the mapping in `signals` and run again."
             )
 
-    def release_rejected(self, turn: Turn) -> None:
+    def release_rejected(self, turn: Transaction) -> None:
         """End what is held back: given up, or pending where the mapping is wrong."""
-        for entry, answer in self._breaker.release():
+        for entry, response in self._breaker.release():
             if not isinstance(self.stop, ConfigError):
-                self._give_up(turn, entry, Outcome.REJECTED, answer, is_claimed=False)
+                self._give_up(turn, entry, Outcome.REJECTED, response, is_claimed=False)
             else:
                 self.finish(entry, Outcome.PENDING, "rejected with nearly all others")
 
-    def _doubt(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
+    def _doubt(
+        self, turn: Transaction, entry: Entry, response: Response, now: float
+    ) -> None:
         """Go on from a request that may or may not have been accepted."""
         way = self._settings.on_unknown
         # What is found by content alone may be an earlier signal that says the same.
         if way == "hold" or (way == "verify" and not self._tells_ids):
-            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
+            self._give_up(turn, entry, Outcome.UNKNOWN, response)
             return
         entry.stage = Stage.SEND
         delay = 0.0
@@ -154,24 +158,26 @@ class Judge:
             delay = float(self._settings.verify_delay_seconds)
         else:
             self._note_unanswered(entry, "sent_again")
-        self._retry(turn, entry, answer, now, delay=delay)
+        self._retry(turn, entry, response, now, delay=delay)
 
-    def _judge_look(self, turn: Turn, entry: Entry, answer: Answer, now: float) -> None:
-        if answer.meaning is Meaning.REFUSED and answer.status not in {403, 405}:
-            self._refuse(answer)
-        elif answer.meaning is Meaning.THROTTLED:
-            self._throttle(entry, answer, now)
-        elif answer.meaning in {Meaning.NOT_SENT, Meaning.UNKNOWN}:
+    def _judge_look(
+        self, turn: Transaction, entry: Entry, response: Response, now: float
+    ) -> None:
+        if response.kind is ResponseKind.REFUSED and response.status not in {403, 405}:
+            self._refuse(response)
+        elif response.kind is ResponseKind.THROTTLED:
+            self._throttle(entry, response, now)
+        elif response.kind in {ResponseKind.NOT_SENT, ResponseKind.UNKNOWN}:
             entry.looks += 1
-            self._retry(turn, entry, answer, now)
+            self._retry(turn, entry, response, now)
         else:
-            self._read_page(turn, entry, answer)
+            self._read_page(turn, entry, response)
 
-    def _read_page(self, turn: Turn, entry: Entry, answer: Answer) -> None:
+    def _read_page(self, turn: Transaction, entry: Entry, response: Response) -> None:
         claim = entry.claim
-        page = listed(answer) if answer.meaning is Meaning.ACCEPTED else None
+        page = listed(response) if response.kind is ResponseKind.ACCEPTED else None
         if page is None or not is_readable(claim.signal, page):
-            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
+            self._give_up(turn, entry, Outcome.UNKNOWN, response)
             return
         found = id_of(
             claim.signal,
@@ -179,13 +185,13 @@ class Judge:
             page,
             lambda signal_id: turn.owns_signal(signal_id, other_than=claim),
         )
-        cursor = next_cursor(answer)
+        cursor = next_cursor(response)
         if found is not None:
             self._note_unanswered(entry, "found")
             self._accept(turn, entry, found)
         elif cursor is not None and cursor in entry.cursors:
             # The pages go round in a circle, so they prove nothing.
-            self._give_up(turn, entry, Outcome.UNKNOWN, answer)
+            self._give_up(turn, entry, Outcome.UNKNOWN, response)
         elif cursor is not None:
             entry.cursors.append(cursor)
             self._window.put_back(entry)
@@ -195,7 +201,7 @@ class Judge:
             entry.stage = Stage.SEND
             self._window.put_back(entry)
 
-    def _accept(self, turn: Turn, entry: Entry, signal_id: str | None) -> None:
+    def _accept(self, turn: Transaction, entry: Entry, signal_id: str | None) -> None:
         self.accepted += 1
         self._end_trouble()
         for held, why in self._breaker.accepted(entry.claim.stream_name):
@@ -209,10 +215,10 @@ class Judge:
 
     def _give_up(
         self,
-        turn: Turn,
+        turn: Transaction,
         entry: Entry,
         outcome: Outcome,
-        answer: Answer,
+        response: Response,
         *,
         is_claimed: bool = True,
     ) -> None:
@@ -227,67 +233,73 @@ class Judge:
                 stream=claim.stream,
                 stream_name=claim.stream_name,
                 outcome=outcome,
-                reason=answer.reason,
+                reason=response.reason,
                 record=claim.record,
                 signal=claim.signal,
-                request_id=answer.request_id,
+                request_id=response.request_id,
                 attempts=max(1, entry.attempts),
             )
         )
-        self.finish(entry, outcome, answer.reason)
+        self.finish(entry, outcome, response.reason)
 
-    def _refuse(self, answer: Answer) -> None:
-        id_text = f" (request_id {answer.request_id})" if answer.request_id else ""
+    def _refuse(self, response: Response) -> None:
+        id_text = f" (request_id {response.request_id})" if response.request_id else ""
         self.stop = self.stop or AccessRefusedError(
-            f"Stairoids refuses us: {answer.reason}{id_text} at "
+            f"Stairoids refuses us: {response.reason}{id_text} at "
             f"{self._settings.api_url}. Check `api_key` (it needs the `read_write` "
             "scope) and `api_url`. Nothing is lost: run again when it is mended."
         )
 
-    def _throttle(self, entry: Entry, answer: Answer, now: float) -> None:
+    def _throttle(self, entry: Entry, response: Response, now: float) -> None:
         self._window.put_back(entry)
-        self._slow_down(answer, now)
+        self._slow_down(response, now)
 
-    def _slow_down(self, answer: Answer, now: float) -> None:
+    def _slow_down(self, response: Response, now: float) -> None:
         """Let nothing start for as long as a 429 asks; or is the day spent?"""
-        pause = self._trouble.throttled(answer, now)
+        pause = self._trouble.throttled(response, now)
         if pause is None:
-            text = day_is_spent(answer.retry_after, datetime.now(UTC))
+            text = day_is_spent(response.retry_after, datetime.now(UTC))
             self.stop = self.stop or IncompleteError(text)
             pause = _GRACE_SECONDS  # as long as what is in flight may take to end
         self._pace.hold(pause, now)
 
     def _retry(
-        self, turn: Turn, entry: Entry, answer: Answer, now: float, *, delay: float = 0
+        self,
+        turn: Transaction,
+        entry: Entry,
+        response: Response,
+        now: float,
+        *,
+        delay: float = 0,
     ) -> None:
         """Let a signal go on later, unless it alone is in trouble or nothing works."""
-        pause = self._trouble.failed(answer, now)
+        pause = self._trouble.failed(response, now)
         self._pace.hold(pause, now)
         tries = max(entry.attempts, entry.looks)
         if tries >= _MAX_ATTEMPTS and self.accepted > entry.accepted_before:
             sure = entry.stage is Stage.SEND
             outcome = Outcome.REJECTED if sure else Outcome.UNKNOWN
-            self._give_up(turn, entry, outcome, answer)
+            self._give_up(turn, entry, outcome, response)
             return
         due = now + max(delay, pause, pause_before(tries + 1))
         self._window.wait_until(entry, due)
-        self._stop_in_outage(answer, now)
+        self._stop_in_outage(response, now)
 
-    def _stop_in_outage(self, answer: Answer, now: float) -> None:
+    def _stop_in_outage(self, response: Response, now: float) -> None:
         if self.stop is None and self._trouble.is_outage(now):
             self.stop = IncompleteError(
                 f"Nothing was accepted for {self._settings.outage_seconds} s "
-                f"(`outage_seconds`). {self._settings.api_url}: {answer.reason}. "
+                f"(`outage_seconds`). {self._settings.api_url}: {response.reason}. "
                 "Nothing is lost: run again."
             )
         if self.stop is None and self._trouble.is_news(now):
-            self._tell_trouble(answer, now)
+            self._tell_trouble(response, now)
 
-    def _tell_trouble(self, answer: Answer, now: float) -> None:
+    def _tell_trouble(self, response: Response, now: float) -> None:
         url = self._settings.api_url
-        words = answer.reason.removeprefix("no connection")
+        words = response.reason.removeprefix("no connection")
         text = f"{url}: {words}"
-        if words != answer.reason:
+        if words != response.reason:
             text = f"No connection to {url}{words}"
             if url.startswith("http://"):  # a loopback address: others must be https
                 text += "; is the sandbox running? (`stairoids-sandbox serve`)"
@@ -302,7 +314,7 @@ class Judge:
     def _end_trouble(self) -> None:
         """Note that Stairoids decided on a signal."""
         if self._trouble.is_told:
-            logger.info("Stairoids answers again (before: %s).", self._trouble.reason)
+            logger.info("Stairoids responds again (before: %s).", self._trouble.reason)
         self._trouble.is_over()
 
     @property
@@ -310,14 +322,14 @@ class Judge:
         """What went wrong since Stairoids last decided on a signal; "" for nothing."""
         return self._trouble.reason
 
-    def hear_guard(self, source: str, answer: Answer, now: float) -> None:
+    def hear_guard(self, source: str, response: Response, now: float) -> None:
         """Rule on the guard's question, and let go of what waited for it."""
-        is_refused = answer.meaning is Meaning.REFUSED
-        if is_refused and answer.status not in {403, 404, 405}:
-            self._refuse(answer)
+        is_refused = response.kind is ResponseKind.REFUSED
+        if is_refused and response.status not in {403, 404, 405}:
+            self._refuse(response)
             return
         try:
-            ruling = self._guard.hear(source, answer)
+            ruling = self._guard.hear(source, response)
         except ConfigError as error:
             self.stop = error
             return
@@ -330,9 +342,9 @@ class Judge:
         delay = 0.0
         if ruling is Ruling.UNASKED:
             delay = 1.0
-            if answer.meaning is Meaning.THROTTLED:
-                self._slow_down(answer, now)
+            if response.kind is ResponseKind.THROTTLED:
+                self._slow_down(response, now)
             else:
-                delay = max(delay, self._trouble.failed(answer, now))
-                self._stop_in_outage(answer, now)
+                delay = max(delay, self._trouble.failed(response, now))
+                self._stop_in_outage(response, now)
         self.release_parked(now + delay)

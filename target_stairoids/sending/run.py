@@ -27,7 +27,7 @@ from target_stairoids.reporting.next_steps import dead_letters_command, dead_let
 from target_stairoids.reporting.progress import Facts, progress_for
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.observer import Samples
-from target_stairoids.sending.queue import Watermark, Window
+from target_stairoids.sending.queue import Checkpoint, SendQueue
 from target_stairoids.sending.record_decision import Intake
 from target_stairoids.sending.scheduler import Dispatch, Finished
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_stairoids.reporting.progress import Progress
-    from target_stairoids.sending.observer import Watcher
+    from target_stairoids.sending.observer import Observer
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Delivery:
     Args:
         write_state: Called with each STATE that may pass, as JSON text.
         passes_each_state: Whether no STATE may be left out for a later one.
-        watcher: Is told what is decided on each record; a dry run has one anyway.
+        observer: Is told what is decided on each record; a dry run has one anyway.
         progress: Is told how the run goes; by default what suits stderr is.
     """
 
@@ -62,20 +62,20 @@ class Delivery:
         *,
         write_state: Callable[[str], None],
         passes_each_state: bool = False,
-        watcher: Watcher | None = None,
+        observer: Observer | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._write_state = write_state
-        self._window = Window(_WINDOW)
-        self._watermark = Watermark(keeps_each=passes_each_state)
+        self._window = SendQueue(_WINDOW)
+        self._watermark = Checkpoint(keeps_each=passes_each_state)
         self.report = Report()
-        self._progress = progress or progress_for(is_watched=watcher is not None)
-        if watcher is None and settings.dry_run:
-            watcher = Samples()
+        self._progress = progress or progress_for(is_watched=observer is not None)
+        if observer is None and settings.dry_run:
+            observer = Samples()
         self.intake = Intake(
-            settings, ledger, self.report, self._window, self._watermark, watcher
+            settings, ledger, self.report, self._window, self._watermark, observer
         )
         self._dispatch = Dispatch(settings, ledger, self._window)
         self._passes_each_state = passes_each_state
@@ -191,7 +191,7 @@ class Delivery:
 
     def _work(self) -> None:
         """Do all that can be done without waiting."""
-        while (finished := self._dispatch.turn()) is not None:
+        while (finished := self._dispatch.step()) is not None:
             self._count(finished)
         now = time.monotonic()
         self._pass_state(now)
@@ -200,7 +200,7 @@ class Delivery:
             self._progress.tell(self._facts(now))
 
     def _count(self, finished: Finished) -> None:
-        """Count outcomes that are on disk, and let the watermark pass them."""
+        """Count outcomes that are on disk, and let the checkpoint pass them."""
         for entry, outcome, reason in finished:
             if outcome is Outcome.ACCEPTED:
                 self.report.types[type_of(entry.claim.signal)] += 1
@@ -267,7 +267,7 @@ class Delivery:
         deadline = time.monotonic() + _GRACE_SECONDS
         while self._dispatch.in_flight and time.monotonic() < deadline:
             select.select([self._dispatch.wake_descriptor], [], [], 0.1)
-            self._count(self._dispatch.turn() or [])
+            self._count(self._dispatch.step() or [])
         if not self._settings.dry_run:
             self._count(self._dispatch.let_go())
         self._pass_state(time.monotonic(), final=True)

@@ -1,6 +1,6 @@
-"""Dispatch: signals to the senders, their answers to the judge, a turn at a time.
+"""Dispatch: signals to the senders, their responses to the judge, a turn at a time.
 
-In one turn the answers that came are judged and what may go is claimed, in one
+In one turn the responses that came are judged and what may go is claimed, in one
 transaction; only when that is on disk do the claimed signals go to the senders.
 """
 
@@ -15,9 +15,9 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.api.client import Client
-from target_stairoids.api.rate_limiter import Pace
+from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
-from target_stairoids.api.worker_pool import Senders
+from target_stairoids.api.worker_pool import WorkerPool
 from target_stairoids.checks.first_run import Guard, Ruling
 from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup.rules import Outcome, is_settled, without_news
@@ -29,12 +29,12 @@ from target_stairoids.sending.response_decision import Judge
 if TYPE_CHECKING:
     from collections import Counter
 
-    from target_stairoids.api.client import Answer
+    from target_stairoids.api.client import Response
     from target_stairoids.dedup.rules import Known
     from target_stairoids.ledger.entries import Claim
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.ledger.transaction import Turn
-    from target_stairoids.sending.queue import Window
+    from target_stairoids.ledger.transaction import Transaction
+    from target_stairoids.sending.queue import SendQueue
     from target_stairoids.settings import Settings
 
 Finished = list[tuple[Entry, Outcome, str]]
@@ -54,7 +54,7 @@ class Dispatch:
             is not what is on disk: end the run as if it had been killed.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, window: Window) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, window: SendQueue) -> None:
         self._settings = settings
         self._ledger = ledger
         self._window = window
@@ -63,12 +63,12 @@ class Dispatch:
             settings.api_key,
             timeout=settings.request_timeout_seconds,
         )
-        self._senders: Senders[Entry | str] = Senders(
+        self._senders: WorkerPool[Entry | str] = WorkerPool(
             client,
             settings.max_in_flight,
             patience=2 * settings.request_timeout_seconds,
         )
-        self.pace = Pace(settings.requests_per_minute)
+        self.pace = RateLimiter(settings.requests_per_minute)
         is_guarded = settings.first_run == "guard" and ledger.is_new()
         self._guard = Guard(is_on=is_guarded)
         self._judge = Judge(settings, window, self.pace, self._guard)
@@ -90,7 +90,7 @@ class Dispatch:
 
     @property
     def unanswered(self) -> Counter[str]:
-        """How many requests got no clear answer, and what became of them."""
+        """How many requests got no clear response, and what became of them."""
         return self._judge.unanswered
 
     def stop_for(self, reason: StairoidsError | None) -> None:
@@ -99,7 +99,7 @@ class Dispatch:
 
     @property
     def wake_descriptor(self) -> int:
-        """Readable when an answer has come, or `wake` was called."""
+        """Readable when an response has come, or `wake` was called."""
         return self._senders.wake_descriptor
 
     def wake(self) -> None:
@@ -108,7 +108,7 @@ class Dispatch:
 
     @property
     def in_flight(self) -> int:
-        """How many requests wait for their answer."""
+        """How many requests wait for their response."""
         return self._senders.in_flight
 
     @property
@@ -120,27 +120,27 @@ class Dispatch:
             and self._window.next_timer is None
         )
 
-    def turn(self) -> Finished | None:
-        """Commit the answers that came and the claims that may go.
+    def step(self) -> Finished | None:
+        """Commit the responses that came and the claims that may go.
 
         Returns:
             The outcomes that are on disk now; None if there was nothing to do.
         """
         self.stop_for(self._limits.minutes_reached(time.monotonic()))
-        answers = self._senders.answers()
+        responses = self._senders.responses()
         now = time.monotonic()
-        for _, answer in answers:
-            self.pace.answered(answer, now)
-        if not answers and not self._may_start(now):
+        for _, response in responses:
+            self.pace.answered(response, now)
+        if not responses and not self._may_start(now):
             return None
         self.is_whole = False
         self._ledger.hold()
-        with self._ledger.turn() as turn:
-            for job, answer in answers:
+        with self._ledger.transaction() as turn:
+            for job, response in responses:
                 if isinstance(job, str):
-                    self._judge.hear_guard(job, answer, now)
+                    self._judge.hear_guard(job, response, now)
                 else:
-                    self._judge.hear(turn, job, answer, now)
+                    self._judge.hear(turn, job, response, now)
             most = self._limits.left_today(turn)
             go = self._prepare(turn, self._starters(now, most))
             self._limits.spend(turn, len(go) + len(self._questions))
@@ -156,7 +156,7 @@ class Dispatch:
         if self.pace.is_held(now) or self._is_refused():
             self.recall()
         self.is_whole = True
-        return finished if answers or go or finished or is_asking else None
+        return finished if responses or go or finished or is_asking else None
 
     def _is_refused(self) -> bool:
         """Say whether what was handed in and not yet begun must not be sent."""
@@ -233,7 +233,7 @@ class Dispatch:
             self._questions[source] = self._guard.ask(source)
         return False
 
-    def _prepare(self, turn: Turn, starters: list[Entry]) -> list[Entry]:
+    def _prepare(self, turn: Transaction, starters: list[Entry]) -> list[Entry]:
         """Claim what starts; ask the gates again now that nobody else can."""
         for entry in starters:
             is_again = entry.stage is Stage.SEND
@@ -256,7 +256,7 @@ class Dispatch:
         )
         return go + [entry for entry in claimed if self._is_news(turn, entry, known)]
 
-    def _is_news(self, turn: Turn, entry: Entry, known: Known) -> bool:
+    def _is_news(self, turn: Transaction, entry: Entry, known: Known) -> bool:
         claim = entry.claim
         latest = known.latest.get((claim.entity, claim.mapping))
         outcome: Outcome | None
@@ -283,7 +283,7 @@ class Dispatch:
         self._judge.finish(entry, outcome)
         return False
 
-    def _yield_to(self, turn: Turn, entry: Entry, holder: int) -> None:
+    def _yield_to(self, turn: Transaction, entry: Entry, holder: int) -> None:
         """Leave an entity to the run that has claimed it, or take a dead one's over."""
         self._begun -= 1
         orphan = None if self._ledger.lives(holder) else turn.claim_on(entry.claim)
@@ -352,7 +352,7 @@ class Dispatch:
         return time.monotonic() + wait
 
     def patience(self, now: float) -> float | None:
-        """Return the seconds until a turn may have something to do, answers aside."""
+        """Return the seconds until a turn may have something to do, responses aside."""
         ends = []
         overdue = self._senders.next_overdue
         if overdue is not None:
@@ -376,10 +376,10 @@ class Dispatch:
             return []
         self.recall()
         in_flight = self._senders.jobs()
-        with self._ledger.turn() as turn:
+        with self._ledger.transaction() as turn:
             self._judge.release_rejected(turn)
             for entry in self._window.unfinished():
-                # Certainly not accepted, unless its answer is still to come. What a
+                # Certainly not accepted, unless its response is still to come. What a
                 # dead run left stays: its row may never be read again.
                 is_sure = entry.stage is Stage.SEND and entry not in in_flight
                 if is_sure and not entry.recovered:
@@ -400,9 +400,9 @@ class Dispatch:
         self._senders.close()
 
 
-def _post(signal: bytes, client: Client) -> Answer:
+def _post(signal: bytes, client: Client) -> Response:
     return client.post_signal(signal)
 
 
-def _list(query: dict[str, str | int], client: Client) -> Answer:
+def _list(query: dict[str, str | int], client: Client) -> Response:
     return client.list_signals(query)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_stairoids.dedup.record import RecordReader
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.ledger import mapping_names as mappings
+from target_stairoids.ledger import queries
 from target_stairoids.mapping.config import (
     check_globs,
     check_is_meant,
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from target_stairoids.dedup.record import Record
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.mapping.expressions.template import Path
-    from target_stairoids.mapping.schema import StreamShape
+    from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class Stream:
         is_seen: Whether a mapping has looked at any record.
     """
 
-    shape: StreamShape
-    maps: list[SignalMap]
+    schema: StreamSchema
+    maps: list[CompiledMapping]
     number: int
     is_baseline: bool
     reader: RecordReader
@@ -89,47 +89,47 @@ class Streams:
         self._ledger = ledger
         self._streams: dict[str, Stream] = {}
 
-    def open(self, shape: StreamShape, schema_message: Mapping[str, Any]) -> Stream:
+    def open(self, schema: StreamSchema, schema_message: Mapping[str, Any]) -> Stream:
         """Compile a stream's mappings and find its place in the ledger.
 
         Raises:
             ConfigError: A mapping is wrong.
         """
         settings = self._settings
-        check_spelling(shape.name, settings.signals, self._streams)
+        check_spelling(schema.name, settings.signals, self._streams)
         source = settings.source
-        if shape.source is not None and not settings.is_source_given:
-            source = shape.source  # another one would make the same signal a new one
-        maps = maps_for(shape, settings.signals, source)
-        if not all(signal_map.says_nothing for signal_map in maps):
-            check_is_meant(shape.name, settings.signals, self._streams)
+        if schema.source is not None and not settings.is_source_given:
+            source = schema.source  # another one would make the same signal a new one
+        maps = maps_for(schema, settings.signals, source)
+        if not all(compiled_mapping.says_nothing for compiled_mapping in maps):
+            check_is_meant(schema.name, settings.signals, self._streams)
         if settings.dry_run:
-            number = self._ledger.find_stream(shape.name)
+            number = self._ledger.find_stream(schema.name)
         else:
             number = self._ledger.stream_id(
-                shape.name, {**schema_message, SOURCE_FIELD: source}
+                schema.name, {**schema_message, SOURCE_FIELD: source}
             )
         is_baseline = settings.first_run == "baseline_all" or (
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )
-        before = self._streams.get(shape.name)
+        before = self._streams.get(schema.name)
         if before is None and not is_baseline and not settings.allow_surge:
-            _check_names(self._ledger, number, shape.name, maps)
-        read = {path for signal_map in maps for path in signal_map.paths}
+            _check_names(self._ledger, number, schema.name, maps)
+        read = {path for compiled_mapping in maps for path in compiled_mapping.paths}
         stream = Stream(
-            shape=shape,
+            schema=schema,
             maps=maps,
             number=number,
             is_baseline=is_baseline,
             reader=RecordReader(
-                [signal_map.key for signal_map in maps],
-                [*shape.key_properties, *filter(None, [shape.bookmark])],
+                [compiled_mapping.key for compiled_mapping in maps],
+                [*schema.key_properties, *filter(None, [schema.bookmark])],
             ),
             known_entities=None if before is None else before.known_entities,
             unseen=read if before is None else before.unseen & read,
             is_seen=before is not None and before.is_seen,
         )
-        self._streams[shape.name] = stream
+        self._streams[schema.name] = stream
         return stream
 
     def warn(self) -> None:
@@ -152,16 +152,20 @@ class Streams:
 
 
 def _check_names(
-    ledger: Ledger, number: int, stream: str, maps: Sequence[SignalMap]
+    ledger: Ledger, number: int, stream: str, maps: Sequence[CompiledMapping]
 ) -> None:
     """Refuse a mapping that takes the place of another and would send all it sent.
 
     Raises:
         ConfigError: It is new, and what the stream was sent by is in no mapping now.
     """
-    names = [signal_map.name for signal_map in maps if not signal_map.says_nothing]
-    new = [name for name in names if not mappings.has_said(ledger, number, name)]
-    gone = mappings.mappings_of(ledger, number) - set(names) if new else set()
+    names = [
+        compiled_mapping.name
+        for compiled_mapping in maps
+        if not compiled_mapping.says_nothing
+    ]
+    new = [name for name in names if not queries.has_sent(ledger, number, name)]
+    gone = queries.mappings_of(ledger, number) - set(names) if new else set()
     if gone:
         old = min(gone)
         msg = (
@@ -180,5 +184,5 @@ def warn_if_left_out(stream: Stream) -> None:
             "Stream `%s` is left out: neither an e-mail nor a domain can be "
             "found in its records. To send them, give it a mapping with "
             "`contact.email` or `account.domain` in the setting `signals`.",
-            stream.shape.name,
+            stream.schema.name,
         )

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 _FULL = 10_000  # verdicts; each takes about a kilobyte of memory
 
 
-class Backlog:
+class WriteBuffer:
     """Verdicts and dead letters that the ledger does not have yet.
 
     Args:
-        is_rehearsal: Whether they are only to be remembered, for all of the run.
+        is_dry_run: Whether they are only to be remembered, for all of the run.
     """
 
-    def __init__(self, ledger: Ledger, *, is_rehearsal: bool) -> None:
+    def __init__(self, ledger: Ledger, *, is_dry_run: bool) -> None:
         self._ledger = ledger
-        self._is_rehearsal = is_rehearsal
+        self._is_rehearsal = is_dry_run
         self._known = Known({}, {})
         self._verdicts: list[Verdict] = []
         self._letters: list[DeadLetter] = []
@@ -56,7 +56,7 @@ class Backlog:
         """Add to what the ledger said of candidates what it does not know yet."""
         mine = self._known
         for candidate in asked:
-            version = candidate.version, candidate.signal_map.name
+            version = candidate.version, candidate.compiled_mapping.name
             if version in mine.settled:
                 known.settled[version] = mine.settled[version]
             if candidate.key in mine.latest:
@@ -124,7 +124,7 @@ class Backlog:
         """
         if self._is_rehearsal or not (self._verdicts or self._letters or self._moot):
             return
-        with self._ledger.turn() as turn:
+        with self._ledger.transaction() as turn:
             turn.settle(*self._verdicts)
             for letter in self._letters:
                 turn.bury(letter)

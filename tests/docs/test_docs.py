@@ -27,7 +27,7 @@ from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.main import main as signals_command
 from target_stairoids.config_errors import config_errors
 from target_stairoids.mapping.config import maps_for
-from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.settings import config_schema
 from target_stairoids.target import TargetStairoids
 from tests.support.paths import ROOT
@@ -177,7 +177,7 @@ def test_sample_mapping_fits_the_sample_data() -> None:
     """It compiles against the columns of the data, and all but one row can be sent."""
     lines = (ROOT / "sample_configs/trials.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in lines.splitlines()]
-    shape = StreamShape(
+    shape = StreamSchema(
         name="trials",
         properties={name: {} for name in rows[0]},
         key_properties=("trial_id",),
@@ -283,11 +283,11 @@ def test_documented_commands_exist(line: str) -> None:
 #: performance.md what is half an hour of measuring.
 RUN_BY = {
     "airbyte.md": "airbyte/test_pyairbyte.py",
-    "delivery.md": "test_docs_run.py",
-    "mapping.md": "test_docs_run.py",
-    "meltano.md": "test_meltano_page.py",
-    "operations.md": "test_docs_run.py",
-    "receiver.md": "test_docs_run.py",
+    "delivery.md": "docs/test_docs_run.py",
+    "mapping.md": "docs/test_docs_run.py",
+    "meltano.md": "docs/test_meltano_page.py",
+    "operations.md": "docs/test_docs_run.py",
+    "receiver.md": "docs/test_docs_run.py",
 }
 
 

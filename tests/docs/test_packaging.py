@@ -129,7 +129,7 @@ def test_variable_of_env_example_is_read(variable: str) -> None:
             setting = variable.removeprefix(prefix).lower()
             assert setting in plugin.config_jsonschema["properties"]
             return
-    sources = (ROOT / "tap_stairoids_webhooks").glob("*.py")
+    sources = (ROOT / "tap_stairoids_webhooks").rglob("*.py")
     assert any(f'"{variable}"' in path.read_text() for path in sources)
 
 

@@ -68,7 +68,7 @@ def test_threat_has_its_test(cited: str) -> None:
 
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_variable_is_read(variable: str) -> None:
-    sources = (ROOT / "tap_stairoids_webhooks").glob("*.py")
+    sources = (ROOT / "tap_stairoids_webhooks").rglob("*.py")
 
     assert any(f'"{variable}"' in path.read_text() for path in sources)
 

@@ -93,21 +93,21 @@ def raw_request(
 
 
 def exchange(address: tuple[str, int], request: bytes, *, timeout: float = 15) -> int:
-    """Send bytes and return the status of the first answer, 0 for a closed door."""
+    """Send bytes and return the status of the first response, 0 for a closed door."""
     with socket.create_connection(address, timeout=timeout) as connection:
         connection.sendall(request)
         return status_from(connection)
 
 
 def status_from(connection: socket.socket) -> int:
-    """Read one answer's status."""
-    answer = b""
-    while b"\r\n" not in answer:
+    """Read one response's status."""
+    response = b""
+    while b"\r\n" not in response:
         try:
             received = connection.recv(65536)
         except ConnectionResetError:
             return 0
         if not received:
             return 0
-        answer += received
-    return int(answer.split(b" ", 2)[1])
+        response += received
+    return int(response.split(b" ", 2)[1])

@@ -344,7 +344,7 @@ def test_deleted_row_is_not_sent(sandbox: Sandbox, target: TargetUnderTest) -> N
     assert emails(sandbox) == ["u2@example.com"]
 
 
-# Trouble on the way
+# OutageClock on the way
 
 
 @on_both_faces

@@ -1,6 +1,6 @@
 """Filters: what a mapping's expressions can do to a value, `{{ website | domain }}`.
 
-A filter looks for something in a value. Where it is not to be found the answer is
+A filter looks for something in a value. Where it is not to be found the response is
 nothing, so that a record with an odd value costs a field and not the signal; only
 `default` makes something of nothing. Jinja's own filters are there too.
 """

@@ -244,7 +244,7 @@ def _context(record: Fields) -> Fields:
 
 
 def _guarded(read: Callable[[Fields], Any], field: str) -> Callable[[Fields], Any]:
-    """Turn whatever goes wrong with one record into the reason it is invalid."""
+    """Turn any failure of one record into the reason it is invalid."""
 
     def guarded(record: Fields) -> object:
         try:

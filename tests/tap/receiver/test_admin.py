@@ -112,8 +112,8 @@ def test_metrics_begin_at_0(administrable: Receiver) -> None:
 
 def test_results_are_all_there_are() -> None:
     found: set[str] = set(Outcome)
-    for name in ("connection", "receiver"):
-        text = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+    for name in ("http_limits", "app"):
+        text = (PACKAGE / "receiver" / f"{name}.py").read_text(encoding="utf-8")
         found |= set(re.findall(r'\bRefusal\(\d+, "(\w+)"', text))
         found |= set(re.findall(r'\bself\.count\("(\w+)"\)', text))
     found |= {"not_http", "too_slow", "large_head"}  # connection.py counts them by name

@@ -1,4 +1,4 @@
-"""Every answer has one meaning, also those no page documents, and none raises."""
+"""Every response has one kind, also those no page documents, and none raises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_stairoids.api.client import Answer, Client, Meaning, _Body, meaning_of
+from target_stairoids.api.client import Client, Response, ResponseKind, _Body, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,49 +32,49 @@ BODY = b'{"type":"trial"}'
 
 
 @pytest.mark.parametrize(
-    ("statuses", "meaning"),
+    ("statuses", "kind"),
     [
-        ([200, 201, 202, 204, 299], Meaning.ACCEPTED),
-        ([301, 302, 303, 304, 307, 308], Meaning.REFUSED),
-        ([401, 403, 404, 405, 410], Meaning.REFUSED),
+        ([200, 201, 202, 204, 299], ResponseKind.ACCEPTED),
+        ([301, 302, 303, 304, 307, 308], ResponseKind.REFUSED),
+        ([401, 403, 404, 405, 410], ResponseKind.REFUSED),
         ([400, 402, 406, 409, 411, 413, 414, 415, 418, 422, 425, 431, 451, 499],
-         Meaning.REJECTED),
-        ([429], Meaning.THROTTLED),
-        ([408, 500, 501, 502, 503, 504, 505, 520, 524, 599], Meaning.UNKNOWN),
-        ([0, 100, 101, 199, 600, 999], Meaning.UNKNOWN),
+         ResponseKind.REJECTED),
+        ([429], ResponseKind.THROTTLED),
+        ([408, 500, 501, 502, 503, 504, 505, 520, 524, 599], ResponseKind.UNKNOWN),
+        ([0, 100, 101, 199, 600, 999], ResponseKind.UNKNOWN),
     ],
 )  # fmt: skip
-def test_status_has_one_meaning(statuses: list[int], meaning: Meaning) -> None:
-    found = {status: meaning_of(status, asks_to_return=False) for status in statuses}
+def test_status_has_one_meaning(statuses: list[int], kind: ResponseKind) -> None:
+    found = {status: kind_of(status, asks_to_return=False) for status in statuses}
 
-    assert found == dict.fromkeys(statuses, meaning)
+    assert found == dict.fromkeys(statuses, kind)
 
 
 @pytest.mark.parametrize(
-    ("status", "meaning"),
+    ("status", "kind"),
     [
-        (503, Meaning.NOT_SENT),
-        (429, Meaning.THROTTLED),
-        (500, Meaning.UNKNOWN),
-        (502, Meaning.UNKNOWN),
-        (504, Meaning.UNKNOWN),
-        (408, Meaning.UNKNOWN),
-        (201, Meaning.ACCEPTED),
-        (422, Meaning.REJECTED),
+        (503, ResponseKind.NOT_SENT),
+        (429, ResponseKind.THROTTLED),
+        (500, ResponseKind.UNKNOWN),
+        (502, ResponseKind.UNKNOWN),
+        (504, ResponseKind.UNKNOWN),
+        (408, ResponseKind.UNKNOWN),
+        (201, ResponseKind.ACCEPTED),
+        (422, ResponseKind.REJECTED),
     ],
 )
 def test_only_a_503_that_names_a_time_did_not_take_the_signal(
-    status: int, meaning: Meaning
+    status: int, kind: ResponseKind
 ) -> None:
-    assert meaning_of(status, asks_to_return=True) is meaning
+    assert kind_of(status, asks_to_return=True) is kind
 
 
 # Bodies: the documented shapes, and where the pages disagree
 
 
-def an_answer(body: object, status: int = 201) -> Answer:
-    meaning = meaning_of(status, asks_to_return=False)
-    return Answer(meaning=meaning, status=status, body=body)
+def an_answer(body: object, status: int = 201) -> Response:
+    kind = kind_of(status, asks_to_return=False)
+    return Response(kind=kind, status=status, body=body)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def an_answer(body: object, status: int = 201) -> Answer:
 def test_success_has_three_documented_shapes_and_any_other_has_no_id(
     body: object, signal_id: str | None
 ) -> None:
-    answer = an_answer(body)
+    response = an_answer(body)
 
-    assert answer.signal_id == signal_id
-    assert answer.meaning is Meaning.ACCEPTED
+    assert response.signal_id == signal_id
+    assert response.kind is ResponseKind.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -158,21 +158,21 @@ def test_reason_is_status_and_code_and_never_the_message(
 
 
 def test_reason_without_an_answer_is_the_trouble() -> None:
-    answer = Answer(meaning=Meaning.UNKNOWN, trouble="no answer in time")
+    response = Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
 
-    assert answer.reason == "no answer in time"
-    assert answer.request_id is None
-    assert answer.signal_id is None
+    assert response.reason == "no response in time"
+    assert response.request_id is None
+    assert response.signal_id is None
 
 
 # A small server that says what the test wants
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Answers each connection's first request with `answer`, then hangs up.
+    """Answers each connection's first request with `response`, then hangs up.
 
     Attributes:
-        answer: Raw bytes, or a function that gets the connection after the request.
+        response: Raw bytes, or a function that gets the connection after the request.
         requests: Head and body of each request that came.
     """
 
@@ -181,7 +181,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: bytes | Callable[[socket.socket], object] = b""
+        self.response: bytes | Callable[[socket.socket], object] = b""
         self.requests: list[tuple[str, bytes]] = []
 
     @property
@@ -202,10 +202,10 @@ class Handler(socketserver.StreamRequestHandler):
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         body = self.rfile.read(int(length[1])) if length else b""
         self.server.requests.append((head.decode(), body))
-        if callable(self.server.answer):
-            self.server.answer(self.connection)
+        if callable(self.server.response):
+            self.server.response(self.connection)
         else:
-            self.wfile.write(self.server.answer)
+            self.wfile.write(self.server.response)
 
 
 @contextmanager
@@ -242,7 +242,7 @@ def raw(status: int, body: bytes | str = b"", **headers: str) -> bytes:
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + content
 
 
-def post(url: str, *, timeout: float = 5) -> Answer:
+def post(url: str, *, timeout: float = 5) -> Response:
     client = Client(url, KEY, timeout=timeout)
     try:
         return client.post_signal(BODY)
@@ -254,12 +254,12 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def test_signal_is_posted_as_documented(server: Server) -> None:
-    server.answer = raw(201, '{"id":"sig_1"}')
+    server.response = raw(201, '{"id":"sig_1"}')
 
-    answer = post(server.url)
+    response = post(server.url)
 
-    assert answer.meaning is Meaning.ACCEPTED
-    assert answer.signal_id == "sig_1"
+    assert response.kind is ResponseKind.ACCEPTED
+    assert response.signal_id == "sig_1"
     ((head, body),) = server.requests
     assert head.startswith("POST /v1/signals HTTP/1.1\r\n")
     assert f"\r\nAuthorization: Bearer {KEY}\r\n" in head
@@ -270,13 +270,13 @@ def test_signal_is_posted_as_documented(server: Server) -> None:
 
 
 def test_signals_are_listed_as_documented(server: Server) -> None:
-    server.answer = raw(200, '{"data":[{"id":"sig_1"}],"meta":{"next_cursor":null}}')
+    server.response = raw(200, '{"data":[{"id":"sig_1"}],"meta":{"next_cursor":null}}')
     client = Client(server.url, KEY, timeout=5)
 
-    answer = client.list_signals({"contact_email": "a+b@acme.com", "limit": 200})
+    response = client.list_signals({"contact_email": "a+b@acme.com", "limit": 200})
     client.close()
 
-    assert answer.data == [{"id": "sig_1"}]
+    assert response.data == [{"id": "sig_1"}]
     ((head, _),) = server.requests
     assert head.startswith(
         "GET /v1/signals?contact_email=a%2Bb%40acme.com&limit=200 HTTP/1.1\r\n"
@@ -304,31 +304,31 @@ def test_signals_are_listed_as_documented(server: Server) -> None:
     ids=lambda body: body[:12].decode("latin-1"),
 )
 @pytest.mark.parametrize(
-    ("status", "meaning"),
+    ("status", "kind"),
     [
-        (200, Meaning.ACCEPTED),
-        (202, Meaning.ACCEPTED),
-        (422, Meaning.REJECTED),
-        (502, Meaning.UNKNOWN),
+        (200, ResponseKind.ACCEPTED),
+        (202, ResponseKind.ACCEPTED),
+        (422, ResponseKind.REJECTED),
+        (502, ResponseKind.UNKNOWN),
     ],
 )
 def test_status_decides_whatever_the_body(
-    server: Server, status: int, meaning: Meaning, body: bytes
+    server: Server, status: int, kind: ResponseKind, body: bytes
 ) -> None:
-    server.answer = raw(status, body, Content_Type="text/html")
+    server.response = raw(status, body, Content_Type="text/html")
 
-    answer = post(server.url)
+    response = post(server.url)
 
-    assert answer.meaning is meaning
-    assert answer.status == status
-    assert answer.signal_id is None
-    assert len(answer.reason) < 100
+    assert response.kind is kind
+    assert response.status == status
+    assert response.signal_id is None
+    assert len(response.reason) < 100
 
 
 def test_204_without_a_body_is_accepted(server: Server) -> None:
-    server.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+    server.response = b"HTTP/1.1 204 No Content\r\n\r\n"
 
-    assert post(server.url).meaning is Meaning.ACCEPTED
+    assert post(server.url).kind is ResponseKind.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -352,23 +352,23 @@ def test_204_without_a_body_is_accepted(server: Server) -> None:
 def test_retry_after_is_seconds_or_a_date(
     server: Server, retry_after: str, seconds: float | None
 ) -> None:
-    server.answer = raw(429, Retry_After=retry_after)
+    server.response = raw(429, Retry_After=retry_after)
 
-    answer = post(server.url)
+    response = post(server.url)
 
-    assert answer.meaning is Meaning.THROTTLED
-    assert answer.retry_after == seconds
+    assert response.kind is ResponseKind.THROTTLED
+    assert response.retry_after == seconds
 
 
 def test_retry_after_a_date_is_the_seconds_until_then(server: Server) -> None:
     date = datetime.now(UTC) + timedelta(seconds=100)
-    server.answer = raw(503, Retry_After=format_datetime(date, usegmt=True))
+    server.response = raw(503, Retry_After=format_datetime(date, usegmt=True))
 
-    answer = post(server.url)
+    response = post(server.url)
 
-    assert answer.meaning is Meaning.NOT_SENT
-    assert answer.retry_after is not None
-    assert 90 < answer.retry_after <= 100
+    assert response.kind is ResponseKind.NOT_SENT
+    assert response.retry_after is not None
+    assert 90 < response.retry_after <= 100
 
 
 @pytest.mark.parametrize(
@@ -385,23 +385,23 @@ def test_retry_after_a_date_is_the_seconds_until_then(server: Server) -> None:
 def test_quota_is_read_from_whole_numbers_only(
     server: Server, limit: str, remaining: str, read: tuple[int | None, int | None]
 ) -> None:
-    server.answer = raw(201, X_RateLimit_Limit=limit, X_RateLimit_Remaining=remaining)
+    server.response = raw(201, X_RateLimit_Limit=limit, X_RateLimit_Remaining=remaining)
 
-    answer = post(server.url)
+    response = post(server.url)
 
-    assert (answer.limit, answer.remaining) == read
-    assert answer.meaning is Meaning.ACCEPTED
+    assert (response.limit, response.remaining) == read
+    assert response.kind is ResponseKind.ACCEPTED
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_is_refused_and_not_followed(server: Server, status: int) -> None:
     elsewhere = Server()
     with running(elsewhere):
-        server.answer = raw(status, Location=f"{elsewhere.url}/signals")
+        server.response = raw(status, Location=f"{elsewhere.url}/signals")
 
-        answer = post(server.url)
+        response = post(server.url)
 
-    assert answer.meaning is Meaning.REFUSED
+    assert response.kind is ResponseKind.REFUSED
     assert elsewhere.requests == []
     assert len(server.requests) == 1
 
@@ -410,7 +410,7 @@ def test_netrc_does_not_replace_the_key(server: Server, tmp_path: Path) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
     netrc.chmod(0o600)
-    server.answer = raw(201)
+    server.response = raw(201)
 
     post(server.url)
 
@@ -419,7 +419,7 @@ def test_netrc_does_not_replace_the_key(server: Server, tmp_path: Path) -> None:
     assert "Basic" not in head
 
 
-# No answer
+# No response
 
 
 def test_refused_connection_was_not_sent() -> None:
@@ -427,17 +427,17 @@ def test_refused_connection_was_not_sent() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
 
-    answer = post(f"http://127.0.0.1:{port}/v1")
+    response = post(f"http://127.0.0.1:{port}/v1")
 
-    assert answer.meaning is Meaning.NOT_SENT
-    assert answer.trouble == "no connection (connection refused)"
+    assert response.kind is ResponseKind.NOT_SENT
+    assert response.trouble == "no connection (connection refused)"
 
 
 def test_unknown_host_was_not_sent() -> None:
-    answer = post("http://no-such-host.invalid/v1")
+    response = post("http://no-such-host.invalid/v1")
 
-    assert answer.meaning is Meaning.NOT_SENT
-    assert answer.trouble == "no connection (host not found)"
+    assert response.kind is ResponseKind.NOT_SENT
+    assert response.trouble == "no connection (host not found)"
 
 
 def test_proxy_that_cannot_be_reached_was_not_sent(
@@ -445,17 +445,17 @@ def test_proxy_that_cannot_be_reached_was_not_sent(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://user:CANARY@127.0.0.1:1")
 
-    answer = post("http://stairoids.invalid/v1")
+    response = post("http://stairoids.invalid/v1")
 
-    assert answer.meaning is Meaning.NOT_SENT
-    assert "CANARY" not in repr(answer)
+    assert response.kind is ResponseKind.NOT_SENT
+    assert "CANARY" not in repr(response)
 
 
 def test_plain_text_where_tls_is_expected_was_not_sent(server: Server) -> None:
     """The server never gets as far as a request."""
-    answer = post(server.url.replace("http://", "https://"), timeout=0.2)
+    response = post(server.url.replace("http://", "https://"), timeout=0.2)
 
-    assert answer.meaning is Meaning.NOT_SENT
+    assert response.kind is ResponseKind.NOT_SENT
     assert server.requests == []
 
 
@@ -478,29 +478,29 @@ def trickle(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("broken", "trouble"),
     [
-        (reset, "the connection broke off before an answer"),
-        (b"", "the connection broke off before an answer"),
-        (b"HTTP/1.1 2", "the answer is no HTTP"),
-        (b"nonsense\r\n\r\n", "the answer is no HTTP"),
+        (reset, "the connection broke off before an response"),
+        (b"", "the connection broke off before an response"),
+        (b"HTTP/1.1 2", "the response is no HTTP"),
+        (b"nonsense\r\n\r\n", "the response is no HTTP"),
         (
             b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{",
-            "the answer broke off",
+            "the response broke off",
         ),
         (
             b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
-            "the answer broke off",
+            "the response broke off",
         ),
         (
             raw(201, "no gzip", Content_Encoding="gzip"),
-            "the answer cannot be decoded",
+            "the response cannot be decoded",
         ),
         (
             b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200,
-            "the answer is no HTTP",
+            "the response is no HTTP",
         ),
         (
             b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
-            "the answer is no HTTP",
+            "the response is no HTTP",
         ),
     ],
     ids=lambda value: getattr(value, "__name__", str(value))[:40],
@@ -510,26 +510,26 @@ def test_answer_that_breaks_off_leaves_it_unknown(
     broken: bytes | Callable[[socket.socket], object],
     trouble: str,
 ) -> None:
-    server.answer = broken
+    server.response = broken
 
-    answer = post(server.url)
+    response = post(server.url)
 
     assert len(server.requests) == 1
-    assert answer.meaning is Meaning.UNKNOWN
-    assert answer.status is None
-    assert answer.trouble == trouble
+    assert response.kind is ResponseKind.UNKNOWN
+    assert response.status is None
+    assert response.trouble == trouble
 
 
 @pytest.mark.parametrize("slow", [hang, trickle])
 def test_answer_that_does_not_come_in_time_leaves_it_unknown(
     server: Server, slow: Callable[[socket.socket], object]
 ) -> None:
-    server.answer = slow
+    server.response = slow
     started = time.monotonic()
 
-    answer = post(server.url, timeout=0.2)
+    response = post(server.url, timeout=0.2)
 
-    assert answer.meaning is Meaning.UNKNOWN
+    assert response.kind is ResponseKind.UNKNOWN
     assert time.monotonic() - started < 2
 
 
@@ -551,7 +551,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 class TlsServer(Server):
-    """Speaks TLS until the request is read, then answers without it."""
+    """Speaks TLS until the request is read, then responses without it."""
 
     def __init__(self, certificate: Path) -> None:
         super().__init__()
@@ -567,20 +567,20 @@ class TlsServer(Server):
 
 
 def answer_over_tls(
-    certificate: Path, answer: bytes | Callable[[ssl.SSLSocket], object]
-) -> tuple[Answer, int]:
+    certificate: Path, response: bytes | Callable[[ssl.SSLSocket], object]
+) -> tuple[Response, int]:
     server = TlsServer(certificate)
-    server.answer = answer  # type: ignore[assignment]  # its sockets are SSL sockets
+    server.response = response  # type: ignore[assignment]  # its sockets are SSL sockets
     with running(server):
         found = post(server.url.replace("http://", "https://"))
     return found, len(server.requests)
 
 
 def test_certificate_nobody_vouches_for_was_not_sent(certificate: Path) -> None:
-    answer, requests = answer_over_tls(certificate, raw(201))
+    response, requests = answer_over_tls(certificate, raw(201))
 
-    assert answer.meaning is Meaning.NOT_SENT
-    assert answer.trouble == "no connection (TLS failed)"
+    assert response.kind is ResponseKind.NOT_SENT
+    assert response.trouble == "no connection (TLS failed)"
     assert requests == 0
 
 
@@ -589,9 +589,9 @@ def test_certificate_the_environment_vouches_for_is_trusted(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
 
-    answer, _ = answer_over_tls(certificate, raw(201))
+    response, _ = answer_over_tls(certificate, raw(201))
 
-    assert answer.meaning is Meaning.ACCEPTED
+    assert response.kind is ResponseKind.ACCEPTED
 
 
 def test_tls_that_breaks_after_the_request_leaves_it_unknown(
@@ -604,27 +604,27 @@ def test_tls_that_breaks_after_the_request_leaves_it_unknown(
         with socket.socket(fileno=connection.detach()) as below:
             below.sendall(b"this is no TLS record, whatever else it may be")
 
-    answer, requests = answer_over_tls(certificate, speak_plainly)
+    response, requests = answer_over_tls(certificate, speak_plainly)
 
     assert requests == 1
-    assert answer.meaning is Meaning.UNKNOWN
+    assert response.kind is ResponseKind.UNKNOWN
 
 
 # Secrets
 
 
 def echo(connection: socket.socket) -> None:
-    """Answer with the key and the signal, as a debugging proxy would."""
+    """Response with the key and the signal, as a debugging proxy would."""
     connection.sendall(raw(500, json.dumps({"key": KEY, "email": "CANARY@acme.com"})))
 
 
 @pytest.mark.parametrize(
-    "answer", [echo, reset, b"", raw(401), raw(422, '{"error":{"message":"CANARY"}}')]
+    "response", [echo, reset, b"", raw(401), raw(422, '{"error":{"message":"CANARY"}}')]
 )
 def test_key_and_values_are_in_no_repr_and_no_reason(
-    server: Server, answer: bytes | Callable[[socket.socket], object]
+    server: Server, response: bytes | Callable[[socket.socket], object]
 ) -> None:
-    server.answer = answer
+    server.response = response
     client = Client(server.url, KEY, timeout=5)
 
     found = client.post_signal(BODY)

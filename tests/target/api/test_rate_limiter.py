@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from target_stairoids.api.client import Answer, Meaning, meaning_of
-from target_stairoids.api.rate_limiter import Pace
+from target_stairoids.api.client import Response, ResponseKind, kind_of
+from target_stairoids.api.rate_limiter import RateLimiter
 
 
 def an_answer(
     status: int | None = 201, limit: int | None = 60, remaining: int | None = None
-) -> Answer:
+) -> Response:
     if status is None:
-        return Answer(meaning=Meaning.UNKNOWN)
-    meaning = meaning_of(status, asks_to_return=False)
-    return Answer(meaning=meaning, status=status, limit=limit, remaining=remaining)
+        return Response(kind=ResponseKind.UNKNOWN)
+    kind = kind_of(status, asks_to_return=False)
+    return Response(kind=kind, status=status, limit=limit, remaining=remaining)
 
 
 def requested(
-    pace: Pace, count: int, *, at: float, answered_at: float | None = None
+    pace: RateLimiter, count: int, *, at: float, answered_at: float | None = None
 ) -> None:
     """Start requests and have them answered with nothing new."""
     for _ in range(count):
@@ -34,7 +34,7 @@ def requested(
 
 
 def test_one_request_goes_first_and_its_headers_are_believed() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
     assert pace.room(0) == 1
 
     pace.start()
@@ -48,20 +48,20 @@ def test_one_request_goes_first_and_its_headers_are_believed() -> None:
 
 
 def test_first_request_without_an_answer_is_followed_by_one_other() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
 
     requested_without_answer(pace, at=5)
 
     assert pace.room(5) == 1
 
 
-def requested_without_answer(pace: Pace, *, at: float) -> None:
+def requested_without_answer(pace: RateLimiter, *, at: float) -> None:
     pace.start()
     pace.answered(an_answer(None), at)
 
 
 def test_pace_that_was_set_begins_with_one_request_and_learns_nothing() -> None:
-    pace = Pace(3)
+    pace = RateLimiter(3)
     assert pace.room(0) == 1
 
     pace.start()
@@ -72,7 +72,7 @@ def test_pace_that_was_set_begins_with_one_request_and_learns_nothing() -> None:
 
 
 def test_slot_is_free_exactly_one_window_after_its_answer() -> None:
-    pace = Pace(2)
+    pace = RateLimiter(2)
     requested(pace, 1, at=0, answered_at=10)
     requested(pace, 1, at=0, answered_at=12)
 
@@ -82,7 +82,7 @@ def test_slot_is_free_exactly_one_window_after_its_answer() -> None:
 
 
 def test_wait_is_until_the_next_slot_is_free() -> None:
-    pace = Pace(1)
+    pace = RateLimiter(1)
     assert pace.wait(0) == 0
 
     pace.start()
@@ -95,7 +95,7 @@ def test_wait_is_until_the_next_slot_is_free() -> None:
 
 
 def test_request_in_flight_holds_its_slot_however_long_it_takes() -> None:
-    pace = Pace(1)
+    pace = RateLimiter(1)
 
     pace.start()
 
@@ -103,7 +103,7 @@ def test_request_in_flight_holds_its_slot_however_long_it_takes() -> None:
 
 
 def test_request_without_an_answer_may_have_been_counted() -> None:
-    pace = Pace(1)
+    pace = RateLimiter(1)
 
     requested_without_answer(pace, at=5)
 
@@ -112,7 +112,7 @@ def test_request_without_an_answer_may_have_been_counted() -> None:
 
 
 def test_what_others_use_is_left_to_them() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
 
     pace.start()
     pace.answered(an_answer(limit=60, remaining=20), 0)
@@ -123,7 +123,7 @@ def test_what_others_use_is_left_to_them() -> None:
 
 
 def test_own_requests_under_way_are_not_taken_for_others() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
     pace.start()
     pace.answered(an_answer(limit=60, remaining=59), 0)
 
@@ -135,7 +135,7 @@ def test_own_requests_under_way_are_not_taken_for_others() -> None:
 
 
 def test_exhausted_quota_of_others_is_waited_for() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
 
     pace.start()
     pace.answered(an_answer(429, limit=60, remaining=0), 0)
@@ -145,7 +145,7 @@ def test_exhausted_quota_of_others_is_waited_for() -> None:
 
 
 def test_answers_without_headers_lift_the_limit() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
 
     pace.start()
     pace.answered(an_answer(201, limit=None), 0)
@@ -156,7 +156,7 @@ def test_answers_without_headers_lift_the_limit() -> None:
 
 @pytest.mark.parametrize("status", [500, 404, 301])
 def test_failure_without_headers_lifts_nothing(status: int) -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
 
     pace.start()
     pace.answered(an_answer(status, limit=None), 0)
@@ -165,7 +165,7 @@ def test_failure_without_headers_lifts_nothing(status: int) -> None:
 
 
 def test_throttling_without_headers_means_the_smallest_plan() -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
     pace.start()
     pace.answered(an_answer(201, limit=None), 0)
 
@@ -177,7 +177,7 @@ def test_throttling_without_headers_means_the_smallest_plan() -> None:
 
 @pytest.mark.parametrize(("limit", "known"), [(1, 1), (0, 1), (1000, 1000)])
 def test_limit_may_change_at_any_time(limit: int, known: int) -> None:
-    pace = Pace(None)
+    pace = RateLimiter(None)
     requested(pace, 5, at=0)
 
     pace.start()
@@ -189,7 +189,7 @@ def test_limit_may_change_at_any_time(limit: int, known: int) -> None:
 
 
 def test_hold_stops_everything_and_a_shorter_one_does_not_shorten_it() -> None:
-    pace = Pace(10)
+    pace = RateLimiter(10)
     requested(pace, 1, at=0)
 
     pace.hold(30, 0)
@@ -201,7 +201,7 @@ def test_hold_stops_everything_and_a_shorter_one_does_not_shorten_it() -> None:
 
 
 def test_requests_are_counted() -> None:
-    pace = Pace(10)
+    pace = RateLimiter(10)
 
     requested(pace, 3, at=0)
     pace.start()
@@ -217,7 +217,7 @@ class ModelServer:
     arrivals: deque[float] = field(default_factory=deque)
     throttled: int = 0
 
-    def arrive(self, now: float) -> Answer:
+    def arrive(self, now: float) -> Response:
         while self.arrivals and self.arrivals[0] + 60 <= now:
             self.arrivals.popleft()
         is_throttled = len(self.arrivals) >= self.limit
@@ -233,7 +233,7 @@ class ModelServer:
 class Model:
     """A run that sends as fast as its pace allows, with a few requests in flight."""
 
-    pace: Pace
+    pace: RateLimiter
     server: ModelServer
     latency: float
     in_flight: int = 8
@@ -243,7 +243,7 @@ class Model:
         """Send so many signals; returns the seconds it took."""
         spread = random.Random(7)  # noqa: S311 - delays, no secret
         numbers = itertools.count()
-        under_way: list[tuple[float, int, str, Answer | None]] = []
+        under_way: list[tuple[float, int, str, Response | None]] = []
         now, free, left = start, self.in_flight, count
         while left or under_way:
             while left and free and self.pace.room(now):
@@ -256,16 +256,16 @@ class Model:
             if wait is not None and now + wait < soonest:
                 now += max(wait, 1e-6)
                 continue
-            now, _, what, answer = heapq.heappop(under_way)
+            now, _, what, response = heapq.heappop(under_way)
             if what == "arrive":
                 back = now + self.latency * spread.random()
-                answer = self.server.arrive(now)
-                heapq.heappush(under_way, (back, next(numbers), "answer", answer))
+                response = self.server.arrive(now)
+                heapq.heappush(under_way, (back, next(numbers), "response", response))
                 continue
-            assert answer is not None
+            assert response is not None
             free += 1
-            self.pace.answered(answer, now)
-            if answer.status == 429:
+            self.pace.answered(response, now)
+            if response.status == 429:
                 left += 1
                 self.pace.hold(1, now)
             else:
@@ -278,7 +278,9 @@ class Model:
 def test_quota_is_used_and_never_broken(limit: int, latency: float) -> None:
     server = ModelServer(limit)
 
-    seconds = Model(Pace(None), server, latency, in_flight=64).send(limit * 5 + 1)
+    seconds = Model(RateLimiter(None), server, latency, in_flight=64).send(
+        limit * 5 + 1
+    )
 
     assert server.throttled == 0
     assert 300 / seconds >= 0.97
@@ -288,7 +290,7 @@ def test_quota_is_used_and_never_broken(limit: int, latency: float) -> None:
 def test_150_signals_at_60_a_minute_need_at_most_124_seconds(latency: float) -> None:
     server = ModelServer(60)
 
-    seconds = Model(Pace(None), server, latency).send(150)
+    seconds = Model(RateLimiter(None), server, latency).send(150)
 
     assert server.throttled == 0
     assert 120 <= seconds <= 124 + 8 * latency
@@ -300,26 +302,26 @@ def test_restarted_run_does_not_take_the_minute_for_empty(
     pause: float, used: int
 ) -> None:
     server = ModelServer(60)
-    Model(Pace(None), server, 0.05).send(used)
+    Model(RateLimiter(None), server, 0.05).send(used)
 
-    seconds = Model(Pace(None), server, 0.05).send(60, start=pause + 1)
+    seconds = Model(RateLimiter(None), server, 0.05).send(60, start=pause + 1)
 
     assert server.throttled <= (used == 60)  # the first request finds out
     assert seconds <= 124
 
 
 def test_key_shared_with_others_is_used_up_and_rarely_throttled() -> None:
-    """Others take 20 slots at once each minute, between our answers; we get 40."""
+    """Others take 20 slots at once each minute, between our responses; we get 40."""
     server = ModelServer(60)
     others = deque(minute * 60 + 0.1 for minute in range(10) for _ in range(20))
 
     class Shared(ModelServer):
-        def arrive(self, now: float) -> Answer:
+        def arrive(self, now: float) -> Response:
             while others and others[0] <= now:
                 server.arrive(others.popleft())
             return server.arrive(now)
 
-    seconds = Model(Pace(None), Shared(60), 0.05).send(400)
+    seconds = Model(RateLimiter(None), Shared(60), 0.05).send(400)
 
     assert seconds <= 600
     assert server.throttled <= 30

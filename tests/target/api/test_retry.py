@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from target_stairoids.api.client import Answer, Meaning
-from target_stairoids.api.retry import Trouble, day_is_spent, pause_before
+from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 
 
-def throttling(retry_after: float | None = 5) -> Answer:
-    return Answer(meaning=Meaning.THROTTLED, status=429, retry_after=retry_after)
+def throttling(retry_after: float | None = 5) -> Response:
+    return Response(kind=ResponseKind.THROTTLED, status=429, retry_after=retry_after)
 
 
-def a_failure(retry_after: float | None = None) -> Answer:
-    return Answer(meaning=Meaning.UNKNOWN, status=503, retry_after=retry_after)
+def a_failure(retry_after: float | None = None) -> Response:
+    return Response(kind=ResponseKind.UNKNOWN, status=503, retry_after=retry_after)
 
 
-def a_trouble(outage_seconds: float = 900, *, tolerated: int = 0) -> Trouble:
-    return Trouble(outage_seconds, tolerated=tolerated)
+def a_trouble(outage_seconds: float = 900, *, tolerated: int = 0) -> OutageClock:
+    return OutageClock(outage_seconds, tolerated=tolerated)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_failures_a_minute_apart_are_an_outage_however_short_it_may_be() -> None
 
 def test_trouble_is_news_once_for_each_reason() -> None:
     trouble = a_trouble()
-    refused = Answer(meaning=Meaning.NOT_SENT, trouble="no connection (timeout)")
+    refused = Response(kind=ResponseKind.NOT_SENT, trouble="no connection (timeout)")
     news = []
 
-    for now, answer in enumerate([a_failure(), a_failure(), refused, a_failure()]):
-        trouble.failed(answer, now)
+    for now, response in enumerate([a_failure(), a_failure(), refused, a_failure()]):
+        trouble.failed(response, now)
         news.append(trouble.is_news(now))
 
     assert news == [True, False, True, False]

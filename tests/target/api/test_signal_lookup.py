@@ -1,4 +1,4 @@
-"""Was a signal accepted whose answer never came? Only what fits in all is it."""
+"""Was a signal accepted whose response never came? Only what fits in all is it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from target_stairoids.api.client import Answer, Meaning
+from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import (
     id_of,
     is_readable,
@@ -38,8 +38,8 @@ FOUND: dict[str, Any] = {
 }
 
 
-def a_page(body: object, status: int = 200) -> Answer:
-    return Answer(meaning=Meaning.ACCEPTED, status=status, body=body)
+def a_page(body: object, status: int = 200) -> Response:
+    return Response(kind=ResponseKind.ACCEPTED, status=status, body=body)
 
 
 def without(signal: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_page_that_does_not_tell_enough_proves_nothing(
 
 
 @pytest.mark.parametrize(
-    "shape",
+    "schema",
     [
         {},
         {"account": "acme.com", "contact": "jane@acme.com"},
@@ -174,8 +174,8 @@ def test_page_that_does_not_tell_enough_proves_nothing(
         {"status": "received", "unknown_field": [1]},
     ],
 )
-def test_sent_signal_is_recognised_in_any_shape(shape: dict[str, Any]) -> None:
-    assert found_in({**FOUND, **shape}) == "sig_1"
+def test_sent_signal_is_recognised_in_any_shape(schema: dict[str, Any]) -> None:
+    assert found_in({**FOUND, **schema}) == "sig_1"
 
 
 @pytest.mark.parametrize("name", ["occurred_at", "created_at", "score"])

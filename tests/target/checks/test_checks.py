@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stairoids_sandbox.faults.faults import Fault
-from target_stairoids.checks.circuit_breaker import Breaker
+from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def test_rejection_that_is_held_back_lets_the_next_version_go(
 
 
 def test_nine_in_ten_of_the_last_two_hundred_trip_the_breaker() -> None:
-    breaker: Breaker[int] = Breaker()
+    breaker: CircuitBreaker[int] = CircuitBreaker()
     trips = []
     for number in range(200):
         if number % 10 == 0:

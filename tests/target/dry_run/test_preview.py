@@ -326,7 +326,7 @@ def test_check_is_harmless(target: TargetUnderTest, sandbox: Sandbox) -> None:
     assert done.returncode == 0, done.stderr
     assert "mapping  fits 1 stream" in done.stdout
     assert "crm-contacts -> crm-contacts: by contact.email" in done.stdout
-    assert f"api      {sandbox.url} answers" in done.stdout
+    assert f"api      {sandbox.url} responses" in done.stdout
     assert sandbox.signals == []
 
 

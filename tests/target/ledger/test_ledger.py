@@ -21,7 +21,7 @@ from target_stairoids.dedup.rules import Latest, Outcome, Settled
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.queries import counts, letters
+from target_stairoids.ledger.queries import counts, dead_letters_of
 from target_stairoids.ledger.schema import SCHEMA_VERSION, claims
 from tests.support.singer_io import TargetUnderTest
 
@@ -103,12 +103,12 @@ def a_letter(claim: Claim, **more: Any) -> DeadLetter:
 
 
 def claimed(ledger: Ledger, claim: Claim) -> int | None:
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         return turn.claim(claim).get((claim.entity, claim.mapping))
 
 
 def settle(ledger: Ledger, *verdicts: Verdict) -> None:
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.settle(*verdicts)
 
 
@@ -117,7 +117,7 @@ def end(ledger: Ledger, exit_code: int = 0) -> None:
 
 
 def _settle_and_fail(ledger: Ledger, verdict: Verdict) -> None:
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.settle(verdict)
         raise KeyError
 
@@ -163,11 +163,11 @@ def test_claims_of_other_entities_and_mappings_do_not_collide(ledger: Ledger) ->
 def test_claim_holds_what_a_crash_needs(opened: Callable[..., Ledger]) -> None:
     one, other = opened(), opened()
     claim = a_claim(one)
-    with one.turn() as turn:
+    with one.transaction() as turn:
         turn.claim(claim)
         turn.claim_again(claim, attempts=2)
 
-    with other.turn() as turn:
+    with other.transaction() as turn:
         found = turn.claim_on(claim)
 
     assert found is not None
@@ -200,7 +200,7 @@ def test_dead_runs_claims_are_taken_over_once(opened: Callable[..., Ledger]) -> 
     assert [orphan.version for orphan in orphans] == [claim.version]
     assert late.orphans() == []
     assert heir.orphans() == []
-    with late.turn() as turn:
+    with late.transaction() as turn:
         assert not turn.take_over(orphans[0])
 
 
@@ -235,7 +235,7 @@ def test_withdrawn_claim_is_free_again(opened: Callable[..., Ledger]) -> None:
     claim = a_claim(one)
     claimed(one, claim)
 
-    with one.turn() as turn:
+    with one.transaction() as turn:
         turn.withdraw(claim)
 
     assert claimed(other, claim) is None
@@ -248,7 +248,7 @@ def test_claim_of_another_run_cannot_be_withdrawn(
     claim = a_claim(one)
     claimed(one, claim)
 
-    with other.turn() as turn:
+    with other.transaction() as turn:
         turn.withdraw(claim)
 
     assert claimed(other, claim) == one.run
@@ -286,7 +286,7 @@ def test_settled_version_is_remembered_by_every_later_run(
     assert settled_in(other) == Settled("accepted", one.run, digest("mapping"))
     assert settled_in(other, "v2") is None
     another = a_claim(other, "another", "v9")
-    with other.turn() as turn:
+    with other.transaction() as turn:
         assert turn.owns_signal("sig_1", other_than=another)
         assert not turn.owns_signal("sig_2", other_than=another)
 
@@ -532,28 +532,28 @@ def test_verdicts_settled_together_or_one_by_one_are_the_same(
 
 def test_dead_letter_counts_up_and_keeps_its_first_time(ledger: Ledger) -> None:
     claim = a_claim(ledger)
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.bury(a_letter(claim, attempts=8, request_id="req_1"))
-    (first,) = letters(ledger)
+    (first,) = dead_letters_of(ledger)
 
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.bury(
             a_letter(
                 claim,
                 outcome=Outcome.UNKNOWN,
-                reason="no answer in time",
+                reason="no response in time",
                 attempts=2,
                 record=b'{"id":2}',
             )
         )
 
-    (letter,) = letters(ledger)
+    (letter,) = dead_letters_of(ledger)
     assert letter.id == first.id
     assert letter.attempts == 10
     assert letter.first_at == first.first_at
     assert letter.last_at >= first.last_at
     assert letter.outcome == "unknown"
-    assert letter.reason == "no answer in time"
+    assert letter.reason == "no response in time"
     assert letter.request_id is None
     assert letter.record == b'{"id":2}'
 
@@ -561,36 +561,36 @@ def test_dead_letter_counts_up_and_keeps_its_first_time(ledger: Ledger) -> None:
 def test_dead_letters_are_one_for_each_version_and_mapping(ledger: Ledger) -> None:
     claim = a_claim(ledger)
 
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.bury(a_letter(claim))
         turn.bury(a_letter(claim, mapping="other"))
         turn.bury(a_letter(claim, version=digest("v2")))
 
-    assert len(letters(ledger)) == 3
-    assert len(letters(ledger, limit=2)) == 2
-    assert len(letters(ledger, stream="trials")) == 3
-    assert letters(ledger, stream="other") == []
+    assert len(dead_letters_of(ledger)) == 3
+    assert len(dead_letters_of(ledger, limit=2)) == 2
+    assert len(dead_letters_of(ledger, stream="trials")) == 3
+    assert dead_letters_of(ledger, stream="other") == []
 
 
 def test_accepted_signal_has_no_dead_letter_any_more(ledger: Ledger) -> None:
     claim = a_claim(ledger)
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.bury(a_letter(claim))
         turn.bury(a_letter(claim, version=digest("v2")))
 
     settle(ledger, a_verdict(claim))
 
-    assert [letter.version for letter in letters(ledger)] == [digest("v2")]
+    assert [letter.version for letter in dead_letters_of(ledger)] == [digest("v2")]
 
 
 def test_rejected_signal_keeps_its_dead_letter(ledger: Ledger) -> None:
     claim = a_claim(ledger)
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.bury(a_letter(claim))
 
     settle(ledger, a_verdict(claim, Outcome.REJECTED))
 
-    assert len(letters(ledger)) == 1
+    assert len(dead_letters_of(ledger)) == 1
 
 
 # Runs, streams and scopes
@@ -659,7 +659,7 @@ def test_scopes_see_nothing_of_one_another(
     claim = a_claim(rehearsal)
     claimed(rehearsal, claim)
     settle(rehearsal, a_verdict(a_claim(rehearsal, entity="f", version="v2")))
-    with rehearsal.turn() as turn:
+    with rehearsal.transaction() as turn:
         turn.bury(a_letter(claim))
     end(rehearsal)
     rehearsal.close()
@@ -668,7 +668,7 @@ def test_scopes_see_nothing_of_one_another(
 
     assert real.is_new()
     assert real.orphans() == []
-    assert letters(real) == []
+    assert dead_letters_of(real) == []
     assert counts(real) == {}
     assert real.last_complete_run == 0
     assert real.is_first_run_of(real.stream_id("trials", {}))
@@ -852,7 +852,7 @@ def test_missing_ledger_that_is_only_read_counts_as_empty(
 ) -> None:
     with Ledger(url, API, read_only=True) as ledger:
         assert ledger.is_new()
-        assert letters(ledger) == []
+        assert dead_letters_of(ledger) == []
         assert ledger.last_complete_run == 0
 
     assert list(tmp_path.iterdir()) == []
@@ -867,7 +867,10 @@ def test_ledger_that_is_only_read_can_be_read_and_not_written(
         assert settled_in(reader) is not None
         with pytest.raises(LedgerError, match="read only"):
             reader.begin_run()
-        with pytest.raises(LedgerError, match="read only"), reader.turn() as turn:
+        with (
+            pytest.raises(LedgerError, match="read only"),
+            reader.transaction() as turn,
+        ):
             turn.settle(a_verdict(a_claim(ledger, version="v2")))
 
     assert settled_in(ledger, "v2") is None
@@ -936,7 +939,7 @@ def test_clock_that_was_set_back_delays_no_recovery(url: str, tmp_path: Path) ->
             crashed.begin_run()
             signal_text = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
             left = replace(a_claim(crashed), signal=signal_text, record=b"{}")
-            with crashed.turn() as turn:
+            with crashed.transaction() as turn:
                 turn.claim(left)
                 turn.write(update(claims).values(attempted_at="2999-01-01T00:00:00Z"))
         target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=url)
@@ -957,7 +960,7 @@ def test_claim_of_a_run_that_died_just_now_is_not_looked_into_too_early(
             signal_text = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
             left = replace(a_claim(crashed), signal=signal_text, record=b"{}")
             a_while_ago = datetime.now(UTC) - timedelta(seconds=30)
-            with crashed.turn() as turn:
+            with crashed.transaction() as turn:
                 turn.claim(left)
                 turn.write(update(claims).values(attempted_at=a_while_ago.isoformat()))
 
@@ -971,7 +974,7 @@ def test_signal_id_belongs_to_the_version_it_was_told_for(ledger: Ledger) -> Non
     one, other = a_claim(ledger, "e1", "v1"), a_claim(ledger, "e2", "v2")
     settle(ledger, a_verdict(one, signal_id="sig_1"))
 
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         assert turn.owns_signal("sig_1", other_than=other)
         assert not turn.owns_signal("sig_1", other_than=one)
         assert not turn.owns_signal("sig_2", other_than=other)
@@ -984,7 +987,7 @@ def test_signal_id_stays_when_its_version_is_settled_again_without_one(
     settle(ledger, a_verdict(one, signal_id="sig_1"))
     settle(ledger, a_verdict(one))
 
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         assert turn.owns_signal("sig_1", other_than=other)
 
 
@@ -995,7 +998,7 @@ def test_claim_of_another_run_is_neither_dropped_nor_counted_up(
     claim = a_claim(one)
     assert claimed(one, claim) is None
 
-    with two.turn() as turn:
+    with two.transaction() as turn:
         turn.settle(a_verdict(claim, Outcome.UNCHANGED))
         assert not turn.claim_again(claim, 2)
 

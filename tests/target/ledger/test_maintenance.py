@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from target_stairoids.ledger import maintenance as upkeep
+from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.schema import runs
 from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema, text_of
@@ -66,10 +66,10 @@ def test_pruning_keeps_the_latest_of_each_entity(target: TargetUnderTest) -> Non
     for plan in ("a", "b", "c"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
     with Ledger(target.config["ledger_url"], _scope(target)) as ledger:
-        with ledger.turn() as turn:
+        with ledger.transaction() as turn:
             turn.write(update(runs).values(started_at="2020-01-01T00:00:00.000Z"))
 
-        removed = upkeep.prune(ledger, older_than=timedelta(days=30))
+        removed = maintenance.prune(ledger, older_than=timedelta(days=30))
 
     assert removed == 2
     again = target.run(a_schema(plan="string"), a_record(plan="c"))

@@ -10,7 +10,7 @@ import pytest
 
 from target_stairoids.mapping.expressions.template import compile_template
 from target_stairoids.mapping.inference import guesses_for
-from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.schema import StreamSchema
 from tests.support.paths import DATA
 
 TEXT = {"type": ["null", "string"]}
@@ -26,7 +26,7 @@ def an_object(**properties: Any) -> dict[str, Any]:
 
 def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[str]]:
     """Return signal field -> the places it is read from, in turn."""
-    shape = StreamShape(name=name, properties=properties, key_properties=())
+    shape = StreamSchema(name=name, properties=properties, key_properties=())
     return {
         field: [_place(text) for text in guess.template[3:-3].split(" or ")]
         for field, guess in guesses_for(shape).items()
@@ -341,7 +341,7 @@ def test_well_known_shapes_are_understood(
 
 def test_free_mail_is_no_company() -> None:
     guess = guesses_for(
-        StreamShape(name="s", properties=texts("domain"), key_properties=())
+        StreamSchema(name="s", properties=texts("domain"), key_properties=())
     )["account.domain"]
     read = compile_template(guess.template, "account.domain").read
 
@@ -350,7 +350,7 @@ def test_free_mail_is_no_company() -> None:
 
 
 def test_guess_says_why() -> None:
-    shape = StreamShape(
+    shape = StreamSchema(
         name="s", properties=texts("work_email", "email"), key_properties=()
     )
 

@@ -15,10 +15,10 @@ from target_stairoids.mapping.config import (
     maps_for,
     unused_globs,
 )
-from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
 
 TEXT = {"type": ["null", "string"]}
 TRIALS = dict.fromkeys(
@@ -30,12 +30,12 @@ def a_shape(
     name: str = "public-trials",
     properties: dict[str, Any] = TRIALS,
     key: tuple[str, ...] = ("trial_id",),
-) -> StreamShape:
-    return StreamShape(name=name, properties=properties, key_properties=key)
+) -> StreamSchema:
+    return StreamSchema(name=name, properties=properties, key_properties=key)
 
 
-def a_map(shape: StreamShape | None = None, **item: Any) -> SignalMap:
-    found = maps_for(shape or a_shape(), [{"stream": "*", **item}], "tests")
+def a_map(schema: StreamSchema | None = None, **item: Any) -> CompiledMapping:
+    found = maps_for(schema or a_shape(), [{"stream": "*", **item}], "tests")
     assert len(found) == 1
     return found[0]
 
@@ -45,7 +45,7 @@ def properties_of(record: dict[str, Any], **item: Any) -> dict[str, Any]:
 
 
 def test_mapping_fills_every_field_of_a_signal() -> None:
-    signal_map = a_map(
+    compiled_mapping = a_map(
         type="product_trial_started",
         source="billing",
         account={"domain": "{{ company_website }}", "name": "{{ company_name }}"},
@@ -58,7 +58,7 @@ def test_mapping_fills_every_field_of_a_signal() -> None:
         properties=["plan", {"size": "{{ seats }}"}],
     )
 
-    signal = signal_map.signal_from(
+    signal = compiled_mapping.signal_from(
         {
             "trial_id": 1,
             "company_website": "https://www.Acme.com/",
@@ -84,9 +84,9 @@ def test_mapping_fills_every_field_of_a_signal() -> None:
 
 
 def test_what_a_mapping_leaves_out_is_inferred() -> None:
-    signal_map = a_map(type="trial")
+    compiled_mapping = a_map(type="trial")
 
-    signal = signal_map.signal_from(
+    signal = compiled_mapping.signal_from(
         {"trial_id": 1, "email": "jane@acme.com", "company_website": "acme.com"}
     )
 
@@ -100,14 +100,16 @@ def test_what_a_mapping_leaves_out_is_inferred() -> None:
 
 
 def test_stream_without_mapping_is_inferred_whole() -> None:
-    (signal_map,) = maps_for(a_shape(), [{"stream": "other", "type": "x"}], "tests")
+    (compiled_mapping,) = maps_for(
+        a_shape(), [{"stream": "other", "type": "x"}], "tests"
+    )
 
-    assert signal_map.name == "public-trials"
-    assert signal_map.signal_from({}).type == "public-trials"
-    assert signal_map.signal_from({}).source == "tests"
-    assert signal_map.key == ("trial_id",)
-    assert signal_map.send == "on_change"
-    assert signal_map.ignore_changes == {"updated_at"}
+    assert compiled_mapping.name == "public-trials"
+    assert compiled_mapping.signal_from({}).type == "public-trials"
+    assert compiled_mapping.signal_from({}).source == "tests"
+    assert compiled_mapping.key == ("trial_id",)
+    assert compiled_mapping.send == "on_change"
+    assert compiled_mapping.ignore_changes == {"updated_at"}
 
 
 def test_time_of_an_update_is_never_inferred() -> None:
@@ -140,7 +142,9 @@ def test_first_glob_that_matches_decides_and_all_its_items_apply(
 
     found = maps_for(a_shape(), items, "tests")
 
-    assert [signal_map.signal_from({}).type for signal_map in found] == types
+    assert [
+        compiled_mapping.signal_from({}).type for compiled_mapping in found
+    ] == types
 
 
 @pytest.mark.parametrize(
@@ -233,9 +237,11 @@ def test_bad_template_is_found_at_the_schema(template: str, place: str) -> None:
 
 
 def test_type_and_source_may_differ_from_record_to_record() -> None:
-    signal_map = a_map(type="plan_{{ plan }}", source="{{ user.via }}", name="plan")
+    compiled_mapping = a_map(
+        type="plan_{{ plan }}", source="{{ user.via }}", name="plan"
+    )
 
-    signal = signal_map.signal_from({"plan": "pro", "user": {"via": "web"}})
+    signal = compiled_mapping.signal_from({"plan": "pro", "user": {"via": "web"}})
 
     assert (signal.type, signal.source) == ("plan_pro", "web")
 
@@ -266,7 +272,7 @@ def test_field_the_schema_excludes_is_named_with_a_suggestion(
 
 
 def test_open_schema_excludes_nothing() -> None:
-    signal_map = a_map(
+    compiled_mapping = a_map(
         a_shape(properties={}, key=()),
         contact={"email": "{{ anything.at_all }}"},
         properties=["whatever", {"x": "{{ y }}"}],
@@ -274,7 +280,7 @@ def test_open_schema_excludes_nothing() -> None:
         ignore_changes=["w"],
     )
 
-    signal = signal_map.signal_from(
+    signal = compiled_mapping.signal_from(
         {"anything": {"at_all": "jane@acme.com"}, "whatever": 1, "y": 2}
     )
 
@@ -369,11 +375,11 @@ def test_null_switches_a_field_off(
 
 
 def test_null_switches_an_inferable_time_off() -> None:
-    shape = a_shape(properties={"email": TEXT, "occurred_at": TEXT}, key=())
+    schema = a_shape(properties={"email": TEXT, "occurred_at": TEXT}, key=())
     record = {"email": "jane@acme.com", "occurred_at": "2024-06-15T14:23:00Z"}
 
-    assert a_map(shape).signal_from(record).occurred_at == "2024-06-15T14:23:00Z"
-    assert a_map(shape, occurred_at=None).signal_from(record).occurred_at is None
+    assert a_map(schema).signal_from(record).occurred_at == "2024-06-15T14:23:00Z"
+    assert a_map(schema, occurred_at=None).signal_from(record).occurred_at is None
 
 
 @pytest.mark.parametrize(
@@ -398,12 +404,12 @@ def test_stream_with_neither_email_nor_domain_says_nothing() -> None:
 
 
 def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
-    shape = a_shape(
+    schema = a_shape(
         properties={"email": TEXT, "website": TEXT, "event_time": TEXT}, key=()
     )
     record = {"email": "jane@acme.com", "website": "n/a", "event_time": "soon"}
 
-    signal = a_map(shape).signal_from(record)
+    signal = a_map(schema).signal_from(record)
 
     assert signal.body() == {
         "type": "public-trials",
@@ -413,10 +419,10 @@ def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
 
 
 def test_second_guess_is_asked_when_the_first_is_none() -> None:
-    shape = a_shape(properties={"work_email": TEXT, "email": TEXT}, key=())
+    schema = a_shape(properties={"work_email": TEXT, "email": TEXT}, key=())
 
     emails = [
-        a_map(shape).signal_from({"work_email": first, "email": "b@acme.com"}).contact
+        a_map(schema).signal_from({"work_email": first, "email": "b@acme.com"}).contact
         for first in ["a@acme.com", None, "", "  ", "unknown"]
     ]
 
@@ -433,10 +439,10 @@ def test_mapped_value_that_is_wrong_makes_the_record_invalid() -> None:
 
 
 def test_mapped_time_that_is_none_makes_the_record_invalid() -> None:
-    signal_map = a_map(occurred_at="{{ plan }}")
+    compiled_mapping = a_map(occurred_at="{{ plan }}")
 
     with pytest.raises(InvalidSignalError, match="occurred_at"):
-        signal_map.signal_from({"email": "jane@acme.com", "plan": "pro"})
+        compiled_mapping.signal_from({"email": "jane@acme.com", "plan": "pro"})
 
 
 @pytest.mark.parametrize(
@@ -454,9 +460,11 @@ def test_key_is_the_streams_unless_the_mapping_has_one(
 
 
 def test_computed_property_may_be_ignored() -> None:
-    signal_map = a_map(properties={"size": "{{ seats }}"}, ignore_changes=["size"])
+    compiled_mapping = a_map(
+        properties={"size": "{{ seats }}"}, ignore_changes=["size"]
+    )
 
-    assert signal_map.ignore_changes == {"size"}
+    assert compiled_mapping.ignore_changes == {"size"}
 
 
 @pytest.mark.parametrize(
@@ -497,9 +505,9 @@ def test_fingerprint_does_not_change_with_the_order_of_keys() -> None:
 
 
 def test_mapping_says_how_each_field_is_filled_and_why() -> None:
-    signal_map = a_map(type="trial", contact={"email": "{{ user.mail }}"})
+    compiled_mapping = a_map(type="trial", contact={"email": "{{ user.mail }}"})
 
-    told = {f: (o.template, o.why) for f, o in signal_map.origins.items()}
+    told = {f: (o.template, o.why) for f, o in compiled_mapping.origins.items()}
     assert told == {
         "type": ("trial", "mapping"),
         "source": ("tests", "no mapping names another"),
@@ -526,10 +534,10 @@ def test_mapping_says_how_each_field_is_filled_and_why() -> None:
 
 
 def test_when_decides_which_records_become_signals() -> None:
-    signal_map = a_map(when="plan != 'free' and seats > 3")
+    compiled_mapping = a_map(when="plan != 'free' and seats > 3")
 
     wanted = [
-        signal_map.wants({"plan": plan, "seats": seats})
+        compiled_mapping.wants({"plan": plan, "seats": seats})
         for plan, seats in [("pro", 5), ("free", 5), ("pro", 3), ("pro", None)]
     ]
 
@@ -537,10 +545,10 @@ def test_when_decides_which_records_become_signals() -> None:
 
 
 def test_when_that_cannot_be_evaluated_makes_the_record_invalid() -> None:
-    signal_map = a_map(when="seats > 3")
+    compiled_mapping = a_map(when="seats > 3")
 
     with pytest.raises(InvalidSignalError) as refused:
-        signal_map.wants({"seats": "canary"})
+        compiled_mapping.wants({"seats": "canary"})
 
     assert refused.value.reason == (
         "when: cannot be evaluated: "
@@ -691,20 +699,20 @@ def test_stream_that_no_item_means_is_inferred(
 def test_text_that_jinja_marks_as_safe_for_html_is_a_text(
     template: str, expected: str
 ) -> None:
-    shape = a_shape(properties={"tags": {"type": "array"}}, key=())
-    signal_map = a_map(shape, properties={"x": template})
+    schema = a_shape(properties={"tags": {"type": "array"}}, key=())
+    compiled_mapping = a_map(schema, properties={"x": template})
 
-    found = signal_map.signal_from({"tags": ["<b>"]}).properties["x"]
+    found = compiled_mapping.signal_from({"tags": ["<b>"]}).properties["x"]
 
     assert type(found) is str
     assert found == expected.replace("<b>", "\\u003cb\\u003e")
 
 
 def test_generator_that_a_template_makes_is_no_value() -> None:
-    signal_map = a_map(
+    compiled_mapping = a_map(
         a_shape(properties={"tags": {"type": "array"}}, key=()),
         properties={"x": "{{ tags | map('upper') }}"},
     )
 
     with pytest.raises(InvalidSignalError, match="list"):
-        signal_map.signal_from({"tags": ["a"]})
+        compiled_mapping.signal_from({"tags": ["a"]})

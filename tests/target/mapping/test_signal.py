@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.config import maps_for
-from target_stairoids.mapping.schema import StreamShape
+from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import SIGNAL_SCHEMA, Signal
 
 if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import SignalMap
+    from target_stairoids.mapping.compiled import CompiledMapping
 
 HALF_A_PAIR = "\ud83d"
 
@@ -164,10 +164,10 @@ FIELDS = {
     "plan": {},
 }
 INFERRED = maps_for(
-    StreamShape(name="s", properties=FIELDS, key_properties=("id",)), [], "tests"
+    StreamSchema(name="s", properties=FIELDS, key_properties=("id",)), [], "tests"
 )[0]
 MAPPED = maps_for(
-    StreamShape(name="s", properties=FIELDS, key_properties=("id",)),
+    StreamSchema(name="s", properties=FIELDS, key_properties=("id",)),
     [
         {
             "stream": "*",
@@ -180,7 +180,7 @@ MAPPED = maps_for(
     "tests",
 )[0]
 COMPUTED = maps_for(
-    StreamShape(name="s", properties=FIELDS, key_properties=("id",)),
+    StreamSchema(name="s", properties=FIELDS, key_properties=("id",)),
     [
         {
             "stream": "*",
@@ -255,18 +255,18 @@ def test_what_breaks_the_contract_never_goes_out(fields: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "signal_map",
+    "compiled_mapping",
     [INFERRED, MAPPED, COMPUTED],
     ids=["inferred", "mapped", "computed"],
 )
 @settings(max_examples=50, deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, values)))
 def test_any_record_is_a_valid_signal_or_invalid(
-    signal_map: SignalMap, record: dict[str, Any]
+    compiled_mapping: CompiledMapping, record: dict[str, Any]
 ) -> None:
     try:
-        signal_map.wants(record)
-        text = signal_map.signal_from(record).checked_text()
+        compiled_mapping.wants(record)
+        text = compiled_mapping.signal_from(record).checked_text()
     except InvalidSignalError:
         return
 

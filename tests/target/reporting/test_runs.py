@@ -128,8 +128,8 @@ def test_requests_without_a_clear_answer_are_added_up(
     table = report(target)
     page = report(target, "--format", "html")
 
-    assert "2 requests got no clear answer: 2 found at Stairoids.\n" in table
-    assert 'Requests without a clear answer</dt><dd class="number">2<' in page
+    assert "2 requests got no clear response: 2 found at Stairoids.\n" in table
+    assert 'Requests without a clear response</dt><dd class="number">2<' in page
 
 
 def test_what_is_pending_is_counted_once_however_many_runs_left_it(

@@ -14,7 +14,7 @@ import pytest
 
 from stairoids_sandbox.faults.faults import Fault
 from target_stairoids.dedup.digests import entity_of, version_of
-from target_stairoids.ledger import queries as overview
+from target_stairoids.ledger import queries
 from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
@@ -55,7 +55,7 @@ def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
         "properties": {"id": record["id"], "plan": record["plan"]},
     }
     stream = ledger.stream_id("trials", SCHEMA)
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         turn.claim(
             Claim(
                 entity=entity,
@@ -94,7 +94,7 @@ def claims_in(target: TargetUnderTest) -> int:
 
 
 def test_stats_count_what_is_claimed(other: Ledger) -> None:
-    assert overview.counts(other) == {"trials": {"claimed": 1}}
+    assert queries.counts(other) == {"trials": {"claimed": 1}}
 
 
 def test_claim_of_a_run_that_dies_meanwhile_is_settled_first_and_in_order(

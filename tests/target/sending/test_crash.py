@@ -2,7 +2,7 @@
 
 A table of rows is synced by runs that are killed at moments of real progress. Between
 two runs rows change, some runs start from an older STATE and replay, and on the way
-answers are lost after acceptance, requests fail before it, and connections are reset.
+responses are lost after acceptance, requests fail before it, and connections are reset.
 `STAIROIDS_KILLS` says how many kills; `make soak` makes many.
 """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-Answer = bytes | list[bytes]
+Response = bytes | list[bytes]
 
 
 def an_answer(status: str = "201 Created", body: bytes = b"{}", *headers: str) -> bytes:
@@ -29,8 +29,8 @@ def an_answer(status: str = "201 Created", body: bytes = b"{}", *headers: str) -
 class HostileServer:
     """Answers every request with the same bytes, in pieces if asked to."""
 
-    def __init__(self, answer: Callable[[int], Answer]) -> None:
-        self._answer = answer
+    def __init__(self, response: Callable[[int], Response]) -> None:
+        self._answer = response
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._stopped = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
@@ -60,11 +60,13 @@ class HostileServer:
                         length = int(line.split(b":")[1])
                 lines.read(length)
                 self.requests.append(head)
-                answer = self._answer(len(self.requests))
+                response = self._answer(len(self.requests))
                 try:
-                    for piece in [answer] if isinstance(answer, bytes) else answer:
+                    for piece in (
+                        [response] if isinstance(response, bytes) else response
+                    ):
                         connection.sendall(piece)
-                        if not isinstance(answer, bytes) and self._stopped.wait(0.1):
+                        if not isinstance(response, bytes) and self._stopped.wait(0.1):
                             return
                 except OSError:
                     return
@@ -75,8 +77,8 @@ class HostileServer:
 
 
 @contextmanager
-def hostile(answer: Answer | Callable[[int], Answer]) -> Iterator[HostileServer]:
-    server = HostileServer(answer if callable(answer) else lambda _number: answer)
+def hostile(response: Response | Callable[[int], Response]) -> Iterator[HostileServer]:
+    server = HostileServer(response if callable(response) else lambda _number: response)
     try:
         yield server
     finally:
@@ -84,7 +86,7 @@ def hostile(answer: Answer | Callable[[int], Answer]) -> Iterator[HostileServer]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         an_answer("200 OK"),
         an_answer("202 Accepted", b""),
@@ -98,15 +100,15 @@ def hostile(answer: Answer | Callable[[int], Answer]) -> Iterator[HostileServer]
     ],
     ids=["200", "202", "204", "html", "cut", "strange", "binary", "deep", "huge"],
 )
-def test_any_2xx_is_accepted_whatever_its_body(answer: bytes, tmp_path: Path) -> None:
-    with hostile(answer) as server:
+def test_any_2xx_is_accepted_whatever_its_body(response: bytes, tmp_path: Path) -> None:
+    with hostile(response) as server:
         run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
 
     assert run.outcomes == {"accepted": 1}
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         an_answer("422 Nope", b"<html>" + b"x" * 1_000_000),
         an_answer("400 Bad Request", b""),
@@ -116,9 +118,9 @@ def test_any_2xx_is_accepted_whatever_its_body(answer: bytes, tmp_path: Path) ->
     ids=["1 MB of HTML", "empty", "odd JSON", "a value as code"],
 )
 def test_rejections_in_any_clothes_are_dead_letters(
-    answer: bytes, tmp_path: Path
+    response: bytes, tmp_path: Path
 ) -> None:
-    with hostile(answer) as server:
+    with hostile(response) as server:
         run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
 
     assert run.outcomes == {"rejected": 1}
@@ -137,7 +139,7 @@ def test_redirect_is_never_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 201 Created\r\n" + b"X-Filler: y\r\n" * 500 + b"\r\n",
         b"HTTP/1.1 201 Created\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
@@ -146,10 +148,10 @@ def test_redirect_is_never_followed(tmp_path: Path) -> None:
     ],
     ids=["many headers", "long header", "no HTTP", "cut body"],
 )
-def test_answer_that_is_none_is_unknown(answer: bytes, tmp_path: Path) -> None:
+def test_answer_that_is_none_is_unknown(response: bytes, tmp_path: Path) -> None:
     def once(number: int) -> bytes:
         if number == 1:
-            return answer
+            return response
         return an_answer("403 Forbidden", b"{}")
 
     with hostile(once) as server:
@@ -195,13 +197,13 @@ def test_acceptances_without_ids_leave_lost_answers_to_a_person(tmp_path: Path) 
 
 
 def test_pages_that_go_round_in_a_circle_prove_nothing(tmp_path: Path) -> None:
-    def answer(number: int) -> bytes:
+    def response(number: int) -> bytes:
         if number == 1:
             return an_answer("500 Oops")
         cursor = "ab"[number % 2]
         return an_answer("200 OK", b'{"data":[],"next_cursor":"%s"}' % cursor.encode())
 
-    with hostile(answer) as server:
+    with hostile(response) as server:
         run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
 
     assert run.outcomes == {"unknown": 1}

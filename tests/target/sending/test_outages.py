@@ -1,4 +1,4 @@
-"""Trouble around the target: signals at every phase, full disks, locked ledgers."""
+"""OutageClock around the target: signals at every phase, full disks, locked ledgers."""
 
 from __future__ import annotations
 

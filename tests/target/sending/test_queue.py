@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from target_stairoids.ledger.entries import Claim
-from target_stairoids.sending.queue import Entry, Watermark, Window
+from target_stairoids.sending.queue import Checkpoint, Entry, SendQueue
 
 if TYPE_CHECKING:
     from random import Random
@@ -38,14 +38,14 @@ def an_entry(number: int, *lanes: object, **more: Any) -> Entry:
     return Entry(number=number, claim=CLAIM, send="on_change", lanes=lanes, **more)
 
 
-def a_window(*entries: Entry, size: int = 10_000) -> Window:
-    window = Window(size)
+def a_window(*entries: Entry, size: int = 10_000) -> SendQueue:
+    window = SendQueue(size)
     for entry in entries:
         window.add(entry)
     return window
 
 
-def taken(window: Window, now: float = 0) -> list[int]:
+def taken(window: SendQueue, now: float = 0) -> list[int]:
     """Take all that may go on now."""
     numbers = []
     while (entry := window.take(now)) is not None:
@@ -212,68 +212,68 @@ def test_each_lane_is_in_order_and_nothing_hangs(
 
 
 def test_state_without_signals_before_it_passes_at_once() -> None:
-    watermark = Watermark()
+    checkpoint = Checkpoint()
 
-    watermark.state("s1")
+    checkpoint.state("s1")
 
-    assert watermark.passed() == ["s1"]
-    assert watermark.passed() == []
+    assert checkpoint.passed() == ["s1"]
+    assert checkpoint.passed() == []
 
 
 def test_state_waits_for_every_signal_before_it() -> None:
-    watermark = Watermark()
-    one, two = watermark.open(), watermark.open()
-    watermark.state("s1")
-    three = watermark.open()
+    checkpoint = Checkpoint()
+    one, two = checkpoint.open(), checkpoint.open()
+    checkpoint.state("s1")
+    three = checkpoint.open()
 
-    watermark.close(two)
-    watermark.close(three)
-    assert watermark.passed() == []
+    checkpoint.close(two)
+    checkpoint.close(three)
+    assert checkpoint.passed() == []
 
-    watermark.close(one)
-    assert watermark.passed() == ["s1"]
+    checkpoint.close(one)
+    assert checkpoint.passed() == ["s1"]
 
 
 def test_newest_state_passes_for_all() -> None:
-    watermark = Watermark()
-    one = watermark.open()
-    watermark.state("s1")
-    two = watermark.open()
-    watermark.state("s2")
-    watermark.open()
-    watermark.state("s3")
+    checkpoint = Checkpoint()
+    one = checkpoint.open()
+    checkpoint.state("s1")
+    two = checkpoint.open()
+    checkpoint.state("s2")
+    checkpoint.open()
+    checkpoint.state("s3")
 
-    watermark.close(two)
-    watermark.close(one)
+    checkpoint.close(two)
+    checkpoint.close(one)
 
-    assert watermark.passed() == ["s2"]
-    assert watermark.passed() == []
+    assert checkpoint.passed() == ["s2"]
+    assert checkpoint.passed() == []
 
 
 def test_later_state_of_the_same_place_counts() -> None:
-    watermark = Watermark()
-    number = watermark.open()
-    watermark.state("s1")
-    watermark.state("s2")
+    checkpoint = Checkpoint()
+    number = checkpoint.open()
+    checkpoint.state("s1")
+    checkpoint.state("s2")
 
-    watermark.close(number)
+    checkpoint.close(number)
 
-    assert watermark.passed() == ["s2"]
-    assert watermark.passed() == []
+    assert checkpoint.passed() == ["s2"]
+    assert checkpoint.passed() == []
 
 
 def test_each_state_passes_where_none_stands_for_another() -> None:
-    watermark = Watermark(keeps_each=True)
-    number = watermark.open()
-    watermark.state("s1")
-    watermark.state("s2")
-    watermark.open()
-    watermark.state("s3")
+    checkpoint = Checkpoint(keeps_each=True)
+    number = checkpoint.open()
+    checkpoint.state("s1")
+    checkpoint.state("s2")
+    checkpoint.open()
+    checkpoint.state("s3")
 
-    watermark.close(number)
+    checkpoint.close(number)
 
-    assert watermark.passed() == ["s1", "s2"]
-    assert watermark.passed() == []
+    assert checkpoint.passed() == ["s1", "s2"]
+    assert checkpoint.passed() == []
 
 
 class Watermarks(RuleBasedStateMachine):
@@ -283,7 +283,7 @@ class Watermarks(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.watermark = Watermark(keeps_each=self.keeps_each)
+        self.checkpoint = Checkpoint(keeps_each=self.keeps_each)
         self.unsettled: set[int] = set()
         self.opened = 0
         self.states: list[int] = []
@@ -291,7 +291,7 @@ class Watermarks(RuleBasedStateMachine):
 
     @rule()
     def open(self) -> None:
-        number = self.watermark.open()
+        number = self.checkpoint.open()
         assert number not in self.unsettled
         self.unsettled.add(number)
         self.opened = max(self.opened, number)
@@ -300,17 +300,17 @@ class Watermarks(RuleBasedStateMachine):
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.unsettled)))
-        self.watermark.close(number)
+        self.checkpoint.close(number)
         self.unsettled.discard(number)
 
     @rule()
     def state(self) -> None:
-        self.watermark.state(str(len(self.states)))
+        self.checkpoint.state(str(len(self.states)))
         self.states.append(self.opened)
 
     @rule()
     def read(self) -> None:
-        found = self.watermark.passed()
+        found = self.checkpoint.passed()
         may_pass = [
             index
             for index, opened in enumerate(self.states)
@@ -322,7 +322,7 @@ class Watermarks(RuleBasedStateMachine):
 
     @invariant()
     def counts_what_is_unsettled(self) -> None:
-        assert self.watermark.unsettled == len(self.unsettled)
+        assert self.checkpoint.unsettled == len(self.unsettled)
 
 
 class WatermarksOfEach(Watermarks):

@@ -14,7 +14,7 @@ import pytest
 from stairoids_sandbox.faults.faults import Fault
 from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.sending.queue import Entry, Window
+from target_stairoids.sending.queue import Entry, SendQueue
 from target_stairoids.sending.scheduler import Dispatch
 from target_stairoids.settings import Settings
 from tests.support.singer_io import TargetUnderTest, wait_until
@@ -38,12 +38,14 @@ def ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def window() -> Window:
-    return Window(100)
+def window() -> SendQueue:
+    return SendQueue(100)
 
 
 @pytest.fixture
-def dispatch(settings: Settings, ledger: Ledger, window: Window) -> Iterator[Dispatch]:
+def dispatch(
+    settings: Settings, ledger: Ledger, window: SendQueue
+) -> Iterator[Dispatch]:
     dispatch = Dispatch(settings, ledger, window)
     yield dispatch
     dispatch.close()
@@ -77,22 +79,22 @@ def turn_until(dispatch: Dispatch, condition: Callable[[], bool]) -> None:
     """Let a dispatch work until something holds."""
 
     def holds() -> bool:
-        dispatch.turn()
+        dispatch.step()
         return condition()
 
     wait_until(holds)
 
 
 def answered(dispatch: Dispatch) -> None:
-    """Wait for an answer without taking it."""
+    """Wait for an response without taking it."""
     readable, _, _ = select.select([dispatch.wake_descriptor], [], [], 30)
     assert readable
 
 
 def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
-    sandbox: Sandbox, ledger: Ledger, window: Window, dispatch: Dispatch
+    sandbox: Sandbox, ledger: Ledger, window: SendQueue, dispatch: Dispatch
 ) -> None:
-    """The answers it took are not on disk, so nothing is certainly not accepted."""
+    """The responses it took are not on disk, so nothing is certainly not accepted."""
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=0, count=1))
     entry = an_entry(ledger, 1)
     window.add(entry)
@@ -101,17 +103,17 @@ def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
     window.add(an_entry(ledger, 2, b"no JSON"))
 
     with pytest.raises(msgspec.DecodeError):
-        dispatch.turn()
+        dispatch.step()
 
     assert dispatch.let_go() == []
     assert len(sandbox.signals) == 1
-    with ledger.turn() as turn:
+    with ledger.transaction() as turn:
         assert turn.claim_on(entry.claim) is not None
     assert not dispatch.is_whole
 
 
 def test_guards_question_that_was_recalled_is_asked_when_its_time_has_come(
-    sandbox: Sandbox, settings: Settings, ledger: Ledger, window: Window
+    sandbox: Sandbox, settings: Settings, ledger: Ledger, window: SendQueue
 ) -> None:
     guarded = replace(settings, first_run="guard", max_in_flight=1)
     dispatch = Dispatch(guarded, ledger, window)

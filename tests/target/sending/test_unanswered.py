@@ -1,4 +1,4 @@
-"""Requests without a clear answer are counted, and told in the end."""
+"""Requests without a clear response are counted, and told in the end."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_log_tells_of_requests_without_an_answer_in_a_line(
 
     done = target.shell(text_of([a_schema(), a_record(1), a_record(2)]))
 
-    assert "2 requests got no clear answer: 2 found at Stairoids." in done.stderr
+    assert "2 requests got no clear response: 2 found at Stairoids." in done.stderr
 
 
 @pytest.mark.parametrize(
     ("counts", "told"),
     [
-        ((1, 0, 0, 0), "1 request got no clear answer: 1 left for the next run."),
+        ((1, 0, 0, 0), "1 request got no clear response: 1 left for the next run."),
         (
             (1_004, 1_000, 1, 2),
             (
-                "1,004 requests got no clear answer: 1,000 found at Stairoids, 1 sent "
-                "again, 2 held for a person to resolve, 1 left for the next run."
+                "1,004 requests got no clear response: 1,000 found at Stairoids, 1 "
+                "sent again, 2 held for a person to resolve, 1 left for the next run."
             ),
         ),
     ],
