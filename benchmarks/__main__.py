@@ -37,7 +37,7 @@ PATHS = {
     "startup": "what each command takes to say who it is",
     "mapping": "one record, from parsed to digests and a signal",
     "sync": "100,000 records: for the first time, again, and touched but unchanged",
-    "sending": "15,000 signals to a sandbox that responses after 0, 5 and 50 ms",
+    "sending": "15,000 signals to a sandbox that responds after 0, 5 and 50 ms",
     "receiver": "deliveries verified and stored",
     "tap": "stored events emitted",
     "pace": "real quota minutes of each plan; takes six of them",

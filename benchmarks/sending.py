@@ -1,6 +1,6 @@
 """Sending without quota: the target against bare `requests` threads.
 
-Both post the same bodies to a sandbox in a process of its own that responses after a
+Both post the same bodies to a sandbox in a process of its own that responds after a
 while, eight at a time, as whole processes, in turn.
 """
 

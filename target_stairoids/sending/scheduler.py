@@ -1,4 +1,4 @@
-"""Dispatch: signals to the senders, their responses to the judge, a turn at a time.
+"""Scheduler: signals to the workers, their responses to the judge, step by step.
 
 In one turn the responses that came are judged and what may go is claimed, in one
 transaction; only when that is on disk do the claimed signals go to the senders.

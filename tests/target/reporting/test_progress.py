@@ -179,7 +179,7 @@ def test_log_tells_that_trouble_is_over(
     done = target.shell(text_of([a_schema(), a_record()]))
 
     assert f"{sandbox.url}: 503 " in done.stderr
-    assert "Stairoids responses again (before: 503 " in done.stderr
+    assert "Stairoids responds again (before: 503 " in done.stderr
 
 
 @pytest.mark.parametrize(
