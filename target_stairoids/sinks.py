@@ -1,4 +1,4 @@
-"""Sinks: the SDK's view of a stream, which hands records to the intake."""
+"""Sinks: the SDK's view of a stream, which passes its records to the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
     from target_stairoids.dedup.record import Record
-    from target_stairoids.sending.record_decision import Intake
+    from target_stairoids.sending.record_processor import RecordProcessor
     from target_stairoids.sending.streams import Stream
     from target_stairoids.target import TargetStairoids
 
@@ -30,10 +30,10 @@ _COUNTED_AT_ONCE = 1000  # records
 
 
 class SignalSink(Sink):
-    """One stream: records in, nothing kept.
+    """One stream.
 
-    The records are not held to the tap's schema, because real taps violate theirs;
-    the signal is held to Stairoids' contract instead.
+    Records are not validated by the tap's schema, because real taps violate theirs. The
+    signal is validated instead.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SignalSink(Sink):
         key_properties: Sequence[str] | None,
     ) -> None:
         super().__init__(target, stream_name, schema, key_properties)
-        self._intake: Intake = target.delivery.intake
+        self._records: RecordProcessor = target.run.records
         stream_schema = StreamSchema(
             name=stream_name,
             properties=self.original_schema["properties"],
@@ -59,14 +59,14 @@ class SignalSink(Sink):
         self._uncounted = 0
 
     def _open(self, stream_schema: StreamSchema) -> Stream:
-        return self._intake.stream(
+        return self._records.stream(
             stream_schema, stream_schema.as_message(self.original_schema)
         )
 
     def follow(
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
     ) -> None:
-        """Take note of the stream map of a SCHEMA message, its bookmark and source."""
+        """Use the stream map, bookmark and source of a SCHEMA message."""
         self._stream_map = stream_map
         self._takes_as_sent = passes_unchanged(stream_map)
         stream_schema = self._stream.schema
@@ -82,10 +82,10 @@ class SignalSink(Sink):
     @property
     @override
     def current_size(self) -> int:
-        return 0  # nothing waits here, so the SDK has nothing to drain
+        return 0  # no record waits here, so the SDK has nothing to drain
 
     def take(self, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Take in one record as the tap sent it, stream maps not yet applied.
+        """Take one record from the tap, before stream maps.
 
         Args:
             sent: Its columns, or their JSON text.
@@ -109,7 +109,7 @@ class SignalSink(Sink):
             )
             raise ConfigError(msg) from None
         if transformed is None:
-            self._intake.filtered(
+            self._records.filtered(
                 self._stream, record.fields, "filtered by `stream_maps`"
             )
             return
@@ -123,13 +123,13 @@ class SignalSink(Sink):
         key = record.key
         if not self._keys <= key.keys() and (lack := self._stream_schema.lack_of(key)):
             raise MissingKeyPropertiesError(lack)
-        self._intake.take(self._stream, record)
+        self._records.take(self._stream, record)
         self._uncounted += 1
         if self._uncounted == _COUNTED_AT_ONCE:
             self._count()
 
     def _count(self) -> None:
-        """Tell the SDK's metric, which asks the clock each time."""
+        """Update the SDK's metric, which reads the clock each time."""
         self.record_counter_metric.increment(self._uncounted)
         self._uncounted = 0
 
@@ -145,10 +145,10 @@ class SignalSink(Sink):
 
     @override
     def activate_version(self, new_version: int) -> None:
-        """Change nothing: signals cannot be unsent."""
+        """Do nothing, because sent signals cannot be taken back."""
 
 
 def passes_unchanged(stream_map: StreamMap) -> bool:
-    """Say whether a stream map returns every record as it is."""
+    """Return whether a stream map returns every record as it is."""
     is_plain = type(stream_map) is SameRecordTransform
     return is_plain and not stream_map.flattening_enabled

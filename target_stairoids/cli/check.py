@@ -35,17 +35,19 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
       stairoids-signals check --config config.json
       stairoids-signals check --config config.json --catalog catalog.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.sending.readiness import look_at_key, reach, writable_ledger
+    from target_stairoids.api.access_check import check_key, check_reachable
+    from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
     click.echo("config   right")
     if catalog is not None:
         _check_mapping(config_inputs, catalog)
-    click.echo(f"ledger   {writable_ledger(settings)} can be written")
-    reach(settings)
+    ledger = writable_ledger(settings.ledger_url, settings.scope)
+    click.echo(f"ledger   {ledger} can be written")
+    check_reachable(settings)
     click.echo(f"api      {settings.api_url} responses")
-    click.echo(f"key      {look_at_key(settings)}")
+    click.echo(f"key      {check_key(settings)}")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:

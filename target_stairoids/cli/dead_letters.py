@@ -17,7 +17,7 @@ from target_stairoids.cli.options import (
 )
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.sending.mapped_record import DEAD_LETTER_FIELD
+from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -19,7 +19,7 @@ from target_stairoids.dedup.rules import Outcome
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from target_stairoids.sending.observer import Decision
+    from target_stairoids.sending.observer import Observation
     from target_stairoids.sending.streams import Stream
 
 #: Why, where an outcome has no reason of its own.
@@ -42,19 +42,19 @@ class _Rows:
     def opened(self, stream: Stream) -> None:
         """Say nothing: a mapping is not asked about."""
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, seen: Observation) -> None:
         """Print what was decided on a record."""
-        if self._only and decision.outcome not in self._only:
+        if self._only and seen.outcome not in self._only:
             return
-        shape, compiled_mapping = decision.stream.schema, decision.compiled_mapping
+        shape, compiled_mapping = seen.stream.schema, seen.compiled_mapping
         names = compiled_mapping.key if compiled_mapping else shape.key_properties
-        key = {name: value_at(decision.record, name) for name in names}
+        key = {name: value_at(seen.record, name) for name in names}
         row = {
-            "outcome": str(decision.outcome),
+            "outcome": str(seen.outcome),
             "stream": shape.name,
             "mapping": compiled_mapping.name if compiled_mapping else None,
             "key": key,
-            "reason": decision.reason or _MEANS.get(decision.outcome, ""),
+            "reason": seen.reason or _MEANS.get(seen.outcome, ""),
         }
         if self._style == "json":
             click.echo(json.dumps(row, default=str))

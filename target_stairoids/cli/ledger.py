@@ -131,7 +131,7 @@ def copy(ledger: Ledger, url: str) -> None:
     from target_stairoids.ledger import maintenance
     from target_stairoids.ledger.ledger import Ledger
 
-    with Ledger(url, ledger.scope) as other:
+    with Ledger.create(url, ledger.scope) as other:
         for table, count in maintenance.copy(ledger, other).items():
             click.echo(f"{table.removeprefix('stairoids_')}: {count}")
         click.echo(f"Copied; now set `ledger_url` to {other.name}.")

@@ -19,7 +19,7 @@ from target_stairoids.exceptions import ConfigError, StairoidsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.sending.observer import Decision, Observer
+    from target_stairoids.sending.observer import Observation, Observer
     from target_stairoids.sending.streams import Stream
 
 Json = Any  # what JSON can hold; narrowed where it is read
@@ -125,10 +125,10 @@ class _Observed:
     def opened(self, stream: Stream) -> None:
         """Note nothing."""
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, observation: Observation) -> None:
         """Note what became of the record, if it is not sent."""
-        if decision.outcome is not Outcome.WOULD_SEND:
-            self.held.append((str(decision.outcome), decision.reason))
+        if observation.outcome is not Outcome.WOULD_SEND:
+            self.held.append((str(observation.outcome), observation.reason))
 
     def would_send(self, _stream: Stream, body: bytes) -> None:
         """Note a signal."""

@@ -12,7 +12,7 @@ from target_stairoids.exceptions import InvalidSignalError
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.observer import Decision
+    from target_stairoids.sending.observer import Observation
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -73,14 +73,14 @@ class Preview:
         """Note a stream, or its new SCHEMA."""
         self.streams[stream.schema.name] = stream
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, seen: Observation) -> None:
         """Count a record, and what its signal has, whatever the ledger knows of it."""
-        name, compiled_mapping = decision.stream.schema.name, decision.compiled_mapping
-        self.outcomes[name, str(decision.outcome), decision.reason] += 1
-        if compiled_mapping is not None and decision.outcome is not Outcome.FILTERED:
+        name, compiled_mapping = seen.stream.schema.name, seen.compiled_mapping
+        self.outcomes[name, str(seen.outcome), seen.reason] += 1
+        if compiled_mapping is not None and seen.outcome is not Outcome.FILTERED:
             key = name, compiled_mapping.name
             coverage = self.coverage.setdefault(key, Coverage())
-            self._cover(coverage, compiled_mapping, decision.record)
+            self._cover(coverage, compiled_mapping, seen.record)
 
     def _cover(
         self,

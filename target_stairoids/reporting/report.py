@@ -24,7 +24,7 @@ class Report:
 
     Attributes:
         read: Records.
-        candidates: Signals that the records might become.
+        signals: Signals that the records may become: one for each record and mapping.
         types: Type -> how many signals of it were accepted, recovered ones too.
         recovered: What became of the signals that killed runs left.
         unanswered: `requests` that got no clear response; how many of them were `found`
@@ -35,7 +35,7 @@ class Report:
         self._started = datetime.now(UTC)
         self.run = 0
         self.read = 0
-        self.candidates = 0
+        self.signals = 0
         self.recovered: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
@@ -58,7 +58,7 @@ class Report:
     @property
     def adds_up(self) -> bool:
         """Whether every signal of the run has exactly one outcome."""
-        return self.candidates == self.outcomes.total()
+        return self.signals == self.outcomes.total()
 
     def as_dict(
         self, *, exit_code: int, requests: int, quota: int | None
@@ -76,7 +76,7 @@ class Report:
             "seconds": round((ended - self._started).total_seconds(), 3),
             "exit_code": exit_code,
             "read": self.read,
-            "candidates": self.candidates,
+            "candidates": self.signals,
             "adds_up": self.adds_up,
             "outcomes": {str(o): outcomes[o] for o in Outcome},
             "streams": {stream: dict(counts) for stream, counts in streams.items()},

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from target_stairoids.ledger.entries import Claim
 
 from stairoids_sandbox.faults.faults import Fault
-from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.sending.queue import Entry, SendQueue
 from target_stairoids.sending.scheduler import Dispatch
@@ -86,7 +86,7 @@ def turn_until(dispatch: Dispatch, condition: Callable[[], bool]) -> None:
 
 
 def answered(dispatch: Dispatch) -> None:
-    """Wait for an response without taking it."""
+    """Wait for a response without taking it."""
     readable, _, _ = select.select([dispatch.wake_descriptor], [], [], 30)
     assert readable
 
