@@ -141,11 +141,8 @@ class _Sync:
             )
             raise MessageError(msg)
         descriptor, stream = found
-        row = stream.reader.read(data)
-        if lack := stream.schema.lack_of(row.key):
-            raise MessageError(lack)
+        self._run.records.take(stream, data)
         self._states.record(descriptor)
-        self._run.records.take(stream, row)
 
     def _state(self, message: dict[str, Json]) -> None:
         try:

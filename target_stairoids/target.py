@@ -30,7 +30,12 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from target_stairoids.config_errors import check_config_file, config_errors
-from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
+from target_stairoids.exceptions import (
+    ConfigError,
+    MessageError,
+    MissingKeyError,
+    StairoidsError,
+)
 from target_stairoids.mapping.schema import position_column, source_in
 from target_stairoids.sending.input import message_from, read_messages
 from target_stairoids.settings import Settings, config_schema
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     import click
 
     from target_stairoids.sending.observer import Observer
+    from target_stairoids.sending.record_processor import RecordProcessor
     from target_stairoids.sending.run import Run
 
 _EXAMPLES = """\b
@@ -123,6 +129,7 @@ class TargetStairoids(Target):
         self._bookmark: str | None = None
         self._source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
+        self._records: RecordProcessor
 
     @classproperty
     @override
@@ -195,8 +202,14 @@ class TargetStairoids(Target):
         if not isinstance(stream, str) or not isinstance(record, (dict, msgspec.Raw)):
             msg = "A RECORD message lacks its stream or its record."
             raise MessageError(msg)
-        for sink in self._routes.get(stream) or self._sinks_of(stream):
-            sink.take(record)
+        try:
+            for sink in self._routes.get(stream) or self._sinks_of(stream):
+                if sink.passes_unchanged:
+                    self._records.take(sink.stream, record)
+                else:
+                    sink.take(record)
+        except MissingKeyError as error:
+            raise MissingKeyPropertiesError(str(error)) from error
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
@@ -221,6 +234,7 @@ class TargetStairoids(Target):
         maps = self.mapper.stream_maps[stream]
         aliases = [m.stream_alias for m in maps if self.sink_exists(m.stream_alias)]
         sinks = [self.get_sink(alias) for alias in aliases]
+        self._records = self.run.records
         self._routes[stream] = sinks  # type: ignore[assignment]  # SignalSink is the only class
         return self._routes[stream]
 

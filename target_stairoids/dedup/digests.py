@@ -133,11 +133,6 @@ def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
     return blake2b(_text(fields), digest_size=16, key=key).digest()
 
 
-def text_digest(text: bytes) -> bytes:
-    """Return the digest of a record's JSON text, byte by byte."""
-    return blake2b(text, digest_size=16).digest()
-
-
 def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
     """Return the digest of a signal's content. `occurred_at` is not part of it.
 

@@ -7,6 +7,7 @@ of the text are enough.
 from __future__ import annotations
 
 from decimal import Decimal
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -16,7 +17,6 @@ from target_stairoids.dedup.digests import (
     canonical_fields,
     canonical_number,
     keyed_digest,
-    text_digest,
 )
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.schema import DELETED_AT
@@ -81,7 +81,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
     def text_digest(self) -> bytes | None:
         """Digest of the text; None without a text."""
         if self._text_digest is None and self.text is not None:
-            self._text_digest = text_digest(self.text)
+            self._text_digest = blake2b(self.text, digest_size=16).digest()
         return self._text_digest
 
     def state_digest(self, entity: bytes) -> bytes:

@@ -49,8 +49,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One state of an entity under one mapping.
 
     Attributes:
-        entity: Digest of the record's key.
-        mapping: Name of the mapping.
+        key: Digest of the record's key (the entity), and name of the mapping.
         stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
         mapping_digest: Digest of the mapping that decided on it.
@@ -60,8 +59,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         text_digest: Digest of the record's JSON text.
     """
 
-    entity: bytes
-    mapping: str
+    key: Key
     stream: int
     state_digest: bytes
     mapping_digest: bytes
@@ -71,9 +69,14 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     text_digest: bytes | None = None
 
     @property
-    def key(self) -> Key:
-        """Entity and mapping."""
-        return self.entity, self.mapping
+    def entity(self) -> bytes:
+        """Digest of the record's key."""
+        return self.key[0]
+
+    @property
+    def mapping(self) -> str:
+        """Name of the mapping."""
+        return self.key[1]
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):

@@ -24,6 +24,7 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
+from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import claim_from
 from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.ledger.write_buffer import WriteBuffer
@@ -73,6 +74,7 @@ class Ledger:
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
+        self._statements = Statements(self._engine.dialect.name)
         try:
             with self._errors("opened"):
                 if path:
@@ -343,7 +345,7 @@ class Ledger:
             msg = f"The ledger {self.name} was opened for reading only."
             raise LedgerError(msg)
         with self._errors("written"), self._begin(write=True) as connection:
-            yield Transaction(connection, self.run)
+            yield Transaction(connection, self.run, self._statements)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -383,7 +385,7 @@ class Ledger:
         Raises:
             LedgerError: None of them is written.
         """
-        if self.buffer.is_empty:
+        if not self.buffer.size:
             return
         with self.transaction() as transaction:
             self.buffer.write(transaction)

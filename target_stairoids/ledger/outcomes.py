@@ -14,7 +14,6 @@ from target_stairoids.dedup.rules import (
 )
 from target_stairoids.ledger import sql
 from target_stairoids.ledger.lookup import known_versions
-from target_stairoids.ledger.schema import latest, settled
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,18 +21,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from target_stairoids.dedup.rules import Key, Latest, Version
+    from target_stairoids.ledger.sql import Statements
     from target_stairoids.ledger.structs import SettledVersion
 
 Row = tuple[Any, ...]
 
 
 def write_outcomes(
-    connection: Connection, run: int, versions: Collection[SettledVersion]
+    connection: Connection,
+    statements: Statements,
+    run: int,
+    versions: Collection[SettledVersion],
 ) -> None:
     """Write outcomes, and delete the claims and dead letters that end with them."""
     replacing = [item for item in versions if item.replaces]
     others = [item for item in versions if not item.replaces]
-    _write_rows(connection, run, _replace_latest(connection, run, replacing) + others)
+    late = _replace_latest(connection, statements, run, replacing)
+    _write_rows(connection, statements, run, late + others)
     claimed = [
         {
             "key_entity": item.version.entity,
@@ -55,7 +59,10 @@ def write_outcomes(
 
 
 def _replace_latest(
-    connection: Connection, run: int, versions: list[SettledVersion]
+    connection: Connection,
+    statements: Statements,
+    run: int,
+    versions: list[SettledVersion],
 ) -> list[SettledVersion]:
     """Put versions in the place of the latest ones with the same content.
 
@@ -74,8 +81,10 @@ def _replace_latest(
         )
         for item in versions
     ]
-    text = sql.replace_latest(connection.dialect.name)
-    if not rows or connection.exec_driver_sql(text, rows).rowcount == len(rows):
+    if not rows:
+        return []
+    written = connection.exec_driver_sql(statements.replace_latest, rows)
+    if written.rowcount == len(rows):
         return []
     newest = known_versions(connection, [], {i.version.entity for i in versions}).latest
     return [
@@ -87,7 +96,10 @@ def _replace_latest(
 
 
 def _write_rows(
-    connection: Connection, run: int, versions: Collection[SettledVersion]
+    connection: Connection,
+    statements: Statements,
+    run: int,
+    versions: Collection[SettledVersion],
 ) -> None:
     if not versions:
         return
@@ -111,12 +123,9 @@ def _write_rows(
             left_behind.append(_settled_row(unchanged, run))
         known[version.key] = now
         newest[version.key] = _latest_row(version, now, run)
-    dialect = connection.dialect.name
-    _execute(connection, sql.insert_missing(dialect, settled), left_behind)
-    by_state = sql.upsert(dialect, settled, "state_digest", "mapping")
-    _execute(connection, by_state, outcomes)
-    by_entity = sql.upsert(dialect, latest, "entity", "mapping")
-    _execute(connection, by_entity, list(newest.values()))
+    _execute(connection, statements.settle_missing, left_behind)
+    _execute(connection, statements.settle, outcomes)
+    _execute(connection, statements.set_latest, list(newest.values()))
 
 
 def _latest_row(version: Version, now: Latest, run: int) -> Row:

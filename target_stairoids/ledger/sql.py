@@ -1,11 +1,10 @@
-"""The ledger's statements that run for every signal, made once for each dialect.
+"""The ledger's statements that run for every signal, made once for each ledger.
 
 SQLAlchemy takes longer to make a statement than to execute it.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, make_url, update
@@ -45,86 +44,82 @@ DELETE_DEAD_LETTER: Delete = delete(dead_letters).where(
 )
 
 
-@cache
-def replace_latest(dialect: str) -> str:
-    """Return an UPDATE that puts a version in the place of the latest one.
+class Statements:
+    """The statements of a dialect.
 
-    Parameters: the four new values in order; entity, mapping, and the state digest to
-    replace. It changes nothing if another state is the latest.
+    Texts are for the driver. Their rows are tuples in the order of the table's columns.
+
+    Attributes:
+        claim: INSERT of claims. It returns the keys of the new ones.
+        add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
+        replace_latest: UPDATE that puts a version in the place of the latest one.
+            Parameters: the four new values in order; entity, mapping, and the state
+            digest to replace. It changes nothing if another state is the latest.
+        settle: INSERT of outcomes that replaces those of the same version.
+        settle_missing: INSERT of outcomes that leaves existing ones as they are.
+        set_latest: INSERT of latest versions that replaces those of the same entity.
     """
-    mark = "?" if _DRIVERS[dialect][1] == "qmark" else "%s"
-    new = ("state_digest", "bookmark_value", "text_digest", "run")
-    values = ", ".join(f"{name} = {mark}" for name in new)
-    where = " AND ".join(
-        f"{name} = {mark}" for name in ("entity", "mapping", "state_digest")
-    )
-    return f"UPDATE {latest.name} SET {values} WHERE {where}"  # noqa: S608 - names of our own table
 
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+        self.claim: Insert = (
+            self.insert_into(claims)
+            .on_conflict_do_nothing()
+            .returning(claims.c.entity, claims.c.mapping)
+        )
+        self.add_dead_letter = self._add_dead_letter()
+        self.replace_latest = self._replace_latest()
+        self.settle = self._upsert(settled, "state_digest", "mapping")
+        missing = self.insert_into(settled).on_conflict_do_nothing()
+        self.settle_missing = self._compiled(settled, missing)
+        self.set_latest = self._upsert(latest, "entity", "mapping")
 
-def insert_into(dialect: str, table: Table) -> Any:  # noqa: ANN401 - of either dialect
-    """Return an INSERT with the dialect's ON CONFLICT."""
-    if dialect == "sqlite":
-        return sqlite.insert(table)
-    # Late: the import takes a tenth of a second, and SQLite needs none of it.
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+    def insert_into(self, table: Table) -> Any:  # noqa: ANN401 - of either dialect
+        """Return an INSERT with the dialect's ON CONFLICT."""
+        if self._dialect == "sqlite":
+            return sqlite.insert(table)
+        # Late: the import takes a tenth of a second, and SQLite needs none of it.
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
 
-    return postgresql.insert(table)
+        return postgresql.insert(table)
 
+    def _replace_latest(self) -> str:
+        mark = "?" if _DRIVERS[self._dialect][1] == "qmark" else "%s"
+        new = ("state_digest", "bookmark_value", "text_digest", "run")
+        values = ", ".join(f"{name} = {mark}" for name in new)
+        where = " AND ".join(
+            f"{name} = {mark}" for name in ("entity", "mapping", "state_digest")
+        )
+        return f"UPDATE {latest.name} SET {values} WHERE {where}"  # noqa: S608 - names of our own table
 
-@cache
-def claim(dialect: str) -> Insert:
-    """Return the INSERT of claims. It returns the keys of the new ones."""
-    statement: Insert = (
-        insert_into(dialect, claims)
-        .on_conflict_do_nothing()
-        .returning(claims.c.entity, claims.c.mapping)
-    )
-    return statement
+    def _upsert(self, table: Table, *key: str) -> str:
+        statement = self.insert_into(table)
+        others: dict[str, Any] = {
+            c.name: statement.excluded[c.name] for c in table.c if c.name not in key
+        }
+        if table is settled:  # a known signal id stays known
+            old, new = settled.c.signal_id, statement.excluded.signal_id
+            others["signal_id"] = func.coalesce(new, old)
+        replaced = statement.on_conflict_do_update(
+            index_elements=list(key), set_=others
+        )
+        return self._compiled(table, replaced)
 
+    def _compiled(self, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
+        url, style = _DRIVERS[self._dialect]
+        driver: Any = make_url(url).get_dialect()
+        dialect = driver(paramstyle=style)
+        return str(statement.compile(dialect=dialect, column_keys=table.c.keys()))
 
-@cache
-def upsert(dialect: str, table: Table, *key: str) -> str:
-    """Return an INSERT of whole rows that replaces rows with the same key.
-
-    Rows are tuples in the order of the table's columns.
-    """
-    statement = insert_into(dialect, table)
-    others: dict[str, Any] = {
-        c.name: statement.excluded[c.name] for c in table.c if c.name not in key
-    }
-    if table is settled:  # a known signal id stays known
-        old, new = settled.c.signal_id, statement.excluded.signal_id
-        others["signal_id"] = func.coalesce(new, old)
-    replaced = statement.on_conflict_do_update(index_elements=list(key), set_=others)
-    return _compiled(dialect, table, replaced)
-
-
-@cache
-def insert_missing(dialect: str, table: Table) -> str:
-    """Return an INSERT of whole rows that leaves existing rows as they are."""
-    statement = insert_into(dialect, table).on_conflict_do_nothing()
-    return _compiled(dialect, table, statement)
-
-
-def _compiled(dialect: str, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
-    url, style = _DRIVERS[dialect]
-    driver: Any = make_url(url).get_dialect()
-    return str(
-        statement.compile(dialect=driver(paramstyle=style), column_keys=table.c.keys())
-    )
-
-
-@cache
-def add_dead_letter(dialect: str) -> Insert:
-    """Return the INSERT of a dead letter. A second one of a version counts up."""
-    statement = insert_into(dialect, dead_letters)
-    new = statement.excluded
-    replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
-    added: Insert = statement.on_conflict_do_update(
-        index_elements=["state_digest", "mapping"],
-        set_={
-            **{name: new[name] for name in replaced},
-            "attempts": dead_letters.c.attempts + new.attempts,
-        },
-    )
-    return added
+    def _add_dead_letter(self) -> Insert:
+        statement = self.insert_into(dead_letters)
+        new = statement.excluded
+        replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
+        added: Insert = statement.on_conflict_do_update(
+            index_elements=["state_digest", "mapping"],
+            set_={
+                **{name: new[name] for name in replaced},
+                "attempts": dead_letters.c.attempts + new.attempts,
+            },
+        )
+        return added

@@ -61,10 +61,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: int = 1
 
 
-#: Columns of `claims` that hold the version.
+#: Columns of `claims` that hold the version, beside entity and mapping.
 VERSION_COLUMNS = (
-    "entity",
-    "mapping",
     "stream",
     "state_digest",
     "mapping_digest",
@@ -76,7 +74,10 @@ VERSION_COLUMNS = (
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim in a row of `claims`."""
     return Claim(
-        version=Version(**{name: getattr(row, name) for name in VERSION_COLUMNS}),
+        version=Version(
+            key=(row.entity, row.mapping),
+            **{name: getattr(row, name) for name in VERSION_COLUMNS},
+        ),
         stream_name=row.stream_name,
         signal=row.signal,
         record=row.record,

@@ -27,16 +27,19 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from target_stairoids.dedup.rules import Key, Known, Version
+    from target_stairoids.ledger.sql import Statements
     from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
 
 
 class Transaction:
     """One transaction. Each method writes at once; the commit makes it durable."""
 
-    def __init__(self, connection: Connection, run: int) -> None:
+    def __init__(
+        self, connection: Connection, run: int, statements: Statements
+    ) -> None:
         self._connection = connection
         self._run = run
-        self._dialect = connection.dialect.name
+        self._statements = statements
 
     def look_up(self, states: Collection[bytes], entities: Collection[bytes]) -> Known:
         """Return the outcomes of states and the latest versions of entities."""
@@ -44,18 +47,20 @@ class Transaction:
 
     # Claims
 
-    def claim(self, wanted: Sequence[Claim]) -> dict[Key, int]:
+    def claim(self, wanted: Sequence[Claim]) -> tuple[str, dict[Key, int]]:
         """Claim entities before their signals are sent.
 
         Returns:
-            The run that holds the claim, for each that is not ours now.
+            The time of the claims, and the run that holds each claim that is not ours.
         """
-        if not wanted:
-            return {}
         at = timestamp()
+        if not wanted:
+            return at, {}
         rows = [
             {
                 **{name: getattr(claim.version, name) for name in VERSION_COLUMNS},
+                "entity": claim.version.key[0],
+                "mapping": claim.version.key[1],
                 "stream_name": claim.stream_name,
                 "signal": claim.signal,
                 "record": claim.record,
@@ -66,13 +71,12 @@ class Transaction:
             }
             for claim in wanted
         ]
-        inserted = self._connection.execute(sql.claim(self._dialect), rows)
+        inserted = self._connection.execute(self._statements.claim, rows)
         ours = {(row.entity, row.mapping) for row in inserted}
-        versions = {claim.version.key: claim.version for claim in wanted}
-        return {
+        others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
+        return at, {
             key: self.scalar(select(claims.c.run).where(_claims_of(version)))
-            for key, version in versions.items()
-            if key not in ours
+            for key, version in others.items()
         }
 
     def claim_again(self, claim: Claim, attempts: int) -> bool:
@@ -111,7 +115,7 @@ class Transaction:
     def settle(self, versions: Collection[SettledVersion]) -> None:
         """Write outcomes. Of two outcomes of one version, the later one counts."""
         if versions:
-            write_outcomes(self._connection, self._run, versions)
+            write_outcomes(self._connection, self._statements, self._run, versions)
 
     def owns_signal(self, signal_id: str, *, other_than: Version) -> bool:
         """Return whether a Stairoids signal id belongs to another version."""
@@ -141,7 +145,7 @@ class Transaction:
             "first_at": at,
             "last_at": at,
         }
-        self._connection.execute(sql.add_dead_letter(self._dialect), values)
+        self._connection.execute(self._statements.add_dead_letter, values)
 
     def has_dead_letter(self, number: int) -> bool:
         """Return whether a dead letter is still there."""
@@ -191,7 +195,7 @@ class Transaction:
     def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
         """Return the row of a stream; another process may have added it."""
         self._connection.execute(
-            sql.insert_into(self._dialect, streams)
+            self._statements.insert_into(streams)
             .values(scope=scope, name=name)
             .on_conflict_do_nothing()
         )
@@ -201,7 +205,7 @@ class Transaction:
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to today's requests (UTC); return how many there are now."""
-        statement = sql.insert_into(self._dialect, days).values(
+        statement = self._statements.insert_into(days).values(
             scope=scope, day=timestamp()[:10], requests=count
         )
         total = statement.on_conflict_do_update(
@@ -212,7 +216,7 @@ class Transaction:
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""
-        if self._dialect != "postgresql":
+        if self._connection.dialect.name != "postgresql":
             return
         for column in (runs.c.run, streams.c.stream, dead_letters.c.id):
             table = column.table.name

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.lookup import Mark
     from target_stairoids.ledger.transaction import Transaction
 
-_FULL = 10_000  # rows; each takes about a kilobyte of memory
+#: Rows after which it is time to write; each takes about a kilobyte of memory.
+FULL = 10_000
 
 
 class WriteBuffer:
@@ -32,6 +33,7 @@ class WriteBuffer:
 
     Attributes:
         known: The unwritten outcomes; lookups put them over the database's.
+        size: How many rows are unwritten.
     """
 
     def __init__(self, *, is_kept: bool) -> None:
@@ -40,16 +42,7 @@ class WriteBuffer:
         self._settled: list[SettledVersion] = []
         self._dead_letters: list[DeadLetter] = []
         self._discarded: list[int] = []
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time to write."""
-        return len(self._settled) + len(self._dead_letters) >= _FULL
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not (self._settled or self._dead_letters or self._discarded)
+        self.size = 0
 
     def overlay(
         self, found: dict[Key, Latest | None], marks: Mapping[str, Sequence[Mark]]
@@ -82,6 +75,7 @@ class WriteBuffer:
             if now is not None:
                 memory.latest[version.key] = now
         if not self._is_kept:
+            self.size += 1
             self._settled.append(
                 SettledVersion(
                     version=version,
@@ -104,6 +98,7 @@ class WriteBuffer:
             text_digest=version.text_digest,
         )
         if not self._is_kept:
+            self.size += 1
             self._settled.append(
                 SettledVersion(
                     version=version,
@@ -116,11 +111,13 @@ class WriteBuffer:
     def add_dead_letter(self, dead_letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""
         if not self._is_kept:
+            self.size += 1
             self._dead_letters.append(dead_letter)
 
     def discard(self, dead_letter: int) -> None:
         """Remove a dead letter, because a newer version was sent."""
         if not self._is_kept:
+            self.size += 1
             self._discarded.append(dead_letter)
 
     def write(self, transaction: Transaction) -> None:
@@ -132,6 +129,7 @@ class WriteBuffer:
 
     def clear(self) -> None:
         """Forget everything; call it once the transaction is on disk."""
+        self.size = 0
         self._settled.clear()
         self._dead_letters.clear()
         self._discarded.clear()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from target_stairoids.dedup.rules import Policy
     from target_stairoids.ledger.structs import Claim
 
 
@@ -33,7 +34,7 @@ class QueuedSignal:
     Attributes:
         number: Its place in the input. Negative for the claim of a dead run.
         source: The signal's `source`.
-        send: `once`, `on_change` or `always`.
+        policy: How its mapping sends.
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         dead_letter: The dead letter that a person sends again, if it is one.
@@ -46,7 +47,7 @@ class QueuedSignal:
     number: int
     claim: Claim
     source: str
-    send: str
+    policy: Policy
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
@@ -76,24 +77,16 @@ def lanes_of(
 class SendQueue:
     """Unfinished signals: ready, waiting for an earlier one, or waiting for a time.
 
-    Args:
-        size: With so many unfinished signals the queue is full.
+    Attributes:
+        lanes: Subject -> the last unfinished signal with it.
+        unfinished: Number -> signal, in the order they were read.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._last_in_lane: dict[object, QueuedSignal] = {}
+    def __init__(self) -> None:
+        self.lanes: dict[object, QueuedSignal] = {}
+        self.unfinished: dict[int, QueuedSignal] = {}
         self._ready: deque[QueuedSignal] = deque()
         self._timers: list[tuple[float, int, QueuedSignal]] = []
-        self._unfinished: dict[int, QueuedSignal] = {}
-
-    def __len__(self) -> int:
-        return len(self._unfinished)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether reading must stop until a signal is finished."""
-        return len(self._unfinished) >= self._size
 
     def next_at(self, now: float) -> float | None:
         """Return when the next signal may go on; None if none can by itself."""
@@ -101,29 +94,25 @@ class SendQueue:
             return now
         return self._timers[0][0] if self._timers else None
 
-    def is_busy(self, lane: object) -> bool:
-        """Return whether an unfinished signal has this subject."""
-        return lane in self._last_in_lane
-
     def add(self, signal: QueuedSignal) -> None:
         """Add a signal behind all earlier ones with a common subject."""
-        self._unfinished[signal.number] = signal
+        self.unfinished[signal.number] = signal
         before = {
             id(last): last
             for lane in signal.lanes
-            if (last := self._last_in_lane.get(lane)) is not None
+            if (last := self.lanes.get(lane)) is not None
         }
         for last in before.values():
             last.followers.append(signal)
         signal.blockers = len(before)
         for lane in signal.lanes:
-            self._last_in_lane[lane] = signal
+            self.lanes[lane] = signal
         if not signal.blockers:
             self._ready.append(signal)
 
     def add_before(self, first: QueuedSignal, signal: QueuedSignal) -> None:
         """Add a signal, and let another one, which was taken, wait for it."""
-        self._unfinished[first.number] = first
+        self.unfinished[first.number] = first
         first.followers.append(signal)
         signal.blockers += 1
         self._ready.append(first)
@@ -146,16 +135,12 @@ class SendQueue:
 
     def finish(self, signal: QueuedSignal) -> None:
         """Remove a signal, and free the signals that waited only for it."""
-        self._unfinished.pop(signal.number, None)
+        self.unfinished.pop(signal.number, None)
         for lane in signal.lanes:
-            if self._last_in_lane.get(lane) is signal:
-                del self._last_in_lane[lane]
+            if self.lanes.get(lane) is signal:
+                del self.lanes[lane]
         for follower in signal.followers:
             follower.blockers -= 1
             if not follower.blockers:
                 self._ready.append(follower)
         signal.followers.clear()
-
-    def unfinished(self) -> list[QueuedSignal]:
-        """Return all signals in the order they were read."""
-        return list(self._unfinished.values())

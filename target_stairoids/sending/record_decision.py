@@ -58,8 +58,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             bookmark, ignored = self.stream.schema.bookmark, mapping.silent
             value = record.key.get(bookmark) if bookmark else None
             self._version = Version(
-                entity=self.key[0],
-                mapping=self.key[1],
+                key=self.key,
                 stream=self.stream.number,
                 state_digest=record.state_digest(self.key[0]),
                 mapping_digest=mapping.fingerprint,
@@ -172,7 +171,7 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     mapping, record = mapped.mapping, mapped.record
     if mapping.says_nothing:
         return _LEFT_OUT
-    if record.is_deleted and not mapping.asks_for_deleted:
+    if record.text is None and record.is_deleted and not mapping.asks_for_deleted:
         return _DELETED
     if facts.is_superseded:
         return _SUPERSEDED

@@ -17,8 +17,9 @@ from target_stairoids.checks.bulk_change import BulkChangeCheck
 from target_stairoids.checks.suppression import SuppressionList, entries_of
 from target_stairoids.dedup.digests import is_newer
 from target_stairoids.dedup.rules import Known, Outcome, Policy
-from target_stairoids.exceptions import MessageError
+from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.sending.observer import Observation
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
 from target_stairoids.sending.record_decision import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from target_stairoids.dedup.record import Record
     from target_stairoids.dedup.rules import Key, Latest
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.mapping.expressions.template import Path
     from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.reporting.report import Report
     from target_stairoids.sending.checkpoint import Checkpoint
@@ -103,12 +105,22 @@ class RecordProcessor:
             self._observer.opened(stream)
         return stream
 
-    def take(self, stream: Stream, record: Record) -> None:
-        """Take a record that has its key.
+    def take(self, stream: Stream, sent: dict[str, Any] | msgspec.Raw) -> None:
+        """Take a record.
+
+        Args:
+            sent: Its columns, or their JSON text.
 
         Raises:
-            MessageError: A record cannot be decoded. All before it are decided.
+            MessageError: It is no object or lacks its key; or a record before it cannot
+                be decoded. All before that one are decided.
         """
+        record = stream.reader.read(sent)
+        if not stream.keys <= record.key.keys() and (
+            lack := stream.schema.lack_of(record.key)
+        ):
+            raise MissingKeyError(lack)
+        stream.taken += 1
         self._block.append((stream, record))
         if len(self._block) >= _BLOCK:
             self.flush()
@@ -150,7 +162,7 @@ class RecordProcessor:
         new = self._new_in(items)
         items, broken = _decodable(items, new) if new else (items, None)
         self._decide_all(items, new)
-        if self._ledger.buffer.is_full:
+        if self._ledger.buffer.size >= FULL:
             self._ledger.flush()
         if broken is not None:
             raise broken
@@ -169,7 +181,7 @@ class RecordProcessor:
             key, record = mapped.key, mapped.record
             if mapped.mapping.says_nothing:
                 new[key] = None
-            elif mapped.dead_letter is not None or self._queue.is_busy(key[0]):
+            elif mapped.dead_letter is not None or key[0] in self._queue.lanes:
                 unsure.add(key)
             else:
                 mark = record.text_digest or record.state_digest(key[0])
@@ -220,19 +232,25 @@ class RecordProcessor:
                 self._apply(item, decide(item, facts, self._checks), known)
 
     def _may_replace(self, mapped: MappedRecord, latest: Latest | None) -> bool:
-        if mapped.dead_letter is not None or self._queue.is_busy(mapped.key[0]):
+        if mapped.dead_letter is not None or mapped.key[0] in self._queue.lanes:
             return False
         if mapped.key in self._ledger.buffer.known.latest:
             return False
         return only_replaces_latest(mapped, latest, self._checks)
 
     def _replace_latest(self, mapped: MappedRecord, latest: Latest) -> None:
-        mapped.stream.saw(mapped.record)
+        self._note_fields(mapped.stream, mapped.record)
         same = replace(mapped.version, content_digest=latest.content_digest)
         self._ledger.buffer.replace_latest(same, latest)
         is_same_state = same.state_digest == latest.state_digest
         outcome = Outcome.DUPLICATE if is_same_state else Outcome.UNCHANGED
         self._count(mapped, outcome, "")
+
+    def _note_fields(self, stream: Stream, record: Record) -> None:
+        """Note which fields of its mappings a record has."""
+        stream.is_seen = True
+        if stream.unseen:
+            stream.unseen -= {p for p in stream.unseen if _has(record.fields, p)}
 
     def _facts_of(self, mapped: MappedRecord, known: Known) -> Facts:
         key, latest = mapped.key, known.latest.get(mapped.key)
@@ -243,32 +261,31 @@ class RecordProcessor:
         return Facts(
             known.settled.get((version.state_digest, key[1])),
             latest,
-            Policy(mapping.send, self._ledger.complete_run_of(stream.number)),
-            is_queued=self._queue.is_busy(key[0]),
-            is_superseded=self._is_superseded(mapped, latest),
+            Policy(mapping.send, stream.complete_run),
+            is_queued=key[0] in self._queue.lanes,
+            is_superseded=mapped.dead_letter is not None
+            and self._is_superseded(mapped, mapped.dead_letter, latest),
         )
 
-    def _is_superseded(self, mapped: MappedRecord, latest: Latest | None) -> bool:
+    def _is_superseded(
+        self, mapped: MappedRecord, dead_letter: int, latest: Latest | None
+    ) -> bool:
         """Return whether a newer version than a dead letter's was sent."""
-        if (
-            mapped.dead_letter is None
-            or latest is None
-            or latest.content_digest is None
-        ):
+        if latest is None or latest.content_digest is None:
             return False
         version = mapped.version
         is_same = latest.state_digest == version.state_digest
         if mapped.mapping.send == "always" or is_same:
             return False
         if version.bookmark_value is None or latest.bookmark_value is None:
-            return self._ledger.was_sent_since(mapped.dead_letter, mapped.key)
+            return self._ledger.was_sent_since(dead_letter, mapped.key)
         return is_newer(latest.bookmark_value, version.bookmark_value)
 
     def _apply(self, mapped: MappedRecord, decision: Decision, known: Known) -> None:
         """Write the decision's effects to the ledger's buffer or the send queue."""
         outcome, buffer, stream = decision.outcome, self._ledger.buffer, mapped.stream
         if decision.is_mapped:
-            stream.saw(mapped.record)
+            self._note_fields(stream, mapped.record)
         if stream.known_entities is None and decision.version is not None:
             stream.known_entities = self._ledger.entities_of(stream.number)
         if decision.discards and mapped.dead_letter is not None:
@@ -305,8 +322,8 @@ class RecordProcessor:
                     record=self._kept(mapped.record),
                 ),
                 source=signal.source,
-                send=mapped.mapping.send,
-                lanes=lanes_of(version.entity, signal.account, signal.contact),
+                policy=Policy(mapped.mapping.send, stream.complete_run),
+                lanes=lanes_of(version.key[0], signal.account, signal.contact),
                 dead_letter=mapped.dead_letter,
             )
         )
@@ -358,3 +375,14 @@ def _decodable(
             msg = f"Stream `{item.stream.schema.name}`: {error}"
             return items[:place], MessageError(msg)
     return items, None
+
+
+def _has(record: Mapping[str, Any], path: Path) -> bool:
+    value: Any = record
+    for part in path:
+        if isinstance(value, list):
+            return True  # items of lists differ
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from target_stairoids.dedup.rules import Policy
 from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Recovery:
             number=-self._count,
             claim=claim,
             source=signal["source"],
-            send="always",
+            policy=Policy("always", 0),
             lanes=lanes_of(claim.version.entity, account, contact),
             stage=Stage.LOOK_UP,
             not_before=time.monotonic() + self._wait(claim),

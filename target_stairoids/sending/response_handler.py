@@ -54,6 +54,9 @@ class ResponseHandler:
         unanswered: `requests` without a usable response, and their outcomes; those of
             dead runs are not counted.
         outage: Since when nothing was accepted or rejected.
+        settled: Outcomes that `write_settled` writes.
+        finished: Outcomes that hold once the step is on disk.
+        clear_sources: Sources whose signals may be claimed; None for all.
         asked_source: The source that the first-run check asks about at the moment.
     """
 
@@ -70,12 +73,11 @@ class ResponseHandler:
         self._queue = queue
         self._limiter = limiter
         self._stop = stop
-        self._checks_sources = checks_sources
-        self._clear_sources: set[str] = set()
+        self.clear_sources: set[str] | None = set() if checks_sources else None
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
-        self._settled: list[SettledVersion] = []
-        self._finished: Finished = []
         self._returns_ids = True  # until an accepted signal comes without an id
+        self.settled: list[SettledVersion] = []
+        self.finished: Finished = []
         self.asked_source: str | None = None
         self.accepted = 0
         self.unanswered: Counter[str] = Counter()
@@ -179,7 +181,7 @@ class ResponseHandler:
             self._give_up(
                 transaction, held, Outcome.REJECTED, response, is_claimed=False
             )
-        self._settled.append(
+        self.settled.append(
             SettledVersion(
                 version=signal.claim.version,
                 outcome=Outcome.ACCEPTED,
@@ -188,7 +190,7 @@ class ResponseHandler:
         )
         if signal.dead_letter is not None:  # also if a person edited the record
             transaction.discard([signal.dead_letter])
-        self.finish(signal, Outcome.ACCEPTED)
+        self.finished.append((signal, Outcome.ACCEPTED, ""))
 
     def _reject(
         self,
@@ -225,7 +227,7 @@ class ResponseHandler:
         claim = signal.claim
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
-        self._settled.append(
+        self.settled.append(
             SettledVersion(
                 version=claim.version, outcome=outcome, is_claimed=is_claimed
             )
@@ -242,42 +244,25 @@ class ResponseHandler:
                 attempts=max(1, signal.attempts),
             )
         )
-        self.finish(signal, outcome, response.reason)
-
-    def finish(self, signal: QueuedSignal, outcome: Outcome, reason: str = "") -> None:
-        """Note an outcome; it holds once the step is on disk."""
-        self._finished.append((signal, outcome, reason))
-
-    def finished(self) -> Finished:
-        """Return the outcomes of the step that is on disk now, once."""
-        finished, self._finished = self._finished, []
-        return finished
-
-    def settle(self, version: SettledVersion) -> None:
-        """Settle a version with the next `write_settled`."""
-        self._settled.append(version)
+        self.finished.append((signal, outcome, response.reason))
 
     def write_settled(self, transaction: Transaction) -> None:
         """Write the outcomes so far."""
-        if self._settled:
-            transaction.settle(self._settled)
-            self._settled.clear()
+        transaction.settle(self.settled)
+        self.settled.clear()
 
     def release_rejected(self, transaction: Transaction) -> None:
         """End held rejections: dead letters, or pending if the mapping is wrong."""
         for signal, response in self._breaker.release():
             if isinstance(self._stop.reason, ConfigError):
-                self.finish(signal, Outcome.PENDING, "rejected with nearly all others")
+                reason = "rejected with nearly all others"
+                self.finished.append((signal, Outcome.PENDING, reason))
             else:
                 self._give_up(
                     transaction, signal, Outcome.REJECTED, response, is_claimed=False
                 )
 
     # The first-run check
-
-    def is_source_checked(self, source: str) -> bool:
-        """Return whether signals of a source may be claimed."""
-        return not self._checks_sources or source in self._clear_sources
 
     def _apply_first_run(self, source: str, response: Response, now: float) -> None:
         self.asked_source = None
@@ -298,7 +283,8 @@ class ResponseHandler:
                 self._limiter.hold(pause, now)
                 self._stop_in_outage(response, now)
             return
-        self._clear_sources.add(source)
+        if self.clear_sources is not None:
+            self.clear_sources.add(source)
         if finding is Finding.UNREADABLE:
             logger.warning(
                 "The ledger is new and the API key may not read. So the target cannot "

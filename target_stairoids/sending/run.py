@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_QUEUE_SIZE = 10_000
+_QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _STATE_SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
@@ -80,7 +80,7 @@ class Run:
         self._progress = progress or progress_for(is_watched=observer is not None)
         if observer is None and settings.dry_run:
             observer = SampleObserver()
-        self._queue = SendQueue(_QUEUE_SIZE)
+        self._queue = SendQueue()
         self._checkpoint = Checkpoint(keeps_each=emits_each_state)
         self.report = Report()
         self.stop = StopSignal()
@@ -138,7 +138,7 @@ class Run:
             self._send()
             if self.stop.reason is not None:
                 return False
-            has_room = not self._queue.is_full
+            has_room = len(self._queue.unfinished) < _QUEUE_SIZE
             if has_room and source is None:
                 return True
             if not has_room and self._scheduler.is_stuck:
@@ -177,7 +177,9 @@ class Run:
             unforeseen = raised
         trouble = self._scheduler.responses.outage.reason
         reason = f"not reached: {trouble}" if trouble else "not reached"
-        self._count([(s, Outcome.PENDING, reason) for s in self._queue.unfinished()])
+        self._count(
+            [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
+        )
         failure = error or unforeseen or self.stop.reason or self._left_over()
         self._close(failure, is_ledger_usable=not isinstance(unforeseen, LedgerError))
         if failure is None or failure is error:
@@ -197,7 +199,7 @@ class Run:
     def _decide(self) -> None:
         """Decide on the records that were read."""
         self.records.flush()
-        if len(self._queue):  # the rules are applied again, to the database
+        if self._queue.unfinished:  # the rules are applied again, to the database
             self._ledger.flush()
 
     def _send(self) -> None:
@@ -255,7 +257,7 @@ class Run:
         return Facts(
             read=self.report.read,
             outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
-            under_way=len(self._queue),
+            under_way=len(self._queue.unfinished),
             used=limiter.used,
             limit=limiter.limit,
             pause=limiter.wait(now) or 0.0,
@@ -269,12 +271,12 @@ class Run:
         self._decide()
         self._ledger.flush()
         self._send()
-        while self.stop.reason is None and len(self._queue):
+        while self.stop.reason is None and self._queue.unfinished:
             if self._scheduler.is_stuck:
                 break  # nothing can free the rest
             self._wait(None)
             self._send()
-        if self.stop.is_hard:
+        if self.stop.reason is not None and self.stop.is_hard:
             self._scheduler.recall()
         pool = self._scheduler.pool
         deadline = time.monotonic() + _GRACE_SECONDS

@@ -22,7 +22,6 @@ from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.structs import SettledVersion
-from target_stairoids.ledger.transaction import timestamp
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.recovery import Recovery
 from target_stairoids.sending.response_handler import ResponseHandler
@@ -68,7 +67,7 @@ class Scheduler:
             client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
-        self._limits = Limits(settings, time.monotonic())
+        self._limits = Limits.of(settings, time.monotonic())
         delay = settings.verify_delay_seconds
         self._recovery = Recovery(delay, self.pool.longest_wait)
         is_checked = settings.first_run == "guard" and ledger.is_new()
@@ -106,33 +105,57 @@ class Scheduler:
             The outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        self._stop.set(self._limits.minutes_reached(now))
+        if self._limits:
+            self._stop.set(self._limits.minutes_reached(now))
         responses = self.pool.responses()
         for _, response in responses:
             self.limiter.responded(response, now)
-        if not responses and not self._may_start(now):
+        slots = self._slots(now)
+        if not responses and not slots:
             return None
         self.is_intact = False
+        starting = self._write(responses, slots, now)
+        finished = self._finish_all()
+        for job in starting:
+            self._hand_in(job)
+        if responses and self._must_recall(now):
+            self.recall()
+        self.is_intact = True
+        return finished if responses or starting or finished else None
+
+    def _write(
+        self,
+        responses: list[tuple[QueuedSignal | str, Response]],
+        slots: int,
+        now: float,
+    ) -> list[QueuedSignal | str]:
+        """Write responses and claims in one transaction; return what to send then."""
         checks_lease = self._ledger.may_lose_its_lease
         if checks_lease:
             self._ledger.check_lease()
         with self._ledger.transaction() as transaction:
-            for job, response in responses:
-                self.responses.apply(transaction, job, response, now)
-            self.responses.write_settled(transaction)
-            starting = self._starting(transaction, now)
-            self.responses.write_settled(transaction)
+            if responses:
+                for job, response in responses:
+                    self.responses.apply(transaction, job, response, now)
+                self.responses.write_settled(transaction)
+                slots = self._slots(now)
+            starting = self._starting(transaction, slots, now)
+            if self.responses.settled:
+                self.responses.write_settled(transaction)
         if starting and checks_lease:
             self._ledger.check_lease()
-        finished = self.responses.finished()
+        return starting
+
+    def _must_recall(self, now: float) -> bool:
+        stop = self._stop
+        return (stop.reason is not None and stop.is_hard) or self.limiter.is_held(now)
+
+    def _finish_all(self) -> Finished:
+        """Remove the signals whose outcomes are on disk now from the queue."""
+        finished, self.responses.finished = self.responses.finished, []
         for signal, _, _ in finished:
             self._queue.finish(signal)
-        for job in starting:
-            self._hand_in(job)
-        if self.limiter.is_held(now) or self._stop.is_hard:
-            self.recall()
-        self.is_intact = True
-        return finished if responses or starting or finished else None
+        return finished
 
     # Starting
 
@@ -146,24 +169,26 @@ class Scheduler:
         return self.responses.accepted > 0 and not self._ledger.may_lose_its_lease
 
     def _slots(self, now: float) -> int:
+        """Return how many requests may start; 0 if no signal is due."""
+        if self._stop.reason is not None:
+            return 0
+        start = self._queue.next_at(now)
+        if start is None or start > now:
+            return 0
         return min(self.pool.room(ahead=self._runs_ahead), self.limiter.room(now))
 
-    def _may_start(self, now: float) -> bool:
-        start = self._queue.next_at(now)
-        is_due = start is not None and start <= now
-        return is_due and self._stop.reason is None and self._slots(now) > 0
-
     def _starting(
-        self, transaction: Transaction, now: float
+        self, transaction: Transaction, slots: int, now: float
     ) -> list[QueuedSignal | str]:
         """Return the signals to send now, all claimed, or a source to ask about."""
-        slots = self._slots(now) if self._may_start(now) else 0
-        if slots and self._limits.per_day is not None:
+        limits, per_day = self._limits, self._limits and self._limits.per_day
+        if slots and limits and per_day:
             today = transaction.count_requests(self._settings.scope, 0)
-            self._stop.set(self._limits.day_reached(today))
-            slots = min(slots, self._limits.per_day - today)
+            self._stop.set(limits.day_reached(today))
+            slots = min(slots, per_day - today)
         taken: list[QueuedSignal] = []
         question: list[QueuedSignal | str] = []
+        clear = self.responses.clear_sources
         while len(taken) < slots and self._stop.reason is None and not question:
             signal = self._queue.take(now)
             if signal is None:
@@ -172,10 +197,10 @@ class Scheduler:
                 self._queue.wait_until(signal, signal.not_before)
             elif signal.stage is not Stage.CLAIM:
                 taken.append(signal)
-            elif reached := self._limits.signals_reached(self._started):
+            elif limits and (reached := limits.signals_reached(self._started)):
                 self._queue.put_back(signal)
                 self._stop.set(reached)
-            elif self.responses.is_source_checked(signal.source):
+            elif clear is None or signal.source in clear:
                 self._started += 1
                 taken.append(signal)
             else:
@@ -184,7 +209,7 @@ class Scheduler:
                     break
                 question.append(signal.source)
         starting = question + self._claimed(transaction, taken) if taken else question
-        if starting and self._limits.per_day is not None:
+        if starting and per_day:
             transaction.count_requests(self._settings.scope, len(starting))
         return starting
 
@@ -201,19 +226,19 @@ class Scheduler:
         new = [signal for signal in taken if signal.stage is Stage.CLAIM]
         starting: list[QueuedSignal | str] = []
         starting += [signal for signal in again if signal.stage is not Stage.CLAIM]
-        holders = transaction.claim([signal.claim for signal in new])
+        at, holders = transaction.claim([signal.claim for signal in new])
         claimed = []
         for signal in new:
             holder = holders.get(signal.claim.version.key) if holders else None
             if holder is None:
-                signal.claim = replace(signal.claim, claimed_at=timestamp())
+                signal.claim = replace(signal.claim, claimed_at=at)
                 claimed.append(signal)
             else:
                 self._yield_to(transaction, signal, holder)
         versions = [signal.claim.version for signal in claimed]
         known = transaction.look_up(
             [version.state_digest for version in versions],
-            [version.entity for version in versions],
+            [version.key[0] for version in versions],
         )
         starting += [s for s in claimed if self._is_new(transaction, s, known)]
         return starting
@@ -229,9 +254,9 @@ class Scheduler:
         )
         outcome = rules.decide(
             version,
-            known.settled.get((version.state_digest, version.mapping)),
+            known.settled.get((version.state_digest, version.key[1])),
             known.latest.get(version.key),
-            rules.Policy(signal.send, self._ledger.complete_run_of(version.stream)),
+            signal.policy,
             is_replay=is_replay,
         )
         if outcome is Outcome.PENDING:
@@ -239,10 +264,10 @@ class Scheduler:
         transaction.withdraw(version)
         self._started -= 1
         if outcome is Outcome.UNCHANGED:
-            self.responses.settle(
+            self.responses.settled.append(
                 SettledVersion(version=version, outcome=outcome, is_claimed=False)
             )
-        self.responses.finish(signal, outcome)
+        self.responses.finished.append((signal, outcome, ""))
         return False
 
     def _yield_to(
@@ -260,7 +285,8 @@ class Scheduler:
             due = time.monotonic() + _YIELD_SECONDS * 2**signal.yields
             self._queue.wait_until(signal, due)
         else:
-            self.responses.finish(signal, Outcome.PENDING, "another run is sending it")
+            reason = "another run is sending it"
+            self.responses.finished.append((signal, Outcome.PENDING, reason))
 
     def _hand_in(self, job: QueuedSignal | str) -> None:
         self.limiter.start()
@@ -305,16 +331,13 @@ class Scheduler:
         with self._ledger.transaction() as transaction:
             self.responses.release_rejected(transaction)
             self.responses.write_settled(transaction)
-            for signal in self._queue.unfinished():
+            for signal in self._queue.unfinished.values():
                 # Certainly not accepted, unless its response is still to come. A dead
                 # run's claim stays, because its record may never be read again.
                 is_sure = signal.stage is Stage.SEND and signal not in in_flight
                 if is_sure and not signal.recovered:
                     transaction.withdraw(signal.claim.version)
-        finished = self.responses.finished()
-        for signal, _, _ in finished:
-            self._queue.finish(signal)
-        return finished
+        return self._finish_all()
 
     def close(self) -> None:
         """Stop the workers. Requests that none of them has begun are not sent."""

@@ -22,7 +22,6 @@ from target_stairoids.mapping.schema import SOURCE_FIELD
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from target_stairoids.dedup.record import Record
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.mapping.expressions.template import Path
@@ -47,6 +46,9 @@ class Stream:
             None until then.
         unseen: Fields that its mappings use and no record had so far.
         is_seen: Whether a mapping has looked at any record.
+        taken: How many records were read.
+        keys: Columns that each record must have.
+        complete_run: The newest run before this one that settled all its input.
     """
 
     schema: StreamSchema
@@ -54,27 +56,12 @@ class Stream:
     number: int
     is_baseline: bool
     reader: RecordReader
+    keys: frozenset[str]
+    complete_run: int
     known_entities: int | None = None
     unseen: set[Path] = field(default_factory=set)
     is_seen: bool = False
-
-    def saw(self, record: Record) -> None:
-        """Note which fields a record has."""
-        self.is_seen = True
-        if self.unseen:
-            fields = record.fields
-            self.unseen -= {path for path in self.unseen if _has(fields, path)}
-
-
-def _has(record: Mapping[str, Any], path: Path) -> bool:
-    value: Any = record
-    for part in path:
-        if isinstance(value, list):
-            return True  # items of lists differ
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True
+    taken: int = 0
 
 
 class Streams:
@@ -124,6 +111,8 @@ class Streams:
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *filter(None, [schema.bookmark])],
             ),
+            keys=frozenset(schema.key_properties),
+            complete_run=self._ledger.complete_run_of(number),
             known_entities=None if before is None else before.known_entities,
             unseen=used if before is None else before.unseen & used,
             is_seen=before is not None and before.is_seen,

@@ -117,8 +117,8 @@ def test_broken_lease_stops_the_run_before_anything_more_is_sent(
     with Ledger(postgres_url, SCOPE) as ledger, Ledger(postgres_url, SCOPE) as other:
         ledger.begin_run()
         ledger.hold()
-        with other.transaction() as turn:
-            turn.first(
+        with other.transaction() as transaction:
+            transaction.first(
                 text(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
                     " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from target_stairoids.ledger.entries import Claim
+from target_stairoids.ledger.structs import Claim
 
 from stairoids_sandbox.faults.faults import Fault
 from target_stairoids.ledger.ledger import Ledger
@@ -64,7 +64,7 @@ def an_entry(
         entity=key,
         version=key,
         mapping="trial",
-        stream=ledger.stream_id("trials", {}),
+        stream=ledger.stream_number("trials", {}),
         stream_name="trials",
         content=key,
         position=None,
@@ -107,8 +107,8 @@ def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
 
     assert dispatch.let_go() == []
     assert len(sandbox.signals) == 1
-    with ledger.transaction() as turn:
-        assert turn.claim_on(entry.claim) is not None
+    with ledger.transaction() as transaction:
+        assert transaction.claim_on(entry.claim) is not None
     assert not dispatch.is_whole
 
 
