@@ -29,7 +29,7 @@ from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from target_stairoids.config_errors import check_config_file, config_errors
+from stairoids_common.config_errors import config_errors, config_file_error
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.mapping.schema import position_column, source_in
 from target_stairoids.sending.input import read_messages
@@ -313,8 +313,8 @@ class TargetStairoids(Target):
 
 def _check_files(config_inputs: Sequence[str]) -> None:
     for path in config_inputs:
-        if path != "ENV":
-            check_config_file(path)
+        if path != "ENV" and (wrong := config_file_error(path)):
+            raise ConfigError(wrong)
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
 
 
 def _why_source(settings: Settings) -> str:
-    if settings.is_source_given:
+    if settings.source is not None:
         return "the setting `source`"
     return "the extractor's name, else `singer`: `source` is not set"
 

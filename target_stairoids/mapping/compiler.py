@@ -10,7 +10,10 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from target_stairoids.config_errors import suggestion
+import msgspec
+from msgspec import UNSET
+
+from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping import selection
 from target_stairoids.mapping.compiled import CompiledMapping, Origin
@@ -32,7 +35,14 @@ from target_stairoids.mapping.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
+    from msgspec import UnsetType
+
     from target_stairoids.mapping.expressions.template import Path, Template
+    from target_stairoids.mapping.item import (
+        AccountTemplates,
+        ContactTemplates,
+        MappingItem,
+    )
     from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.mapping.selection import Reader, Selection
 
@@ -57,7 +67,7 @@ class Compiler:
     """
 
     def __init__(
-        self, schema: StreamSchema, item: Mapping[str, Any], default_source: str
+        self, schema: StreamSchema, item: MappingItem, default_source: str
     ) -> None:
         self._shape = schema
         self._item = item
@@ -77,23 +87,23 @@ class Compiler:
             ConfigError: The mapping is wrong; the text names stream, key and remedy.
         """
         item, schema = self._item, self._shape
-        signal_type = item.get("type", schema.name)
-        key = tuple(item.get("key") or schema.key_properties)
+        signal_type = schema.name if item.type is UNSET else item.type
+        key = item.key or schema.key_properties
         self._check_key(key)
         type_ = self._named("type", signal_type, "the stream's name")
         source = self._named(
-            "source", item.get("source") or self._default_source, DEFAULT_SOURCE
+            "source", item.source or self._default_source, DEFAULT_SOURCE
         )
         account, contact = self._group("account"), self._group("contact")
-        occurred_at = self._field("occurred_at", time_from)
+        occurred_at = self._field("occurred_at", time_from, item)
         properties = self._properties()
         when = self._when()
         ignored = frozenset(self._ignored())
         return CompiledMapping(
-            name=item.get("name") or signal_type or schema.name,
+            name=item.name or signal_type or schema.name,
             fingerprint=self._fingerprint(),
             key=key,
-            send=item.get("send", "on_change"),
+            send=item.send,
             ignore_changes=ignored,
             type=type_,
             source=source or constant(None),
@@ -110,11 +120,11 @@ class Compiler:
 
     def _ignored(self) -> Collection[str]:
         """Return the properties whose change alone is no news."""
-        if "ignore_changes" in self._item:
-            given: list[str] = self._item["ignore_changes"]
+        given = self._item.ignore_changes
+        if given is not None:
             self._check_fields("ignore_changes", set(given) - self._computed_names)
             return given
-        if self._item.get("send", "on_change") != "on_change":
+        if self._item.send != "on_change":
             return ()
         properties = self._origins.get("properties")
         said = json.loads(properties.template) if properties else ()
@@ -128,16 +138,16 @@ class Compiler:
         return found
 
     def _fingerprint(self) -> bytes:
-        return _digest([self._item, self._default_source])
+        return _digest([msgspec.to_builtins(self._item), self._default_source])
 
     def _maker(self) -> bytes:
         told = {name: origin.template for name, origin in self._origins.items()}
-        return _digest([self._item, self._default_source, told])
+        return _digest([msgspec.to_builtins(self._item), self._default_source, told])
 
     def _silent(self, ignored: frozenset[str]) -> frozenset[str] | None:
         """Return the columns that no content is made of."""
         reads_hidden = any(name[:5] == "_sdc_" for name in self._said)
-        if self._item.get("send", "on_change") != "on_change" or reads_hidden:
+        if self._item.send != "on_change" or reads_hidden:
             return None
         bookmark = {self._shape.bookmark} if self._shape.bookmark else set()
         return frozenset() if self._reads_all else (ignored | bookmark) - self._said
@@ -149,7 +159,7 @@ class Compiler:
         if text is None:
             return None
         template = self._template(field, text)
-        why = "mapping" if self._item.get(field) else default_why
+        why = "mapping" if getattr(self._item, field) else default_why
         self._origins[field] = Origin(text, why)
         if not template.paths:
             return constant(text_from(template.read({})))
@@ -157,7 +167,7 @@ class Compiler:
 
     def _group(self, group: str) -> dict[str, Reader]:
         """Compile `account` or `contact`."""
-        given = self._item.get(group, {})
+        given = getattr(self._item, group)
         if given is None:
             return {}
         readers = {
@@ -170,13 +180,13 @@ class Compiler:
         self,
         field: str,
         normalise: Callable[[Any], str | None],
-        given: Mapping[str, Any] | None = None,
+        given: MappingItem | AccountTemplates | ContactTemplates | UnsetType,
     ) -> Reader | None:
         """Compile one field: what the mapping says, else what can be inferred."""
         name = field.rpartition(".")[2]
-        given = self._item if given is None else given
-        if name in given:
-            text, why = given[name], "mapping"
+        text = getattr(given, name, UNSET)
+        if text is not UNSET:
+            why = "mapping"
         elif field in self._guesses:
             text, why = self._guesses[field].template, self._guesses[field].why
         else:
@@ -191,7 +201,7 @@ class Compiler:
         return template.through(normalise)
 
     def _when(self) -> Reader | None:
-        text = self._item.get("when")
+        text = self._item.when
         if text is None:
             return None
         template = self._compiled("when", text, compile_condition)
@@ -221,12 +231,14 @@ class Compiler:
 
     def _properties(self) -> Selection:
         """Compile `properties`: `"*"`, a list, a mapping or nothing."""
-        given = self._item.get("properties", "*")
-        skip = self._item.get("skip", ())
+        given = self._item.properties
+        if given is UNSET:
+            given = "*"
+        skip = self._item.skip
         self._check_fields("skip", skip)
         if given is None:
             return selection.nothing
-        used = {path[0] for path in self._paths if len(path) == 1}
+        used = {str(path[0]) for path in self._paths if len(path) == 1}
         entries = [given] if isinstance(given, str | dict) else given
         computed: dict[str, Reader] = {}
         for entry in entries:
@@ -259,7 +271,7 @@ class Compiler:
         self, given: object, hidden: frozenset[str], *, takes_all: bool
     ) -> Origin:
         """Say which properties are taken, in the words of a mapping."""
-        why = "mapping" if "properties" in self._item else "all other scalars"
+        why = "mapping" if self._item.properties is not UNSET else "all other scalars"
         known = self._shape.properties
         if not takes_all or not known:
             return Origin(json.dumps(given), why)
@@ -276,9 +288,9 @@ class Compiler:
         """Refuse a selection that can select nothing: `null` says that better."""
         known = self._shape.properties
         # What one of many streams lacks is no mistake.
-        is_wild = re.search(r"[*?\[]", self._item.get("stream", "*")) is not None
+        is_wild = re.search(r"[*?\[]", self._item.stream) is not None
         if takes_all and (
-            "properties" not in self._item
+            self._item.properties is UNSET
             or is_wild
             or self._shape.is_open
             or any(n not in hidden and _is_property(n, s) for n, s in known.items())

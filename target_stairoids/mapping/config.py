@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from target_stairoids.config_errors import is_near, suggestion
+from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
+from target_stairoids.mapping.item import MappingItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.mapping.schema import StreamSchema
 
 _WILD = re.compile(r"[*?\[]")
+_NEAR = 0.75  # `trails` is to `trials` 0.83, `leads` to `deals` 0.6
 
 
 def maps_for(
-    schema: StreamSchema, items: Sequence[Mapping[str, Any]], default_source: str
+    schema: StreamSchema, items: Sequence[MappingItem], default_source: str
 ) -> list[CompiledMapping]:
     """Compile the mappings of one stream.
 
@@ -31,7 +34,8 @@ def maps_for(
         ConfigError: A mapping is wrong; the message names stream, key and remedy.
     """
     glob = glob_of(schema.name, items)
-    chosen = [item for item in items if item["stream"] == glob] or [{}]
+    chosen = [item for item in items if item.stream == glob]
+    chosen = chosen or [MappingItem(stream="*")]
     maps = [Compiler(schema, item, default_source).compile() for item in chosen]
     names = [compiled_mapping.name for compiled_mapping in maps]
     for name in names:
@@ -44,12 +48,12 @@ def maps_for(
     return maps
 
 
-def glob_of(stream: str, items: Iterable[Mapping[str, Any]]) -> str | None:
+def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
     """Return the glob that decides on a stream; None if no item matches it."""
-    return next((i["stream"] for i in items if fnmatchcase(stream, i["stream"])), None)
+    return next((i.stream for i in items if fnmatchcase(stream, i.stream)), None)
 
 
-def check_globs(items: Iterable[Mapping[str, Any]]) -> None:
+def check_globs(items: Iterable[MappingItem]) -> None:
     """Refuse an item that no stream can reach, because an earlier one takes them all.
 
     Raises:
@@ -57,7 +61,7 @@ def check_globs(items: Iterable[Mapping[str, Any]]) -> None:
     """
     earlier: list[str] = []
     for item in items:
-        glob = item["stream"]
+        glob = item.stream
         if glob in earlier:
             continue
         hiding = next((other for other in earlier if _hides(other, glob)), None)
@@ -80,7 +84,7 @@ def _hides(glob: str, later: str) -> bool:
 
 
 def check_spelling(
-    stream: str, items: Iterable[Mapping[str, Any]], seen: Iterable[str]
+    stream: str, items: Iterable[MappingItem], seen: Iterable[str]
 ) -> None:
     """Refuse to infer a stream that an item seems to mean, and to misspell.
 
@@ -95,8 +99,8 @@ def check_spelling(
     if glob_of(stream, items) is not None:
         return
     used = {glob_of(other, items) for other in seen}
-    names = [i["stream"] for i in items if not _WILD.search(i["stream"])]
-    glob = next((n for n in names if n not in used and is_near(n, stream)), None)
+    names = [i.stream for i in items if not _WILD.search(i.stream)]
+    glob = next((n for n in names if n not in used and _is_near(n, stream)), None)
     if glob is not None:
         msg = (
             f"Stream `{stream}` has no mapping in `signals`, but nearly the name of "
@@ -108,7 +112,7 @@ def check_spelling(
 
 
 def check_is_meant(
-    stream: str, items: Iterable[Mapping[str, Any]], seen: Iterable[str]
+    stream: str, items: Iterable[MappingItem], seen: Iterable[str]
 ) -> None:
     """Refuse to send a stream as inferred that the items may mean by another name.
 
@@ -120,7 +124,7 @@ def check_is_meant(
         ConfigError: It names an item, the stream and the remedy.
     """
     items = list(items)
-    meant = [i["stream"] for i in items if i.get("type", "") is not None]
+    meant = [i.stream for i in items if i.type is not None]
     if meant and all(glob_of(name, items) is None for name in (stream, *seen)):
         msg = (
             f"Stream `{stream}` has no mapping in `signals`, and no stream so far was "
@@ -131,16 +135,28 @@ def check_is_meant(
         raise ConfigError(msg)
 
 
-def unused_globs(
-    items: Iterable[Mapping[str, Any]], streams: Sequence[str]
-) -> list[str]:
+def unused_globs(items: Iterable[MappingItem], streams: Sequence[str]) -> list[str]:
     """Say which globs no stream of a run matched, each as a sentence."""
     items = list(items)
     used = {glob_of(stream, items) for stream in streams}
-    silent = {item["stream"] for item in items if item.get("type", "") is None}
+    silent = {item.stream for item in items if item.type is None}
     return [
         f"No stream matched the mapping of `{glob}` in `signals`"
         f"{suggestion(glob, streams) or '.'}"
-        for glob in dict.fromkeys(item["stream"] for item in items)
+        for glob in dict.fromkeys(item.stream for item in items)
         if glob not in used and glob not in silent
     ]
+
+
+def _is_near(name: str, other: str) -> bool:
+    """Return whether one stream's name may be a misspelling of another.
+
+    A schema that both names begin with does not count, nor one that only one has.
+    """
+    parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
+    if parts == others or parts[-1:] == others or others[-1:] == parts:
+        return True
+    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
+        parts, others = parts[1:], others[1:]
+    alike = difflib.SequenceMatcher(None, "-".join(parts), "-".join(others))
+    return alike.ratio() >= _NEAR

@@ -97,8 +97,8 @@ class Streams:
         """
         settings = self._settings
         check_spelling(schema.name, settings.signals, self._streams)
-        source = settings.source
-        if schema.source is not None and not settings.is_source_given:
+        source = settings.default_source
+        if schema.source is not None and settings.source is None:
             source = schema.source  # another one would make the same signal a new one
         maps = maps_for(schema, settings.signals, source)
         if not all(compiled_mapping.says_nothing for compiled_mapping in maps):
@@ -109,7 +109,7 @@ class Streams:
             number = self._ledger.stream_id(
                 schema.name, {**schema_message, SOURCE_FIELD: source}
             )
-        is_baseline = settings.first_run == "baseline_all" or (
+        is_baseline = settings.remembers_all or (
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )
         before = self._streams.get(schema.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
-from target_stairoids.config_errors import suggestion
+from stairoids_common.config_errors import suggestion
 from target_stairoids.mapping.expressions.jinja_env import environment
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
@@ -15,6 +16,7 @@ from target_stairoids.mapping.config import (
     maps_for,
     unused_globs,
 )
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
@@ -34,8 +36,12 @@ def a_shape(
     return StreamSchema(name=name, properties=properties, key_properties=key)
 
 
+def items_of(*items: dict[str, Any]) -> tuple[MappingItem, ...]:
+    return msgspec.convert(items, tuple[MappingItem, ...])
+
+
 def a_map(schema: StreamSchema | None = None, **item: Any) -> CompiledMapping:
-    found = maps_for(schema or a_shape(), [{"stream": "*", **item}], "tests")
+    found = maps_for(schema or a_shape(), items_of({"stream": "*", **item}), "tests")
     assert len(found) == 1
     return found[0]
 
@@ -101,7 +107,7 @@ def test_what_a_mapping_leaves_out_is_inferred() -> None:
 
 def test_stream_without_mapping_is_inferred_whole() -> None:
     (compiled_mapping,) = maps_for(
-        a_shape(), [{"stream": "other", "type": "x"}], "tests"
+        a_shape(), items_of({"stream": "other", "type": "x"}), "tests"
     )
 
     assert compiled_mapping.name == "public-trials"
@@ -138,7 +144,7 @@ def test_time_of_an_update_is_never_inferred() -> None:
 def test_first_glob_that_matches_decides_and_all_its_items_apply(
     globs: list[str], types: list[str]
 ) -> None:
-    items = [{"stream": glob, "type": str(i)} for i, glob in enumerate(globs)]
+    items = [MappingItem(stream=g, type=str(i)) for i, g in enumerate(globs)]
 
     found = maps_for(a_shape(), items, "tests")
 
@@ -163,7 +169,7 @@ def test_mapping_is_named_by_its_type_unless_it_has_a_name(
 
 
 def test_two_mappings_of_one_stream_need_two_names() -> None:
-    items = [{"stream": "*", "type": "trial"}, {"stream": "*", "type": "trial"}]
+    items = [MappingItem(stream="*", type="trial")] * 2
 
     with pytest.raises(ConfigError, match="two mappings are named `trial`"):
         maps_for(a_shape(), items, "tests")
@@ -581,7 +587,7 @@ def test_properties_that_select_nothing_are_refused(item: dict[str, Any]) -> Non
     with pytest.raises(
         ConfigError, match="`properties` of its mapping selects nothing"
     ):
-        maps_for(a_shape(), [{"stream": "*", **item}], "tests")
+        maps_for(a_shape(), items_of({"stream": "*", **item}), "tests")
 
 
 def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
@@ -609,7 +615,7 @@ def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
 def test_item_that_no_stream_can_reach_is_refused(
     globs: list[str], hidden: str | None
 ) -> None:
-    items = [{"stream": glob} for glob in globs]
+    items = [MappingItem(stream=glob) for glob in globs]
 
     if hidden is None:
         check_globs(items)
@@ -620,7 +626,7 @@ def test_item_that_no_stream_can_reach_is_refused(
 
 
 def test_glob_that_matched_no_stream_is_told() -> None:
-    items = [{"stream": "public-trails"}, {"stream": "crm-*"}]
+    items = items_of({"stream": "public-trails"}, {"stream": "crm-*"})
 
     assert unused_globs(items, ["public-trials", "crm-contacts"]) == [
         (
@@ -646,7 +652,7 @@ def test_stream_that_a_misspelt_item_means_is_not_inferred(
     item: str, stream: str
 ) -> None:
     with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
-        check_spelling(stream, [{"stream": item}], [])
+        check_spelling(stream, [MappingItem(stream=item)], [])
 
     assert f"`{item}`" in str(refused.value)
     assert f"`{stream}`" in str(refused.value)
@@ -654,10 +660,7 @@ def test_stream_that_a_misspelt_item_means_is_not_inferred(
 
 
 def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
-    items: list[dict[str, Any]] = [
-        {"stream": "people"},
-        {"stream": "deals", "type": None},
-    ]
+    items = items_of({"stream": "people"}, {"stream": "deals", "type": None})
 
     with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
         check_is_meant("contacts", items, ["tickets"])
@@ -685,7 +688,7 @@ def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
 def test_stream_that_no_item_means_is_inferred(
     items: list[str], stream: str, seen: list[str]
 ) -> None:
-    check_spelling(stream, [{"stream": item} for item in items], seen)
+    check_spelling(stream, [MappingItem(stream=item) for item in items], seen)
 
 
 @pytest.mark.parametrize(

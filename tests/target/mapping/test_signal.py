@@ -8,12 +8,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import SIGNAL_SCHEMA, Signal
 
@@ -169,39 +171,54 @@ INFERRED = maps_for(
 MAPPED = maps_for(
     StreamSchema(name="s", properties=FIELDS, key_properties=("id",)),
     [
-        {
-            "stream": "*",
-            "account": {"domain": "{{ website }}", "name": "{{ company }} / {{ id }}"},
-            "contact": {"email": "{{ email }}", "first_name": "{{ user.name }}"},
-            "occurred_at": "{{ event_time }}",
-            "properties": ["plan", "user", {"p": "{{ plan.a.b }}", "q": "-{{ id }}"}],
-        }
+        msgspec.convert(
+            {
+                "stream": "*",
+                "account": {
+                    "domain": "{{ website }}",
+                    "name": "{{ company }} / {{ id }}",
+                },
+                "contact": {"email": "{{ email }}", "first_name": "{{ user.name }}"},
+                "occurred_at": "{{ event_time }}",
+                "properties": [
+                    "plan",
+                    "user",
+                    {"p": "{{ plan.a.b }}", "q": "-{{ id }}"},
+                ],
+            },
+            MappingItem,
+        )
     ],
     "tests",
 )[0]
 COMPUTED = maps_for(
     StreamSchema(name="s", properties=FIELDS, key_properties=("id",)),
     [
-        {
-            "stream": "*",
-            "type": "{{ id }}",
-            "source": "s_{{ plan | slug }}",
-            "account": {"domain": "{{ website | domain or email | company_domain }}"},
-            "contact": {
-                "email": "{{ user.email or email }}",
-                "first_name": "{{ company | first_name | upper }}",
-                "last_name": "{{ company ~ plan | title }}",
+        msgspec.convert(
+            {
+                "stream": "*",
+                "type": "{{ id }}",
+                "source": "s_{{ plan | slug }}",
+                "account": {
+                    "domain": "{{ website | domain or email | company_domain }}"
+                },
+                "contact": {
+                    "email": "{{ user.email or email }}",
+                    "first_name": "{{ company | first_name | upper }}",
+                    "last_name": "{{ company ~ plan | title }}",
+                },
+                "occurred_at": "{{ event_time | iso8601('%d.%m.%Y') or event_time }}",
+                "properties": {
+                    "n": "{{ plan | float * 2 }}",
+                    "i": "{{ user.seats | int(0) + 1 }}",
+                    "t": "{% for x in user %}{{ x }}{% endfor %}",
+                    "h": "{{ email | sha256 }}",
+                    "w": "{{ record }}",
+                },
+                "when": "plan > 3 or user.seats in plan or id != plan",
             },
-            "occurred_at": "{{ event_time | iso8601('%d.%m.%Y') or event_time }}",
-            "properties": {
-                "n": "{{ plan | float * 2 }}",
-                "i": "{{ user.seats | int(0) + 1 }}",
-                "t": "{% for x in user %}{{ x }}{% endfor %}",
-                "h": "{{ email | sha256 }}",
-                "w": "{{ record }}",
-            },
-            "when": "plan > 3 or user.seats in plan or id != plan",
-        }
+            MappingItem,
+        )
     ],
     "tests",
 )[0]
