@@ -48,7 +48,7 @@ class CompiledMapping:
         maker: Changes whenever what is made of a record does, and so with the SCHEMA.
         silent: Columns whose change alone makes no other content; None if that cannot
             be told.
-        says_nothing: Whether no record of the stream can become a signal.
+        is_left_out: Whether no record of the stream can become a signal.
     """
 
     name: str
@@ -67,12 +67,12 @@ class CompiledMapping:
     origins: Mapping[str, Origin]
     maker: bytes
     silent: frozenset[str] | None
-    says_nothing: bool = field(init=False)
+    is_left_out: bool = field(init=False)
 
     def __post_init__(self) -> None:
         is_about_nobody = "domain" not in self.account and "email" not in self.contact
-        says_nothing = self.type is None or is_about_nobody
-        object.__setattr__(self, "says_nothing", says_nothing)  # the rest is frozen
+        is_left_out = self.type is None or is_about_nobody
+        object.__setattr__(self, "is_left_out", is_left_out)  # the rest is frozen
 
     @property
     def asks_for_deleted(self) -> bool:

@@ -43,9 +43,9 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         return self.key[0]
 
     @property
-    def says_nothing(self) -> bool:
+    def is_left_out(self) -> bool:
         """Whether nothing can be said of it, whatever it is."""
-        return self.compiled_mapping.says_nothing
+        return self.compiled_mapping.is_left_out
 
     @property
     def mark(self) -> bytes:

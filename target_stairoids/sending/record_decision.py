@@ -189,7 +189,7 @@ class Intake:
         self, candidate: Candidate, responses: Answers
     ) -> tuple[Outcome | None, str]:
         """Return the outcome, or None for a signal that entered the window."""
-        if candidate.says_nothing:
+        if candidate.is_left_out:
             return Outcome.FILTERED, "its stream is left out"
         if (
             candidate.record.is_deleted
@@ -365,7 +365,7 @@ def _readable(
 ) -> tuple[list[Candidate | str], MessageError | None]:
     """Return the items before the first one that is news and cannot be decoded."""
     for n, item in enumerate(items):
-        if isinstance(item, Candidate) and item.key in news and not item.says_nothing:
+        if isinstance(item, Candidate) and item.key in news and not item.is_left_out:
             try:
                 _ = item.record.canonical
             except MessageError as error:

@@ -101,7 +101,7 @@ class Streams:
         if schema.source is not None and settings.source is None:
             source = schema.source  # another one would make the same signal a new one
         maps = maps_for(schema, settings.signals, source)
-        if not all(compiled_mapping.says_nothing for compiled_mapping in maps):
+        if not all(compiled_mapping.is_left_out for compiled_mapping in maps):
             check_is_meant(schema.name, settings.signals, self._streams)
         if settings.dry_run:
             number = self._ledger.find_stream(schema.name)
@@ -162,7 +162,7 @@ def _check_names(
     names = [
         compiled_mapping.name
         for compiled_mapping in maps
-        if not compiled_mapping.says_nothing
+        if not compiled_mapping.is_left_out
     ]
     new = [name for name in names if not queries.has_sent(ledger, number, name)]
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
@@ -179,7 +179,7 @@ def _check_names(
 
 def warn_if_left_out(stream: Stream) -> None:
     """Tell that a stream has nobody a signal could be about."""
-    if any(m.type is not None and m.says_nothing for m in stream.maps):
+    if any(m.type is not None and m.is_left_out for m in stream.maps):
         logger.warning(
             "Stream `%s` is left out: neither an e-mail nor a domain can be "
             "found in its records. To send them, give it a mapping with "

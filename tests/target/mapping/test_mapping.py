@@ -389,7 +389,7 @@ def test_null_switches_an_inferable_time_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "says_nothing"),
+    ("item", "is_left_out"),
     [
         ({}, False),
         ({"type": None}, True),
@@ -400,13 +400,13 @@ def test_null_switches_an_inferable_time_off() -> None:
     ],
 )
 def test_mapping_without_type_or_anyone_to_tell_of_says_nothing(
-    item: dict[str, Any], *, says_nothing: bool
+    item: dict[str, Any], *, is_left_out: bool
 ) -> None:
-    assert a_map(**item).says_nothing is says_nothing
+    assert a_map(**item).is_left_out is is_left_out
 
 
 def test_stream_with_neither_email_nor_domain_says_nothing() -> None:
-    assert a_map(a_shape(properties={"id": TEXT, "name": TEXT}, key=())).says_nothing
+    assert a_map(a_shape(properties={"id": TEXT, "name": TEXT}, key=())).is_left_out
 
 
 def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
