@@ -75,7 +75,7 @@ class CompiledMapping:
         object.__setattr__(self, "is_left_out", is_left_out)  # the rest is frozen
 
     @property
-    def asks_for_deleted(self) -> bool:
+    def wants_deleted(self) -> bool:
         """Whether the mapping looks at rows that were deleted at their source."""
         return (DELETED_AT,) in self.paths
 

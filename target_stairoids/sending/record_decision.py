@@ -191,10 +191,7 @@ class Intake:
         """Return the outcome, or None for a signal that entered the window."""
         if candidate.is_left_out:
             return Outcome.FILTERED, "its stream is left out"
-        if (
-            candidate.record.is_deleted
-            and not candidate.compiled_mapping.asks_for_deleted
-        ):
+        if candidate.record.is_deleted and not candidate.compiled_mapping.wants_deleted:
             return Outcome.FILTERED, "deleted at its source"
         known = responses.known
         if self._is_superseded(candidate, known):
