@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from stairoids_common.config_errors import config_errors, config_file_error
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.mapping.schema import position_column, source_in
+from target_stairoids.mapping.schema import bookmark_column, source_in
 from target_stairoids.sending.input import read_messages
 from target_stairoids.sending.messages import message_from
 from target_stairoids.settings import Settings, config_schema
@@ -180,7 +180,7 @@ class TargetStairoids(Target):
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
-        self._bookmark = position_column(bookmarks, keys)
+        self._bookmark = bookmark_column(bookmarks, keys)
         self._source = source_in(message_dict)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:

@@ -70,7 +70,7 @@ def source_in(message: Mapping[str, Json]) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def position_column(bookmarks: Sequence[str], keys: Sequence[str]) -> str | None:
+def bookmark_column(bookmarks: Sequence[str], keys: Sequence[str]) -> str | None:
     """Return the one bookmark column that says how new a record's state is."""
     if len(bookmarks) != 1 or bookmarks[0] in keys or bookmarks[0].startswith("_sdc_"):
         return None
