@@ -36,7 +36,7 @@ class CompiledMapping:
 
     Attributes:
         name: Names the mapping in the ledger.
-        fingerprint: Changes whenever the mapping does.
+        mapping_digest: Changes whenever the mapping does.
         key: The fields that say what a signal is about; empty for the whole record.
         send: `once`, `on_change` or `always`.
         ignore_changes: Properties whose change alone is no news.
@@ -52,7 +52,7 @@ class CompiledMapping:
     """
 
     name: str
-    fingerprint: bytes
+    mapping_digest: bytes
     key: tuple[str, ...]
     send: str
     ignore_changes: frozenset[str]

@@ -101,7 +101,7 @@ class Compiler:
         ignored = frozenset(self._ignored())
         return CompiledMapping(
             name=item.name or signal_type or schema.name,
-            fingerprint=self._fingerprint(),
+            mapping_digest=self._mapping_digest(),
             key=key,
             send=item.send,
             ignore_changes=ignored,
@@ -137,7 +137,7 @@ class Compiler:
             )
         return found
 
-    def _fingerprint(self) -> bytes:
+    def _mapping_digest(self) -> bytes:
         return _digest([msgspec.to_builtins(self._item), self._default_source])
 
     def _maker(self) -> bytes:

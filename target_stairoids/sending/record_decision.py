@@ -267,7 +267,7 @@ class Intake:
             known.latest.get(candidate.key),
             version=candidate.version,
             position=candidate.position,
-            fingerprint=compiled_mapping.fingerprint,
+            fingerprint=compiled_mapping.mapping_digest,
             send=compiled_mapping.send,
             last_complete_run=self._ledger.complete_run_of(candidate.stream.number),
         )

@@ -500,14 +500,14 @@ def test_time_of_a_rows_change_is_no_news_unless_the_mapping_has_it_so(
     ],
 )
 def test_fingerprint_changes_with_the_mapping(changed: dict[str, Any]) -> None:
-    assert a_map(**changed).fingerprint != a_map(type="trial").fingerprint
+    assert a_map(**changed).mapping_digest != a_map(type="trial").mapping_digest
 
 
 def test_fingerprint_does_not_change_with_the_order_of_keys() -> None:
     one = a_map(type="trial", properties={"a": "1", "b": "2"})
     other = a_map(properties={"b": "2", "a": "1"}, type="trial")
 
-    assert one.fingerprint == other.fingerprint
+    assert one.mapping_digest == other.mapping_digest
 
 
 def test_mapping_says_how_each_field_is_filled_and_why() -> None:
