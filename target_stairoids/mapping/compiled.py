@@ -45,7 +45,7 @@ class CompiledMapping:
         paths: What the mapping itself reads of a record, apart from properties taken as
             they are and from what was inferred.
         origins: Signal field -> how it is filled, for the operator.
-        maker: Changes whenever what is made of a record does, and so with the SCHEMA.
+        compiled_digest: Changes whenever what is made of a record does, and so with the SCHEMA.
         silent: Columns whose change alone makes no other content; None if that cannot
             be told.
         is_left_out: Whether no record of the stream can become a signal.
@@ -65,7 +65,7 @@ class CompiledMapping:
     when: Reader | None
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
-    maker: bytes
+    compiled_digest: bytes
     silent: frozenset[str] | None
     is_left_out: bool = field(init=False)
 

@@ -114,7 +114,7 @@ class Compiler:
             when=when,
             paths=frozenset(self._paths - self._inferred),
             origins=self._origins,
-            maker=self._maker(),
+            compiled_digest=self._compiled_digest(),
             silent=self._silent(ignored),
         )
 
@@ -140,7 +140,7 @@ class Compiler:
     def _mapping_digest(self) -> bytes:
         return _digest([msgspec.to_builtins(self._item), self._default_source])
 
-    def _maker(self) -> bytes:
+    def _compiled_digest(self) -> bytes:
         told = {name: origin.template for name, origin in self._origins.items()}
         return _digest([msgspec.to_builtins(self._item), self._default_source, told])
 

@@ -72,7 +72,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         silent = self.compiled_mapping.silent
         if silent is None:
             return None
-        return self.record.basis(self.compiled_mapping.maker, silent)
+        return self.record.basis(self.compiled_mapping.compiled_digest, silent)
 
     def still_says(self, before: Latest, position: str | None) -> Verdict:
         """Return how it is settled if it says just what was said last.
