@@ -46,7 +46,7 @@ class CompiledMapping:
             they are and from what was inferred.
         origins: Signal field -> how it is filled, for the operator.
         compiled_digest: Changes whenever what is made of a record does, and so with the SCHEMA.
-        silent: Columns whose change alone makes no other content; None if that cannot
+        ignored_columns: Columns whose change alone makes no other content; None if that cannot
             be told.
         is_left_out: Whether no record of the stream can become a signal.
     """
@@ -66,7 +66,7 @@ class CompiledMapping:
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
     compiled_digest: bytes
-    silent: frozenset[str] | None
+    ignored_columns: frozenset[str] | None
     is_left_out: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -115,7 +115,7 @@ class Compiler:
             paths=frozenset(self._paths - self._inferred),
             origins=self._origins,
             compiled_digest=self._compiled_digest(),
-            silent=self._silent(ignored),
+            ignored_columns=self._ignored_columns(ignored),
         )
 
     def _ignored(self) -> Collection[str]:
@@ -144,7 +144,7 @@ class Compiler:
         told = {name: origin.template for name, origin in self._origins.items()}
         return _digest([msgspec.to_builtins(self._item), self._default_source, told])
 
-    def _silent(self, ignored: frozenset[str]) -> frozenset[str] | None:
+    def _ignored_columns(self, ignored: frozenset[str]) -> frozenset[str] | None:
         """Return the columns that no content is made of."""
         reads_hidden = any(name[:5] == "_sdc_" for name in self._said)
         if self._item.send != "on_change" or reads_hidden:

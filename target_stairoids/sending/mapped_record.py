@@ -69,7 +69,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
         Where it is the same, so is the content, and no signal need be made to know it.
         """
-        silent = self.compiled_mapping.silent
+        silent = self.compiled_mapping.ignored_columns
         if silent is None:
             return None
         return self.record.basis(self.compiled_mapping.compiled_digest, silent)
