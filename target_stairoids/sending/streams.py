@@ -10,13 +10,13 @@ from target_stairoids.dedup.record import RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.mapping.config import (
+    check_any_match,
     check_globs,
-    check_is_meant,
     check_spelling,
-    maps_for,
+    mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.inference import spelling
+from target_stairoids.mapping.expressions.template import path_text
 from target_stairoids.mapping.schema import SOURCE_FIELD
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ class Streams:
         source = settings.default_source
         if schema.source is not None and settings.source is None:
             source = schema.source  # another one would make the same signal a new one
-        maps = maps_for(schema, settings.signals, source)
+        maps = mappings_for(schema, settings.signals, source)
         if not all(compiled_mapping.is_left_out for compiled_mapping in maps):
-            check_is_meant(schema.name, settings.signals, self._streams)
+            check_any_match(schema.name, settings.signals, self._streams)
         if settings.dry_run:
             number = self._ledger.find_stream(schema.name)
         else:
@@ -139,7 +139,7 @@ class Streams:
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
             if stream.unseen and stream.is_seen:
-                shown = sorted(spelling(tuple(map(str, p))) for p in stream.unseen)
+                shown = sorted(path_text(p) for p in stream.unseen)
                 more = (
                     "" if len(shown) <= _SHOWN else f" and {len(shown) - _SHOWN} more"
                 )

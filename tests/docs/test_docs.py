@@ -26,7 +26,7 @@ from stairoids_sandbox.cli import main as sandbox_command
 from tap_stairoids_webhooks.cli.main import main as webhooks_command
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.main import main as signals_command
-from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.target import TargetStairoids
@@ -183,7 +183,7 @@ def test_sample_mapping_fits_the_sample_data() -> None:
         key_properties=("trial_id",),
     )
 
-    (mapping,) = maps_for(
+    (mapping,) = mappings_for(
         shape, Settings.from_config(sample("target-stairoids.json")).signals, "jsonl"
     )
 

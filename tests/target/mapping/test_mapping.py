@@ -10,10 +10,10 @@ import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping.config import (
+    check_any_match,
     check_globs,
-    check_is_meant,
     check_spelling,
-    maps_for,
+    mappings_for,
     unused_globs,
 )
 from target_stairoids.mapping.item import MappingItem
@@ -41,7 +41,9 @@ def items_of(*items: dict[str, Any]) -> tuple[MappingItem, ...]:
 
 
 def a_map(schema: StreamSchema | None = None, **item: Any) -> CompiledMapping:
-    found = maps_for(schema or a_shape(), items_of({"stream": "*", **item}), "tests")
+    found = mappings_for(
+        schema or a_shape(), items_of({"stream": "*", **item}), "tests"
+    )
     assert len(found) == 1
     return found[0]
 
@@ -106,7 +108,7 @@ def test_what_a_mapping_leaves_out_is_inferred() -> None:
 
 
 def test_stream_without_mapping_is_inferred_whole() -> None:
-    (compiled_mapping,) = maps_for(
+    (compiled_mapping,) = mappings_for(
         a_shape(), items_of({"stream": "other", "type": "x"}), "tests"
     )
 
@@ -146,7 +148,7 @@ def test_first_glob_that_matches_decides_and_all_its_items_apply(
 ) -> None:
     items = [MappingItem(stream=g, type=str(i)) for i, g in enumerate(globs)]
 
-    found = maps_for(a_shape(), items, "tests")
+    found = mappings_for(a_shape(), items, "tests")
 
     assert [
         compiled_mapping.signal_from({}).type for compiled_mapping in found
@@ -172,7 +174,7 @@ def test_two_mappings_of_one_stream_need_two_names() -> None:
     items = [MappingItem(stream="*", type="trial")] * 2
 
     with pytest.raises(ConfigError, match="two mappings are named `trial`"):
-        maps_for(a_shape(), items, "tests")
+        mappings_for(a_shape(), items, "tests")
 
 
 @pytest.mark.parametrize(
@@ -587,7 +589,7 @@ def test_properties_that_select_nothing_are_refused(item: dict[str, Any]) -> Non
     with pytest.raises(
         ConfigError, match="`properties` of its mapping selects nothing"
     ):
-        maps_for(a_shape(), items_of({"stream": "*", **item}), "tests")
+        mappings_for(a_shape(), items_of({"stream": "*", **item}), "tests")
 
 
 def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
@@ -651,7 +653,7 @@ def test_glob_that_matched_no_stream_is_told() -> None:
 def test_stream_that_a_misspelt_item_means_is_not_inferred(
     item: str, stream: str
 ) -> None:
-    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
+    with pytest.raises(ConfigError, match="so nothing was sent") as refused:
         check_spelling(stream, [MappingItem(stream=item)], [])
 
     assert f"`{item}`" in str(refused.value)
@@ -662,13 +664,13 @@ def test_stream_that_a_misspelt_item_means_is_not_inferred(
 def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
     items = items_of({"stream": "people"}, {"stream": "deals", "type": None})
 
-    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
-        check_is_meant("contacts", items, ["tickets"])
+    with pytest.raises(ConfigError, match="so nothing was sent") as refused:
+        check_any_match("contacts", items, ["tickets"])
 
-    assert "no stream so far was the one of `people`" in str(refused.value)
-    check_is_meant("contacts", items, ["people"])
-    check_is_meant("contacts", items[1:], [])  # what only leaves out means all others
-    check_is_meant("contacts", [], [])
+    assert "no stream so far matched `people`" in str(refused.value)
+    check_any_match("contacts", items, ["people"])
+    check_any_match("contacts", items[1:], [])  # what only leaves out means all others
+    check_any_match("contacts", [], [])
 
 
 @pytest.mark.parametrize(
