@@ -55,17 +55,17 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         """Its version, without the content digest."""
         if self._version is None:
             mapping, record = self.mapping, self.record
-            bookmark, ignored = self.stream.schema.bookmark, mapping.silent
+            bookmark, ignored = self.stream.schema.bookmark, mapping.ignored_columns
             value = record.key.get(bookmark) if bookmark else None
             self._version = Version(
                 key=self.key,
                 stream=self.stream.number,
                 state_digest=record.state_digest(self.key[0]),
-                mapping_digest=mapping.fingerprint,
+                mapping_digest=mapping.mapping_digest,
                 bookmark_value=bookmark_value(value) if bookmark else None,
                 source_digest=None
                 if ignored is None
-                else record.source_digest(mapping.maker, ignored),
+                else record.source_digest(mapping.compiled_digest, ignored),
                 text_digest=record.text_digest,
             )
         return self._version
@@ -169,9 +169,9 @@ _SUPERSEDED = Decision(
 def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     """Return the decision on a record that is not known word for word."""
     mapping, record = mapped.mapping, mapped.record
-    if mapping.says_nothing:
+    if mapping.is_left_out:
         return _LEFT_OUT
-    if record.text is None and record.is_deleted and not mapping.asks_for_deleted:
+    if record.text is None and record.is_deleted and not mapping.wants_deleted:
         return _DELETED
     if facts.is_superseded:
         return _SUPERSEDED

@@ -179,7 +179,7 @@ class RecordProcessor:
             if isinstance(mapped, str):
                 continue
             key, record = mapped.key, mapped.record
-            if mapped.mapping.says_nothing:
+            if mapped.mapping.is_left_out:
                 new[key] = None
             elif mapped.dead_letter is not None or key[0] in self._queue.lanes:
                 unsure.add(key)
@@ -200,7 +200,7 @@ class RecordProcessor:
             for mapped in items
             if not isinstance(mapped, str)
             and mapped.key in new
-            and not mapped.mapping.says_nothing
+            and not mapped.mapping.is_left_out
         ]
         often = Counter(mapped.key for mapped in changed)
         replacing: set[MappedRecord] = set()
@@ -255,7 +255,7 @@ class RecordProcessor:
     def _facts_of(self, mapped: MappedRecord, known: Known) -> Facts:
         key, latest = mapped.key, known.latest.get(mapped.key)
         mapping, stream = mapped.mapping, mapped.stream
-        if mapping.says_nothing:
+        if mapping.is_left_out:
             return Facts(None, None, Policy(mapping.send, 0), is_queued=False)
         version = mapped.version
         return Facts(
@@ -367,7 +367,7 @@ def _decodable(
 ) -> tuple[list[MappedRecord | str], MessageError | None]:
     """Return the items before the first new record that cannot be decoded."""
     for place, item in enumerate(items):
-        if isinstance(item, str) or item.key not in new or item.mapping.says_nothing:
+        if isinstance(item, str) or item.key not in new or item.mapping.is_left_out:
             continue
         try:
             _ = item.record.canonical

@@ -10,13 +10,13 @@ from target_stairoids.dedup.record import RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.mapping.config import (
+    check_any_match,
     check_globs,
-    check_is_meant,
     check_spelling,
-    maps_for,
+    mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.inference import spelling
+from target_stairoids.mapping.expressions.template import path_text
 from target_stairoids.mapping.schema import SOURCE_FIELD
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ class Streams:
         """
         settings, name = self._settings, schema.name
         check_spelling(name, settings.signals, self._streams)
-        source = settings.source
-        if schema.source is not None and not settings.is_source_given:
+        source = settings.default_source
+        if schema.source is not None and settings.source is None:
             source = schema.source  # dead letters keep the source they were made with
-        maps = maps_for(schema, settings.signals, source)
-        if not all(mapping.says_nothing for mapping in maps):
-            check_is_meant(name, settings.signals, self._streams)
+        maps = mappings_for(schema, settings.signals, source)
+        if not all(mapping.is_left_out for mapping in maps):
+            check_any_match(name, settings.signals, self._streams)
         number = self._ledger.stream_number(name, {**message, SOURCE_FIELD: source})
-        is_baseline = settings.first_run == "baseline_all" or (
+        is_baseline = settings.remembers_all or (
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )
         before = self._streams.get(name)
@@ -127,7 +127,7 @@ class Streams:
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
             if stream.unseen and stream.is_seen:
-                fields = sorted(spelling(tuple(map(str, p))) for p in stream.unseen)
+                fields = sorted(path_text(path) for path in stream.unseen)
                 more = len(fields) - _SHOWN
                 logger.warning(
                     "Stream `%s`: no record had %s%s, which its mapping uses.",
@@ -145,7 +145,7 @@ def _check_names(
     Raises:
         ConfigError: It would send the stream's records again.
     """
-    names = [mapping.name for mapping in maps if not mapping.says_nothing]
+    names = [mapping.name for mapping in maps if not mapping.is_left_out]
     new = [name for name in names if not queries.has_sent(ledger, number, name)]
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
     if gone:
@@ -161,7 +161,7 @@ def _check_names(
 
 def warn_if_left_out(stream: Stream) -> None:
     """Warn that a stream has no person and no company for a signal."""
-    if any(m.type is not None and m.says_nothing for m in stream.maps):
+    if any(m.type is not None and m.is_left_out for m in stream.maps):
         logger.warning(
             "Stream `%s` is left out, because its records have neither an email nor a "
             "domain. To send them, give the stream a mapping with `contact.email` or "

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.dedup.digests import (
+    bookmark_value,
     content_digest,
     entity_digest,
     is_before,
-    bookmark_value,
     same_value,
     state_digest,
 )

@@ -19,10 +19,10 @@ from sqlalchemy import update
 from stairoids_sandbox.server import Sandbox
 from target_stairoids.dedup.rules import Latest, Outcome, Settled
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.ledger.structs import Claim, DeadLetter, Verdict
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.queries import counts, dead_letters_of
 from target_stairoids.ledger.schema import SCHEMA_VERSION, claims
+from target_stairoids.ledger.structs import Claim, DeadLetter, Verdict
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from target_stairoids.ledger.structs import Claim
 
 from stairoids_sandbox.faults.faults import Fault
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import Entry, SendQueue
 from target_stairoids.sending.scheduler import Dispatch
 from target_stairoids.settings import Settings
