@@ -62,6 +62,12 @@ class Sandbox:
         host: Address to listen on.
         port: 0 picks a free one.
 
+    Attributes:
+        api_key: The first key of ``keys``.
+        automations: Add outgoing webhooks here.
+        webhooks: Add event subscriptions here.
+        faults: Add, replace or remove faults here, also while requests run.
+
     Raises:
         UsageError: An argument does not fit, or the database cannot be used.
     """
@@ -90,7 +96,9 @@ class Sandbox:
             requests_per_day=requests_per_day or chosen.requests_per_day,
             window_seconds=window_seconds,
         )
-        self._keys = KeyRing(keys or {DEFAULT_KEY: "read_write"})
+        keys = keys or {DEFAULT_KEY: "read_write"}
+        self.api_key = next(iter(keys))
+        self._keys = KeyRing(keys)
         self.faults = Faults(faults)
         self._log = RequestLog()
         self._address = (host, port)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.sandbox_client import Client
 from tests.support.sandbox_receiver import Receiver
 

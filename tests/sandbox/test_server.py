@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.exceptions import NotRunningError, UsageError
-from stairoids_sandbox.server import Sandbox
 from tests.support.sandbox_client import Client, a_body
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.sandbox_client import wait_until
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.sandbox_client import Client
     from tests.support.sandbox_receiver import Receiver
 

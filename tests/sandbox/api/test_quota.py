@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.api.quota import PLANS, Plan, Quota
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.server import Sandbox
 from tests.support.sandbox_client import Client, wait_until
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.sandbox_client import Client, a_body
 
 

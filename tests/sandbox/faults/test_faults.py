@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from stairoids_sandbox import Fault, Sandbox
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.faults.faults import Fault, Faults
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox.faults.faults import Faults
 from tests.support.sandbox_client import Client, a_body
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.server import Sandbox
 from stairoids_sandbox.state.keys import KeyRing
 from tests.support.sandbox_client import Client
 

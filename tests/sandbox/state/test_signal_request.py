@@ -11,7 +11,7 @@ from stairoids_sandbox.state.signal_request import draft_from
 from tests.support.sandbox_client import Client, a_body
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 UNFIT: list[tuple[dict[str, Any], str | None]] = [
     ({"type": ...}, "type"),

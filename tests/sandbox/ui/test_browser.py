@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.webhooks.signature import signature_of
 from tests.support.sandbox_client import wait_until
 from tests.support.sandbox_receiver import SECRET

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tests.support.sandbox_client import Client, wait_until
 from tests.support.sandbox_receiver import SECRET
 

@@ -9,7 +9,7 @@ from tests.support.sandbox_client import Client, wait_until
 from tests.support.sandbox_receiver import SECRET
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.sandbox_receiver import Receiver
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.exceptions import NotRunningError
-from stairoids_sandbox.server import Sandbox
 from tests.support.sandbox_client import Client, wait_until
 from tests.support.sandbox_receiver import SECRET, Receiver
 
