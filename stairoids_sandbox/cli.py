@@ -136,8 +136,8 @@ def serve(  # noqa: PLR0913 -- click hands over one argument per option
     from stairoids_sandbox.server import Sandbox  # noqa: PLC0415 -- slow to import
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    # Uvicorn's own start and end lines say nothing that ours do not.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for library in ("httpx", "uvicorn"):  # a line per delivery, and start and end again
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         sandbox = Sandbox(
             host=host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SECRET = "whsec_hidden"  # noqa: S105 -- signs nothing but deliveries of tests
 
@@ -36,6 +37,7 @@ class Receiver:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: list[int] = []
+        self.body: Iterable[bytes] = ()
         self.release = threading.Event()
         self.release.set()
         receiver = self
@@ -75,6 +77,9 @@ class Receiver:
         request.send_response(status)
         request.send_header("Location", "http://127.0.0.1:1/")
         request.end_headers()
+        with suppress(ConnectionError):  # the sender reads only so much
+            for chunk in self.body:
+                request.wfile.write(chunk)
 
     def __enter__(self) -> Self:
         self._thread.start()

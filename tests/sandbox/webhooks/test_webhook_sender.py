@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import socket
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,22 @@ def test_delivery_fails_after_five_attempts_with_doubling_delays(
         assert pause >= BASE * 2**number * 0.9
 
 
+def test_delivery_ignores_the_proxy_of_the_environment(
+    hasty: Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    assert delivered(hasty, receiver.url).status == "success"
+    assert "User-Agent" not in receiver.received[0].headers
+
+
+def test_endless_response_body_is_cut_off(hasty: Sandbox, receiver: Receiver) -> None:
+    receiver.body = itertools.repeat(b"x" * 65_536)
+
+    assert delivered(hasty, receiver.url).status == "success"
+
+
 def test_endpoint_that_is_not_there_is_tried_again(hasty: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
@@ -121,7 +138,7 @@ def test_endpoint_that_hangs_times_out_and_holds_up_no_other(
         wait_until(lambda: any(d.attempts for d in hasty.deliveries[::2]))
         late = next(d for d in hasty.deliveries[::2] if d.attempts)
 
-    assert late.attempts[0].error == "no answer within 0.3 s"
+    assert late.attempts[0].error == "no response within 0.3 s"
 
 
 def test_retries_hold_up_no_other_delivery(receiver: Receiver) -> None:
