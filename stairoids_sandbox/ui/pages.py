@@ -1,6 +1,6 @@
-"""``/``: the sandbox in a browser, for a person on this machine.
+"""Serve ``/``: the sandbox in a browser, for a person on this machine.
 
-A program that does not ask for HTML gets the list of what is served, in plain text.
+A program that does not accept HTML gets a list of the routes in plain text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stairoids_sandbox.faults.faults import Faults
     from stairoids_sandbox.ui.views import Views
     from stairoids_sandbox.webhooks.automations import Automations
-    from stairoids_sandbox.webhooks.webhook_sender import Courier
+    from stairoids_sandbox.webhooks.webhook_sender import WebhookSender
 
 _INDEX = """\
 stairoids-sandbox: the documented Stairoids API on this machine.
@@ -48,10 +48,10 @@ _LIVE_SECONDS = 0.75
 
 
 class PageRoutes:
-    """Serve the pages, and take their forms.
+    """The routes of the pages and of their forms.
 
     Args:
-        views: What the pages show.
+        views: The values of the pages.
         url: The base URL of the API.
     """
 
@@ -60,22 +60,22 @@ class PageRoutes:
         views: Views,
         *,
         automations: Automations,
-        courier: Courier,
+        sender: WebhookSender,
         faults: Faults,
         url: str,
     ) -> None:
         self._views = views
         self._automations = automations
-        self._courier = courier
+        self._sender = sender
         self._faults = faults
         self._url = url
         self._forms = Forms()
         self._pages = Pages("stairoids_sandbox", live_seconds=_LIVE_SECONDS)
 
     def routes(self) -> list[Route]:
-        """List what to serve."""
+        """Return the routes."""
         again = "/deliveries/{delivery_id}/send-again"
-        guarded = {
+        pages = {
             "/": self._overview,
             "/signals/{signal_id}": self._signal,
             "/deliveries/{delivery_id}": self._delivery,
@@ -89,66 +89,50 @@ class PageRoutes:
         return [
             *(
                 Route(path, endpoint, methods=["GET"], middleware=_LOCAL)
-                for path, endpoint in guarded.items()
+                for path, endpoint in pages.items()
             ),
             *(
-                Route(path, self._taking(take), methods=["POST"], middleware=_LOCAL)
-                for path, take in forms.items()
+                Route(path, self._form(handle), methods=["POST"], middleware=_LOCAL)
+                for path, handle in forms.items()
             ),
         ]
 
-    def _taking(
-        self, take: Callable[[Request, dict[str, str]], Response]
+    def _form(
+        self, handle: Callable[[Request, dict[str, str]], Response]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Read a form of ours before something is done with it."""
+        """Return an endpoint that reads a form and handles its fields."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                return take(request, await self._forms.read(request))
+                return handle(request, await self._forms.read(request))
             except FormRefusedError as error:
-                return self._sorry(request, error.status, error.message)
+                return self._error(request, error.status, error.message)
 
         return endpoint
 
     async def _overview(self, request: Request) -> Response:
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse(_INDEX, headers={"Vary": "Accept"})
-        return self._show_overview(request, status=200, given={}, error=None)
-
-    def _show_overview(
-        self,
-        request: Request,
-        *,
-        status: int,
-        given: dict[str, str],
-        error: ApiError | None,
-    ) -> Response:
-        return self._page(
-            request,
-            "overview.html",
-            status=status,
-            given=given,
-            error=error,
-            **self._views.overview(),
-        )
+        values = self._views.overview()
+        return self._page(request, "overview.html", given={}, error=None, **values)
 
     async def _signal(self, request: Request) -> Response:
         found = self._views.signal(request.path_params["signal_id"])
         if found is None:
-            return self._sorry(request, 404, "There is no such signal here.")
+            return self._error(request, 404, "Signal not found")
         return self._page(request, "signal.html", **found)
 
     async def _delivery(self, request: Request) -> Response:
         found = self._views.delivery(request.path_params["delivery_id"])
         if found is None:
-            return self._sorry(request, 404, "There is no such delivery here.")
+            return self._error(request, 404, "Delivery not found")
         return self._page(request, "delivery.html", **found)
 
     def _send_again(self, request: Request, fields: dict[str, str]) -> Response:
-        delivery = self._courier.get(request.path_params["delivery_id"])
+        delivery = self._sender.get(request.path_params["delivery_id"])
         if delivery is None:
-            return self._sorry(request, 404, "There is no such delivery here.")
-        again = self._courier.send_again(delivery)
+            return self._error(request, 404, "Delivery not found")
+        again = self._sender.send_again(delivery)
         pages = {
             "delivery": f"/deliveries/{again.id}",
             "signal": f"/signals/{again.signal_id}",
@@ -164,7 +148,14 @@ class PageRoutes:
                 name=fields.get("name", "").strip() or None,
             )
         except ApiError as error:
-            return self._show_overview(request, status=400, given=fields, error=error)
+            return self._page(
+                request,
+                "overview.html",
+                status=400,
+                given=fields,
+                error=error,
+                **self._views.overview(),
+            )
         return self._pages.redirect("/")
 
     def _change_automation(self, request: Request, fields: dict[str, str]) -> Response:
@@ -175,7 +166,7 @@ class PageRoutes:
             case "on" | "off" as enabled:
                 self._automations.switch(automation_id, enabled=enabled == "on")
             case _:
-                return self._sorry(request, 400, "An automation is not changed so.")
+                return self._error(request, 400, "Unknown change of an automation")
         return self._pages.redirect("/")
 
     def _switch_fault(self, request: Request, fields: dict[str, str]) -> Response:
@@ -183,14 +174,14 @@ class PageRoutes:
         try:
             fault = fault_for(kind, fields)
         except UsageError as error:
-            return self._sorry(request, 400, f"There is no such switch: {error}.")
+            return self._error(request, 400, f"Unknown switch: {error}")
         self._faults.remove(kind)
         if fields.get("do") == "on":
             self._faults.add(fault)
         return self._pages.redirect("/")
 
-    def _sorry(self, request: Request, status: int, message: str) -> Response:
-        return self._page(request, "sorry.html", status=status, message=message)
+    def _error(self, request: Request, status: int, message: str) -> Response:
+        return self._page(request, "error.html", status=status, message=message)
 
     def _page(
         self, request: Request, template: str, *, status: int = 200, **values: object

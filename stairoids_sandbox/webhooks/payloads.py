@@ -1,7 +1,7 @@
-"""Payloads: what an endpoint is told.
+"""Build the bodies of webhooks.
 
-The flat action payload and ``signal.created`` are as documented; the ``data`` of
-the other events is not, so theirs is what one would expect.
+The action payload and ``signal.created`` are as documented. The ``data`` of the other
+events is not documented, so here it is a guess.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox.ids import new_id
-from stairoids_sandbox.timestamps import now, rfc3339
 
 if TYPE_CHECKING:
     from stairoids_sandbox.state.models import Account, Contact, Signal
@@ -21,12 +21,12 @@ ACTION_EVENT = "automation.action_triggered"
 
 
 def action_payload(automation: Automation, signal: Signal) -> bytes:
-    """Tell an automation's webhook which signal set it off; flat, without an id."""
+    """Return the payload of an automation's own webhook, which is flat."""
     payload: dict[str, Any] = {
         "event": ACTION_EVENT,
         "automation_id": automation.id,
         "automation_name": automation.name,
-        "triggered_at": rfc3339(now()),
+        "triggered_at": rfc3339(current_second()),
     }
     if signal.account is not None:
         payload["account"] = {
@@ -52,19 +52,19 @@ def action_payload(automation: Automation, signal: Signal) -> bytes:
 
 
 def event_payload(event: str, data: dict[str, Any]) -> bytes:
-    """Put an event's data into the envelope of subscriptions, with a new id."""
+    """Return the payload of a subscribed event, with a new event id."""
     return msgspec.json.encode(
         {
             "event": event,
             "id": new_id("evt"),
-            "created_at": rfc3339(now()),
+            "created_at": rfc3339(current_second()),
             "data": data,
         }
     )
 
 
 def signal_events(signal: Signal) -> dict[str, dict[str, Any]]:
-    """Say what each event that follows from a signal holds as its data."""
+    """Return the data of each event of an accepted signal."""
     events = {
         "signal.created": _signal(signal),
         "signal.scored": {"id": signal.id, "type": signal.type, "score": signal.score},
@@ -87,7 +87,7 @@ def signal_events(signal: Signal) -> dict[str, dict[str, Any]]:
 
 
 def triggered_event(automation: Automation, signal: Signal) -> dict[str, Any]:
-    """Say what ``automation.triggered`` holds as its data."""
+    """Return the data of ``automation.triggered``."""
     return {
         "automation": {"id": automation.id, "name": automation.name},
         "signal": _signal(signal),

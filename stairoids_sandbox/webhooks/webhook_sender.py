@@ -1,7 +1,7 @@
-"""The courier: brings deliveries to their endpoints, again if need be.
+"""Send deliveries to their endpoints over HTTP, with retries.
 
-Deliveries wait as tasks of the server's loop. A delivery that waits for its next
-attempt occupies nothing, and an endpoint that hangs holds up only itself.
+Each delivery is a task in the server's loop. An endpoint that hangs delays only its own
+deliveries, and a delivery that waits for its next attempt delays no other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from stairoids_sandbox.exceptions import NotRunningError
 from stairoids_sandbox.webhooks.delivery import MAX_ATTEMPTS, Attempt, Delivery
-from stairoids_sandbox.webhooks.signature import signature_of
 
 if TYPE_CHECKING:
     import httpx
@@ -27,16 +26,16 @@ _AT_ONCE_PER_URL = 16
 _MAX_RESPONSE_BYTES = 1_048_576
 
 
-class Courier:
-    """Take deliveries from any thread; attempt them in the server's loop.
+class WebhookSender:
+    """Accept deliveries from any thread, and send them in the server's loop.
 
     Args:
-        retry_base_seconds: Delay before the second attempt; each further delay is
-            twice the one before. The real delays are not documented.
-        timeout_seconds: How long an endpoint may take to answer.
+        retry_base_seconds: Delay before the second attempt. Each further delay is
+            twice as long. The real delays are not documented.
+        timeout_seconds: The longest time for one attempt.
 
     Attributes:
-        ended: How many deliveries ended as ``success`` and as ``failed``.
+        ended: The number of deliveries that ended as ``success`` and as ``failed``.
     """
 
     def __init__(
@@ -55,23 +54,23 @@ class Courier:
         return len(self._deliveries)
 
     def all(self) -> list[Delivery]:
-        """Copy the deliveries, in the order they were made."""
+        """Return a copy of the deliveries in order of creation."""
         return list(self._deliveries.values())
 
     def latest(self, number: int) -> list[Delivery]:
-        """List so many deliveries at most, the newest first."""
+        """Return the latest deliveries, the newest first."""
         return list(islice(reversed(self._deliveries.values()), number))
 
     def get(self, delivery_id: str) -> Delivery | None:
-        """Find a delivery by its id."""
+        """Return the delivery with an id."""
         return self._deliveries.get(delivery_id)
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take deliveries from now on."""
+        """Accept deliveries from now on."""
         self._loop = loop
 
     async def close(self) -> None:
-        """Give up what is under way; take nothing more."""
+        """Cancel the unfinished deliveries and accept no more."""
         self._loop = None
         tasks = list(self._tasks)
         for task in tasks:
@@ -86,7 +85,7 @@ class Courier:
         """Start a delivery and return it at once.
 
         Raises:
-            NotRunningError: The sandbox does not run; the delivery is not made.
+            NotRunningError: The sandbox does not run.
         """
         delivery = Delivery(
             id=str(uuid.uuid4()),
@@ -103,10 +102,10 @@ class Courier:
         return delivery
 
     def send_again(self, delivery: Delivery) -> Delivery:
-        """Start a delivery of the same bytes to the same endpoint.
+        """Start a new delivery of the same body to the same endpoint.
 
         Raises:
-            NotRunningError: The sandbox does not run; the delivery is not made.
+            NotRunningError: The sandbox does not run.
         """
         return self.send(
             delivery.event,
@@ -135,7 +134,7 @@ class Courier:
         self.ended[delivery.status] += 1
 
     async def _attempt(self, delivery: Delivery) -> Attempt:
-        import httpx  # noqa: PLC0415 -- takes half a second, which a sandbox without webhooks saves
+        import httpx  # noqa: PLC0415 -- slow, and only needed for webhooks
 
         if self._client is None:
             self._client = _http_client()
@@ -164,7 +163,7 @@ def _http_client() -> httpx.AsyncClient:
     It follows no redirects and reads no proxy, password or certificate from the
     environment.
     """
-    import httpx  # noqa: PLC0415 -- as above
+    import httpx  # noqa: PLC0415 -- same
 
     client = httpx.AsyncClient(
         verify=ssl.create_default_context(),
@@ -193,8 +192,8 @@ async def _post(client: httpx.AsyncClient, delivery: Delivery, delivery_id: str)
         "X-Stairoids-Event": delivery.event,
         "X-Stairoids-Delivery": delivery_id,
     }
-    if endpoint.secret is not None:
-        headers["X-Stairoids-Signature"] = signature_of(delivery.body, endpoint.secret)
+    if delivery.signature is not None:
+        headers["X-Stairoids-Signature"] = delivery.signature
     async with client.stream(
         "POST",
         endpoint.url,

@@ -1,4 +1,4 @@
-"""A running sandbox and a client that holds its key."""
+"""A running sandbox, a client of its API and a receiver of its webhooks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
+    with Sandbox(retry_base_seconds=0.01) as running:
         yield running
 
 

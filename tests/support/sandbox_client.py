@@ -1,4 +1,4 @@
-"""What a client of the API does, in one word each."""
+"""A client of the API for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """One keep-alive connection with an API key."""
+    """A keep-alive connection with an API key."""
 
     def __init__(self, sandbox: Sandbox, key: str | None = None) -> None:
         self.url = sandbox.url
