@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from stairoids_common.cli import CONTEXT_SETTINGS, exit_with_message, version_option
-from stairoids_sandbox.api.quota import PLANS
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
 from stairoids_sandbox.faults.faults import fault_from
 from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
+from stairoids_sandbox.state.quota import PLANS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

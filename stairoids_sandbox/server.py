@@ -14,19 +14,19 @@ from starlette.exceptions import HTTPException
 from stairoids_sandbox.api.auth import AuthMiddleware
 from stairoids_sandbox.api.automation_routes import AutomationRoutes
 from stairoids_sandbox.api.control_routes import ControlRoutes
-from stairoids_sandbox.api.quota import Quota, plan_named
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.api.signal_routes import SignalRoutes
 from stairoids_sandbox.api.webhook_routes import WebhookRoutes
+from stairoids_sandbox.components import Components
 from stairoids_sandbox.exceptions import ApiError, NotRunningError, UsageError
 from stairoids_sandbox.faults.faults import Fault, Faults
 from stairoids_sandbox.server_thread import ServerThread
 from stairoids_sandbox.state.keys import DEFAULT_KEY, KeyRing
+from stairoids_sandbox.state.quota import Quota, plan_named
 from stairoids_sandbox.state.request_log import RequestLog
 from stairoids_sandbox.state.signal_log import SignalLog
 from stairoids_sandbox.state.workspace import Workspace
 from stairoids_sandbox.ui.pages import PageRoutes
-from stairoids_sandbox.ui.views import Views
 from stairoids_sandbox.webhooks.automations import Automations
 from stairoids_sandbox.webhooks.event_dispatcher import EventDispatcher
 from stairoids_sandbox.webhooks.subscriptions import Subscriptions
@@ -97,7 +97,7 @@ class Sandbox:
         port: int = 0,
     ) -> None:
         chosen = plan_named(plan)
-        self._plan = dataclasses.replace(
+        limits = dataclasses.replace(
             chosen,
             requests_per_minute=requests_per_minute or chosen.requests_per_minute,
             requests_per_day=requests_per_day or chosen.requests_per_day,
@@ -105,24 +105,33 @@ class Sandbox:
         )
         keys = keys or {DEFAULT_KEY: "read_write"}
         self.api_key = next(iter(keys))
-        self._keys = KeyRing(keys)
+        key_ring = KeyRing(keys)
         self.faults = Faults(faults)
-        self._log = RequestLog()
-        self._address = (host, port)
-        self._signal_log = None if db is None else SignalLog(Path(db))
         self.automations = Automations()
         self.webhooks = Subscriptions()
-        self._sender = WebhookSender(
+        sender = WebhookSender(
             retry_base_seconds=retry_base_seconds,
             timeout_seconds=delivery_timeout_seconds,
         )
-        dispatcher = EventDispatcher(self.automations, self.webhooks, self._sender)
-        self._workspace = Workspace(
+        dispatcher = EventDispatcher(self.automations, self.webhooks, sender)
+        self._signal_log = None if db is None else SignalLog(Path(db))
+        workspace = Workspace(
             log=self._signal_log,
             on_accepted=dispatcher.dispatch,
             excluded_domains=excluded_domains,
         )
-        self._signal_routes = SignalRoutes(self._workspace, success_shape=success_shape)
+        self._parts = Components(
+            keys=key_ring,
+            quotas={key.name: Quota(limits) for key in key_ring.all()},
+            faults=self.faults,
+            requests=RequestLog(),
+            workspace=workspace,
+            automations=self.automations,
+            webhooks=self.webhooks,
+            sender=sender,
+        )
+        self._signal_routes = SignalRoutes(workspace, success_shape=success_shape)
+        self._address = (host, port)
         self._thread: ServerThread | None = None
         self._origin: str | None = None
 
@@ -142,17 +151,17 @@ class Sandbox:
     @property
     def signals(self) -> list[Signal]:
         """The accepted signals, in order of acceptance."""
-        return self._workspace.signals.all()
+        return self._parts.workspace.signals.all()
 
     @property
     def requests(self) -> list[RequestSeen]:
         """The requests under ``/v1``, in order of arrival."""
-        return self._log.all()
+        return self._parts.requests.all()
 
     @property
     def deliveries(self) -> list[Delivery]:
         """The deliveries of webhooks, in order of creation."""
-        return self._sender.all()
+        return self._parts.sender.all()
 
     def send_again(self, delivery: Delivery) -> Delivery:
         """Deliver the same body to the same endpoint again.
@@ -160,7 +169,7 @@ class Sandbox:
         Raises:
             NotRunningError: The sandbox does not run.
         """
-        return self._sender.send_again(delivery)
+        return self._parts.sender.send_again(delivery)
 
     def start(self) -> Self:
         """Start, and return once requests are served. A sandbox starts only once.
@@ -182,8 +191,8 @@ class Sandbox:
             self._app(stopping),
             listener,
             stopping=stopping,
-            at_start=self._sender.open,
-            at_end=self._sender.close,
+            at_start=self._parts.sender.open,
+            at_end=self._parts.sender.close,
         )
         self._thread.start()
         return self
@@ -202,40 +211,15 @@ class Sandbox:
         self.stop()
 
     def _app(self, stopping: asyncio.Event) -> ASGIApp:
-        quotas = {key.name: Quota(self._plan) for key in self._keys.all()}
-        views = Views(
-            self._workspace,
-            automations=self.automations,
-            webhooks=self.webhooks,
-            sender=self._sender,
-            faults=self.faults,
-            keys=self._keys,
-            quotas=quotas,
-            log=self._log,
-        )
         routes: list[BaseRoute] = [
             *self._signal_routes.routes(),
             *WebhookRoutes(self.webhooks).routes(),
             *AutomationRoutes(self.automations).routes(),
-            *ControlRoutes(
-                self._workspace, self._sender, self.faults, self._log
-            ).routes(),
-            *PageRoutes(
-                views,
-                automations=self.automations,
-                sender=self._sender,
-                faults=self.faults,
-                url=self.url,
-            ).routes(),
+            *ControlRoutes(self._parts).routes(),
+            *PageRoutes(self._parts, url=self.url).routes(),
         ]
-        return AuthMiddleware(
-            _application(routes, send_signal=self._signal_routes.send),
-            keys=self._keys,
-            quotas=quotas,
-            faults=self.faults,
-            log=self._log,
-            stopping=stopping,
-        )
+        app = _application(routes, send_signal=self._signal_routes.send)
+        return AuthMiddleware(app, self._parts, stopping=stopping)
 
 
 def _application(routes: Sequence[BaseRoute], *, send_signal: ASGIApp) -> ASGIApp:

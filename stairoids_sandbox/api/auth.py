@@ -17,13 +17,12 @@ from stairoids_sandbox.faults import connection
 from stairoids_sandbox.state.request_log import RequestSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from stairoids_sandbox.api.quota import Quota, QuotaDecision
-    from stairoids_sandbox.faults.faults import Fault, FaultEffect, Faults
-    from stairoids_sandbox.state.keys import ApiKey, KeyRing
+    from stairoids_sandbox.components import Components
+    from stairoids_sandbox.faults.faults import Fault, FaultEffect
+    from stairoids_sandbox.state.keys import ApiKey
+    from stairoids_sandbox.state.quota import QuotaDecision
     from stairoids_sandbox.state.request_log import RequestLog
 
 _UNAUTHORIZED = ApiError(401, "unauthorized", "Invalid or missing API key.")
@@ -34,25 +33,15 @@ class AuthMiddleware:
 
     Args:
         app: The application. It gets all other paths without a check.
-        quotas: Quota by the name of the key.
+        parts: The parts of the sandbox.
         stopping: Set when delayed responses must be given up.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        keys: KeyRing,
-        quotas: Mapping[str, Quota],
-        faults: Faults,
-        log: RequestLog,
-        stopping: asyncio.Event,
+        self, app: ASGIApp, parts: Components, *, stopping: asyncio.Event
     ) -> None:
         self._app = app
-        self._keys = keys
-        self._quotas = quotas
-        self._faults = faults
-        self._log = log
+        self._parts = parts
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,8 +49,8 @@ class AuthMiddleware:
         if not scope["path"].startswith("/v1"):
             await self._app(scope, receive, send)
             return
-        key = self._keys.key_for(scope["headers"])
-        exchange = _Exchange(scope, send, key, self._log)
+        key = self._parts.keys.key_for(scope["headers"])
+        exchange = _Exchange(scope, send, key, self._parts.requests)
         try:
             await self._handle(key, exchange, receive)
         finally:
@@ -73,13 +62,13 @@ class AuthMiddleware:
         if key is None:
             await exchange.refuse(_UNAUTHORIZED, receive)
             return
-        decision = self._quotas[key.name].take(exchange.arrived)
+        decision = self._parts.quotas[key.name].take(exchange.arrived)
         exchange.add_headers(decision)
         if decision.retry_after is not None:
             await exchange.refuse(_throttled(decision.retry_after), receive)
             return
         scope = exchange.scope
-        effect = self._faults.effect_on(scope["method"], scope["path"])
+        effect = self._parts.faults.effect_on(scope["method"], scope["path"])
         if effect is not None:
             await self._fail(effect, key, exchange, receive)
             return

@@ -18,17 +18,15 @@ from stairoids_sandbox.api.query import limit_from, parameters
 from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import JsonResponse
 from stairoids_sandbox.exceptions import ApiError, UsageError, invalid
-from stairoids_sandbox.faults.faults import Fault, Faults  # noqa: TC001 -- msgspec reads the annotation
+from stairoids_sandbox.faults.faults import Fault  # noqa: TC001 -- msgspec reads the annotation
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from stairoids_sandbox.components import Components
     from stairoids_sandbox.state.models import Signal
-    from stairoids_sandbox.state.request_log import RequestLog
-    from stairoids_sandbox.state.workspace import Workspace
     from stairoids_sandbox.webhooks.delivery import Delivery
-    from stairoids_sandbox.webhooks.webhook_sender import WebhookSender
 
 
 class _FaultsRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,17 +39,11 @@ _DECODER = msgspec.json.Decoder(_FaultsRequest)
 class ControlRoutes:
     """The routes for the sandbox's own state and faults."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        sender: WebhookSender,
-        faults: Faults,
-        log: RequestLog,
-    ) -> None:
-        self._workspace = workspace
-        self._sender = sender
-        self._faults = faults
-        self._log = log
+    def __init__(self, parts: Components) -> None:
+        self._workspace = parts.workspace
+        self._sender = parts.sender
+        self._faults = parts.faults
+        self._requests = parts.requests
 
     def routes(self) -> list[Mount]:
         """Return the routes."""
@@ -103,7 +95,7 @@ class ControlRoutes:
         return JsonResponse(
             {
                 "signals": len(self._workspace.signals),
-                "requests": self._log.total,
+                "requests": self._requests.total,
                 "deliveries": dict(deliveries),
             }
         )

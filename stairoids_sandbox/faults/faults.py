@@ -132,7 +132,7 @@ class Faults:
         self.set(faults)
 
     def set(self, faults: Iterable[Fault]) -> None:
-        """Replace all faults. Their random generators and counts start again."""
+        """Replace all faults, or remove them with an empty list."""
         self._active = tuple(map(_ActiveFault, faults))
 
     def add(self, fault: Fault) -> None:
@@ -142,10 +142,6 @@ class Faults:
     def remove(self, kind: str) -> None:
         """Remove the faults of one kind. The others go on."""
         self._active = tuple(one for one in self._active if one.fault.kind != kind)
-
-    def clear(self) -> None:
-        """Remove all faults."""
-        self._active = ()
 
     def all(self) -> list[Fault]:
         """Return the active faults, also those whose count is used up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from stairoids_sandbox.exceptions import UsageError
 from stairoids_sandbox.faults.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
 PROBABILITIES = {"0.1": "1 in 10", "0.5": "every other", "1": "every one"}
 STATUSES = ("500", "502", "503", "504", "429")
@@ -17,48 +18,45 @@ _RETRY_AFTER = {"429": 2, "503": 2}
 _SLOW_MS = 2_000.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Switch:
     """One kind of fault.
 
     Attributes:
         name: A label for people.
         text: The effect on a signal that is sent.
-        has_status: Whether the status of the response can be chosen.
         active: The active faults of this kind, in words; empty if it is off.
     """
 
     kind: str
     name: str
     text: str
-    has_status: bool = False
     active: tuple[str, ...] = ()
+
+    @property
+    def has_status(self) -> bool:
+        """Whether the status of the response can be chosen."""
+        return self.kind.startswith("status")
 
 
 _SWITCHES = (
-    ("drop_after_accept", "Lose the response", "Accepted, without a response.", False),
-    ("truncate_after_accept", "Cut the response", "Accepted, half of the 201.", False),
-    ("status_after_accept", "Accept, then fail", "Accepted, with an error.", True),
-    ("status", "Refuse", "Not accepted, with an error.", True),
-    ("reset", "Reset", "Not accepted. The connection is reset.", False),
-    ("slow", "Slow", f"Accepted, {_SLOW_MS / 1000:g} s late.", False),
+    Switch("drop_after_accept", "Lose the response", "Accepted, without a response."),
+    Switch("truncate_after_accept", "Cut the response", "Accepted, half of the 201."),
+    Switch("status_after_accept", "Accept, then fail", "Accepted, with an error."),
+    Switch("status", "Refuse", "Not accepted, with an error."),
+    Switch("reset", "Reset", "Not accepted. The connection is reset."),
+    Switch("slow", "Slow", f"Accepted, {_SLOW_MS / 1000:g} s late."),
 )
 
 
-def switches_for(faults: Iterable[Fault]) -> list[Switch]:
+def switches_for(faults: Collection[Fault]) -> list[Switch]:
     """Return every switch, with its active faults."""
-    found: dict[str, list[str]] = {}
-    for fault in faults:
-        found.setdefault(fault.kind, []).append(_in_words(fault))
     return [
-        Switch(
-            kind=kind,
-            name=name,
-            text=text,
-            has_status=has_status,
-            active=tuple(found.get(kind, ())),
+        dataclasses.replace(
+            switch,
+            active=tuple(_in_words(f) for f in faults if f.kind == switch.kind),
         )
-        for kind, name, text, has_status in _SWITCHES
+        for switch in _SWITCHES
     ]
 
 

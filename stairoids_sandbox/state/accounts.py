@@ -35,9 +35,6 @@ class Accounts:
         self._accounts: dict[str, Account] = {}
         self._contacts: dict[str, Contact] = {}
 
-    def __len__(self) -> int:
-        return len(self._accounts) + len(self._contacts)
-
     def account_for(self, request: SignalRequest) -> Account | None:
         """Return the account; None if the signal names no company."""
         domain = domain_of(request)

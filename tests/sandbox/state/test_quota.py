@@ -7,8 +7,8 @@ import time
 import pytest
 
 from stairoids_sandbox import Sandbox
-from stairoids_sandbox.api.quota import PLANS, Plan, Quota
 from stairoids_sandbox.exceptions import UsageError
+from stairoids_sandbox.state.quota import PLANS, Plan, Quota
 from tests.support.sandbox_client import Client, wait_until
 
 
