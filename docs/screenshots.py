@@ -28,8 +28,7 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import Refused

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_schema, text_of

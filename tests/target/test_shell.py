@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from tests.support.connectors import on_both_faces
 from tests.support.singer_io import (
     BIN,
@@ -25,7 +25,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 @pytest.mark.parametrize(

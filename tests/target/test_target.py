@@ -15,8 +15,7 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tests.support.connectors import on_both_faces
 from tests.support.singer_io import (
     Message,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 def signals(target: TargetUnderTest, *words: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from tests.support.singer_io import BIN, a_record, a_schema, text_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 STREAMS = sorted(path.name for path in DATA.glob("*.jsonl"))

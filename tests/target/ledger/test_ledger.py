@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from target_stairoids.dedup.rules import Latest, Outcome, Settled
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger

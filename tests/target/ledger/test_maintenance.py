@@ -18,7 +18,7 @@ from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema, te
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 def ledger_command(

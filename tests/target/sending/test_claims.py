@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.dedup.digests import entity_digest, state_digest
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
@@ -31,7 +31,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 SCHEMA = a_schema(plan="string")
 

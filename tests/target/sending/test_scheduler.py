@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import Entry, SendQueue
@@ -22,7 +22,7 @@ from tests.support.singer_io import TargetUnderTest, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.reporting.progress import summary, unanswered_in
 from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 ACCEPTED = Fault(kind="drop_after_accept", count=2)
