@@ -62,7 +62,7 @@ def said(number):
 
 def k(error, problems):
     logger.warning("odd after %s: %d", error, 3)
-    self.logger.log(level, Fact("it failed", code=1, rows=len(error), **more))
+    self.logger.log(level, LogLine("it failed", code=1, rows=len(error), **more))
     logger.info("all is well here")
     logger.error("%s", error)
     click.echo(f"Error: {error} is bad news", err=True)

@@ -130,7 +130,7 @@ def text_of(node: ast.expr) -> str | None:
                 else GAP
                 for part in values
             )
-        case ast.Call(func=ast.Name(id="Fact"), args=[first], keywords=fields):
+        case ast.Call(func=ast.Name(id="LogLine"), args=[first], keywords=fields):
             return f"{text_of(first)}: {' '.join(map(_field, fields))}"
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return f"{text_of(left) or GAP}{text_of(right) or GAP}"
