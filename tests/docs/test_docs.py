@@ -21,14 +21,14 @@ from benchmarks.__main__ import RESULTS, headlines
 from benchmarks.figures import as_markdown, read
 from stairoids_airbyte.destination_command import main as destination_command
 from stairoids_airbyte.source_command import main as source_command
+from stairoids_common.config_errors import config_errors
 from stairoids_sandbox.cli import main as sandbox_command
 from tap_stairoids_webhooks.cli.main import main as webhooks_command
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.main import main as signals_command
-from target_stairoids.config_errors import config_errors
-from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import StreamSchema
-from target_stairoids.settings import config_schema
+from target_stairoids.settings import Settings, config_schema
 from target_stairoids.target import TargetStairoids
 from tests.support.paths import ROOT
 
@@ -183,7 +183,9 @@ def test_sample_mapping_fits_the_sample_data() -> None:
         key_properties=("trial_id",),
     )
 
-    (mapping,) = maps_for(shape, sample("target-stairoids.json")["signals"], "jsonl")
+    (mapping,) = mappings_for(
+        shape, Settings.from_config(sample("target-stairoids.json")).signals, "jsonl"
+    )
 
     signals = [mapping.signal_from(row) for row in rows]
     whom = [s.account.get("domain") or s.contact.get("email") for s in signals]
