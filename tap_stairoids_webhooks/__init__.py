@@ -27,6 +27,5 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, because some are slow to import."""
     if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(name)
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
