@@ -31,7 +31,7 @@ from rich.text import Text
 from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
-from tap_stairoids_webhooks.store.schema import Refused
+from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.timestamps import stamp
 from tests.support.browser import a_browser, chromium
@@ -135,11 +135,11 @@ def happen(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
 def refused_in_days_gone_by(store_url: str) -> None:
     """Write what a fortnight leaves behind, and how far two taps are."""
     today = datetime.now(UTC)
-    with EventStore.open_to_change(store_url) as store:
+    with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
                 at = stamp(today - timedelta(days=ago))
-                store.note_refusals({reason: Refused(number=number, last_at=at)})
+                store.add_refusals({reason: RefusalCount(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})
 

@@ -1,6 +1,6 @@
-"""A request that offers another protocol is a delivery like any other.
+"""Requests with an `Upgrade` header are ordinary deliveries.
 
-Java's HttpClient, for one, sends `Upgrade: h2c` with every request in plain text.
+Java's HttpClient sends `Upgrade: h2c` with every request in plain text.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.webhook_builders import a_body, exchange, headers_for, raw_request
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ def in_chunks(body: bytes, *lines: bytes) -> bytes:
     return b"\r\n".join([*head, *lines, b"Transfer-Encoding: chunked", b"", chunks])
 
 
-@pytest.mark.parametrize("split", [1, 7, 100, 100_000])
-@pytest.mark.parametrize("chunked", [True, False])
-def test_body_behind_the_offer_is_verified(
+@pytest.mark.parametrize(
+    ("split", "chunked"), [(1, False), (7, True), (100, False), (100_000, True)]
+)
+def test_body_of_an_upgrade_request_is_verified(
     receiver: Receiver, address: tuple[str, int], split: int, *, chunked: bool
 ) -> None:
     body = a_body("evt_1", pad="x" * 1_000)
@@ -42,7 +44,7 @@ def test_body_behind_the_offer_is_verified(
     assert [event.body for event in receiver.store.read_after(0, upper=9)] == [body]
 
 
-def test_requests_behind_it_on_the_connection_are_answered(
+def test_requests_after_an_upgrade_request_get_a_response(
     receiver: Receiver, address: tuple[str, int]
 ) -> None:
     offers = [raw_request(a_body(f"evt_{n}"), *OFFER) for n in range(3)]
@@ -50,16 +52,16 @@ def test_requests_behind_it_on_the_connection_are_answered(
 
     with socket.create_connection(address, timeout=15) as connection:
         connection.sendall(offers[0] + usual + offers[1] + offers[2])
-        answers = b""
-        while answers.count(b"stored") < 4:
+        responses = b""
+        while responses.count(b"stored") < 4:
             received = connection.recv(65536)
             assert received
-            answers += received
+            responses += received
 
-    assert receiver.store.stats().total == 4
+    assert statistics_of(receiver.store).total == 4
 
 
-def test_offer_does_not_get_past_the_signature(address: tuple[str, int]) -> None:
+def test_upgrade_request_needs_a_signature(address: tuple[str, int]) -> None:
     unsigned = raw_request(a_body(), *OFFER, headers={})
     altered = raw_request(a_body(), *OFFER).replace(b"evt_1", b"evt_2")
     smuggled = raw_request(a_body(), *OFFER, b"Transfer-Encoding: chunked")
