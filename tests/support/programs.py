@@ -13,8 +13,8 @@ from target_stairoids.cli.main import main as signals_command
 from target_stairoids.target import TargetStairoids
 
 COMMANDS: dict[str, click.Command] = {
-    "target-stairoids": TargetStairoids.cli,
-    "tap-stairoids-webhooks": TapStairoidsWebhooks.cli,
+    "target-stairoids": TargetStairoids.get_singer_command(),
+    "tap-stairoids-webhooks": TapStairoidsWebhooks.get_singer_command(),
     "stairoids-signals": signals_command,
     "stairoids-webhooks": webhooks_command,
     "stairoids-sandbox": sandbox_command,

@@ -93,9 +93,9 @@ class Runner:
 
     def __call__(self, *more: str, state: object = None) -> Output:
         self._caplog.clear()
-        result = CliRunner().invoke(
-            TapStairoidsWebhooks.cli, self.arguments(*more, state=state)
-        )
+        self._caplog.set_level("INFO")
+        command = TapStairoidsWebhooks.get_singer_command()  # without a log handler
+        result = CliRunner().invoke(command, self.arguments(*more, state=state))
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Output(
