@@ -14,9 +14,12 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from benchmarks.figures import Figure, in_turn, median_ratio
 from target_stairoids.dedup.digests import content_of, entity_of, version_of
-from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.config import mappings_for
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
@@ -59,7 +62,9 @@ def mapped(item: dict[str, Any]) -> Callable[[], object]:
         key_properties=("id",),
         bookmark="updated_at",
     )
-    (compiled_mapping,) = maps_for(shape, [item], "crm")
+    (compiled_mapping,) = mappings_for(
+        shape, [msgspec.convert(item, MappingItem)], "crm"
+    )
     silent = {"updated_at"}
 
     def run() -> object:

@@ -29,9 +29,9 @@ from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from target_stairoids.config_errors import check_config_file, config_errors
+from stairoids_common.config_errors import config_errors, config_file_error
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
-from target_stairoids.mapping.schema import position_column, source_in
+from target_stairoids.mapping.schema import bookmark_column, source_in
 from target_stairoids.sending.input import read_messages
 from target_stairoids.sending.messages import message_from
 from target_stairoids.settings import Settings, config_schema
@@ -180,7 +180,7 @@ class TargetStairoids(Target):
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
-        self._bookmark = position_column(bookmarks, keys)
+        self._bookmark = bookmark_column(bookmarks, keys)
         self._source = source_in(message_dict)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:
@@ -311,8 +311,8 @@ class TargetStairoids(Target):
 
 def _check_files(config_inputs: Sequence[str]) -> None:
     for path in config_inputs:
-        if path != "ENV":
-            check_config_file(path)
+        if path != "ENV" and (wrong := config_file_error(path)):
+            raise ConfigError(wrong)
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:

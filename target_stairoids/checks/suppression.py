@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from target_stairoids.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from target_stairoids.mapping.signal import Signal
 
@@ -56,16 +56,16 @@ def _parents(domain: str) -> list[str]:
     return [".".join(parts[start:]) for start in range(len(parts))]
 
 
-def entries_of(path: Path | None) -> list[str]:
+def entries_of(path: str | None) -> list[str]:
     """Return the lines of a suppression file; what follows `#` is a comment.
 
     Raises:
         ConfigError: It cannot be read: sending without it would be wrong.
     """
-    if path is None:
+    if not path:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         msg = f"The file of `suppress_path` cannot be read: {why}."

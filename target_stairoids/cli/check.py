@@ -62,6 +62,6 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
             whom = [f for f in ("account.domain", "contact.email")
                     if f in compiled_mapping.origins]  # fmt: skip
             told = (
-                "left out" if compiled_mapping.says_nothing else f"by {', '.join(whom)}"
+                "left out" if compiled_mapping.is_left_out else f"by {', '.join(whom)}"
             )
             click.echo(f"         {name} -> {compiled_mapping.name}: {told}")

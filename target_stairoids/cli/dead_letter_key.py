@@ -11,10 +11,12 @@ from target_stairoids.mapping.config import glob_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from target_stairoids.mapping.item import MappingItem
+
 
 def key_of(
     letter: Any,  # noqa: ANN401 - a row of the ledger, whose database is not known here
-    items: Sequence[Mapping[str, Any]],
+    items: Sequence[MappingItem],
 ) -> dict[str, Any]:
     """Return the names that a dead letter's key is made of, with its record's values.
 
@@ -26,11 +28,9 @@ def key_of(
     of_stream = json.loads(letter.schema or "{}").get("key_properties") or []
     glob = glob_of(letter.stream_name, items)
     of_item = (
-        item["key"]
+        item.key
         for item in items
-        if item["stream"] == glob
-        and item.get("key")
-        and item.get("name", letter.mapping) == letter.mapping
+        if item.stream == glob and item.key and item.name in (None, letter.mapping)
     )
     record = json.loads(letter.record or b"null")
     if record is None:

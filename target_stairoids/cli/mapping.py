@@ -106,7 +106,7 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, style: str) -> None:
 
 
 def _why_source(settings: Settings) -> str:
-    if settings.is_source_given:
+    if settings.source is not None:
         return "the setting `source`"
     return "the extractor's name, else `singer`: `source` is not set"
 
@@ -115,7 +115,7 @@ def _show_map(stream: str, compiled_mapping: CompiledMapping, why_source: str) -
     from target_stairoids.mapping.compiler import DEFAULT_SOURCE
 
     click.secho(f"Stream {stream}, mapping {compiled_mapping.name}", bold=True)
-    if compiled_mapping.says_nothing:
+    if compiled_mapping.is_left_out:
         has_type = "type" in compiled_mapping.origins
         why = "nothing says whom its records are about"
         why = why if has_type else "its mapping has `type: null`"

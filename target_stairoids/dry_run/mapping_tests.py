@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from target_stairoids.config_errors import config_errors
+from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
 

@@ -147,7 +147,7 @@ class Preview:
         coverage = self.coverage.get((stream, compiled_mapping.name), Coverage())
         return {
             "name": compiled_mapping.name,
-            "is_left_out": compiled_mapping.says_nothing,
+            "is_left_out": compiled_mapping.is_left_out,
             "fields": {
                 name: {"template": origin.template, "why": origin.why}
                 for name, origin in compiled_mapping.origins.items()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError
@@ -23,7 +23,7 @@ class BaselineTarget(TargetStairoids):
 
     @override
     def settings(self) -> Settings:
-        return replace(super().settings(), first_run="baseline_all")
+        return replace(super().settings(), first_run="baseline", remembers_all=True)
 
 
 def remember(config_inputs: Sequence[str], messages: IO[str]) -> None:

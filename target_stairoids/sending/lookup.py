@@ -74,7 +74,7 @@ class Inquiry:
         under_way = []
         is_quiet = not self._backlog and not self._window
         for candidate in candidates:
-            if candidate.says_nothing:
+            if candidate.is_left_out:
                 news[candidate.key] = None
             elif candidate.letter is not None or (
                 not is_quiet and self._is_under_way(candidate)
@@ -90,7 +90,7 @@ class Inquiry:
 
     def responses(self, candidates: Sequence[Candidate], news: News) -> Answers:
         """Return what is known of those of whom something may have to be said."""
-        asked = [c for c in candidates if c.key in news and not c.says_nothing]
+        asked = [c for c in candidates if c.key in news and not c.is_left_out]
         often = Counter(candidate.key for candidate in asked)
         moving = {
             candidate.key: verdict

@@ -43,9 +43,9 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         return self.key[0]
 
     @property
-    def says_nothing(self) -> bool:
+    def is_left_out(self) -> bool:
         """Whether nothing can be said of it, whatever it is."""
-        return self.compiled_mapping.says_nothing
+        return self.compiled_mapping.is_left_out
 
     @property
     def mark(self) -> bytes:
@@ -69,10 +69,10 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
         Where it is the same, so is the content, and no signal need be made to know it.
         """
-        silent = self.compiled_mapping.silent
+        silent = self.compiled_mapping.ignored_columns
         if silent is None:
             return None
-        return self.record.basis(self.compiled_mapping.maker, silent)
+        return self.record.basis(self.compiled_mapping.compiled_digest, silent)
 
     def still_says(self, before: Latest, position: str | None) -> Verdict:
         """Return how it is settled if it says just what was said last.
@@ -86,7 +86,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
             mapping=self.compiled_mapping.name,
             stream=self.stream.number,
             outcome=Outcome.UNCHANGED,
-            fingerprint=self.compiled_mapping.fingerprint,
+            fingerprint=self.compiled_mapping.mapping_digest,
             content=before.content,
             position=position,
             basis=before.basis,
@@ -105,7 +105,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
             stream_name=self.stream.schema.name,
             content=content,
             position=self.position,
-            fingerprint=self.compiled_mapping.fingerprint,
+            fingerprint=self.compiled_mapping.mapping_digest,
             signal=b"",
             record=b"",
             basis=self.basis,

@@ -189,12 +189,9 @@ class Intake:
         self, candidate: Candidate, responses: Answers
     ) -> tuple[Outcome | None, str]:
         """Return the outcome, or None for a signal that entered the window."""
-        if candidate.says_nothing:
+        if candidate.is_left_out:
             return Outcome.FILTERED, "its stream is left out"
-        if (
-            candidate.record.is_deleted
-            and not candidate.compiled_mapping.asks_for_deleted
-        ):
+        if candidate.record.is_deleted and not candidate.compiled_mapping.wants_deleted:
             return Outcome.FILTERED, "deleted at its source"
         known = responses.known
         if self._is_superseded(candidate, known):
@@ -270,7 +267,7 @@ class Intake:
             known.latest.get(candidate.key),
             version=candidate.version,
             position=candidate.position,
-            fingerprint=compiled_mapping.fingerprint,
+            fingerprint=compiled_mapping.mapping_digest,
             send=compiled_mapping.send,
             last_complete_run=self._ledger.complete_run_of(candidate.stream.number),
         )
@@ -365,7 +362,7 @@ def _readable(
 ) -> tuple[list[Candidate | str], MessageError | None]:
     """Return the items before the first one that is news and cannot be decoded."""
     for n, item in enumerate(items):
-        if isinstance(item, Candidate) and item.key in news and not item.says_nothing:
+        if isinstance(item, Candidate) and item.key in news and not item.is_left_out:
             try:
                 _ = item.record.canonical
             except MessageError as error:

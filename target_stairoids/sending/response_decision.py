@@ -146,18 +146,12 @@ class Judge:
         self, turn: Transaction, entry: Entry, response: Response, now: float
     ) -> None:
         """Go on from a request that may or may not have been accepted."""
-        way = self._settings.on_unknown
         # What is found by content alone may be an earlier signal that says the same.
-        if way == "hold" or (way == "verify" and not self._tells_ids):
+        if self._settings.on_unknown == "hold" or not self._tells_ids:
             self._give_up(turn, entry, Outcome.UNKNOWN, response)
             return
-        entry.stage = Stage.SEND
-        delay = 0.0
-        if way == "verify":
-            entry.stage = Stage.LOOK
-            delay = float(self._settings.verify_delay_seconds)
-        else:
-            self._note_unanswered(entry, "sent_again")
+        entry.stage = Stage.LOOK
+        delay = float(self._settings.verify_delay_seconds)
         self._retry(turn, entry, response, now, delay=delay)
 
     def _judge_look(

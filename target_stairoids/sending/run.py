@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from stairoids_common.text import counted
@@ -309,5 +310,5 @@ class Delivery:
             self._ledger.end_run(exit_code, report, is_complete=is_complete)
         self._ledger.close()
         self._progress.end(report)
-        if self._settings.report_path is not None:
-            write(report, self._settings.report_path)
+        if self._settings.report_path:
+            write(report, Path(self._settings.report_path))

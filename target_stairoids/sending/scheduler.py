@@ -325,7 +325,6 @@ class Dispatch:
     def _adopted_entry(self, claim: Claim) -> Entry:
         self._adopted += 1
         signal = msgspec.json.decode(claim.signal)
-        stage = Stage.SEND if self._settings.on_unknown == "resend" else Stage.LOOK
         return Entry(
             number=-self._adopted,
             claim=claim,
@@ -333,7 +332,7 @@ class Dispatch:
             lanes=lanes_of(
                 claim.entity, signal.get("account", {}), signal.get("contact", {})
             ),
-            stage=stage,
+            stage=Stage.LOOK,
             not_before=self._look_at(claim),
             recovered=True,
             attempts=claim.attempts,

@@ -10,13 +10,13 @@ from target_stairoids.dedup.record import RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.mapping.config import (
+    check_any_match,
     check_globs,
-    check_is_meant,
     check_spelling,
-    maps_for,
+    mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.inference import spelling
+from target_stairoids.mapping.expressions.template import path_text
 from target_stairoids.mapping.schema import SOURCE_FIELD
 
 if TYPE_CHECKING:
@@ -97,19 +97,19 @@ class Streams:
         """
         settings = self._settings
         check_spelling(schema.name, settings.signals, self._streams)
-        source = settings.source
-        if schema.source is not None and not settings.is_source_given:
+        source = settings.default_source
+        if schema.source is not None and settings.source is None:
             source = schema.source  # another one would make the same signal a new one
-        maps = maps_for(schema, settings.signals, source)
-        if not all(compiled_mapping.says_nothing for compiled_mapping in maps):
-            check_is_meant(schema.name, settings.signals, self._streams)
+        maps = mappings_for(schema, settings.signals, source)
+        if not all(compiled_mapping.is_left_out for compiled_mapping in maps):
+            check_any_match(schema.name, settings.signals, self._streams)
         if settings.dry_run:
             number = self._ledger.find_stream(schema.name)
         else:
             number = self._ledger.stream_id(
                 schema.name, {**schema_message, SOURCE_FIELD: source}
             )
-        is_baseline = settings.first_run == "baseline_all" or (
+        is_baseline = settings.remembers_all or (
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )
         before = self._streams.get(schema.name)
@@ -139,7 +139,7 @@ class Streams:
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
             if stream.unseen and stream.is_seen:
-                shown = sorted(spelling(tuple(map(str, p))) for p in stream.unseen)
+                shown = sorted(path_text(p) for p in stream.unseen)
                 more = (
                     "" if len(shown) <= _SHOWN else f" and {len(shown) - _SHOWN} more"
                 )
@@ -162,7 +162,7 @@ def _check_names(
     names = [
         compiled_mapping.name
         for compiled_mapping in maps
-        if not compiled_mapping.says_nothing
+        if not compiled_mapping.is_left_out
     ]
     new = [name for name in names if not queries.has_sent(ledger, number, name)]
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
@@ -179,7 +179,7 @@ def _check_names(
 
 def warn_if_left_out(stream: Stream) -> None:
     """Tell that a stream has nobody a signal could be about."""
-    if any(m.type is not None and m.says_nothing for m in stream.maps):
+    if any(m.type is not None and m.is_left_out for m in stream.maps):
         logger.warning(
             "Stream `%s` is left out: neither an e-mail nor a domain can be "
             "found in its records. To send them, give it a mapping with "

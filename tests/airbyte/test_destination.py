@@ -145,7 +145,7 @@ def test_check_succeeds_and_sends_nothing(
         ({"ledger_url": "sqlite:///canary.db"}, "by an absolute path"),
         ({"dry_run": "canary"}, "`dry_run` must be of type boolean"),
         ({"on_incomplete": "succeed"}, "`on_incomplete` is not a setting"),
-        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "not of a form"),
+        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "has a form"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

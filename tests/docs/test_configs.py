@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from docs.settings import texts
-from target_stairoids.config_errors import config_errors
-from target_stairoids.mapping.config import maps_for
+from stairoids_common.config_errors import config_errors
+from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import StreamSchema
-from target_stairoids.settings import config_schema
+from target_stairoids.settings import Settings, config_schema
 from tests.support.documents import blocks, page
 from tests.support.paths import ROOT
 from tests.support.programs import COMMANDS, error_in
@@ -125,7 +125,8 @@ def test_sample_mapping_fits_all_sample_records_but_one() -> None:
         key_properties=("trial_id",),
     )
 
-    (mapping,) = maps_for(schema, sample("target-stairoids.json")["signals"], "jsonl")
+    settings = Settings.from_config(sample("target-stairoids.json"))
+    (mapping,) = mappings_for(schema, settings.signals, "jsonl")
 
     signals = [mapping.signal_from(record) for record in records]
     reached = [s.account.get("domain") or s.contact.get("email") for s in signals]

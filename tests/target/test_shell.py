@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         ({"api_key": "*****"}, "printed by `meltano config` without `--unsafe`"),
         ({"ledger_url": "(redacted)"}, "`ledger_url` is masked"),
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
-        ({"first_run": "canary"}, "`first_run` must be one of guard or send or"),
+        ({"first_run": "canary"}, "`first_run` must be one of baseline or guard or"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,
 )

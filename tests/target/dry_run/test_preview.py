@@ -137,7 +137,7 @@ def test_preview_for_people_names_fields_reasons_and_time(
     done = run(target, "preview", text=messages, requests_per_minute=60)
 
     assert "Stream trials, mapping trials" in done.stdout
-    assert "named like an e-mail address: `email`" in done.stdout
+    assert "named like an email address: `email`" in done.stdout
     assert "2 records not filtered: 0% have account.domain, " in done.stdout
     assert "u1@example.com" in done.stdout
     assert "2 signals would be sent.\n" in done.stdout

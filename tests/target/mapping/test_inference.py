@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from target_stairoids.mapping.expressions.template import compile_template
-from target_stairoids.mapping.inference import guesses_for
+from target_stairoids.mapping.inference import inferred_templates
 from target_stairoids.mapping.schema import StreamSchema
 from tests.support.paths import DATA
 
@@ -29,7 +29,7 @@ def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[s
     shape = StreamSchema(name=name, properties=properties, key_properties=())
     return {
         field: [_place(text) for text in guess.template[3:-3].split(" or ")]
-        for field, guess in guesses_for(shape).items()
+        for field, guess in inferred_templates(shape).items()
     }
 
 
@@ -340,7 +340,7 @@ def test_well_known_shapes_are_understood(
 
 
 def test_free_mail_is_no_company() -> None:
-    guess = guesses_for(
+    guess = inferred_templates(
         StreamSchema(name="s", properties=texts("domain"), key_properties=())
     )["account.domain"]
     read = compile_template(guess.template, "account.domain").read
@@ -354,8 +354,8 @@ def test_guess_says_why() -> None:
         name="s", properties=texts("work_email", "email"), key_properties=()
     )
 
-    assert guesses_for(shape)["contact.email"].why == (
-        "named like an e-mail address: `work_email`, then `email`"
+    assert inferred_templates(shape)["contact.email"].why == (
+        "named like an email address: `work_email`, then `email`"
     )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping.config import (
+    check_any_match,
     check_globs,
-    check_is_meant,
     check_spelling,
-    maps_for,
+    mappings_for,
     unused_globs,
 )
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
@@ -34,8 +36,14 @@ def a_shape(
     return StreamSchema(name=name, properties=properties, key_properties=key)
 
 
+def items_of(*items: dict[str, Any]) -> tuple[MappingItem, ...]:
+    return msgspec.convert(items, tuple[MappingItem, ...])
+
+
 def a_map(schema: StreamSchema | None = None, **item: Any) -> CompiledMapping:
-    found = maps_for(schema or a_shape(), [{"stream": "*", **item}], "tests")
+    found = mappings_for(
+        schema or a_shape(), items_of({"stream": "*", **item}), "tests"
+    )
     assert len(found) == 1
     return found[0]
 
@@ -100,8 +108,8 @@ def test_what_a_mapping_leaves_out_is_inferred() -> None:
 
 
 def test_stream_without_mapping_is_inferred_whole() -> None:
-    (compiled_mapping,) = maps_for(
-        a_shape(), [{"stream": "other", "type": "x"}], "tests"
+    (compiled_mapping,) = mappings_for(
+        a_shape(), items_of({"stream": "other", "type": "x"}), "tests"
     )
 
     assert compiled_mapping.name == "public-trials"
@@ -138,9 +146,9 @@ def test_time_of_an_update_is_never_inferred() -> None:
 def test_first_glob_that_matches_decides_and_all_its_items_apply(
     globs: list[str], types: list[str]
 ) -> None:
-    items = [{"stream": glob, "type": str(i)} for i, glob in enumerate(globs)]
+    items = [MappingItem(stream=g, type=str(i)) for i, g in enumerate(globs)]
 
-    found = maps_for(a_shape(), items, "tests")
+    found = mappings_for(a_shape(), items, "tests")
 
     assert [
         compiled_mapping.signal_from({}).type for compiled_mapping in found
@@ -163,10 +171,10 @@ def test_mapping_is_named_by_its_type_unless_it_has_a_name(
 
 
 def test_two_mappings_of_one_stream_need_two_names() -> None:
-    items = [{"stream": "*", "type": "trial"}, {"stream": "*", "type": "trial"}]
+    items = [MappingItem(stream="*", type="trial")] * 2
 
     with pytest.raises(ConfigError, match="two mappings are named `trial`"):
-        maps_for(a_shape(), items, "tests")
+        mappings_for(a_shape(), items, "tests")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +391,7 @@ def test_null_switches_an_inferable_time_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "says_nothing"),
+    ("item", "is_left_out"),
     [
         ({}, False),
         ({"type": None}, True),
@@ -394,13 +402,13 @@ def test_null_switches_an_inferable_time_off() -> None:
     ],
 )
 def test_mapping_without_type_or_anyone_to_tell_of_says_nothing(
-    item: dict[str, Any], *, says_nothing: bool
+    item: dict[str, Any], *, is_left_out: bool
 ) -> None:
-    assert a_map(**item).says_nothing is says_nothing
+    assert a_map(**item).is_left_out is is_left_out
 
 
 def test_stream_with_neither_email_nor_domain_says_nothing() -> None:
-    assert a_map(a_shape(properties={"id": TEXT, "name": TEXT}, key=())).says_nothing
+    assert a_map(a_shape(properties={"id": TEXT, "name": TEXT}, key=())).is_left_out
 
 
 def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
@@ -494,14 +502,14 @@ def test_time_of_a_rows_change_is_no_news_unless_the_mapping_has_it_so(
     ],
 )
 def test_fingerprint_changes_with_the_mapping(changed: dict[str, Any]) -> None:
-    assert a_map(**changed).fingerprint != a_map(type="trial").fingerprint
+    assert a_map(**changed).mapping_digest != a_map(type="trial").mapping_digest
 
 
 def test_fingerprint_does_not_change_with_the_order_of_keys() -> None:
     one = a_map(type="trial", properties={"a": "1", "b": "2"})
     other = a_map(properties={"b": "2", "a": "1"}, type="trial")
 
-    assert one.fingerprint == other.fingerprint
+    assert one.mapping_digest == other.mapping_digest
 
 
 def test_mapping_says_how_each_field_is_filled_and_why() -> None:
@@ -581,7 +589,7 @@ def test_properties_that_select_nothing_are_refused(item: dict[str, Any]) -> Non
     with pytest.raises(
         ConfigError, match="`properties` of its mapping selects nothing"
     ):
-        maps_for(a_shape(), [{"stream": "*", **item}], "tests")
+        mappings_for(a_shape(), items_of({"stream": "*", **item}), "tests")
 
 
 def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
@@ -609,7 +617,7 @@ def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
 def test_item_that_no_stream_can_reach_is_refused(
     globs: list[str], hidden: str | None
 ) -> None:
-    items = [{"stream": glob} for glob in globs]
+    items = [MappingItem(stream=glob) for glob in globs]
 
     if hidden is None:
         check_globs(items)
@@ -620,7 +628,7 @@ def test_item_that_no_stream_can_reach_is_refused(
 
 
 def test_glob_that_matched_no_stream_is_told() -> None:
-    items = [{"stream": "public-trails"}, {"stream": "crm-*"}]
+    items = items_of({"stream": "public-trails"}, {"stream": "crm-*"})
 
     assert unused_globs(items, ["public-trials", "crm-contacts"]) == [
         (
@@ -645,8 +653,8 @@ def test_glob_that_matched_no_stream_is_told() -> None:
 def test_stream_that_a_misspelt_item_means_is_not_inferred(
     item: str, stream: str
 ) -> None:
-    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
-        check_spelling(stream, [{"stream": item}], [])
+    with pytest.raises(ConfigError, match="so nothing was sent") as refused:
+        check_spelling(stream, [MappingItem(stream=item)], [])
 
     assert f"`{item}`" in str(refused.value)
     assert f"`{stream}`" in str(refused.value)
@@ -654,18 +662,15 @@ def test_stream_that_a_misspelt_item_means_is_not_inferred(
 
 
 def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
-    items: list[dict[str, Any]] = [
-        {"stream": "people"},
-        {"stream": "deals", "type": None},
-    ]
+    items = items_of({"stream": "people"}, {"stream": "deals", "type": None})
 
-    with pytest.raises(ConfigError, match="nothing of it is sent") as refused:
-        check_is_meant("contacts", items, ["tickets"])
+    with pytest.raises(ConfigError, match="so nothing was sent") as refused:
+        check_any_match("contacts", items, ["tickets"])
 
-    assert "no stream so far was the one of `people`" in str(refused.value)
-    check_is_meant("contacts", items, ["people"])
-    check_is_meant("contacts", items[1:], [])  # what only leaves out means all others
-    check_is_meant("contacts", [], [])
+    assert "no stream so far matched `people`" in str(refused.value)
+    check_any_match("contacts", items, ["people"])
+    check_any_match("contacts", items[1:], [])  # what only leaves out means all others
+    check_any_match("contacts", [], [])
 
 
 @pytest.mark.parametrize(
@@ -685,7 +690,7 @@ def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
 def test_stream_that_no_item_means_is_inferred(
     items: list[str], stream: str, seen: list[str]
 ) -> None:
-    check_spelling(stream, [{"stream": item} for item in items], seen)
+    check_spelling(stream, [MappingItem(stream=item) for item in items], seen)
 
 
 @pytest.mark.parametrize(

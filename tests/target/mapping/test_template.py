@@ -227,7 +227,7 @@ def test_sandbox_has_no_door(template: str) -> None:
     [
         ("{{ plan + seats }}", "can only concatenate str"),
         ("{{ labels.append('x') }}", "not allowed"),
-        ("{{ missing() }}", "what is not there"),
+        ("{{ missing() }}", "does not exist"),
         ("{{ seats / 0 }}", "division by zero"),
         ("{{ plan * 99999999999999 }}", "too large"),
     ],

@@ -144,7 +144,7 @@ def test_claim_of_a_dead_run_is_kept_when_the_run_that_took_it_over_is_stopped(
     """Its row may never be read again, so nothing else remembers it."""
     other.close()
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=60))
-    with target.start(on_unknown="resend") as process:
+    with target.start() as process:
         assert process.stdin
         process.stdin.write(text_of([SCHEMA]).encode())
         process.stdin.flush()

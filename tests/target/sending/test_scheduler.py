@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import select
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from stairoids_sandbox.faults.faults import Fault
 from target_stairoids.ledger.entries import Claim

@@ -24,7 +24,6 @@ FAILED = Fault(kind="status", status=500, count=1)
         ("verify", [], {"requests": 0, "found": 0, "sent_again": 0, "held": 0}),
         ("verify", [ACCEPTED], {"requests": 2, "found": 2, "sent_again": 0, "held": 0}),
         ("verify", [FAILED], {"requests": 1, "found": 0, "sent_again": 1, "held": 0}),
-        ("resend", [FAILED], {"requests": 1, "found": 0, "sent_again": 1, "held": 0}),
         ("hold", [FAILED], {"requests": 1, "found": 0, "sent_again": 0, "held": 1}),
     ],
 )

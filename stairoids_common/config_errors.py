@@ -1,16 +1,16 @@
-"""Mistakes: what is wrong with a config, said without repeating any of its values."""
+"""Describe the mistakes in a config without repeating its values.
+
+A value may be a secret, and error messages end up in logs.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
-
-from target_stairoids.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,42 +19,32 @@ if TYPE_CHECKING:
 
 Json = Any  # what JSON can hold; narrowed where it is read
 
-_NEAR = 0.75  # `trails` is to `trials` 0.83, `leads` to `deals` 0.6
 
+def config_file_error(path: str) -> str | None:
+    """Return why a config file cannot be used; None if it holds a JSON object.
 
-def check_config_file(path: str) -> None:
-    """Make sure that a config file can be read, and holds a JSON object.
-
-    Raises:
-        ConfigError: It names the file and the place, and quotes nothing.
+    The sentence names the file and the place.
     """
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        msg = f"{path}: no such file"
-        raise ConfigError(msg) from error
+    except FileNotFoundError:
+        return f"{path}: no such file"
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise ConfigError(msg) from error
+        return f"{path} cannot be read: {error.strerror}"
     except json.JSONDecodeError as error:
-        msg = f"{path}, line {error.lineno}, column {error.colno}: not JSON"
-        raise ConfigError(msg) from None  # the cause holds the whole text
+        return f"{path}, line {error.lineno}, column {error.colno}: not JSON"
     except (ValueError, RecursionError):
-        msg = f"{path}: not JSON"
-        raise ConfigError(msg) from None
-    if not isinstance(config, dict):
-        msg = f"{path}: not a JSON object"
-        raise ConfigError(msg)
+        return f"{path}: not JSON"
+    return None if isinstance(config, dict) else f"{path}: not a JSON object"
 
 
 def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
-    """Say what is wrong with a config without repeating any of its values.
+    """Return one sentence for each mistake in a config.
 
-    Returns:
-        One sentence for each mistake; an empty list if there is none.
+    A setting that is null counts as not set.
     """
-    found = Draft202012Validator(schema).iter_errors(dict(config))
-    return sorted(_describe(error) for error in found)
+    given = {name: value for name, value in config.items() if value is not None}
+    return sorted(map(_describe, Draft202012Validator(schema).iter_errors(given)))
 
 
 def _describe(error: ValidationError) -> str:
@@ -87,7 +77,7 @@ def _describe(error: ValidationError) -> str:
         case "minLength" | "minItems":
             text = f"`{where}` must not be empty"
         case _:
-            text = f"`{where}` is not of a form that is understood here"
+            text = f"`{where}` has a form that is not allowed"
     return text
 
 
@@ -104,18 +94,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean `x`?" for the known name most like this one, or ""."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
-
-
-def is_near(name: str, other: str) -> bool:
-    """Say whether one stream's name may be a misspelling of another.
-
-    A schema that both names begin with makes them no more alike, and one that only
-    one of them begins with makes them no less alike.
-    """
-    parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
-    if parts == others or parts[-1:] == others or others[-1:] == parts:
-        return True
-    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
-        parts, others = parts[1:], others[1:]
-    alike = difflib.SequenceMatcher(None, "-".join(parts), "-".join(others))
-    return alike.ratio() >= _NEAR
