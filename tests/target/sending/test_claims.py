@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import threading
@@ -186,15 +187,19 @@ def test_nothing_is_posted_after_the_run_has_ended(
     assert len(sandbox.signals) == 100
 
 
-def test_run_whose_output_breaks_still_ends_and_reports(
-    sandbox: Sandbox, target: TargetUnderTest
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_run_that_cannot_write_state_exits_1_and_reports(
+    sandbox: Sandbox, target: TargetUnderTest, unbuffered: str
 ) -> None:
     messages = [SCHEMA, a_record(1, plan="p"), a_state()]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = target.shell(text_of(messages), stdout=full)
+        done = target.shell(text_of(messages), env, stdout=full)
     resumed = target.run(*messages)
 
     assert done.returncode == 1
+    assert "STATE could not be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
     assert target.report()["run"] > 1
     assert resumed.outcomes == {"duplicate": 1}
     assert len(sandbox.signals) == 1
