@@ -1,7 +1,4 @@
-"""Mapping tests: example records and the signals that are expected of them.
-
-They run without key and network, each through stream maps, mapping and contract.
-"""
+"""Run mapping tests: example records with the signals that are expected of them."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from target_stairoids.sending.observer import Decision, Observer
     from target_stairoids.sending.streams import Stream
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # a value that JSON can hold
 
 _SCHEMA: dict[str, Json] = {
     "type": "object",
@@ -53,7 +50,7 @@ _SCHEMA: dict[str, Json] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which `2024-06-15` is a text, as it is in a tap's record."""
+    """Reads `2024-06-15` as text, as in the record of a tap."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -67,7 +64,7 @@ class Case:
     """One mapping test.
 
     Attributes:
-        expected: The signals, or the outcome and a part of its reason.
+        expected: `signals`, or `outcome` and a part of its `reason`.
     """
 
     name: str
@@ -75,11 +72,11 @@ class Case:
     expected: dict[str, Json]
 
 
-def cases_in(file: IO[str]) -> list[Case]:
+def read_cases(file: IO[str]) -> list[Case]:
     """Read mapping tests.
 
     Raises:
-        ConfigError: The file is not what `docs/mapping.md` describes.
+        ConfigError: The file breaks the rules of `docs/mapping.md`.
     """
     try:
         found = yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader
@@ -99,7 +96,7 @@ def _case(test: dict[str, Json]) -> Case:
         msg = f"Test `{test['name']}` needs either `signals` or `outcome`."
         raise ConfigError(msg)
     stream, record = test["stream"], test["record"]
-    # Without a schema the record's own fields are what is known, and not all there is.
+    # Without a schema, a mapping may also read fields that the record lacks.
     schema = test.get("schema") or {
         "properties": {name: {} for name in record},
         "additionalProperties": True,
@@ -109,30 +106,37 @@ def _case(test: dict[str, Json]) -> Case:
         {"type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": key},
         {"type": "RECORD", "stream": stream, "record": record},
     ]
-    wanted: dict[str, Json] = {
-        n: test[n] for n in ("signals", "outcome", "reason") if n in test
-    }
-    return Case(test["name"], list(map(json.dumps, messages)), wanted)
+    names = ("signals", "outcome", "reason")
+    expected = {name: test[name] for name in names if name in test}
+    return Case(test["name"], list(map(json.dumps, messages)), expected)
 
 
-class _Observed:
-    """Watches the rehearsal of one case."""
+class _Result:
+    """Observes the dry run of one case."""
 
     def __init__(self) -> None:
         self.signals: list[Json] = []
-        self.held: list[tuple[str, str]] = []
+        self.not_sent: list[dict[str, str]] = []
 
     def opened(self, stream: Stream) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def decided(self, decision: Decision) -> None:
-        """Note what became of the record, if it is not sent."""
+        """Note the outcome of a record that is not sent."""
         if decision.outcome is not Outcome.WOULD_SEND:
-            self.held.append((str(decision.outcome), decision.reason))
+            outcome = {"outcome": str(decision.outcome), "reason": decision.reason}
+            self.not_sent.append(outcome)
 
     def would_send(self, _stream: Stream, body: bytes) -> None:
         """Note a signal."""
         self.signals.append(json.loads(body))
+
+    def has_outcome(self, outcome: str, reason: str) -> bool:
+        """Return whether a record ended so, for a reason with this text."""
+        return any(
+            found["outcome"] == outcome and reason in found["reason"]
+            for found in self.not_sent
+        )
 
 
 def failure_of(
@@ -141,41 +145,32 @@ def failure_of(
     """Run a case.
 
     Args:
-        run_dry: Runs messages past a observer.
+        run_dry: Makes a dry run over messages with an observer.
 
     Returns:
-        What differs from what is expected, as lines; None if nothing does.
+        The difference from the expected result, as lines. None if there is none.
     """
-    seen = _Observed()
+    result = _Result()
     try:
-        run_dry(case.messages, seen)
+        run_dry(case.messages, result)
     except StairoidsError as error:
         return str(error)
-    if "signals" in case.expected:
-        return _difference(case.expected["signals"], _observed(seen))
-    wanted, reason = case.expected["outcome"], case.expected.get("reason", "")
-    if any(held == wanted and reason in why for held, why in seen.held):
+    found = (
+        result.signals if result.signals or not result.not_sent else result.not_sent[0]
+    )
+    expected = case.expected
+    if "signals" in expected:
+        is_met = expected["signals"] == (found if isinstance(found, list) else [])
+        return None if is_met else _difference(expected["signals"], found)
+    if result.has_outcome(expected["outcome"], expected.get("reason", "")):
         return None
-    expected = {
-        n: case.expected[n] for n in ("outcome", "reason") if n in case.expected
-    }
-    return _difference(expected, _observed(seen))
+    return _difference(expected, found)
 
 
-def _observed(seen: _Observed) -> Json:
-    """Return what was observed as a test would expect it."""
-    if seen.signals or not seen.held:
-        return seen.signals
-    outcome, reason = seen.held[0]
-    return {"outcome": outcome, "reason": reason}
-
-
-def _difference(expected: Json, observed: Json) -> str | None:
-    if expected == observed or (expected == [] and not isinstance(observed, list)):
-        return None
+def _difference(expected: Json, found: Json) -> str:
     one, other = (
         yaml.safe_dump(value, allow_unicode=True).splitlines()
-        for value in (expected, observed)
+        for value in (expected, found)
     )
     return "\n".join(
         difflib.unified_diff(one, other, "expected", "mapped", lineterm="")

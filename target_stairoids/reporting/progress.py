@@ -1,10 +1,11 @@
-"""Progress: how a person at a terminal, or a log, is told how a run is going.
+"""Show on stderr how a run is going and how it ended.
 
-Everything goes to stderr: stdout belongs to Singer.
+A terminal gets a live line and a table, a log gets lines. Stdout belongs to Singer.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
@@ -12,7 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stairoids_common.text import counted
-from target_stairoids.reporting.next_steps import DEAD, advice, dead_letters_in
+from target_stairoids.reporting.next_steps import (
+    DEAD_OUTCOMES,
+    dead_letters_in,
+    next_steps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,47 +28,44 @@ logger = logging.getLogger(__name__)
 
 _LOG_SECONDS = 30.0
 _LIVE_SECONDS = 0.25
-_REASONS = 5  # of the most frequent ones
+_MAX_REASONS = 5  # the most frequent ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Status:
     """How a run is going.
 
     Attributes:
-        outcomes: Outcome -> how many signals ended so; those that happened.
-        under_way: Signals without an outcome yet.
-        used: Requests of the last minute, and those in flight.
-        limit: Requests a minute; None if none is known.
-        pause: Seconds for which nothing may be sent.
-        trouble: Why nothing is accepted at the moment; "" if all is well.
+        outcomes: Outcome -> number of signals, without zeros.
+        queued: Signals without an outcome yet.
+        used: Requests of the last minute and in flight.
+        limit: Requests per minute. None if unknown.
+        pause: Seconds until the rate limiter allows the next request.
+        trouble: Why the API accepts nothing now. Empty if it does.
     """
 
     read: int
     outcomes: Mapping[str, int]
-    under_way: int
+    queued: int
     used: int
     limit: int | None
     pause: float
     trouble: str = ""
 
-    @property
-    def seconds_left(self) -> float | None:
-        """How long it takes to send what was read so far, at the quota's pace."""
-        return None if not self.limit else self.under_way * 60 / self.limit
-
     def __str__(self) -> str:
         parts = [f"{counted(self.read, 'record')} read"]
         parts += [f"{count:,} {name}" for name, count in self.outcomes.items()]
-        parts.append(f"{self.under_way:,} under way")
+        parts.append(f"{self.queued:,} in the queue")
+        seconds_left = 0.0
         if self.limit:
-            parts.append(f"{self.used} of {self.limit} requests a minute")
+            parts.append(f"{self.used} of {self.limit} requests per minute")
+            seconds_left = self.queued * 60 / self.limit
         if self.trouble:
             parts.append(f"{self.trouble}, trying again")
         elif self.pause >= 1:
             parts.append(f"waiting {self.pause:.0f} s for the quota")
-        elif self.under_way and self.seconds_left and self.seconds_left >= 1:
-            parts.append(f"about {_duration(self.seconds_left)} left")
+        elif seconds_left >= 1:
+            parts.append(f"about {_duration(seconds_left)} left")
         return " · ".join(parts)
 
 
@@ -75,77 +77,77 @@ def _duration(seconds: float) -> str:
 
 
 class Progress(Protocol):
-    """Tells how a run is going and how it ended."""
+    """Shows how a run is going and how it ended."""
 
-    #: Seconds between two times that it wants to tell something.
+    #: Seconds between two calls of `update`.
     every: float
 
-    def tell(self, facts: Facts) -> None:
-        """Tell how the run is going."""
+    def update(self, status: Status) -> None:
+        """Show how the run is going."""
 
     def end(self, report: dict[str, Any]) -> None:
-        """Tell how the run ended."""
+        """Show how the run ended."""
 
 
-def progress_for(*, is_watched: bool) -> Progress:
-    """Return what suits stderr.
+def progress_for(*, is_observed: bool) -> Progress:
+    """Return the progress display for this process.
 
     Args:
-        is_watched: Whether somebody else tells what happens.
+        is_observed: An observer of the run shows it instead.
     """
-    if is_watched:
+    if is_observed:
         return NoProgress()
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return LiveProgress() if is_terminal else LogProgress()
 
 
 class NoProgress:
-    """Says nothing."""
+    """Shows nothing."""
 
     every = _LOG_SECONDS
 
-    def tell(self, facts: Facts) -> None:
-        """Say nothing."""
+    def update(self, status: Status) -> None:
+        """Do nothing."""
 
     def end(self, report: dict[str, Any]) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 class LogProgress:
-    """Lines for a log: one every half minute, and a summary."""
+    """Logs a line every half minute, and a summary at the end."""
 
     every = _LOG_SECONDS
 
-    def tell(self, facts: Facts) -> None:
+    def update(self, status: Status) -> None:
         """Log a line."""
-        logger.info("%s", facts)
+        logger.info("%s", status)
 
     def end(self, report: dict[str, Any]) -> None:
-        """Log the sum, the reasons and what to do; the report itself for machines.
+        """Log the summary, the reasons and the next steps.
 
-        A dead letter is somebody's business this week, so it is a warning.
+        Lines about dead letters are warnings. The whole report is logged at DEBUG.
         """
         logger.debug("Run report: %s", json.dumps(report))
         logger.info("%s", summary(report))
-        for sentence in unanswered_in(report):
+        for sentence in unanswered_in(report["unanswered"]):
             logger.info("%s", sentence)
-        for entry in report["reasons"][:_REASONS]:
-            is_dead = entry["outcome"] in DEAD
+        for entry in report["reasons"][:_MAX_REASONS]:
+            is_dead = entry["outcome"] in DEAD_OUTCOMES
             logger.log(_level(is_dead=is_dead), "%s", _reason(entry))
-        for sentence in advice(report):
-            is_dead = bool(dead_letters_in(report["outcomes"]))
+        is_dead = bool(dead_letters_in(report["outcomes"]))
+        for sentence in next_steps(report):
             logger.log(_level(is_dead=is_dead), "%s", sentence)
 
 
 class LiveProgress:
-    """A line that is kept up to date, and a table at the end."""
+    """Keeps one line of a terminal up to date, and prints a table at the end."""
 
     every = _LIVE_SECONDS
 
     def __init__(self) -> None:
-        # Late: whoever has no terminal need not wait for it to be imported.
-        from rich.console import Console  # noqa: PLC0415
-        from rich.live import Live  # noqa: PLC0415
+        # Imported here, because only a terminal needs rich.
+        from rich.console import Console  # noqa: PLC0415 - see above
+        from rich.live import Live  # noqa: PLC0415 - see above
 
         self._console: Console = Console(stderr=True)
         self._live = Live(
@@ -155,17 +157,17 @@ class LiveProgress:
             redirect_stdout=False,
         )
         self._handlers: list[logging.StreamHandler[Any]] = []
-        # What the SDK counts for machines, the table says to people.
+        # The table has the same counts as the SDK's metrics.
         logging.getLogger("singer_sdk.metrics").setLevel(logging.WARNING)
 
-    def tell(self, facts: Facts) -> None:
-        """Show the line in place of the last one."""
+    def update(self, status: Status) -> None:
+        """Replace the live line."""
         if not self._live.is_started:
             self._live.start()
-            self._divert_logs()
-        self._live.update(str(facts), refresh=True)
+            self._redirect_logs()
+        self._live.update(str(status), refresh=True)
 
-    def _divert_logs(self) -> None:
+    def _redirect_logs(self) -> None:
         """Let log lines appear above the live line, not in it."""
         loggers = (logging.getLogger(), logging.getLogger("target-stairoids"))
         for handler in {h for log in loggers for h in log.handlers}:
@@ -177,28 +179,29 @@ class LiveProgress:
                 self._handlers.append(handler)
 
     def end(self, report: dict[str, Any]) -> None:
-        """Take the line away and show what became of everything."""
+        """Replace the live line by a table, the summary and the next steps."""
         if self._live.is_started:
             self._live.stop()
         for handler in self._handlers:
             handler.setStream(sys.__stderr__)
         self._console.print(_table(report))
         self._console.print(summary(report), highlight=False)
-        sentences = (*unanswered_in(report), *_reasons(report), *advice(report))
-        for sentence in sentences:
+        reasons = map(_reason, report["reasons"][:_MAX_REASONS])
+        sentences = unanswered_in(report["unanswered"]), reasons, next_steps(report)
+        for sentence in itertools.chain.from_iterable(sentences):
             self._console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return the sum in one line, the outcomes that happened in it.
+    """Return one line such as `12 signals = 10 accepted + 2 duplicate (…)`.
 
-    Beside it, and in no sum, is what became of the signals that killed runs left.
+    Signals that killed runs left are listed after it and are not part of the sum.
     """
-    parts = " + ".join(_parts(report["outcomes"]))
-    candidates = f"{counted(report['candidates'], 'candidate')} = {parts}"
+    outcomes = " + ".join(_parts(report["outcomes"]))
+    total = f"{counted(report['signals'], 'signal')} = {outcomes}"
     recovered = ", ".join(_parts(report["recovered"]))
     return (
-        f"{candidates if parts else 'Nothing to send'} "
+        f"{total if outcomes else 'Nothing to send'} "
         f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
         f"{recovered and f'; recovered from killed runs: {recovered}'}"
     )
@@ -208,10 +211,13 @@ def _parts(counts: Mapping[str, int]) -> list[str]:
     return [f"{count:,} {name}" for name, count in counts.items() if count]
 
 
-def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
-    """Yield what became of requests without a clear response, if there were any."""
-    unanswered = report["unanswered"]
-    if not unanswered["requests"]:
+def unanswered_in(unanswered: Mapping[str, int]) -> Iterator[str]:
+    """Yield a sentence about requests without a clear response, if there were any.
+
+    Args:
+        unanswered: The part `unanswered` of a report.
+    """
+    if not unanswered.get("requests"):
         return
     known = {
         "found at Stairoids": unanswered["found"],
@@ -219,12 +225,8 @@ def unanswered_in(report: dict[str, Any]) -> Iterator[str]:
         "held for a person to resolve": unanswered["held"],
     }
     known["left for the next run"] = unanswered["requests"] - sum(known.values())
-    what = counted(unanswered["requests"], "request")
-    yield f"{what} got no clear response: {', '.join(_parts(known))}."
-
-
-def _reasons(report: dict[str, Any]) -> Iterator[str]:
-    return map(_reason, report["reasons"][:_REASONS])
+    requests = counted(unanswered["requests"], "request")
+    yield f"{requests} got no clear response: {', '.join(_parts(known))}."
 
 
 def _reason(entry: Mapping[str, Any]) -> str:
@@ -237,14 +239,12 @@ def _level(*, is_dead: bool) -> int:
 
 
 def _table(report: dict[str, Any]) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415
+    from stairoids_common.cli import table_of  # noqa: PLC0415 - only a terminal needs it
 
     names = [name for name, count in report["outcomes"].items() if count]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("stream")
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    for stream, outcomes in report["streams"].items():
-        cells = (f"{outcomes.get(name, 0):,}" for name in names)
-        table.add_row(stream, *cells)
-    return table
+    header = ["stream", *(name.replace("_", " ") for name in names)]
+    rows = [
+        [stream, *(outcomes.get(name, 0) for name in names)]
+        for stream, outcomes in report["streams"].items()
+    ]
+    return table_of(header, rows)
