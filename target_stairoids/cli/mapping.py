@@ -75,20 +75,20 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
     Example:
       stairoids-signals test mapping_tests.yml --config config.json
     """
-    from target_stairoids.dry_run.mapping_tests import failure_of, read_cases
+    from target_stairoids.dry_run.mapping_tests import failure_of, read_tests
     from target_stairoids.dry_run.runner import run_dry
 
     run = functools.partial(run_dry, config_inputs, ledger_url="sqlite://")
     failed = 0
-    cases = read_cases(tests)
-    for case in cases:
-        failure = failure_of(case, run)
+    found = read_tests(tests)
+    for test in found:
+        failure = failure_of(test, run)
         if failure is None:
-            click.echo(f"PASSED  {case.name}")
+            click.echo(f"PASSED  {test['name']}")
             continue
         failed += 1
-        click.secho(f"FAILED  {case.name}", fg="red")
+        click.secho(f"FAILED  {test['name']}", fg="red")
         click.echo("".join(f"        {line}\n" for line in failure.split("\n")))
-    click.echo(f"{len(cases) - failed} passed, {failed} failed")
+    click.echo(f"{len(found) - failed} passed, {failed} failed")
     if failed:
         raise click.exceptions.Exit(1)

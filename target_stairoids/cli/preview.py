@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from stairoids_common.cli import format_option, print_table
-from stairoids_common.text import counted
+from stairoids_common.text import counted, duration
 from target_stairoids.cli.options import (
     clear_errors,
     config_option,
@@ -131,16 +131,16 @@ def _show_coverage(coverage: Coverage | None) -> None:
 
 
 def _show_outcomes(found: Preview) -> None:
+    header = ("stream", "outcome", "signals", "reason")
     rows = [
         (stream, outcome, count, reason)
         for (stream, outcome, reason), count in found.outcomes.most_common()
     ]
-    if rows:
-        print_table(("stream", "outcome", "signals", "reason"), rows)
-        click.echo()
+    _show_table(header, rows)
 
 
 def _show_signals(found: Preview) -> None:
+    header = ("stream", "type", "domain", "email", "occurred_at", "properties")
     rows = [
         (
             signal["stream"],
@@ -152,8 +152,11 @@ def _show_signals(found: Preview) -> None:
         )
         for signal in found.signals
     ]
+    _show_table(header, rows)
+
+
+def _show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     if rows:
-        header = ("stream", "type", "domain", "email", "occurred_at", "properties")
         print_table(header, rows)
         click.echo()
 
@@ -165,19 +168,9 @@ def _short(text: str) -> str:
 def _show_time(count: int, minutes: Mapping[str, float]) -> None:
     click.echo(f"{counted(count, 'signal')} would be sent.")
     if count:
-        times = ", ".join(f"{_duration(m)} ({name})" for name, m in minutes.items())
-        click.echo(f"At the rate limit that takes about {times}.")
+        times = (f"{duration(max(1, m * 60))} ({name})" for name, m in minutes.items())
+        click.echo(f"At the rate limit that takes about {', '.join(times)}.")
     click.echo("Nothing was sent and nothing was written.")
-
-
-def _duration(minutes: float) -> str:
-    if minutes < 1:
-        return f"{max(1.0, minutes * 60):.0f} s"
-    if minutes < 120:
-        return f"{minutes:.0f} min"
-    if minutes < 2880:
-        return f"{minutes / 60:.1f} h"
-    return f"{minutes / 1440:.1f} days"
 
 
 class _Explanation:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.reporting.runs import PastRun, RunHistory
 
-_UNKNOWN = "?"
 _MAX_RUNS = 20  # rows of the table; JSON and HTML have all runs
 
 
@@ -93,9 +92,9 @@ def _show_runs(runs: Sequence[PastRun]) -> None:
             str(run.run),
             run.started_at[:16].replace("T", " "),
             run.ending,
-            _UNKNOWN if run.read is None else run.read,
+            run.read,
             run.outcomes.get("accepted", 0),
-            _UNKNOWN if run.requests is None else run.requests,
+            run.requests,
             _minutes(run.seconds),
             _minutes(run.quota_seconds),
         )
@@ -107,14 +106,12 @@ def _show_runs(runs: Sequence[PastRun]) -> None:
         earlier = counted(len(runs) - _MAX_RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
     if any(run.read is None for run in runs):
-        click.echo(
-            f"{_UNKNOWN}  a run that has not ended wrote no report. Its outcomes"
-        )
+        click.echo("?  a run that has not ended wrote no report. Its outcomes")
         click.echo("   are counted from the ledger.")
 
 
-def _minutes(seconds: float | None) -> str:
-    return _UNKNOWN if seconds is None else f"{seconds / 60:.1f}"
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 60
 
 
 def _show_outcomes(history: RunHistory) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import yaml
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from target_stairoids.sending.streams import Stream
 
 Json = Any  # a value that JSON can hold
+Test = dict[str, Json]
 
 _SCHEMA: dict[str, Json] = {
     "type": "object",
@@ -59,20 +59,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One mapping test.
-
-    Attributes:
-        expected: `signals`, or `outcome` and a part of its `reason`.
-    """
-
-    name: str
-    messages: list[str]
-    expected: dict[str, Json]
-
-
-def read_cases(file: IO[str]) -> list[Case]:
+def read_tests(file: IO[str]) -> list[Test]:
     """Read mapping tests.
 
     Raises:
@@ -88,31 +75,33 @@ def read_cases(file: IO[str]) -> list[Case]:
         raise ConfigError(msg)
     if errors := config_errors(found, _SCHEMA):
         raise ConfigError("; ".join(errors))
-    return [_case(test) for test in found["tests"]]
+    tests: list[Test] = found["tests"]
+    for test in tests:
+        if ("signals" in test) == ("outcome" in test):
+            msg = f"Test `{test['name']}` needs either `signals` or `outcome`."
+            raise ConfigError(msg)
+    return tests
 
 
-def _case(test: dict[str, Json]) -> Case:
-    if ("signals" in test) == ("outcome" in test):
-        msg = f"Test `{test['name']}` needs either `signals` or `outcome`."
-        raise ConfigError(msg)
-    stream, record = test["stream"], test["record"]
+def _messages_of(test: Test) -> list[str]:
+    """Return the SCHEMA and the RECORD of a test."""
     # Without a schema, a mapping may also read fields that the record lacks.
     schema = test.get("schema") or {
-        "properties": {name: {} for name in record},
+        "properties": {name: {} for name in test["record"]},
         "additionalProperties": True,
     }
     key = test.get("key_properties", [])
-    messages: list[dict[str, Json]] = [
-        {"type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": key},
-        {"type": "RECORD", "stream": stream, "record": record},
+    return [
+        json.dumps({"stream": test["stream"], **message})
+        for message in (
+            {"type": "SCHEMA", "schema": schema, "key_properties": key},
+            {"type": "RECORD", "record": test["record"]},
+        )
     ]
-    names = ("signals", "outcome", "reason")
-    expected = {name: test[name] for name in names if name in test}
-    return Case(test["name"], list(map(json.dumps, messages)), expected)
 
 
 class _Result:
-    """Observes the dry run of one case."""
+    """Observes the dry run of one test."""
 
     def __init__(self) -> None:
         self.signals: list[Json] = []
@@ -140,9 +129,9 @@ class _Result:
 
 
 def failure_of(
-    case: Case, run_dry: Callable[[list[str], Observer], object]
+    test: Test, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
-    """Run a case.
+    """Run a test.
 
     Args:
         run_dry: Makes a dry run over messages with an observer.
@@ -152,18 +141,18 @@ def failure_of(
     """
     result = _Result()
     try:
-        run_dry(case.messages, result)
+        run_dry(_messages_of(test), result)
     except StairoidsError as error:
         return str(error)
     found = (
         result.signals if result.signals or not result.not_sent else result.not_sent[0]
     )
-    expected = case.expected
-    if "signals" in expected:
-        is_met = expected["signals"] == (found if isinstance(found, list) else [])
-        return None if is_met else _difference(expected["signals"], found)
-    if result.has_outcome(expected["outcome"], expected.get("reason", "")):
+    if "signals" in test:
+        is_met = test["signals"] == (found if isinstance(found, list) else [])
+        return None if is_met else _difference(test["signals"], found)
+    if result.has_outcome(test["outcome"], test.get("reason", "")):
         return None
+    expected = {name: test[name] for name in ("outcome", "reason") if name in test}
     return _difference(expected, found)
 
 

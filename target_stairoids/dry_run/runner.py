@@ -52,7 +52,7 @@ def run(
         defaults: Settings that the config may lack.
 
     Raises:
-        StairoidsError: The run ended as a run of the target that fails.
+        StairoidsError: The run failed.
     """
     target = target_from(config_inputs, OverriddenTarget, **defaults)
     target.observer, target.overrides = observer, overrides or {}
@@ -70,21 +70,12 @@ def run_dry(
     observer: Observer,
     **overrides: object,
 ) -> Settings:
-    """Run the target without an API key, without sending and without writing.
-
-    Args:
-        config_inputs: The values of the target's option `--config`.
-        messages: An open file, or lines.
-        observer: Gets each decision and each signal that would be sent.
-        overrides: Settings in place of the config's.
+    """Run the target without an API key. It sends nothing and writes nothing.
 
     Raises:
-        StairoidsError: The run ended as a run of the target that fails.
+        StairoidsError: The run failed.
     """
+    dry = {**overrides, "dry_run": True, "report_path": None}
     return run(
-        config_inputs,
-        messages,
-        observer=observer,
-        overrides={**overrides, "dry_run": True, "report_path": None},
-        api_key="not used",
+        config_inputs, messages, observer=observer, overrides=dry, api_key="not used"
     )

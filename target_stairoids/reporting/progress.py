@@ -5,14 +5,15 @@ A terminal gets a live line and a table, a log gets lines. Stdout belongs to Sin
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from stairoids_common.text import counted
+from typing_extensions import override
+
+from stairoids_common.text import counted, duration
 from target_stairoids.reporting.next_steps import (
     DEAD_OUTCOMES,
     dead_letters_in,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOG_SECONDS = 30.0
-_LIVE_SECONDS = 0.25
 _MAX_REASONS = 5  # the most frequent ones
 
 
@@ -65,22 +64,15 @@ class Status:
         elif self.pause >= 1:
             parts.append(f"waiting {self.pause:.0f} s for the quota")
         elif seconds_left >= 1:
-            parts.append(f"about {_duration(seconds_left)} left")
+            parts.append(f"about {duration(seconds_left)} left")
         return " · ".join(parts)
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-class Progress(Protocol):
-    """Shows how a run is going and how it ended."""
+class Progress:
+    """Shows nothing. The base of the displays of a run."""
 
     #: Seconds between two calls of `update`.
-    every: float
+    every = 30.0
 
     def update(self, status: Status) -> None:
         """Show how the run is going."""
@@ -96,60 +88,36 @@ def progress_for(*, is_observed: bool) -> Progress:
         is_observed: An observer of the run shows it instead.
     """
     if is_observed:
-        return NoProgress()
+        return Progress()
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return LiveProgress() if is_terminal else LogProgress()
 
 
-class NoProgress:
-    """Shows nothing."""
-
-    every = _LOG_SECONDS
-
-    def update(self, status: Status) -> None:
-        """Do nothing."""
-
-    def end(self, report: dict[str, Any]) -> None:
-        """Do nothing."""
-
-
-class LogProgress:
+class LogProgress(Progress):
     """Logs a line every half minute, and a summary at the end."""
 
-    every = _LOG_SECONDS
-
+    @override
     def update(self, status: Status) -> None:
-        """Log a line."""
         logger.info("%s", status)
 
+    @override
     def end(self, report: dict[str, Any]) -> None:
-        """Log the summary, the reasons and the next steps.
-
-        Lines about dead letters are warnings. The whole report is logged at DEBUG.
-        """
         logger.debug("Run report: %s", json.dumps(report))
-        logger.info("%s", summary(report))
-        for sentence in unanswered_in(report["unanswered"]):
-            logger.info("%s", sentence)
-        for entry in report["reasons"][:_MAX_REASONS]:
-            is_dead = entry["outcome"] in DEAD_OUTCOMES
-            logger.log(_level(is_dead=is_dead), "%s", _reason(entry))
-        is_dead = bool(dead_letters_in(report["outcomes"]))
-        for sentence in next_steps(report):
-            logger.log(_level(is_dead=is_dead), "%s", sentence)
+        for level, sentence in _sentences(report):
+            logger.log(level, "%s", sentence)
 
 
-class LiveProgress:
+class LiveProgress(Progress):
     """Keeps one line of a terminal up to date, and prints a table at the end."""
 
-    every = _LIVE_SECONDS
+    every = 0.25
 
     def __init__(self) -> None:
         # Imported here, because only a terminal needs rich.
         from rich.console import Console  # noqa: PLC0415 - see above
         from rich.live import Live  # noqa: PLC0415 - see above
 
-        self._console: Console = Console(stderr=True)
+        self._console: Console = Console(stderr=True, markup=False, highlight=False)
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -160,8 +128,8 @@ class LiveProgress:
         # The table has the same counts as the SDK's metrics.
         logging.getLogger("singer_sdk.metrics").setLevel(logging.WARNING)
 
+    @override
     def update(self, status: Status) -> None:
-        """Replace the live line."""
         if not self._live.is_started:
             self._live.start()
             self._redirect_logs()
@@ -178,18 +146,35 @@ class LiveProgress:
                 handler.setStream(sys.stderr)
                 self._handlers.append(handler)
 
+    @override
     def end(self, report: dict[str, Any]) -> None:
-        """Replace the live line by a table, the summary and the next steps."""
         if self._live.is_started:
             self._live.stop()
         for handler in self._handlers:
             handler.setStream(sys.__stderr__)
         self._console.print(_table(report))
-        self._console.print(summary(report), highlight=False)
-        reasons = map(_reason, report["reasons"][:_MAX_REASONS])
-        sentences = unanswered_in(report["unanswered"]), reasons, next_steps(report)
-        for sentence in itertools.chain.from_iterable(sentences):
-            self._console.print(sentence, highlight=False, soft_wrap=True)
+        for _, sentence in _sentences(report):
+            self._console.print(sentence, soft_wrap=True)
+
+
+def _sentences(report: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    """Yield the end of a run in sentences, each with its log level.
+
+    Sentences about dead letters are warnings.
+    """
+    yield logging.INFO, summary(report)
+    for sentence in unanswered_in(report["unanswered"]):
+        yield logging.INFO, sentence
+    for entry in report["reasons"][:_MAX_REASONS]:
+        count, outcome = f"{entry['count']:,}", entry["outcome"]
+        sentence = f"{count} {outcome} in {entry['stream']}: {entry['reason']}"
+        yield _level(is_dead=outcome in DEAD_OUTCOMES), sentence
+    for sentence in next_steps(report):
+        yield _level(is_dead=bool(dead_letters_in(report["outcomes"]))), sentence
+
+
+def _level(*, is_dead: bool) -> int:
+    return logging.WARNING if is_dead else logging.INFO
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -227,15 +212,6 @@ def unanswered_in(unanswered: Mapping[str, int]) -> Iterator[str]:
     known["left for the next run"] = unanswered["requests"] - sum(known.values())
     requests = counted(unanswered["requests"], "request")
     yield f"{requests} got no clear response: {', '.join(_parts(known))}."
-
-
-def _reason(entry: Mapping[str, Any]) -> str:
-    count, outcome = entry["count"], entry["outcome"]
-    return f"{count:,} {outcome} in {entry['stream']}: {entry['reason']}"
-
-
-def _level(*, is_dead: bool) -> int:
-    return logging.WARNING if is_dead else logging.INFO
 
 
 def _table(report: dict[str, Any]) -> RenderableType:
