@@ -25,7 +25,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.progress import Facts, progress_for
+from target_stairoids.reporting.progress import Status, progress_for
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import SampleObserver
@@ -78,7 +78,7 @@ class Run:
         self._ledger = ledger
         self._write_state = write_state
         self._emits_each_state = emits_each_state
-        self._progress = progress or progress_for(is_watched=observer is not None)
+        self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
             observer = SampleObserver()
         self._queue = SendQueue()
@@ -211,7 +211,7 @@ class Run:
         self._emit_states(now)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            self._progress.tell(self._facts(now))
+            self._progress.update(self._status(now))
 
     def _wait(self, source: int | None) -> bool:
         """Sleep until there is work; return whether the input has more."""
@@ -253,12 +253,12 @@ class Run:
             self._states.clear()
             self._state_at = now
 
-    def _facts(self, now: float) -> Facts:
+    def _status(self, now: float) -> Status:
         limiter = self._scheduler.limiter
-        return Facts(
+        return Status(
             read=self.report.read,
             outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
-            under_way=len(self._queue.unfinished),
+            queued=len(self._queue.unfinished),
             used=limiter.used,
             limit=limiter.limit,
             pause=limiter.wait(now) or 0.0,
