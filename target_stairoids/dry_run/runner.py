@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError
