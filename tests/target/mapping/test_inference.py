@@ -25,7 +25,7 @@ def an_object(**properties: Any) -> dict[str, Any]:
 
 
 def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[str]]:
-    """Return signal field -> the places it is read from, in turn."""
+    """Return signal field -> the places it is read from, in transaction."""
     shape = StreamSchema(name=name, properties=properties, key_properties=())
     return {
         field: [_place(text) for text in origin.template[3:-3].split(" or ")]
