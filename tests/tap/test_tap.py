@@ -311,7 +311,9 @@ def test_state_message_is_not_a_state(run: Runner) -> None:
     output = run(state=state)
 
     assert output.exit_code == 1
-    assert "this is a STATE message; give the tap what its `value` holds" in output.log
+    assert (
+        "this is a STATE message; give the tap the content of its `value`" in output.log
+    )
     assert output.messages == []
 
 
