@@ -68,7 +68,7 @@ def test_event_is_in_events_and_in_its_own_stream(run: Runner) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_record_holds_the_event_as_it_came(run: Runner) -> None:
+def test_record_has_the_event_unchanged(run: Runner) -> None:
     output = run()
 
     first, *_, malformed, conflict = output.records("events")
@@ -250,7 +250,7 @@ def test_wrong_config_is_named_without_its_values(
     assert "Traceback" not in output.log
 
 
-def test_row_nobody_signed_is_counted_and_not_emitted(run: Runner, filled: str) -> None:
+def test_unproven_row_is_counted_and_not_emitted(run: Runner, filled: str) -> None:
     with closing(sqlite3.connect(filled.removeprefix("sqlite:///"))) as db, db:
         db.execute("UPDATE webhook_events SET body = x'7b7d' WHERE sequence = 2")
         db.execute("UPDATE webhook_events SET signature = 'é' WHERE sequence = 3")
