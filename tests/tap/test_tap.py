@@ -391,9 +391,15 @@ def test_terminated_run_leaves_a_true_state(run: Runner) -> None:
 
 
 def test_command_reads_its_environment(filled: str) -> None:
+    """The log level of the plugin wins over the general one."""
+    env = {
+        "TAP_STAIROIDS_WEBHOOKS_STORE_URL": filled,
+        "TAP_STAIROIDS_WEBHOOKS_LOGLEVEL": "warning",
+        "LOGLEVEL": "debug",
+    }
     done = subprocess.run(
         [TAP, "--config", "ENV"],
-        env=os.environ | {"TAP_STAIROIDS_WEBHOOKS_STORE_URL": filled},
+        env=os.environ | env,
         capture_output=True,
         text=True,
         check=True,
@@ -401,22 +407,11 @@ def test_command_reads_its_environment(filled: str) -> None:
 
     output = Output(done.returncode, done.stdout, done.stderr)
     assert output.sequences() == list(range(1, 11))
-
-
-def log_of_a_run(run: Runner, **env: str) -> str:
-    done = subprocess.run(
-        [TAP, *run.arguments()],
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stderr
+    assert output.log == ""
 
 
 @pytest.mark.usefixtures("filled")
-def test_documented_log_config_makes_json_of_all_but_metrics(
+def test_documented_log_config_makes_json_without_metrics(
     run: Runner, tmp_path: Path
 ) -> None:
     page = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -426,18 +421,18 @@ def test_documented_log_config_makes_json_of_all_but_metrics(
     (tmp_path / "logging.yaml").write_text(text)
     run.config["consumer"] = "warehouse"
 
-    log = log_of_a_run(run, SINGER_SDK_LOG_CONFIG=str(tmp_path / "logging.yaml"))
+    done = subprocess.run(
+        [TAP, *run.arguments()],
+        env=os.environ | {"SINGER_SDK_LOG_CONFIG": str(tmp_path / "logging.yaml")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
 
-    messages = [json.loads(line)["message"] for line in log.splitlines()]
+    messages = [json.loads(line)["message"] for line in done.stderr.splitlines()]
     assert "Acknowledged as warehouse: {'*': 0, 'malformed': 0" in " ".join(messages)
-    assert "METRIC" not in log
-
-
-@pytest.mark.usefixtures("filled")
-def test_log_level_of_the_plugin_wins(run: Runner) -> None:
-    log = log_of_a_run(run, LOGLEVEL="debug", TAP_STAIROIDS_WEBHOOKS_LOGLEVEL="warning")
-
-    assert log == ""
+    assert "METRIC" not in done.stderr
 
 
 def test_reading_does_not_load_the_web_side() -> None:
