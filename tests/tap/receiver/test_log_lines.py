@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tap_stairoids_webhooks.receiver.app import RESULTS
-from tap_stairoids_webhooks.receiver.log_lines import FORMATS, LogLine
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
 
 #: Logs as a library does, as the receiver does, and after an error.
 PROGRAM = """
@@ -68,7 +68,3 @@ def test_text_line_has_its_fields_as_text() -> None:
 @pytest.mark.parametrize("name", ["time", "level", "logger", "message", "traceback"])
 def test_no_result_hides_what_every_line_has(name: str) -> None:
     assert name not in RESULTS
-
-
-def test_formats_are_the_documented_ones() -> None:
-    assert FORMATS == ("text", "json")

@@ -124,7 +124,7 @@ def test_reader_needs_no_writer_alive(home_url: str) -> None:
 
 
 def test_error_repeats_nothing_of_a_body(home: EventStore) -> None:
-    with home._engine.begin() as connection:
+    with home.transaction("cannot be changed") as connection:
         connection.exec_driver_sql("DROP TABLE webhook_events")
 
     with pytest.raises(StoreUnavailableError) as caught:

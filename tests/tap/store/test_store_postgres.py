@@ -105,7 +105,7 @@ def test_without_the_lock_a_reader_skips_events(postgres_url: str) -> None:
             break
         with (
             EventStore.create(postgres_url) as store,
-            store._engine.begin() as connection,
+            store.transaction("cannot be emptied") as connection,
         ):
             connection.execute(sa.delete(EVENTS))
 
