@@ -25,7 +25,7 @@ from tap_stairoids_webhooks.exceptions import WebhooksError
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.endpoints import Endpoints
 
-#: What to do about the status of a response of a receiver.
+#: Advice for the status of a receiver's response.
 _HINTS = {
     401: (
         "the receiver has another secret, or a proxy changes the body; compare"

@@ -65,19 +65,9 @@ def _as_json(found: Statistics) -> dict[str, Any]:
         }
         for name, lag in found.consumers.items()
     }
-    return {
-        "total": found.total,
-        "events": _named(found.events),
-        "days": {day: _named(events) for day, events in found.days.items()},
-        "malformed": found.malformed,
-        "conflicts": found.conflicts,
-        "erased": found.erased,
-        "keys": found.keys,
-        "refused": {reason: asdict(count) for reason, count in found.refused.items()},
-        "consumers": consumers,
-        "last_sequence": found.last_sequence,
-        "last_received_at": found.last_received_at,
-    }
+    days = {day: _named(events) for day, events in found.days.items()}
+    named = {"events": _named(found.events), "days": days, "consumers": consumers}
+    return asdict(found) | named
 
 
 def _named(events: dict[str | None, int]) -> dict[str, int]:

@@ -241,7 +241,7 @@ class _Server(uvicorn.Server):
         number = next(iter(self._captured_signals), None)
         logger.info(
             LogLine(
-                f"stopping, what was begun has {_DRAIN_SECONDS} s to finish",
+                f"stopping, begun requests have {_DRAIN_SECONDS} s to finish",
                 signal="none" if number is None else signal.Signals(number).name,
                 requests=len(self.server_state.tasks),
             )
@@ -253,7 +253,7 @@ class _Server(uvicorn.Server):
         if full and not self._receiver.disk_full:
             logger.error(
                 LogLine(
-                    "disk nearly full, deliveries are answered 503",
+                    "disk nearly full, deliveries get 503",
                     free_bytes=free,
                     wanted=self._min_free_bytes,
                 )

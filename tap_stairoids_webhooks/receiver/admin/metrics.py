@@ -125,43 +125,28 @@ class ReceiverStatus(Collector):
     def collect(self) -> Iterator[Metric]:
         # From 0, because Prometheus sees no increase in a series that begins with 1.
         results = {**dict.fromkeys(RESULTS, 0), **self.counts()}
-        yield _counter("requests", "Requests by result.", "result", results)
-        yield _counter(
-            "deliveries",
-            "Accepted deliveries by key id of the secret.",
-            "key_id",
-            self.keys(),
-        )
-        readiness = self.readiness()
+        yield _family("requests", "Requests by result.", result=results)
+        yield _family("deliveries", "Deliveries by secret.", key_id=self.keys())
+        found = self.readiness()
         gauges = {
-            "ready": ("1 if deliveries are accepted.", readiness["ready"]),
-            "queue_deliveries": (
-                "Deliveries that wait for a commit.",
-                readiness["queue"],
-            ),
-            "queue_bytes": ("Bytes that wait for a commit.", readiness["queue_bytes"]),
-            "unproven_bytes": (
-                "Bytes of large bodies that are not verified yet.",
-                self._app.unproven_bytes,
-            ),
-            "free_bytes": ("Free bytes on the store's disk.", readiness["free_bytes"]),
+            "ready": ("1 if deliveries are accepted.", found["ready"]),
+            "queue_deliveries": ("Deliveries that wait for a commit.", found["queue"]),
+            "queue_bytes": ("Bytes that wait for a commit.", found["queue_bytes"]),
+            "unproven_bytes": ("Unverified large bodies.", self._app.unproven_bytes),
+            "free_bytes": ("Free bytes on the store's disk.", found["free_bytes"]),
             "last_commit_timestamp_seconds": (
-                "When deliveries were last committed.",
+                "Unix time of the last commit.",
                 self._commits.last_commit_at,
             ),
         }
         for name, (text, value) in gauges.items():
             if value is not None:
                 yield GaugeMetricFamily(_PREFIX + name, text, value=float(value))
-        yield _gauges(
-            "store_bytes", "Size on disk.", "part", self._store.database.sizes()
-        )
-        behind = {name: lag.events for name, lag in self._lags().items()}
-        yield _gauges(
-            "consumer_lag_events",
-            "Events that a consumer has not read.",
-            "consumer",
-            behind,
+        sizes = self._store.database.sizes()
+        yield _family("store_bytes", "Size on disk.", GaugeMetricFamily, part=sizes)
+        unread = {name: lag.events for name, lag in self._lags().items()}
+        yield _family(
+            "consumer_lag_events", "Unread events.", GaugeMetricFamily, consumer=unread
         )
 
     def _lags(self) -> dict[str, Lag]:
@@ -174,15 +159,15 @@ class ReceiverStatus(Collector):
             return {}
 
 
-def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
-    for value, number in sorted(counts.items()):
-        family.add_metric([value], number)
-    return family
-
-
-def _gauges(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = GaugeMetricFamily(_PREFIX + name, text, labels=[label])
+def _family(
+    name: str,
+    text: str,
+    kind: type[CounterMetricFamily | GaugeMetricFamily] = CounterMetricFamily,
+    **by_label: dict[str, int],
+) -> Metric:
+    """Return a metric with one label."""
+    ((label, values),) = by_label.items()
+    family = kind(_PREFIX + name, text, labels=[label])
     for value, number in sorted(values.items()):
         family.add_metric([value], number)
     return family

@@ -208,7 +208,7 @@ def test_log_lines_are_json(store_url: str) -> None:
     assert [pair for pair in fields if pair[0] != "deliveries"] == [
         ("listening", {"url": url, "store": store_url.removeprefix("sqlite:///")}),
         (
-            "stopping, what was begun has 12 s to finish",
+            "stopping, begun requests have 12 s to finish",
             {"signal": "SIGTERM", "requests": 0},
         ),
         ("stopped", {"exit_code": 0, "unanswered": 0}),
