@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import itertools
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +114,26 @@ def test_endless_response_body_is_cut_off(quick: Sandbox, receiver: Receiver) ->
     receiver.body = itertools.repeat(b"x" * 65_536)
 
     assert delivered(quick, receiver.url).status == "success"
+
+
+def test_incomplete_response_body_acknowledges(quick: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+
+        def respond() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                request = b""
+                while not request.endswith(b"}"):
+                    request += connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+        thread = threading.Thread(target=respond)
+        thread.start()
+        delivery = delivered(quick, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        thread.join()
+
+    assert [attempt.status for attempt in delivery.attempts] == [200]
 
 
 def test_missing_endpoint_is_retried(quick: Sandbox) -> None:
