@@ -1,4 +1,4 @@
-"""`stairoids-signals preview` and `explain`: show what a run would do."""
+"""`stairoids-signals preview` and `explain`: show the result of a run before it."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _EXPLANATIONS = {
 def preview(
     config_inputs: Sequence[str], messages: TextIO, limit: int, output_format: str
 ) -> None:
-    """Show what a run over Singer MESSAGES would send. Sends nothing.
+    """Show the signals that a run over MESSAGES would send.
 
     MESSAGES is a file with the output of a tap. The default is stdin. The command
-    reads the ledger and does not change it.
+    sends nothing. It reads the ledger and does not change it.
 
     \b
     Examples:

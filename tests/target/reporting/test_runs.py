@@ -84,7 +84,7 @@ def test_table_has_outcomes_types_reasons_and_dead_letters(
 
     assert re.search(r"^accepted +4$", found, re.MULTILINE)
     assert re.search(r"^trials +3$", found, re.MULTILINE)
-    assert "a record that is read again is counted again" in found
+    assert "A record that is read again is counted again" in found
     assert "neither account.domain nor contact.email is known" in found
     assert "Dead letters now: 1, the oldest since" in found
     assert "dead-letters list --with-key --config config.json\n" in found
