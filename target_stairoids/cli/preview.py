@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
-_MAX_WIDTH = 60  # characters of a template or of properties; JSON has all of them
+_MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "is new",

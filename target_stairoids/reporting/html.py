@@ -95,7 +95,7 @@ _COLOURS: dict[str, int] = {
     Outcome.UNKNOWN: 4,
     Outcome.PENDING: _GREY,
 }
-_MAX_SERIES = 7  # colours that a reader can distinguish; the rest is `others`
+_MAX_SERIES = 7  # distinct colours. The rest is `others`
 
 
 def _plot(

@@ -25,7 +25,7 @@ NOTHING = dict.fromkeys(map(str, Outcome), 0)
 
 
 def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
-    """Run the target with stderr at a terminal; return exit code, stderr, stdout."""
+    """Run the target at a terminal, and return exit code, stderr and stdout."""
     (target.folder / "messages.jsonl").write_text(text)
     outer, inner = pty.openpty()
     with (
