@@ -281,7 +281,7 @@ def picture_terminal(pipeline: Pipeline) -> None:
         pipeline.run(sandbox, range(1, 400))
         said = pipeline.run(sandbox, range(1, 700), in_terminal=True)
     *live, end = said.replace("\r\n", "\n").split("\x1b[2K")
-    lines = [line.strip("\r\n") for line in live if "under way" in line]
+    lines = [line.strip("\r\n") for line in live if "in the queue" in line]
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print("$ tap-postgres | target-stairoids --config config.json")
     console.print(Text.from_ansi(lines[len(lines) // 2]))

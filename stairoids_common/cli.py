@@ -146,8 +146,8 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
 
     Args:
         header: The titles of the columns. Empty for a table without titles.
-        rows: Whole numbers are printed as `1,234`. A column with one of them is
-            aligned right.
+        rows: Numbers are printed as `1,234` or `1.5` and aligned right. None is
+            printed as `?`.
     """
     from rich.table import Table  # noqa: PLC0415 - slow to import
     from rich.text import Text  # noqa: PLC0415 - slow to import
@@ -158,11 +158,18 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     titles = header or [""] * len(rows[0])
     columns = zip(*rows, strict=True) if rows else [()] * len(titles)
     for title, column in zip(titles, columns, strict=True):
-        has_numbers = any(isinstance(cell, int) for cell in column)
+        has_numbers = any(isinstance(value, (int, float)) for value in column)
         table.add_column(
             Text(title), justify="right" if has_numbers else "left", overflow="fold"
         )
     for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(_cell(value)) for value in row))
     return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

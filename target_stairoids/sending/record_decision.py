@@ -119,7 +119,7 @@ class Intake:
     def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
         """Count a record that becomes no signal before any mapping sees it."""
         self._report.read += 1
-        self._report.candidates += 1
+        self._report.signals += 1
         self._report.count(stream.schema.name, Outcome.FILTERED, reason)
         if self._observer is not None:
             decision = Decision(stream, None, record, Outcome.FILTERED, reason)
@@ -159,7 +159,7 @@ class Intake:
     def _settle(self, items: list[Candidate | str], news: News) -> None:
         """Decide on candidates, and take note of STATE messages between them."""
         candidates = _candidates_in(items)
-        self._report.candidates += len(candidates)
+        self._report.signals += len(candidates)
         settled = [c for c in candidates if c.key not in news] if news else candidates
         for name, times in Counter(c.stream.schema.name for c in settled).items():
             self._report.count(name, Outcome.DUPLICATE, times=times)

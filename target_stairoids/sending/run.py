@@ -24,7 +24,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.progress import Facts, progress_for
+from target_stairoids.reporting.progress import Status, progress_for
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.observer import Samples
 from target_stairoids.sending.queue import Checkpoint, SendQueue
@@ -71,7 +71,7 @@ class Delivery:
         self._window = SendQueue(_WINDOW)
         self._watermark = Checkpoint(keeps_each=passes_each_state)
         self.report = Report()
-        self._progress = progress or progress_for(is_watched=observer is not None)
+        self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
             observer = Samples()
         self.intake = Intake(
@@ -197,7 +197,7 @@ class Delivery:
         self._pass_state(now)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            self._progress.tell(self._facts(now))
+            self._progress.update(self._status(now))
 
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let the checkpoint pass them."""
@@ -241,12 +241,12 @@ class Delivery:
             self._states.clear()
             self._state_at = now
 
-    def _facts(self, now: float) -> Facts:
+    def _status(self, now: float) -> Status:
         pace = self._dispatch.pace
-        return Facts(
+        return Status(
             read=self.report.read,
             outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
-            under_way=len(self._window),
+            queued=len(self._window),
             used=pace.used,
             limit=pace.limit,
             pause=pace.wait(now) or 0.0,

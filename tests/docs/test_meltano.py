@@ -114,7 +114,7 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
 
     project.meltano("install")
     first = project.meltano("run", "round-trip")
-    assert "20 candidates = 19 accepted + 1 invalid" in first
+    assert "20 signals = 19 accepted + 1 invalid" in first
     assert len(sandbox.signals) == 19
     wait_for_events(receiver, 19)
     requests = len(sandbox.requests)

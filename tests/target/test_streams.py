@@ -33,7 +33,7 @@ def test_every_record_is_accounted_for_and_sent_once(
 
     assert first.exit_code == second.exit_code == 0
     assert first.report["adds_up"]
-    assert first.report["candidates"] == text.count('"RECORD"')
+    assert first.report["signals"] == text.count('"RECORD"')
     assert sent == first.outcomes["accepted"] > 0
     assert "accepted" not in second.outcomes
     assert len(sandbox.signals) == sent

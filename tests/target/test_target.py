@@ -740,7 +740,7 @@ def test_report_adds_up_and_counts_by_stream(target: TargetUnderTest) -> None:
     )
 
     assert run.report["adds_up"]
-    assert run.report["candidates"] == run.report["read"] == 2
+    assert run.report["signals"] == run.report["read"] == 2
     assert run.report["streams"] == {
         "trials": {"accepted": 1},
         "leads": {"accepted": 1},

@@ -142,7 +142,7 @@ def test_baseline_remembers_even_what_a_known_stream_brings(
     run = target.run(a_schema(), a_record(1), a_record(2), a_record(3))
 
     assert done.returncode == 0, done.stderr
-    assert "2 candidates = 1 duplicate + 1 baselined (2 records read" in done.stderr
+    assert "2 signals = 1 duplicate + 1 baselined (2 records read" in done.stderr
     assert "METRIC" not in done.stderr
     assert run.outcomes == {"duplicate": 2, "accepted": 1}
     assert len(sandbox.signals) == 2
@@ -158,4 +158,4 @@ def test_erasing_whom_nobody_can_be_is_an_error(target: TargetUnderTest) -> None
     done = ledger_command(target, "erase", "--email", "not an address")
 
     assert done.returncode == 1
-    assert "is not an e-mail address" in done.stderr
+    assert "is not an email address" in done.stderr

@@ -71,14 +71,14 @@ def test_unanswered_requests_are_one_sentence(
 ) -> None:
     names = ("requests", "found", "sent_again", "held")
 
-    said = unanswered_in({"unanswered": dict(zip(names, counts, strict=True))})
+    said = unanswered_in(dict(zip(names, counts, strict=True)))
 
     assert list(said) == [told]
 
 
 def test_sum_line_has_what_killed_runs_left() -> None:
     report = {
-        "candidates": 3,
+        "signals": 3,
         "outcomes": {"accepted": 3, "duplicate": 0},
         "recovered": {"accepted": 2, "pending": 1},
         "read": 3,
@@ -86,6 +86,6 @@ def test_sum_line_has_what_killed_runs_left() -> None:
     }
 
     assert summary(report) == (
-        "3 candidates = 3 accepted (3 records read, 0.2 s); "
+        "3 signals = 3 accepted (3 records read, 0.2 s); "
         "recovered from killed runs: 2 accepted, 1 pending"
     )
