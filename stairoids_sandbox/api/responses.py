@@ -39,9 +39,9 @@ def error_response(error: ApiError) -> JsonResponse:
     }
     if error.param is not None:
         details["param"] = error.param
-    headers = (
-        None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    )
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return JsonResponse({"error": details}, status_code=error.status, headers=headers)
 
 
