@@ -14,10 +14,10 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return `5 s`, `3 min 54 s`, `1 h 40 min` or `2 days 3 h`."""
+    """Return `5 s`, `3 min 54 s`, `1 h 40 min` or `2 d 3 h`."""
     rest = round(seconds)
     for unit, size, smaller, part in (
-        ("days", 86_400, "h", 3_600),
+        ("d", 86_400, "h", 3_600),
         ("h", 3_600, "min", 60),
         ("min", 60, "s", 1),
     ):

@@ -1,4 +1,4 @@
-"""API keys and what their scopes allow."""
+"""API keys and the requests that their scopes allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stairoids-signals ledger`: count, delete and copy what the ledger holds."""
+"""`stairoids-signals ledger`: count, delete and copy the sent signals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`stairoids-signals`: the commands for the operator of the target.
 
-Each command imports what it needs when it runs, so that `--help` stays quick.
+Each command imports its modules when it runs, so that `--help` stays quick.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ next run.
 @click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
-    """Preview, check and report what target-stairoids sends to Stairoids."""
+    """Preview, check and report the signals of target-stairoids."""
 
 
 for command in (suggest, preview, explain, test, check, report, dead_letters, ledger):

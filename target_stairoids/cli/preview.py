@@ -1,4 +1,4 @@
-"""`stairoids-signals preview` and `explain`: show what a run would do."""
+"""`stairoids-signals preview` and `explain`: show the result of a run before it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
-_MAX_WIDTH = 60  # characters of a template or of properties; JSON has all of them
+_MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "is new",
@@ -53,10 +53,10 @@ _EXPLANATIONS = {
 def preview(
     config_inputs: Sequence[str], messages: TextIO, limit: int, output_format: str
 ) -> None:
-    """Show what a run over Singer MESSAGES would send. Sends nothing.
+    """Show the signals that a run over MESSAGES would send.
 
     MESSAGES is a file with the output of a tap. The default is stdin. The command
-    reads the ledger and does not change it.
+    sends nothing. It reads the ledger and does not change it.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.reporting.runs import PastRun, RunHistory
 
-_MAX_RUNS = 20  # rows of the table; JSON and HTML have all runs
+_MAX_RUNS = 20  # rows of the table, but not of JSON and HTML
 
 
 @click.command()
@@ -37,8 +37,8 @@ _MAX_RUNS = 20  # rows of the table; JSON and HTML have all runs
 def report(ledger: Ledger, days: int, output_format: str) -> None:
     """Show the runs and outcomes of the last weeks.
 
-    The report has the exit code of each run, outcomes with their reasons, dead letters,
-    and the time of the requests compared with the rate limit.
+    The report has the exit code of each run, outcomes with their reasons and dead
+    letters. It compares the time of each run with the time at the rate limit.
 
     \b
     Examples:

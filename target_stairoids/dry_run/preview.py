@@ -1,4 +1,4 @@
-"""Collect what a dry run would send: mappings, outcomes, sample signals and time."""
+"""Collect the mappings, outcomes, sample signals and duration of a dry run."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def as_html(history: RunHistory) -> str:
     """Return the run history as an HTML page."""
-    environment = template_environment("target_stairoids")
-    environment.filters["amount"] = _amount
-    return environment.get_template("report.html").render(
+    templates = template_environment("target_stairoids")
+    templates.filters["amount"] = _amount
+    return templates.get_template("report.html").render(
         history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
     )
 
@@ -95,7 +95,7 @@ _COLOURS: dict[str, int] = {
     Outcome.UNKNOWN: 4,
     Outcome.PENDING: _GREY,
 }
-_MAX_SERIES = 7  # colours that a reader can distinguish; the rest is `others`
+_MAX_SERIES = 7  # distinct colours. The rest is `others`
 
 
 def _plot(

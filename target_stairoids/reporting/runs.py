@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: How to read the sums of several runs.
 COUNTED_BY_RUN = (
-    "Each run counts what it reads: a record that is read again is counted again, "
-    "unless it is pending."
+    "Each run counts the records it reads. A record that is read again is counted "
+    "again, unless it is pending."
 )
 #: Stands for the signal type in runs that wrote no report.
 UNKNOWN_TYPE = "unknown type"
@@ -38,7 +38,7 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
         recovered: Outcome -> number of signals that killed runs left. In no sum.
         streams: Stream -> its part of the outcomes.
         types: Signal type -> number of accepted signals.
-        reasons: `stream`, `outcome`, `reason` and `count` of what was not accepted.
+        reasons: `stream`, `outcome`, `reason` and `count` of signals not accepted.
         requests_per_minute: The rate limit. None if unknown.
     """
 

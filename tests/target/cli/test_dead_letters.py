@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from tests.support.commands import signals
 from tests.support.singer_io import a_record, a_schema
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 
@@ -253,27 +253,11 @@ def test_dead_letters_are_listed_and_exported_by_the_same_choice(
     assert exported.stdout.count('"RECORD"') == shown
 
 
-NOT_AN_AGE = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
-
-
-@pytest.mark.parametrize(
-    ("age", "error"),
-    [
-        ("90", NOT_AN_AGE),
-        ("3w", NOT_AN_AGE),
-        ("soon", NOT_AN_AGE),
-        ("-1d", NOT_AN_AGE),
-        (f"{'9' * 30}d", NOT_AN_AGE),
-        ("2999-01-31T00:00:00Z", "this time is in the future."),
-    ],
-)
-def test_wrong_age_is_refused_with_an_example(
-    target: TargetUnderTest, age: str, error: str
-) -> None:
-    done = signals(target, "dead-letters", "list", f"--older-than={age}")
+def test_wrong_age_is_a_usage_error(target: TargetUnderTest) -> None:
+    done = signals(target, "dead-letters", "list", "--older-than=3w")
 
     assert done.returncode == 2
-    assert error in done.stderr
+    assert "not an age (90d, 12h, 30m) or a time (2026-01-31)." in done.stderr
 
 
 def test_key_is_shown_with_the_option_only(target: TargetUnderTest) -> None:

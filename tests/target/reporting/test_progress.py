@@ -15,7 +15,7 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.next_steps import next_steps
 from target_stairoids.reporting.progress import Status
 from tests.support.commands import target_command
-from tests.support.singer_io import BIN, a_record, a_schema, a_state, text_of
+from tests.support.singer_io import a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
@@ -25,14 +25,13 @@ NOTHING = dict.fromkeys(map(str, Outcome), 0)
 
 
 def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
-    """Run the target with stderr at a terminal; return exit code, stderr, stdout."""
-    target.shell("")  # writes the config
+    """Run the target at a terminal, and return exit code, stderr and stdout."""
     (target.folder / "messages.jsonl").write_text(text)
     outer, inner = pty.openpty()
     with (
         (target.folder / "messages.jsonl").open() as messages,
         subprocess.Popen(
-            [BIN / "target-stairoids", "--config", target.folder / "config.json"],
+            target.command(target.config),
             stdin=messages,
             stdout=subprocess.PIPE,
             stderr=inner,

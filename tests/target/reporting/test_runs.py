@@ -84,7 +84,7 @@ def test_table_has_outcomes_types_reasons_and_dead_letters(
 
     assert re.search(r"^accepted +4$", found, re.MULTILINE)
     assert re.search(r"^trials +3$", found, re.MULTILINE)
-    assert "a record that is read again is counted again" in found
+    assert "A record that is read again is counted again" in found
     assert "neither account.domain nor contact.email is known" in found
     assert "Dead letters now: 1, the oldest since" in found
     assert "dead-letters list --with-key --config config.json\n" in found
@@ -93,10 +93,12 @@ def test_table_has_outcomes_types_reasons_and_dead_letters(
 def test_killed_run_and_the_next_count_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    messages = [a_schema(), *(a_record(n) for n in range(1_000))]
+    messages = [a_schema(), *(a_record(n) for n in range(400))]
+    sandbox.faults.add(Fault(kind="slow", delay_ms=100))
     with target.start(text_of(messages)) as process:
         wait_until(lambda: len(sandbox.signals) > 30)
         process.kill()
+    sandbox.faults.set([])
 
     target.run(*messages)
 
@@ -106,9 +108,9 @@ def test_killed_run_and_the_next_count_each_signal_once(
     assert killed["ending"] == "was killed"
     assert killed["outcomes"]["accepted"] > 0
     assert killed["read"] is killed["requests"] is killed["seconds"] is None
-    assert last["outcomes"]["duplicate"] == 1_000 - last["outcomes"]["accepted"]
-    assert found["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 1_000
-    assert sum(found["days"][-1]["types"].values()) == 1_000
+    assert last["outcomes"]["duplicate"] == 400 - last["outcomes"]["accepted"]
+    assert found["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 400
+    assert sum(found["days"][-1]["types"].values()) == 400
     killed_row, last_row = report(target).splitlines()[2:4]
     assert re.search(r"was killed +\? +\d+ +\? +\? +\?$", killed_row)
     assert "?" not in last_row
