@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox.faults.faults import Fault
-from tests.support.connectors import on_both_faces
+from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (
     BIN,
     TargetUnderTest,
@@ -131,7 +131,7 @@ def test_slow_tap_gets_its_state_before_the_next_record(
     assert len(sandbox.signals) == 1
 
 
-@on_both_faces
+@on_both_connectors
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_run_soon_and_loses_nothing(
     sandbox: Sandbox, target: TargetUnderTest, number: int
