@@ -21,7 +21,7 @@ import pytest
 from stairoids_sandbox.faults.faults import Fault
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.store.store import EventStore
-from tests.support.paths import ROOT
+from tests.support.documents import blocks, page
 from tests.support.running_receiver import fill
 from tests.support.singer_io import BIN, wait_until
 from tests.support.webhook_builders import a_body, a_delivery, an_action_body
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs/airbyte.md").read_text(encoding="utf-8")
+PAGE = page("airbyte.md")
 PYAIRBYTE = "airbyte-venv/bin/python"
 FAKER = "faker-venv/bin/source-faker"
 
@@ -72,8 +72,7 @@ def environment() -> dict[str, str]:
 
 def commands() -> list[str]:
     """Return the page's shell commands without those of the platform."""
-    found = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    lines = [line for block in found for line in block.splitlines()]
+    lines = "".join(blocks(PAGE, "sh")).splitlines()
     return [line for line in lines if not line.startswith(("docker", "stairoids-"))]
 
 
