@@ -15,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 # The folders whose English is checked. Add each folder when it passes.
-LANGUAGE_PATHS := docs stairoids_airbyte tests/airbyte
+LANGUAGE_PATHS := docs benchmarks stairoids_airbyte tests/airbyte
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow soak lint format docs screenshots build bench clean
