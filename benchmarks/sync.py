@@ -1,8 +1,8 @@
 """Syncs: reading records for the first time, again, and touched but unchanged.
 
-Whole processes run in turn. `target-stairoids` has no signals to send. The baselines are
-the SDK's empty `RecordSink` with default and fastest settings, the empty sink of a fork,
-and programs that only parse.
+Whole processes run in turn. `target-stairoids` has no signals to send. The baselines
+are the SDK's empty `RecordSink` with default and fastest settings, the empty sink of a
+fork, and programs that only parse.
 """
 
 from __future__ import annotations
