@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stairoids_airbyte.specification import specification
 from stairoids_airbyte.written_streams import SYNC_MODES
-from target_stairoids.config_errors import config_errors
+from stairoids_common.config_errors import config_errors
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Descriptor
-from target_stairoids.mapping.schema import StreamSchema, position_column
+from target_stairoids.mapping.schema import StreamSchema, bookmark_column
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream
@@ -58,7 +58,7 @@ def _shape_of(configured: ConfiguredStream) -> StreamSchema:
         name=name,
         properties=schema.get("properties") or {},
         key_properties=key,
-        bookmark=position_column(cursor if len(cursor) == 1 else [], key),
+        bookmark=bookmark_column(cursor if len(cursor) == 1 else [], key),
         allows_more=bool(schema.get("additionalProperties")),
     )
 

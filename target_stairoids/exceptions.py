@@ -35,6 +35,10 @@ class MessageError(StairoidsError):
     """The tap printed a message no Singer target can use."""
 
 
+class MissingKeyError(MessageError):
+    """A record lacks a column of its key."""
+
+
 class LedgerError(StairoidsError):
     """The ledger cannot be opened, read or written."""
 

@@ -1,332 +1,290 @@
-"""Settings of the target: declared once, read once.
+"""The settings of the target, each declared once.
 
-`config_schema` is the only place for names, types, defaults and help texts; the
-README's table, `meltano.yml` and `sample_configs/` are tested against it. Everything
-behind `target.py` receives `Settings` and never sees the raw config.
+The JSON Schema, the defaults, the table in README.md and `meltano.yml` come from the
+struct `Settings`.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+import msgspec
+from msgspec import Meta
+
+from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.item import MappingItem  # noqa: TC001 - msgspec reads the types of fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-Json = Any  # what JSON can hold; narrowed where it is read
-
-_TEXT_OR_OFF = {"type": ["string", "null"]}
-
-
-def _text_fields(*names: str) -> dict[str, Json]:
-    return {
-        "type": ["object", "null"],
-        "properties": dict.fromkeys(names, _TEXT_OR_OFF),
-        "additionalProperties": False,
-    }
+Json = Any  # any JSON value; narrowed where it is read
+_Name = Annotated[str, Meta(min_length=1)]
+_AtLeast0 = Annotated[int, Meta(ge=0)]
+_AtLeast1 = Annotated[int, Meta(ge=1)]
 
 
-_SIGNAL_ITEM = {
-    "type": "object",
-    "required": ["stream"],
-    "additionalProperties": False,
-    "properties": {
-        "stream": {"type": "string", "minLength": 1},
-        "name": {"type": "string", "minLength": 1},
-        "type": _TEXT_OR_OFF,
-        "source": {"type": "string", "minLength": 1},
-        "account": _text_fields("domain", "name"),
-        "contact": _text_fields("email", "first_name", "last_name"),
-        "occurred_at": _TEXT_OR_OFF,
-        "properties": {
-            "anyOf": [
-                {"const": "*"},
-                {"type": "null"},
-                {"type": "object"},
-                {"type": "array", "items": {"type": ["string", "object"]}},
-            ],
-        },
-        "skip": {"type": "array", "items": {"type": "string"}},
-        "when": {"type": "string", "minLength": 1},
-        "key": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        "send": {"enum": ["once", "on_change", "always"]},
-        "ignore_changes": {"type": "array", "items": {"type": "string"}},
-    },
-}
-
-_PROPERTIES: dict[str, dict[str, Json]] = {
-    "api_key": {
-        "type": "string",
-        "title": "API key",
-        "description": "Stairoids API key. Create one with the `read_write` scope: "
-        "what became of an unanswered request is found out by reading.",
-        "secret": True,
-        "writeOnly": True,
-    },
-    "api_url": {
-        "type": "string",
-        "title": "API URL",
-        "default": "https://api.stairoids.com/v1",
-        "description": "Base URL of the Stairoids API. Plain http is accepted for "
-        "loopback addresses only.",
-    },
-    "source": {
-        "type": "string",
-        "title": "Source",
-        "minLength": 1,
-        "description": "The `source` of every signal whose mapping names none. "
-        "Without it the name of the Meltano extractor less `tap-`, else `singer`.",
-    },
-    "signals": {
-        "type": "array",
-        "title": "Signals",
-        "items": _SIGNAL_ITEM,
-        "description": "How streams become signals: a list of mappings; what a "
-        "mapping leaves out, and streams no mapping names, are inferred.",
-    },
-    "ledger_url": {
-        "type": "string",
-        "title": "Ledger URL",
-        "default": "sqlite:///.stairoids/ledger.db",
-        "description": "Where the ledger of sent signals lives: an SQLAlchemy URL of "
-        "SQLite (relative to the working directory) or PostgreSQL.",
-        "secret": True,
-        "writeOnly": True,
-    },
-    "max_in_flight": {
-        "type": "integer",
-        "title": "Requests in flight",
-        "default": 8,
-        "minimum": 1,
-        "maximum": 100,
-        "description": "How many requests may be waiting for their response at once.",
-    },
-    "requests_per_minute": {
-        "type": "integer",
-        "title": "Requests per minute",
-        "minimum": 1,
-        "description": "The pace. Without it the quota is learnt from the responses' "
-        "headers, starting at 60; an response without such headers lifts the limit.",
-    },
-    "request_timeout_seconds": {
-        "type": "integer",
-        "title": "Request timeout",
-        "default": 30,
-        "minimum": 1,
-        "description": "Seconds to wait for an response to one request.",
-    },
-    "dry_run": {
-        "type": "boolean",
-        "title": "Dry run",
-        "default": False,
-        "description": "Map, validate and ask the ledger, but send nothing, write "
-        "nothing to the ledger and emit no STATE.",
-    },
-    "first_run": {
-        "type": "string",
-        "title": "First run",
-        "enum": ["guard", "send", "baseline"],
-        "default": "guard",
-        "description": "What a new ledger means. `guard`: stop if Stairoids already "
-        "holds signals of this source; `send`: send everything; `baseline`: remember "
-        "everything as seen, send nothing.",
-    },
-    "report_path": {
-        "type": "string",
-        "title": "Report file",
-        "description": "Where the run report is written as JSON.",
-    },
-    "on_unknown": {
-        "type": "string",
-        "title": "On unknown",
-        "enum": ["verify", "resend", "hold"],
-        "default": "verify",
-        "description": "A request without an response may have been accepted. "
-        "`verify`: read Stairoids' signals and send again only if it is not there; "
-        "`resend`: send again (may double); `hold`: leave it to a person.",
-    },
-    "verify_delay_seconds": {
-        "type": "integer",
-        "title": "Verify delay",
-        "default": 10,
-        "minimum": 0,
-        "description": "Seconds between a request without an response and the look "
-        "whether its signal arrived.",
-    },
-    "outage_seconds": {
-        "type": "integer",
-        "title": "Outage",
-        "default": 900,
-        "minimum": 0,
-        "description": "Seconds in which requests failed and nothing was accepted, "
-        "after which the run ends incomplete (exit code 75).",
-    },
-    "on_incomplete": {
-        "type": "string",
-        "title": "On incomplete",
-        "enum": ["fail", "succeed"],
-        "default": "fail",
-        "description": "How a run ends that had to leave signals for the next one: "
-        "exit code 75, or 0 after reading the input to its end without further STATE.",
-    },
-    "fail_on_dead_letters": {
-        "type": "boolean",
-        "title": "Fail on dead letters",
-        "default": False,
-        "description": "End with exit code 1 if a record became a dead letter, after "
-        "everything is settled.",
-    },
-    "requests_per_day": {
-        "type": "integer",
-        "title": "Requests per day",
-        "minimum": 1,
-        "description": "Make at most so many requests a day (UTC), counted in the "
-        "ledger over all runs; the rest stays pending (exit code 75).",
-    },
-    "max_signals_per_run": {
-        "type": "integer",
-        "title": "Signals per run",
-        "minimum": 1,
-        "description": "Send at most so many signals in one run; the rest stays "
-        "pending for the next (exit code 75).",
-    },
-    "max_run_minutes": {
-        "type": "integer",
-        "title": "Run minutes",
-        "minimum": 1,
-        "description": "Send for at most so long; the rest stays pending for the next "
-        "run (exit code 75).",
-    },
-    "max_event_age_days": {
-        "type": "integer",
-        "title": "Event age",
-        "minimum": 0,
-        "description": "Do not send signals whose `occurred_at` is older; they count "
-        "as seen (`too_old`).",
-    },
-    "allow_surge": {
-        "type": "boolean",
-        "title": "Allow surge",
-        "default": False,
-        "description": "Without it a run stops (exit code 75) when over 1,000 and over "
-        "20 % of a known stream's entities have changed: mostly it is not the world "
-        "that changed, but a column. Nor does a mapping under a new name then take the "
-        "place of the one that a stream was sent by.",
-    },
-    "suppress": {
-        "type": "array",
-        "title": "Suppress",
-        "items": {"type": "string"},
-        "description": "Who never gets a signal: domains (with their subdomains), "
-        "e-mail addresses, or patterns with `*`.",
-    },
-    "suppress_path": {
-        "type": "string",
-        "title": "Suppression file",
-        "description": "A file with more of `suppress`, one a line; `#` starts a "
-        "comment.",
-    },
-    "keep_records": {
-        "type": "boolean",
-        "title": "Keep records",
-        "default": True,
-        "description": "Whether dead letters keep the tap's record. Without it they "
-        "cannot be exported and sent again.",
-    },
-}
-
-
-def config_schema() -> dict[str, Json]:
-    """Return the config's JSON Schema, a fresh one for every caller.
-
-    The SDK writes its built-in settings into the schema it is given.
-    """
-    return {
-        "type": "object",
-        "required": ["api_key"],
-        "additionalProperties": False,
-        "properties": {name: dict(spec) for name, spec in _PROPERTIES.items()},
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The validated config, with the types the code works in.
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The config that the user gives, and the values derived from it.
 
     Attributes:
-        scope: Origin of `api_url`: what is settled there says nothing elsewhere.
-        source: The `source` of signals whose mapping names none.
-        is_source_given: Whether the user set it, so that nothing else decides.
-        requests_per_minute: The pace the user set, or None to learn it.
+        scope: The origin of `api_url`. Each origin has its own ledger entries.
+        default_source: The `source` of signals whose mapping names none.
+        remembers_all: Whether every record is remembered as seen and none is sent.
+
+    Raises:
+        ConfigError: `api_url` or `api_key` cannot be used; the message says why.
     """
 
-    api_key: str = field(repr=False)
-    api_url: str
-    scope: str
-    source: str
-    is_source_given: bool
-    signals: tuple[Mapping[str, Json], ...]
-    ledger_url: str = field(repr=False)
-    max_in_flight: int
-    requests_per_minute: int | None
-    request_timeout_seconds: int
-    dry_run: bool
-    first_run: str
-    report_path: Path | None
-    on_unknown: str
-    verify_delay_seconds: int
-    outage_seconds: int
-    on_incomplete: str
-    fail_on_dead_letters: bool
-    requests_per_day: int | None
-    max_signals_per_run: int | None
-    max_run_minutes: int | None
-    max_event_age_days: int | None
-    allow_surge: bool
-    suppress: tuple[str, ...] = field(repr=False)
-    suppress_path: Path | None
-    keep_records: bool
+    api_key: Annotated[
+        str,
+        Meta(
+            title="API key",
+            description="Stairoids API key. Create one with the `read_write` scope: "
+            "the target reads signals to learn the outcome of a request without a "
+            "response.",
+            extra_json_schema=SECRET,
+        ),
+    ]
+    api_url: Annotated[
+        str,
+        Meta(
+            title="API URL",
+            description="Base URL of the Stairoids API. Plain http is accepted for "
+            "loopback addresses only.",
+        ),
+    ] = "https://api.stairoids.com/v1"
+    source: Annotated[
+        _Name | None,
+        Meta(
+            title="Source",
+            description="The `source` of every signal whose mapping names none. "
+            "Without it the name of the Meltano extractor without `tap-`, else "
+            "`singer`.",
+        ),
+    ] = None
+    signals: Annotated[
+        tuple[MappingItem, ...],
+        Meta(
+            title="Signals",
+            description="How streams become signals: a list of mappings. Fields that "
+            "a mapping leaves out, and streams without a mapping, are inferred.",
+        ),
+    ] = ()
+    ledger_url: Annotated[
+        str,
+        Meta(
+            title="Ledger URL",
+            description="Database of the ledger, the durable list of sent signals: an "
+            "SQLAlchemy URL of SQLite (relative to the working directory) or "
+            "PostgreSQL.",
+            extra_json_schema=SECRET,
+        ),
+    ] = "sqlite:///.stairoids/ledger.db"
+    max_in_flight: Annotated[
+        int,
+        Meta(
+            title="Requests in flight",
+            description="How many requests may wait for their response at once.",
+            ge=1,
+            le=100,
+        ),
+    ] = 8
+    requests_per_minute: Annotated[
+        _AtLeast1 | None,
+        Meta(
+            title="Requests per minute",
+            description="The rate limit. Without it the target learns the quota "
+            "from the responses' headers, starting at 60; a response without such "
+            "headers lifts the limit.",
+        ),
+    ] = None
+    request_timeout_seconds: Annotated[
+        _AtLeast1,
+        Meta(
+            title="Request timeout",
+            description="Seconds to wait for the response to one request.",
+        ),
+    ] = 30
+    dry_run: Annotated[
+        bool,
+        Meta(
+            title="Dry run",
+            description="Map and validate records and read the ledger, but send "
+            "nothing, write nothing to the ledger and emit no STATE.",
+        ),
+    ] = False
+    first_run: Annotated[
+        Literal["guard", "send", "baseline"],
+        Meta(
+            title="First run",
+            description="The action of a run with a new ledger. Stop if Stairoids "
+            "already has signals of this source (`guard`), send everything (`send`), "
+            "or remember everything as seen and send nothing (`baseline`).",
+        ),
+    ] = "guard"
+    report_path: Annotated[
+        str | None,
+        Meta(
+            title="Report file",
+            description="File to which the run report is written as JSON.",
+        ),
+    ] = None
+    on_unknown: Annotated[
+        Literal["verify", "hold"],
+        Meta(
+            title="On unknown",
+            description="A request without a response may have been accepted. "
+            "Look for its signal and send again only if it is not there (`verify`), "
+            "or keep it as a dead letter for a person (`hold`).",
+        ),
+    ] = "verify"
+    verify_delay_seconds: Annotated[
+        _AtLeast0,
+        Meta(
+            title="Verify delay",
+            description="Seconds between a request without a response and the lookup "
+            "of its signal.",
+        ),
+    ] = 10
+    outage_seconds: Annotated[
+        _AtLeast0,
+        Meta(
+            title="Outage",
+            description="Seconds of failed requests without an accepted signal, "
+            "after which the run ends incomplete (exit code 75).",
+        ),
+    ] = 900
+    on_incomplete: Annotated[
+        Literal["fail", "succeed"],
+        Meta(
+            title="On incomplete",
+            description="The end of a run that leaves signals for the next run. Exit "
+            "code 75 (`fail`), or 0 after the whole input was read without further "
+            "STATE (`succeed`).",
+        ),
+    ] = "fail"
+    fail_on_dead_letters: Annotated[
+        bool,
+        Meta(
+            title="Fail on dead letters",
+            description="End with exit code 1 if a record became a dead letter, after "
+            "all other signals have their outcome.",
+        ),
+    ] = False
+    requests_per_day: Annotated[
+        _AtLeast1 | None,
+        Meta(
+            title="Requests per day",
+            description="Make at most this many requests per day (UTC), counted "
+            "in the ledger over all runs. The rest stays pending (exit code 75).",
+        ),
+    ] = None
+    max_signals_per_run: Annotated[
+        _AtLeast1 | None,
+        Meta(
+            title="Signals per run",
+            description="Send at most this many signals in one run. The rest "
+            "stays pending for the next run (exit code 75).",
+        ),
+    ] = None
+    max_run_minutes: Annotated[
+        _AtLeast1 | None,
+        Meta(
+            title="Run minutes",
+            description="Send for at most this many minutes. The rest stays "
+            "pending for the next run (exit code 75).",
+        ),
+    ] = None
+    max_event_age_days: Annotated[
+        _AtLeast0 | None,
+        Meta(
+            title="Event age",
+            description="Do not send signals whose `occurred_at` is older; they "
+            "count as seen (`too_old`).",
+        ),
+    ] = None
+    allow_surge: Annotated[
+        bool,
+        Meta(
+            title="Allow surge",
+            description="Without it a run stops (exit code 75) when over 1,000 and "
+            "over 20 % of a known stream's entities have changed. The usual cause is "
+            "a new or changed column. A run also stops when a mapping under a new "
+            "name replaces the mapping that sent the stream before.",
+        ),
+    ] = False
+    suppress: Annotated[
+        tuple[str, ...],
+        Meta(
+            title="Suppress",
+            description="People and companies that never get a signal: domains (with "
+            "their subdomains), email addresses, or patterns with `*`.",
+        ),
+    ] = ()
+    suppress_path: Annotated[
+        str | None,
+        Meta(
+            title="Suppression file",
+            description="A file with more of `suppress`, one per line; `#` starts "
+            "a comment.",
+        ),
+    ] = None
+    keep_records: Annotated[
+        bool,
+        Meta(
+            title="Keep records",
+            description="Whether dead letters keep the tap's record. Without it they "
+            "cannot be exported and sent again.",
+        ),
+    ] = True
+
+    scope: str = ""
+    default_source: str = ""
+    remembers_all: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the key and the URL, and compute the derived values."""
+        _check_not_masked(api_key=self.api_key, ledger_url=self.ledger_url)
+        derived = {
+            "scope": _origin_of(self.api_url),
+            "api_url": self.api_url.strip().rstrip("/"),
+            "default_source": self.source or _source_of_tap(),
+        }
+        _check_key(self.api_key)
+        for name, value in derived.items():
+            msgspec.structs.force_setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        """Return text without the values, because some are secrets."""
+        return "Settings(...)"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Json]) -> Self:
-        """Read a config that `config_errors` found nothing wrong with.
+        """Return the settings of a config in which `config_errors` found no mistake.
 
         Raises:
             ConfigError: `api_url` or `api_key` cannot be used; the message says why.
         """
-        given = {
-            name: config.get(name, spec.get("default"))
-            for name, spec in _PROPERTIES.items()
-        }
-        _check_masked(given)
-        given["scope"] = _origin_of(given["api_url"])
-        given["api_url"] = given["api_url"].strip().rstrip("/")
-        given["is_source_given"] = bool(given["source"])
-        given["source"] = given["source"] or _default_source()
-        given["signals"] = tuple(given["signals"] or ())
-        given["suppress"] = tuple(given["suppress"] or ())
-        for name in ("report_path", "suppress_path"):
-            given[name] = Path(given[name]) if given[name] else None
-        _check_key(given["api_key"])
-        return cls(**given)
+        return settings_from(cls, config)
 
 
-def _default_source() -> str:
+def config_schema() -> dict[str, Json]:
+    """Return the config's JSON Schema, a new object for every caller."""
+    return config_schema_of(Settings)
+
+
+def _source_of_tap() -> str:
     extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
     return extractor or "singer"
 
 
-def _check_masked(given: Mapping[str, Json]) -> None:
-    for name, spec in _PROPERTIES.items():
-        value = str(given[name] or "")
-        is_masked = value == "(redacted)" or (len(value) > 1 and set(value) == {"*"})
-        if spec.get("secret") and is_masked:
+def _check_not_masked(**secrets: str) -> None:
+    for name, value in secrets.items():
+        if value == "(redacted)" or (len(value) > 1 and set(value) == {"*"}):
             msg = (
                 f"`{name}` is masked: this config was printed by `meltano config` "
                 "without `--unsafe`."
@@ -344,7 +302,11 @@ def _check_key(api_key: str) -> None:
 
 
 def _origin_of(api_url: str) -> str:
-    """Return scheme, host and port; refuse a URL that would show the key to others."""
+    """Return scheme, host and port of a URL that protects the key.
+
+    Raises:
+        ConfigError: It is no URL, is not encrypted or holds credentials.
+    """
     try:
         url = urlsplit(api_url.strip())
         port = url.port

@@ -38,17 +38,19 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
       stairoids-signals check --config config.json
       stairoids-signals check --config config.json --catalog catalog.json
     """
-    from target_stairoids.sending.readiness import look_at_key, reach, writable_ledger
+    from target_stairoids.api.access_check import check_key, check_reachable
+    from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
     click.echo("config   is valid")
     if catalog is not None:
         _check_mapping(config_inputs, catalog)
-    click.echo(f"ledger   {writable_ledger(settings)} can be written")
-    reach(settings)
+    ledger = writable_ledger(settings.ledger_url, settings.scope)
+    click.echo(f"ledger   {ledger} can be written")
+    check_reachable(settings)
     click.echo(f"api      {settings.api_url} responds")
-    click.echo(f"key      {look_at_key(settings)}")
+    click.echo(f"key      {check_key(settings)}")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
@@ -66,7 +68,7 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
                 for field in ("account.domain", "contact.email")
                 if field in mapping.origins
             ]
-            found = "left out" if mapping.says_nothing else f"by {', '.join(fields)}"
+            found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
             click.echo(f"         {name} -> {mapping.name}: {found}")
 
 

@@ -14,14 +14,15 @@ from target_stairoids.cli.options import key_text, log_the_run, with_ledger
 from target_stairoids.dedup.digests import value_at
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.sending.mapped_record import DEAD_LETTER_FIELD
+from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Row
 
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.mapping.item import MappingItem
     from target_stairoids.settings import Settings
 
 _FIELDS = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
@@ -117,7 +118,7 @@ def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
     print_table(header, [[row[name] for name in header] for row in rows])
 
 
-def _key_of(dead: Row[Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
     """Return the columns of a dead letter's key with the values of its record.
 
     Empty if the record was not kept, or if neither mapping nor stream has a key.
@@ -131,11 +132,9 @@ def _key_of(dead: Row[Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any
         return {}
     glob = glob_of(dead.stream_name, items)
     of_mapping = (
-        item["key"]
+        item.key
         for item in items
-        if item["stream"] == glob
-        and item.get("key")
-        and item.get("name", dead.mapping) == dead.mapping
+        if item.stream == glob and item.key and item.name in (None, dead.mapping)
     )
     of_stream = json.loads(dead.schema or "{}").get("key_properties") or []
     record = json.loads(dead.record)

@@ -133,7 +133,7 @@ def copy(ledger: Ledger, url: str) -> None:
     from target_stairoids.ledger import maintenance
     from target_stairoids.ledger.ledger import Ledger
 
-    with Ledger(url, ledger.scope) as other:
+    with Ledger.create(url, ledger.scope) as other:
         for table, count in maintenance.copy(ledger, other).items():
             click.echo(f"{table.removeprefix('stairoids_')}: {count}")
         click.echo(f"Copied. Now set `ledger_url` to {other.name}.")
@@ -156,4 +156,8 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     from target_stairoids.dry_run.runner import run
 
     log_the_run()
-    run(config_inputs, messages, overrides={"first_run": "baseline_all"})
+    run(
+        config_inputs,
+        messages,
+        overrides={"first_run": "baseline", "remembers_all": True},
+    )

@@ -68,7 +68,7 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
 
         settings = settings_from(config_inputs)
         click.get_current_context().obj = settings
-        with Ledger(settings.ledger_url, settings.scope, must_exist=True) as ledger:
+        with Ledger.open(settings.ledger_url, settings.scope) as ledger:
             command(ledger, **options)
 
     return opened  # type: ignore[no-any-return]  # click's own types are loose

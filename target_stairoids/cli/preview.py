@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from target_stairoids.dry_run.preview import Coverage, Preview
     from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.observer import Decision
+    from target_stairoids.sending.observer import Observation
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -84,7 +84,7 @@ def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> 
     from target_stairoids.mapping.compiler import DEFAULT_SOURCE
 
     click.secho(f"Stream {stream}, mapping {mapping.name}", bold=True)
-    if mapping.says_nothing:
+    if mapping.is_left_out:
         has_type = "type" in mapping.origins
         why = "no field names a person or company"
         why = why if has_type else "its mapping has `type: null`"
@@ -92,7 +92,7 @@ def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> 
         return
     why_source = (
         "the setting `source`"
-        if settings.is_source_given
+        if settings.source is not None
         else "the extractor's name, else `singer`: `source` is not set"
     )
     rows = [
@@ -190,7 +190,7 @@ class _Explanation:
     def would_send(self, stream: Stream, body: bytes) -> None:
         """Do nothing."""
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, decision: Observation) -> None:
         """Print the outcome of a record."""
         if self._only and decision.outcome not in self._only:
             return

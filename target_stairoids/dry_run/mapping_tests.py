@@ -8,14 +8,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from target_stairoids.config_errors import config_errors
+from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.sending.observer import Decision, Observer
+    from target_stairoids.sending.observer import Observation, Observer
     from target_stairoids.sending.streams import Stream
 
 Json = Any  # a value that JSON can hold
@@ -110,7 +110,7 @@ class _Result:
     def opened(self, stream: Stream) -> None:
         """Do nothing."""
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, decision: Observation) -> None:
         """Note the outcome of a record that is not sent."""
         if decision.outcome is not Outcome.WOULD_SEND:
             outcome = {"outcome": str(decision.outcome), "reason": decision.reason}

@@ -12,7 +12,7 @@ from target_stairoids.exceptions import InvalidSignalError
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.observer import Decision
+    from target_stairoids.sending.observer import Observation
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -73,7 +73,7 @@ class Preview:
         """Note a stream, or its new SCHEMA."""
         self.streams[stream.schema.name] = stream
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, decision: Observation) -> None:
         """Count a record and the fields it fills, also if it was sent before."""
         name, mapping = decision.stream.schema.name, decision.compiled_mapping
         self.outcomes[name, str(decision.outcome), decision.reason] += 1
@@ -138,7 +138,7 @@ class Preview:
         coverage = self.coverage.get((stream, mapping.name), Coverage())
         return {
             "name": mapping.name,
-            "is_left_out": mapping.says_nothing,
+            "is_left_out": mapping.is_left_out,
             "fields": {
                 name: {"template": origin.template, "why": origin.why}
                 for name, origin in mapping.origins.items()

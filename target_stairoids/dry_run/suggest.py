@@ -24,7 +24,7 @@ def as_yaml(preview: Preview) -> str:
     for name, stream in preview.streams.items():
         for compiled_mapping in stream.maps:
             coverage = preview.coverage.get((name, compiled_mapping.name))
-            if compiled_mapping.says_nothing:
+            if compiled_mapping.is_left_out:
                 lines += _left_out(name)
             else:
                 lines += _item(name, compiled_mapping, coverage)

@@ -1,20 +1,17 @@
-"""A signal map: one mapping of one stream, compiled; a record costs a few look-ups."""
+"""A compiled mapping: one mapping of one stream, ready to read records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from target_stairoids.mapping.schema import DELETED_AT
 from target_stairoids.mapping.signal import Signal
 from target_stairoids.mapping.values import flat_properties
 
 if TYPE_CHECKING:
-    from target_stairoids.mapping.expressions.template import Path
+    from collections.abc import Callable, Mapping
 
-Fields = dict[str, Any]
-Reader = Callable[[Fields], Any]
+    from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +19,8 @@ class Origin:
     """How one field of a signal is filled.
 
     Attributes:
-        template: The text a mapping has for it, or would have.
-        why: `mapping`, or in words why it was inferred.
+        template: The template, from the mapping or inferred.
+        why: `mapping`, or the reason why it was inferred.
     """
 
     template: str
@@ -35,24 +32,26 @@ class CompiledMapping:
     """One mapping of one stream, compiled.
 
     Attributes:
-        name: Names the mapping in the ledger.
-        fingerprint: Changes whenever the mapping does.
-        key: The fields that say what a signal is about; empty for the whole record.
+        name: The mapping's name in the ledger.
+        mapping_digest: Digest of the mapping and the default source.
+        compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
+        key: The columns that identify the entity; empty for the whole record.
         send: `once`, `on_change` or `always`.
-        ignore_changes: Properties whose change alone is no news.
-        type: Reads the signal's type; None if the stream is mapped to nothing.
-        when: Says whether a record becomes a signal at all; None for always.
-        paths: What the mapping itself reads of a record, apart from properties taken as
-            they are and from what was inferred.
+        ignore_changes: Properties whose change alone sends nothing.
+        type: Reads the signal's type; None if the mapping has `type: null`.
+        when: Reads whether a record becomes a signal; None for every record.
+        paths: The paths that the mapping's own templates read, for warnings about
+            columns that no record had.
         origins: Signal field -> how it is filled, for the operator.
-        maker: Changes whenever what is made of a record does, and so with the SCHEMA.
-        silent: Columns whose change alone makes no other content; None if that cannot
-            be told.
-        says_nothing: Whether no record of the stream can become a signal.
+        ignored_columns: Columns whose change alone does not change the content; None
+            if they are unknown.
+        is_left_out: Whether no record of the stream can become a signal.
+        wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
     """
 
     name: str
-    fingerprint: bytes
+    mapping_digest: bytes
+    compiled_digest: bytes
     key: tuple[str, ...]
     send: str
     ignore_changes: frozenset[str]
@@ -65,30 +64,20 @@ class CompiledMapping:
     when: Reader | None
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
-    maker: bytes
-    silent: frozenset[str] | None
-    says_nothing: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        is_about_nobody = "domain" not in self.account and "email" not in self.contact
-        says_nothing = self.type is None or is_about_nobody
-        object.__setattr__(self, "says_nothing", says_nothing)  # the rest is frozen
-
-    @property
-    def asks_for_deleted(self) -> bool:
-        """Whether the mapping looks at rows that were deleted at their source."""
-        return (DELETED_AT,) in self.paths
+    ignored_columns: frozenset[str] | None
+    is_left_out: bool
+    wants_deleted: bool
 
     def wants(self, record: Fields) -> bool:
-        """Say whether a record is to become a signal, as `when` has it.
+        """Return whether the condition `when` lets a record become a signal.
 
         Raises:
-            InvalidSignalError: `when` cannot be evaluated for it.
+            InvalidSignalError: `when` cannot be evaluated for the record.
         """
         return self.when is None or bool(self.when(record))
 
     def signal_from(self, record: Fields) -> Signal:
-        """Return the record's signal, normalised but not yet held to the contract.
+        """Return the record's signal, normalised but not checked.
 
         Raises:
             InvalidSignalError: A value cannot be sent; the reason names the field.

@@ -1,6 +1,7 @@
-"""The compiler: one item of the setting `signals`, and a stream, become a signal map.
+"""The compiler: from one item of the setting `signals` to a compiled mapping.
 
-What the item leaves out is inferred. Mistakes are found here, before the first record.
+Fields that the item leaves out are inferred. The compiler finds the mistakes in the
+item before the first record.
 """
 
 from __future__ import annotations
@@ -10,18 +11,29 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from target_stairoids.config_errors import suggestion
+import msgspec
+from msgspec import UNSET
+
+from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping import selection
 from target_stairoids.mapping.compiled import CompiledMapping, Origin
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
     compile_condition,
     compile_template,
     constant,
+    path_text,
 )
-from target_stairoids.mapping.inference import guesses_for, spelling, touches_in
-from target_stairoids.mapping.schema import inner_properties, may_be_scalar, types_of
+from target_stairoids.mapping.inference import (
+    inferred_templates,
+    update_time_columns,
+)
+from target_stairoids.mapping.schema import (
+    DELETED_AT,
+    inner_properties,
+    may_be_scalar,
+    types_of,
+)
 from target_stairoids.mapping.values import (
     domain_from,
     email_from,
@@ -32,13 +44,22 @@ from target_stairoids.mapping.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
-    from target_stairoids.mapping.expressions.template import Path, Template
+    from target_stairoids.mapping.expressions.template import (
+        Fields,
+        Path,
+        Reader,
+        Template,
+    )
+    from target_stairoids.mapping.item import MappingItem
     from target_stairoids.mapping.schema import StreamSchema
-    from target_stairoids.mapping.selection import Reader, Selection
 
-#: Why, where nothing but the settings says it.
+    Normalise = Callable[[Any], str | None]
+    Selection = Callable[[Fields], dict[str, Any]]
+
+#: Origin of a `source` that comes from the settings.
 DEFAULT_SOURCE = "no mapping names another"
-_GROUPS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
+_MAPPING = "mapping"
+_GROUPS: Mapping[str, Mapping[str, Normalise]] = {
     "account": {"domain": domain_from, "name": text_from},
     "contact": {
         "email": email_from,
@@ -46,110 +67,82 @@ _GROUPS: Mapping[str, Mapping[str, Callable[[Any], str | None]]] = {
         "last_name": text_from,
     },
 }
+_NESTED = frozenset({dict, list})
 
 
 class Compiler:
     """Compiles one item for one stream.
 
     Args:
-        item: One mapping of the setting `signals`; an empty one is inferred whole.
         default_source: The `source` of signals whose mapping names none.
     """
 
     def __init__(
-        self, schema: StreamSchema, item: Mapping[str, Any], default_source: str
+        self, schema: StreamSchema, item: MappingItem, default_source: str
     ) -> None:
-        self._shape = schema
+        self._schema = schema
         self._item = item
         self._default_source = default_source
-        self._guesses = guesses_for(schema)
+        self._inferred = inferred_templates(schema)
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
-        self._said: set[str] = set()  # columns read for more than `occurred_at`
-        self._reads_all = False
-        self._inferred: set[Path] = set()
+        self._mapped_paths: set[Path] = set()  # without those of inferred templates
+        self._property_names: set[str] = set()
         self._computed_names: set[str] = set()
+        self._content_columns: set[str] = set()  # read for more than `occurred_at`
+        self._reads_whole_record = False
 
     def compile(self) -> CompiledMapping:
-        """Return the signal map.
+        """Return the compiled mapping.
 
         Raises:
-            ConfigError: The mapping is wrong; the text names stream, key and remedy.
+            ConfigError: The item is wrong; the text names stream, field and remedy.
         """
-        item, schema = self._item, self._shape
-        signal_type = item.get("type", schema.name)
-        key = tuple(item.get("key") or schema.key_properties)
-        self._check_key(key)
-        type_ = self._named("type", signal_type, "the stream's name")
-        source = self._named(
-            "source", item.get("source") or self._default_source, DEFAULT_SOURCE
-        )
+        item, schema = self._item, self._schema
+        type_text = schema.name if item.type is UNSET else item.type
+        key = item.key or schema.key_properties
+        for name in key:
+            path = (name,) if name in schema.properties else tuple(name.split("."))
+            self._check_path(path, "key")
+        why_type = "the stream's name" if item.type is UNSET else _MAPPING
+        type_ = None if type_text is None else self._text("type", type_text, why_type)
+        why_source = _MAPPING if item.source else DEFAULT_SOURCE
+        source_text = item.source or self._default_source
+        source = self._text("source", source_text, why_source)
         account, contact = self._group("account"), self._group("contact")
-        occurred_at = self._field("occurred_at", time_from)
+        occurred_at = self._field("occurred_at", time_from, item.occurred_at)
         properties = self._properties()
         when = self._when()
-        ignored = frozenset(self._ignored())
+        ignore_changes = frozenset(self._ignore_changes())
+        is_about_nobody = "domain" not in account and "email" not in contact
+        given = [item, self._default_source]
+        templates = {name: origin.template for name, origin in self._origins.items()}
         return CompiledMapping(
-            name=item.get("name") or signal_type or schema.name,
-            fingerprint=self._fingerprint(),
+            name=item.name or type_text or schema.name,
+            mapping_digest=_digest(given),
+            compiled_digest=_digest([*given, templates]),
             key=key,
-            send=item.get("send", "on_change"),
-            ignore_changes=ignored,
+            send=item.send,
+            ignore_changes=ignore_changes,
             type=type_,
-            source=source or constant(None),
+            source=source,
             account=account,
             contact=contact,
             occurred_at=occurred_at,
             properties=properties,
             when=when,
-            paths=frozenset(self._paths - self._inferred),
+            paths=frozenset(self._mapped_paths),
             origins=self._origins,
-            maker=self._maker(),
-            silent=self._silent(ignored),
+            ignored_columns=self._ignored_columns(ignore_changes),
+            is_left_out=type_ is None or is_about_nobody,
+            wants_deleted=(DELETED_AT,) in self._mapped_paths,
         )
-
-    def _ignored(self) -> Collection[str]:
-        """Return the properties whose change alone is no news."""
-        if "ignore_changes" in self._item:
-            given: list[str] = self._item["ignore_changes"]
-            self._check_fields("ignore_changes", set(given) - self._computed_names)
-            return given
-        if self._item.get("send", "on_change") != "on_change":
-            return ()
-        properties = self._origins.get("properties")
-        said = json.loads(properties.template) if properties else ()
-        bookmark = self._shape.bookmark
-        found = [n for n in touches_in(self._shape) if n in said and n != bookmark]
-        if found:
-            self._origins["ignore_changes"] = Origin(
-                json.dumps(found, ensure_ascii=False),
-                "named like the time of a row's change",
-            )
-        return found
-
-    def _fingerprint(self) -> bytes:
-        return _digest([self._item, self._default_source])
-
-    def _maker(self) -> bytes:
-        told = {name: origin.template for name, origin in self._origins.items()}
-        return _digest([self._item, self._default_source, told])
-
-    def _silent(self, ignored: frozenset[str]) -> frozenset[str] | None:
-        """Return the columns that no content is made of."""
-        reads_hidden = any(name[:5] == "_sdc_" for name in self._said)
-        if self._item.get("send", "on_change") != "on_change" or reads_hidden:
-            return None
-        bookmark = {self._shape.bookmark} if self._shape.bookmark else set()
-        return frozenset() if self._reads_all else (ignored | bookmark) - self._said
 
     # Fields
 
-    def _named(self, field: str, text: str | None, default_why: str) -> Reader | None:
+    def _text(self, field: str, text: str, why: str) -> Reader:
         """Compile `type` or `source`."""
-        if text is None:
-            return None
         template = self._template(field, text)
-        why = "mapping" if self._item.get(field) else default_why
         self._origins[field] = Origin(text, why)
         if not template.paths:
             return constant(text_from(template.read({})))
@@ -157,53 +150,53 @@ class Compiler:
 
     def _group(self, group: str) -> dict[str, Reader]:
         """Compile `account` or `contact`."""
-        given = self._item.get(group, {})
+        given = getattr(self._item, group)
         if given is None:
             return {}
         readers = {
-            name: self._field(f"{group}.{name}", normalise, given)
+            name: self._field(
+                f"{group}.{name}",
+                normalise,
+                UNSET if given is UNSET else getattr(given, name),
+            )
             for name, normalise in _GROUPS[group].items()
         }
         return {name: read for name, read in readers.items() if read is not None}
 
     def _field(
-        self,
-        field: str,
-        normalise: Callable[[Any], str | None],
-        given: Mapping[str, Any] | None = None,
+        self, field: str, normalise: Normalise, text: str | msgspec.UnsetType | None
     ) -> Reader | None:
-        """Compile one field: what the mapping says, else what can be inferred."""
-        name = field.rpartition(".")[2]
-        given = self._item if given is None else given
-        if name in given:
-            text, why = given[name], "mapping"
-        elif field in self._guesses:
-            text, why = self._guesses[field].template, self._guesses[field].why
-        else:
-            return None
+        """Compile one field from the mapping's template, else the inferred one."""
         if text is None:
             return None
-        before = set(self._paths)
-        template = self._template(field, text)
-        if why != "mapping":
-            self._inferred |= self._paths - before
-        self._origins[field] = Origin(text, why)
+        is_inferred = text is UNSET
+        if text is not UNSET:
+            origin = Origin(text, _MAPPING)
+        elif field in self._inferred:
+            origin = self._inferred[field]
+        else:
+            return None
+        template = self._template(field, origin.template, is_inferred=is_inferred)
+        self._origins[field] = origin
         return template.through(normalise)
 
     def _when(self) -> Reader | None:
-        text = self._item.get("when")
+        text = self._item.when
         if text is None:
             return None
-        template = self._compiled("when", text, compile_condition)
-        self._origins["when"] = Origin(text, "mapping")
+        template = self._template("when", text, compile_text=compile_condition)
+        self._origins["when"] = Origin(text, _MAPPING)
         return template.read
 
-    def _template(self, field: str, text: str) -> Template:
-        return self._compiled(field, text, compile_template)
-
-    def _compiled(
-        self, field: str, text: str, compile_text: Callable[[str, str], Template]
+    def _template(
+        self,
+        field: str,
+        text: str,
+        *,
+        is_inferred: bool = False,
+        compile_text: Callable[[str, str], Template] = compile_template,
     ) -> Template:
+        """Compile a template and note the paths that it reads."""
         try:
             template = compile_text(text, field)
         except TemplateError as error:
@@ -212,98 +205,124 @@ class Compiler:
         for path in template.paths:
             self._check_path(path, field)
         self._paths |= template.paths
+        if not is_inferred:
+            self._mapped_paths |= template.paths
         if field != "occurred_at":
-            self._said |= {str(path[0]) for path in template.paths}
-            self._reads_all |= "record" in text
+            self._content_columns |= {str(path[0]) for path in template.paths}
+            self._reads_whole_record |= "record" in text
         return template
 
     # Properties
 
     def _properties(self) -> Selection:
-        """Compile `properties`: `"*"`, a list, a mapping or nothing."""
-        given = self._item.get("properties", "*")
-        skip = self._item.get("skip", ())
-        self._check_fields("skip", skip)
+        """Compile `properties`: `"*"`, a list, an object or null."""
+        given, skip = self._item.properties, self._item.skip
+        self._check_columns("skip", skip)
         if given is None:
-            return selection.nothing
-        used = {path[0] for path in self._paths if len(path) == 1}
-        entries = [given] if isinstance(given, str | dict) else given
-        computed: dict[str, Reader] = {}
-        for entry in entries:
-            if isinstance(entry, dict):
-                computed |= self._computed(entry)
-        fields = [e for e in entries if isinstance(e, str) and e != "*"]
-        self._check_fields("properties", fields)
-        fields = [name for name in fields if name not in skip]
-        computed = {name: read for name, read in computed.items() if name not in skip}
+            return lambda _record: {}
+        used = {str(path[0]) for path in self._paths if len(path) == 1}
         hidden = frozenset({*used, *skip})
-        takes_all = "*" in entries
-        if not fields and not computed:
-            self._check_selects(hidden, takes_all=takes_all)
-        self._origins["properties"] = self._told(given, hidden, takes_all=takes_all)
-        if takes_all and not fields and not computed:
-            return selection.all_but(hidden)
-        these = selection.these(fields, computed)
-        return selection.all_but(hidden, these) if takes_all else these
-
-    def _computed(self, entry: Mapping[str, Any]) -> dict[str, Reader]:
-        self._computed_names.update(entry)
-        return {
-            name: self._template(f"properties.{name}", value).read
-            if isinstance(value, str)
-            else constant(value)
+        given = "*" if given is UNSET else given
+        entries = (given,) if isinstance(given, str | dict) else given
+        computed = {
+            name: self._property(name, value)
+            for entry in entries
+            if isinstance(entry, dict)
             for name, value in entry.items()
         }
+        self._computed_names = set(computed)
+        columns = [e for e in entries if isinstance(e, str) and e != "*"]
+        self._check_columns("properties", columns)
+        columns = [name for name in columns if name not in skip]
+        computed = {name: read for name, read in computed.items() if name not in skip}
+        takes_all = "*" in entries
+        if not columns and not computed:
+            self._check_selects(hidden, takes_all=takes_all)
+        is_mapped = self._item.properties is not UNSET
+        why = _MAPPING if is_mapped else "all other scalars"
+        shown: Collection[object] = given
+        if takes_all and self._schema.properties:
+            shown = [n for n in self._columns_but(hidden) if self._is_scalar(n)]
+        self._origins["properties"] = Origin(_json(shown), why)
+        self._property_names = {name for name in shown if isinstance(name, str)}
+        return _selection(hidden if takes_all else None, columns, computed)
 
-    def _told(
-        self, given: object, hidden: frozenset[str], *, takes_all: bool
-    ) -> Origin:
-        """Say which properties are taken, in the words of a mapping."""
-        why = "mapping" if "properties" in self._item else "all other scalars"
-        known = self._shape.properties
-        if not takes_all or not known:
-            return Origin(json.dumps(given), why)
-        names = [
+    def _property(self, name: str, value: object) -> Reader:
+        if isinstance(value, str):
+            return self._template(f"properties.{name}", value).read
+        return constant(value)
+
+    def _columns_but(self, hidden: Container[str]) -> list[str]:
+        """Return the columns that `*` may select."""
+        return [
             name
-            for name, schema in known.items()
-            if name not in hidden
-            and _is_property(name, schema)
-            and not {"object", "array"} & types_of(schema)
+            for name, schema in self._schema.properties.items()
+            if name not in hidden and name[:5] != "_sdc_" and may_be_scalar(schema)
         ]
-        return Origin(json.dumps(names, ensure_ascii=False), why)
 
-    def _check_selects(self, hidden: frozenset[str], *, takes_all: bool) -> None:
-        """Refuse a selection that can select nothing: `null` says that better."""
-        known = self._shape.properties
-        # What one of many streams lacks is no mistake.
-        is_wild = re.search(r"[*?\[]", self._item.get("stream", "*")) is not None
+    def _is_scalar(self, name: str) -> bool:
+        return not {"object", "array"} & types_of(self._schema.properties[name])
+
+    def _check_selects(self, hidden: Container[str], *, takes_all: bool) -> None:
+        """Refuse properties that select nothing in any record."""
+        # A glob applies to many streams, and one of them may have no such columns.
+        is_glob = re.search(r"[*?\[]", self._item.stream) is not None
         if takes_all and (
-            "properties" not in self._item
-            or is_wild
-            or self._shape.is_open
-            or any(n not in hidden and _is_property(n, s) for n, s in known.items())
+            self._item.properties is UNSET
+            or is_glob
+            or self._schema.is_open
+            or self._columns_but(hidden)
         ):
             return
         msg = (
-            f"{self._where('properties')} selects nothing. Name the fields that are to "
-            "be sent, or write `properties: null` to send none."
+            f"{self._where('properties')} selects nothing. Name the columns to send, "
+            "or write `properties: null` to send none."
         )
         raise ConfigError(msg)
 
+    # Changes
+
+    def _ignore_changes(self) -> Collection[str]:
+        """Return the properties whose change alone sends nothing."""
+        given = self._item.ignore_changes
+        if given is not None:
+            self._check_columns("ignore_changes", set(given) - self._computed_names)
+            return given
+        if self._item.send != "on_change":
+            return ()
+        found = [
+            name
+            for name in update_time_columns(self._schema)
+            if name in self._property_names and name != self._schema.bookmark
+        ]
+        if found:
+            why = "named like the time of a row's change"
+            self._origins["ignore_changes"] = Origin(_json(found), why)
+        return found
+
+    def _ignored_columns(self, ignore_changes: frozenset[str]) -> frozenset[str] | None:
+        """Return the columns that have no part in the content.
+
+        Singer's own columns have no part in a record's digests. A mapping that reads
+        one of them makes the ignored columns unknown.
+        """
+        reads_sdc = any(name[:5] == "_sdc_" for name in self._content_columns)
+        if self._item.send != "on_change" or reads_sdc:
+            return None
+        if self._reads_whole_record:
+            return frozenset()
+        bookmark = {self._schema.bookmark} if self._schema.bookmark else set()
+        return (ignore_changes | bookmark) - self._content_columns
+
     # Checks
 
-    def _check_fields(self, field: str, names: Iterable[str]) -> None:
+    def _check_columns(self, field: str, names: Iterable[str]) -> None:
         for name in names:
             self._check_path((name,), field)
 
-    def _check_key(self, key: Iterable[str]) -> None:
-        for name in key:
-            path = (name,) if name in self._shape.properties else name.split(".")
-            self._check_path(tuple(path), "key")
-
     def _check_path(self, path: Path, field: str) -> None:
         """Refuse a path that the SCHEMA excludes."""
-        schema, known = self._shape, self._shape.properties
+        schema, known = self._schema, self._schema.properties
         name = str(path[0])
         if not schema.is_open and name not in known:
             hint = _nested_hint(name, known) or suggestion(name, known)
@@ -326,21 +345,54 @@ class Compiler:
             inner = fields[str(part)]
 
     def _where(self, field: str) -> str:
-        return f"Stream `{self._shape.name}`: `{field}` of its mapping"
+        return f"Stream `{self._schema.name}`: `{field}` of its mapping"
+
+
+def _selection(
+    hidden: frozenset[str] | None,
+    columns: Collection[str],
+    computed: Mapping[str, Reader],
+) -> Selection:
+    """Return a function that selects the properties of a record.
+
+    Args:
+        hidden: Columns that `*` does not select; None without `*`.
+    """
+
+    def named(record: Fields) -> dict[str, Any]:
+        found = {name: record.get(name) for name in columns}
+        for name, read in computed.items():
+            found[name] = read(record)
+        return found
+
+    if hidden is None:
+        return named
+    if not columns and not computed:
+        return lambda record: _scalars(record, hidden)
+    return lambda record: _scalars(record, hidden) | named(record)
+
+
+def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in hidden and type(value) not in _NESTED and name[:5] != "_sdc_"
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _digest(value: object) -> bytes:
-    return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
+    text = msgspec.json.encode(value, order="sorted")
+    return blake2b(text, digest_size=16).digest()
 
 
 def _nested_hint(name: str, known: Container[str]) -> str:
-    """Say how a field inside an object is taken, if that is what a name looks like."""
+    """Return how to read a field inside an object, if a name looks like one."""
     head, dot, tail = name.partition(".")
     if not dot or head not in known:
         return ""
-    path = spelling((head, *tail.split(".")))
+    path = path_text((head, *tail.split(".")))
     return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"
-
-
-def _is_property(name: str, schema: object) -> bool:
-    return may_be_scalar(schema) and name[:5] != "_sdc_"

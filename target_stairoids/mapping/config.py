@@ -1,39 +1,43 @@
-"""The mapping: which items of the setting `signals` apply to which stream."""
+"""The setting `signals`: which of its items apply to which stream."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from target_stairoids.config_errors import is_near, suggestion
+from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
+from target_stairoids.mapping.item import MappingItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.mapping.schema import StreamSchema
 
-_WILD = re.compile(r"[*?\[]")
+_WILDCARD = re.compile(r"[*?\[]")
+_SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 
-def maps_for(
-    schema: StreamSchema, items: Sequence[Mapping[str, Any]], default_source: str
+def mappings_for(
+    schema: StreamSchema, items: Sequence[MappingItem], default_source: str
 ) -> list[CompiledMapping]:
     """Compile the mappings of one stream.
 
-    The first item whose glob matches decides the glob, and all items with that same
-    text apply; a stream that no item matches is inferred whole.
+    The first glob that matches the stream applies, with all items that have this glob.
+    Without a match, the whole mapping is inferred.
 
     Raises:
-        ConfigError: A mapping is wrong; the message names stream, key and remedy.
+        ConfigError: A mapping is wrong; the message names stream, field and remedy.
     """
     glob = glob_of(schema.name, items)
-    chosen = [item for item in items if item["stream"] == glob] or [{}]
-    maps = [Compiler(schema, item, default_source).compile() for item in chosen]
-    names = [compiled_mapping.name for compiled_mapping in maps]
+    chosen = [item for item in items if item.stream == glob]
+    chosen = chosen or [MappingItem(stream="*")]
+    compiled = [Compiler(schema, item, default_source).compile() for item in chosen]
+    names = [mapping.name for mapping in compiled]
     for name in names:
         if names.count(name) > 1:
             msg = (
@@ -41,23 +45,23 @@ def maps_for(
                 "its own `name`, because the ledger tells them apart by it."
             )
             raise ConfigError(msg)
-    return maps
+    return compiled
 
 
-def glob_of(stream: str, items: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the glob that decides on a stream; None if no item matches it."""
-    return next((i["stream"] for i in items if fnmatchcase(stream, i["stream"])), None)
+def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
+    """Return the glob that applies to a stream; None if no item matches it."""
+    return next((i.stream for i in items if fnmatchcase(stream, i.stream)), None)
 
 
-def check_globs(items: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse an item that no stream can reach, because an earlier one takes them all.
+def check_globs(items: Iterable[MappingItem]) -> None:
+    """Refuse an item whose streams all belong to an earlier item.
 
     Raises:
-        ConfigError: It names both globs.
+        ConfigError: The message names both globs.
     """
     earlier: list[str] = []
     for item in items:
-        glob = item["stream"]
+        glob = item.stream
         if glob in earlier:
             continue
         hiding = next((other for other in earlier if _hides(other, glob)), None)
@@ -72,75 +76,83 @@ def check_globs(items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _hides(glob: str, later: str) -> bool:
-    """Say whether a glob matches all that a later one does, as far as can be told."""
-    if not _WILD.search(later):
+    """Return whether a glob surely matches every stream that a later one matches."""
+    if not _WILDCARD.search(later):
         return fnmatchcase(later, glob)
-    # `*` in the later one is matched by `*` only; `?` and `[...]` may stand for less.
+    # Only `*` matches a `*`; `?` and `[...]` may match fewer streams.
     return not re.search(r"[?\[]", glob) and fnmatchcase(later, glob)
 
 
 def check_spelling(
-    stream: str, items: Iterable[Mapping[str, Any]], seen: Iterable[str]
+    stream: str, items: Sequence[MappingItem], seen: Iterable[str]
 ) -> None:
-    """Refuse to infer a stream that an item seems to mean, and to misspell.
+    """Refuse to infer a stream if the mapping of an item nearly has its name.
 
     Args:
-        stream: One that no item matches, or all is well.
-        seen: The streams of this run so far: what matched one is not misspelt.
+        seen: The streams of this run so far; an item that matched one is right.
 
     Raises:
-        ConfigError: It names the item, the stream and the remedy.
+        ConfigError: The message names the item, the stream and the remedy.
     """
-    items = list(items)
     if glob_of(stream, items) is not None:
         return
     used = {glob_of(other, items) for other in seen}
-    names = [i["stream"] for i in items if not _WILD.search(i["stream"])]
-    glob = next((n for n in names if n not in used and is_near(n, stream)), None)
-    if glob is not None:
+    names = [i.stream for i in items if not _WILDCARD.search(i.stream)]
+    name = next((n for n in names if n not in used and _is_near(n, stream)), None)
+    if name is not None:
         msg = (
-            f"Stream `{stream}` has no mapping in `signals`, but nearly the name of "
-            f"`{glob}`, which matched no stream so far: nothing of it is sent. Correct "
-            f"`{glob}`, or give `{stream}` a mapping of its own (`type: null` leaves "
+            f"Stream `{stream}` has no mapping in `signals`. `{name}` is nearly its "
+            f"name and matched no stream so far, so nothing was sent. Correct "
+            f"`{name}`, or give `{stream}` a mapping of its own (`type: null` leaves "
             "it out)."
         )
         raise ConfigError(msg)
 
 
-def check_is_meant(
-    stream: str, items: Iterable[Mapping[str, Any]], seen: Iterable[str]
+def check_any_match(
+    stream: str, items: Sequence[MappingItem], seen: Iterable[str]
 ) -> None:
-    """Refuse to send a stream as inferred that the items may mean by another name.
+    """Refuse to infer a stream as long as no item has matched a stream.
 
     Args:
-        stream: One that no item matches, or all is well.
-        seen: The streams of this run so far: where one matched, the names are right.
+        seen: The streams of this run so far.
 
     Raises:
-        ConfigError: It names an item, the stream and the remedy.
+        ConfigError: The message names an item, the stream and the remedy.
     """
-    items = list(items)
-    meant = [i["stream"] for i in items if i.get("type", "") is not None]
-    if meant and all(glob_of(name, items) is None for name in (stream, *seen)):
+    names = [i.stream for i in items if i.type is not None]
+    if names and all(glob_of(name, items) is None for name in (stream, *seen)):
         msg = (
-            f"Stream `{stream}` has no mapping in `signals`, and no stream so far was "
-            f"the one of `{meant[0]}`: nothing of it is sent. If that is `{stream}`, "
-            f"correct its name. Else say what `{stream}` is: give it a mapping of its "
+            f"Stream `{stream}` has no mapping in `signals`, and no stream so far "
+            f"matched `{names[0]}`, so nothing was sent. If `{names[0]}` means "
+            f"`{stream}`, correct its name. Otherwise give `{stream}` a mapping of its "
             "own (`type: null` leaves it out), or end `signals` with one for `*`."
         )
         raise ConfigError(msg)
 
 
-def unused_globs(
-    items: Iterable[Mapping[str, Any]], streams: Sequence[str]
-) -> list[str]:
-    """Say which globs no stream of a run matched, each as a sentence."""
+def unused_globs(items: Iterable[MappingItem], streams: Sequence[str]) -> list[str]:
+    """Return a sentence for each glob that no stream of a run matched."""
     items = list(items)
     used = {glob_of(stream, items) for stream in streams}
-    silent = {item["stream"] for item in items if item.get("type", "") is None}
+    left_out = {item.stream for item in items if item.type is None}
     return [
         f"No stream matched the mapping of `{glob}` in `signals`"
         f"{suggestion(glob, streams) or '.'}"
-        for glob in dict.fromkeys(item["stream"] for item in items)
-        if glob not in used and glob not in silent
+        for glob in dict.fromkeys(item.stream for item in items)
+        if glob not in used and glob not in left_out
     ]
+
+
+def _is_near(name: str, other: str) -> bool:
+    """Return whether one stream's name may be a misspelling of another.
+
+    A common prefix such as `public-` does not count, nor a prefix that only one has.
+    """
+    parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
+    if parts == others or parts[-1:] == others or others[-1:] == parts:
+        return True
+    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
+        parts, others = parts[1:], others[1:]
+    alike = difflib.SequenceMatcher(None, "-".join(parts), "-".join(others))
+    return alike.ratio() >= _SIMILAR

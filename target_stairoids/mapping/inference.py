@@ -1,18 +1,18 @@
-"""Inference: how a stream's records become signals when no mapping says so.
+"""Infer templates for the fields of a signal from the names of a stream's columns.
 
-What is inferred is a mapping like any other, which `stairoids-signals suggest` prints.
-Names are compared in lower case without `_`, `-` and spaces, the most specific first.
-A field of a company never becomes a person, and an `updated_at` never becomes
-`occurred_at`: it says when the row was touched, not when the thing happened.
+The result is an ordinary mapping, which `stairoids-signals suggest` prints. Names are
+compared in lower case without `_`, `-` and spaces. Columns of a company never fill the
+contact, and columns of a person never fill the account. The time of a row's last
+change, such as `updated_at`, never fills `occurred_at`.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from target_stairoids.mapping.compiled import Origin
+from target_stairoids.mapping.expressions.template import path_text
 from target_stairoids.mapping.schema import inner_properties, may_be_scalar
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from target_stairoids.mapping.schema import StreamSchema
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 Path = tuple[str, ...]
 
 _PERSON = "person"
@@ -28,20 +28,7 @@ _COMPANY = "company"
 _ANYONE = "anyone"
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """How one field of a signal is filled without a mapping.
-
-    Attributes:
-        template: As a mapping would say it.
-        why: The reason, in words for the operator.
-    """
-
-    template: str
-    why: str
-
-
-#: Signal field -> names of fields that fill it, the most specific first.
+#: Signal field -> names of columns that fill it, the most specific first.
 _NAMES: dict[str, tuple[str, ...]] = {
     "contact.email": (
         "contactemail",
@@ -111,14 +98,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "originaltimestamp",
     ),
 }
-#: A person's whole name is no field of a signal, but two of them are made of it.
-_WHOLE_NAME = "contact.name"
-_NAMES[_WHOLE_NAME] = ("contactname", "fullname", "customerfullname", "userfullname")
-#: What a bare `name` is depends on whose it is.
-_NAME_OF = {_PERSON: _WHOLE_NAME, _COMPANY: "account.name"}
+#: A person's full name is no field of a signal, but fills first and last name.
+_FULL_NAME = "contact.name"
+_NAMES[_FULL_NAME] = ("contactname", "fullname", "customerfullname", "userfullname")
+#: Owner of the columns -> the field that a column called `name` fills.
+_FIELD_OF_NAME = {_PERSON: _FULL_NAME, _COMPANY: "account.name"}
 
-#: Columns that tell when a row was written, which is no news about anybody.
-_TOUCHES = frozenset(
+#: Names of columns with the time of a row's last change.
+_UPDATE_TIMES = frozenset(
     {
         "updatedat",
         "updatedon",
@@ -142,7 +129,7 @@ _TOUCHES = frozenset(
     }
 )
 
-#: Objects in which taps nest what they know, and whom they are about.
+#: Name of an object that taps nest columns in -> owner of these columns.
 _OBJECTS: dict[str, str] = {
     "properties": _ANYONE,  # HubSpot, PostHog
     "attributes": _ANYONE,  # Klaviyo and other JSON:API sources
@@ -165,19 +152,19 @@ _OBJECTS: dict[str, str] = {
     "organization": _COMPANY,
     "organisation": _COMPANY,
 }
-#: What flattening leaves of the objects above: `property_email`, `properties__email`.
+#: Prefixes that flattening leaves: `property_email`, `properties__email`.
 _PREFIX = re.compile(
     r"^(property|properties|attributes|fields|data)(?:__|_)(?=.)", re.IGNORECASE
 )
 _DEEPEST = 3
-#: Streams whose records are companies: an `email` of theirs is nobody's.
+#: Names of streams whose records are companies.
 _COMPANIES = re.compile(
     r"(^|[-_.])(account|company|companies|organi[sz]ation|customer_account)s?$",
     re.IGNORECASE,
 )
 
-#: What an object may be asked for when its schema does not list its fields.
-_USUAL = {
+#: Signal field -> column to try in an object whose schema lists no columns.
+_USUAL_NAMES = {
     "contact.email": "email",
     "contact.first_name": "first_name",
     "contact.last_name": "last_name",
@@ -188,102 +175,92 @@ _FILTER = {
     "account.domain": "company_domain",
     "occurred_at": "iso8601",
 }
-_WHAT = {
-    "contact.email": "an e-mail address",
+_KINDS = {
+    "contact.email": "an email address",
     "contact.first_name": "a first name",
     "contact.last_name": "a last name",
     "account.domain": "a company's domain or site",
     "account.name": "a company",
     "occurred_at": "the time of an event",
-    _WHOLE_NAME: "a person's whole name",
+    _FULL_NAME: "a person's full name",
 }
 
 
-def guesses_for(schema: StreamSchema) -> dict[str, Guess]:
-    """Return signal field -> how a stream's records may fill it.
+def inferred_templates(schema: StreamSchema) -> dict[str, Origin]:
+    """Return signal field -> the template that fills it.
 
-    Fields for which the stream offers nothing are left out.
+    Fields for which the stream has no column are left out.
     """
-    whom = _COMPANY if _COMPANIES.search(schema.name) else _ANYONE
-    found = {field: list(_paths(field, schema.properties, whom)) for field in _NAMES}
-    whole_names = found.pop(_WHOLE_NAME)
-    names_a_person = found["contact.first_name"] or found["contact.last_name"]
-    if whom is _COMPANY and found["account.domain"] and not names_a_person:
-        # The address of a company is not a person's.
+    owner = _COMPANY if _COMPANIES.search(schema.name) else _ANYONE
+    found = {field: list(_paths(field, schema.properties, owner)) for field in _NAMES}
+    full_names = found.pop(_FULL_NAME)
+    has_person = found["contact.first_name"] or found["contact.last_name"]
+    if owner is _COMPANY and found["account.domain"] and not has_person:
+        # The address of a company is not the address of a person.
         found["contact.email"] = [p for p in found["contact.email"] if len(p) > 1]
-    guesses = {
-        field: Guess(_template(paths, _FILTER.get(field)), _why(field, paths))
+    origins = {
+        field: Origin(_template(paths, _FILTER.get(field)), _why(field, paths))
         for field, paths in found.items()
         if paths
     }
-    if whole_names:
+    if full_names:
         for part in ("first_name", "last_name"):
-            guess = Guess(_template(whole_names, part), _why(_WHOLE_NAME, whole_names))
-            guesses.setdefault(f"contact.{part}", guess)
-    return guesses
+            origin = Origin(_template(full_names, part), _why(_FULL_NAME, full_names))
+            origins.setdefault(f"contact.{part}", origin)
+    return origins
 
 
-def touches_in(schema: StreamSchema) -> list[str]:
-    """Return the columns that tell when a row was written.
-
-    A change of nothing else makes no other signal.
-    """
+def update_time_columns(schema: StreamSchema) -> list[str]:
+    """Return the columns that are named like the time of a row's last change."""
     return [
         name
         for name, schema in schema.properties.items()
-        if _simple(name) in _TOUCHES and may_be_scalar(schema)
+        if _simple(name) in _UPDATE_TIMES and may_be_scalar(schema)
     ]
 
 
 def _paths(
-    field: str, properties: Mapping[str, Json], whom: str, depth: int = 1
+    field: str, properties: Mapping[str, Json], owner: str, depth: int = 1
 ) -> Iterator[Path]:
-    """Yield where a signal's field may be read, the best place first.
+    """Yield the paths that may fill a signal's field, the best one first.
 
     Args:
-        whom: Whom the properties are about.
+        owner: The kind of thing that the properties describe.
     """
     if not properties:
-        if field in _USUAL:
-            yield (_USUAL[field],)
+        if field in _USUAL_NAMES:
+            yield (_USUAL_NAMES[field],)
         return
-    yield from _matching(field, properties, whom)
+    yield from _matching(field, properties, owner)
     if depth == _DEEPEST:
         return
-    for name, of_whom in _objects(properties):
-        inner = inner_properties(properties[name])
-        if inner is not None and _fits(field, of_whom):
-            inner_whom = whom if of_whom is _ANYONE else of_whom
-            for path in _paths(field, inner, inner_whom, depth + 1):
-                yield (name, *path)
-
-
-def _objects(properties: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     by_simple_name = {_simple(name): name for name in properties}
-    for simple, of_whom in _OBJECTS.items():
-        if simple in by_simple_name:
-            yield by_simple_name[simple], of_whom
+    for simple, inner_owner in _OBJECTS.items():
+        name = by_simple_name.get(simple)
+        inner = None if name is None else inner_properties(properties[name])
+        if name is None or inner is None or not _may_fill(field, inner_owner):
+            continue
+        next_owner = owner if inner_owner is _ANYONE else inner_owner
+        for path in _paths(field, inner, next_owner, depth + 1):
+            yield (name, *path)
 
 
-def _fits(field: str, of_whom: str) -> bool:
-    """Say whether an object may fill a field: a person's never a company's."""
-    if of_whom is _PERSON:
-        return field.startswith("contact.")
-    if of_whom is _COMPANY:
-        return field.startswith("account.")
-    return True
+def _may_fill(field: str, owner: str) -> bool:
+    """Return whether columns of an owner may fill a signal's field."""
+    groups = {_PERSON: "contact.", _COMPANY: "account."}
+    return field.startswith(groups.get(owner, ""))
 
 
-def _matching(field: str, properties: Mapping[str, Json], whom: str) -> Iterator[Path]:
-    """Yield the fields whose names fit, the most specific first."""
+def _matching(field: str, properties: Mapping[str, Json], owner: str) -> Iterator[Path]:
+    """Yield the columns with a name for the field, the most specific first."""
     places: dict[str, Path] = {}
     for name, schema in properties.items():
         if may_be_scalar(schema):
             places[_simple(name)] = (name,)
         elif "value" in (inner_properties(schema) or ()):
-            places.setdefault(_simple(name), (name, "value"))  # as HubSpot wraps it
+            places.setdefault(_simple(name), (name, "value"))  # HubSpot's form
     names = _NAMES[field]
-    if _NAME_OF.get(whom) == field:
+    if _FIELD_OF_NAME.get(owner) == field:
         names = (*names, "name")
     for simple in names:
         if simple in places:
@@ -291,33 +268,16 @@ def _matching(field: str, properties: Mapping[str, Json], whom: str) -> Iterator
 
 
 def _simple(name: str) -> str:
+    """Return a column's name without prefix, in lower case, letters and digits only."""
     return re.sub(r"[\W_]", "", _PREFIX.sub("", name)).lower()
 
 
 def _template(paths: Sequence[Path], filter_name: str | None) -> str:
-    """Return a template that takes the first of several places that is filled."""
+    """Return a template that takes the first path with a value."""
     suffix = f" | {filter_name}" if filter_name else ""
-    return "{{ " + " or ".join(spelling(p) + suffix for p in paths) + " }}"
-
-
-def spelling(path: Path) -> str:
-    """Return a path as an expression spells it."""
-    if (
-        all(re.fullmatch(r"[^\W\d]\w*", part) for part in path)
-        and path[0] not in _WORDS
-    ):
-        return ".".join(path)
-    return "record" + "".join(f"[{json.dumps(p, ensure_ascii=False)}]" for p in path)
-
-
-#: Names that mean something else to Jinja than a field.
-_WORDS = {"record", "true", "false", "none", "True", "False", "None", "self"}
-_WORDS |= {"and", "or", "not", "in", "is", "if", "else"}
+    return "{{ " + " or ".join(path_text(p) + suffix for p in paths) + " }}"
 
 
 def _why(field: str, paths: Sequence[Path]) -> str:
-    return f"named like {_WHAT[field]}: " + ", then ".join(map(_spelt, paths))
-
-
-def _spelt(path: Path) -> str:
-    return f"`{'.'.join(path)}`"
+    places = ", then ".join(f"`{'.'.join(path)}`" for path in paths)
+    return f"named like {_KINDS[field]}: {places}"

@@ -1,4 +1,4 @@
-"""Values: a tap's values, brought into the form in which Stairoids takes them."""
+"""Convert a tap's values to the forms that the Stairoids API accepts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import msgspec
 from target_stairoids.exceptions import InvalidSignalError
 
 Scalar = str | bool | int | float | Decimal
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 
-#: What Stairoids can match an account by: a host with a top level that is no number.
+#: A domain for the API: a host whose top level is not a number.
 DOMAIN = re.compile(r"^[^\s\x00-\x1f@/:?#]+\.(?!\d+$)[^\s\x00-\x1f@/:?#.]+$")
-#: What Stairoids can match a person by.
+#: An email address for the API.
 EMAIL = re.compile(r"^[^\s\x00-\x1f@]+@[^\s\x00-\x1f@]+\.[^\s\x00-\x1f@.]+$")
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://|^//", re.IGNORECASE)
 _HOST_ENDS = re.compile(r"[/?#\s]")
-_CACHED_HOSTS = 4096  # many records are about few companies
-_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138
-_EPOCH_DIGITS = (10, 13)  # a Unix time written as text: seconds or milliseconds
+_CACHED_HOSTS = 4096  # the records of a stream repeat their companies
+_MILLISECONDS = 100_000_000_000  # in seconds this is the year 5138
+_EPOCH_DIGITS = (10, 13)  # of a Unix time as text, in seconds or milliseconds
 
 
 def _plain(value: object) -> str:
-    """Return a text that Jinja marked as safe for HTML as a plain one."""
+    """Return the plain text of a text that Jinja marked as safe HTML."""
     if isinstance(value, str):
         return str(value)
     reason = "a value is neither text, number nor list (a filter without its `| list`?)"
@@ -44,10 +44,10 @@ _encoder = msgspec.json.Encoder(
 
 
 def domain_from(value: object) -> str | None:
-    """Return the bare host of a URL, host or e-mail address; None if there is none.
+    """Return the bare host of a URL, host or email address; None without a host.
 
-    International hosts are spelt as DNS spells them: `münchen.de` is
-    `xn--mnchen-3ya.de`, so that both spellings are one company.
+    An international host is returned as in DNS: `xn--mnchen-3ya.de` for `münchen.de`.
+    Both spellings then are one company.
     """
     return _host(value) if isinstance(value, str) else None
 
@@ -61,12 +61,8 @@ def _host(text: str) -> str | None:
 
 
 @lru_cache(maxsize=_CACHED_HOSTS)
-def _mail_host(domain: str) -> str:
-    return _ascii_host(domain.lower())
-
-
 def _ascii_host(host: str) -> str:
-    """Return an international host in its ASCII spelling, if it has one."""
+    """Return a host as in DNS; unchanged if DNS cannot have it."""
     if host.isascii():
         return host
     try:
@@ -76,30 +72,30 @@ def _ascii_host(host: str) -> str:
 
 
 def email_from(value: object) -> str | None:
-    """Return the address trimmed and with its domain in lower case; None if empty."""
+    """Return the address, trimmed, with its domain in lower case; None if empty."""
     if not isinstance(value, str):
         return None
     address = value.strip()
     if address[:7].lower() == "mailto:":
         address = address[7:].partition("?")[0]
     local, at, domain = address.rpartition("@")
-    return local + at + _mail_host(domain) or None
+    return local + at + _ascii_host(domain.lower()) or None
 
 
 def likely_domain_from(value: object) -> str | None:
-    """Return the host as `domain_from` does, or None if no account has such a one."""
+    """Return the host as `domain_from` does, or None if it is no domain."""
     domain = domain_from(value)
     return domain if domain and DOMAIN.match(domain) else None
 
 
 def likely_email_from(value: object) -> str | None:
-    """Return the address as `email_from` does, or None if it is none."""
+    """Return the address as `email_from` does, or None if it is no address."""
     email = email_from(value)
     return email if email and EMAIL.match(email) else None
 
 
 def text_from(value: object) -> str | None:
-    """Return a trimmed text; numbers become text, everything else is None."""
+    """Return text, trimmed, or a number as text; None for any other value."""
     if type(value) is str:
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
@@ -110,12 +106,12 @@ def text_from(value: object) -> str | None:
 
 
 def time_from(value: object, field: str = "occurred_at") -> str | None:
-    """Return a time as RFC 3339 in UTC; a time without offset is taken as UTC.
+    """Return a time as RFC 3339 in UTC; a time without offset counts as UTC.
 
-    Whole numbers are Unix times, in seconds or, from the year 5138 on, milliseconds.
+    Numbers are Unix times, in seconds or, from 100,000,000,000 on, in milliseconds.
 
     Raises:
-        InvalidSignalError: It is no time.
+        InvalidSignalError: The value is no time.
     """
     if value is None:
         return None
@@ -136,7 +132,7 @@ def time_from(value: object, field: str = "occurred_at") -> str | None:
 
 
 def likely_time_from(value: object) -> str | None:
-    """Return the time as `time_from` does, or None if it is none."""
+    """Return the time as `time_from` does, or None if it is no time."""
     try:
         return time_from(value)
     except InvalidSignalError:
@@ -146,14 +142,14 @@ def likely_time_from(value: object) -> str | None:
 def _moment(text: str) -> datetime:
     if text.isdecimal() and text.isascii() and len(text) in _EPOCH_DIGITS:
         return _epoch(int(text))
-    # BigQuery and others write the zone's name.
+    # BigQuery, for one, writes the zone's name.
     moment = datetime.fromisoformat(text.removesuffix(" UTC"))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _epoch(value: object) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
-        raise ValueError  # noqa: TRY004 - the caller turns one kind of error into a reason
+        raise ValueError  # noqa: TRY004 - `time_from` catches ValueError
     seconds = float(value)
     return datetime.fromtimestamp(
         seconds / 1000 if seconds >= _MILLISECONDS else seconds, tz=UTC
@@ -161,9 +157,9 @@ def _epoch(value: object) -> datetime:
 
 
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
-    """Return properties as Stairoids takes them.
+    """Return properties for the API: flat, without null, lists as JSON text.
 
-    Objects are flattened with dots, lists become JSON text, null is left out.
+    Fields inside an object get its name and a dot as prefix.
 
     Raises:
         InvalidSignalError: A number is not finite, or a value is nested too deeply.
@@ -193,11 +189,11 @@ def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -
             if not _is_finite(value):
                 reason = f"properties.{key}: not a finite number"
                 raise InvalidSignalError(reason)
-            flat[key] = value if isinstance(value, str) else json_text(value)
+            flat[key] = value if isinstance(value, str) else json_bytes(value).decode()
 
 
 def _is_finite(value: Json) -> bool:
-    """Say whether all numbers in a value can be written as JSON."""
+    """Return whether JSON has all numbers of a value."""
     if isinstance(value, Decimal):
         return value.is_finite()
     if isinstance(value, float):
@@ -209,17 +205,8 @@ def _is_finite(value: Json) -> bool:
     return True
 
 
-def json_text(value: Json) -> str:
-    """Return a value as JSON text, keys sorted.
-
-    Raises:
-        InvalidSignalError: A text in it is not Unicode.
-    """
-    return json_bytes(value).decode()
-
-
 def json_bytes(value: Json) -> bytes:
-    """Return a value as JSON text in UTF-8, keys sorted.
+    """Return a value as JSON text in UTF-8 with sorted keys.
 
     Raises:
         InvalidSignalError: A text in it is not Unicode.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stairoids_pages.templating import looks_of
+from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.runs import COUNTED_BY_RUN, UNKNOWN_TYPE
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def as_html(history: RunHistory) -> str:
     """Return the run history as an HTML page."""
-    looks = looks_of("target_stairoids")
-    looks.filters["amount"] = _amount
-    return looks.get_template("report.html").render(
+    environment = template_environment("target_stairoids")
+    environment.filters["amount"] = _amount
+    return environment.get_template("report.html").render(
         history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft7Validator
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from target_stairoids.settings import config_schema
 from tests.support.connectors import messages_in
 from tests.support.singer_io import BIN, TargetUnderTest
@@ -145,7 +145,7 @@ def test_check_succeeds_and_sends_nothing(
         ({"ledger_url": "sqlite:///canary.db"}, "by an absolute path"),
         ({"dry_run": "canary"}, "`dry_run` must be of type boolean"),
         ({"on_incomplete": "succeed"}, "`on_incomplete` is not a setting"),
-        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "not of a form"),
+        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "has a form"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

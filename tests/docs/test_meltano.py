@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_schema, text_of
 
@@ -169,6 +170,6 @@ def test_meltano_adds_the_definitions_of_the_hub(
 def wait_for_events(receiver: Receiver, expected: int) -> None:
     """Poll until the receiver has stored so many events."""
     deadline = time.monotonic() + 30
-    while receiver.store.stats().total < expected:
+    while statistics_of(receiver.store).total < expected:
         assert time.monotonic() < deadline, "the webhooks never came"
         time.sleep(0.05)  # a poll's pause, not a guess at how long things take

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
 from tests.support.singer_io import TargetUnderTest, wait_until

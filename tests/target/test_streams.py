@@ -11,7 +11,7 @@ from tests.support.paths import DATA
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 STREAMS = sorted(DATA.glob("*.jsonl"))

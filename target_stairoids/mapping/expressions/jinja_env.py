@@ -1,11 +1,9 @@
-"""The environment: Jinja's sandbox, made fit for records.
+"""Jinja's sandboxed environment, adapted to records.
 
-Records are not Jinja's usual food, so a few of its habits are changed:
-
-* a field wins over a method of the same name: `order.items` is the field;
-* null and a missing field are both nothing; nothing passes through filters as nothing,
-  is written as an empty text and is neither smaller nor greater than anything;
-* there are no global functions, so that a field named `range` is a field.
+* A field wins over a method of the same name: `order.items` is the field.
+* A missing field is null. A filter returns null for null, text shows it as "", and
+  every comparison of size with it is false.
+* There are no global functions: `range` is a field.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from target_stairoids.mapping.expressions.filters import FILTERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 
 _HIDDEN_COMPARE = "_compare"
 _HIDDEN_TEXT = "_text"
@@ -40,15 +38,14 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "in": lambda one, many: one in many,
     "notin": lambda one, many: one not in many,
 }
-#: What nothing is asked; equality is its own matter: nothing equals nothing.
-_OF_NOTHING = frozenset({"lt", "lteq", "gt", "gteq"})
+_SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
 
 
-class NothingIsHarmless(NodeTransformer):
-    """Let comparisons and `~` know what to do with nothing."""
+class NullSafeOperators(NodeTransformer):
+    """Replaces comparisons and `~` by filters that accept null."""
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Compare by a function that knows nothing."""
+        """Replace a comparison."""
         self.generic_visit(node)
         pairs: list[nodes.Expr] = []
         for operand in node.ops:
@@ -58,7 +55,7 @@ class NothingIsHarmless(NodeTransformer):
         )
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let `~` join texts in which nothing is an empty one."""
+        """Replace the operands of `~`."""
         self.generic_visit(node)
         node.nodes = [
             nodes.Filter(part, _HIDDEN_TEXT, [], [], None, None, lineno=node.lineno)
@@ -68,11 +65,11 @@ class NothingIsHarmless(NodeTransformer):
 
 
 def _compare(value: Json, *pairs: Json) -> bool:
-    """Say whether a chain of comparisons holds, as `1 < seats <= 5`."""
+    """Return whether a chain of comparisons holds, such as `1 < seats <= 5`."""
     one = value_of(value)
     for op, given in zip(pairs[::2], pairs[1::2], strict=True):
         other = value_of(given)
-        if one is None and op in _OF_NOTHING:
+        if one is None and op in _SIZES:
             return False
         if other is None and op not in {"eq", "ne"}:
             if op != "notin":
@@ -84,12 +81,12 @@ def _compare(value: Json, *pairs: Json) -> bool:
 
 
 def value_of(value: Json) -> Json:
-    """Return a value as records have it: what is not defined is null."""
+    """Return null for an undefined value, and any other value unchanged."""
     return None if isinstance(value, ChainableUndefined) else value
 
 
 def _text(value: Json) -> str:
-    """Return what a text shows of a value."""
+    """Return the text that stands for a value."""
     match value_of(value):
         case None:
             return ""
@@ -104,7 +101,7 @@ def _text(value: Json) -> str:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, over records, which no template may change."""
+    """Jinja's sandbox, in which no template may change a record."""
 
     @override
     def getattr(self, obj: Any, attribute: str) -> Json:
@@ -121,20 +118,20 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 @functools.cache
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the environment; there is one, because making it is slow."""
+    """Return the environment, which is made once because that is slow."""
     sandbox = _Environment(
         undefined=ChainableUndefined, finalize=_text, keep_trailing_newline=True
     )
     sandbox.globals.clear()
     for name, function in sandbox.filters.items():
-        sandbox.filters[name] = _of_something(function)
+        sandbox.filters[name] = _null_safe(function)
     sandbox.filters |= {name: _without_undefined(f) for name, f in FILTERS.items()}
     sandbox.filters |= {_HIDDEN_COMPARE: _compare, _HIDDEN_TEXT: _text}
     return sandbox
 
 
-def _of_something(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let one of Jinja's filters pass nothing on as nothing."""
+def _null_safe(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return one of Jinja's filters, changed to return null for null."""
     place = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @functools.wraps(function)

@@ -17,7 +17,7 @@ from tests.support.singer_io import a_record, a_schema, text_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 STREAMS = sorted(path.name for path in DATA.glob("*.jsonl"))
@@ -116,7 +116,7 @@ def test_preview_table_has_fields_reasons_and_time(
     done = signals(target, "preview", text=messages, requests_per_minute=60)
 
     assert "Stream trials, mapping trials" in done.stdout
-    assert "named like an e-mail address: `email`" in done.stdout
+    assert "named like an email address: `email`" in done.stdout
     assert "2 records not filtered: 0% have account.domain, " in done.stdout
     assert "u1@example.com" in done.stdout
     assert "2 signals would be sent.\n" in done.stdout

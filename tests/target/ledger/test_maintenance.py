@@ -18,7 +18,7 @@ from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema, te
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 def ledger_command(
@@ -66,8 +66,10 @@ def test_pruning_keeps_the_latest_of_each_entity(target: TargetUnderTest) -> Non
     for plan in ("a", "b", "c"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
     with Ledger(target.config["ledger_url"], _scope(target)) as ledger:
-        with ledger.transaction() as turn:
-            turn.write(update(runs).values(started_at="2020-01-01T00:00:00.000Z"))
+        with ledger.transaction() as transaction:
+            transaction.write(
+                update(runs).values(started_at="2020-01-01T00:00:00.000Z")
+            )
 
         removed = maintenance.prune(ledger, older_than=timedelta(days=30))
 

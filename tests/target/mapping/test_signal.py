@@ -1,24 +1,66 @@
-"""Whatever a record holds: a signal that keeps the contract, or a reason."""
+"""Signals: each one keeps the rules of the API, or has a reason why it is invalid."""
 
 from __future__ import annotations
 
 import json
-import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.config import maps_for
+from target_stairoids.mapping.config import mappings_for
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
-from target_stairoids.mapping.signal import SIGNAL_SCHEMA, Signal
+from target_stairoids.mapping.signal import Signal
+from target_stairoids.mapping.values import DOMAIN, EMAIL
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.compiled import CompiledMapping
+
+#: The rules of the API's two pages about signals.
+SIGNAL_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "source"],
+    "additionalProperties": False,
+    "anyOf": [
+        {"required": ["account"], "properties": {"account": {"required": ["domain"]}}},
+        {"required": ["contact"], "properties": {"contact": {"required": ["email"]}}},
+    ],
+    "properties": {
+        "type": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "minLength": 1},
+        "account": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": False,
+            "properties": {
+                "domain": {"type": "string", "pattern": DOMAIN.pattern},
+                "name": {"type": "string", "minLength": 1},
+            },
+        },
+        "contact": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": False,
+            "properties": {
+                "email": {"type": "string", "pattern": EMAIL.pattern},
+                "first_name": {"type": "string", "minLength": 1},
+                "last_name": {"type": "string", "minLength": 1},
+            },
+        },
+        "properties": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+        "occurred_at": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT.*Z$"},
+    },
+}
 
 HALF_A_PAIR = "\ud83d"
 
@@ -44,13 +86,13 @@ def a_signal(**more: Any) -> Signal:
         ("1234567890" * 4, b"1234567890" * 4),
     ],
 )
-def test_decimals_go_out_with_all_their_digits(number: str, text: bytes) -> None:
+def test_decimals_keep_all_digits(number: str, text: bytes) -> None:
     signal = a_signal(properties={"n": Decimal(number)})
 
     assert b'"properties":{"n":' + text + b"}" in signal.checked_text()
 
 
-def test_body_is_what_the_api_documents() -> None:
+def test_body_has_the_documented_form() -> None:
     signal = Signal(
         type="product_trial_started",
         source="internal_app",
@@ -70,7 +112,7 @@ def test_body_is_what_the_api_documents() -> None:
     }
 
 
-def test_empty_objects_and_an_unknown_time_are_left_out() -> None:
+def test_empty_fields_are_left_out_of_the_body() -> None:
     assert a_signal().body() == {
         "type": "trial",
         "source": "tests",
@@ -102,7 +144,7 @@ def test_empty_objects_and_an_unknown_time_are_left_out() -> None:
         ),
         (
             {"contact": {"email": "canary"}},
-            "contact.email: not an e-mail address such as ann@example.com",
+            "contact.email: not an email address such as ann@example.com",
         ),
         ({"account": {"domain": "a.b", "name": ""}}, "account.name: must not be empty"),
         (
@@ -113,12 +155,17 @@ def test_empty_objects_and_an_unknown_time_are_left_out() -> None:
             {"properties": {HALF_A_PAIR: 1}},
             "a text holds half a surrogate pair, which is not Unicode",
         ),
-        ({"properties": {"p": None}}, "properties.p: breaks the rule `type`"),
-        ({"account": {"domain": "a.b", "id": "1"}},
-         "account: breaks the rule `additionalProperties`"),
+        (
+            {"properties": {"p": None}},
+            "properties.p: neither text, number nor boolean",
+        ),
+        (
+            {"occurred_at": "soon"},
+            "occurred_at: not a date and time in ISO 8601",
+        ),
     ],
 )  # fmt: skip
-def test_broken_contract_names_field_and_rule(
+def test_reason_names_the_field_and_the_broken_rule(
     fields: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(InvalidSignalError) as refused:
@@ -128,7 +175,7 @@ def test_broken_contract_names_field_and_rule(
 
 
 @pytest.mark.parametrize("identifier", ["domain", "email"])
-def test_one_of_domain_and_email_is_enough(identifier: str) -> None:
+def test_domain_or_email_is_enough(identifier: str) -> None:
     only = {
         "domain": {"account": {"domain": "acme.com"}},
         "email": {"account": {}, "contact": {"email": "jane@acme.com"}},
@@ -137,20 +184,16 @@ def test_one_of_domain_and_email_is_enough(identifier: str) -> None:
     assert a_signal(**only[identifier]).checked_text()
 
 
-def test_one_megabyte_of_text_goes_out_whole() -> None:
+def test_one_megabyte_of_text_is_kept() -> None:
     text = a_signal(properties={"p": "x" * 1_000_000}).checked_text()
 
     assert len(json.loads(text)["properties"]["p"]) == 1_000_000
 
 
-def test_ten_thousand_properties_are_checked_within_a_second() -> None:
+def test_ten_thousand_properties_are_kept() -> None:
     signal = a_signal(properties={f"p{i}": i for i in range(10_000)})
-    started = time.process_time()
 
-    text = signal.checked_text()
-
-    assert len(json.loads(text)["properties"]) == 10_000
-    assert time.process_time() - started < 1
+    assert len(json.loads(signal.checked_text())["properties"]) == 10_000
 
 
 FIELDS = {
@@ -163,45 +206,43 @@ FIELDS = {
     "user": {"type": ["object", "null"]},
     "plan": {},
 }
-INFERRED = maps_for(
+INFERRED = mappings_for(
     StreamSchema(name="s", properties=FIELDS, key_properties=("id",)), [], "tests"
 )[0]
-MAPPED = maps_for(
+MAPPED = mappings_for(
     StreamSchema(name="s", properties=FIELDS, key_properties=("id",)),
     [
-        {
-            "stream": "*",
-            "account": {"domain": "{{ website }}", "name": "{{ company }} / {{ id }}"},
-            "contact": {"email": "{{ email }}", "first_name": "{{ user.name }}"},
-            "occurred_at": "{{ event_time }}",
-            "properties": ["plan", "user", {"p": "{{ plan.a.b }}", "q": "-{{ id }}"}],
-        }
-    ],
-    "tests",
-)[0]
-COMPUTED = maps_for(
-    StreamSchema(name="s", properties=FIELDS, key_properties=("id",)),
-    [
-        {
-            "stream": "*",
-            "type": "{{ id }}",
-            "source": "s_{{ plan | slug }}",
-            "account": {"domain": "{{ website | domain or email | company_domain }}"},
-            "contact": {
-                "email": "{{ user.email or email }}",
-                "first_name": "{{ company | first_name | upper }}",
-                "last_name": "{{ company ~ plan | title }}",
+        msgspec.convert(
+            {
+                "stream": "*",
+                "type": "{{ id }}",
+                "source": "s_{{ plan | slug }}",
+                "account": {
+                    "domain": "{{ website | domain or email | company_domain }}",
+                    "name": "{{ company }} / {{ id }}",
+                },
+                "contact": {
+                    "email": "{{ user.email or email }}",
+                    "first_name": "{{ company | first_name | upper }}",
+                    "last_name": "{{ company ~ plan | title }}",
+                },
+                "occurred_at": "{{ event_time | iso8601('%d.%m.%Y') or event_time }}",
+                "properties": [
+                    "plan",
+                    "user",
+                    {
+                        "p": "{{ plan.a.b }}",
+                        "n": "{{ plan | float * 2 }}",
+                        "i": "{{ user.seats | int(0) + 1 }}",
+                        "t": "{% for x in user %}{{ x }}{% endfor %}",
+                        "h": "{{ email | sha256 }}",
+                        "w": "{{ record }}",
+                    },
+                ],
+                "when": "plan > 3 or user.seats in plan or id != plan",
             },
-            "occurred_at": "{{ event_time | iso8601('%d.%m.%Y') or event_time }}",
-            "properties": {
-                "n": "{{ plan | float * 2 }}",
-                "i": "{{ user.seats | int(0) + 1 }}",
-                "t": "{% for x in user %}{{ x }}{% endfor %}",
-                "h": "{{ email | sha256 }}",
-                "w": "{{ record }}",
-            },
-            "when": "plan > 3 or user.seats in plan or id != plan",
-        }
+            MappingItem,
+        )
     ],
     "tests",
 )[0]
@@ -236,14 +277,14 @@ words = st.sampled_from(["", "a", "acme.com", "a@acme.com", "a@b", "\n", " "])
         optional={
             "type": words,
             "source": words,
-            "account": st.dictionaries(st.sampled_from(["domain", "id"]), words),
-            "contact": st.dictionaries(st.sampled_from(["email", "id"]), words),
+            "account": st.dictionaries(st.sampled_from(["domain", "name"]), words),
+            "contact": st.dictionaries(st.sampled_from(["email", "last_name"]), words),
             "properties": st.dictionaries(words, values, max_size=3),
             "occurred_at": words | st.just("2024-06-15T14:23:00Z"),
         },
     )
 )
-def test_what_breaks_the_contract_never_goes_out(fields: dict[str, Any]) -> None:
+def test_checked_signal_keeps_the_rules_of_the_api(fields: dict[str, Any]) -> None:
     signal = a_signal(**fields)
     is_valid = jsonschema.Draft202012Validator(SIGNAL_SCHEMA).is_valid(signal.body())
 
@@ -256,12 +297,12 @@ def test_what_breaks_the_contract_never_goes_out(fields: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "compiled_mapping",
-    [INFERRED, MAPPED, COMPUTED],
-    ids=["inferred", "mapped", "computed"],
+    [INFERRED, MAPPED],
+    ids=["inferred", "mapped"],
 )
 @settings(max_examples=50, deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, values)))
-def test_any_record_is_a_valid_signal_or_invalid(
+def test_any_record_becomes_a_valid_signal_or_is_invalid(
     compiled_mapping: CompiledMapping, record: dict[str, Any]
 ) -> None:
     try:

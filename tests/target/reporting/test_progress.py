@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.next_steps import next_steps
 from target_stairoids.reporting.progress import Status
@@ -18,7 +18,7 @@ from tests.support.commands import target_command
 from tests.support.singer_io import a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 NOTHING = dict.fromkeys(map(str, Outcome), 0)

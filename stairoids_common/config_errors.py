@@ -1,0 +1,96 @@
+"""Describe the mistakes in a config without repeating its values.
+
+A value may be a secret, and error messages end up in logs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jsonschema.exceptions import ValidationError
+
+Json = Any  # any JSON value; narrowed where it is read
+
+
+def config_file_error(path: str) -> str | None:
+    """Return why a config file cannot be used; None if it holds a JSON object.
+
+    The sentence names the file and the place.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"{path}: no such file"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    except json.JSONDecodeError as error:
+        return f"{path}, line {error.lineno}, column {error.colno}: not JSON"
+    except (ValueError, RecursionError):
+        return f"{path}: not JSON"
+    return None if isinstance(config, dict) else f"{path}: not a JSON object"
+
+
+def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
+    """Return one sentence for each mistake in a config.
+
+    A setting that is null counts as not set.
+    """
+    given = {name: value for name, value in config.items() if value is not None}
+    return sorted(map(_describe, Draft202012Validator(schema).iter_errors(given)))
+
+
+def _describe(error: ValidationError) -> str:
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in error.absolute_path
+    ).lstrip(".")
+    rule: Json = error.validator_value
+    given: Json = error.instance
+    match error.validator:
+        case "required":
+            missing = (_join(where, name) for name in rule if name not in given)
+            text = ", ".join(f"`{name}`" for name in missing) + " is required"
+        case "additionalProperties":
+            schema: Json = error.schema
+            known = schema["properties"]
+            text = "; ".join(
+                f"`{_join(where, name)}` is not a setting{suggestion(name, known)}"
+                for name in given
+                if name not in known
+            )
+        case "type":
+            text = f"`{where}` must be of type {_listed(rule)}"
+        case "enum":
+            text = f"`{where}` must be one of {_listed(rule)}"
+        case "minimum":
+            text = f"`{where}` must be at least {rule}"
+        case "maximum":
+            text = f"`{where}` must be at most {rule}"
+        case "minLength" | "minItems":
+            text = f"`{where}` must not be empty"
+        case _:
+            text = f"`{where}` has a form that is not allowed"
+    return text
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _listed(values: object) -> str:
+    items = values if isinstance(values, list) else [values]
+    return " or ".join(str(item) for item in items)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean `x`?" for the known name most like this one, or ""."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""

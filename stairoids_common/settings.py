@@ -1,0 +1,76 @@
+"""Settings that are declared once, as the fields of a struct.
+
+A field with a title is a setting. The JSON Schema of the config comes from its type,
+default, title, description and bounds. Other fields hold derived values, which
+`__post_init__` computes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Json = Any  # any JSON value; narrowed where it is read
+_Settings = TypeVar("_Settings", bound=msgspec.Struct)
+
+#: `Meta(extra_json_schema=SECRET)` marks a secret for the Singer SDK and for forms.
+SECRET: dict[str, Json] = {"secret": True, "writeOnly": True}
+
+
+def config_schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
+    """Return the JSON Schema of a config, without references and without null.
+
+    Every call returns a fresh object, because the Singer SDK adds settings to it.
+    """
+    _, structs = msgspec.json.schema_components([settings], ref_template="{name}")
+    schema = _inlined(structs.pop(settings.__name__), structs)
+    properties = {
+        n: spec for n, spec in schema["properties"].items() if "title" in spec
+    }
+    return {
+        "type": "object",
+        "required": schema["required"],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def settings_from(settings: type[_Settings], config: Mapping[str, Json]) -> _Settings:
+    """Return the values of a config in which `config_errors` found no mistake.
+
+    A setting that is null counts as not set. Names that are no settings are ignored.
+    """
+    known = config_schema_of(settings)["properties"].keys()
+    given = {n: v for n, v in config.items() if n in known and v is not None}
+    # Not strict: JSON Schema takes 8.0 for an integer.
+    return msgspec.convert(given, settings, strict=False)
+
+
+def _inlined(schema: Json, structs: Mapping[str, Json]) -> Json:
+    """Return a part of the schema with structs in place of references to them."""
+    if isinstance(schema, list):
+        return [_inlined(part, structs) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _inlined(part, structs) for name, part in schema.items()}
+    if isinstance(reference := found.pop("$ref", None), str):
+        # Title and description of a struct are its class's name and docstring.
+        names = {"title", "description"}
+        struct = {n: v for n, v in structs[reference].items() if n not in names}
+        found = {**_inlined(struct, structs), **found}
+    if "enum" in found:
+        found["type"] = "string"
+    match found:
+        case {"anyOf": [value, {"type": "null"}], "default": None}:
+            found = {**value, **found}
+            del found["anyOf"]
+        case {"anyOf": [value, {"type": "null"}]}:
+            found = {**value, **found, "type": [value["type"], "null"]}
+            del found["anyOf"]
+    if found.get("default", "") in (None, [], ()):
+        del found["default"]
+    return found
