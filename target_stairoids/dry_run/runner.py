@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
 
+import msgspec
 from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError
@@ -31,7 +31,7 @@ class OverriddenTarget(TargetStairoids):
 
     @override
     def settings(self) -> Settings:
-        return replace(super().settings(), **self.overrides)
+        return msgspec.structs.replace(super().settings(), **self.overrides)
 
 
 def run(

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
         ({"api_key": "*****"}, "printed by `meltano config` without `--unsafe`"),
         ({"ledger_url": "(redacted)"}, "`ledger_url` is masked"),
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
-        ({"first_run": "canary"}, "`first_run` must be one of guard or send or"),
+        (
+            {"first_run": "canary"},
+            "`first_run` must be one of baseline or guard or send",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,
 )
@@ -223,6 +226,6 @@ def test_closed_stdout_ends_the_run_and_loses_nothing(
     again = target.run(a_schema(), a_record(1), a_state(1))
 
     assert ended.returncode == 128 + signal.SIGPIPE
-    assert "whoever reads stdout went away" in ended.stderr
+    assert "the reader of stdout is gone" in ended.stderr
     assert len(sandbox.signals) == 1
     assert again.exit_code == 0

@@ -301,7 +301,7 @@ def test_explain_shows_key_outcome_and_reason_of_each_record(
         ["would_send", "id=5"],
         ["would_send", "id=1"],
     ]
-    assert table.stdout.endswith("id=1  says something else than before\n")
+    assert table.stdout.endswith("id=1  its content changed\n")
     assert [json.loads(line) for line in lines.stdout.splitlines()] == [
         {
             "outcome": "filtered",
