@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
 
-import msgspec
+from msgspec.structs import replace
 from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError
@@ -31,7 +31,7 @@ class OverriddenTarget(TargetStairoids):
 
     @override
     def settings(self) -> Settings:
-        return msgspec.structs.replace(super().settings(), **self.overrides)
+        return replace(super().settings(), **self.overrides)
 
 
 def run(
