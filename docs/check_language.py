@@ -58,7 +58,7 @@ _WORD = re.compile(r"[^\W\d_]|\d")
 _CODE = re.compile(r"``[^`]*``|`[^`]*`|\S*://\S*\w|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _PRAGMA = re.compile(r"^(?:!|type: ignore\S*|noqa(?:: [A-Z0-9, ]+)?|pragma: .*)\s*-*")
 _DATA = re.compile(
-    r"\s*(?:[<{\[]|import |(?:SELECT|INSERT|UPDATE|DELETE|CREATE|WITH|PRAGMA)\b)"
+    r"\s*(?:[<{\[]|#+ |import |(?:SELECT|INSERT|UPDATE|DELETE|CREATE|WITH|PRAGMA)\b)"
     r"|.*\n\s*[{<|]"
 )
 _INLINE_TAG = re.compile(r"</?(?:a|abbr|b|code|em|i|span|strong|time|wbr)\b[^>]*>")

@@ -26,11 +26,10 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
-from tap_stairoids_webhooks.store.schema import Refused
+from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.timestamps import stamp
 from tests.support.browser import a_browser, chromium
@@ -134,11 +133,11 @@ def send_signals(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
 def write_past_refusals(store_url: str) -> None:
     """Write the refusals of a fortnight, and the progress of two taps."""
     today = datetime.now(UTC)
-    with EventStore.open_to_change(store_url) as store:
+    with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
                 at = stamp(today - timedelta(days=ago))
-                store.note_refusals({reason: Refused(number=number, last_at=at)})
+                store.add_refusals({reason: RefusalCount(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})
 
@@ -280,7 +279,7 @@ def picture_terminal(pipeline: Pipeline) -> None:
         pipeline.run(sandbox, range(1, 400))
         output = pipeline.run(sandbox, range(1, 700), in_terminal=True)
     *live, end = output.replace("\r\n", "\n").split("\x1b[2K")
-    lines = [line.strip("\r\n") for line in live if "under way" in line]
+    lines = [line.strip("\r\n") for line in live if "in the queue" in line]
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print("$ tap-postgres | target-stairoids --config config.json")
     console.print(Text.from_ansi(lines[len(lines) // 2]))

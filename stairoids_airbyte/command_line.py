@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONTEXT = {"help_option_names": ["-h", "--help"]}
 _Some = TypeVar("_Some")
 
 

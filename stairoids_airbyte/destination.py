@@ -22,6 +22,7 @@ from stairoids_airbyte.exceptions import (
 )
 from stairoids_airbyte.output import write, write_line
 from stairoids_airbyte.protocol import Descriptor, SentRecord, status_message
+from target_stairoids.api.access_check import check_key
 from target_stairoids.exceptions import (
     AccessRefusedError,
     ConfigError,
@@ -30,10 +31,10 @@ from target_stairoids.exceptions import (
     MessageError,
     StairoidsError,
 )
+from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.input import read_messages
-from target_stairoids.sending.readiness import look_at_key, writable_ledger
-from target_stairoids.sending.run import Delivery
+from target_stairoids.sending.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,8 +59,8 @@ def check(config: Mapping[str, Json]) -> str:
     """
     with _converted_errors():
         settings = settings_from(config)
-        ledger = writable_ledger(settings)
-        return f"The ledger {ledger} can be written. {look_at_key(settings)}"
+        ledger = writable_ledger(settings.ledger_url, settings.scope)
+        return f"The ledger {ledger} can be written. {check_key(settings)}"
 
 
 def write_records(
@@ -86,10 +87,10 @@ class _Sync:
         catalog: ConfiguredCatalog,
         schemas: Mapping[Descriptor, StreamSchema],
     ) -> None:
-        self._delivery = Delivery.with_ledger(
+        self._run = Run.on_ledger(
             settings,
             write_state=lambda line: write_line(line.encode()),
-            passes_each_state=True,
+            emits_each_state=True,
             progress=LogProgress(),
         )
         self._json_schemas = {
@@ -103,12 +104,12 @@ class _Sync:
         """Read to the end of the input, and wait for all outcomes."""
         takers = {"RECORD": self._record, "STATE": self._state}
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _frame: self._delivery.interrupt(n))
+            signal.signal(number, lambda n, _frame: self._run.interrupt(n))
         try:
             read_messages(
-                source, self._delivery, takers, otherwise=_ignore, begin=self._begin
+                source, self._run, takers, otherwise=_ignore, begin=self._begin
             )
-            self._delivery.finish()
+            self._run.finish()
         except Exception:
             self._write_statuses("INCOMPLETE")
             raise
@@ -119,7 +120,7 @@ class _Sync:
         for descriptor, schema in self._schemas.items():
             json_schema = {"properties": {}, **self._json_schemas[descriptor]}
             message = schema.as_message(json_schema)
-            stream = self._delivery.intake.stream(schema, message)
+            stream = self._run.records.stream(schema, message)
             key = (descriptor.namespace, descriptor.name)
             self._streams[key] = (descriptor, stream)
         self._write_statuses("STARTED")
@@ -135,11 +136,8 @@ class _Sync:
             msg = f"A RECORD message has the stream `{name}`, not in the catalog."
             raise MessageError(msg)
         descriptor, stream = found
-        row = stream.reader.read(data)
-        if lack := stream.schema.lack_of(row.key):
-            raise MessageError(lack)
+        self._run.records.take(stream, data)
         self._counts.add(descriptor)
-        self._delivery.intake.take(stream, row)
 
     def _state(self, message: dict[str, Json]) -> None:
         try:
@@ -147,7 +145,7 @@ class _Sync:
         except (AttributeError, KeyError, TypeError) as error:
             msg = "A STATE message lacks its state, or the name of its stream."
             raise MessageError(msg) from error
-        self._delivery.intake.state(line)
+        self._run.records.state(line)
 
     def _write_statuses(
         self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]

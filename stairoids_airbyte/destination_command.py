@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_airbyte.command_line import (
-    CONTEXT,
     as_connector,
     catalog_option,
     config_option,
     write_check,
 )
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import ConfiguredCatalog
@@ -32,8 +32,8 @@ next sync resumes; 130 after SIGINT; 143 after SIGTERM.
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT)
-@click.version_option(package_name="singer-stairoids")
+@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
     """Send an Airbyte source's records to Stairoids, each once."""
 

@@ -152,7 +152,7 @@ class _Sync:
         if not state or SEQUENCE not in state:
             return 0
         sequence, store_id = state[SEQUENCE], state.get("store_id")
-        goes_on = self._reading.may_go_on(name, sequence, store_id=store_id)
+        goes_on = self._reading.can_resume(name, sequence, store_id=store_id)
         return int(sequence) if goes_on else 0
 
     def run(self) -> None:

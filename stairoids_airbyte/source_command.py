@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_airbyte.command_line import (
-    CONTEXT,
     as_connector,
     catalog_option,
     config_option,
     state_option,
     write_check,
 )
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import ConfiguredCatalog, Json
@@ -32,8 +32,8 @@ SIGINT; 143 after SIGTERM.
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT)
-@click.version_option(package_name="singer-stairoids")
+@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
     """Read the webhooks that Stairoids sent from the receiver's store."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jsonschema.exceptions import ValidationError
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 
 
 def config_file_error(path: str) -> str | None:

@@ -1,8 +1,8 @@
 """Settings that are declared once, as the fields of a struct.
 
-A field with a title is a setting: its type, default, title, description and bounds
-make the JSON Schema of the config, and the struct holds the values. Other fields hold
-derived values, which the struct computes in `__post_init__`.
+A field with a title is a setting. The JSON Schema of the config comes from its type,
+default, title, description and bounds. Other fields hold derived values, which
+`__post_init__` computes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 _Settings = TypeVar("_Settings", bound=msgspec.Struct)
 
 #: `Meta(extra_json_schema=SECRET)` marks a secret for the Singer SDK and for forms.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
@@ -121,9 +121,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["guard", "send", "baseline"],
         Meta(
             title="First run",
-            description="What a run with a new ledger does. `guard`: stop if "
-            "Stairoids already holds signals of this source; `send`: send everything; "
-            "`baseline`: remember everything as seen, send nothing.",
+            description="The action of a run with a new ledger. Stop if Stairoids "
+            "already has signals of this source (`guard`), send everything (`send`), "
+            "or remember everything as seen and send nothing (`baseline`).",
         ),
     ] = "guard"
     report_path: Annotated[
@@ -138,8 +138,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="On unknown",
             description="A request without a response may have been accepted. "
-            "`verify`: read Stairoids' signals and send again only if the signal is "
-            "not there; `hold`: keep it as a dead letter for a person.",
+            "Look for its signal and send again only if it is not there (`verify`), "
+            "or keep it as a dead letter for a person (`hold`).",
         ),
     ] = "verify"
     verify_delay_seconds: Annotated[
@@ -162,9 +162,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["fail", "succeed"],
         Meta(
             title="On incomplete",
-            description="How a run ends that leaves signals for the next run: "
-            "`fail` with exit code 75, or `succeed` with 0 after reading the input to "
-            "its end without further STATE.",
+            description="The end of a run that leaves signals for the next run. Exit "
+            "code 75 (`fail`), or 0 after the whole input was read without further "
+            "STATE (`succeed`).",
         ),
     ] = "fail"
     fail_on_dead_letters: Annotated[
@@ -212,8 +212,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="Allow surge",
             description="Without it a run stops (exit code 75) when over 1,000 and "
-            "over 20 % of a known stream's entities have changed: a new or changed "
-            "column is the usual cause. A run also stops when a mapping under a new "
+            "over 20 % of a known stream's entities have changed. The usual cause is "
+            "a new or changed column. A run also stops when a mapping under a new "
             "name replaces the mapping that sent the stream before.",
         ),
     ] = False

@@ -2,8 +2,8 @@
 
 The result is an ordinary mapping, which `stairoids-signals suggest` prints. Names are
 compared in lower case without `_`, `-` and spaces. Columns of a company never fill the
-contact, and columns of a person never fill the account. `updated_at` never fills
-`occurred_at`, because it is the time of the row's last change.
+contact, and columns of a person never fill the account. The time of a row's last
+change, such as `updated_at`, never fills `occurred_at`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from target_stairoids.mapping.schema import StreamSchema
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 Path = tuple[str, ...]
 
 _PERSON = "person"

@@ -7,25 +7,27 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
 _Names = dict[str, Json]
 _Name = Annotated[str, Meta(min_length=1)]
 
 
-class AccountTemplates(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+class _Part(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 ):
+    """A part of the setting `signals`, encoded without unset fields."""
+
+
+class AccountTemplates(_Part, frozen=True):
     """How the account of a signal is filled."""
 
     domain: Annotated[_Text, Meta(description="The company's domain.")] = UNSET
     name: Annotated[_Text, Meta(description="The company's name.")] = UNSET
 
 
-class ContactTemplates(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class ContactTemplates(_Part, frozen=True):
     """How the contact of a signal is filled."""
 
     email: Annotated[_Text, Meta(description="The person's email address.")] = UNSET
@@ -33,14 +35,8 @@ class ContactTemplates(
     last_name: Annotated[_Text, Meta(description="The person's last name.")] = UNSET
 
 
-class MappingItem(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-):
-    """One item of the setting `signals`; what it leaves unset is inferred."""
+class MappingItem(_Part, frozen=True):
+    """One item of the setting `signals`; unset fields are inferred."""
 
     stream: Annotated[
         _Name,
@@ -79,8 +75,8 @@ class MappingItem(
         Literal["*"] | _Names | tuple[str | _Names, ...] | UnsetType | None,
         Meta(
             description="The signal's properties: `*` for all other columns, a list "
-            "of columns, an object of names and templates, or a list that mixes them. "
-            "`null` sends none."
+            "of columns, or an object of names and templates. A list may hold such "
+            "objects too. With `null` none are sent."
         ),
     ] = UNSET
     skip: Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 #: Key of a SCHEMA message from the ledger: the `source` its records were sent with.
 SOURCE_FIELD = "stairoids_source"
 #: Column of a record that was deleted at its source.

@@ -16,7 +16,7 @@ import msgspec
 from target_stairoids.exceptions import InvalidSignalError
 
 Scalar = str | bool | int | float | Decimal
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 
 #: A domain for the API: a host whose top level is not a number.
 DOMAIN = re.compile(r"^[^\s\x00-\x1f@/:?#]+\.(?!\d+$)[^\s\x00-\x1f@/:?#.]+$")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
 from stairoids_airbyte.destination_command import main
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from target_stairoids.cli.main import main as signals_command
 from target_stairoids.settings import config_schema
 from tests.support.connectors import errors_in, messages_in, run_connector

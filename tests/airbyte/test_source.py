@@ -97,9 +97,9 @@ def test_spec_is_a_form_with_marked_secrets(source: Source) -> None:
     ("config", "says"),
     [
         ({"store_url": "sqlite:////nowhere/webhooks.db"}, "stairoids-webhooks serve"),
-        ({"stor_url": "canary"}, "did you mean 'store_url'?"),
-        ({"since": "canary"}, "since: not a time"),
-        ({"secrets": ["canary", ""]}, "secrets must be a list"),
+        ({"stor_url": "canary"}, "did you mean `store_url`?"),
+        ({"since": "canary"}, "`since` is not a time"),
+        ({"secrets": ["canary", ""]}, "`secrets[1]` must not be empty"),
     ],
 )
 def test_failed_check_has_a_reason_without_values(

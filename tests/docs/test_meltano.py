@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_schema, text_of
 
@@ -114,7 +115,7 @@ def test_second_round_trip_with_meltano_sends_nothing(
 
     project.meltano("install")
     first = project.meltano("run", "round-trip")
-    assert "20 candidates = 19 accepted + 1 invalid" in first
+    assert "20 signals = 19 accepted + 1 invalid" in first
     assert len(sandbox.signals) == 19
     wait_for_events(receiver, 19)
     requests = len(sandbox.requests)
@@ -169,6 +170,6 @@ def test_meltano_adds_the_plugins_from_their_hub_definitions(
 def wait_for_events(receiver: Receiver, expected: int) -> None:
     """Poll until the receiver has stored so many events."""
     deadline = time.monotonic() + 30
-    while receiver.store.stats().total < expected:
+    while statistics_of(receiver.store).total < expected:
         assert time.monotonic() < deadline, "the webhooks did not arrive"
         time.sleep(0.05)  # between two polls

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.target import TargetStairoids
 from tests.support.paths import ROOT
@@ -123,9 +124,9 @@ def test_image_without_a_target_is_the_one_for_every_command() -> None:
 
 
 def test_variables_of_env_example_are_read() -> None:
-    sources = (ROOT / "tap_stairoids_webhooks").rglob("*.py")
-    code = "".join(path.read_text() for path in sources)
-    known = {name for name in VARIABLES if f'"{name}"' in code}
+    source = (ROOT / "tap_stairoids_webhooks/environment.py").read_text("utf-8")
+    known = {name for name in VARIABLES if f'"{name}"' in source}
+    known |= {f"{PREFIX}{name.upper()}" for name in ReceiverSettings.__struct_fields__}
     for prefix, plugin in PLUGINS.items():
         known |= {
             f"{prefix}{s.upper()}" for s in plugin.config_jsonschema["properties"]

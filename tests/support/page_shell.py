@@ -1,6 +1,6 @@
-"""A shell that runs a document's commands one after the other.
+"""Run a document's commands one after the other in one bash.
 
-One bash runs all lines, so that `cd`, `export`, `&` and `kill %1` affect later lines.
+So `cd`, `export`, `&` and `kill %1` work for later lines as they do for a reader.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ done
 
 
 class PageShell:
-    """Runs lines. At the end it stops their programs in the background.
+    """Run lines. Their background jobs end with the shell.
 
     Args:
         folder: The first working directory.
-        env: The environment.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
@@ -61,14 +60,14 @@ class PageShell:
         """Run a line and return its output.
 
         Raises:
-            AssertionError: The exit code is not 0.
+            AssertionError: Its exit code was not 0.
         """
         began = os.fstat(self._output.fileno()).st_size
         os.write(self._lines, f"{line}\n".encode())
         code = os.read(self._codes, 16).decode().strip()
         size = os.fstat(self._output.fileno()).st_size - began
         printed = os.pread(self._output.fileno(), size, began).decode()
-        assert code == "0", f"{line}: {code or 'the shell is gone'}\n{printed[-4000:]}"
+        assert code == "0", f"{line}: {code or 'no shell'}\n{printed[-4000:]}"
         return printed
 
     def __exit__(self, *_exc_info: object) -> None:
@@ -79,7 +78,7 @@ class PageShell:
         self._output.close()
 
     def _end_session(self) -> None:
-        """Stop the programs in the background."""
+        """End the background jobs. Each job is a process group."""
         jobs = subprocess.run(
             ["ps", "-o", "pid=", "--sid", str(self._bash.pid)],
             capture_output=True,

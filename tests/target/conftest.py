@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, text
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A config is read once; what is wrong with it is said without its values."""
+"""The settings of the target: their schema, their values and their errors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,8 @@ def settings_of(**more: Any) -> Settings:
     [
         ({}, "`api_key` is required"),
         ({"api_key": [CANARY]}, "`api_key` must be of type string"),
-        ({"api_key": {"value": CANARY}}, "`api_key` must be of type string"),
         ({"api_key": 7_777_777}, "`api_key` must be of type string"),
         ({"ledger_url": [CANARY]}, "`ledger_url` must be of type string"),
-        ({"ledger_url": {CANARY: 1}}, "`ledger_url` must be of type string"),
-        ({"api_url": [CANARY]}, "`api_url` must be of type string"),
         ({"source": ""}, "`source` must not be empty"),
         (
             {"first_run": CANARY},
@@ -64,7 +61,7 @@ def settings_of(**more: Any) -> Settings:
         ),
     ],
 )
-def test_mistake_is_named_and_its_value_is_not(
+def test_config_error_names_the_setting_and_not_its_value(
     config: dict[str, Any], message: str
 ) -> None:
     given = {"api_key": CANARY, **config} if config else {}
@@ -94,13 +91,13 @@ def test_mistake_is_named_and_its_value_is_not(
         ),
     ],
 )
-def test_misspelt_setting_gets_a_suggestion(
+def test_unknown_setting_is_an_error_with_a_suggestion(
     config: dict[str, Any], message: str
 ) -> None:
     assert errors_of(**config) == [message]
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_config_errors_are_reported_at_once() -> None:
     assert errors_of(max_in_flight=0, dry_run="yes", zzz=1) == [
         "`dry_run` must be of type boolean",
         "`max_in_flight` must be at least 1",
@@ -108,7 +105,7 @@ def test_every_mistake_is_told_at_once() -> None:
     ]
 
 
-def test_schema_is_a_fresh_one_for_every_caller() -> None:
+def test_config_schema_returns_a_new_object_each_time() -> None:
     config_schema()["properties"]["api_key"]["title"] = "changed"
     config_schema()["properties"]["stream_maps"] = {}
 
@@ -116,14 +113,44 @@ def test_schema_is_a_fresh_one_for_every_caller() -> None:
     assert "stream_maps" not in config_schema()["properties"]
 
 
-def test_numbers_are_integers() -> None:
-    """The SDK cannot read a `number` from an environment variable."""
+def test_no_setting_has_a_type_that_the_sdk_cannot_read_from_the_environment() -> None:
     types = {spec["type"] for spec in config_schema()["properties"].values()}
 
     assert types == {"array", "boolean", "integer", "string"}
 
 
-def test_secrets_are_marked_for_meltano() -> None:
+def test_null_means_that_a_setting_is_not_set() -> None:
+    assert errors_of(source=None, max_in_flight=None) == []
+    assert settings_of(source=None, max_in_flight=None) == settings_of()
+    assert config_errors({"api_key": None}, config_schema()) == [
+        "`api_key` is required"
+    ]
+
+
+def test_whole_number_with_a_fraction_of_zero_is_an_integer() -> None:
+    assert errors_of(max_in_flight=8.0) == []
+    assert settings_of(max_in_flight=8.0).max_in_flight == 8
+
+
+def test_settings_of_the_singer_sdk_are_ignored() -> None:
+    assert settings_of(stream_maps={}) == settings_of()
+
+
+@pytest.mark.parametrize("masked", ["(redacted)", "****"])
+def test_masked_secret_is_refused(masked: str) -> None:
+    with pytest.raises(ConfigError, match="`ledger_url` is masked"):
+        settings_of(ledger_url=masked)
+
+
+def test_every_field_of_a_mapping_has_a_description() -> None:
+    item = config_schema()["properties"]["signals"]["items"]
+    groups = [item["properties"][group] for group in ("account", "contact")]
+
+    for schema in (item, *groups):
+        assert all(spec["description"] for spec in schema["properties"].values())
+
+
+def test_secret_settings_are_marked_in_the_schema() -> None:
     properties = config_schema()["properties"]
 
     secrets = {name for name, spec in properties.items() if spec.get("secret")}
@@ -143,13 +170,11 @@ def test_secrets_are_marked_for_meltano() -> None:
         ("report_path", None),
         ("on_unknown", "verify"),
         ("verify_delay_seconds", 10),
-        ("outage_seconds", 900),
         ("on_incomplete", "fail"),
-        ("max_signals_per_run", None),
         ("signals", ()),
     ],
 )
-def test_default_is_the_documented_one(name: str, default: object) -> None:
+def test_default_values(name: str, default: object) -> None:
     assert getattr(settings_of(), name) == default
 
 
@@ -164,7 +189,7 @@ def test_default_is_the_documented_one(name: str, default: object) -> None:
         ("billing", "billing"),
     ],
 )
-def test_source_is_named_after_the_tap(
+def test_default_source_is_the_name_of_the_meltano_extractor(
     extractor: str | None, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if extractor is None:
@@ -190,7 +215,6 @@ def test_source_is_named_after_the_tap(
             "https://app.stairoids.com",
         ),
         ("http://localhost:8080/v1", "http://localhost:8080/v1", None),
-        ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1", None),
         ("http://127.9.9.9/v1", "http://127.9.9.9/v1", None),
         ("http://[::1]:8080/v1", "http://[::1]:8080/v1", "http://[::1]:8080"),
         (
@@ -200,7 +224,7 @@ def test_source_is_named_after_the_tap(
         ),
     ],
 )
-def test_api_url_loses_its_last_slash_and_gives_the_scope(
+def test_api_url_is_normalised_and_its_origin_is_the_scope(
     api_url: str, base: str, scope: str | None
 ) -> None:
     settings = settings_of(api_url=api_url)
@@ -219,8 +243,7 @@ def test_api_url_loses_its_last_slash_and_gives_the_scope(
         "HTTPS://api.stairoids.com:443/v1/",
     ],
 )
-def test_one_origin_is_one_scope_however_it_is_spelt(api_url: str) -> None:
-    """Else the same URL spelt differently would send everything again."""
+def test_spellings_of_one_origin_have_the_same_scope(api_url: str) -> None:
     assert settings_of(api_url=api_url).scope == "https://api.stairoids.com"
 
 
@@ -231,11 +254,10 @@ def test_one_origin_is_one_scope_however_it_is_spelt(api_url: str) -> None:
         "http://127.evil.example/v1",
         "http://127.0.0.1.evil.example/v1",
         "http://localhost.evil.example/v1",
-        "http://0.0.0.0/v1",
         "http://[::2]/v1",
     ],
 )
-def test_plain_http_is_for_loopback_only(api_url: str) -> None:
+def test_plain_http_is_refused_except_for_loopback(api_url: str) -> None:
     with pytest.raises(ConfigError, match="`api_url` must be https: plain http"):
         settings_of(api_url=api_url)
 
@@ -247,14 +269,12 @@ def test_plain_http_is_for_loopback_only(api_url: str) -> None:
         "api.stairoids.com/v1",
         "ftp://api.stairoids.com",
         "https://",
-        "https:///v1",
-        "file:///etc/passwd",
         "https://[::1",
         "https://api.stairoids.com:port/v1",
         "https://api.stairoids.com:99999/v1",
     ],
 )
-def test_what_is_no_https_url_is_refused(api_url: str) -> None:
+def test_api_url_that_is_no_https_url_is_refused(api_url: str) -> None:
     with pytest.raises(ConfigError, match="`api_url`"):
         settings_of(api_url=api_url)
 
@@ -262,8 +282,6 @@ def test_what_is_no_https_url_is_refused(api_url: str) -> None:
 @pytest.mark.parametrize(
     "api_url",
     [
-        f"https://{CANARY}@api.stairoids.com/v1",
-        f"https://:{CANARY}@api.stairoids.com/v1",
         f"https://user:{CANARY}@api.stairoids.com/v1",
         f"http://localhost:{CANARY}@evil.example/v1",
         f"https://api.stairoids.com/v1?key={CANARY}",
@@ -271,7 +289,7 @@ def test_what_is_no_https_url_is_refused(api_url: str) -> None:
         "https://api.stairoids.com/v1?",
     ],
 )
-def test_url_with_credentials_or_query_is_refused_and_not_repeated(
+def test_api_url_with_credentials_or_query_is_refused_and_not_repeated(
     api_url: str,
 ) -> None:
     with pytest.raises(ConfigError, match="neither credentials nor a query") as refused:
@@ -284,7 +302,9 @@ def test_url_with_credentials_or_query_is_refused_and_not_repeated(
     "api_key",
     ["", "   ", f"{CANARY}\n", f"{CANARY}\r\nX-Evil: 1", f"{CANARY}é", "\x00"],
 )
-def test_key_no_header_can_carry_is_refused_and_not_repeated(api_key: str) -> None:
+def test_api_key_that_no_header_can_carry_is_refused(
+    api_key: str,
+) -> None:
     with pytest.raises(ConfigError, match="`api_key` is empty or holds") as refused:
         Settings.from_config({"api_key": api_key})
 
@@ -292,11 +312,11 @@ def test_key_no_header_can_carry_is_refused_and_not_repeated(api_key: str) -> No
 
 
 @pytest.mark.parametrize("api_key", ["x", "sk_test_1", "pk live/+=."])
-def test_form_of_a_key_is_stairoids_business(api_key: str) -> None:
+def test_api_key_may_have_any_form(api_key: str) -> None:
     assert Settings.from_config({"api_key": api_key}).api_key == api_key
 
 
-def test_settings_show_neither_key_nor_ledger_password() -> None:
+def test_text_of_settings_has_no_secrets() -> None:
     settings = Settings.from_config(
         {"api_key": CANARY, "ledger_url": f"postgresql://u:{CANARY}@host/db"}
     )

@@ -17,7 +17,7 @@ class TemplateError(Exception):
     Args:
         text: The template.
         place: Offset of the mistake in it.
-        problem: What is wrong there.
+        problem: A description of the mistake.
     """
 
     def __init__(self, text: str, place: int, problem: str) -> None:

@@ -24,7 +24,7 @@ from target_stairoids.mapping.expressions.filters import FILTERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 
 _HIDDEN_COMPARE = "_compare"
 _HIDDEN_TEXT = "_text"

@@ -1,8 +1,8 @@
 """Templates, compiled once and read for every record.
 
-Jinja parses a template. Paths, filters and `or` become lookups and calls; Jinja's
-sandbox evaluates the rest, at ten times the cost. `record` is the whole record, for
-column names that are no identifiers: `record["Full name"]`.
+Jinja parses a template. Paths, filters and `or` become lookups and calls. Jinja's
+sandbox evaluates the rest, at ten times the cost. The name `record` means the whole
+record, for column names that are no identifiers: `record["Full name"]`.
 """
 
 from __future__ import annotations

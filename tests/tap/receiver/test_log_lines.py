@@ -9,16 +9,17 @@ import sys
 import pytest
 
 from tap_stairoids_webhooks.receiver.app import RESULTS
-from tap_stairoids_webhooks.receiver.log_lines import FORMATS, Fact
+from tap_stairoids_webhooks.receiver.log_lines import FORMATS, LogLine
 
 #: Logs as a library does, as the receiver does, and after an error.
 PROGRAM = """
 import logging, sys
-from tap_stairoids_webhooks.receiver.log_lines import Fact, log_to_stderr
+from tap_stairoids_webhooks.receiver.log_lines import LogLine, log_to_stderr
 log_to_stderr(shape=sys.argv[1])
 logging.getLogger("uvicorn.error").error("Cancel %s running\\ntask(s)", 3)
-logging.getLogger("x").warning(Fact("store failing", deliveries=3, error=OSError(28)))
-logging.getLogger("x").info(Fact("disk has room again", free_bytes=None))
+failing = LogLine("store failing", deliveries=3, error=OSError(28))
+logging.getLogger("x").warning(failing)
+logging.getLogger("x").info(LogLine("disk has room again", free_bytes=None))
 try:
     1 / 0
 except ZeroDivisionError:
@@ -38,10 +39,10 @@ def logged(shape: str) -> list[str]:
 
 
 def test_fact_is_text_and_fields() -> None:
-    fact = Fact("deliveries", duplicate=1, stored=12)
+    fact = LogLine("deliveries", duplicate=1, stored=12)
 
     assert str(fact) == "deliveries: duplicate=1 stored=12"
-    assert str(Fact("stopped")) == "stopped"
+    assert str(LogLine("stopped")) == "stopped"
 
 
 def test_every_line_is_an_object_with_its_fields_as_values() -> None:

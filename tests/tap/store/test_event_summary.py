@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tap_stairoids_webhooks.store.event_summary import event_at, latest, refusals_since
-from tap_stairoids_webhooks.store.schema import Refused
-from tap_stairoids_webhooks.store.statistics import report_on
+from tap_stairoids_webhooks.store.event_summary import event_at, latest
+from tap_stairoids_webhooks.store.schema import RefusalCount
+from tap_stairoids_webhooks.store.statistics import refusals_by_day, statistics_of
 from tests.support.webhook_builders import a_body, a_delivery, deliveries
 
 if TYPE_CHECKING:
@@ -67,16 +67,19 @@ def test_refusals_are_counted_by_reason_and_day(home: EventStore) -> None:
     ):
         for hour in (12, 10):
             at = f"{day}T{hour}:00:00.000000Z"
-            home.note_refusals(
+            home.add_refusals(
                 {
-                    reason: Refused(number=number, last_at=at)
+                    reason: RefusalCount(number=number, last_at=at)
                     for reason, number in reasons.items()
                 }
             )
 
-    assert refusals_since(home, "2026-01-02") == {
+    assert refusals_by_day(home, since="2026-01-02") == {
         "not_found": {"2026-01-02": 4, "2026-01-03": 6},
         "too_large": {"2026-01-02": 2},
     }
     # Another receiver's note may come late, and be of an earlier one.
-    assert report_on(home).refused["not_found"].last_at == "2026-01-03T12:00:00.000000Z"
+    assert (
+        statistics_of(home).refused["not_found"].last_at
+        == "2026-01-03T12:00:00.000000Z"
+    )

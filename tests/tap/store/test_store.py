@@ -7,7 +7,9 @@ import threading
 import pytest
 
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
-from tap_stairoids_webhooks.store.schema import Outcome, Wanted
+from tap_stairoids_webhooks.store.event_filter import EventFilter
+from tap_stairoids_webhooks.store.schema import Outcome
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.webhook_builders import (
     a_body,
@@ -83,9 +85,9 @@ def test_reader_can_ask_for_one_type(home: EventStore) -> None:
     home.append([a_delivery(a_body("evt_1", "a.b")), a_delivery(b"no"), a_delivery()])
 
     typed = home.read_after(
-        0, upper=9, wanted=Wanted(events=frozenset({"signal.created"}))
+        0, upper=9, selected=EventFilter(types=frozenset({"signal.created"}))
     )
-    malformed = home.read_after(0, upper=9, wanted=Wanted(malformed=True))
+    malformed = home.read_after(0, upper=9, selected=EventFilter(malformed=True))
 
     assert [e.sequence for e in typed] == [3]
     assert [e.sequence for e in malformed] == [2]
@@ -107,7 +109,7 @@ def test_reader_cannot_write(home: EventStore, home_url: str) -> None:
     home.append(deliveries(1))
 
     with (
-        EventStore.open_to_read(home_url) as reader,
+        EventStore.open_read_only(home_url) as reader,
         pytest.raises(StoreUnavailableError, match=r"read-?only"),
     ):
         reader.append(deliveries(2))
@@ -117,7 +119,7 @@ def test_reader_needs_no_writer_alive(home_url: str) -> None:
     with EventStore.create(home_url) as store:
         store.append(deliveries(2))
 
-    with EventStore.open_to_read(home_url) as reader:
+    with EventStore.open_read_only(home_url) as reader:
         assert sequences(reader) == [1, 2]
 
 
@@ -148,12 +150,12 @@ def test_concurrent_writers_store_each_event_once(home_url: str) -> None:
 
     assert outcomes.count(Outcome.STORED) == 20
     assert outcomes.count(Outcome.DUPLICATE) == 140
-    with EventStore.open_to_read(home_url) as reader:
+    with EventStore.open_read_only(home_url) as reader:
         assert sequences(reader) == list(range(1, 21))
 
 
 def test_stats_count_by_type_and_key(home: EventStore) -> None:
-    assert home.stats().total == 0
+    assert statistics_of(home).total == 0
     home.append(
         [
             a_delivery(a_body("evt_1")),
@@ -162,7 +164,7 @@ def test_stats_count_by_type_and_key(home: EventStore) -> None:
         ]
     )
 
-    stats = home.stats()
+    stats = statistics_of(home)
 
     assert stats.events == {"signal.created": 2, None: 1}
     assert (stats.total, stats.conflicts, stats.malformed) == (3, 1, 1)

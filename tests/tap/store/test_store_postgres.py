@@ -19,7 +19,7 @@ from tests.tap.receiver.test_app import post
 
 def test_missing_store_is_told(postgres_url: str) -> None:
     with pytest.raises(StoreMissingError, match="there is no store at"):
-        EventStore.open_to_read(postgres_url)
+        EventStore.open_read_only(postgres_url)
 
 
 def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
@@ -70,7 +70,7 @@ class Race:
     def _write(self, writer: int) -> None:
         with EventStore.create(self._url) as store:
             if not self._locking:
-                store._database = Unlocked(sa.make_url(self._url))
+                store.database = Unlocked(sa.make_url(self._url))
             for number in range(40):
                 size = (writer * 7 + number * 3) % 10 + 1
                 store.append(

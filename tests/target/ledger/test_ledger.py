@@ -16,13 +16,13 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from target_stairoids.dedup.rules import Latest, Outcome, Settled
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.ledger.entries import Claim, DeadLetter, Verdict
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.queries import counts, dead_letters_of
 from target_stairoids.ledger.schema import SCHEMA_VERSION, claims
+from target_stairoids.ledger.structs import Claim, DeadLetter, Verdict
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def a_claim(ledger: Ledger, entity: str = "e", version: str = "v1") -> Claim:
         entity=digest(entity),
         version=digest(version),
         mapping="trial",
-        stream=ledger.stream_id("trials", {"schema": {}}),
+        stream=ledger.stream_number("trials", {"schema": {}}),
         stream_name="trials",
         content=digest("content"),
         position=None,
@@ -103,13 +103,13 @@ def a_letter(claim: Claim, **more: Any) -> DeadLetter:
 
 
 def claimed(ledger: Ledger, claim: Claim) -> int | None:
-    with ledger.transaction() as turn:
-        return turn.claim(claim).get((claim.entity, claim.mapping))
+    with ledger.transaction() as transaction:
+        return transaction.claim(claim).get((claim.entity, claim.mapping))
 
 
 def settle(ledger: Ledger, *verdicts: Verdict) -> None:
-    with ledger.transaction() as turn:
-        turn.settle(*verdicts)
+    with ledger.transaction() as transaction:
+        transaction.settle(*verdicts)
 
 
 def end(ledger: Ledger, exit_code: int = 0) -> None:
@@ -117,8 +117,8 @@ def end(ledger: Ledger, exit_code: int = 0) -> None:
 
 
 def _settle_and_fail(ledger: Ledger, verdict: Verdict) -> None:
-    with ledger.transaction() as turn:
-        turn.settle(verdict)
+    with ledger.transaction() as transaction:
+        transaction.settle(verdict)
         raise KeyError
 
 
@@ -163,12 +163,12 @@ def test_claims_of_other_entities_and_mappings_do_not_collide(ledger: Ledger) ->
 def test_claim_holds_what_a_crash_needs(opened: Callable[..., Ledger]) -> None:
     one, other = opened(), opened()
     claim = a_claim(one)
-    with one.transaction() as turn:
-        turn.claim(claim)
-        turn.claim_again(claim, attempts=2)
+    with one.transaction() as transaction:
+        transaction.claim(claim)
+        transaction.claim_again(claim, attempts=2)
 
-    with other.transaction() as turn:
-        found = turn.claim_on(claim)
+    with other.transaction() as transaction:
+        found = transaction.claim_on(claim)
 
     assert found is not None
     assert found.run == one.run
@@ -184,7 +184,7 @@ def test_live_runs_claims_are_left_alone(opened: Callable[..., Ledger]) -> None:
     claimed(one, a_claim(one))
 
     assert other.lives(one.run)
-    assert other.orphans() == []
+    assert other.take_over_claims() == []
     assert claimed(other, a_claim(other)) == one.run
 
 
@@ -195,13 +195,13 @@ def test_dead_runs_claims_are_taken_over_once(opened: Callable[..., Ledger]) -> 
     dead.close()
     heir, late = opened(), opened()
 
-    orphans = heir.orphans()
+    orphans = heir.take_over_claims()
 
     assert [orphan.version for orphan in orphans] == [claim.version]
-    assert late.orphans() == []
-    assert heir.orphans() == []
-    with late.transaction() as turn:
-        assert not turn.take_over(orphans[0])
+    assert late.take_over_claims() == []
+    assert heir.take_over_claims() == []
+    with late.transaction() as transaction:
+        assert not transaction.take_over(orphans[0])
 
 
 def test_killed_process_is_dead_at_once_and_a_paused_one_lives(
@@ -235,8 +235,8 @@ def test_withdrawn_claim_is_free_again(opened: Callable[..., Ledger]) -> None:
     claim = a_claim(one)
     claimed(one, claim)
 
-    with one.transaction() as turn:
-        turn.withdraw(claim)
+    with one.transaction() as transaction:
+        transaction.withdraw(claim)
 
     assert claimed(other, claim) is None
 
@@ -248,8 +248,8 @@ def test_claim_of_another_run_cannot_be_withdrawn(
     claim = a_claim(one)
     claimed(one, claim)
 
-    with other.transaction() as turn:
-        turn.withdraw(claim)
+    with other.transaction() as transaction:
+        transaction.withdraw(claim)
 
     assert claimed(other, claim) == one.run
 
@@ -286,9 +286,9 @@ def test_settled_version_is_remembered_by_every_later_run(
     assert settled_in(other) == Settled("accepted", one.run, digest("mapping"))
     assert settled_in(other, "v2") is None
     another = a_claim(other, "another", "v9")
-    with other.transaction() as turn:
-        assert turn.owns_signal("sig_1", other_than=another)
-        assert not turn.owns_signal("sig_2", other_than=another)
+    with other.transaction() as transaction:
+        assert transaction.owns_signal("sig_1", other_than=another)
+        assert not transaction.owns_signal("sig_2", other_than=another)
 
 
 def test_failed_turn_writes_nothing(ledger: Ledger) -> None:
@@ -532,12 +532,12 @@ def test_verdicts_settled_together_or_one_by_one_are_the_same(
 
 def test_dead_letter_counts_up_and_keeps_its_first_time(ledger: Ledger) -> None:
     claim = a_claim(ledger)
-    with ledger.transaction() as turn:
-        turn.bury(a_letter(claim, attempts=8, request_id="req_1"))
+    with ledger.transaction() as transaction:
+        transaction.add_dead_letter(a_letter(claim, attempts=8, request_id="req_1"))
     (first,) = dead_letters_of(ledger)
 
-    with ledger.transaction() as turn:
-        turn.bury(
+    with ledger.transaction() as transaction:
+        transaction.add_dead_letter(
             a_letter(
                 claim,
                 outcome=Outcome.UNKNOWN,
@@ -561,10 +561,10 @@ def test_dead_letter_counts_up_and_keeps_its_first_time(ledger: Ledger) -> None:
 def test_dead_letters_are_one_for_each_version_and_mapping(ledger: Ledger) -> None:
     claim = a_claim(ledger)
 
-    with ledger.transaction() as turn:
-        turn.bury(a_letter(claim))
-        turn.bury(a_letter(claim, mapping="other"))
-        turn.bury(a_letter(claim, version=digest("v2")))
+    with ledger.transaction() as transaction:
+        transaction.add_dead_letter(a_letter(claim))
+        transaction.add_dead_letter(a_letter(claim, mapping="other"))
+        transaction.add_dead_letter(a_letter(claim, version=digest("v2")))
 
     assert len(dead_letters_of(ledger)) == 3
     assert len(dead_letters_of(ledger, limit=2)) == 2
@@ -574,9 +574,9 @@ def test_dead_letters_are_one_for_each_version_and_mapping(ledger: Ledger) -> No
 
 def test_accepted_signal_has_no_dead_letter_any_more(ledger: Ledger) -> None:
     claim = a_claim(ledger)
-    with ledger.transaction() as turn:
-        turn.bury(a_letter(claim))
-        turn.bury(a_letter(claim, version=digest("v2")))
+    with ledger.transaction() as transaction:
+        transaction.add_dead_letter(a_letter(claim))
+        transaction.add_dead_letter(a_letter(claim, version=digest("v2")))
 
     settle(ledger, a_verdict(claim))
 
@@ -585,8 +585,8 @@ def test_accepted_signal_has_no_dead_letter_any_more(ledger: Ledger) -> None:
 
 def test_rejected_signal_keeps_its_dead_letter(ledger: Ledger) -> None:
     claim = a_claim(ledger)
-    with ledger.transaction() as turn:
-        turn.bury(a_letter(claim))
+    with ledger.transaction() as transaction:
+        transaction.add_dead_letter(a_letter(claim))
 
     settle(ledger, a_verdict(claim, Outcome.REJECTED))
 
@@ -629,7 +629,7 @@ def test_stream_is_known_once_a_run_that_saw_it_is_complete(url: str) -> None:
     for exit_code in (75, 0, 0):
         with Ledger(url, API) as ledger:
             ledger.begin_run()
-            stream = ledger.stream_id("trials", {})
+            stream = ledger.stream_number("trials", {})
             first_runs.append(ledger.is_first_run_of(stream))
             end(ledger, exit_code)
 
@@ -642,14 +642,14 @@ def test_stream_that_a_complete_run_did_not_see_is_still_new(url: str) -> None:
         end(ledger)
 
     with Ledger(url, API) as ledger:
-        assert ledger.is_first_run_of(ledger.stream_id("trials", {}))
+        assert ledger.is_first_run_of(ledger.stream_number("trials", {}))
 
 
 def test_stream_keeps_its_number(opened: Callable[..., Ledger]) -> None:
     one, other = opened(), opened()
 
-    assert one.stream_id("a", {"x": 1}) == other.stream_id("a", {"x": 2})
-    assert one.stream_id("a", {}) != one.stream_id("b", {})
+    assert one.stream_number("a", {"x": 1}) == other.stream_number("a", {"x": 2})
+    assert one.stream_number("a", {}) != one.stream_number("b", {})
 
 
 def test_scopes_see_nothing_of_one_another(
@@ -659,19 +659,19 @@ def test_scopes_see_nothing_of_one_another(
     claim = a_claim(rehearsal)
     claimed(rehearsal, claim)
     settle(rehearsal, a_verdict(a_claim(rehearsal, entity="f", version="v2")))
-    with rehearsal.transaction() as turn:
-        turn.bury(a_letter(claim))
+    with rehearsal.transaction() as transaction:
+        transaction.add_dead_letter(a_letter(claim))
     end(rehearsal)
     rehearsal.close()
 
     real = opened(API)
 
     assert real.is_new()
-    assert real.orphans() == []
+    assert real.take_over_claims() == []
     assert dead_letters_of(real) == []
     assert counts(real) == {}
     assert real.last_complete_run == 0
-    assert real.is_first_run_of(real.stream_id("trials", {}))
+    assert real.is_first_run_of(real.stream_number("trials", {}))
 
 
 def test_ledger_is_new_until_something_is_claimed_or_settled(ledger: Ledger) -> None:
@@ -871,7 +871,7 @@ def test_ledger_that_is_only_read_can_be_read_and_not_written(
             pytest.raises(LedgerError, match="read only"),
             reader.transaction() as turn,
         ):
-            turn.settle(a_verdict(a_claim(ledger, version="v2")))
+            transaction.settle(a_verdict(a_claim(ledger, version="v2")))
 
     assert settled_in(ledger, "v2") is None
 
@@ -939,9 +939,11 @@ def test_clock_that_was_set_back_delays_no_recovery(url: str, tmp_path: Path) ->
             crashed.begin_run()
             signal_text = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
             left = replace(a_claim(crashed), signal=signal_text, record=b"{}")
-            with crashed.transaction() as turn:
-                turn.claim(left)
-                turn.write(update(claims).values(attempted_at="2999-01-01T00:00:00Z"))
+            with crashed.transaction() as transaction:
+                transaction.claim(left)
+                transaction.write(
+                    update(claims).values(attempted_at="2999-01-01T00:00:00Z")
+                )
         target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=url)
 
         run = target.run(verify_delay_seconds=1)
@@ -960,9 +962,11 @@ def test_claim_of_a_run_that_died_just_now_is_not_looked_into_too_early(
             signal_text = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
             left = replace(a_claim(crashed), signal=signal_text, record=b"{}")
             a_while_ago = datetime.now(UTC) - timedelta(seconds=30)
-            with crashed.transaction() as turn:
-                turn.claim(left)
-                turn.write(update(claims).values(attempted_at=a_while_ago.isoformat()))
+            with crashed.transaction() as transaction:
+                transaction.claim(left)
+                transaction.write(
+                    update(claims).values(attempted_at=a_while_ago.isoformat())
+                )
 
         run = TargetUnderTest(tmp_path, sandbox.url).run(verify_delay_seconds=2)
 
@@ -974,10 +978,10 @@ def test_signal_id_belongs_to_the_version_it_was_told_for(ledger: Ledger) -> Non
     one, other = a_claim(ledger, "e1", "v1"), a_claim(ledger, "e2", "v2")
     settle(ledger, a_verdict(one, signal_id="sig_1"))
 
-    with ledger.transaction() as turn:
-        assert turn.owns_signal("sig_1", other_than=other)
-        assert not turn.owns_signal("sig_1", other_than=one)
-        assert not turn.owns_signal("sig_2", other_than=other)
+    with ledger.transaction() as transaction:
+        assert transaction.owns_signal("sig_1", other_than=other)
+        assert not transaction.owns_signal("sig_1", other_than=one)
+        assert not transaction.owns_signal("sig_2", other_than=other)
 
 
 def test_signal_id_stays_when_its_version_is_settled_again_without_one(
@@ -987,8 +991,8 @@ def test_signal_id_stays_when_its_version_is_settled_again_without_one(
     settle(ledger, a_verdict(one, signal_id="sig_1"))
     settle(ledger, a_verdict(one))
 
-    with ledger.transaction() as turn:
-        assert turn.owns_signal("sig_1", other_than=other)
+    with ledger.transaction() as transaction:
+        assert transaction.owns_signal("sig_1", other_than=other)
 
 
 def test_claim_of_another_run_is_neither_dropped_nor_counted_up(
@@ -998,9 +1002,9 @@ def test_claim_of_another_run_is_neither_dropped_nor_counted_up(
     claim = a_claim(one)
     assert claimed(one, claim) is None
 
-    with two.transaction() as turn:
-        turn.settle(a_verdict(claim, Outcome.UNCHANGED))
-        assert not turn.claim_again(claim, 2)
+    with two.transaction() as transaction:
+        transaction.settle(a_verdict(claim, Outcome.UNCHANGED))
+        assert not transaction.claim_again(claim, 2)
 
     assert claimed(two, claim) == one.run
 

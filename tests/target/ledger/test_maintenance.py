@@ -18,7 +18,7 @@ from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema, te
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 def ledger_command(
@@ -66,8 +66,10 @@ def test_pruning_keeps_the_latest_of_each_entity(target: TargetUnderTest) -> Non
     for plan in ("a", "b", "c"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
     with Ledger(target.config["ledger_url"], _scope(target)) as ledger:
-        with ledger.transaction() as turn:
-            turn.write(update(runs).values(started_at="2020-01-01T00:00:00.000Z"))
+        with ledger.transaction() as transaction:
+            transaction.write(
+                update(runs).values(started_at="2020-01-01T00:00:00.000Z")
+            )
 
         removed = maintenance.prune(ledger, older_than=timedelta(days=30))
 
@@ -142,7 +144,7 @@ def test_baseline_remembers_even_what_a_known_stream_brings(
     run = target.run(a_schema(), a_record(1), a_record(2), a_record(3))
 
     assert done.returncode == 0, done.stderr
-    assert "2 candidates = 1 duplicate + 1 baselined (2 records read" in done.stderr
+    assert "2 signals = 1 duplicate + 1 baselined (2 records read" in done.stderr
     assert "METRIC" not in done.stderr
     assert run.outcomes == {"duplicate": 2, "accepted": 1}
     assert len(sandbox.signals) == 2
@@ -158,4 +160,4 @@ def test_erasing_whom_nobody_can_be_is_an_error(target: TargetUnderTest) -> None
     done = ledger_command(target, "erase", "--email", "not an address")
 
     assert done.returncode == 1
-    assert "is not an e-mail address" in done.stderr
+    assert "is not an email address" in done.stderr

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.paths import ROOT
@@ -28,7 +28,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 SCOPE = "http://127.0.0.1"
 
@@ -117,8 +117,8 @@ def test_broken_lease_stops_the_run_before_anything_more_is_sent(
     with Ledger(postgres_url, SCOPE) as ledger, Ledger(postgres_url, SCOPE) as other:
         ledger.begin_run()
         ledger.hold()
-        with other.transaction() as turn:
-            turn.first(
+        with other.transaction() as transaction:
+            transaction.first(
                 text(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
                     " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"

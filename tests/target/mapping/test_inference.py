@@ -1,4 +1,4 @@
-"""Without a mapping, names decide; no guess ever takes a company for a person."""
+"""Inference of templates from the names of columns."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def an_object(**properties: Any) -> dict[str, Any]:
 
 
 def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[str]]:
-    """Return signal field -> the places it is read from, in turn."""
+    """Return signal field -> the places it is read from, in transaction."""
     shape = StreamSchema(name=name, properties=properties, key_properties=())
     return {
-        field: [_place(text) for text in guess.template[3:-3].split(" or ")]
-        for field, guess in inferred_templates(shape).items()
+        field: [_place(text) for text in origin.template[3:-3].split(" or ")]
+        for field, origin in inferred_templates(shape).items()
     }
 
 
@@ -76,7 +76,7 @@ def schemas_in(file: str) -> dict[str, dict[str, Any]]:
         ("eventTime", "occurred_at"),
     ],
 )
-def test_name_tells_the_field(name: str, field: str) -> None:
+def test_name_of_a_column_decides_its_field(name: str, field: str) -> None:
     assert inferred(texts(name)) == {field: [name]}
 
 
@@ -108,11 +108,11 @@ def test_name_tells_the_field(name: str, field: str) -> None:
         "_",
     ],
 )
-def test_other_names_tell_nothing(name: str) -> None:
+def test_other_names_fill_no_field(name: str) -> None:
     assert inferred(texts(name)) == {}
 
 
-def test_most_specific_name_comes_first_whatever_the_order() -> None:
+def test_most_specific_name_comes_first_in_any_order_of_columns() -> None:
     properties = texts("email", "website", "work_email", "company_domain")
 
     assert inferred(properties) == {
@@ -132,24 +132,24 @@ def test_person_may_be_nested(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["company", "account", "organization"])
-def test_company_object_never_gives_a_person(name: str) -> None:
+def test_object_of_a_company_never_fills_the_contact(name: str) -> None:
     properties = {name: an_object(**texts("email", "first_name", "domain"))}
 
     assert inferred(properties) == {"account.domain": [f"{name}.domain"]}
 
 
 @pytest.mark.parametrize("name", ["metadata", "payload", "sender", "company_user"])
-def test_other_objects_are_left_alone(name: str) -> None:
+def test_other_objects_fill_no_field(name: str) -> None:
     assert inferred({name: an_object(**texts("email", "domain"))}) == {}
 
 
-def test_field_of_the_record_comes_before_a_nested_one() -> None:
+def test_column_comes_before_a_nested_field() -> None:
     properties = {"user": an_object(**texts("work_email")), **texts("email")}
 
     assert inferred(properties) == {"contact.email": ["email", "user.work_email"]}
 
 
-def test_object_of_unknown_fields_is_asked_for_the_usual_names() -> None:
+def test_object_without_known_fields_is_read_by_the_usual_names() -> None:
     """As `tap-jsonl` describes a nested object."""
     properties = {"user": {"type": ["null", "object"], "additionalProperties": True}}
 
@@ -160,7 +160,7 @@ def test_object_of_unknown_fields_is_asked_for_the_usual_names() -> None:
     }
 
 
-def test_open_schema_is_asked_for_the_usual_names() -> None:
+def test_open_schema_is_read_by_the_usual_names() -> None:
     assert inferred({}) == {
         "contact.email": ["email"],
         "contact.first_name": ["first_name"],
@@ -184,7 +184,7 @@ def test_list_or_object_is_no_email(schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "schema", [{}, True, {"anyOf": [TEXT, {}]}, {"type": "string", "format": "email"}]
 )
-def test_field_of_any_type_may_be_an_email(schema: object) -> None:
+def test_column_of_any_type_may_be_an_email(schema: object) -> None:
     assert inferred({"email": schema}) == {"contact.email": ["email"]}
 
 
@@ -333,23 +333,23 @@ SEGMENT_TRACK = {
         ("customers", texts("id", "email", "name"), {"contact.email": ["email"]}),
     ],
 )
-def test_well_known_shapes_are_understood(
+def test_streams_of_well_known_sources(
     stream: str, properties: dict[str, Any], expected: dict[str, list[str]]
 ) -> None:
     assert inferred(properties, stream) == expected
 
 
-def test_free_mail_is_no_company() -> None:
-    guess = inferred_templates(
+def test_free_mail_domain_is_no_company() -> None:
+    origin = inferred_templates(
         StreamSchema(name="s", properties=texts("domain"), key_properties=())
     )["account.domain"]
-    read = compile_template(guess.template, "account.domain").read
+    read = compile_template(origin.template, "account.domain").read
 
     assert read({"domain": "gmail.com"}) is None
     assert read({"domain": "acme.com"}) == "acme.com"
 
 
-def test_guess_says_why() -> None:
+def test_origin_has_the_reason() -> None:
     shape = StreamSchema(
         name="s", properties=texts("work_email", "email"), key_properties=()
     )
@@ -401,7 +401,7 @@ def test_guess_says_why() -> None:
         ("tap-rest-api-msdk.jsonl", "leads", {"contact.email": ["email"]}),
     ],
 )
-def test_streams_that_real_taps_printed(
+def test_streams_of_real_taps(
     file: str, stream: str, expected: dict[str, list[str]]
 ) -> None:
     assert inferred(schemas_in(file)[stream]) == expected

@@ -1,4 +1,4 @@
-"""A mapping says how records become signals; its mistakes are found at the SCHEMA."""
+"""Mappings: how records become signals, and the errors found at the SCHEMA."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_mapping_fills_every_field_of_a_signal() -> None:
     }
 
 
-def test_what_a_mapping_leaves_out_is_inferred() -> None:
+def test_fields_that_a_mapping_leaves_out_are_inferred() -> None:
     compiled_mapping = a_map(type="trial")
 
     signal = compiled_mapping.signal_from(
@@ -107,7 +107,7 @@ def test_what_a_mapping_leaves_out_is_inferred() -> None:
     }
 
 
-def test_stream_without_mapping_is_inferred_whole() -> None:
+def test_stream_without_mapping_is_inferred() -> None:
     (compiled_mapping,) = mappings_for(
         a_shape(), items_of({"stream": "other", "type": "x"}), "tests"
     )
@@ -120,30 +120,21 @@ def test_stream_without_mapping_is_inferred_whole() -> None:
     assert compiled_mapping.ignore_changes == {"updated_at"}
 
 
-def test_time_of_an_update_is_never_inferred() -> None:
-    record = {"email": "jane@acme.com", "updated_at": "2024-06-15T14:23:00Z"}
-
-    assert a_map().signal_from(record).occurred_at is None
-
-
 @pytest.mark.parametrize(
     ("globs", "types"),
     [
         (["public-trials"], ["0"]),
-        (["public-*"], ["0"]),
-        (["*-trials"], ["0"]),
         (["public-trial?"], ["0"]),
         (["public-[st]rials"], ["0"]),
         (["other", "*"], ["1"]),
         (["public-*", "*"], ["0"]),
-        (["*", "public-trials"], ["0"]),
         (["public-*", "*", "public-*"], ["0", "2"]),
         (["Public-*", "*"], ["1"]),
         (["public"], ["public-trials"]),
         ([], ["public-trials"]),
     ],
 )
-def test_first_glob_that_matches_decides_and_all_its_items_apply(
+def test_first_matching_glob_applies_with_all_its_items(
     globs: list[str], types: list[str]
 ) -> None:
     items = [MappingItem(stream=g, type=str(i)) for i, g in enumerate(globs)]
@@ -164,7 +155,7 @@ def test_first_glob_that_matches_decides_and_all_its_items_apply(
         ({"type": None}, "public-trials"),
     ],
 )
-def test_mapping_is_named_by_its_type_unless_it_has_a_name(
+def test_name_of_a_mapping_is_its_type_by_default(
     item: dict[str, Any], name: str
 ) -> None:
     assert a_map(**item).name == name
@@ -181,10 +172,7 @@ def test_two_mappings_of_one_stream_need_two_names() -> None:
     ("template", "value"),
     [
         ("{{ seats }}", 5),
-        ("{{seats}}", 5),
         ("  {{ seats }} ", 5),
-        ("{{ user.plan }}", "pro"),
-        ("{{ user . plan }}", "pro"),
         ("{{ user.mrr }}", Decimal("1.10")),
         ("{{ user.is_admin }}", False),
         ("{{ user.missing.deep }}", None),
@@ -195,13 +183,11 @@ def test_two_mappings_of_one_stream_need_two_names() -> None:
         ("{ seats }", "{ seats }"),
         ("{{ plan }}-{{ seats }}", "free-5"),
         ("{{ plan }} ({{ company_name }})", "free ()"),
-        ("plan: {{ plan }}", "plan: free"),
         ("{{ user.mrr }} EUR", "1.10 EUR"),
         ("{{ user.is_admin }}!", "false!"),
-        ("{{ plan }}{{ plan }}", "freefree"),
     ],
 )
-def test_template_is_a_path_or_a_text_around_paths(
+def test_single_expression_keeps_its_type_and_other_templates_are_text(
     template: str, value: object
 ) -> None:
     record = {
@@ -216,35 +202,17 @@ def test_template_is_a_path_or_a_text_around_paths(
     assert found == ({} if value is None else {"p": value})
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ }}",
-        "{{ 1 + }}",
-        "{{ email | }}",
-        "{{ email | lowercase }}",
-        "{{ email",
-        "email }}",
-        "{{ email }",
-        "{ email }}",
-        "{{ email }} }}",
-        "{% if email %}{{ email }}",
-        "{# email",
-        "{{ .email }}",
-        "{{ 1email }}",
-        "{{ email. }}",
-    ],
-)
-@pytest.mark.parametrize("place", ["contact.email", "occurred_at", "properties.p"])
-def test_bad_template_is_found_at_the_schema(template: str, place: str) -> None:
-    group, _, name = place.partition(".")
+@pytest.mark.parametrize("field", ["contact.email", "occurred_at", "properties.p"])
+def test_wrong_template_is_found_at_the_schema(field: str) -> None:
+    group, _, name = field.partition(".")
+    template = "{{ email"
     item: dict[str, Any] = {group: {name: template} if name else template}
 
-    with pytest.raises(ConfigError, match=f"^Stream `public-trials`: `{place}`"):
+    with pytest.raises(ConfigError, match=f"^Stream `public-trials`: `{field}`"):
         a_map(**item)
 
 
-def test_type_and_source_may_differ_from_record_to_record() -> None:
+def test_type_and_source_may_be_templates() -> None:
     compiled_mapping = a_map(
         type="plan_{{ plan }}", source="{{ user.via }}", name="plan"
     )
@@ -267,7 +235,7 @@ def test_type_and_source_may_differ_from_record_to_record() -> None:
         ({"ignore_changes": ["seat"]}, "ignore_changes", "seat", "seats"),
     ],
 )
-def test_field_the_schema_excludes_is_named_with_a_suggestion(
+def test_unknown_column_is_an_error_with_a_suggestion(
     item: dict[str, Any], field: str, name: str, hint: str | None
 ) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -279,7 +247,7 @@ def test_field_the_schema_excludes_is_named_with_a_suggestion(
     )
 
 
-def test_open_schema_excludes_nothing() -> None:
+def test_open_schema_allows_unknown_columns() -> None:
     compiled_mapping = a_map(
         a_shape(properties={}, key=()),
         contact={"email": "{{ anything.at_all }}"},
@@ -344,13 +312,13 @@ NO_TIME = {"skip": ["updated_at"]}
         ({"properties": {"o": {"p": 1}}}, {"o.p": 1}),
     ],
 )
-def test_properties_are_all_some_computed_or_none(
+def test_properties_are_all_some_computed_or_no_columns(
     item: dict[str, Any], properties: dict[str, Any]
 ) -> None:
     assert properties_of(RECORD, **item) == properties
 
 
-def test_all_properties_are_scalars_and_none_of_the_sdk() -> None:
+def test_all_properties_are_scalars_without_columns_of_the_sdk() -> None:
     record = {"plan": "pro", "_sdc_batched_at": "x", "user": {"a": 1}, "list": [1]}
 
     assert properties_of(record, properties="*") == {"plan": "pro"}
@@ -373,7 +341,7 @@ def test_all_properties_are_scalars_and_none_of_the_sdk() -> None:
         ),
     ],
 )
-def test_null_switches_a_field_off(
+def test_null_leaves_a_field_out(
     item: dict[str, Any], account: dict[str, str], contact: dict[str, str]
 ) -> None:
     signal = a_map(**item).signal_from(RECORD)
@@ -382,7 +350,7 @@ def test_null_switches_a_field_off(
     assert signal.contact == contact
 
 
-def test_null_switches_an_inferable_time_off() -> None:
+def test_null_leaves_the_time_out() -> None:
     schema = a_shape(properties={"email": TEXT, "occurred_at": TEXT}, key=())
     record = {"email": "jane@acme.com", "occurred_at": "2024-06-15T14:23:00Z"}
 
@@ -401,17 +369,17 @@ def test_null_switches_an_inferable_time_off() -> None:
         ({"account": None}, False),
     ],
 )
-def test_mapping_without_type_or_anyone_to_tell_of_says_nothing(
+def test_mapping_without_type_or_without_email_and_domain_is_left_out(
     item: dict[str, Any], *, is_left_out: bool
 ) -> None:
     assert a_map(**item).is_left_out is is_left_out
 
 
-def test_stream_with_neither_email_nor_domain_says_nothing() -> None:
+def test_stream_without_email_and_domain_is_left_out() -> None:
     assert a_map(a_shape(properties={"id": TEXT, "name": TEXT}, key=())).is_left_out
 
 
-def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
+def test_inferred_value_that_is_wrong_costs_the_field_and_not_the_record() -> None:
     schema = a_shape(
         properties={"email": TEXT, "website": TEXT, "event_time": TEXT}, key=()
     )
@@ -426,7 +394,7 @@ def test_wrong_guess_costs_the_field_and_not_the_record() -> None:
     }
 
 
-def test_second_guess_is_asked_when_the_first_is_none() -> None:
+def test_next_inferred_column_is_used_when_the_first_has_no_value() -> None:
     schema = a_shape(properties={"work_email": TEXT, "email": TEXT}, key=())
 
     emails = [
@@ -446,7 +414,7 @@ def test_mapped_value_that_is_wrong_makes_the_record_invalid() -> None:
         signal.checked_text()
 
 
-def test_mapped_time_that_is_none_makes_the_record_invalid() -> None:
+def test_mapped_time_that_is_wrong_makes_the_record_invalid() -> None:
     compiled_mapping = a_map(occurred_at="{{ plan }}")
 
     with pytest.raises(InvalidSignalError, match="occurred_at"):
@@ -461,13 +429,13 @@ def test_mapped_time_that_is_none_makes_the_record_invalid() -> None:
         ({"key": ["plan", "seats"]}, ("plan", "seats")),
     ],
 )
-def test_key_is_the_streams_unless_the_mapping_has_one(
+def test_key_of_a_mapping_replaces_the_key_of_the_stream(
     item: dict[str, Any], key: tuple[str, ...]
 ) -> None:
     assert a_map(**item).key == key
 
 
-def test_computed_property_may_be_ignored() -> None:
+def test_changes_of_a_computed_property_may_be_ignored() -> None:
     compiled_mapping = a_map(
         properties={"size": "{{ seats }}"}, ignore_changes=["size"]
     )
@@ -486,7 +454,7 @@ def test_computed_property_may_be_ignored() -> None:
         ({"ignore_changes": ["seats"]}, {"seats"}),
     ],
 )
-def test_time_of_a_rows_change_is_no_news_unless_the_mapping_has_it_so(
+def test_changes_of_an_update_time_are_ignored_by_default(
     item: dict[str, Any], ignored: set[str]
 ) -> None:
     assert a_map(**item).ignore_changes == ignored
@@ -501,18 +469,18 @@ def test_time_of_a_rows_change_is_no_news_unless_the_mapping_has_it_so(
         {"type": "trial", "contact": {"email": "{{ email }}"}},
     ],
 )
-def test_fingerprint_changes_with_the_mapping(changed: dict[str, Any]) -> None:
+def test_mapping_digest_changes_with_the_mapping(changed: dict[str, Any]) -> None:
     assert a_map(**changed).mapping_digest != a_map(type="trial").mapping_digest
 
 
-def test_fingerprint_does_not_change_with_the_order_of_keys() -> None:
+def test_mapping_digest_does_not_change_with_the_order_of_keys() -> None:
     one = a_map(type="trial", properties={"a": "1", "b": "2"})
     other = a_map(properties={"b": "2", "a": "1"}, type="trial")
 
     assert one.mapping_digest == other.mapping_digest
 
 
-def test_mapping_says_how_each_field_is_filled_and_why() -> None:
+def test_origins_have_the_template_and_the_reason_of_each_field() -> None:
     compiled_mapping = a_map(type="trial", contact={"email": "{{ user.mail }}"})
 
     told = {f: (o.template, o.why) for f, o in compiled_mapping.origins.items()}
@@ -541,7 +509,7 @@ def test_mapping_says_how_each_field_is_filled_and_why() -> None:
     }
 
 
-def test_when_decides_which_records_become_signals() -> None:
+def test_when_selects_the_records_that_become_signals() -> None:
     compiled_mapping = a_map(when="plan != 'free' and seats > 3")
 
     wanted = [
@@ -564,7 +532,7 @@ def test_when_that_cannot_be_evaluated_makes_the_record_invalid() -> None:
     )
 
 
-def test_bad_template_is_shown_with_a_caret() -> None:
+def test_error_in_a_template_shows_the_place_with_a_caret() -> None:
     with pytest.raises(ConfigError) as refused:
         a_map(account={"domain": "{{ company_website | domian }}"})
 
@@ -592,7 +560,7 @@ def test_properties_that_select_nothing_are_refused(item: dict[str, Any]) -> Non
         mappings_for(a_shape(), items_of({"stream": "*", **item}), "tests")
 
 
-def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
+def test_error_of_a_nested_column_shows_the_template_for_it() -> None:
     with pytest.raises(ConfigError) as refused:
         a_map(properties=["user.plan"])
 
@@ -614,7 +582,7 @@ def test_field_inside_an_object_is_told_how_to_be_taken() -> None:
         (["*", "*"], None),
     ],
 )
-def test_item_that_no_stream_can_reach_is_refused(
+def test_item_hidden_by_an_earlier_glob_is_refused(
     globs: list[str], hidden: str | None
 ) -> None:
     items = [MappingItem(stream=glob) for glob in globs]
@@ -627,7 +595,7 @@ def test_item_that_no_stream_can_reach_is_refused(
         assert f"stream `{hidden}`" in str(refused.value)
 
 
-def test_glob_that_matched_no_stream_is_told() -> None:
+def test_glob_that_matched_no_stream_is_reported() -> None:
     items = items_of({"stream": "public-trails"}, {"stream": "crm-*"})
 
     assert unused_globs(items, ["public-trials", "crm-contacts"]) == [
@@ -650,7 +618,7 @@ def test_glob_that_matched_no_stream_is_told() -> None:
         ("public-trials", "trials"),
     ],
 )
-def test_stream_that_a_misspelt_item_means_is_not_inferred(
+def test_stream_with_a_name_near_that_of_an_unused_item_is_refused(
     item: str, stream: str
 ) -> None:
     with pytest.raises(ConfigError, match="so nothing was sent") as refused:
@@ -661,7 +629,7 @@ def test_stream_that_a_misspelt_item_means_is_not_inferred(
     assert "`type: null`" in str(refused.value)
 
 
-def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
+def test_stream_is_refused_as_long_as_no_item_has_matched() -> None:
     items = items_of({"stream": "people"}, {"stream": "deals", "type": None})
 
     with pytest.raises(ConfigError, match="so nothing was sent") as refused:
@@ -669,7 +637,7 @@ def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
 
     assert "no stream so far matched `people`" in str(refused.value)
     check_any_match("contacts", items, ["people"])
-    check_any_match("contacts", items[1:], [])  # what only leaves out means all others
+    check_any_match("contacts", items[1:], [])  # `type: null` alone matches no stream
     check_any_match("contacts", [], [])
 
 
@@ -687,7 +655,7 @@ def test_stream_is_not_inferred_before_any_mapping_has_matched_one() -> None:
         ([], "trails", []),
     ],
 )
-def test_stream_that_no_item_means_is_inferred(
+def test_stream_with_another_name_than_all_items_is_inferred(
     items: list[str], stream: str, seen: list[str]
 ) -> None:
     check_spelling(stream, [MappingItem(stream=item) for item in items], seen)
@@ -701,7 +669,7 @@ def test_stream_that_no_item_means_is_inferred(
         ("{{ tags | map('escape') | list }}", '["&lt;b&gt;"]'),
     ],
 )
-def test_text_that_jinja_marks_as_safe_for_html_is_a_text(
+def test_text_that_jinja_marks_as_safe_html_is_plain_text(
     template: str, expected: str
 ) -> None:
     schema = a_shape(properties={"tags": {"type": "array"}}, key=())
@@ -713,7 +681,7 @@ def test_text_that_jinja_marks_as_safe_for_html_is_a_text(
     assert found == expected.replace("<b>", "\\u003cb\\u003e")
 
 
-def test_generator_that_a_template_makes_is_no_value() -> None:
+def test_generator_from_a_template_makes_the_record_invalid() -> None:
     compiled_mapping = a_map(
         a_shape(properties={"tags": {"type": "array"}}, key=()),
         properties={"x": "{{ tags | map('upper') }}"},

@@ -1,4 +1,4 @@
-"""Templates read records: paths, filters, Jinja, and nothing that does no harm."""
+"""Templates: paths, filters, Jinja, null and errors."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_template_reads_a_record(template: str, value: object) -> None:
         ("{{ missing is defined }}", False),
     ],
 )
-def test_nothing_stays_nothing(template: str, value: object) -> None:
+def test_null_and_missing_columns_are_null_safe(template: str, value: object) -> None:
     assert value_of(template) == value
 
 
@@ -116,7 +116,7 @@ def test_nothing_stays_nothing(template: str, value: object) -> None:
         ([1, "x"], '[1, "x"]'),
     ],
 )
-def test_value_in_a_text_is_spelt_as_json_spells_it(value: object, text: str) -> None:
+def test_value_in_a_text_is_written_as_in_json(value: object, text: str) -> None:
     template = compile_template("= {{ v }}", "properties.p")
 
     assert template.read({"v": value}) == f"= {text}"
@@ -137,7 +137,7 @@ def test_value_in_a_text_is_spelt_as_json_spells_it(value: object, text: str) ->
         ("missing", False),
     ],
 )
-def test_condition_holds_or_not(condition: str, *, holds: bool) -> None:
+def test_condition(condition: str, *, holds: bool) -> None:
     assert bool(compile_condition(condition, "when").read(RECORD)) is holds
 
 
@@ -156,12 +156,12 @@ def test_condition_holds_or_not(condition: str, *, holds: bool) -> None:
         ("plain", set()),
     ],
 )
-def test_template_knows_what_it_reads(template: str, paths: set[Any]) -> None:
+def test_paths_of_a_template(template: str, paths: set[Any]) -> None:
     assert compile_template(template, "properties.p").paths == paths
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "column"),
+    ("text", "problem", "column"),
     [
         ("{{ email | }}", "expected token 'name', got 'end of print statement'", 11),
         ("{{ email", "unexpected end of template", 8),
@@ -176,17 +176,17 @@ def test_template_knows_what_it_reads(template: str, paths: set[Any]) -> None:
         ("{% if %}x{% endif %}", "expected an expression", 6),
     ],
 )
-def test_mistake_is_shown_at_its_place(text: str, what: str, column: int) -> None:
+def test_error_shows_its_place(text: str, problem: str, column: int) -> None:
     with pytest.raises(TemplateError) as refused:
         compile_template(text, "properties.p")
 
-    said, line, caret = str(refused.value).split("\n")
-    assert what in said
+    sentence, line, caret = str(refused.value).split("\n")
+    assert problem in sentence
     assert line == f"    {text}"
     assert caret == " " * (4 + column) + "^"
 
 
-def test_mistake_in_a_later_line_is_shown_with_its_number() -> None:
+def test_error_in_a_later_line_has_the_line_number() -> None:
     with pytest.raises(TemplateError) as refused:
         compile_template("one\ntwo {{ x | ) }}", "properties.p")
 
@@ -200,9 +200,7 @@ def test_mistake_in_a_later_line_is_shown_with_its_number() -> None:
 @pytest.mark.parametrize(
     ("condition", "column"), [("plan = 'x'", 5), ("plan ==", 7), ("(plan", 5), ("", 0)]
 )
-def test_mistake_in_a_condition_is_shown_at_its_place(
-    condition: str, column: int
-) -> None:
+def test_error_in_a_condition_shows_its_place(condition: str, column: int) -> None:
     with pytest.raises(TemplateError) as refused:
         compile_condition(condition, "when")
 
@@ -218,12 +216,12 @@ def test_mistake_in_a_condition_is_shown_at_its_place(
         "{{ labels.__init__.__globals__ }}",
     ],
 )
-def test_sandbox_has_no_door(template: str) -> None:
+def test_sandbox_gives_no_access_to_python_objects(template: str) -> None:
     assert not value_of(template)
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "problem"),
     [
         ("{{ plan + seats }}", "can only concatenate str"),
         ("{{ labels.append('x') }}", "not allowed"),
@@ -232,17 +230,19 @@ def test_sandbox_has_no_door(template: str) -> None:
         ("{{ plan * 99999999999999 }}", "too large"),
     ],
 )
-def test_what_fails_for_a_record_makes_it_invalid(template: str, said: str) -> None:
+def test_template_that_fails_makes_the_record_invalid_without_its_values(
+    template: str, problem: str
+) -> None:
     with pytest.raises(InvalidSignalError) as refused:
         value_of(template)
 
     assert refused.value.reason.startswith("properties.p: cannot be evaluated: ")
     assert "Error" not in refused.value.reason
-    assert said in refused.value.reason
+    assert problem in refused.value.reason
     assert "Jane" not in refused.value.reason
 
 
 @given(st.text(max_size=30) | st.text("{}%#|.'\" ()[]abin=+", max_size=20))
-def test_any_text_is_a_template_or_a_mistake_that_is_shown(text: str) -> None:
+def test_any_text_is_a_template_or_an_error(text: str) -> None:
     with suppress(InvalidSignalError, TemplateError):
         compile_template(text, "properties.p").read(RECORD)

@@ -1,4 +1,4 @@
-"""A tap's values are brought into the form in which Stairoids takes them."""
+"""Values of a tap in the forms that the API accepts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_domain_is_the_bare_host(value: object, domain: str | None) -> None:
         (".com", None),
     ],
 )
-def test_guessed_domain_is_one_or_none(value: object, domain: str | None) -> None:
+def test_inferred_domain_is_valid_or_none(value: object, domain: str | None) -> None:
     assert likely_domain_from(value) == domain
 
 
@@ -122,7 +122,7 @@ def test_email_is_trimmed_and_its_domain_lower_case(
         ("a@" + "a." * 500_000, None),
     ],
 )
-def test_guessed_email_is_one_or_none(value: object, email: str | None) -> None:
+def test_inferred_email_is_valid_or_none(value: object, email: str | None) -> None:
     assert likely_email_from(value) == email
 
 
@@ -204,7 +204,7 @@ def test_time_is_utc_with_z(value: object, time_in_utc: str | None) -> None:
         "9" * 1_000_000,
     ],
 )
-def test_what_is_no_time_is_refused_without_repeating_it(value: object) -> None:
+def test_value_that_is_no_time_is_refused_and_not_repeated(value: object) -> None:
     with pytest.raises(InvalidSignalError) as refused:
         time_from(value)
 
@@ -248,9 +248,7 @@ def test_properties_are_flat_scalars(
         ([[{"x": float("inf")}]], "properties.a"),
     ],
 )
-def test_nan_and_infinity_are_refused_wherever_they_are(
-    value: object, field: str
-) -> None:
+def test_nan_and_infinity_are_refused_at_any_depth(value: object, field: str) -> None:
     with pytest.raises(InvalidSignalError) as refused:
         flat_properties({"a": value})
 
@@ -258,7 +256,7 @@ def test_nan_and_infinity_are_refused_wherever_they_are(
 
 
 @pytest.mark.parametrize("in_lists", [True, False])
-def test_nesting_200_deep_is_flattened(*, in_lists: bool) -> None:
+def test_200_levels_of_nesting_are_flattened(*, in_lists: bool) -> None:
     flat = flat_properties({"p": nested(200, in_lists=in_lists)})
 
     if in_lists:
@@ -268,6 +266,6 @@ def test_nesting_200_deep_is_flattened(*, in_lists: bool) -> None:
 
 
 @pytest.mark.parametrize("in_lists", [True, False])
-def test_nesting_without_end_is_refused(*, in_lists: bool) -> None:
+def test_100000_levels_of_nesting_are_refused(*, in_lists: bool) -> None:
     with pytest.raises(InvalidSignalError, match="properties: nested too deeply"):
         flat_properties({"p": nested(100_000, in_lists=in_lists)})

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
-from target_stairoids.dedup.digests import entity_of, version_of
+from stairoids_sandbox import Fault
+from target_stairoids.dedup.digests import entity_digest, state_digest
 from target_stairoids.ledger import queries
-from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.settings import Settings
 from tests.support.singer_io import (
     Run,
@@ -32,7 +32,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 SCHEMA = a_schema(plan="string")
 
@@ -48,19 +48,19 @@ def ledger_of(target: TargetUnderTest) -> Ledger:
 
 def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
     """Claim a record of `trials` as a run does before it sends."""
-    entity = entity_of(ledger.scope, "trials", record, ("id",))
+    entity = entity_digest(ledger.scope, "trials", record, ("id",))
     body = {
         "type": "trials",
         "source": "singer",
         "contact": {"email": record["email"]},
         "properties": {"id": record["id"], "plan": record["plan"]},
     }
-    stream = ledger.stream_id("trials", SCHEMA)
-    with ledger.transaction() as turn:
-        turn.claim(
+    stream = ledger.stream_number("trials", SCHEMA)
+    with ledger.transaction() as transaction:
+        transaction.claim(
             Claim(
                 entity=entity,
-                version=version_of(entity, record),
+                version=state_digest(entity, record),
                 mapping="trials",
                 stream=stream,
                 stream_name="trials",
