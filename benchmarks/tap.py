@@ -1,8 +1,8 @@
-"""Records a second: our tap against the SDK's own stream and writers, and `orjson`.
+"""Records per second: our tap against the SDK's stream and writers, and `orjson`.
 
-All emit the same records of stream `events`, as processes of their own, in turn, from
-the same store; `orjson` from a file of what the tap printed. Start-up is measured with
-an empty store and taken off.
+All emit the same records of stream `events` from the same store, in processes of their
+own, in turn. `orjson` reads a file of the tap's output. The time of the start, measured
+with an empty store, is subtracted.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ with open(sys.argv[1], "rb") as lines:
         line = orjson.dumps(orjson.loads(line), option=orjson.OPT_APPEND_NEWLINE)
         sys.stdout.buffer.write(line)
 """
-#: What the tap is measured beside, with the goal of its ratio.
+#: The baselines of the tap, with the goal of each ratio.
 BASELINES: dict[str, tuple[str, float | None]] = {
     "sdk": ("the SDK's stream and default writer", 4.0),
     "msgspec": ("the SDK's stream and `MsgSpecWriter`", None),
     "orjson": ("nothing but `orjson` loads and dumps of each line", None),
 }
 
-#: What payloads hold beside what all of them do.
+#: The payloads' own properties.
 PROPERTIES: dict[str, dict[str, Any]] = {
     "wide": {f"property_{n}": "word " * 6 for n in range(12)},
     "nested": {
@@ -144,7 +144,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
             empty = commands(folder, f"{store}-empty", nothing, 0, "wide")
             for kind in ("wide", "nested"):
                 if store == "PostgreSQL" and kind == "nested":
-                    continue  # what a payload holds is not the store's business
+                    continue  # the payload makes no difference to the store
                 url = base if base == postgres_url else f"{base}/{kind}.db"
                 full = commands(folder, f"{store}-{kind}", url, count, kind)
                 yield from _beside_baselines(

@@ -52,12 +52,14 @@ _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|Dr|Mr|Ms)\.$")
 _BREAK = re.compile(
     r"\n[ \t]*\n|\n[ \t]*(?:[-*] |\d+\. |:)|:[ \t]*\n"
     r"|\n(?=[ \t]*[\w*.|<>\[\]-]+(?: \([^)\n]*\))?: \S)"  # `name: …` below Args
+    r"|\n(?=[^\n]*\S {3,}\S)"  # a line of a table
 )
 _WORD = re.compile(r"[^\W\d_]|\d")
-_CODE = re.compile(r"``[^`]*``|`[^`]*`|\S*://\S+|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_CODE = re.compile(r"``[^`]*``|`[^`]*`|\S*://\S*\w|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _PRAGMA = re.compile(r"^(?:!|type: ignore\S*|noqa(?:: [A-Z0-9, ]+)?|pragma: .*)\s*-*")
 _DATA = re.compile(
-    r"\s*(?:[<{\[]|(?:SELECT|INSERT|UPDATE|DELETE|CREATE|WITH|PRAGMA)\b)|.*\n\s*[{<|]"
+    r"\s*(?:[<{\[]|#+ |import |(?:SELECT|INSERT|UPDATE|DELETE|CREATE|WITH|PRAGMA)\b)"
+    r"|.*\n\s*[{<|]"
 )
 _INLINE_TAG = re.compile(r"</?(?:a|abbr|b|code|em|i|span|strong|time|wbr)\b[^>]*>")
 _HTML_SKIPPED = re.compile(
@@ -263,8 +265,8 @@ def _sentence(text: Text, start: int, end: int) -> Iterator[tuple[int, str]]:
 
 
 def _same_length(code: str) -> str:
-    """Replace code, which may hold full stops and colons, but not its lines."""
-    return re.sub(r"[^\s]", "x", code)
+    """Replace code, which may hold full stops and colons, by capitals."""
+    return re.sub(r"\S", "X", code)
 
 
 def _spelt(text: Text) -> tuple[int, str]:

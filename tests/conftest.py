@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,29 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+FAST = (
+    "pages",
+    "sandbox/faults",
+    "sandbox/state",
+    "tap/reading/test_payload_schemas.py",
+    "tap/test_event.py",
+    "tap/test_signature.py",
+    "target/api/test_rate_limiter.py",
+    "target/api/test_retry.py",
+    "target/dedup",
+    "target/mapping",
+    "target/sending/test_queue.py",
+)
 PACKAGES = ("target_stairoids", "tap_stairoids_webhooks", "stairoids_airbyte")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of pure functions, which `make test-fast` runs."""
+    folder = Path(__file__).parent
+    fast = {folder / name for name in FAST}
+    for item in items:
+        if not fast.isdisjoint((item.path, *item.path.parents)):
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.fixture(autouse=True)

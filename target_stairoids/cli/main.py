@@ -16,23 +16,27 @@ from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
 
 _EXAMPLES = """\b
-Examples, each with the target's own config:
+Before the first run:
   stairoids-signals suggest messages.jsonl > signals.yml
   stairoids-signals preview messages.jsonl --config config.json
-  stairoids-signals explain messages.jsonl --config config.json
   stairoids-signals test mapping_tests.yml --config config.json
   stairoids-signals check --config config.json
+
+\b
+After a run:
+  stairoids-signals explain messages.jsonl --config config.json
   stairoids-signals report --config config.json --format html > report.html
   stairoids-signals dead-letters list --config config.json
   stairoids-signals dead-letters replay --config config.json
 
 \b
-Exit codes: 0 done; 1 failed, or failed for some, with a sentence that gives the
-reason; 2 the command line is wrong; 75 `ledger baseline` left some records for its
-next run.
+The config is the target's own. The messages are the output of a tap:
+  tap-x --config tap.json > messages.jsonl
 
 \b
-`messages.jsonl` is the output of a tap: tap-x --config tap.json > messages.jsonl
+Exit codes: 0 done. 1 failed, or failed for some records, with a message on
+stderr. 2 the command line is wrong. 75 `ledger baseline` left records for its
+next run.
 """
 
 

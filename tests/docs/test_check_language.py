@@ -51,6 +51,8 @@ GOOD = [
     (PRODUCT, "what = {'letter': 1, 'whoever': 2}"),
     (PRODUCT, f'"""{FIFTEEN}. {FIFTEEN.title()}."""'),
     (PRODUCT, f'"""Read.\n\n{FIFTEEN}:\n* {FIFTEEN}\n* {FIFTEEN}"""'),
+    (PRODUCT, f'"""See http://a.example/b. {FIFTEEN.title()}. `c` {FIFTEEN}."""'),
+    (PRODUCT, f'"""{FIFTEEN.title()}\n\na   {FIFTEEN}\nb   {FIFTEEN}\n"""'),
     (TEST, f"TEXT = '{TWENTY_SIX}'"),
     (TEST, "def test_empty_state_is_not_emitted(): ..."),
     (PAGE, "<script>let what;</script><p title='x'>One {{ letter }}."),

@@ -101,7 +101,7 @@ def _invoke(
 
 @contextmanager
 def _as_in_a_new_process() -> Iterator[None]:
-    """Leave out the log handlers of pytest, and undo what a command configures."""
+    """Leave out the log handlers of pytest, and undo the changes of a command."""
     root, hook = logging.getLogger(), sys.excepthook
     handlers, root.handlers = root.handlers, []
     loggers = [root, *map(logging.getLogger, _LOGGERS)]

@@ -33,7 +33,7 @@ def sandbox() -> Iterator[Sandbox]:
 def target(
     request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
 ) -> TargetUnderTest:
-    """The Singer target; with `on_both_faces` that of Airbyte as well."""
+    """The Singer target; with `on_both_connectors` that of Airbyte as well."""
     face: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
     return face(tmp_path, sandbox.url)
 

@@ -12,7 +12,7 @@ import pytest
 
 from stairoids_sandbox import Fault
 from tests.support.commands import command, target_command, target_main
-from tests.support.connectors import on_both_faces
+from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (
     BIN,
     TargetUnderTest,
@@ -133,7 +133,7 @@ def test_state_is_emitted_while_the_tap_waits(
     assert len(sandbox.signals) == 1
 
 
-@on_both_faces
+@on_both_connectors
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_sigterm_and_sigint_end_the_run_and_lose_nothing(
     sandbox: Sandbox, target: TargetUnderTest, number: int

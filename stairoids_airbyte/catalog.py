@@ -1,4 +1,4 @@
-"""Written streams: what the configured catalog says, in the target's terms."""
+"""Converts the configured catalog to the stream schemas of the target."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Both mean the same here: each signal once.
+#: Both send each signal once.
 SYNC_MODES = ["append", "append_dedup"]
 
 
 def descriptor_of(configured: ConfiguredStream) -> Descriptor:
-    """Return what a stream's messages call it."""
+    """Return the name of a stream in messages."""
     return Descriptor(configured.stream.name, configured.stream.namespace)
 
 
-def shapes_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamSchema]:
-    """Return the shape of each stream that is to be written.
+def schemas_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamSchema]:
+    """Return the schema of each stream of the catalog.
 
     Raises:
-        WrongConfigError: A stream is to be synced in a way that signals cannot be, or
-            two of them would be one.
+        WrongConfigError: A stream has a sync mode that signals do not support, or two
+            streams would have the same name.
     """
-    shapes: dict[Descriptor, StreamSchema] = {}
+    schemas: dict[Descriptor, StreamSchema] = {}
     names: set[str] = set()
     for configured in catalog.streams:
-        shape = _shape_of(configured)
-        if shape.name in names:
+        schema = _schema_of(configured)
+        if schema.name in names:
             msg = (
-                f"Two streams of the catalog would both be `{shape.name}` here; give "
+                f"Two streams of the catalog would be named `{schema.name}` here. Give "
                 "one of them another name or namespace."
             )
             raise WrongConfigError(msg)
-        names.add(shape.name)
-        _check_mode(configured, shape.name)
-        shapes[descriptor_of(configured)] = shape
-    return shapes
+        names.add(schema.name)
+        _check_mode(configured, schema.name)
+        schemas[descriptor_of(configured)] = schema
+    return schemas
 
 
-def _shape_of(configured: ConfiguredStream) -> StreamSchema:
-    """Return a stream's shape, named `namespace-name` as Singer's taps do it."""
+def _schema_of(configured: ConfiguredStream) -> StreamSchema:
+    """Return a stream's schema, named `namespace-name` like streams of Singer taps."""
     stream = configured.stream
     name = f"{stream.namespace}-{stream.name}" if stream.namespace else stream.name
     schema = stream.json_schema
@@ -64,10 +64,9 @@ def _shape_of(configured: ConfiguredStream) -> StreamSchema:
 
 
 def _cursor_of(configured: ConfiguredStream) -> list[str]:
-    """Return the path of a stream's cursor, in whichever mode it is read.
+    """Return the path of a stream's cursor, also for a full refresh.
 
-    Airbyte needs it for incremental reads only; that a record is older than what was
-    said before is as true after a full one.
+    The target uses it to find out whether a record is older than the last one sent.
     """
     default = configured.stream.default_cursor_field or []
     if configured.stream.source_defined_cursor and default:
@@ -79,13 +78,14 @@ def _check_mode(configured: ConfiguredStream, name: str) -> None:
     mode = configured.destination_sync_mode
     if mode not in SYNC_MODES:
         msg = (
-            f"Stream `{name}` is to be synced as `{mode}`, but a signal that was sent "
-            f"can be neither changed nor taken back: choose {' or '.join(SYNC_MODES)}."
+            f"Stream `{name}` has the sync mode `{mode}`, but sent signals cannot be "
+            f"changed or removed. Choose {' or '.join(SYNC_MODES)}."
         )
         raise WrongConfigError(msg)
     least = configured.minimum_generation_id
     if least and least == configured.generation_id:
         logger.info(
-            "Stream `%s` is refreshed: what was sent stays, and is not sent again.",
+            "Stream `%s` is refreshed. Signals that were sent stay, and are not sent "
+            "again.",
             name,
         )
