@@ -1,11 +1,11 @@
-# Each target sets up what it needs: Python 3.11 or newer, make and a package index
-# are enough. PYTHON=/path/to/python chooses another Python.
+# Each target installs its requirements. You need Python 3.11 or newer, make and a
+# package index. PYTHON=/path/to/python chooses another Python.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-# Only the Python that is here, and only this project's environment.
+# Use a Python of this machine, and this project's environment only.
 export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -14,60 +14,68 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 BIN := .venv/bin
 READY := .venv/ready
 
+# The folders whose English is checked. Add each folder when it passes.
+LANGUAGE_PATHS := docs benchmarks stairoids_airbyte tests/airbyte
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak lint format docs screenshots build bench clean
+.PHONY: help demo test test-fast test-slow soak lint format docs screenshots build bench \
+	clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## the whole way in a minute: a tap, signals, webhooks, our tap
+demo: $(READY) ## a tour in a minute: a tap, signals, webhooks, our tap
 	@$(BIN)/python demo/demo.py
 
-test: $(READY) ## the fast tests
+test: $(READY) ## all tests but the slow ones
 	$(BIN)/pytest -n auto -m "not slow"
+
+test-fast: $(READY) ## the tests of pure functions, in seconds
+	$(BIN)/pytest -q -m "fast and not slow"
 
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 	$(BIN)/pytest -n auto -m slow
 
-soak: $(READY) ## hundreds of kills and real quota minutes; takes half an hour
+soak: $(READY) ## hundreds of kills and real quota minutes (half an hour)
 	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/sending/test_crash.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
 	$(BIN)/python -m benchmarks pace
 
-lint: $(READY) ## ruff, mypy, import contracts
+lint: $(READY) ## ruff, mypy, import contracts, the English of code and pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/check_language.py $(LANGUAGE_PATHS)
 
-format: $(READY) ## let ruff mend and format
+format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 docs: $(READY) ## write the settings into README.md, meltano.yml and hub/
 	$(BIN)/python docs/settings.py
 
-screenshots: $(READY) ## the pictures of the pages in docs/images; wants Chromium
+screenshots: $(READY) ## the pictures in docs/images (needs Chromium)
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
-build: $(READY) ## the wheel, and a run of every command from it
+build: $(READY) ## the wheel, and a run of each of its commands
 	rm -rf dist build/wheel-venv
 	$(BIN)/uv build --wheel --out-dir dist
 	$(BIN)/uv venv --python $(BIN)/python build/wheel-venv
 	$(BIN)/uv pip install --python build/wheel-venv/bin/python dist/*.whl
 	.ci/run-commands build/wheel-venv/bin
 
-bench: $(READY) ## measure every path beside its baselines; half an hour and more
+bench: $(READY) ## measure each path and its baselines (half an hour or more)
 	$(BIN)/python -m benchmarks
 
-clean: ## remove what the other targets made
+clean: ## remove the files of the other targets
 	rm -rf .venv .cache/benchmarks dist build .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed:" \
-		"install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
+		"install it, or run make PYTHON=/path/to/python" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet 'uv>=0.8'
 	$(BIN)/uv sync --quiet --locked --all-extras

@@ -1,1 +1,1 @@
-"""What the speed of this project is measured by; `python -m benchmarks --help`."""
+"""The benchmarks of the project. See `python -m benchmarks --help`."""

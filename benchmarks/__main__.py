@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every path, in turn with its baselines, as one table."""
+"""`python -m benchmarks` measures each path with its baselines and prints a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parent.parent / "docs/performance.md"
 README = Path(__file__).parent.parent / "README.md"
-#: What the README shows of it: those of these that have a goal.
+#: The paths in the README. Only figures with a goal are shown.
 HEADLINES = {
     "start-up: `target-stairoids --version`",
     "the same again, inferred mapping",
@@ -34,7 +34,7 @@ HEADLINES = {
     "tap, SQLite, wide payloads",
 }
 PATHS = {
-    "startup": "what each command takes to say who it is",
+    "startup": "time and memory of each command for --version and --help",
     "mapping": "one record, from parsed to digests and a signal",
     "sync": "100,000 records: for the first time, again, and touched but unchanged",
     "sending": "15,000 signals to a sandbox that responds after 0, 5 and 50 ms",
@@ -45,7 +45,7 @@ PATHS = {
 
 
 def headlines(figures: Sequence[Figure]) -> list[Figure]:
-    """Return what a reader in a hurry wants to know."""
+    """Return the figures for the README."""
     return [
         replace(figure, path=figure.path.replace("the same again", "a repeated sync"))
         for figure in figures
@@ -54,7 +54,7 @@ def headlines(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and say by the exit code whether all goals are met."""
+    """Measure and print the table. Exit with 1 if a goal is missed."""
     listed = "\n".join(f"  {name:10}{what}" for name, what in PATHS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",

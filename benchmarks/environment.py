@@ -1,7 +1,7 @@
-"""Environments: a Python of their own for baselines that cannot live beside ours.
+"""Creates environments for baselines whose dependencies conflict with ours.
 
-Each is made of a file of pinned requirements when it is first measured, and kept in a
-folder that git ignores; without a network, one that is there goes on working.
+An environment is installed once from a file of pinned requirements, in a folder that
+git ignores. After that it works without a network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HOME = Path(__file__).parent.parent / ".cache/benchmarks"
 
 
 class NotInstalledError(Exception):
-    """A baseline cannot be installed here: measure without it, and say so."""
+    """A baseline cannot be installed here. Its row shows no ratio."""
 
 
 def python_with(requirements: Path, home: Path = HOME) -> Path:
@@ -24,12 +24,12 @@ def python_with(requirements: Path, home: Path = HOME) -> Path:
 
     Raises:
         NotInstalledError: There is no network, no uv, or no such version for this
-            Python; what uv said is told.
+            Python. The message has the output of uv.
     """
     folder = home / requirements.stem
     python = folder / "bin/python"
     _uv("venv", "--allow-existing", "--python", sys.executable, str(folder))
-    # Compiled at once, or the first of its runs would be slower than the others.
+    # Without compiled files the first run would be slower than the others.
     compiled = ("--compile-bytecode", str(requirements))
     _uv("pip", "sync", "--python", str(python), *compiled)
     return python

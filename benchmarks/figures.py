@@ -1,4 +1,4 @@
-"""Figures: what was measured, beside what, and whether that is the goal."""
+"""Figures, their baselines and goals, and the tables of them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """How long to measure.
+    """The size of a measurement.
 
     Attributes:
-        rounds: Each figure is the median of so many rounds, taken in turn.
-        share: Of the usual number of records; a smaller one gives rough figures soon.
+        rounds: The number of rounds. Each figure is their median.
+        share: The share of the usual number of records.
     """
 
     rounds: int
     share: float
 
     def number(self, usual: int) -> int:
-        """Return how many of something to measure with."""
+        """Return the share of a usual number, at least 1."""
         return max(1, int(usual * self.share))
 
 
@@ -40,12 +40,13 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        path: What was measured.
-        value: How much, in `unit`.
+        path: The measured path.
+        value: The measured value, in `unit`.
+        unit: The unit of the value.
         beside: The baseline of the same run, if there is one.
-        ratio: Ours to the baseline's.
-        at_least: The goal of the ratio, or of the value where there is no ratio.
-        at_most: The same, where less is better.
+        ratio: The value divided by that of the baseline.
+        at_least: The goal of the ratio, or of the value without a ratio.
+        at_most: The same for values where less is better.
     """
 
     path: str
@@ -58,7 +59,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
-        """Whether the goal is met; true where there is none."""
+        """Whether the goal is met, if there is one."""
         measured = self.value if self.ratio is None else self.ratio
         if self.at_least is not None and measured < self.at_least:
             return False
@@ -77,7 +78,7 @@ class Figure:
 def in_turn(
     measures: Mapping[str, Callable[[], float]], rounds: int
 ) -> dict[str, list[float]]:
-    """Measure several things one after the other, round by round."""
+    """Measure several things in turn, in several rounds."""
     found: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
@@ -86,7 +87,7 @@ def in_turn(
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of what each round's pair gives."""
+    """Return the median of the ratios of all rounds."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -107,7 +108,7 @@ def as_markdown(figures: Iterable[Figure]) -> str:
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return a description of this machine."""
     return (
         f"{os.cpu_count()} CPUs ({platform.machine()}), {platform.system()}, "
         f"{platform.python_implementation()} {platform.python_version()}"
@@ -115,9 +116,9 @@ def machine() -> str:
 
 
 def write(path: Path, figures: Iterable[Figure], scope: Scope) -> None:
-    """Keep figures, as the JSON that the documents' tables are made of.
+    """Write figures to the JSON file from which the documents' tables are made.
 
-    Paths that were not measured this time keep the figures they had.
+    Paths that were not measured keep their last figures.
     """
     kept = {_key(figure): figure for figure in read(path)} if path.exists() else {}
     kept |= {_key(figure): figure for figure in figures}
@@ -131,7 +132,7 @@ def write(path: Path, figures: Iterable[Figure], scope: Scope) -> None:
 
 
 def show(path: Path, figures: Iterable[Figure]) -> None:
-    """Put the table into a document, between its two marks."""
+    """Write the table between the two marks of a document."""
     before, mark, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
     _, end, after = rest.partition(_END)
     text = f"{before}{mark}\n{as_markdown(figures)}{end}{after}"
@@ -143,5 +144,5 @@ def _key(figure: Figure) -> tuple[str, str]:
 
 
 def read(path: Path) -> list[Figure]:
-    """Return the figures that were kept."""
+    """Return the figures in the JSON file."""
     return [Figure(**figure) for figure in json.loads(path.read_text())["figures"]]

@@ -1,4 +1,4 @@
-"""Inputs: what taps print, in the sizes that are measured with."""
+"""Writes the inputs: outputs of taps in the sizes of the benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def write_contacts(path: Path, count: int, *, month: int = 1) -> None:
     """Write ten-field CRM records, with a STATE after each 10,000.
 
     Args:
-        month: Of `updated_at`, which is the bookmark: another one touches each record.
+        month: The month of `updated_at`, the bookmark. Another month touches each
+            record.
     """
     properties = {
         name: {"type": ["null", _NUMBERS.get(name, "string")]}
@@ -55,7 +56,7 @@ def _contact(n: int, month: int) -> dict[str, Any]:
 
 
 def write_trials(path: Path, count: int) -> None:
-    """Write small records, each about a person of its own."""
+    """Write small records, each with its own person."""
     types = {"id": "integer", "email": "string", "plan": "string"}
     properties = {name: {"type": kind} for name, kind in types.items()}
     schema = {

@@ -1,8 +1,8 @@
-"""Quota: how exactly real minutes are used, and that no request is ever throttled.
+"""Quota: the share of real quota minutes that is used, without a refused request.
 
-For each plan, so many signals that the sliding minute is filled more than twice go to a
-sandbox that keeps the quota. The ideal is a burst, a minute's wait, a burst, and so on.
-Takes a little over two minutes a plan, once: rounds would add nothing but minutes.
+For each plan, the target sends signals for more than two minutes to a sandbox with that
+quota. The ideal is a burst, a wait of one minute, a burst, and so on. There is one
+round, which takes two minutes for each plan.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure
 from benchmarks.inputs import write_trials
 from benchmarks.processes import BIN, seconds
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _SLACK = 4.0  # seconds over the ideal
 
 
 def figures(scope: Scope) -> Iterator[Figure]:
-    """Yield seconds for each plan; more than one minute whatever the share."""
+    """Yield the seconds of each plan, more than one minute for any share."""
     minutes = max(1.5, _MINUTES * scope.share)
     for plan, quota in PLANS.items():
         count = int(quota * minutes)

@@ -1,4 +1,4 @@
-"""Processes: commands as a user starts them, timed from start to exit."""
+"""Runs commands as a user does, and measures their time and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BIN = Path(sys.executable).parent
-# As users have it: a Python that keeps what it compiled.
+# Users have compiled files.
 _ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _UNITS_PER_MIB = 1024 * 1024 if sys.platform == "darwin" else 1024
 # A process begins with as much as its parent ever had, so it needs a small parent.
@@ -26,10 +26,14 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def seconds(command: Sequence[str], source: Path | None = None) -> float:
-    """Run a command to its end, its input a file or nothing; returns the wall time.
+    """Run a command and return its wall time.
+
+    Args:
+        command: The command.
+        source: The file for stdin. Without it stdin is empty.
 
     Raises:
-        RuntimeError: It failed; what it said last is told.
+        RuntimeError: It failed. The message has its last output.
     """
     began = time.perf_counter()
     _run(command, source, stdout=subprocess.DEVNULL)
@@ -37,10 +41,14 @@ def seconds(command: Sequence[str], source: Path | None = None) -> float:
 
 
 def mebibytes(command: Sequence[str], source: Path | None = None) -> float:
-    """Run a command to its end; returns the most memory it had at once.
+    """Run a command and return its peak memory.
+
+    Args:
+        command: The command.
+        source: The file for stdin. Without it stdin is empty.
 
     Raises:
-        RuntimeError: It failed; what it said last is told.
+        RuntimeError: It failed. The message has its last output.
     """
     parent = [sys.executable, "-c", _PARENT, *command]
     return int(_run(parent, source, stdout=subprocess.PIPE)) / _UNITS_PER_MIB
@@ -66,7 +74,7 @@ def _run(command: Sequence[str], source: Path | None, *, stdout: int) -> bytes:
 
 @contextmanager
 def serving(command: Sequence[str], **env: str) -> Iterator[str]:
-    """Run a server for as long as the block lasts; yields its first line."""
+    """Run a server during the block. Yield its first line."""
     with subprocess.Popen(
         command,
         env=_ENVIRONMENT | env,

@@ -1,8 +1,8 @@
-"""Deliveries a second: our receiver against servers that do less, or worse.
+"""Deliveries per second: our receiver against two simple servers.
 
-Ours stores in SQLite and in PostgreSQL; one of the others only verifies, one commits
-each request for itself. All run as processes of their own, on this machine, in
-interleaved rounds; the figures that travel to another machine are the ratios.
+Ours stores in SQLite and in PostgreSQL. One baseline only verifies, the other commits
+each request alone. All run in processes of their own, in turn. Only the ratios can be
+compared with those of other machines.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ async def send_all(
 
 
 def port_of(line: str) -> int:
-    """Return the port in the line by which a server tells that it is ready."""
+    """Return the port in the first line of a server."""
     return urlsplit(json.loads(line)["url"]).port or 0
 
 

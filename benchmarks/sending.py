@@ -1,7 +1,7 @@
 """Sending without quota: the target against bare `requests` threads.
 
-Both post the same bodies to a sandbox in a process of its own that responds after a
-while, eight at a time, as whole processes, in turn.
+Both post the same bodies, eight at a time, to a sandbox that responds after a delay.
+Whole processes run in turn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Scope
 
-#: What is measured: faults of the sandbox, and how many signals of the usual number.
+#: Faults of the sandbox, and the share of the usual number of signals.
 ANSWERS: dict[str, tuple[tuple[str, ...], float]] = {
     "at once": ((), 1.0),
     "after 5 ms": (("slow,delay_ms=5",), 1.0),

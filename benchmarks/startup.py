@@ -1,4 +1,4 @@
-"""Start-up: what each command takes to say who it is, how to use it, what it does."""
+"""Start-up: time and memory of each command for --version, --help and --about."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Syncs: reading records for the first time, again, and touched but unchanged.
 
-Compares whole processes, in turn: the SDK's empty `RecordSink` with its defaults and
-with its fastest settings, that of a fork in an environment of its own, programs that
-only parse, and `target-stairoids`, of which nothing is to be sent.
+Whole processes run in turn. `target-stairoids` has no signals to send. The baselines
+are the SDK's empty `RecordSink` with default and fastest settings, the empty sink of a
+fork, and programs that only parse.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ for line in sys.stdin.buffer:
     orjson.loads(line)
 """
 HOTGLUE = Path(__file__).with_name("hotglue.txt")
-#: What a repeated sync is measured beside, besides the SDK.
+#: The baselines of a repeated sync besides the SDK.
 OTHERS = {
     "hotglue": "the empty `RecordSink` of hotglue-singer-sdk",
     "orjson": "nothing but `orjson.loads` of each line",
@@ -75,13 +75,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "explicit mapping": {"signals": [EXPLICIT]},
     "with `stream_maps`": {"stream_maps": {"crm-contacts": {"city": "city.upper()"}}},
 }
-LESS_THAN_ALL = 0.2  # of the records, to measure what is kept in memory
+LESS_THAN_ALL = 0.2  # of the records, to measure how memory grows
 
 
 class Ours:
     """`target-stairoids` with a config and a ledger of its own.
 
-    No request is ever made: a baseline sends nothing, and the rest is not news.
+    It makes no request: a baseline sends nothing, and later runs have no changes.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
 
 
 def baselines(records: Path) -> dict[str, Callable[[], float]]:
-    """Return what ours is measured beside: hotglue's only where it can be installed."""
+    """Return the baselines. That of hotglue is left out if it cannot be installed."""
     empty = ["-c", EMPTY_TARGET]
     commands = {
         "sdk": [sys.executable, *empty, "singer_sdk"],

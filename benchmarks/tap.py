@@ -1,8 +1,8 @@
-"""Records a second: our tap against the SDK's own stream and writers, and `orjson`.
+"""Records per second: our tap against the SDK's stream and writers, and `orjson`.
 
-All emit the same records of stream `events`, as processes of their own, in turn, from
-the same store; `orjson` from a file of what the tap printed. Start-up is measured with
-an empty store and taken off.
+All emit the same records of stream `events` from the same store, in processes of their
+own, in turn. `orjson` reads a file of the tap's output. The time of the start, measured
+with an empty store, is subtracted.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ import json, sys
 from singer_sdk import Stream, Tap
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.reading.records import Choice, EventRecords
+from tap_stairoids_webhooks.reading.records import EventRecords
+from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 class Events(Stream):
     name, primary_keys, replication_key = "events", ("sequence",), "sequence"
-    schema, is_sorted = EventRecords(None, Choice()).schema, True
+    schema, is_sorted = EventRecords(None, EventFilter()).schema, True
 
     def get_records(self, context):
-        store, sequence = EventStore.open_to_read(self.config["store_url"]), 0
+        store, sequence = EventStore.open_read_only(self.config["store_url"]), 0
         while page := store.read_after(sequence, upper=store.last_sequence()):
             for row in page:
                 yield {
@@ -76,14 +77,14 @@ with open(sys.argv[1], "rb") as lines:
         line = orjson.dumps(orjson.loads(line), option=orjson.OPT_APPEND_NEWLINE)
         sys.stdout.buffer.write(line)
 """
-#: What the tap is measured beside, with the goal of its ratio.
+#: The baselines of the tap, with the goal of each ratio.
 BASELINES: dict[str, tuple[str, float | None]] = {
     "sdk": ("the SDK's stream and default writer", 4.0),
     "msgspec": ("the SDK's stream and `MsgSpecWriter`", None),
     "orjson": ("nothing but `orjson` loads and dumps of each line", None),
 }
 
-#: What payloads hold beside what all of them do.
+#: The payloads' own properties.
 PROPERTIES: dict[str, dict[str, Any]] = {
     "wide": {f"property_{n}": "word " * 6 for n in range(12)},
     "nested": {
@@ -143,7 +144,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
             empty = commands(folder, f"{store}-empty", nothing, 0, "wide")
             for kind in ("wide", "nested"):
                 if store == "PostgreSQL" and kind == "nested":
-                    continue  # what a payload holds is not the store's business
+                    continue  # the payload makes no difference to the store
                 url = base if base == postgres_url else f"{base}/{kind}.db"
                 full = commands(folder, f"{store}-{kind}", url, count, kind)
                 yield from _beside_baselines(

@@ -1,1 +1,1 @@
-"""The Airbyte face of both plugins: a destination for signals, a source of webhooks."""
+"""Airbyte connectors: a destination for signals and a source of webhooks."""

@@ -1,4 +1,4 @@
-"""The command line: what the connectors' commands share."""
+"""Options, input files and errors of the connectors' commands."""
 
 from __future__ import annotations
 
@@ -7,20 +7,29 @@ import logging
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
-from stairoids_airbyte.exceptions import ConnectorError
+from stairoids_airbyte.exceptions import ConnectorError, WrongConfigError
 from stairoids_airbyte.output import log_as_messages, write
-from stairoids_airbyte.protocol import ConnectionStatus, Failure, Message, failed
+from stairoids_airbyte.protocol import (
+    ConfiguredCatalog,
+    ConnectionStatus,
+    Failure,
+    Message,
+    error_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stairoids_airbyte.protocol import Json
+
 logger = logging.getLogger(__name__)
 
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+_Some = TypeVar("_Some")
 
 
 def _file_option(name: str, text: str, *, required: bool) -> Callable[..., Any]:
@@ -45,23 +54,25 @@ state_option = _file_option(
 
 
 def as_connector(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command log, and fail, in messages."""
+    """Let a command write its log lines and errors as messages.
+
+    The command gets the contents of the files that its options name.
+    """
 
     @functools.wraps(command)
-    def guarded(**options: Any) -> None:
+    def guarded(**paths: Path | None) -> None:
         log_as_messages()
         try:
-            command(**options)
+            command(**{name: _read(name, path) for name, path in paths.items()})
         except ConnectorError as error:
             _fail(Failure(message=str(error), failure_type=error.failure_type))
             sys.exit(error.exit_code)
-        except Exception as error:  # noqa: BLE001 - the platform must hear of it
-            # Without the error's own text: it may hold what was being worked on.
+        except Exception as error:  # noqa: BLE001 - the platform must get a message
+            # The error's own text may hold values of a record.
             name = type(error).__name__
             _fail(
                 Failure(
-                    message=f"Something went wrong that should not ({name}); please "
-                    "report this bug.",
+                    message=f"This is a bug ({name}). Please report it.",
                     failure_type="system_error",
                     internal_message=name,
                     stack_trace="".join(traceback.format_tb(error.__traceback__)),
@@ -74,13 +85,50 @@ def as_connector(command: Callable[..., None]) -> Callable[..., None]:
 
 def _fail(failure: Failure) -> None:
     logger.error("%s", failure.message)
-    write(failed(failure))
+    write(error_message(failure))
 
 
-def tell_check(check: Callable[[], str]) -> None:
-    """Write how a check ends: that it fails is an response, and no failure."""
+def write_check(check: Callable[[], str]) -> None:
+    """Write the result of a check. A failed check is a result and no error."""
     try:
         status = ConnectionStatus(status="SUCCEEDED", message=check())
     except ConnectorError as error:
         status = ConnectionStatus(status="FAILED", message=str(error))
     write(Message(type="CONNECTION_STATUS", connection_status=status))
+
+
+def _read(name: str, path: Path | None) -> Json:
+    """Return the content of the file of an option.
+
+    Args:
+        name: `config`, `catalog` or `state`.
+        path: None if the option was not given.
+    """
+    if path is None:
+        return None
+    types = {"config": dict[str, Any], "catalog": ConfiguredCatalog}
+    return read_file(path, types.get(name, object), name=name)
+
+
+def read_file(path: Path, type_: type[_Some], *, name: str) -> _Some:
+    """Return the content of a JSON file.
+
+    Args:
+        path: The file.
+        type_: The type of the content, which is checked.
+        name: The name of the file in errors.
+
+    Raises:
+        WrongConfigError: The file cannot be read, or has other content.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except OSError as error:
+        msg = f"The {name} cannot be read: {error.strerror}."
+        raise WrongConfigError(msg) from error
+    except msgspec.ValidationError as error:  # names a place and types, no values
+        msg = f"The {name} has another form than Airbyte writes: {error}."
+        raise WrongConfigError(msg) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        msg = f"The {name} is not JSON."
+        raise WrongConfigError(msg) from None

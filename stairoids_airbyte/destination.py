@@ -1,18 +1,18 @@
-"""The destination: what `destination-stairoids` does, the command line aside.
+"""Checks and writes: the work of `destination-stairoids`.
 
-Records go the way that those of a Singer tap go: the same mapping, ledger, pace, dead
-letters and outcomes. Here is only what Airbyte says otherwise.
+Records have the same mapping, ledger, rate limit and outcomes as those of a Singer tap.
 """
 
 from __future__ import annotations
 
-import logging
 import signal
+from collections import Counter
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from stairoids_airbyte.catalog import descriptor_of, schemas_of
 from stairoids_airbyte.destination_settings import settings_from
 from stairoids_airbyte.exceptions import (
     BrokenError,
@@ -21,9 +21,7 @@ from stairoids_airbyte.exceptions import (
     WrongConfigError,
 )
 from stairoids_airbyte.output import write, write_line
-from stairoids_airbyte.protocol import SentRecord, stream_is
-from stairoids_airbyte.states import States
-from stairoids_airbyte.written_streams import descriptor_of, shapes_of
+from stairoids_airbyte.protocol import Descriptor, SentRecord, status_message
 from target_stairoids.api.access_check import check_key
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -41,28 +39,25 @@ from target_stairoids.sending.run import Run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from stairoids_airbyte.protocol import ConfiguredCatalog, Descriptor
+    from stairoids_airbyte.protocol import ConfiguredCatalog, Json
     from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
-Json = Any  # what JSON can hold; narrowed where it is read
-
-logger = logging.getLogger(__name__)
-
 _decoder = msgspec.json.Decoder(SentRecord)
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
 def check(config: Mapping[str, Json]) -> str:
-    """See whether a sync could begin. Nothing is sent; one signal is asked for.
+    """Check that a sync could begin. One signal is read and none is sent.
 
     Returns:
-        What was seen, in a sentence or two.
+        A sentence about the ledger and one about the key.
 
     Raises:
-        ConnectorError: It could not; the message says why.
+        ConnectorError: A sync could not begin.
     """
-    with _faults():
+    with _converted_errors():
         settings = settings_from(config)
         ledger = writable_ledger(settings.ledger_url, settings.scope)
         return f"The ledger {ledger} can be written. {check_key(settings)}"
@@ -71,15 +66,16 @@ def check(config: Mapping[str, Json]) -> str:
 def write_records(
     config: Mapping[str, Json], catalog: ConfiguredCatalog, source: IO[Any]
 ) -> None:
-    """Send what a source says, each signal once, and echo states that are settled.
+    """Send the records of a source, each once, and return the states.
+
+    A state is returned when each record before it has an outcome.
 
     Raises:
-        ConnectorError: Something is left, or nothing could begin.
+        ConnectorError: The sync is incomplete.
     """
-    with _faults():
+    with _converted_errors():
         settings = settings_from(config)
-        shapes = shapes_of(catalog)
-        _Sync(settings, catalog, shapes).run(source)
+        _Sync(settings, catalog, schemas_of(catalog)).run(source)
 
 
 class _Sync:
@@ -89,7 +85,7 @@ class _Sync:
         self,
         settings: Settings,
         catalog: ConfiguredCatalog,
-        shapes: Mapping[Descriptor, StreamSchema],
+        schemas: Mapping[Descriptor, StreamSchema],
     ) -> None:
         self._run = Run.on_ledger(
             settings,
@@ -97,15 +93,15 @@ class _Sync:
             emits_each_state=True,
             progress=LogProgress(),
         )
-        self._schemas = {
+        self._json_schemas = {
             descriptor_of(c): c.stream.json_schema for c in catalog.streams
         }
-        self._shapes = shapes
+        self._schemas = schemas
         self._streams: dict[tuple[str | None, str], tuple[Descriptor, Stream]] = {}
-        self._states = States()
+        self._counts = RecordCounts()
 
     def run(self, source: IO[Any]) -> None:
-        """Read to the input's end and settle it."""
+        """Read to the end of the input, and wait for all outcomes."""
         takers = {"RECORD": self._record, "STATE": self._state}
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _frame: self._run.interrupt(n))
@@ -115,18 +111,19 @@ class _Sync:
             )
             self._run.finish()
         except Exception:
-            self._tell("INCOMPLETE")
+            self._write_statuses("INCOMPLETE")
             raise
-        self._tell("COMPLETE")
+        self._write_statuses("COMPLETE")
 
     def _begin(self) -> None:
-        """Find each stream's mapping, so that a mistake is told before any record."""
-        for descriptor, shape in self._shapes.items():
-            schema = {"properties": {}, **self._schemas[descriptor]}
-            stream = self._run.records.stream(shape, shape.as_message(schema))
+        """Compile each stream's mapping, so that errors come before any record."""
+        for descriptor, schema in self._schemas.items():
+            json_schema = {"properties": {}, **self._json_schemas[descriptor]}
+            message = schema.as_message(json_schema)
+            stream = self._run.records.stream(schema, message)
             key = (descriptor.namespace, descriptor.name)
             self._streams[key] = (descriptor, stream)
-        self._tell("STARTED")
+        self._write_statuses("STARTED")
 
     def _record(self, message: dict[str, Json]) -> None:
         record = _record_of(message)
@@ -136,25 +133,60 @@ class _Sync:
             raise MessageError(msg)
         found = self._streams.get((record.get("namespace"), name))
         if found is None:
-            msg = (
-                f"A RECORD message is of stream `{name}`, which is not in the catalog."
-            )
+            msg = f"A RECORD message has the stream `{name}`, not in the catalog."
             raise MessageError(msg)
         descriptor, stream = found
         self._run.records.take(stream, data)
-        self._states.record(descriptor)
+        self._counts.add(descriptor)
 
     def _state(self, message: dict[str, Json]) -> None:
         try:
-            line = self._states.line(message)
+            line = self._counts.state_line(message)
         except (AttributeError, KeyError, TypeError) as error:
-            msg = "A STATE message holds no state, or that of a stream without name."
+            msg = "A STATE message lacks its state, or the name of its stream."
             raise MessageError(msg) from error
         self._run.records.state(line)
 
-    def _tell(self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]) -> None:
-        for descriptor in self._shapes:
-            write(stream_is(status, descriptor))
+    def _write_statuses(
+        self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]
+    ) -> None:
+        for descriptor in self._schemas:
+            write(status_message(status, descriptor))
+
+
+class RecordCounts:
+    """Counts the records between two states, for each stream."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Descriptor] = Counter()
+
+    def add(self, stream: Descriptor) -> None:
+        """Count a record."""
+        self._counts[stream] += 1
+
+    def state_line(self, message: dict[str, Json]) -> str:
+        """Return a STATE as JSON with the number of records since the last one.
+
+        The state of a stream counts the records of that stream. A global or a legacy
+        state counts the records of all streams.
+
+        Raises:
+            AttributeError: The state is not an object.
+            KeyError: The state or the name of its stream is missing.
+            TypeError: The stream of the state is not an object.
+        """
+        state = message["state"]
+        if state.get("type") == "STREAM":
+            stream = state["stream"]["stream_descriptor"]
+            key = Descriptor(stream["name"], stream.get("namespace"))
+            count = self._counts.pop(key, 0)
+        else:
+            count = self._counts.total()
+            self._counts.clear()
+        stats = {**(state.get("destinationStats") or {}), "recordCount": float(count)}
+        fields = {name: value for name, value in message.items() if value is not None}
+        echo = {**fields, "state": {**state, "destinationStats": stats}}
+        return _encoder.encode(echo).decode()
 
 
 def _record_of(message: dict[str, Json]) -> Mapping[str, Json]:
@@ -168,22 +200,22 @@ def _record_of(message: dict[str, Json]) -> Mapping[str, Json]:
 
 
 def _ignore(message: dict[str, Json]) -> None:
-    """Leave a LOG, TRACE, CONTROL or whatever comes one day to whoever needs it."""
+    """Skip a message that the destination does not use, such as LOG or TRACE."""
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
-    """Transaction the target's errors into what Airbyte is told."""
+def _converted_errors() -> Iterator[None]:
+    """Convert the target's errors to those of a connector."""
     try:
         yield
     except StairoidsError as error:
-        raise _fault_of(error) from error
+        raise _connector_error(error) from error
 
 
-def _fault_of(error: StairoidsError) -> ConnectorError:
-    fault: type[ConnectorError] = BrokenError
+def _connector_error(error: StairoidsError) -> ConnectorError:
+    class_: type[ConnectorError] = BrokenError
     if isinstance(error, (ConfigError, AccessRefusedError)):
-        fault = WrongConfigError
+        class_ = WrongConfigError
     elif isinstance(error, (IncompleteError, InterruptedRunError)):
-        fault = UnfinishedError
-    return fault(str(error), exit_code=error.exit_code)
+        class_ = UnfinishedError
+    return class_(str(error), exit_code=error.exit_code)

@@ -1,19 +1,22 @@
-"""destination-stairoids: an Airbyte destination that sends records as signals."""
+"""`destination-stairoids`, an Airbyte destination that sends records as signals."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stairoids_airbyte.command_line import (
-    CONTEXT,
     as_connector,
     catalog_option,
     config_option,
-    tell_check,
+    write_check,
 )
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+
+if TYPE_CHECKING:
+    from stairoids_airbyte.protocol import ConfiguredCatalog
 
 _EXAMPLES = """\b
 Examples:
@@ -23,14 +26,14 @@ Examples:
     destination-stairoids write --config config.json --catalog catalog.json
 
 \b
-Exit codes: 0 all settled; 1 config, key, input or ledger at fault; 75 something is
-left and the next sync resumes it; 128 + n stopped by signal n.
-See what became of records with `stairoids-signals`.
+Exit codes: 0 complete; 1 config, key, input or ledger are wrong; 75 incomplete, the
+next sync resumes; 130 after SIGINT; 143 after SIGTERM.
+`stairoids-signals` lists the outcome of records.
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT)
-@click.version_option(package_name="singer-stairoids")
+@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
     """Send an Airbyte source's records to Stairoids, each once."""
 
@@ -44,33 +47,31 @@ def spec() -> None:
     Example:
       destination-stairoids spec
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from stairoids_airbyte.destination_settings import spec as told
-    from stairoids_airbyte.output import write as write_message
+    from stairoids_airbyte import destination_settings, output
 
-    write_message(told())
+    output.write(destination_settings.spec())
 
 
 @main.command()
 @config_option
 @as_connector
-def check(config: Path) -> None:
-    """See whether config, ledger and key are right; sends nothing.
+def check(config: dict[str, Any]) -> None:
+    """Check config, ledger and key. No signal is sent.
 
     \b
     Example:
       destination-stairoids check --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from stairoids_airbyte import destination
-    from stairoids_airbyte.documents import read_config
 
-    tell_check(lambda: destination.check(read_config(config)))
+    write_check(lambda: destination.check(config))
 
 
 @main.command()
 @config_option
 @catalog_option
 @as_connector
-def write(config: Path, catalog: Path) -> None:
+def write(config: dict[str, Any], catalog: ConfiguredCatalog) -> None:
     """Send the records of the messages on stdin, each once.
 
     \b
@@ -79,6 +80,5 @@ def write(config: Path, catalog: Path) -> None:
         destination-stairoids write --config config.json --catalog catalog.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from stairoids_airbyte.destination import write_records
-    from stairoids_airbyte.documents import read_catalog, read_config
 
-    write_records(read_config(config), read_catalog(catalog), sys.stdin)
+    write_records(config, catalog, sys.stdin)

@@ -1,12 +1,12 @@
-"""The destination's settings: the target's own, but for what a container changes."""
+"""The settings of the destination: those of the target, with a few changes."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from stairoids_airbyte.catalog import SYNC_MODES
 from stairoids_airbyte.specification import specification
-from stairoids_airbyte.written_streams import SYNC_MODES
 from stairoids_common.config_errors import config_errors
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
@@ -14,24 +14,22 @@ from target_stairoids.settings import Settings, config_schema
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stairoids_airbyte.protocol import Message
-
-Json = Any  # what JSON can hold; narrowed where it is read
+    from stairoids_airbyte.protocol import Json, Message
 
 _SOURCE = "airbyte"
-# A sync that leaves something must fail: Airbyte then tries again by itself.
+# An incomplete sync must fail, so that Airbyte tries again.
 _LEFT_OUT = ["on_incomplete"]
 
 
 def spec() -> Message:
-    """Return what the destination is to be told."""
+    """Return the specification of the destination."""
     schema = config_schema()
     return specification(
         schema,
         required=["api_key", "ledger_url"],
         leave_out=_LEFT_OUT,
         destination_sync_modes=SYNC_MODES,
-        instead={
+        changes={
             "source": {
                 "default": _SOURCE,
                 "description": "The `source` of every signal whose mapping names none.",
@@ -42,9 +40,9 @@ def spec() -> Message:
                     "postgresql://user:password@host/ledger",
                     "sqlite:////local/stairoids/ledger.db",
                 ],
-                "description": "Where the ledger of sent signals lives. It must "
-                "outlive the container, or signals may be sent again: PostgreSQL, or "
-                "SQLite by an absolute path on a volume.",
+                "description": "The database of the ledger, which lists the sent "
+                "signals: PostgreSQL, or SQLite by an absolute path on a volume. If it "
+                "is lost with the container, signals may be sent again.",
             },
             "signals": {"items": _as_drawn(schema["properties"]["signals"]["items"])},
         },
@@ -52,7 +50,7 @@ def spec() -> Message:
 
 
 def _as_drawn(item: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a mapping's schema as far as a form can draw it."""
+    """Return the schema of a mapping with `properties` as a text field."""
     drawn = {
         "type": ["array", "object", "string", "null"],
         "title": "Properties",
@@ -63,10 +61,10 @@ def _as_drawn(item: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def settings_from(config: Mapping[str, Json]) -> Settings:
-    """Return the config as the target's code uses it.
+    """Return the settings of the target.
 
     Raises:
-        ConfigError: A setting is wrong; no value is repeated.
+        ConfigError: A setting is wrong. The message has no values.
     """
     schema = config_schema()
     for name in _LEFT_OUT:
@@ -82,24 +80,24 @@ def settings_from(config: Mapping[str, Json]) -> Settings:
 
 
 def _with_properties_read(item: Json) -> Json:
-    """Read `properties` where a form could hold nothing but text."""
+    """Parse `properties` of a mapping if it is JSON in a text field."""
     match item:
         case {"properties": str(text)} if text.strip()[:1] in ("[", "{"):
             try:
                 return {**item, "properties": json.loads(text)}
             except ValueError:
-                return item  # and so is found to be wrong
+                return item  # the check of the settings finds the error
         case _:
             return item
 
 
 def _check_place(ledger_url: str) -> None:
-    """Refuse a ledger that would go with the container's working directory."""
+    """Refuse a ledger in the working directory, which is lost with the container."""
     scheme, _, place = ledger_url.partition(":///")
     if scheme.startswith("sqlite") and not place.startswith(("/", "~")):
         msg = (
             "`ledger_url` must name PostgreSQL, or SQLite by an absolute path such as "
-            "sqlite:////local/stairoids/ledger.db: what lies relative to the working "
-            "directory goes with the container, and then signals may be sent again."
+            "sqlite:////local/stairoids/ledger.db. A relative path is lost with the "
+            "container, and then signals may be sent again."
         )
         raise ConfigError(msg)

@@ -1,12 +1,12 @@
-"""What ends a connector on purpose, as Airbyte is told of it.
+"""The errors that end a connector, one class for each failure type of Airbyte.
 
-ConnectorError          one sentence, a failure type, an exit code
-├── WrongConfigError    config, catalog or state are wrong  -> mend them
+ConnectorError          a message, a failure type, an exit code
+├── WrongConfigError    config, catalog or state are wrong  -> fix them
 ├── UnfinishedError     the same sync may succeed later     -> run again
-└── BrokenError         something else does not work        -> see the sentence
+└── BrokenError         another fault                       -> see the message
 
-The plugins' own errors become one of these at the edge. No message ever holds a
-record's values or a secret, because all of them end up in logs.
+The errors of the plugins are converted to these. No message holds a record's values
+or a secret, because all messages end up in logs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import ClassVar
 
 
 class ConnectorError(Exception):
-    """Root of every error that ends a connector on purpose.
+    """Root of every expected error that ends a connector.
 
     Args:
         message: One sentence for the operator.
-        exit_code: How the program ends.
+        exit_code: The exit code of the program.
 
     Attributes:
-        failure_type: What Airbyte calls an error of this kind.
+        failure_type: Airbyte's name for errors of this kind.
     """
 
     failure_type: ClassVar[str]
@@ -33,18 +33,18 @@ class ConnectorError(Exception):
 
 
 class WrongConfigError(ConnectorError):
-    """Config, catalog or state are wrong: the same sync would fail again."""
+    """Config, catalog or state are wrong. The same sync would fail again."""
 
     failure_type = "config_error"
 
 
 class UnfinishedError(ConnectorError):
-    """Something is left to do, and the next sync resumes it."""
+    """Something is left to do. The next sync resumes it."""
 
     failure_type = "transient_error"
 
 
 class BrokenError(ConnectorError):
-    """Something else does not work; neither the config nor time will mend it."""
+    """Input, ledger, store or stdout do not work."""
 
     failure_type = "system_error"

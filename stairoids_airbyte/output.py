@@ -1,15 +1,17 @@
-"""The output: messages on stdout, whole lines, nothing else."""
+"""Writes messages and log lines to stdout, one JSON object a line."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import msgspec
 from typing_extensions import override
 
-from stairoids_airbyte.protocol import log
+from stairoids_airbyte.exceptions import BrokenError
+from stairoids_airbyte.protocol import log_message
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import Message
@@ -23,27 +25,39 @@ def write(message: Message, *, flush: bool = True) -> None:
     """Write one message.
 
     Args:
-        flush: Whether it is to arrive now; a record need not, before its state does.
+        message: The message.
+        flush: False for records, which may wait in the buffer for the next state.
     """
     write_line(_ENCODER.encode(message), flush=flush)
 
 
 def write_line(line: bytes, *, flush: bool = True) -> None:
-    """Write one message that is JSON already."""
-    sys.stdout.buffer.write(line + b"\n")  # one call: other threads may log
-    if flush:
-        sys.stdout.buffer.flush()
+    """Write one message that is JSON already.
+
+    Raises:
+        BrokenError: stdout is closed, or its disk is full.
+    """
+    try:
+        sys.stdout.buffer.write(line + b"\n")  # one call, because other threads log
+        if flush:
+            sys.stdout.buffer.flush()
+    except OSError as error:
+        # Python flushes stdout at exit. If that failed, the exit code would be 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        msg = f"stdout cannot be written: {error.strerror}. Run the sync again."
+        sys.stderr.write(f"{msg}\n")
+        raise BrokenError(msg) from error
 
 
 class LogHandler(logging.Handler):
-    """Writes what is logged as LOG messages: the platform shows them by level."""
+    """Writes log records as LOG messages, which the platform shows by level."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         level = _LEVELS.get(record.levelno, record.levelname)
-        write(log(level, self.format(record)))
+        write(log_message(level, self.format(record)))
 
 
 def log_as_messages() -> None:
-    """Let all that is logged from INFO on become LOG messages."""
+    """Write everything that is logged at INFO or above as LOG messages."""
     logging.basicConfig(level=logging.INFO, handlers=[LogHandler()], force=True)

@@ -1,11 +1,9 @@
-"""The messages of the Airbyte protocol v0, as far as these connectors speak it.
+"""The messages of the Airbyte protocol v0 that the connectors use.
 
 https://docs.airbyte.com/platform/understanding-airbyte/airbyte-protocol
 
-They are structs of msgspec, which is here anyway, leaves out what is not set, keeps
-decimals exact, and refuses what does not fit with one sentence; Airbyte's own classes
-would bring either pydantic or a second serialiser for a dozen messages. RECORD and
-STATE messages that come in are read as they are, because a STATE goes back unchanged.
+Airbyte's own classes would need pydantic or a second JSON library. Incoming RECORD and
+STATE messages have no class here, because a STATE is returned unchanged.
 """
 
 from __future__ import annotations
@@ -15,12 +13,12 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any value of JSON
 Path = list[str]
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One message, a line of JSON; what is None is left out."""
+    """One message, a line of JSON without the fields that are None."""
 
     type: Literal[
         "SPEC", "CONNECTION_STATUS", "CATALOG", "RECORD", "STATE", "LOG", "TRACE"
@@ -37,7 +35,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Specification(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What a connector is to be told, and what a destination supports."""
+    """The settings of a connector, and the sync modes of a destination."""
 
     connection_specification: Json = msgspec.field(name="connectionSpecification")
     protocol_version: str
@@ -48,14 +46,14 @@ class Specification(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How a check ended."""
+    """The result of a check."""
 
     status: Literal["SUCCEEDED", "FAILED"]
     message: str | None = None
 
 
 class Stream(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A stream as its source describes it."""
+    """A stream as its source declares it."""
 
     name: str
     json_schema: dict[str, Json]
@@ -74,10 +72,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfiguredStream(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream as somebody wants it synced.
+    """A stream and the way in which it is synced.
 
     Attributes:
-        minimum_generation_id: If it is that of this sync, nothing older is to stay.
+        minimum_generation_id: Records of older generations are to be removed.
     """
 
     stream: Stream
@@ -90,13 +88,13 @@ class ConfiguredStream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfiguredCatalog(msgspec.Struct, frozen=True, kw_only=True):
-    """All streams that are to be synced."""
+    """All streams of a sync."""
 
     streams: list[ConfiguredStream]
 
 
 class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which stream is meant."""
+    """The name of a stream."""
 
     name: str
     namespace: str | None = None
@@ -115,7 +113,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class SentRecord(TypedDict, total=False):
-    """What a source sent, its data not yet looked at."""
+    """A record that a source sent. Its data is not parsed."""
 
     stream: str
     data: msgspec.Raw
@@ -123,20 +121,20 @@ class SentRecord(TypedDict, total=False):
 
 
 class StreamState(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How far a stream was read."""
+    """The bookmark of a stream."""
 
     stream_descriptor: Descriptor
     stream_state: dict[str, Json] | None = None
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """How many records a state stands for; with a decimal point, as Airbyte asks."""
+    """The number of records before a state, as a float, which Airbyte requires."""
 
     record_count: float = msgspec.field(name="recordCount")
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The state of one stream, as these sources write it."""
+    """The state of one stream, as the source writes it."""
 
     type: Literal["STREAM"]
     stream: StreamState
@@ -144,7 +142,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
-    """A line for the log."""
+    """A log line."""
 
     level: str
     message: str
@@ -154,8 +152,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Why a connector failed.
 
     Attributes:
-        message: For the person who configured it.
-        internal_message: For whoever mends the connector.
+        message: For the person who configured the connector.
+        internal_message: For a developer of the connector.
     """
 
     message: str
@@ -165,14 +163,14 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a stream fares."""
+    """The progress of a stream."""
 
     stream_descriptor: Descriptor
     status: Literal["STARTED", "RUNNING", "COMPLETE", "INCOMPLETE"]
 
 
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """News about the sync itself.
+    """An error of the sync, or the status of a stream.
 
     Attributes:
         emitted_at: Milliseconds since the epoch.
@@ -185,25 +183,27 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def now() -> int:
-    """Return the present moment in milliseconds since the epoch."""
+    """Return the current time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
-def log(level: str, text: str) -> Message:
-    """Return a line for the log."""
+def log_message(level: str, text: str) -> Message:
+    """Return a log line."""
     return Message(type="LOG", log=Log(level=level, message=text))
 
 
-def failed(failure: Failure) -> Message:
-    """Return the message that a connector failed."""
+def error_message(failure: Failure) -> Message:
+    """Return the message for a failure."""
     trace = Trace(type="ERROR", emitted_at=float(now()), error=failure)
     return Message(type="TRACE", trace=trace)
 
 
-def stream_is(
+def status_message(
     status: Literal["STARTED", "RUNNING", "COMPLETE", "INCOMPLETE"], stream: Descriptor
 ) -> Message:
-    """Return the message how a stream fares."""
-    told = StreamStatus(stream_descriptor=stream, status=status)
-    trace = Trace(type="STREAM_STATUS", emitted_at=float(now()), stream_status=told)
+    """Return the message for the status of a stream."""
+    stream_status = StreamStatus(stream_descriptor=stream, status=status)
+    trace = Trace(
+        type="STREAM_STATUS", emitted_at=float(now()), stream_status=stream_status
+    )
     return Message(type="TRACE", trace=trace)

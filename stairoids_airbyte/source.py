@@ -1,14 +1,13 @@
-"""The source: what `source-stairoids-webhooks` does, the command line aside.
+"""Checks, discovers and reads: the work of `source-stairoids-webhooks`.
 
-The streams, their records and what a bookmark must fit are the tap's; here is only how
-Airbyte is told of them.
+Streams, records and the checks of bookmarks are those of the tap.
 """
 
 from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import (
     BrokenError,
@@ -27,7 +26,7 @@ from stairoids_airbyte.protocol import (
     Stream,
     StreamState,
     now,
-    stream_is,
+    status_message,
 )
 from stairoids_airbyte.source_settings import check_config
 from tap_stairoids_webhooks.exceptions import (
@@ -45,37 +44,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
 
-    from stairoids_airbyte.protocol import ConfiguredCatalog
+    from stairoids_airbyte.protocol import ConfiguredCatalog, Json
     from tap_stairoids_webhooks.reading.records import Records
 
-Json = Any  # what JSON can hold; narrowed where it is read
-
-_RECORDS = 1_000  # between two states: what a sync that is cut off repeats at most
+_RECORDS = 1_000  # between two states; a stopped sync repeats at most so many
 _CONFIG_ERRORS = (ConfigError, StoreMissingError, StoreResetError, StoreVersionError)
 
 
 def check(config: Mapping[str, Json]) -> str:
-    """See whether a sync could begin.
+    """Check that a sync could begin.
 
     Returns:
-        What was seen, in a sentence.
+        A sentence about the store.
 
     Raises:
-        ConnectorError: It could not; the message says why.
+        ConnectorError: A sync could not begin.
     """
-    with _faults():
+    with _converted_errors():
         check_config(config)
         last = Reading(config).snapshot.upper
-        return f"The store can be read; its last event is number {last}."
+        return f"The store can be read. Its last event is number {last}."
 
 
 def discover(config: Mapping[str, Json]) -> Message:
-    """Return every stream there is.
+    """Return the catalog with all streams.
 
     Raises:
         ConnectorError: The config is wrong.
     """
-    with _faults():
+    with _converted_errors():
         check_config(config)
         streams = [_described(records) for records in Reading(config).records]
         return Message(type="CATALOG", catalog=Catalog(streams=streams))
@@ -84,15 +81,18 @@ def discover(config: Mapping[str, Json]) -> Message:
 def read(
     config: Mapping[str, Json], catalog: ConfiguredCatalog, state: Json = None
 ) -> None:
-    """Write the events that came after the states, up to now, with new states.
+    """Write the events after the given states, up to now, with new states.
 
     Args:
-        state: Where to begin, also of a full refresh: Airbyte gives one to resume it.
+        config: The settings.
+        catalog: The streams to read.
+        state: The states of the last sync. Airbyte gives one for a full refresh only
+            to resume it.
 
     Raises:
-        ConnectorError: Something was not written.
+        ConnectorError: Some events were not written.
     """
-    with _faults():
+    with _converted_errors():
         check_config(config)
         _Sync(Reading(config), catalog, _bookmarks_in(state)).run()
 
@@ -113,7 +113,7 @@ def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
     """Return the state of each stream that has one.
 
     Raises:
-        WrongConfigError: It is no list of the states of streams.
+        WrongConfigError: The state is not a list of the states of streams.
     """
     if not state:
         return {}
@@ -125,7 +125,7 @@ def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
             for s in inner
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = "The state is not a list of the states of streams, as this source writes."
+        msg = "The state is not a list of states of streams, which this source writes."
         raise WrongConfigError(msg) from error
 
 
@@ -152,7 +152,7 @@ class _Sync:
         if not state or SEQUENCE not in state:
             return 0
         sequence, store_id = state[SEQUENCE], state.get("store_id")
-        goes_on = self._reading.may_go_on(name, sequence, store_id=store_id)
+        goes_on = self._reading.can_resume(name, sequence, store_id=store_id)
         return int(sequence) if goes_on else 0
 
     def run(self) -> None:
@@ -163,22 +163,22 @@ class _Sync:
         for records in self._streams:
             self._write(records)
             if self._stopped_by is not None:
-                msg = f"Stopped by signal {self._stopped_by}; the next sync resumes."
+                msg = f"Stopped by signal {self._stopped_by}. The next sync resumes."
                 raise UnfinishedError(msg, exit_code=128 + self._stopped_by)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        """End after the current record; called in a signal handler."""
+        """Stop after the current record. Called in a signal handler."""
         self._stopped_by = number
         self._reading.snapshot.stopped = True
 
     def _write(self, records: Records) -> None:
         stream = Descriptor(records.name)
         sequence, count = self._starts[records.name], 0
-        write(stream_is("STARTED", stream))
+        write(status_message("STARTED", stream))
         try:
             for record in records.after(sequence, as_is=True):
                 if count == 0:
-                    write(stream_is("RUNNING", stream))
+                    write(status_message("RUNNING", stream))
                 elif count % _RECORDS == 0:
                     self._write_state(stream, sequence, _RECORDS)
                 data = Record(records.name, record, now())
@@ -186,32 +186,32 @@ class _Sync:
                 sequence = record[SEQUENCE]
                 count += 1
         except WebhooksError:
-            write(stream_is("INCOMPLETE", stream))
+            write(status_message("INCOMPLETE", stream))
             raise
         self._write_state(stream, sequence, (count - 1) % _RECORDS + 1 if count else 0)
         is_cut = self._stopped_by is not None
-        write(stream_is("INCOMPLETE" if is_cut else "COMPLETE", stream))
+        write(status_message("INCOMPLETE" if is_cut else "COMPLETE", stream))
 
     def _write_state(self, stream: Descriptor, sequence: int, count: int) -> None:
-        told = {SEQUENCE: sequence, "store_id": self._reading.snapshot.store_id}
+        bookmark = {SEQUENCE: sequence, "store_id": self._reading.snapshot.store_id}
         state = State(
             type="STREAM",
-            stream=StreamState(stream_descriptor=stream, stream_state=told),
+            stream=StreamState(stream_descriptor=stream, stream_state=bookmark),
             source_stats=Stats(record_count=float(count)),
         )
         write(Message(type="STATE", state=state))
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
-    """Transaction the tap's errors into what Airbyte is told."""
+def _converted_errors() -> Iterator[None]:
+    """Convert the tap's errors to those of a connector."""
     try:
         yield
     except WebhooksError as error:
-        raise _fault_of(error) from error
+        raise _connector_error(error) from error
 
 
-def _fault_of(error: WebhooksError) -> ConnectorError:
+def _connector_error(error: WebhooksError) -> ConnectorError:
     if isinstance(error, _CONFIG_ERRORS):
         return WrongConfigError(str(error))
     if isinstance(error, StoreUnavailableError):

@@ -1,19 +1,22 @@
-"""source-stairoids-webhooks: an Airbyte source of the webhooks Stairoids sent."""
+"""`source-stairoids-webhooks`, an Airbyte source of the webhooks that came in."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stairoids_airbyte.command_line import (
-    CONTEXT,
     as_connector,
     catalog_option,
     config_option,
     state_option,
-    tell_check,
+    write_check,
 )
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+
+if TYPE_CHECKING:
+    from stairoids_airbyte.protocol import ConfiguredCatalog, Json
 
 _EXAMPLES = """\b
 Examples:
@@ -23,13 +26,14 @@ Examples:
   source-stairoids-webhooks read --config config.json --catalog catalog.json
 
 \b
-Exit codes: 0 all written; 1 config, state or store at fault; 128 + n stopped by
-signal n. The store is filled by `stairoids-webhooks serve`.
+Exit codes: 0 all events are written; 1 config, state or store are wrong; 130 after
+SIGINT; 143 after SIGTERM.
+`stairoids-webhooks serve` fills the store.
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT)
-@click.version_option(package_name="singer-stairoids")
+@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
     """Read the webhooks that Stairoids sent from the receiver's store."""
 
@@ -43,32 +47,31 @@ def spec() -> None:
     Example:
       source-stairoids-webhooks spec
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    from stairoids_airbyte import source_settings
     from stairoids_airbyte.output import write
-    from stairoids_airbyte.source_settings import spec as told
 
-    write(told())
+    write(source_settings.spec())
 
 
 @main.command()
 @config_option
 @as_connector
-def check(config: Path) -> None:
-    """See whether the config is right and the store can be read.
+def check(config: dict[str, Any]) -> None:
+    """Check that the config is right and the store can be read.
 
     \b
     Example:
       source-stairoids-webhooks check --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from stairoids_airbyte import source
-    from stairoids_airbyte.documents import read_config
 
-    tell_check(lambda: source.check(read_config(config)))
+    write_check(lambda: source.check(config))
 
 
 @main.command()
 @config_option
 @as_connector
-def discover(config: Path) -> None:
+def discover(config: dict[str, Any]) -> None:
     """Print the streams.
 
     \b
@@ -76,10 +79,9 @@ def discover(config: Path) -> None:
       source-stairoids-webhooks discover --config config.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from stairoids_airbyte import source
-    from stairoids_airbyte.documents import read_config
     from stairoids_airbyte.output import write
 
-    write(source.discover(read_config(config)))
+    write(source.discover(config))
 
 
 @main.command()
@@ -87,8 +89,8 @@ def discover(config: Path) -> None:
 @catalog_option
 @state_option
 @as_connector
-def read(config: Path, catalog: Path, state: Path | None) -> None:
-    """Print the events that came after the states, up to now, with new states.
+def read(config: dict[str, Any], catalog: ConfiguredCatalog, state: Json) -> None:
+    """Print the events after the given states, up to now, with new states.
 
     \b
     Examples:
@@ -97,6 +99,5 @@ def read(config: Path, catalog: Path, state: Path | None) -> None:
         --state state.json
     """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
     from stairoids_airbyte import source
-    from stairoids_airbyte.documents import read_catalog, read_config, read_state
 
-    source.read(read_config(config), read_catalog(catalog), read_state(state))
+    source.read(config, catalog, state)

@@ -1,8 +1,8 @@
-"""The source's settings: the tap's own, but for what a container changes."""
+"""The settings of the source: those of the tap, with a few changes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.specification import specification
@@ -11,17 +11,15 @@ from tap_stairoids_webhooks.config import config_schema, problems_in
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stairoids_airbyte.protocol import Message
-
-Json = Any  # what JSON can hold; narrowed where it is read
+    from stairoids_airbyte.protocol import Json, Message
 
 
 def spec() -> Message:
-    """Return what the source is to be told."""
+    """Return the specification of the source."""
     return specification(
         config_schema(),
         required=["store_url"],
-        instead={
+        changes={
             "store_url": {
                 "default": None,
                 "secret": True,
@@ -37,12 +35,12 @@ def spec() -> Message:
 
 
 def check_config(config: Mapping[str, Json]) -> None:
-    """Make sure that a config can be used.
+    """Check a config.
 
     Raises:
-        WrongConfigError: A setting is wrong; no value is repeated.
+        WrongConfigError: A setting is wrong. The message has no values.
     """
-    problems = problems_in(config, known=config_schema()["properties"])
+    problems = problems_in(config)
     if "store_url" not in config:
         problems.append("store_url is required")
     if problems:

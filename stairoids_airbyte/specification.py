@@ -1,44 +1,45 @@
-"""The specification: a plugin's settings as Airbyte draws and checks them.
+"""Converts a plugin's settings to the specification of a connector.
 
-Airbyte's form knows less of JSON Schema than we use: secrets are marked by a word of
-its own, and where several types are allowed it draws a field for text.
+Airbyte draws a form from it. Secrets have a keyword of their own, and a setting with
+several types becomes a text field.
 https://docs.airbyte.com/platform/connector-development/connector-specification-reference
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stairoids_airbyte.protocol import Message, Specification
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Json = Any  # what JSON can hold; narrowed where it is read
+    from stairoids_airbyte.protocol import Json
 
 _PROTOCOL = "0.2.0"
-_OURS = {"secret", "writeOnly"}
+_NOT_AIRBYTES = {"secret", "writeOnly"}
 
 
 def specification(
     schema: Mapping[str, Json],
     *,
     required: Sequence[str],
-    instead: Mapping[str, Mapping[str, Json]],
+    changes: Mapping[str, Mapping[str, Json]],
     leave_out: Sequence[str] = (),
     destination_sync_modes: list[str] | None = None,
 ) -> Message:
-    """Return the SPEC of a connector that takes a plugin's settings.
+    """Return the SPEC of a connector with a plugin's settings.
 
     Args:
-        schema: The plugin's own.
-        required: Settings that have no default here; the form asks for them.
-        instead: Setting -> what is different about it here; None takes a word away.
-        leave_out: Settings that make no sense here.
+        schema: The JSON Schema of the plugin's settings.
+        required: Settings that the form requires.
+        changes: Setting -> changed keywords of its schema. None removes a keyword.
+        leave_out: Settings that the connector does not have.
+        destination_sync_modes: The sync modes, for a destination.
     """
     properties = {
-        name: _setting(spec | instead.get(name, {}), order)
+        name: _setting(spec | changes.get(name, {}), order)
         for order, (name, spec) in enumerate(schema["properties"].items())
         if name not in leave_out
     }
@@ -49,7 +50,7 @@ def specification(
                 "$schema": "http://json-schema.org/draft-07/schema#",
                 "type": "object",
                 "required": list(required),
-                # What is misspelt, the check names; Airbyte adds settings of its own.
+                # Airbyte adds settings of its own. The check finds misspelt ones.
                 "additionalProperties": True,
                 "properties": properties,
             },
@@ -61,11 +62,11 @@ def specification(
 
 
 def _setting(spec: Mapping[str, Json], order: int) -> dict[str, Json]:
-    """Return a setting as Airbyte has it."""
+    """Return the schema of a setting in the form that Airbyte supports."""
     kept = {
         name: deepcopy(value)
         for name, value in spec.items()
-        if name not in _OURS and value is not None
+        if name not in _NOT_AIRBYTES and value is not None
     }
     kept["type"] = _one_type(kept["type"])
     if "items" in kept:
@@ -76,7 +77,7 @@ def _setting(spec: Mapping[str, Json], order: int) -> dict[str, Json]:
 
 
 def _one_type(types: str | list[str]) -> str:
-    """Return the type a setting has when it is there; what is not, is left out."""
+    """Return the only type that is not null."""
     given = [types] if isinstance(types, str) else types
     (found,) = [name for name in given if name != "null"]
     return found

@@ -1,1 +1,31 @@
-"""The receiver, the store, and the tap that reads it."""
+"""Receive the webhooks of Stairoids, store them, and read them as Singer streams.
+
+The public names are `Receiver` (a receiver for tests and programs of your own),
+`EventStore`, `Verifier` and `sign`. Other modules may change without notice.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.receiver.server import Receiver
+    from tap_stairoids_webhooks.signature import Verifier, sign
+    from tap_stairoids_webhooks.store.store import EventStore
+
+__all__ = ["EventStore", "Receiver", "Verifier", "sign"]
+
+_MODULES = {
+    "EventStore": "store.store",
+    "Receiver": "receiver.server",
+    "Verifier": "signature",
+    "sign": "signature",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, because some are slow to import."""
+    if name not in _MODULES:
+        raise AttributeError(name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,11 +1,13 @@
-"""Endpoints: where Stairoids is told to send its webhooks; HTTP, client side.
+"""Call the webhook API of Stairoids, and send sample events to a receiver.
 
-The answers of `/v1/webhooks` are documented flat, the rest of the API in a
-`data` envelope; both are read.
+The documentation shows the responses of `/v1/webhooks` without the `data` envelope of
+the rest of the API. Both forms are read.
 """
 
 from __future__ import annotations
 
+import json
+import uuid
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -21,23 +23,24 @@ from urllib3.exceptions import (
 )
 
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
+from tap_stairoids_webhooks.signature import sign
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _CONNECT_AND_READ_SECONDS = (10, 30)
-_TEST_SECONDS = 10  # as Stairoids waits
+_TEST_SECONDS = 10  # as long as Stairoids waits
 _SHOWN_CHARACTERS = 500
 
-#: Why there is no answer: the first that fits, because some are kinds of others.
-_OBSTACLES = (
+#: Reasons for no response. The first that fits, because some are subclasses of others.
+_REASONS = (
     (NameResolutionError, "host not found"),
     (ProxyError, "proxy failed"),
-    (SSLError, "TLS failed: a certificate nobody vouches for, or no TLS there"),
+    (SSLError, "TLS failed: the certificate is not trusted, or there is no TLS"),
     (NewConnectionError, "host not reached"),
     (requests.Timeout, "timeout"),
-    (requests.exceptions.InvalidURL, "no URL that leads anywhere"),
-    (requests.ConnectionError, "the connection broke off before an answer"),
+    (requests.exceptions.InvalidURL, "the URL is not valid"),
+    (requests.ConnectionError, "the connection was closed before a response"),
 )
 
 
@@ -53,29 +56,29 @@ class Endpoints:
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
         self._api_key = api_key
         self._session = requests.Session()
-        # As `auth`, because a .netrc would replace a header.
+        # As `auth`, because a .netrc file would replace a header.
         self._session.auth = _Bearer(api_key)
 
     def register(
         self, url: str, *, events: Sequence[str], secret: str
     ) -> dict[str, Any]:
-        """Have Stairoids send `events` to `url`, signed with `secret`."""
+        """Register `url` for `events`, signed with `secret`; return the endpoint."""
         body = {"url": url, "events": list(events), "secret": secret}
         return _object_in(self._call("POST", self._url, body, secrets=[secret]))
 
     def list(self) -> list[dict[str, Any]]:
-        """Return the endpoints as Stairoids describes them."""
+        """Return the endpoints."""
         return _objects_in(self._call("GET", self._url))
 
     def delete(self, endpoint_id: str) -> None:
-        """Have Stairoids send no more to an endpoint."""
+        """Delete an endpoint."""
         self._call("DELETE", f"{self._url}/{quote(endpoint_id, safe='')}")
 
     def _call(
         self, method: str, url: str, body: object = None, *, secrets: Sequence[str] = ()
     ) -> object:
         try:
-            answer = self._session.request(
+            response = self._session.request(
                 method,
                 url,
                 json=body,
@@ -83,14 +86,14 @@ class Endpoints:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            msg = f"{method} {url}: no answer ({_obstacle(error)})"
+            msg = f"{method} {url}: no response ({_reason_of(error)})"
             raise StairoidsError(msg) from None
-        content = _json_of(answer)
-        if 200 <= answer.status_code < 300:
+        content = _json_of(response)
+        if 200 <= response.status_code < 300:
             return content
-        msg = f"{method} {url}: Stairoids answered {answer.status_code}"
+        msg = f"{method} {url}: Stairoids responded {response.status_code}"
         msg += _explanation_in(content, secrets=[self._api_key, *secrets])
-        if answer.status_code in {401, 403}:
+        if response.status_code in {401, 403}:
             msg += ": check the API key and its scope (read_write)"
         raise StairoidsError(msg)
 
@@ -105,47 +108,109 @@ class _Bearer(AuthBase):
         return r
 
 
-def post_signed(url: str, body: bytes, headers: dict[str, str]) -> int:
-    """Deliver a body as Stairoids would.
+def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]]:
+    """Send a sample of each event type, signed with `secret`, as Stairoids sends it.
 
-    Returns:
-        The status of the answer.
+    Args:
+        url: URL of the receiver.
+        secret: The webhook secret.
+        now: Time of the events, in ISO 8601.
+
+    Yields:
+        Event type and status of the response.
 
     Raises:
-        StairoidsError: There was none.
+        ConfigError: The URL is not safe; see `checked_url`.
+        StairoidsError: There was no response.
     """
-    try:
-        return requests.post(
-            url,
-            data=body,
-            headers=headers,
-            timeout=_TEST_SECONDS,
-            allow_redirects=False,
-        ).status_code
-    except requests.RequestException as error:
-        msg = f"POST {url}: no answer ({_obstacle(error)})"
-        raise StairoidsError(msg) from None
+    checked_url(url, name="URL")
+    for event, body in _samples(now):
+        headers = {
+            "Content-Type": "application/json",
+            "X-Stairoids-Event": event,
+            "X-Stairoids-Delivery": str(uuid.uuid4()),
+            "X-Stairoids-Signature": sign(body, secret).decode(),
+        }
+        try:
+            response = requests.post(
+                url,
+                data=body,
+                headers=headers,
+                timeout=_TEST_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            msg = f"POST {url}: no response ({_reason_of(error)})"
+            raise StairoidsError(msg) from None
+        yield event, response.status_code
 
 
-def _obstacle(error: requests.RequestException) -> str:
-    """Say in words why there is no answer."""
+def _samples(now: str) -> Iterator[tuple[str, bytes]]:
+    """Yield type and body of a new event of each type.
+
+    Where Stairoids documents only the envelope of an event, `data` holds the object
+    that the event is about.
+    """
+    run = uuid.uuid4().hex[:12]
+    account = {"id": "acc_test", "domain": "example.com", "name": "Example Ltd"}
+    contact = {"id": "con_test", "email": "test@example.com", "name": "Test Contact"}
+    signal = {
+        "type": "test_signal",
+        "source": "send-test",
+        "properties": {"sample": True},
+    }
+    about = {"account": account, "contact": contact, "score": 50}
+    data: dict[str, dict[str, Any]] = {
+        "signal.created": {"id": "sig_test", **signal, **about},
+        "signal.scored": {"id": "sig_test", **signal, **about},
+        "account.score_changed": {"account": account, "score": 50},
+        "contact.score_changed": {"contact": contact, "score": 50},
+        "automation.triggered": {"id": "auto_test", "account": account},
+    }
+    action_triggered = {
+        "event": "automation.action_triggered",
+        "automation_id": "auto_test",
+        "automation_name": "Sample of send-test",
+        "triggered_at": now,
+        "account": account,
+        "contact": {
+            "id": "con_test",
+            "email": "test@example.com",
+            "first_name": "Test",
+            "last_name": "Contact",
+        },
+        "signal": {"id": f"sig_test_{run}", **signal, "created_at": now},
+    }
+    yield "automation.action_triggered", json.dumps(action_triggered).encode()
+    for number, (event, content) in enumerate(data.items()):
+        body = {
+            "event": event,
+            "id": f"evt_test_{run}_{number}",
+            "created_at": now,
+            "data": content | {"created_at": now},
+        }
+        yield event, json.dumps(body).encode()
+
+
+def _reason_of(error: requests.RequestException) -> str:
+    """Return in words why there is no response."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", cause)
     if isinstance(cause, NewConnectionError) and isinstance(
         cause.__cause__, ConnectionRefusedError
     ):
-        return "connection refused: nobody listens there"
-    for kind, obstacle in _OBSTACLES:
+        return "connection refused: no server listens on this port"
+    for kind, reason in _REASONS:
         if isinstance(cause, kind) or isinstance(error, kind):
-            return obstacle
-    return "the answer cannot be read"
+            return reason
+    return "the response cannot be read"
 
 
 def checked_url(url: str, *, name: str) -> str:
-    """Refuse an URL over which a key or a body would travel readable.
+    """Return a URL that is safe for a key or a body.
 
     Raises:
-        ConfigError: It is neither https, nor http to this very machine.
+        ConfigError: It is neither https, nor http to this machine.
     """
     try:
         parts = urlsplit(url)
@@ -167,15 +232,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _json_of(answer: requests.Response) -> object:
+def _json_of(response: requests.Response) -> object:
     try:
-        return answer.json()
+        return response.json()
     except requests.JSONDecodeError:
         return None
 
 
 def _explanation_in(content: object, *, secrets: Sequence[str]) -> str:
-    """Return message, code, parameter and request id, wherever Stairoids put them."""
+    """Return message, code, parameter and request id of a response, as text."""
     if not isinstance(content, dict):
         return ""
     error = content.get("error")
@@ -191,7 +256,7 @@ def _explanation_in(content: object, *, secrets: Sequence[str]) -> str:
 
 
 def _shown(text: str, *, secrets: Sequence[str]) -> str:
-    """Return what somebody else wrote so that it can go to a terminal or a log."""
+    """Return a text of a server, shortened and safe for a terminal or a log."""
     for secret in secrets:
         text = text.replace(secret, "(hidden)")
     return "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_CHARACTERS]

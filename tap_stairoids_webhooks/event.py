@@ -1,9 +1,9 @@
-"""An event, read from the body Stairoids signed and from nothing else.
+"""Read type, id and dedupe key of an event from its signed body.
 
-Headers are not signed: whoever holds one valid pair of body and signature may
-send it again under any header. So type, id and the key by which a redelivery is
-recognised all come from the body. A body that does not parse was signed all the
-same; it is an event without type or id, and is kept.
+Headers are not signed: a sender who has one valid body and signature can send them
+again with any headers. So the type, the id and the key that recognises a redelivery
+come from the body only. A signed body that does not parse is an event without type
+and id.
 """
 
 from __future__ import annotations
@@ -16,24 +16,32 @@ from typing import Any
 
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 
-_MAX_DEPTH = 100  # the readers of a record walk it by recursion
+#: The event types that an endpoint can subscribe to.
+EVENT_TYPES = (
+    "signal.created",
+    "signal.scored",
+    "account.score_changed",
+    "contact.score_changed",
+    "automation.triggered",
+)
+_MAX_DEPTH = 100  # programs that read a record walk it by recursion
 _AUTOMATION_RAN = ("automation.action_triggered", "automation.triggered")
-_MAX_TEXT = 255  # of an id or a type that is looked up by its text
+_MAX_TEXT = 255  # characters of an id or type that a store can index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What a signed body says it is.
+    """The identity of a signed body.
 
     Attributes:
-        event: The event type, for example ``signal.created``; None if it has none
-            that a store can look up.
-        event_id: Stairoids' ``evt_…`` id, which every redelivery repeats.
+        event: The event type, for example ``signal.created``; None if there is none
+            that a store can index.
+        event_id: The ``evt_…`` id of Stairoids, which every redelivery repeats.
         malformed: Why the body is not one JSON object; None if it is.
-        dedupe_key: Equal for the same event, whatever delivery brought it.
-        variant: Told apart under one dedupe key: the body's digest where Stairoids
-            gave an id, so that another body under the same id is kept too.
-        body_sha256: Digest of the body, in hexadecimal.
+        dedupe_key: Equal for every delivery of the same event.
+        variant: Separates events with the same dedupe key. It is the digest of the
+            body if Stairoids gave an id, so that another body with this id is stored.
+        body_sha256: SHA-256 of the body, in hexadecimal.
     """
 
     event: str | None
@@ -46,15 +54,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One request of Stairoids, verified.
+    """One verified webhook request.
 
     Attributes:
-        body: The bytes Stairoids signed, never re-serialised.
-        signature: The header that proves it.
-        key_id: Which of the secrets it was signed with.
-        received_at: When it was verified, RFC 3339 in UTC.
-        headers: The unsigned headers worth keeping, by lower-case name.
-        event: What the body says it is.
+        body: The bytes that Stairoids signed.
+        signature: The signature header.
+        key_id: Key id of the secret that signed the body.
+        received_at: When the body was verified, RFC 3339 in UTC.
+        headers: Unsigned headers that are stored, by lower-case name.
+        event: Type, id and dedupe key of the body.
     """
 
     body: bytes = field(repr=False)
@@ -66,7 +74,7 @@ class Delivery:
 
 
 def event_from(body: bytes) -> Event:
-    """Recognise a signed body, whatever it holds."""
+    """Return the identity of any signed body."""
     digest = hashlib.sha256(body).hexdigest()
     try:
         payload = payload_from(body)
@@ -91,12 +99,12 @@ def event_from(body: bytes) -> Event:
 
 
 def payload_from(body: bytes) -> dict[str, Any]:
-    """Read a body strictly: what two parsers could read differently is refused.
+    """Parse a body strictly, and refuse JSON that parsers read differently.
 
     Numbers with a fraction stay exact (`Decimal`).
 
     Raises:
-        MalformedBodyError: The body is not one JSON object; keep its bytes.
+        MalformedBodyError: The body is not one JSON object.
     """
     try:
         payload = _DECODER.decode(body.decode())
@@ -109,7 +117,7 @@ def payload_from(body: bytes) -> dict[str, Any]:
     except RecursionError as error:
         msg = "nested too deeply"
         raise MalformedBodyError(msg) from error
-    # An integer of thousands of digits; an exponent of eighteen.
+    # An integer with thousands of digits, or an exponent with eighteen.
     except (ValueError, ArithmeticError) as error:
         msg = "a number that is too long"
         raise MalformedBodyError(msg) from error
@@ -121,7 +129,7 @@ def payload_from(body: bytes) -> dict[str, Any]:
 
 
 def _check_readable(payload: dict[str, Any], body: bytes) -> None:
-    """Refuse what no writer of records can pass on."""
+    """Refuse payloads that cannot be written as a record."""
     if b"\\u" in body:
         try:
             json.dumps(payload, ensure_ascii=False, default=str).encode()
@@ -174,8 +182,8 @@ _DECODER = json.JSONDecoder(
 def _type_of(payload: dict[str, Any]) -> object:
     """Return the event type.
 
-    Stairoids documents two names for an automation that ran, and a body of its
-    own for each: between these two the shape decides.
+    Stairoids documents two types for an automation that ran, each with its own shape
+    of body. For these two types the shape decides.
     """
     event = payload.get("event")
     if event is not None and event not in _AUTOMATION_RAN:
@@ -207,12 +215,12 @@ def _identity_of(payload: dict[str, Any], digest: str) -> tuple[str, str]:
 
 
 def _digest_of(texts: list[str]) -> str:
-    """Digest a list so that no two lists of texts can run into each other."""
+    """Return a digest that differs for different lists of texts."""
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def _plain(text: object) -> str | None:
-    """Pass a text that every store can hold and index; else None."""
+    """Return a text that every store can index; None for anything else."""
     if isinstance(text, str) and 0 < len(text) <= _MAX_TEXT and text.isprintable():
         return text
     return None

@@ -1,56 +1,113 @@
-"""What can go wrong between a delivery and a record.
+"""The errors that this package raises on purpose, with the next step of the caller.
 
 WebhooksError
-├── ConfigError                 a setting is missing or wrong   -> name it, exit 1
-├── MalformedBodyError          a signed body is no JSON object -> keep it, marked
-├── StairoidsError              Stairoids refused a call        -> tell the operator
+├── ConfigError                 fix the setting and start again
+├── MalformedBodyError          store the body and mark the event as malformed
+├── RefusedLineError            count the line of an import and go on
+├── RefusedRequestError         send its HTTP response
+├── StairoidsError              show the response of Stairoids to the operator
 └── StoreError
-    ├── StoreMissingError       there is nothing to read yet    -> start the receiver
-    ├── StoreUnavailableError   not stored, or unreadable now   -> 503, try again
-    ├── StoreResetError         the bookmark is of another past -> a person decides
-    └── StoreVersionError       written by another version      -> upgrade
+    ├── StoreMissingError       start the receiver, or name another store
+    ├── StoreUnavailableError   respond 503, or run again later
+    ├── StoreResetError         ask a person whether to read everything again
+    └── StoreVersionError       use the release that wrote the store
 
-Pick the class by what the caller does next, not by where the fault appeared.
+Choose a class by the next step of the caller, not by the place of the fault.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class WebhooksError(Exception):
-    """Root of every error this package raises on purpose.
+    """Root of the tree.
 
-    Its text is one sentence for the operator. It never holds a secret, a body or
-    a person's data, because it ends up in logs.
+    The text is one sentence for the operator. It never holds a secret, a body or
+    personal data, because it is written to logs.
+
+    Attributes:
+        id: A name of the error that stays the same when its text changes.
     """
+
+    id: ClassVar[str] = "webhooks-error"
 
 
 class ConfigError(WebhooksError):
-    """A setting, flag or environment variable is missing or wrong."""
+    """A setting, a flag or an environment variable is missing or wrong."""
+
+    id = "config-wrong"
 
 
 class MalformedBodyError(WebhooksError):
-    """A signed body is not one JSON object; its text says in what way."""
+    """A signed body is not one JSON object; the text is the reason."""
+
+    id = "body-malformed"
+
+
+class RefusedLineError(WebhooksError):
+    """A line of an imported file is not stored; the text is one word for counts."""
+
+    id = "line-refused"
+
+
+class RefusedRequestError(WebhooksError):
+    """A request gets a response other than 2xx.
+
+    Args:
+        status: The HTTP status.
+        reason: One word for counts.
+        headers: Headers that go with the status.
+        text: Body of the response. Default: the reason.
+    """
+
+    id = "request-refused"
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        *headers: tuple[bytes, bytes],
+        text: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.text = text or reason
 
 
 class StairoidsError(WebhooksError):
-    """Stairoids, or the way to it, refused what the operator asked for."""
+    """Stairoids refused a call, or could not be reached."""
+
+    id = "stairoids-refused"
 
 
 class StoreError(WebhooksError):
-    """Root of what can go wrong with the store."""
+    """Root of the errors of the event store."""
+
+    id = "store-error"
 
 
 class StoreMissingError(StoreError):
-    """There is no store where the settings say."""
+    """There is no store at this URL."""
+
+    id = "store-missing"
 
 
 class StoreUnavailableError(StoreError):
     """Nothing was stored or read; the same call may succeed later."""
 
+    id = "store-unavailable"
+
 
 class StoreResetError(StoreError):
-    """The bookmark does not belong to the history of this store."""
+    """A bookmark does not belong to the history of this store."""
+
+    id = "store-reset"
 
 
 class StoreVersionError(StoreError):
-    """The store was written by a version this one cannot read."""
+    """Another release wrote the store, with another schema."""
+
+    id = "store-version"

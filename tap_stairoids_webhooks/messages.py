@@ -1,9 +1,9 @@
-"""Messages: Singer messages as lines on stdout.
+"""Write Singer messages to stdout.
 
-Records are buffered up to the next message of another kind: a target can act on
-nothing less than a STATE, and to write each record costs more than to make it.
-The buffer is our own, because containers often tell Python to have none
-(`PYTHONUNBUFFERED`). What a run that fails has not written is of no STATE.
+Records are buffered until the next message of another type, because to write each
+record takes longer than to make it. The buffer is our own, because containers often
+switch off Python's buffer (`PYTHONUNBUFFERED`). Records that a failed run did not write
+are not covered by a STATE message.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from singer_sdk.io_base import GenericSingerWriter
 from singer_sdk.singerlib import Message, RecordMessage
 from typing_extensions import override
 
-# Each message gets bytes of its own. The SDK's msgspec writer shares one buffer,
-# which a STATE message written by a signal handler finds in use.
+# Each message gets its own bytes. The SDK's msgspec writer shares one buffer, which may
+# be in use when a signal handler writes a STATE message.
 _ENCODER = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
 
 
-_ENOUGH = 1 << 16  # bytes, which is what a pipe takes at once
+_BUFFER_BYTES = 1 << 16  # the capacity of a pipe
 
 
 class MessageWriter(GenericSingerWriter[bytes, Message]):
-    """Writes messages with exact decimals."""
+    """Writes messages in batches, with exact decimals."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,7 +41,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._buffer += self.serialize_message(message)
         self._buffer += b"\n"
         is_record = isinstance(message, RecordMessage)
-        if not is_record or len(self._buffer) >= _ENOUGH:
+        if not is_record or len(self._buffer) >= _BUFFER_BYTES:
             _write(bytes(self._buffer))
             self._buffer.clear()
         if not is_record:
@@ -49,6 +49,6 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
 
 def _write(data: bytes) -> None:
-    """Write all of it; without a buffer, a signal may cut a write short."""
+    """Write all bytes; a signal may interrupt an unbuffered write."""
     while data:
         data = data[sys.stdout.buffer.write(data) :]

@@ -1,7 +1,7 @@
-"""The signature: proof that a body comes from whoever knows a secret.
+"""Sign bodies, and verify the signature of a body.
 
-Stairoids signs the body only, so nothing else of a delivery may be believed.
-Everything here is total: whatever bytes arrive, the answer is a key id or None.
+Stairoids signs the body only: HMAC-SHA256 with the webhook secret. Any bytes can be
+verified; no input raises an error.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def sign(body: bytes, secret: str) -> bytes:
 
 
 def key_id_of(secret: str) -> str:
-    """Name a secret without telling it, to see which one is still in use."""
+    """Return a short name of a secret that does not reveal the secret."""
     return hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
 class Verifier:
-    """Checks bodies against every secret that is active.
+    """Verifies bodies with every active secret.
 
     Args:
-        secrets: One, or during a rotation several. None may be empty: anybody
-            can sign with an empty secret.
+        secrets: One secret, or several during a rotation. None of them may be empty,
+            because anybody can sign with an empty secret.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -41,22 +41,16 @@ class Verifier:
             for secret in secrets
         ]
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     @property
     def key_ids(self) -> list[str]:
-        """The names of the secrets, in their order."""
+        """The key ids of the secrets, in their order."""
         return [key_id for key_id, _ in self._keys]
 
     def key_id_for(self, body: bytes, header: bytes) -> str | None:
-        """Say which secret signed ``body``.
+        """Return the key id of the secret that signed ``body``; None for no secret.
 
-        Every secret is tried, and compared in constant time, so that the time
-        an answer takes tells nothing about the secrets.
-
-        Returns:
-            The key id of the secret, or None if the header proves nothing.
+        Every secret is tried and compared in constant time, so that the response time
+        reveals nothing about the secrets.
         """
         match = _HEADER.fullmatch(header)
         if match is None:
@@ -64,7 +58,7 @@ class Verifier:
         presented = bytes.fromhex(match[1].decode("ascii"))
         found = None
         for key_id, keyed in self._keys:
-            # A copy: hmac.digest lets another thread in, and waits for it.
+            # Not hmac.digest, which releases the interpreter lock and waits for it.
             expected = keyed.copy()
             expected.update(body)
             if hmac.compare_digest(expected.digest(), presented):

@@ -1,4 +1,4 @@
-"""Streams: the SDK's view of the records of a stream."""
+"""Streams of the Singer tap, over the records that `reading` makes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class WebhookStream(Stream):
-    """A stream: incremental on `sequence`, each record once."""
+    """A stream that is incremental on `sequence`."""
 
     primary_keys: ClassVar[tuple[str, ...]] = (SEQUENCE,)
     replication_key = SEQUENCE
     is_sorted = True
-    # Our records fit their schemas by construction (see payloads.py).
+    # The records fit their schemas already; see reading/payload_schemas.py.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: Tap, snapshot: Snapshot, records: Records) -> None:
@@ -38,21 +38,16 @@ class WebhookStream(Stream):
         self._snapshot = snapshot
         self._records = records
 
-    @property
-    def wants(self) -> list[str]:
-        """What a consumer of this stream wants; see interest.py."""
-        return self._records.wants
-
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
-        """Yield what came after the bookmark, and remember whose bookmark it is."""
+        """Yield the records after the bookmark, and add the store's id to the state."""
         start = self.get_starting_replication_key_value(context) or 0
         self.stream_state["store_id"] = self._snapshot.store_id
         yield from self._records.after(start, as_is=self.emits_as_is)
 
     @cached_property
     def emits_as_is(self) -> bool:
-        """True if neither catalog nor stream maps change the records."""
+        """True if neither the catalog nor stream maps change the records."""
         if self.config.get("flattening_enabled") or not all(self.mask.values()):
             return False
         return all(
@@ -63,7 +58,7 @@ class WebhookStream(Stream):
     def _generate_record_messages(
         self, record: dict[str, Any]
     ) -> Generator[RecordMessage, None, None]:
-        """Spare a record that stays as it is the walk through all its fields."""
+        """Skip the SDK's walk through all fields for records that do not change."""
         if not self.emits_as_is:
             yield from super()._generate_record_messages(record)
             return

@@ -1,4 +1,4 @@
-"""The tap: settings, streams, and the checks before a run."""
+"""The Singer tap: its command, streams and checks before a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty
 from typing_extensions import override
 
-from tap_stairoids_webhooks.config import (
-    check_config_file,
-    config_schema,
-    problems_in,
-)
+from stairoids_common.config_errors import config_file_error
+from tap_stairoids_webhooks.config import config_schema, problems_in
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.reading.bookmarks import Reading
@@ -42,14 +39,14 @@ Examples:
   tap-stairoids-webhooks --about --format=markdown
 
 \b
-Exit codes: 0 all emitted; 1 config, state or store at fault; 2 the command line is
-wrong; 128 + n stopped by signal n.
-The store is filled by `stairoids-webhooks serve`.
+Exit codes: 0 all events were emitted; 1 the config, the state or the store is wrong;
+2 the command line is wrong; 128 + n stopped by signal n.
+The receiver, `stairoids-webhooks serve`, fills the store.
 """
 
 
 class TapStairoidsWebhooks(Tap):
-    """Singer tap for the webhooks of Stairoids, read from the receiver's store."""
+    """Singer tap for Stairoids webhooks, which reads the store of the receiver."""
 
     name = "tap-stairoids-webhooks"
     package_name = "singer-stairoids"
@@ -62,7 +59,7 @@ class TapStairoidsWebhooks(Tap):
     @classproperty
     @override
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
-        """The config of the environment; no `.env` of some folder overrules it."""
+        """The config of the environment, without `.env` files, which would win."""
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
         return parse_environment_config(schema, cls._env_var_prefix, os.devnull)
@@ -85,18 +82,21 @@ class TapStairoidsWebhooks(Tap):
 
     @cached_property
     def _reading(self) -> Reading:
-        """What this run reads."""
+        """The streams of this run."""
         return Reading(self.config)
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take a state over once it is known to belong to this store.
+        """Load a state and check its bookmarks against the store.
 
         Raises:
-            ConfigError: It is a message, which would count as no state at all.
+            ConfigError: The state is a STATE message, which would count as no state.
         """
         if state.get("type") == "STATE":
-            msg = "state: this is a STATE message; give the tap what its `value` holds"
+            msg = (
+                "state: this is a STATE message; give the tap the content of its"
+                " `value`"
+            )
             raise ConfigError(msg)
         super().load_state(state)
         for name, bookmark in self.state.get("bookmarks", {}).items():
@@ -104,12 +104,12 @@ class TapStairoidsWebhooks(Tap):
                 continue
             sequence = bookmark["replication_key_value"]
             store_id = bookmark.get("store_id")
-            if not self._reading.may_go_on(name, sequence, store_id=store_id):
+            if not self._reading.can_resume(name, sequence, store_id=store_id):
                 bookmark.clear()
 
     @override
     def _set_compatible_replication_methods(self) -> None:
-        """Acknowledge at the start of a run; the SDK calls this in no test run."""
+        """Acknowledge at the start of a run; the SDK does not call this for --test."""
         super()._set_compatible_replication_methods()
         bookmarks = self.state.get("bookmarks", {})
         self._reading.acknowledge(
@@ -122,23 +122,21 @@ class TapStairoidsWebhooks(Tap):
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        """Find mistakes without repeating a value, because it may be a secret."""
+        """Find mistakes; the messages repeat no value, because it may be a secret."""
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
-        errors = problems_in(self._config, known=schema["properties"])
-        if not errors:
-            return super()._validate_config(raise_errors=raise_errors)
-        if raise_errors:
+        errors = problems_in(self._config, schema)
+        if errors and raise_errors:
             msg = "Config validation failed"
             raise ConfigValidationError(msg, errors=errors, schema=schema)
         return errors
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """End after the current record, with a STATE message that is true.
+        """Stop after the current record; at the second signal stop at once.
 
-        The SDK writes its STATE from within the signal handler, which may have
-        interrupted the writing of another message. A second signal does not wait.
+        The SDK would write a STATE message inside the signal handler, which may have
+        interrupted another message.
         """
         if self._reading.snapshot.stopped:
             sys.exit(128 + signum)
@@ -163,8 +161,8 @@ class TapStairoidsWebhooks(Tap):
     ) -> Any:
         with cls._clear_errors():
             for path in value:
-                if path != "ENV":
-                    check_config_file(path)
+                if path != "ENV" and (problem := config_file_error(path)):
+                    raise ConfigError(problem)
             return super().cb_config(ctx, param, value)
 
     @classmethod
@@ -182,24 +180,21 @@ class TapStairoidsWebhooks(Tap):
     @classmethod
     @contextmanager
     def _clear_errors(cls) -> Iterator[None]:
-        """Turn what the user can mend into one line each and exit code 1."""
+        """Turn errors that the user can fix into one line each and exit code 1."""
         try:
             yield
         except ConfigValidationError as error:
             for problem in error.errors:
-                cls.logger.error("%s", problem)  # noqa: TRY400 -- a traceback helps nobody here
+                cls.logger.error("%s", problem)  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
         except WebhooksError as error:
-            cls.logger.error("%s", error)  # noqa: TRY400 -- same
+            cls.logger.error("%s", error)  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
 
 
 def _check_state_file(path: str) -> None:
     """Refuse a state that is not JSON, such as an empty file."""
-    if path == "<stdin>":
-        return
-    try:
-        check_config_file(path)
-    except ConfigError as error:
-        msg = f"state: {error}; put the last state back, or `{{}}` to read all anew"
-        raise ConfigError(msg) from None
+    if path != "<stdin>" and (problem := config_file_error(path)):
+        remedy = "put the last state back, or `{}` to read everything again"
+        msg = f"state: {problem}; {remedy}"
+        raise ConfigError(msg)

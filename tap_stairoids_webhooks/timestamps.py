@@ -1,4 +1,7 @@
-"""Timestamps: RFC 3339 in UTC, all of one length, so that texts order as times do."""
+"""Times as the store writes them: RFC 3339 in UTC with microseconds.
+
+All have the same length, so that texts sort in the order of time.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,25 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def stamp(moment: datetime) -> str:
-    """Write a moment as the store keeps it."""
+    """Return a time as text."""
     return moment.astimezone(UTC).strftime(_FORMAT)
 
 
 def now() -> str:
-    """Write the present moment."""
+    """Return the current time as text."""
     return stamp(datetime.now(UTC))
 
 
 def seconds_of(text: str) -> float:
-    """Read a moment as the store keeps it; return it as `time.time` tells it."""
+    """Return the Unix time of a text of the store."""
     return datetime.fromisoformat(text).timestamp()
 
 
 def stamp_from(text: str) -> str:
-    """Read a date, or a date with a time; without an offset it is UTC.
+    """Read a date, or a date with a time, in UTC if there is no offset.
 
     Raises:
-        ValueError: It is neither; the message does not repeat it.
+        ValueError: The text is neither; the message does not repeat it.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -319,8 +319,6 @@ class TargetStairoids(Target):
                 "STATE could not be written, because the reader of stdout is gone. No "
                 "signals were lost. Run again."
             )
-            # Otherwise the buffered rest is written, and fails again, at the exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
 
 
@@ -336,8 +334,22 @@ def _refuse_unknown(message: dict[str, Any]) -> None:
 
 
 def _print_state(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print a STATE message.
+
+    Raises:
+        BrokenPipeError: The reader of stdout has ended.
+        StairoidsError: The disk is full, for example.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes stdout at exit. If that failed, the exit code would be 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        msg = f"STATE could not be written: {error.strerror}. Run again."
+        raise StairoidsError(msg) from error
 
 
 def settings_from(config_inputs: Sequence[str]) -> Settings:

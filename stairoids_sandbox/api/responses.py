@@ -1,4 +1,4 @@
-"""Answers: the documented envelopes and bodies, as JSON bytes."""
+"""Build responses in the documented envelopes and bodies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import msgspec
 from starlette.responses import Response
 from typing_extensions import override
 
-from stairoids_sandbox.exceptions import UsageError
+from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox.ids import new_id
-from stairoids_sandbox.timestamps import now, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from stairoids_sandbox.exceptions import ApiError
     from stairoids_sandbox.state.models import Account, Contact, Signal
@@ -22,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonResponse(Response):
-    """A response whose content is written as JSON."""
+    """A response with JSON content."""
 
     media_type = "application/json"
 
@@ -32,7 +31,7 @@ class JsonResponse(Response):
 
 
 def error_response(error: ApiError) -> JsonResponse:
-    """Answer a refused request in the documented error envelope."""
+    """Return the documented error envelope."""
     details = {
         "code": error.code,
         "message": error.message,
@@ -40,9 +39,9 @@ def error_response(error: ApiError) -> JsonResponse:
     }
     if error.param is not None:
         details["param"] = error.param
-    headers = (
-        None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    )
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return JsonResponse({"error": details}, status_code=error.status, headers=headers)
 
 
@@ -50,22 +49,12 @@ def enveloped(data: object, **meta: object) -> dict[str, Any]:
     """Put data into the documented success envelope."""
     return {
         "data": data,
-        "meta": {**meta, "request_id": new_id("req"), "timestamp": rfc3339(now())},
+        "meta": {
+            **meta,
+            "request_id": new_id("req"),
+            "timestamp": rfc3339(current_second()),
+        },
     }
-
-
-def accepted_body(shape: str) -> Callable[[Signal], dict[str, Any]]:
-    """Choose which of the three documented 201 bodies to answer.
-
-    Raises:
-        UsageError: No page shows that shape.
-    """
-    shapes = {"flat": _flat, "nested": nested, "enveloped": _enveloped}
-    try:
-        return shapes[shape]
-    except KeyError:
-        msg = f"success shape {shape!r} is none of {', '.join(shapes)}"
-        raise UsageError(msg) from None
 
 
 def _flat(signal: Signal) -> dict[str, Any]:
@@ -92,7 +81,7 @@ def _enveloped(signal: Signal) -> dict[str, Any]:
 
 
 def nested(signal: Signal) -> dict[str, Any]:
-    """Show a signal the way it is read back, its ``occurred_at`` included."""
+    """Return a signal as `GET /v1/signals/{id}` shows it, with ``occurred_at``."""
     return {
         "id": signal.id,
         "type": signal.type,
@@ -104,6 +93,14 @@ def nested(signal: Signal) -> dict[str, Any]:
         "occurred_at": rfc3339(signal.occurred_at),
         "created_at": rfc3339(signal.created_at),
     }
+
+
+#: The documentation shows three different 201 bodies.
+ACCEPTED_BODIES: Mapping[str, Callable[[Signal], dict[str, Any]]] = {
+    "flat": _flat,
+    "nested": nested,
+    "enveloped": _enveloped,
+}
 
 
 def _account(account: Account) -> dict[str, Any]:

@@ -1,32 +1,57 @@
-"""The command line: what the commands of `stairoids-webhooks` share."""
+"""Click options made from the settings of the receiver."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import click
+import msgspec
 
-from tap_stairoids_webhooks.exceptions import WebhooksError
-from tap_stairoids_webhooks.settings import DEFAULT_STORE_URL
+from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-store_url_option = click.option(
-    "--store-url",
-    default=DEFAULT_STORE_URL,
-    show_default=True,
-    envvar="STAIROIDS_WEBHOOKS_STORE_URL",
-    show_envvar=True,
-    help="Where events are stored: sqlite:///PATH or postgresql://HOST/DATABASE.",
-)
+    Command = Callable[..., Any]
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn our own errors into one line and exit code 1."""
-    try:
-        yield
-    except WebhooksError as error:
-        raise click.ClickException(str(error)) from None
+def receiver_options(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds options for settings of the receiver.
+
+    Args:
+        names: Names of settings. Without any: every setting.
+    """
+    components = msgspec.json.schema_components([ReceiverSettings])[1]
+    settings = components[ReceiverSettings.__name__]["properties"]
+    types = get_type_hints(ReceiverSettings)
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names or list(settings)):
+            command = _option(name, settings[name], types[name])(command)
+        return command
+
+    return decorate
+
+
+def _option(
+    name: str, spec: dict[str, Any], type_: object
+) -> Callable[[Command], Command]:
+    default, kind = spec["default"], _kind_of(spec, type_)
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        default=default,
+        show_default="none" if default is None else True,
+        type=kind,
+        envvar=PREFIX + name.upper(),
+        show_envvar=True,
+        help=spec["description"],
+    )
+
+
+def _kind_of(spec: dict[str, Any], type_: object) -> click.ParamType[Any] | None:
+    if "enum" in spec:  # in the order of the declaration, unlike the schema
+        return click.Choice(get_args(type_), case_sensitive=False)
+    for part in (spec, *spec.get("anyOf", [])):
+        if part.get("type") == "integer":
+            return click.IntRange(part.get("minimum"), part.get("maximum"))
+    return None

@@ -3,135 +3,129 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from tap_stairoids_webhooks.cli.options import clear_errors, store_url_option
-from tap_stairoids_webhooks.exceptions import ConfigError
-from tap_stairoids_webhooks.settings import secrets_from
-from tap_stairoids_webhooks.timestamps import stamp, stamp_from
+from stairoids_common.cli import (
+    exit_with_message,
+    format_option,
+    older_than_option,
+    print_table,
+)
+from tap_stairoids_webhooks import environment
+from tap_stairoids_webhooks.cli.options import receiver_options
+from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
+from tap_stairoids_webhooks.timestamps import stamp
 
 if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.statistics import Report
+    from datetime import datetime
 
-_AGE = re.compile(r"(\d{1,6})([dhm])")
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+    from tap_stairoids_webhooks.store.statistics import Statistics
+
+store_url_option = receiver_options("store_url")
 
 
 @click.command()
 @store_url_option
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="A table for people, or JSON.",
-)
-def stats(*, store_url: str, style: str) -> None:
-    """Count what the store holds and what was refused.
+@format_option()
+@exit_with_message(WebhooksError)
+def stats(*, store_url: str, output_format: str) -> None:
+    """Count the events of the store, and the deliveries that were refused.
 
-    By event type, secret, day and reason; it also says how far each tap with the
-    setting `consumer` is behind. No receiver need run.
+    The counts are by event type, secret, day and reason. For each consumer (a tap with
+    the setting `consumer`) they show how many events it is behind. The receiver need
+    not run.
 
     \b
     Examples:
       stairoids-webhooks stats
       stairoids-webhooks stats --format json --store-url sqlite:///.stairoids/webhooks.db
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    with clear_errors():
-        from tap_stairoids_webhooks.store.statistics import report_on  # noqa: PLC0415 -- slow to import
-        from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- same
+    from tap_stairoids_webhooks.store.statistics import statistics_of  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
 
-        with EventStore.open_to_read(store_url) as store:
-            found = report_on(store)
-    click.echo(json.dumps(_as_json(found)) if style == "json" else _as_table(found))
+    with EventStore.open_read_only(store_url) as store:
+        found = statistics_of(store)
+    if output_format == "json":
+        click.echo(json.dumps(_as_json(found)))
+        return
+    print_table((), _rows(found))
+    click.echo(f"last delivery: {found.last_received_at or 'none yet'}")
 
 
-def _as_json(report: Report) -> dict[str, Any]:
-    found = report.stats
-    return {
-        "total": found.total,
-        "events": _named(found.events),
-        "days": {day: _named(events) for day, events in report.days.items()},
-        "malformed": found.malformed,
-        "conflicts": found.conflicts,
-        "erased": report.erased,
-        "keys": found.keys,
-        "refused": {
-            reason: {"number": refused.number, "last_at": refused.last_at}
-            for reason, refused in report.refused.items()
-        },
-        "consumers": {
-            name: {
-                "acknowledged_at": lag.acknowledged_at,
-                "behind": lag.events,
-                "oldest_received_at": lag.oldest_received_at,
-            }
-            for name, lag in report.consumers.items()
-        },
-        "last_sequence": found.last_sequence,
-        "last_received_at": found.last_received_at,
+def _as_json(found: Statistics) -> dict[str, Any]:
+    consumers = {
+        name: {
+            "acknowledged_at": lag.acknowledged_at,
+            "behind": lag.events,
+            "oldest_received_at": lag.oldest_received_at,
+        }
+        for name, lag in found.consumers.items()
     }
+    days = {day: _named(events) for day, events in found.days.items()}
+    named = {"events": _named(found.events), "days": days, "consumers": consumers}
+    return asdict(found) | named
 
 
 def _named(events: dict[str | None, int]) -> dict[str, int]:
     return {name or "(none)": number for name, number in events.items()}
 
 
-def _as_table(report: Report) -> str:
-    found = report.stats
-    rows = [
-        (name or "(no type)", n) for name, n in sorted(found.events.items(), key=str)
+def _rows(found: Statistics) -> list[tuple[str, int, str]]:
+    counts = [
+        *(
+            (name or "(no type)", n)
+            for name, n in sorted(found.events.items(), key=str)
+        ),
+        ("total", found.total),
+        ("malformed", found.malformed),
+        ("conflicts", found.conflicts),
+        ("erased", found.erased),
+        *((f"signed with {key_id}", n) for key_id, n in found.keys.items()),
+        *((f"on {day}", sum(n.values())) for day, n in found.days.items()),
     ]
-    rows += [("total", found.total), ("malformed", found.malformed)]
-    rows += [("conflicts", found.conflicts), ("erased", report.erased)]
-    rows += [(f"signed with {key_id}", n) for key_id, n in found.keys.items()]
-    rows += [(f"on {day}", sum(n.values())) for day, n in report.days.items()]
-    lines = [f"{name:<32}{number:>10}" for name, number in rows]
-    lines += [
-        f"{f'refused: {reason}':<32}{refused.number:>10}  last {refused.last_at}"
-        for reason, refused in sorted(report.refused.items())
+    return [
+        *((name, number, "") for name, number in counts),
+        *(
+            (f"refused: {reason}", count.number, f"last {count.last_at}")
+            for reason, count in sorted(found.refused.items())
+        ),
+        *(
+            (f"behind: {name}", lag.events, f"acknowledged {lag.acknowledged_at}")
+            for name, lag in sorted(found.consumers.items())
+        ),
     ]
-    lines += [
-        f"{f'behind: {name}':<32}{lag.events:>10}  acknowledged {lag.acknowledged_at}"
-        for name, lag in sorted(report.consumers.items())
-    ]
-    return "\n".join([*lines, f"last delivery: {found.last_received_at or 'none yet'}"])
 
 
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
 @store_url_option
+@exit_with_message(WebhooksError)
 def import_file(*, file: IO[bytes], store_url: str) -> None:
     """Store deliveries that were logged elsewhere.
 
     FILE may be - for stdin.
 
     Each line is {"body": "...", "signature": "sha256=..."} and may have "event" and
-    "received_at". What no secret signed is refused, what the store knows stays as
-    it is; so the same file may be imported again. Exits 1 if a line was refused.
-    The secrets are read from STAIROIDS_WEBHOOK_SECRETS (a JSON array) or, if that is
-    not set, from STAIROIDS_WEBHOOK_SECRET.
+    "received_at". A line that no secret signed is refused. An event that is in the
+    store stays as it is, so the same file can be imported again. The exit code is 1 if
+    a line was refused. The secrets are read from STAIROIDS_WEBHOOK_SECRETS (a JSON
+    array) or, if that is not set, from STAIROIDS_WEBHOOK_SECRET.
 
     \b
     Example:
       STAIROIDS_WEBHOOK_SECRET=... stairoids-webhooks import deliveries.jsonl
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    with clear_errors():
-        from tap_stairoids_webhooks.signature import Verifier  # noqa: PLC0415 -- same
-        from tap_stairoids_webhooks.store.archive import import_from  # noqa: PLC0415 -- slow to import
-        from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- same
+    from tap_stairoids_webhooks.signature import Verifier  # noqa: PLC0415 -- only for this command
+    from tap_stairoids_webhooks.store.archive import import_from  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
 
-        verifier = Verifier(secrets_from(os.environ))
-        with EventStore.create(store_url) as store:
-            done = import_from(file, store=store, verifier=verifier)
+    verifier = Verifier(environment.secrets())
+    with EventStore.create(store_url) as store:
+        done = import_from(file, store=store, verifier=verifier)
     outcomes = {str(outcome): number for outcome, number in done.outcomes.items()}
     click.echo(json.dumps({**outcomes, "refused": done.refused}))
     for reason, number in done.first_refused.items():
@@ -145,134 +139,108 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
 
 
 @click.command()
+@older_than_option(help="Remove events older than this:", required=True)
 @click.option(
-    "--older-than",
-    required=True,
-    metavar="AGE|TIME",
-    help="90d, 12h or 30m, or a time such as 2026-01-31.",
-)
-@click.option(
-    "--force", is_flag=True, help="Also remove what a consumer has not acknowledged."
+    "--force", is_flag=True, help="Also remove events that a consumer has not read."
 )
 @click.option(
     "--forget-consumer",
     "forgotten",
     multiple=True,
     metavar="NAME",
-    help="Wait no longer for this consumer; again for more.",
+    help="Forget this consumer first; repeat it for more.",
 )
 @click.option(
-    "--compact", is_flag=True, help="Then give the room back to the file system."
+    "--compact", is_flag=True, help="Then return the space to the file system."
 )
 @store_url_option
+@exit_with_message(WebhooksError)
 def prune(
     *,
-    older_than: str,
+    older_than: datetime,
     force: bool,
     forgotten: tuple[str, ...],
     compact: bool,
     store_url: str,
 ) -> None:
-    """Remove old events that every consumer has.
+    """Remove old events that every consumer has read.
 
-    A consumer is a run of the tap with the setting `consumer`; its incoming state
-    proves what has arrived. A redelivery of a removed event is stored as a new one:
-    keep events for longer than Stairoids may send them again. It prints how many
-    were removed, how many stay, and which consumers have not read those.
+    A consumer is a tap with the setting `consumer`; its incoming state proves which
+    events have arrived. A redelivery of a removed event is stored as a new event, so
+    keep events for longer than Stairoids may send them again. The command prints how
+    many events were removed, how many stay, and which consumers have not read those.
 
-    New events use the room of removed ones. --compact gives it back, and prints how
-    many bytes the store had before and has now; meanwhile nothing can be stored, and
-    deliveries are answered 503 if that takes seconds.
+    New events use the space of removed events. --compact returns the space to the file
+    system, and prints the size of the store before and after. Nothing can be stored
+    meanwhile: if it takes seconds, deliveries get 503.
 
     \b
     Examples:
       stairoids-webhooks prune --older-than 90d
       stairoids-webhooks prune --older-than 90d --compact
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    with clear_errors():
-        before = _moment(older_than)
-        from tap_stairoids_webhooks.store.consumers import forget  # noqa: PLC0415 -- slow to import
-        from tap_stairoids_webhooks.store.retention import compact as compact_store  # noqa: PLC0415 -- same
-        from tap_stairoids_webhooks.store.retention import prune as prune_store  # noqa: PLC0415 -- same
-        from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- same
+    from tap_stairoids_webhooks.store import retention  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.store.consumers import forget  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
 
-        with EventStore.open_to_change(store_url) as store:
-            bytes_before = store.total_bytes() if compact else None
-            for consumer in forgotten:
-                if not forget(store, consumer):
-                    msg = f"--forget-consumer: there is no consumer {consumer!r}"
-                    raise ConfigError(msg)
-        done = asdict(prune_store(store_url, before=before, force=force))
-        try:
-            if compact:
-                bytes_after = compact_store(store_url)
-                done |= {"bytes_before": bytes_before, "bytes_after": bytes_after}
-        finally:  # what was removed is told in any case
-            click.echo(json.dumps(done))
-
-
-def _moment(text: str) -> str:
-    """Read an age or a time.
-
-    Raises:
-        ConfigError: It is neither.
-    """
+    with EventStore.open(store_url) as store:
+        bytes_before = store.database.total_bytes() if compact else None
+        for consumer in forgotten:
+            if not forget(store, consumer):
+                msg = f"--forget-consumer: there is no consumer {consumer!r}"
+                raise ConfigError(msg)
+    done = asdict(retention.prune(store_url, before=stamp(older_than), force=force))
     try:
-        if match := _AGE.fullmatch(text):
-            age = timedelta(**{_UNITS[match[2]]: int(match[1])})
-            return stamp(datetime.now(UTC) - age)
-        return stamp_from(text)
-    except (ValueError, OverflowError):
-        msg = "--older-than takes an age (90d, 12h, 30m) or a time (2026-01-31)"
-        raise ConfigError(msg) from None
+        if compact:
+            bytes_after = retention.compact(store_url)
+            done |= {"bytes_before": bytes_before, "bytes_after": bytes_after}
+    finally:  # also if `compact` fails
+        click.echo(json.dumps(done))
 
 
 @click.command()
-@click.option("--email", help="Of the person; found anywhere in a body.")
-@click.option("--contact-id", help="Stairoids' id of the person.")
+@click.option("--email", help="Email address of the person, anywhere in a body.")
+@click.option("--contact-id", help="Id of the person at Stairoids.")
 @store_url_option
+@exit_with_message(WebhooksError)
 def erase(*, email: str | None, contact_id: str | None, store_url: str) -> None:
-    """Empty every event that names a person.
+    """Erase every event that names a person, as a data subject may request.
 
-    That is what a data subject may ask for.
-
-    Body, signature and headers go, also from SQLite's write-ahead log. What stays
-    is the sequence, the event type, the times and the digests by which a redelivery
-    is recognised. Copies elsewhere (back-ups, the target) are not reached.
+    Body, signature and headers are erased, also from SQLite's write-ahead log. The
+    sequence, the event type, the times and the digests stay, so that a redelivery is
+    recognised. Copies elsewhere (backups, the target) are not erased.
 
     \b
     Example:
       stairoids-webhooks erase --email ada@example.com --contact-id con_1
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    with clear_errors():
-        if not (email and email.strip()) and not contact_id:
-            msg = "name the person with --email, --contact-id or both"
-            raise ConfigError(msg)
-        from tap_stairoids_webhooks.store.erasure import Person  # noqa: PLC0415 -- same as above
-        from tap_stairoids_webhooks.store.retention import erase as erase_from  # noqa: PLC0415 -- same
+    if not (email and email.strip()) and not contact_id:
+        msg = "name the person with --email, --contact-id or both"
+        raise ConfigError(msg)
+    from tap_stairoids_webhooks.store import erasure  # noqa: PLC0415 -- slow to import
 
-        person = Person(email=email, contact_id=contact_id or None)
-        number = erase_from(store_url, is_about=person.is_in)
-    click.echo(json.dumps({"erased": number}))
+    person = erasure.Person(email=email, contact_id=contact_id or None)
+    click.echo(json.dumps({"erased": erasure.erase(store_url, person)}))
 
 
 @click.command()
 @store_url_option
+@exit_with_message(WebhooksError)
 def restored(*, store_url: str) -> None:
-    """Say that the store was put back from a back-up.
+    """Declare that the store was restored from a backup.
 
-    Its sequences then return under other events. The tap refuses bookmarks from
-    before, instead of skipping what came in since; its setting `on_store_reset` says
-    how to go on. Run this once, before the tap runs again.
+    A restored store uses its sequences again for other events. The tap then refuses
+    earlier bookmarks, instead of skipping the events since; its setting
+    `on_store_reset` decides how to go on. Run this once, before the tap runs again.
 
     \b
     Example:
       stairoids-webhooks restored
     """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    with clear_errors():
-        from tap_stairoids_webhooks.store.history import begin_generation  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
 
-        click.echo(json.dumps({"generation": begin_generation(store_url)}))
+    with EventStore.open(store_url) as store:
+        click.echo(json.dumps({"generation": store.begin_generation()}))
 
 
 COMMANDS = (stats, import_file, prune, erase, restored)

@@ -1,10 +1,9 @@
-"""Payloads: what each known event type carries, declared once.
+"""Payload schemas of the known event types, and records that fit them.
 
-Schema and record both follow from one declaration, so a record never violates
-its schema, whatever Stairoids sends: a text that came as another type is turned
-into its JSON text, a number or time that is none becomes null, and something
-else where an object belongs is kept under the key ``value``. Fields not declared
-here pass as they came; stream ``events`` has every payload untouched.
+Schema and record follow from one declaration, so any payload becomes a valid record. A
+value of another type becomes its JSON text where a text is declared, and null where a
+number or a time is declared. A value where an object is declared is kept under the key
+``value``. Fields that are not declared stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 
 class Kind(Enum):
-    """What a declared field holds, or null."""
+    """Type of a declared field, which may also be null."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -27,7 +26,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An object with declared fields, and any others."""
+    """An object with declared fields and any others."""
 
     fields: dict[str, Kind | Shape]
 
@@ -71,7 +70,7 @@ def _envelope(data: Shape) -> Shape:
     return Shape({"created_at": Kind.TIME, "data": data})
 
 
-# Of the events below signal.created only the envelope is documented.
+# For the events after signal.created only the envelope is documented.
 KNOWN_EVENTS: dict[str, Shape] = {
     "automation.action_triggered": Shape(
         {
@@ -98,7 +97,7 @@ KNOWN_EVENTS: dict[str, Shape] = {
 
 
 def schema_of(shape: Shape) -> dict[str, Any]:
-    """Return the JSON schema of a shape."""
+    """Return the JSON Schema of a shape."""
     return {
         "type": ["object", "null"],
         "properties": {
@@ -110,7 +109,7 @@ def schema_of(shape: Shape) -> dict[str, Any]:
 
 
 def conform(value: object, shape: Shape) -> dict[str, Any] | None:
-    """Return an object that fits its schema; unknown fields pass."""
+    """Return a value as an object that fits the schema of a shape."""
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -140,7 +139,7 @@ def _scalar(value: object, kind: Kind) -> object:
 
 
 def _is_time(value: object) -> bool:
-    """Tell a date with a time and an offset, as RFC 3339 has it."""
+    """Return whether a value is a date and time with an offset, as in RFC 3339."""
     if not isinstance(value, str) or len(value) < len("2024-01-01T00:00:00Z"):
         return False
     try:

@@ -1,17 +1,19 @@
-"""Records: what each stream holds, made of stored events in the order of sequence.
+"""Turn stored events into the records of each stream.
 
-Streams are declared here once, for every protocol that carries them.
+The Singer tap and the Airbyte source share these streams.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from typing_extensions import override
 
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
@@ -20,27 +22,28 @@ from tap_stairoids_webhooks.reading.payload_schemas import (
     conform,
     schema_of,
 )
-from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, of_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tap_stairoids_webhooks.reading.snapshot import Snapshot
-    from tap_stairoids_webhooks.store.schema import StoredEvent, Wanted
+    from tap_stairoids_webhooks.store.event_filter import EventFilter
+    from tap_stairoids_webhooks.store.schema import StoredEvent
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # any JSON value; narrowed where it is read
 
-#: What tells the records of a stream apart, and what a state remembers of it.
+#: Primary key and replication key of every stream.
 SEQUENCE = "sequence"
-#: The stream that holds every sequence.
+#: Name of the stream that has every sequence.
 EVENTS = "events"
-# Quick, but less strict than what the receiver has read the body with.
+# Faster than the strict parser that the receiver has used on the body.
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def _text(description: str = "", *, nullable: bool = True, **more: Json) -> Json:
-    told = {"description": description} if description else {}
-    return {"type": ["string", "null"] if nullable else ["string"], **told, **more}
+    described = {"description": description} if description else {}
+    type_ = ["string", "null"] if nullable else ["string"]
+    return {"type": type_, **described, **more}
 
 
 def _schema(
@@ -76,118 +79,93 @@ _DELIVERY = {
     "body_sha256": _text(nullable=False),
     "key_id": _text("Which secret signed it.", nullable=False),
 }
+_EVENTS_SCHEMA = _schema(
+    {
+        **_SEQUENCE,
+        **_EVENT,
+        **_RECEIVED_AT,
+        "payload": {
+            "type": ["object", "null"],
+            "properties": {},
+            "description": "The signed body; null if it is not a JSON object.",
+            "additionalProperties": True,
+        },
+        "malformed": _text("Why there is no payload; the body is in malformed_events."),
+        "conflict": {
+            "type": ["boolean"],
+            "description": "True if its id had come before, with another body.",
+        },
+        "erased_at": _text(
+            "When the payload was erased, on a person's request.",
+            format="date-time",
+        ),
+        **_DELIVERY,
+    },
+    required=[SEQUENCE, "received_at", "conflict", "body_sha256", "key_id"],
+)
+_MALFORMED_SCHEMA = _schema(
+    {
+        **_SEQUENCE,
+        **_RECEIVED_AT,
+        "reason": _text(nullable=False),
+        "body_base64": _text("The signed bytes.", nullable=False),
+        **_DELIVERY,
+    },
+    required=[
+        SEQUENCE,
+        "received_at",
+        "reason",
+        "body_base64",
+        "body_sha256",
+        "key_id",
+    ],
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which events the settings ask for, in whatever stream.
+class Records(ABC):
+    """The records of one stream.
 
-    Attributes:
-        events: These types only; None for all.
-        since: What was received then or later, as `received_at` has it.
+    Args:
+        name: Name of the stream.
+        schema: JSON Schema of the records.
+        snapshot: The events to read.
+        selected: The events that this stream has.
     """
 
-    events: frozenset[str] | None = None
-    since: str | None = None
+    def __init__(
+        self,
+        name: str,
+        schema: dict[str, Json],
+        snapshot: Snapshot,
+        selected: EventFilter,
+    ) -> None:
+        self.name = name
+        self.schema = schema
+        self._snapshot = snapshot
+        self.selected = selected
 
-    def takes(self, event: str) -> bool:
-        """Tell whether events of a type are among them."""
-        return self.events is None or event in self.events
-
-    def everything(self) -> Wanted:
-        """All of them, erased ones as well, so that no sequence is missing."""
-        return _wanted(events=self.events, since=self.since, erased=True)
-
-    def of_type(self, event: str) -> Wanted:
-        """Those of one type."""
-        return _wanted(events=frozenset({event}), since=self.since)
-
-    def malformed(self) -> Wanted:
-        """Those that have no type, because they do not parse."""
-        return _wanted(malformed=True, since=self.since)
-
-
-def _wanted(**conditions: Any) -> Wanted:
-    from tap_stairoids_webhooks.store.schema import Wanted  # noqa: PLC0415 -- SQLAlchemy is slow to import, and --version does not need it
-
-    return Wanted(**conditions)
-
-
-class Records(Protocol):
-    """The records of one stream."""
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-
-    @property
-    def schema(self) -> dict[str, Json]:
-        """Their JSON schema."""
-
-    @property
-    def wants(self) -> list[str]:
-        """What a consumer of this stream wants; see interest.py."""
-
+    @abstractmethod
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        """Yield those of a higher sequence, in order.
+        """Yield the records after a sequence, in order.
 
         Args:
-            as_is: Whether they go out as they are, so that a payload may be its very
-                bytes.
+            sequence: The bookmark of the stream, 0 for none.
+            as_is: Whether nothing changes the records before they are written. Then a
+                payload may be the bytes of the body.
         """
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecords:
-    """Every event, with its payload as it came."""
+class EventRecords(Records):
+    """Every event, with its payload unchanged."""
 
-    _snapshot: Snapshot
-    _choice: Choice
+    def __init__(self, snapshot: Snapshot, selected: EventFilter) -> None:
+        # Erased events as well, so that no sequence is missing.
+        every = replace(selected, erased=True)
+        super().__init__(EVENTS, _EVENTS_SCHEMA, snapshot, every)
 
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return EVENTS
-
-    @property
-    def schema(self) -> dict[str, Json]:
-        """Their JSON schema."""
-        properties = {
-            **_SEQUENCE,
-            **_EVENT,
-            **_RECEIVED_AT,
-            "payload": {
-                "type": ["object", "null"],
-                "properties": {},
-                "description": "The signed body; null if it is not a JSON object.",
-                "additionalProperties": True,
-            },
-            "malformed": _text(
-                "Why there is no payload; the body is in malformed_events."
-            ),
-            "conflict": {
-                "type": ["boolean"],
-                "description": "True if its id had come before, with another body.",
-            },
-            "erased_at": _text(
-                "When the payload was erased, on a person's request.",
-                format="date-time",
-            ),
-            **_DELIVERY,
-        }
-        required = [SEQUENCE, "received_at", "conflict", "body_sha256", "key_id"]
-        return _schema(properties, required=required)
-
-    @property
-    def wants(self) -> list[str]:
-        """What a consumer of this stream wants."""
-        if self._choice.events is None:
-            return [ALL]
-        return [of_type(event) for event in sorted(self._choice.events)]
-
+    @override
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        """Yield those of a higher sequence, in order."""
-        for stored in self._snapshot.events_after(sequence, self._choice.everything()):
+        for stored in self._snapshot.events_after(sequence, self.selected):
             payload: object
             payload, malformed = (
                 (msgspec.Raw(stored.body), None)
@@ -208,7 +186,7 @@ class EventRecords:
 
 
 def _is_one_line(stored: StoredEvent) -> bool:
-    """Say whether a body can go out as it is: proven JSON, on one line."""
+    """Return whether a body is proven JSON on one line, which can be written as is."""
     return (
         stored.malformed is None
         and stored.erased_at is None
@@ -218,43 +196,32 @@ def _is_one_line(stored: StoredEvent) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class EventTypeRecords:
+class EventTypeRecords(Records):
     """The events of one type, with declared fields."""
 
-    _snapshot: Snapshot
-    _choice: Choice
-    _event: str
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return self._event.replace(".", "_")
-
-    @property
-    def schema(self) -> dict[str, Json]:
-        """Their JSON schema."""
-        fields = schema_of(KNOWN_EVENTS[self._event])["properties"]
-        return _schema(
-            {**_SEQUENCE, **_EVENT, **_RECEIVED_AT, **fields},
+    def __init__(self, snapshot: Snapshot, selected: EventFilter, event: str) -> None:
+        self._shape = KNOWN_EVENTS[event]
+        schema = _schema(
+            {
+                **_SEQUENCE,
+                **_EVENT,
+                **_RECEIVED_AT,
+                **schema_of(self._shape)["properties"],
+            },
             required=[SEQUENCE, "received_at"],
             additionalProperties=True,
         )
+        name, of_type = event.replace(".", "_"), selected.of_type(event)
+        super().__init__(name, schema, snapshot, of_type)
 
-    @property
-    def wants(self) -> list[str]:
-        """What a consumer of this stream wants."""
-        return [of_type(self._event)] if self._choice.takes(self._event) else []
-
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:  # noqa: ARG002 -- they are made anew in either case
-        """Yield those of a higher sequence, in order."""
-        if not self._choice.takes(self._event):
+    @override
+    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
+        if not self.selected.types:
             return
-        shape, wanted = KNOWN_EVENTS[self._event], self._choice.of_type(self._event)
-        for stored in self._snapshot.events_after(sequence, wanted):
+        for stored in self._snapshot.events_after(sequence, self.selected):
             payload, _ = _payload_or_reason(stored)
-            record = conform(payload or {}, shape) or {}
-            record.pop("id", None)  # it is the event's, and here as event_id
+            record = conform(payload or {}, self._shape) or {}
+            record.pop("id", None)  # the record has it as event_id
             record["sequence"] = stored.sequence
             record["event"] = stored.event
             record["event_id"] = stored.event_id
@@ -262,39 +229,16 @@ class EventTypeRecords:
             yield record
 
 
-@dataclass(frozen=True, slots=True)
-class MalformedEventRecords:
+class MalformedEventRecords(Records):
     """Signed bodies that are not a JSON object, byte for byte."""
 
-    _snapshot: Snapshot
-    _choice: Choice
+    def __init__(self, snapshot: Snapshot, selected: EventFilter) -> None:
+        malformed = replace(selected, types=None, malformed=True)
+        super().__init__("malformed_events", _MALFORMED_SCHEMA, snapshot, malformed)
 
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return "malformed_events"
-
-    @property
-    def schema(self) -> dict[str, Json]:
-        """Their JSON schema."""
-        properties = {
-            **_SEQUENCE,
-            **_RECEIVED_AT,
-            "reason": _text(nullable=False),
-            "body_base64": _text("The signed bytes.", nullable=False),
-            **_DELIVERY,
-        }
-        own = [SEQUENCE, "received_at", "reason", "body_base64"]
-        return _schema(properties, required=[*own, "body_sha256", "key_id"])
-
-    @property
-    def wants(self) -> list[str]:
-        """What a consumer of this stream wants."""
-        return [MALFORMED]
-
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:  # noqa: ARG002 -- they hold no payload
-        """Yield those of a higher sequence, in order."""
-        for stored in self._snapshot.events_after(sequence, self._choice.malformed()):
+    @override
+    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
+        for stored in self._snapshot.events_after(sequence, self.selected):
             yield {
                 "sequence": stored.sequence,
                 "received_at": stored.received_at,
@@ -304,12 +248,12 @@ class MalformedEventRecords:
             }
 
 
-def all_records(snapshot: Snapshot, choice: Choice) -> list[Records]:
-    """Return the records of every stream there is."""
+def all_records(snapshot: Snapshot, selected: EventFilter) -> list[Records]:
+    """Return the records of every stream."""
     return [
-        EventRecords(snapshot, choice),
-        MalformedEventRecords(snapshot, choice),
-        *(EventTypeRecords(snapshot, choice, event) for event in KNOWN_EVENTS),
+        EventRecords(snapshot, selected),
+        MalformedEventRecords(snapshot, selected),
+        *(EventTypeRecords(snapshot, selected, event) for event in KNOWN_EVENTS),
     ]
 
 
@@ -324,7 +268,7 @@ def _payload_or_reason(stored: StoredEvent) -> tuple[dict[str, Any] | None, str 
         return payload, None
     try:
         return payload_from(stored.body), None
-    except MalformedBodyError as error:  # stored by a version that was less strict
+    except MalformedBodyError as error:  # the row was changed in the store
         return None, str(error)
 
 

@@ -1,8 +1,8 @@
-"""The commit queue: one thread that appends whatever is waiting, in one commit.
+"""Commit waiting deliveries to the store together, in one thread.
 
-A commit waits for the disk, so its cost hardly depends on how many deliveries it
-holds. While one is under way the next deliveries gather; nobody waits for
-company, and a single delivery is committed at once.
+A commit waits for the disk, so its time hardly depends on the number of deliveries. The
+deliveries that arrive during a commit share the next one. A single delivery is
+committed at once.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import time
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
-from tap_stairoids_webhooks.receiver.log_lines import Fact
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.store.schema import Outcome, Refused
+    from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
     from tap_stairoids_webhooks.store.store import EventStore
 
     _Item = tuple[Delivery, asyncio.Future[Outcome]]
-    _Refusals = Mapping[str, Refused]
+    _Refusals = Mapping[str, RefusalCount]
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +36,18 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 class CommitQueue:
-    """Takes deliveries from the event loop and tells it when they are on disk.
+    """Commits deliveries of the event loop in a thread.
 
     Args:
-        store: Where to append; only this queue's thread does.
-        last_commit_at: When that was last done before, as `time.time` tells it.
+        store: The store. Only the thread of this queue appends to it.
+        last_commit_at: Unix time of the last commit before the start.
 
     Attributes:
-        waiting: Deliveries not yet committed.
-        waiting_bytes: The size of their bodies.
+        waiting: Number of deliveries that are not committed yet.
+        waiting_bytes: Size of their bodies.
         failing: True if the last commit failed.
-        last_commit_at: When deliveries were last committed; None for never.
-        on_commit: Called after a commit with its rows and seconds.
+        last_commit_at: Unix time of the last commit; None for never.
+        on_commit: Called after a commit with its number of rows and its seconds.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CommitQueue:
         self._store = store
         self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
         self._left_over: _Item | None = None
-        self._notes: _Refusals = {}
+        self._refusals: _Refusals = {}
         self.waiting = 0
         self.waiting_bytes = 0
         self.failing = False
@@ -65,18 +65,18 @@ class CommitQueue:
         self._thread = threading.Thread(target=self._run, name="commits")
 
     def start(self) -> None:
-        """Begin to commit."""
+        """Start the thread."""
         self._thread.start()
 
     def submit(self, delivery: Delivery) -> asyncio.Future[Outcome]:
         """Queue a delivery.
 
         Returns:
-            Done once the delivery is committed, or with the `StoreError` that
-            kept it from being so.
+            A future of the outcome. It fails with a `StoreError` if the delivery
+            was not committed.
 
         Raises:
-            StoreUnavailableError: Too much is waiting already.
+            StoreUnavailableError: Too many deliveries are waiting.
         """
         if self.waiting_bytes > MAX_WAITING_BYTES:
             msg = "too many deliveries are waiting for the store"
@@ -87,19 +87,16 @@ class CommitQueue:
         self._waiting.put((delivery, future))
         return future
 
-    def note(self, refusals: _Refusals) -> None:
-        """Have the store add up what was refused, by reason.
-
-        It is lost if the store fails.
-        """
+    def add_refusals(self, refusals: _Refusals) -> None:
+        """Queue counts of refused deliveries, by reason; lost if the store fails."""
         self._waiting.put(refusals)
 
     def free_bytes(self) -> int | None:
-        """Return the room left on the disk of the store, if it is on ours."""
-        return self._store.free_bytes()
+        """Return the free space of the store's disk; None if it is on another host."""
+        return self._store.database.free_bytes()
 
     def close(self) -> None:
-        """Commit what is waiting, then stop."""
+        """Commit the waiting deliveries, then stop the thread."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -107,10 +104,10 @@ class CommitQueue:
         while (batch := self._next_batch()) is not None:
             if batch:
                 self._commit(batch)
-            if self._notes:
-                with contextlib.suppress(StoreError):  # told when a delivery meets it
-                    self._store.note_refusals(self._notes)
-                self._notes = {}
+            if self._refusals:
+                with contextlib.suppress(StoreError):  # logged when a commit fails
+                    self._store.add_refusals(self._refusals)
+                self._refusals = {}
 
     def _commit(self, batch: list[_Item]) -> None:
         result: list[Outcome] | StoreError
@@ -119,21 +116,21 @@ class CommitQueue:
             result = self._store.append([delivery for delivery, _ in batch])
         except StoreError as error:
             result = error
-        except Exception as error:  # noqa: BLE001 -- a dead thread would answer nobody ever again
+        except Exception as error:  # noqa: BLE001 -- without its thread the receiver could not respond any more
             result = StoreUnavailableError(f"not stored: {type(error).__name__}")
         else:
             self.last_commit_at = time.time()
             self.on_commit(len(batch), time.perf_counter() - began)
         self._report(result, len(batch))
         loop = batch[0][1].get_loop()
-        # A closed loop has no request left that waits for the answer.
+        # A closed loop has no request that waits for the outcome.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._settle, batch, result)
+            loop.call_soon_threadsafe(self._resolve, batch, result)
 
     def _next_batch(self) -> list[_Item] | None:
-        """Wait for one delivery, then take those that are there; None at the end.
+        """Wait for a delivery and return it with those behind it; None at the end.
 
-        Refusals are put aside; if they come alone, the batch is empty.
+        The batch is empty if there are only refusals to store.
         """
         item = self._left_over or self._waiting.get()
         self._left_over = None
@@ -141,7 +138,7 @@ class CommitQueue:
         size = 0
         while item is not None:
             if not isinstance(item, tuple):
-                self._notes = item
+                self._refusals = item
                 return batch
             size += len(item[0].body)
             if batch and size > MAX_BATCH_BYTES:
@@ -156,11 +153,11 @@ class CommitQueue:
                 return batch
         if not batch:
             return None
-        self._waiting.put(None)  # met the end: come back to it
+        self._waiting.put(None)  # the end of the queue, for the next call
         return batch
 
-    def _settle(self, batch: list[_Item], result: list[Outcome] | StoreError) -> None:
-        """Answer those who still wait; runs on the event loop."""
+    def _resolve(self, batch: list[_Item], result: list[Outcome] | StoreError) -> None:
+        """Resolve the futures that still wait; runs on the event loop."""
         for index, (delivery, future) in enumerate(batch):
             self.waiting -= 1
             self.waiting_bytes -= len(delivery.body)
@@ -172,9 +169,9 @@ class CommitQueue:
                 future.set_result(result[index])
 
     def _report(self, result: list[Outcome] | StoreError, number: int) -> None:
-        """Log the first failure and the recovery, not each of a thousand."""
+        """Log the first failure and the recovery, but no failure in between."""
         if isinstance(result, StoreError) and not self.failing:
-            logger.error(Fact("store failing", deliveries=number, error=str(result)))
+            logger.error(LogLine("store failing", deliveries=number, error=str(result)))
         elif self.failing and not isinstance(result, StoreError):
-            logger.info(Fact("store working again", deliveries=number))
+            logger.info(LogLine("store working again", deliveries=number))
         self.failing = isinstance(result, StoreError)

@@ -1,12 +1,13 @@
-"""A connection: how requests come in, and which are too slow or too large to.
+"""Limit the time, the head size and the number of HTTP connections.
 
-The HTTP parser is strict, but waits for slow senders without end, takes headers of
-any size, and drops the body of a request that offers another protocol.
+The HTTP parser is strict, but it waits for slow senders without end and takes headers
+of any size. It also drops the body of a request that offers another protocol.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
@@ -15,27 +16,28 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-REQUEST_SECONDS = 10.0  # for a head; with its body too, which receiver.py limits more
+REQUEST_SECONDS = 10.0  # for a head and its body; `app` has a shorter limit for both
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
 MAX_CONNECTIONS = 500
 
 
 class Counting(Protocol):
-    """An application that counts what became of requests."""
+    """An application that counts the results of requests."""
 
     def count(self, result: str) -> None:
-        """Count what became of a request."""
+        """Count the result of a request."""
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose requests must be small-headed and on time."""
+    """A connection that refuses large heads and slow requests."""
 
-    # When the request being read began. The event loop's clock would not do: it stands
-    # still while connections are accepted, and so could not tell the oldest of them.
+    # When the current request began. The clock of the event loop stands still while
+    # connections are accepted, so it would not show which connection is the oldest.
     waiting_since: float | None = None
     _head_bytes = 0
     _in_head = True
@@ -52,7 +54,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self.waiting_since is None and self._answered:
+        if self.waiting_since is None and self._is_idle:
             self.waiting_since = time.monotonic()
         if self._in_head:
             self._head_bytes += len(data)
@@ -77,7 +79,7 @@ class Connection(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # a body may follow all the same; see `_parse`
+            return  # a body may follow; see `_parse`
         self.waiting_since = None
         self._in_head = True
         self._head_bytes = 0
@@ -85,10 +87,10 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def _parse(self, data: bytes) -> None:
-        """Parse on behind the head of a request that would change the protocol.
+        """Parse data, also after the head of a request that offers another protocol.
 
-        We change to no other, so it is a request like others (RFC 9110, 7.8), but
-        the parser takes its body for the first bytes of that protocol.
+        The receiver ignores the offer, as RFC 9110 section 7.8 allows. The parser
+        however takes the body for the first bytes of the other protocol.
         """
         self._unset_keepalive_if_required()
         while data:
@@ -96,37 +98,37 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                self._go_behind_head()
+                self._restart_parser_at_body()
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
                 return
             else:
                 return
 
-    def _go_behind_head(self) -> None:
-        """Go on with a parser that stands where the body of this request begins."""
+    def _restart_parser_at_body(self) -> None:
+        """Continue with a new parser that is at the body of this request."""
         framing = [
             name + b": " + value + b"\r\n"
             for name, value in self.headers
             if name in {b"content-length", b"transfer-encoding"}
         ]
-        self.parser = httptools.HttpRequestParser(_Behind(self))
+        self.parser = httptools.HttpRequestParser(_AfterHead(self))
         self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
 
     @property
-    def _answered(self) -> bool:
-        """True if no request is with the application."""
+    def _is_idle(self) -> bool:
+        """True if the application has no request of this connection."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is None or cycle.response_complete
 
     def close_if_late(self) -> None:
-        """End a request that takes too long to arrive."""
+        """Close the connection if its request takes too long to arrive."""
         if (
             self.waiting_since is None
             or time.monotonic() - self.waiting_since < REQUEST_SECONDS
         ):
             return
-        if self._in_head and self._answered:
+        if self._in_head and self._is_idle:
             self._refuse(b"408 Request Timeout")
         else:
             self.transport.close()
@@ -146,11 +148,11 @@ class Connection(HttpToolsProtocol):
         )
         self.transport.close()
 
-    def _count(self, what: str) -> None:
-        cast("Counting", self.app).count(what)
+    def _count(self, result: str) -> None:
+        cast("Counting", self.app).count(result)
 
     def _make_room(self) -> None:
-        """Drop the other connection that has been sending one request for longest."""
+        """Close the other connection whose request has taken the longest time."""
         ages = {
             connection: connection.waiting_since
             for connection in self.connections
@@ -163,32 +165,21 @@ class Connection(HttpToolsProtocol):
             min(ages, key=ages.__getitem__).transport.abort()
 
 
-class _Behind:
-    """Passes on what a parser says, once it is past the head it was given first."""
+class _AfterHead:
+    """Forwards the callbacks of a parser after the first head."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._past_head = False
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+        for name in ("on_message_begin", "on_url", "on_header"):
+            setattr(self, name, partial(self._forward, getattr(connection, name)))
 
-    def on_message_begin(self) -> None:
+    def _forward(self, callback: Callable[..., None], *arguments: bytes) -> None:
         if self._past_head:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if self._past_head:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._past_head:
-            self._connection.on_header(name, value)
+            callback(*arguments)
 
     def on_headers_complete(self) -> None:
-        if self._past_head:
-            self._connection.on_headers_complete()
+        self._forward(self._connection.on_headers_complete)
         self._past_head = True
-
-    def on_body(self, body: bytes) -> None:
-        self._connection.on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._connection.on_message_complete()

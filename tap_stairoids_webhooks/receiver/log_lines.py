@@ -1,7 +1,7 @@
-"""Log lines: how the receiver tells a fact on stderr, to people or to a program.
+"""Write log lines to stderr, as text or as JSON.
 
-A fact is logged as one object, `logger.info(Fact("deliveries", stored=12))`, so that
-whoever formats the line decides what becomes of its fields.
+A line is logged as one object, `logger.info(LogLine("deliveries", stored=12))`, so that
+the formatter decides how to write its fields.
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ import time
 
 from typing_extensions import override
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("text", "json")
 
+class LogLine:
+    """A log line with a constant text and fields.
 
-class Fact:
-    """Something to log: a constant text, and what differs as fields.
-
-    As text it is `deliveries: duplicate=1 stored=12`, and so under any formatter.
+    Its text is `deliveries: duplicate=1 stored=12`, with any formatter.
 
     Args:
-        text: What happened, the same each time.
-        fields: Ids and counts; values that JSON has, or that are told as text.
+        text: The event, in constant words.
+        fields: Ids and counts. Values that are not JSON are written as text.
     """
 
     def __init__(self, text: str, /, **fields: object) -> None:
@@ -33,57 +30,57 @@ class Fact:
 
     @override
     def __str__(self) -> str:
-        facts = " ".join(f"{name}={value}" for name, value in self.fields.items())
-        return f"{self.text}: {facts}" if facts else self.text
+        fields = " ".join(f"{name}={value}" for name, value in self.fields.items())
+        return f"{self.text}: {fields}" if fields else self.text
 
 
 def log_to_stderr(*, level: str = "info", shape: str = "text") -> None:
-    """Log as a service does: one line a fact, in UTC.
+    """Log to stderr, with times in UTC.
 
     Args:
-        level: Lines below it are left out; one of `LEVELS`.
-        shape: What a line looks like; one of `FORMATS`.
+        level: Lowest level that is logged.
+        shape: Format of a line, `text` or `json`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine() if shape == "json" else _TextLine())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # A line for each port scanner is not a fact worth having; they are counted.
+    # Not a line for each port scanner: the metrics count them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class _TextLine(logging.Formatter):
-    """Time, level and message, apart by spaces."""
+    """Time, level and message, separated by spaces."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     @override
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return _moment_of(record)
+        return _time_of(record)
 
 
 class _JsonLine(logging.Formatter):
-    """An object with the same and the logger's name, and each field of a `Fact`.
+    """A JSON object: time, level, logger, message and each field of a `LogLine`.
 
-    A traceback is one text of it.
+    A traceback is the field `traceback`.
     """
 
     @override
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": _moment_of(record),
+            "time": _time_of(record),
             "level": record.levelname.lower(),
             "logger": record.name,
         }
-        if isinstance(record.msg, Fact):
+        if isinstance(record.msg, LogLine):
             line |= {"message": record.msg.text, **record.msg.fields}
-        else:  # of a library
+        else:  # a line of a library
             line["message"] = record.getMessage()
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
-def _moment_of(record: logging.LogRecord) -> str:
+def _time_of(record: logging.LogRecord) -> str:
     seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     return f"{seconds}.{int(record.msecs):03d}Z"

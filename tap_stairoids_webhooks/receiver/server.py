@@ -1,7 +1,4 @@
-"""The web server around the receiver: sockets, deadlines, start and stop.
-
-The receiver's listener is open to the world, the admin listener to this machine.
-"""
+"""Run the receiver as a web server: sockets, deadlines, start and stop."""
 
 from __future__ import annotations
 
@@ -19,20 +16,20 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.server import ServerState
 
-from tap_stairoids_webhooks.exceptions import ConfigError
-from tap_stairoids_webhooks.receiver.admin.listener import AdminApp
-from tap_stairoids_webhooks.receiver.admin.metrics import Facts
-from tap_stairoids_webhooks.receiver.app import ALARMING, ReceiverApp
-from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
-from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
-from tap_stairoids_webhooks.receiver.log_lines import Fact
-from tap_stairoids_webhooks.settings import (
+from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
     DEFAULT_PATH,
 )
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.receiver.admin.app import AdminApp
+from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
+from tap_stairoids_webhooks.receiver.app import ALARMING, ReceiverApp
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.signature import Verifier
-from tap_stairoids_webhooks.store.schema import Refused
+from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.timestamps import seconds_of
 
@@ -45,33 +42,38 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 15
 _DRAIN_SECONDS = int(REQUEST_SECONDS) + 2
-_NOTE_SECONDS = 5  # between two times that refusals are added up in the store
+_REFUSAL_SECONDS = 5  # between two updates of the refusal counts in the store
 _TICKS_PER_SECOND = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
-    """The admin listener: always on this machine only, and behind a token."""
+    """Settings of the admin port, which is on 127.0.0.1 and needs a token."""
 
     port: int
     token: str = field(repr=False)
 
 
 class Receiver:
-    """A receiver that listens; as a context manager, in a thread of its own.
+    """A receiver that listens. As a context manager it runs in a thread.
 
     Args:
-        store_url: Where deliveries go.
-        secrets: Any of them may have signed.
+        store_url: The store for the events.
+        secrets: The webhook secrets; each of them is valid.
         host: The address to listen on.
-        port: 0 takes a free one.
-        path: Where deliveries come in.
-        max_body_bytes: A larger body is refused.
-        min_free_bytes: With less room on the disk nothing is taken.
-        admin: Where readiness and metrics are told, if anywhere.
+        port: The port to listen on; 0 takes a free one.
+        path: Path of the webhook.
+        max_body_bytes: Larger bodies are refused.
+        min_free_bytes: Deliveries are refused with less space on the store's disk.
+        admin: The admin port; None for no admin port.
+
+    Attributes:
+        store: The event store.
+        url: URL of the webhook.
+        admin_url: URL of the admin pages; None without an admin port.
 
     Raises:
-        ConfigError: The address cannot be listened on.
+        ConfigError: The receiver cannot listen on an address.
         StoreError: The store cannot be used.
     """
 
@@ -113,26 +115,25 @@ class Receiver:
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
         self.admin_url: str | None = None
         if admin is not None and admin_socket is not None:
-            self._tell(admin_socket, admin.token, store_url)
-
-    def _tell(self, listening: socket.socket, token: str, store_url: str) -> None:
-        """Have the server tell readiness and metrics on the admin listener."""
-        port = listening.getsockname()[1]
-        self.admin_url = f"http://127.0.0.1:{port}"
-        facts = Facts(self._app, self._commits, self.store, store_url=store_url)
-        self._opened.callback(facts.close)
-        self._server.admin = (AdminApp(facts, token=token, port=port), listening)
+            admin_port = admin_socket.getsockname()[1]
+            self.admin_url = f"http://127.0.0.1:{admin_port}"
+            status = ReceiverStatus(
+                self._app, self._commits, self.store, store_url=store_url
+            )
+            self._opened.callback(status.close)
+            admin_app = AdminApp(status, token=admin.token, port=admin_port)
+            self._server.admin = (admin_app, admin_socket)
 
     @property
     def counts(self) -> Counter[str]:
-        """Answers so far, by what became of the request."""
+        """Number of requests so far by result."""
         return self._app.counts.copy()
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT; then finish what was begun."""
+        """Serve until SIGTERM or SIGINT, then finish the requests that have begun."""
         self._server.on_ready = on_ready
         self._serve()
-        logger.info(Fact("stopped", exit_code=0, unanswered=self._server.unanswered))
+        logger.info(LogLine("stopped", exit_code=0, unanswered=self._server.unanswered))
 
     def __enter__(self) -> Self:
         ready = threading.Event()
@@ -171,12 +172,12 @@ def _config_for(app: Counting) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Exits 0 after a signal, and looks after connections and disk each second.
+    """A web server that checks connections and free space every second.
 
     Attributes:
-        on_ready: Called once it listens.
-        admin: The application and the socket of the admin listener.
-        unanswered: How many requests had no answer when it stopped.
+        on_ready: Called when the server listens.
+        admin: Application and socket of the admin port.
+        unanswered: Number of requests without a response when the server stopped.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class _Server(uvicorn.Server):
         self._commits = commits
         self._min_free_bytes = min_free_bytes
         self._reported: Counter[str] = app.counts.copy()
-        self._noted: Counter[str] = Counter()
+        self._stored_refusals: Counter[str] = Counter()
         self._admin_state = ServerState()
         self._admin_server: asyncio.Server | None = None
         self.on_ready: Callable[[], None] = lambda: None
@@ -196,7 +197,7 @@ class _Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._look_at_disk()
+        self._check_disk()
         await super().startup(sockets)
         if self.admin is not None:
             app, listening = self.admin
@@ -212,20 +213,20 @@ class _Server(uvicorn.Server):
     @override
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_PER_SECOND == 0:
-            self._look_at_disk()
+            self._check_disk()
             self._report()
             states = (self.server_state, self._admin_state)
             for connection in [c for state in states for c in state.connections]:
                 if isinstance(connection, Connection):
                     connection.close_if_late()
-        if counter % (_NOTE_SECONDS * _TICKS_PER_SECOND) == 0:
-            self._note_refusals()
+        if counter % (_REFUSAL_SECONDS * _TICKS_PER_SECOND) == 0:
+            self._store_refusals()
         return await super().on_tick(counter)
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._receiver.draining = True
-        self._say_stopping()
+        self._log_stopping()
         await super().shutdown(sockets)
         self.unanswered = len(self.server_state.tasks)
         if self._admin_server is not None:
@@ -233,51 +234,51 @@ class _Server(uvicorn.Server):
             for connection in list(self._admin_state.connections):
                 connection.shutdown()
         self._report()
-        self._note_refusals()
+        self._store_refusals()
 
-    def _say_stopping(self) -> None:
-        """Log what happens now; not in the signal's handler, which may cut a line."""
+    def _log_stopping(self) -> None:
+        """Log the stop here, because the signal handler may interrupt a log line."""
         number = next(iter(self._captured_signals), None)
         logger.info(
-            Fact(
-                f"stopping, what was begun has {_DRAIN_SECONDS} s to finish",
+            LogLine(
+                f"stopping, begun requests have {_DRAIN_SECONDS} s to finish",
                 signal="none" if number is None else signal.Signals(number).name,
                 requests=len(self.server_state.tasks),
             )
         )
 
-    def _look_at_disk(self) -> None:
+    def _check_disk(self) -> None:
         free = self._commits.free_bytes()
         full = free is not None and free < self._min_free_bytes
         if full and not self._receiver.disk_full:
             logger.error(
-                Fact(
-                    "disk nearly full, deliveries are answered 503",
+                LogLine(
+                    "disk nearly full, deliveries get 503",
                     free_bytes=free,
                     wanted=self._min_free_bytes,
                 )
             )
         elif self._receiver.disk_full and not full:
-            logger.info(Fact("disk has room again", free_bytes=free))
+            logger.info(LogLine("disk has room again", free_bytes=free))
         self._receiver.disk_full = full
 
-    def _note_refusals(self) -> None:
-        """Have the store keep what was refused, so that `stats` can tell why."""
+    def _store_refusals(self) -> None:
+        """Add new refusals to the counts in the store, for `stats`."""
         refusals = self._receiver.refusals()
-        if new := refusals - self._noted:
+        if new := refusals - self._stored_refusals:
             last_at = self._receiver.last_at
-            self._commits.note(
+            self._commits.add_refusals(
                 {
-                    reason: Refused(number=number, last_at=last_at[reason])
+                    reason: RefusalCount(number=number, last_at=last_at[reason])
                     for reason, number in new.items()
                 }
             )
-        self._noted = refusals
+        self._stored_refusals = refusals
 
     @override
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Do not raise the signal again at the end: a drained stop is a success."""
+        """Do not raise SIGTERM again at the end, so that the exit code is 0."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -292,13 +293,13 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _report(self) -> None:
-        """Log what came in since the last line, if anything did."""
+        """Log the number of new requests by result, if there are any."""
         counts = self._receiver.counts.copy()
         new = counts - self._reported
         self._reported = counts
         if new:
             level = logging.WARNING if ALARMING & new.keys() else logging.INFO
-            logger.log(level, Fact("deliveries", **dict(sorted(new.items()))))
+            logger.log(level, LogLine("deliveries", **dict(sorted(new.items()))))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,18 +1,19 @@
-"""An archive: deliveries that were logged elsewhere, one JSON object a line.
+"""Import deliveries that were logged elsewhere, one JSON object per line.
 
-``{"body": ..., "signature": ..., "event"?: ..., "received_at"?: ...}``, with the
-body as the text that was signed. Nothing is believed because it is in a file:
-each line is verified like a delivery, and one the store knows stays as it is.
+``{"body": ..., "signature": ..., "event"?: ..., "received_at"?: ...}``, with the body
+as the text that was signed. Each line is verified and deduplicated like a delivery.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.event import Delivery, event_from
+from tap_stairoids_webhooks.exceptions import RefusedLineError
 from tap_stairoids_webhooks.timestamps import now, stamp_from
 
 if TYPE_CHECKING:
@@ -21,21 +22,17 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.signature import Verifier
     from tap_stairoids_webhooks.store.store import EventStore
 
-_AT_ONCE = 500  # deliveries in one commit
-
-
-class _Unusable(Exception):  # noqa: N818 -- a line's fate, not a fault of ours
-    """Why a line is not taken."""
+_BATCH_ROWS = 500  # deliveries in one commit
 
 
 @dataclass(slots=True, kw_only=True)
 class Import:
-    """What became of an archive's lines.
+    """Result of an import.
 
     Attributes:
-        outcomes: Of those taken, by what the store made of them.
-        refused: Of the others, by reason.
-        first_refused: The first line's number, by reason.
+        outcomes: Number of stored lines by outcome.
+        refused: Number of refused lines by reason.
+        first_refused: Number of the first refused line by reason.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -46,16 +43,16 @@ class Import:
 def import_from(
     lines: Iterable[bytes], *, store: EventStore, verifier: Verifier
 ) -> Import:
-    """Store what an archive holds and a secret proves.
+    """Store the deliveries that a secret proves.
 
     Raises:
-        StoreUnavailableError: The store failed on the way; import it again.
+        StoreUnavailableError: The store failed on the way. Import the file again.
     """
     result = Import()
     waiting: list[Delivery] = []
     for delivery in _deliveries_in(lines, verifier, result):
         waiting.append(delivery)
-        if len(waiting) == _AT_ONCE:
+        if len(waiting) == _BATCH_ROWS:
             result.outcomes.update(store.append(waiting))
             waiting.clear()
     if waiting:
@@ -71,7 +68,7 @@ def _deliveries_in(
             continue
         try:
             yield _delivery_from(line, verifier)
-        except _Unusable as reason:
+        except RefusedLineError as reason:
             result.refused[str(reason)] += 1
             result.first_refused.setdefault(str(reason), number)
 
@@ -80,34 +77,35 @@ def _delivery_from(line: bytes, verifier: Verifier) -> Delivery:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
-        raise _Unusable("not_json") from None  # noqa: EM101 -- a word for counts
+        reason = "not_json"
+        raise RefusedLineError(reason) from None
     match entry:
         case {"body": str(text), "signature": str(signature)}:
             pass
         case _:
-            raise _Unusable("no_body_or_signature")  # noqa: EM101 -- same
+            reason = "no_body_or_signature"
+            raise RefusedLineError(reason)
     body = text.encode("utf-8", "surrogatepass")
     key_id = verifier.key_id_for(body, signature.encode("ascii", "replace"))
     if key_id is None:
-        raise _Unusable("signature_mismatch")  # noqa: EM101 -- same
+        reason = "signature_mismatch"
+        raise RefusedLineError(reason)
     event = entry.get("event")
     return Delivery(
         body=body,
         signature=signature,
         key_id=key_id,
-        received_at=_moment_in(entry),
+        received_at=_received_at(entry.get("received_at")),
         headers={"x-stairoids-event": event[:200]} if isinstance(event, str) else {},
         event=event_from(body),
     )
 
 
-def _moment_in(entry: dict[str, object]) -> str:
-    match entry.get("received_at"):
-        case None:
-            return now()
-        case str(text):
-            try:
-                return stamp_from(text)
-            except ValueError:
-                pass
-    raise _Unusable("received_at")  # noqa: EM101 -- same
+def _received_at(value: object) -> str:
+    if value is None:
+        return now()
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return stamp_from(value)
+    reason = "received_at"
+    raise RefusedLineError(reason)

@@ -1,8 +1,8 @@
-"""Consumers: who reads the store under a name, and what they have for certain.
+"""Consumers: the named readers of the store, and the events each has received.
 
-The state a run of the tap starts with is the proof: its events are where that
-state came from. What a consumer wants is kept beside it, because a bookmark says
-nothing about events its stream does not hold.
+The state that a run of the tap starts with proves which events have arrived. The store
+keeps a bookmark per kind of event, because the bookmark of one stream proves nothing
+about the events of other streams.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, type_in
+from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFIX
 from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS
 from tap_stairoids_webhooks.timestamps import now
 
@@ -29,8 +29,8 @@ class Lag:
 
     Attributes:
         acknowledged_at: When its last run began.
-        events: How many it wants and has not acknowledged.
-        oldest_received_at: When the first of those came in; None for none.
+        events: Number of events that it reads and has not acknowledged.
+        oldest_received_at: When the first of those was received; None for none.
     """
 
     acknowledged_at: str
@@ -38,24 +38,24 @@ class Lag:
     oldest_received_at: str | None
 
 
-def acknowledge(store: EventStore, consumer: str, upto: Mapping[str, int]) -> None:
-    """Remember what a consumer wants, and up to where it has that.
+def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) -> None:
+    """Store the bookmarks of a consumer.
 
-    It replaces what was remembered, also by less: whoever goes back in the
-    history wants the events again.
+    They replace its earlier bookmarks, even larger ones: a consumer that goes back
+    needs the events again.
 
     Args:
-        store: Opened to change.
-        consumer: Its name.
-        upto: The last sequence it has, by what it wants; see interest.py.
+        store: Opened to write.
+        consumer: The name of the consumer.
+        bookmarks: The last sequence it has received, by kind; see `EventFilter.kinds`.
 
     Raises:
-        StoreUnavailableError: Nothing was remembered.
+        StoreUnavailableError: Nothing was changed.
     """
     at = now()
     rows = [
         {"consumer": consumer, "wanted": kind, "sequence": sequence, "updated_at": at}
-        for kind, sequence in upto.items()
+        for kind, sequence in bookmarks.items()
     ]
     with store.transaction("cannot acknowledge", lock=True) as connection:
         connection.execute(sa.delete(CONSUMERS).where(CONSUMERS.c.consumer == consumer))
@@ -63,7 +63,7 @@ def acknowledge(store: EventStore, consumer: str, upto: Mapping[str, int]) -> No
 
 
 def forget(store: EventStore, consumer: str) -> bool:
-    """Stop waiting for a consumer; False if there is none of that name."""
+    """Remove a consumer; return False if there is none of that name."""
     with store.transaction("cannot forget a consumer", lock=True) as connection:
         done = connection.execute(
             sa.delete(CONSUMERS).where(CONSUMERS.c.consumer == consumer)
@@ -72,16 +72,16 @@ def forget(store: EventStore, consumer: str) -> bool:
 
 
 def pending_for(connection: sa.Connection) -> dict[str, sa.ColumnElement[bool]]:
-    """Return, by consumer, which events it still waits for."""
+    """Return, by consumer, the condition of the events it has not acknowledged."""
     found: dict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
     for row in connection.execute(sa.select(CONSUMERS)):
         after = EVENTS.c.sequence > row.sequence
-        found[row.consumer].append(sa.and_(_holds(row.wanted), after))
+        found[row.consumer].append(sa.and_(_is_of(row.wanted), after))
     return {name: sa.or_(*kinds) for name, kinds in found.items()}
 
 
 def lags(store: EventStore) -> dict[str, Lag]:
-    """Say how far each consumer is behind.
+    """Return how far each consumer is behind.
 
     Raises:
         StoreUnavailableError: The store cannot be read now.
@@ -102,10 +102,10 @@ def lags(store: EventStore) -> dict[str, Lag]:
     return result
 
 
-def _holds(wanted: str) -> sa.ColumnElement[bool]:
-    if wanted == ALL:
+def _is_of(kind: str) -> sa.ColumnElement[bool]:
+    if kind == ALL:
         return sa.true()
-    if wanted == MALFORMED:
+    if kind == MALFORMED:
         return EVENTS.c.malformed.is_not(None)
-    # `=` would leave open whether an event without a type is wanted.
-    return EVENTS.c.event.is_not_distinct_from(type_in(wanted))
+    # With `=` the condition would be NULL for an event without a type.
+    return EVENTS.c.event.is_not_distinct_from(kind.removeprefix(TYPE_PREFIX))

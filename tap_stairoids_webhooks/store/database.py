@@ -1,7 +1,6 @@
-"""The database under the store: how SQLite and PostgreSQL are opened and locked.
+"""Open and lock the database of the store: SQLite or PostgreSQL.
 
-Both promise the store the same: what was committed survives a power cut, and
-two appending transactions never overlap.
+In both, a commit survives a power cut, and two transactions that append never overlap.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
 
 
 class Database(ABC):
-    """Where a store lives.
+    """The database of a store.
 
     Attributes:
-        place: How to name it in a message; never holds a password.
+        place: Its name for messages, without a password.
     """
 
     place: str
 
     @abstractmethod
     def writer(self, *, make: bool) -> sa.Engine:
-        """Return an engine to write with.
+        """Return an engine that can write.
 
         Raises:
-            StoreMissingError: There is no database, and none is to be made.
+            StoreMissingError: There is no database, and `make` is False.
         """
 
     @abstractmethod
@@ -58,51 +57,51 @@ class Database(ABC):
         """Return an engine that cannot write.
 
         Raises:
-            StoreMissingError: There is nothing to read.
+            StoreMissingError: There is no database.
         """
 
     @abstractmethod
     def lock(self, connection: sa.Connection) -> None:
-        """Wait until no other transaction appends; released by the commit."""
+        """Wait until no other transaction appends; the commit releases the lock."""
 
     @abstractmethod
     def scrub(self) -> None:
-        """Let nothing removed be left beside the tables.
+        """Remove the traces of erased bodies that are outside the tables.
 
         Raises:
-            StoreUnavailableError: A reader was in the way; try again.
+            StoreUnavailableError: A reader was in the way. Try again.
         """
 
     @abstractmethod
     def compact(self) -> None:
-        """Give the room of removed rows back to the file system.
+        """Return the space of removed rows to the file system.
 
         Raises:
-            StoreUnavailableError: Something was in the way; try again.
+            StoreUnavailableError: Something was in the way. Try again.
         """
 
-    @abstractmethod
     def free_bytes(self) -> int | None:
-        """Return the room left on the disk; None if it is another machine's."""
+        """Return the free space of the disk; None if it is on another machine."""
+        return None
 
-    @abstractmethod
     def sizes(self) -> dict[str, int]:
-        """Return how many bytes each part has; nothing if that is another's matter."""
+        """Return the size of each file in bytes; empty for a database server."""
+        return {}
 
     @abstractmethod
     def total_bytes(self) -> int:
-        """Return how much room it takes, with its indexes and its log.
+        """Return the size of the store in bytes, with indexes and log.
 
         Raises:
-            StoreUnavailableError: It cannot be asked now.
+            StoreUnavailableError: The size cannot be read now.
         """
 
 
 def database_at(url: str) -> Database:
-    """Recognise a store URL.
+    """Return the database of a store URL.
 
     Raises:
-        ConfigError: It is of no known kind; the message does not repeat it,
+        ConfigError: The URL is of no known kind. The message does not repeat the URL,
             because it may hold a password.
     """
     try:
@@ -124,11 +123,11 @@ def database_at(url: str) -> Database:
 
 
 class SqliteDatabase(Database):
-    """A file; one host, one writer at a time, readers never wait."""
+    """A SQLite file: one host, one writer at a time, readers never wait."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opened: os.stat_result | None = None  # the file that is written to
+        self._opened: os.stat_result | None = None  # the file that a writer opened
         self.place = str(path)
 
     @override
@@ -154,13 +153,13 @@ class SqliteDatabase(Database):
 
     @override
     def lock(self, connection: sa.Connection) -> None:
-        """See that the file is still there; ``BEGIN IMMEDIATE`` has taken the lock.
+        """Check that the file is still there; ``BEGIN IMMEDIATE`` has taken the lock.
 
         Raises:
-            StoreUnavailableError: What is written would go into a file without a name.
+            StoreUnavailableError: The rows would go into a file that was removed.
         """
         if self._opened is None:
-            return  # who only reads is refused by SQLite
+            return  # read-only: SQLite refuses to write
         with suppress(OSError):
             if os.path.samestat(self._path.stat(), self._opened):
                 return
@@ -172,35 +171,32 @@ class SqliteDatabase(Database):
 
     @override
     def scrub(self) -> None:
-        """Empty the write-ahead log; `secure_delete` has seen to the file itself."""
-        try:
-            with closing(self._connect("rw")) as connection:
-                busy, *_ = connection.execute(_CHECKPOINT).fetchone()
-        except sqlite3.Error as error:
-            msg = f"the write-ahead log of {self.place} cannot be emptied: {error}"
-            raise StoreUnavailableError(msg) from error
-        if busy:
-            msg = (
-                f"the write-ahead log of {self.place} still holds what was removed,"
-                " because somebody reads the store: try again"
-            )
-            raise StoreUnavailableError(msg)
+        """Empty the write-ahead log; `secure_delete` has overwritten the file."""
+        self._checkpoint(
+            failed=f"the write-ahead log of {self.place} cannot be emptied",
+            busy=f"the write-ahead log of {self.place} still holds removed rows",
+        )
 
     @override
     def compact(self) -> None:
-        """Write the file anew, through the write-ahead log, and empty that."""
+        """Rewrite the file and empty the write-ahead log."""
+        self._checkpoint(
+            "VACUUM",
+            failed=f"the store {self.place} was not compacted",
+            busy=f"the files of {self.place} are as large as before",
+        )
+
+    def _checkpoint(self, *statements: str, failed: str, busy: str) -> None:
         try:
             with closing(self._connect("rw")) as connection:
-                connection.execute("VACUUM")
-                busy, *_ = connection.execute(_CHECKPOINT).fetchone()
+                for statement in statements:
+                    connection.execute(statement)
+                is_busy, *_ = connection.execute(_CHECKPOINT).fetchone()
         except sqlite3.Error as error:
-            msg = f"the store {self.place} was not compacted: {error}"
+            msg = f"{failed}: {error}"
             raise StoreUnavailableError(msg) from error
-        if busy:
-            msg = (
-                f"the files of {self.place} are as large as before, because somebody"
-                " reads the store: try again"
-            )
+        if is_busy:
+            msg = f"{busy}, because a reader has the store open: try again"
             raise StoreUnavailableError(msg)
 
     @override
@@ -227,7 +223,7 @@ class SqliteDatabase(Database):
             poolclass=sa.QueuePool,
             hide_parameters=True,
         )
-        # The driver's own idea of transactions takes the write lock too late.
+        # The driver's own transactions take the write lock too late.
         sa.event.listen(
             engine, "begin", lambda connection: connection.exec_driver_sql(begin)
         )
@@ -251,7 +247,7 @@ class SqliteDatabase(Database):
 
 
 def _prepare_to_write(connection: sqlite3.Connection) -> None:
-    """Have commits survive a power cut, and removed rows leave nothing behind."""
+    """Make commits survive a power cut, and overwrite the rows that are removed."""
     (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if journal != "wal":
         msg = f"journal mode is {journal}: put the store on a local disk"
@@ -262,7 +258,7 @@ def _prepare_to_write(connection: sqlite3.Connection) -> None:
 
 
 class PostgresDatabase(Database):
-    """A server; several receivers and readers, on several hosts."""
+    """A PostgreSQL server: several receivers and readers, on several hosts."""
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
@@ -280,22 +276,22 @@ class PostgresDatabase(Database):
 
     @override
     def lock(self, connection: sa.Connection) -> None:
-        """Take it before the first row gets its sequence, never after."""
+        """Take the advisory lock, before the first row gets its sequence."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
     @override
     def scrub(self) -> None:
-        with self._at_once("not vacuumed") as connection:
+        with self._autocommit("not vacuumed") as connection:
             connection.exec_driver_sql("VACUUM webhook_events")
 
     @override
     def compact(self) -> None:
-        with self._at_once("not compacted") as connection:
+        with self._autocommit("not compacted") as connection:
             connection.exec_driver_sql("VACUUM FULL webhook_events")
 
     @contextmanager
-    def _at_once(self, failure: str) -> Iterator[sa.Connection]:
-        """Do something that no transaction may be around."""
+    def _autocommit(self, failure: str) -> Iterator[sa.Connection]:
+        """Connect for statements that cannot run inside a transaction."""
         engine = self._engine("").execution_options(isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
@@ -307,18 +303,10 @@ class PostgresDatabase(Database):
             engine.dispose()
 
     @override
-    def free_bytes(self) -> int | None:
-        return None
-
-    @override
-    def sizes(self) -> dict[str, int]:
-        return {}
-
-    @override
     def total_bytes(self) -> int:
-        """Ask for the table of events; the others hold a few rows each."""
+        """Return the size of the table of events; the others hold a few rows each."""
         size = "SELECT pg_total_relation_size('webhook_events')"
-        with self._at_once("not measured") as connection:
+        with self._autocommit("not measured") as connection:
             return int(connection.exec_driver_sql(size).scalar_one())
 
     def _engine(self, options: str) -> sa.Engine:
@@ -335,8 +323,8 @@ class PostgresDatabase(Database):
 
 
 def _read_binary(connection: psycopg.Connection, _record: object) -> None:
-    """Have pages come as bytes, and not as text that is twice as long."""
-    from psycopg import ServerCursor  # noqa: PLC0415 -- an extra, not there for SQLite
+    """Fetch pages as bytes, because the text of a body is twice as long."""
+    from psycopg import ServerCursor  # noqa: PLC0415 -- an extra that SQLite does not need
 
     class BinaryCursor(ServerCursor[Any]):
         execute = partialmethod(ServerCursor.execute, binary=True)
@@ -345,7 +333,7 @@ def _read_binary(connection: psycopg.Connection, _record: object) -> None:
 
 
 def missing(place: str) -> str:
-    """Say that there is no store, and what to do."""
+    """Return the message for a store that does not exist."""
     return (
         f"there is no store at {place}: start the receiver (stairoids-webhooks serve)"
         " with this store, or name another (--store-url; the tap's setting store_url)"
@@ -353,8 +341,8 @@ def missing(place: str) -> str:
 
 
 def reason_of(error: sa.exc.DBAPIError) -> str:
-    """Return the database's own words.
+    """Return the first line of the database's message.
 
-    Only their first line: those after it may repeat the values of a row.
+    Further lines may repeat the values of a row.
     """
     return str(error.orig).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Recent events and refusals, without the bodies: what an operator glances at."""
+"""Read the newest events without their bodies, or one event with its body."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from tap_stairoids_webhooks.store.schema import EVENTS, REFUSALS, Wanted
+from tap_stairoids_webhooks.store.schema import EVENTS
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.schema import StoredEvent
@@ -27,11 +27,11 @@ _COLUMNS = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glimpse:
+class EventSummary:
     """An event without its body.
 
     Attributes:
-        size: Of the body, in bytes.
+        size: Size of the body, in bytes.
     """
 
     sequence: int
@@ -52,15 +52,15 @@ def latest(
     before: int | None = None,
     kind: str | None = None,
     untyped: bool = False,
-) -> list[Glimpse]:
-    """List events, the newest first.
+) -> list[EventSummary]:
+    """Return events, the newest first.
 
     Args:
-        store: Opened to read.
-        number: How many at most.
-        before: Only those with a smaller sequence.
-        kind: Only those of this type.
-        untyped: Only those without a type.
+        store: Opened in any way.
+        number: Largest number of events.
+        before: Only events with a smaller sequence.
+        kind: Only events of this type.
+        untyped: Only events without a type.
 
     Raises:
         StoreUnavailableError: The store cannot be read now.
@@ -73,7 +73,7 @@ def latest(
     if untyped:
         query = query.where(EVENTS.c.event.is_(None))
     with store.transaction("cannot be read") as connection:
-        return [Glimpse(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+        return [EventSummary(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
 
 
 def event_at(store: EventStore, sequence: int) -> StoredEvent | None:
@@ -82,28 +82,5 @@ def event_at(store: EventStore, sequence: int) -> StoredEvent | None:
     Raises:
         StoreUnavailableError: The store cannot be read now.
     """
-    wanted = Wanted(erased=True)
-    found = store.read_after(sequence - 1, upper=sequence, limit=1, wanted=wanted)
+    found = store.read_after(sequence - 1, upper=sequence, limit=1)
     return found[0] if found else None
-
-
-def refusals_since(store: EventStore, day: str) -> dict[str, dict[str, int]]:
-    """Count what was refused, by reason and by day.
-
-    Args:
-        store: Opened to read.
-        day: The first one, as in 2026-01-31.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
-    query = (
-        sa.select(REFUSALS.c.reason, REFUSALS.c.day, REFUSALS.c.number)
-        .where(REFUSALS.c.day >= day)
-        .order_by(REFUSALS.c.reason, REFUSALS.c.day)
-    )
-    found: dict[str, dict[str, int]] = {}
-    with store.transaction("cannot be read") as connection:
-        for reason, on, number in connection.execute(query):
-            found.setdefault(reason, {})[on] = int(number)
-    return found

@@ -1,7 +1,7 @@
-"""The rows of the store: tables, and what goes in and comes out of them.
+"""Tables of the event store, and the values that go in and out of them.
 
-The bytes Stairoids signed are kept as bytes: a column for JSON would refuse
-bodies that do not parse, and could not prove a signature.
+A body is stored as the bytes that Stairoids signed. A JSON column would refuse bodies
+that do not parse, and could not prove a signature.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.event import Delivery
+    from tap_stairoids_webhooks.store.event_filter import EventFilter
 
-SCHEMA_VERSION = 2  # a step of migrations.py leads to each but the first
+SCHEMA_VERSION = 2
 
 METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -50,7 +51,7 @@ EVENTS = sa.Table(
         sqlite_where=sa.text("malformed IS NOT NULL"),
         postgresql_where=sa.text("malformed IS NOT NULL"),
     ),
-    # Without it SQLite gives the sequence of a removed row to the next one.
+    # Without it SQLite gives the sequence of a removed row to the next row.
     sqlite_autoincrement=True,
 )
 STORE = sa.Table(
@@ -82,17 +83,17 @@ _HEADERS = [column.name for column in READ_COLUMNS].index("headers")
 
 
 class Outcome(StrEnum):
-    """What became of one appended delivery; all three are kept for good."""
+    """Outcome of storing one delivery."""
 
     STORED = "stored"
-    DUPLICATE = "duplicate"  # this event was stored before
-    CONFLICT = "conflict"  # stored, though its id was seen with another body
+    DUPLICATE = "duplicate"  # the same event is in the store already
+    CONFLICT = "conflict"  # stored, though its id came before with another body
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
-    """One row of the store; `headers` are unsigned, the rest is proven.
+    """One row of the store. The signature proves the body, not the headers.
 
-    Its fields are in the order of `READ_COLUMNS`.
+    The fields have the order of `READ_COLUMNS`.
     """
 
     sequence: int
@@ -109,59 +110,30 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     erased_at: str | None
 
     def __repr__(self) -> str:
-        """Show which one it is, and nothing a person or a key could be known by."""
+        """Show the sequence only, because the rest may be personal data."""
         return f"<StoredEvent {self.sequence}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which events a reader asks for.
-
-    Attributes:
-        events: Only these types; None for all.
-        malformed: Only bodies that do not parse.
-        since: Only what was received then or later, as `received_at` has it.
-        erased: Also what is left of erased events.
-    """
-
-    events: frozenset[str] | None = None
-    malformed: bool = False
-    since: str | None = None
-    erased: bool = False
-
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """Return it as SQL."""
-        found: list[sa.ColumnElement[bool]] = []
-        if self.events is not None:
-            found.append(EVENTS.c.event.in_(sorted(self.events)))
-        if self.malformed:
-            found.append(EVENTS.c.malformed.is_not(None))
-        if self.since is not None:
-            found.append(EVENTS.c.received_at >= self.since)
-        if not self.erased:
-            found.append(EVENTS.c.erased_at.is_(None))
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """Deliveries refused for one reason: how many, and when the last of them was."""
+class RefusalCount:
+    """Number of deliveries that were refused for one reason, and the last time."""
 
     number: int
     last_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """Counts over the whole store; `events` by type, None for none."""
-
-    total: int
-    conflicts: int
-    malformed: int
-    last_sequence: int
-    last_received_at: str | None
-    events: dict[str | None, int]
-    keys: dict[str, int]
+def conditions_of(selected: EventFilter) -> list[sa.ColumnElement[bool]]:
+    """Return a filter as SQL conditions."""
+    found: list[sa.ColumnElement[bool]] = []
+    if selected.types is not None:
+        found.append(EVENTS.c.event.in_(sorted(selected.types)))
+    if selected.malformed:
+        found.append(EVENTS.c.malformed.is_not(None))
+    if selected.since is not None:
+        found.append(EVENTS.c.received_at >= selected.since)
+    if not selected.erased:
+        found.append(EVENTS.c.erased_at.is_(None))
+    return found
 
 
 def row_of(delivery: Delivery, *, conflict: bool) -> dict[str, object]:
@@ -184,14 +156,14 @@ def row_of(delivery: Delivery, *, conflict: bool) -> dict[str, object]:
 
 
 def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
-    """Return the `READ_COLUMNS` of a row as the values a reader works with."""
+    """Return a row of `READ_COLUMNS` as a stored event."""
     values: list[Any] = list(row)
     values[_HEADERS] = msgspec.json.decode(values[_HEADERS])
     return StoredEvent(*values)
 
 
 def new_store() -> dict[str, object]:
-    """Return the one row of `STORE` that begins a history."""
+    """Return the one row of `STORE` of a new store."""
     return {
         "store_id": str(uuid.uuid4()),
         "generation": 1,

@@ -1,72 +1,132 @@
-"""Statistics: what the operator asks of a store, beyond its totals."""
+"""Counts of the store: events, secrets, refusals and consumers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from tap_stairoids_webhooks.store.consumers import Lag, lags
-from tap_stairoids_webhooks.store.schema import EVENTS, REFUSALS, Refused
+from tap_stairoids_webhooks.store.schema import EVENTS, REFUSALS, RefusalCount
 
 if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.schema import Stats
     from tap_stairoids_webhooks.store.store import EventStore
 
 _DAYS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Everything `stairoids-webhooks stats` prints.
+class Statistics:
+    """The numbers of a store; a type of None counts events without a type.
 
     Attributes:
-        stats: Totals.
-        erased: How many events were emptied.
-        days: For the last days with events: their number by type.
-        refused: What was not stored, by reason.
-        consumers: How far each is behind.
+        total: Number of events.
+        conflicts: Number of events whose id came before with another body.
+        malformed: Number of events whose body does not parse.
+        erased: Number of events whose body was erased.
+        last_sequence: The last sequence that was used.
+        last_received_at: When the newest event was received; None for none.
+        events: Number of events by type.
+        keys: Number of events by the key id of their secret.
+        days: Number of events by day and type, for the last days with events.
+        refused: Deliveries that were not stored, by reason.
+        consumers: How far each consumer is behind.
     """
 
-    stats: Stats
+    total: int
+    conflicts: int
+    malformed: int
     erased: int
+    last_sequence: int
+    last_received_at: str | None
+    events: dict[str | None, int]
+    keys: dict[str, int]
     days: dict[str, dict[str | None, int]]
-    refused: dict[str, Refused]
+    refused: dict[str, RefusalCount]
     consumers: dict[str, Lag]
 
 
-def report_on(store: EventStore) -> Report:
-    """Count what the store holds and what was refused.
+def statistics_of(store: EventStore) -> Statistics:
+    """Count the events of a store and the deliveries that were refused.
 
     Raises:
         StoreUnavailableError: The store cannot be read now.
     """
-    # Literals: PostgreSQL takes two parameters for two different expressions.
-    first_ten = [sa.literal_column(n, sa.Integer) for n in ("1", "10")]
-    day, number = sa.func.substr(EVENTS.c.received_at, *first_ten), sa.func.count()
-    by_day = sa.select(day, EVENTS.c.event, number).group_by(day, EVENTS.c.event)
+    count, events = sa.func.count(), EVENTS.c
+    totals = sa.select(
+        count,
+        count.filter(events.conflict),
+        sa.func.count(events.malformed),
+        sa.func.count(events.erased_at),
+        sa.func.max(events.received_at),
+    )
     by_reason = sa.select(
         REFUSALS.c.reason,
         sa.func.sum(REFUSALS.c.number),
         sa.func.max(REFUSALS.c.last_at),
     ).group_by(REFUSALS.c.reason)
-    days: dict[str, dict[str | None, int]] = {}
+    last_sequence = store.last_sequence()
     with store.transaction("cannot be read") as connection:
-        for on, event, events in connection.execute(by_day.order_by(day.desc())):
-            if on not in days and len(days) == _DAYS:
-                break
-            days.setdefault(on, {})[event] = events
+        found = connection.execute(totals).one()
+        total, conflicts, malformed, erased, last_received_at = found
+        by_type = _counts(connection, events.event)
+        keys = _counts(connection, events.key_id)
+        days = _days(connection)
         refused = {
-            reason: Refused(number=int(many), last_at=last_at)
-            for reason, many, last_at in connection.execute(by_reason)
+            reason: RefusalCount(number=int(number), last_at=last_at)
+            for reason, number, last_at in connection.execute(by_reason)
         }
-        erased = connection.execute(sa.select(sa.func.count(EVENTS.c.erased_at)))
-        erased_number = erased.scalar_one()
-    return Report(
-        stats=store.stats(),
-        erased=erased_number,
+    return Statistics(
+        total=total,
+        conflicts=conflicts,
+        malformed=malformed,
+        erased=erased,
+        last_sequence=last_sequence,
+        last_received_at=last_received_at,
+        events=by_type,
+        keys=keys,
         days=days,
         refused=refused,
         consumers=lags(store),
     )
+
+
+def refusals_by_day(store: EventStore, *, since: str) -> dict[str, dict[str, int]]:
+    """Return the number of refused deliveries by reason and day.
+
+    Args:
+        store: Opened in any way.
+        since: The first day, such as 2026-01-31.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    query = (
+        sa.select(REFUSALS.c.reason, REFUSALS.c.day, REFUSALS.c.number)
+        .where(REFUSALS.c.day >= since)
+        .order_by(REFUSALS.c.reason, REFUSALS.c.day)
+    )
+    found: dict[str, dict[str, int]] = {}
+    with store.transaction("cannot be read") as connection:
+        for reason, day, number in connection.execute(query):
+            found.setdefault(reason, {})[day] = int(number)
+    return found
+
+
+def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[Any, int]:
+    query = sa.select(column, sa.func.count()).group_by(column)
+    return {value: number for value, number in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs
+
+
+def _days(connection: sa.Connection) -> dict[str, dict[str | None, int]]:
+    # Literals, because PostgreSQL takes two parameters for different expressions.
+    first_ten = [sa.literal_column(n, sa.Integer) for n in ("1", "10")]
+    day, number = sa.func.substr(EVENTS.c.received_at, *first_ten), sa.func.count()
+    by_day = sa.select(day, EVENTS.c.event, number).group_by(day, EVENTS.c.event)
+    days: dict[str, dict[str | None, int]] = {}
+    for on, event, events in connection.execute(by_day.order_by(day.desc())):
+        if on not in days and len(days) == _DAYS:
+            break
+        days.setdefault(on, {})[event] = events
+    return days

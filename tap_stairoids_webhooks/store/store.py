@@ -1,10 +1,9 @@
-"""The store: every event the receiver accepted, in the order it was committed.
+"""The event store: every event that the receiver accepted, in order of commit.
 
-Receiver and tap meet only here. Whoever appends holds a lock from before its
-first row gets a ``sequence`` until the commit (SQLite: ``BEGIN IMMEDIATE``;
-PostgreSQL: an advisory lock). So an event committed later never has a smaller
-sequence than one a reader has already seen, and a tap that bookmarks the last
-sequence it emitted skips nothing.
+A writer takes a lock before its first row gets a `sequence` and holds it until the
+commit (SQLite: ``BEGIN IMMEDIATE``; PostgreSQL: an advisory lock). So an event that is
+committed later never has a smaller sequence than an event that was already read. A tap
+that bookmarks the last sequence skips nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -25,17 +24,17 @@ from tap_stairoids_webhooks.exceptions import (
     StoreVersionError,
 )
 from tap_stairoids_webhooks.store.database import database_at, missing, reason_of
-from tap_stairoids_webhooks.store.migrations import migrate
+from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.schema import (
+    CONSUMERS,
     EVENTS,
     METADATA,
     READ_COLUMNS,
     SCHEMA_VERSION,
     STORE,
     Outcome,
-    Stats,
     StoredEvent,
-    Wanted,
+    conditions_of,
     new_store,
     row_of,
     stored_event,
@@ -46,10 +45,10 @@ if TYPE_CHECKING:
 
     from tap_stairoids_webhooks.event import Delivery
     from tap_stairoids_webhooks.store.database import Database
-    from tap_stairoids_webhooks.store.schema import Refused
+    from tap_stairoids_webhooks.store.schema import RefusalCount
 
 PAGE_BYTES = 8 * 1024 * 1024
-EVERYTHING = Wanted(erased=True)
+EVERYTHING = EventFilter(erased=True)
 
 _KNOWN = sa.select(EVENTS.c.dedupe_key, EVENTS.c.variant).where(
     EVENTS.c.dedupe_key.in_(sa.bindparam("keys", expanding=True))
@@ -65,19 +64,19 @@ _ADD_REFUSALS = sa.text(
 
 
 class EventStore:
-    """Append events once; read them back in order.
+    """Stores each event once and returns the events in order.
 
-    Made by `create` (the receiver) or `open_to_read` (everybody else). Several
-    threads may share one.
+    Open it with `create`, `open` or `open_read_only`. Several threads may share it.
 
     Attributes:
-        place: How to name it in a message.
-        store_id: Made with the store; another one means another history.
-        generation: Raised by whoever rewinds the history on purpose.
+        database: The SQLite file or PostgreSQL database below it.
+        place: Its name for messages.
+        store_id: Made with the store. Another id means another history.
+        generation: Raised when an operator restores a backup.
     """
 
     def __init__(self, database: Database, engine: sa.Engine) -> None:
-        self._database = database
+        self.database = database
         self._engine = engine
         self.place = database.place
         try:
@@ -88,36 +87,18 @@ class EventStore:
 
     @classmethod
     def create(cls, url: str) -> Self:
-        """Open a store to append to; make it if there is none, upgrade an old one.
+        """Open a store to write; make the store if there is none.
 
         Raises:
-            StoreUnavailableError: It can neither be opened nor made.
-            StoreVersionError: A newer version wrote it.
+            StoreUnavailableError: The store can neither be opened nor made.
+            StoreVersionError: Another release wrote the store.
         """
-        return cls._to_write(url, make=True)
-
-    @classmethod
-    def open_to_change(cls, url: str) -> Self:
-        """Open a store to change what it holds; upgrade an old one.
-
-        Raises:
-            StoreMissingError: Nothing was ever stored there.
-            StoreUnavailableError: It cannot be opened.
-            StoreVersionError: A newer version wrote it.
-        """
-        return cls._to_write(url, make=False)
-
-    @classmethod
-    def _to_write(cls, url: str, *, make: bool) -> Self:
         database = database_at(url)
-        engine = database.writer(make=make)
+        engine = database.writer(make=True)
         try:
             with engine.begin() as connection:
                 database.lock(connection)
-                if sa.inspect(connection).has_table(STORE.name):
-                    version = connection.execute(sa.select(STORE.c.schema_version))
-                    migrate(connection, version.scalar_one())
-                elif make:
+                if not sa.inspect(connection).has_table(STORE.name):
                     METADATA.create_all(connection)
                     connection.execute(sa.insert(STORE), new_store())
         except DBAPIError as error:
@@ -126,34 +107,45 @@ class EventStore:
         return cls(database, engine)
 
     @classmethod
-    def open_to_read(cls, url: str) -> Self:
-        """Open a store without being able to change it.
+    def open(cls, url: str) -> Self:
+        """Open a store to write.
 
         Raises:
-            StoreMissingError: Nothing was ever stored there.
-            StoreUnavailableError: It cannot be opened.
-            StoreVersionError: A newer version wrote it, or an older one that
-                nobody who may write has opened since.
+            StoreMissingError: There is no store.
+            StoreUnavailableError: The store cannot be opened.
+            StoreVersionError: Another release wrote the store.
+        """
+        database = database_at(url)
+        return cls(database, database.writer(make=False))
+
+    @classmethod
+    def open_read_only(cls, url: str) -> Self:
+        """Open a store that cannot be changed through this object.
+
+        Raises:
+            StoreMissingError: There is no store.
+            StoreUnavailableError: The store cannot be opened.
+            StoreVersionError: Another release wrote the store.
         """
         database = database_at(url)
         return cls(database, database.reader())
 
     def append(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """Store deliveries; on return they would survive a power cut.
+        """Store deliveries in one commit that survives a power cut.
 
         Returns:
-            What became of each, in order.
+            The outcome of each delivery, in order.
 
         Raises:
-            StoreUnavailableError: None of them is stored. Answer 503, so that
+            StoreUnavailableError: None of them is stored. Respond 503, so that
                 Stairoids delivers them again.
         """
-        what = f"did not store {len(batch)} deliveries"
-        with self.transaction(what, lock=True) as connection:
+        failure = f"did not store {len(batch)} deliveries"
+        with self.transaction(failure, lock=True) as connection:
             return _append(connection, batch)
 
-    def note_refusals(self, refusals: Mapping[str, Refused]) -> None:
-        """Add to the counts of deliveries that were refused, by reason and day.
+    def add_refusals(self, refusals: Mapping[str, RefusalCount]) -> None:
+        """Add to the counts of refused deliveries, by reason and day.
 
         Raises:
             StoreUnavailableError: Nothing was added.
@@ -171,21 +163,22 @@ class EventStore:
         *,
         upper: int,
         limit: int = 1000,
-        wanted: Wanted = EVERYTHING,
+        selected: EventFilter = EVERYTHING,
     ) -> list[StoredEvent]:
-        """Return the next events, oldest first, in one short transaction.
+        """Return the next page of events, oldest first, in one short transaction.
 
         Args:
-            sequence: The last one that was read; 0 for none.
-            upper: The last one to read, so that a run has an end.
-            limit: At most so many; fewer if they are large, none only at the end.
-            wanted: Which events.
+            sequence: Read the events after this sequence; 0 for all.
+            upper: Read up to this sequence.
+            limit: Largest number of events. A page of large bodies has fewer events,
+                and only the page after the last event is empty.
+            selected: Which events to read.
 
         Raises:
             StoreUnavailableError: The store cannot be read now.
         """
         place, body = EVENTS.c.sequence, EVENTS.c.body
-        conditions = [place > sequence, *wanted.conditions()]
+        conditions = [place > sequence, *conditions_of(selected)]
         sizes = (
             sa.select(place, sa.func.length(body))
             .where(*conditions, place <= upper)
@@ -193,16 +186,16 @@ class EventStore:
             .limit(limit)
         )
         with self.transaction("cannot be read") as connection:
-            # By a cursor PostgreSQL goes along the index, even without statistics.
+            # With a cursor PostgreSQL uses the index, even without statistics.
             connection.execution_options(stream_results=True, max_row_buffer=limit)
             with connection.execute(sizes) as found:
-                last = _last_that_fits(found)
+                last = _end_of_page(found)
             page = sa.select(*READ_COLUMNS).where(*conditions, place <= last)
             rows = connection.execute(page.order_by(place)).all()
         return [stored_event(row) for row in rows]
 
     def last_sequence(self) -> int:
-        """Return the last sequence given out, 0 for none; pruning keeps it."""
+        """Return the last sequence that was used, 0 for none; pruning keeps it."""
         stored = sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery()
         pruned = sa.select(STORE.c.pruned_through).scalar_subquery()
         with self.transaction("cannot be read") as connection:
@@ -210,57 +203,44 @@ class EventStore:
         return max(last or 0, gone or 0)
 
     def last_received_at(self) -> str | None:
-        """Return when the last event that is still there came in; None for none."""
+        """Return when the newest event in the store was received; None for none."""
         last = sa.select(EVENTS.c.received_at).order_by(EVENTS.c.sequence.desc())
         with self.transaction("cannot be read") as connection:
             return connection.execute(last.limit(1)).scalar()
 
-    def stats(self) -> Stats:
-        """Count what the store holds."""
-        count, events = sa.func.count(), EVENTS.c
-        totals = sa.select(
-            count,
-            count.filter(events.conflict),
-            sa.func.count(events.malformed),
-            sa.func.max(events.received_at),
-        )
-        last_sequence = self.last_sequence()
+    def pruned_through(self) -> int:
+        """Return the last sequence that was ever pruned, 0 for none."""
+        pruned = sa.select(STORE.c.pruned_through)
         with self.transaction("cannot be read") as connection:
-            total, conflicts, malformed, last = connection.execute(totals).one()
-            return Stats(
-                total=total,
-                conflicts=conflicts,
-                malformed=malformed,
-                last_sequence=last_sequence,
-                last_received_at=last,
-                events=_counts(connection, events.event),
-                keys=_counts(connection, events.key_id),
-            )
+            return int(connection.execute(pruned).scalar_one())
+
+    def begin_generation(self) -> int:
+        """Begin another history after a backup was restored; return its number.
+
+        A restored store uses sequence numbers again for other events. The tap refuses
+        bookmarks of an earlier generation, and no consumer has read anything.
+
+        Raises:
+            StoreUnavailableError: Nothing was changed.
+        """
+        following = sa.update(STORE).values(generation=STORE.c.generation + 1)
+        with self.transaction("cannot begin a generation", lock=True) as connection:
+            connection.execute(following)
+            connection.execute(sa.update(CONSUMERS).values(sequence=0))
+            return int(connection.execute(sa.select(STORE.c.generation)).scalar_one())
 
     def scrub(self) -> None:
-        """Let nothing removed be left beside the tables; see `Database.scrub`."""
-        self._engine.dispose()  # a connection of ours would be in the way
-        self._database.scrub()
+        """Remove the traces of erased bodies; see `Database.scrub`."""
+        self._engine.dispose()  # a connection of our own would be in the way
+        self.database.scrub()
 
     def compact(self) -> None:
-        """Give unused room back to the file system; see `Database.compact`."""
-        self._engine.dispose()  # a connection of ours would be in the way
-        self._database.compact()
-
-    def free_bytes(self) -> int | None:
-        """Return the room left on the disk; None if it is another machine's."""
-        return self._database.free_bytes()
-
-    def sizes(self) -> dict[str, int]:
-        """Return how many bytes each of its files has, if it has any."""
-        return self._database.sizes()
-
-    def total_bytes(self) -> int:
-        """Return how much room it takes; see `Database.total_bytes`."""
-        return self._database.total_bytes()
+        """Return unused space to the file system; see `Database.compact`."""
+        self._engine.dispose()  # a connection of our own would be in the way
+        self.database.compact()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections to the database."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -275,40 +255,38 @@ class EventStore:
                 raise StoreMissingError(missing(self.place))
             row = connection.execute(sa.select(STORE)).one()
         if row.schema_version != SCHEMA_VERSION:
-            remedy = (
-                "upgrade singer-stairoids"
-                if row.schema_version > SCHEMA_VERSION
-                else "start the receiver (stairoids-webhooks serve), which upgrades it"
-            )
             msg = (
-                f"the store {self.place} has schema version {row.schema_version}; this"
-                f" program needs {SCHEMA_VERSION}: {remedy}"
+                f"the store {self.place} has schema version {row.schema_version}, but"
+                f" this release of singer-stairoids needs version {SCHEMA_VERSION}: use"
+                " the release that wrote the store, or start with a new store"
             )
             raise StoreVersionError(msg)
         return row.store_id, row.generation
 
     @contextmanager
-    def transaction(self, what: str, *, lock: bool = False) -> Iterator[sa.Connection]:
-        """Do one thing to the store.
+    def transaction(
+        self, failure: str, *, lock: bool = False
+    ) -> Iterator[sa.Connection]:
+        """Run one transaction.
 
         Args:
-            what: What the store did not do, if it fails.
-            lock: Nobody else writes meanwhile.
+            failure: How the message continues after the store's name if it fails.
+            lock: Whether to keep out other writers.
 
         Raises:
-            StoreUnavailableError: Nothing was done.
+            StoreUnavailableError: Nothing was changed.
         """
         try:
             with self._engine.begin() as connection:
                 if lock:
-                    self._database.lock(connection)
+                    self.database.lock(connection)
                 yield connection
         except DBAPIError as error:
-            raise _unavailable(self._database, what, error) from error
+            raise _unavailable(self.database, failure, error) from error
 
 
 def _append(connection: sa.Connection, batch: Sequence[Delivery]) -> list[Outcome]:
-    """Insert what is new; nobody else appends meanwhile."""
+    """Insert the events that are new; the lock keeps out other writers."""
     known: dict[str, set[str]] = defaultdict(set)
     keys = list({delivery.event.dedupe_key for delivery in batch})
     for dedupe_key, variant in connection.execute(_KNOWN, {"keys": keys}):
@@ -328,10 +306,10 @@ def _append(connection: sa.Connection, batch: Sequence[Delivery]) -> list[Outcom
 
 
 def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
-    """Insert rows past SQLAlchemy's handling of values, which costs more than SQLite.
+    """Insert rows without SQLAlchemy's handling of values, which is slow.
 
-    SQLite gets them in one statement: its driver lets go of the interpreter for
-    each statement, and waits for the event loop to take it back.
+    SQLite gets the rows in one statement. Its driver releases the interpreter lock at
+    each statement, and then waits until the event loop returns the lock.
     """
     head, group, order = _insert_for(connection.dialect)
     if order is None:  # PostgreSQL
@@ -344,7 +322,7 @@ def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
 
 @cache
 def _insert_for(dialect: sa.Dialect) -> tuple[str, str, Sequence[str] | None]:
-    """Return the INSERT up to its values, the values, and in which order they go."""
+    """Return the INSERT up to its values, one group of values, and their order."""
     later = {"sequence", "erased_at"}
     columns = [column.name for column in EVENTS.c if column.name not in later]
     insert = sa.insert(EVENTS).inline()
@@ -353,21 +331,16 @@ def _insert_for(dialect: sa.Dialect) -> tuple[str, str, Sequence[str] | None]:
     return head + values, group, getattr(compiled, "positiontup", None)
 
 
-def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[Any, int]:
-    query = sa.select(column, sa.func.count()).group_by(column)
-    return {value: number for value, number in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs
-
-
 def _unavailable(
-    database: Database, what: str, error: DBAPIError
+    database: Database, failure: str, error: DBAPIError
 ) -> StoreUnavailableError:
     return StoreUnavailableError(
-        f"the store {database.place} {what}: {reason_of(error)}"
+        f"the store {database.place} {failure}: {reason_of(error)}"
     )
 
 
-def _last_that_fits(sizes: Iterable[Sequence[int]]) -> int:
-    """Return the last sequence of a page: the one that fills it, 0 for an empty one."""
+def _end_of_page(sizes: Iterable[Sequence[int]]) -> int:
+    """Return the sequence of the body that fills a page, 0 for an empty page."""
     last = size = 0
     for sequence, body in sizes:
         last = sequence

@@ -63,7 +63,7 @@ class Ledger:
         self._reads_only = reads_only
         self._leases: Leases = NoLeases()
         path = database.file_of(url)
-        with self._errors("opened"):
+        with self._errors(f"The ledger {self.name} cannot be opened"):
             if path and creates:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path.touch(mode=0o600)
@@ -76,7 +76,7 @@ class Ledger:
         self._begin_read = "BEGIN" if is_sqlite else ""
         self._statements = Statements(self._engine.dialect.name)
         try:
-            with self._errors("opened"):
+            with self._errors(f"The ledger {self.name} cannot be opened"):
                 if path:
                     self._leases = FileLeases(path)
                 elif not is_sqlite:
@@ -344,7 +344,10 @@ class Ledger:
         if self._reads_only:
             msg = f"The ledger {self.name} was opened for reading only."
             raise LedgerError(msg)
-        with self._errors("written"), self._begin(write=True) as connection:
+        with (
+            self._errors(f"The ledger {self.name} cannot be written"),
+            self._begin(write=True) as connection,
+        ):
             yield Transaction(connection, self.run, self._statements)
 
     @contextmanager
@@ -354,7 +357,10 @@ class Ledger:
         Raises:
             LedgerError: The ledger cannot be read. Stop the run.
         """
-        with self._errors("read"), self._begin(write=False) as connection:
+        with (
+            self._errors(f"The ledger {self.name} cannot be read"),
+            self._begin(write=False) as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -365,7 +371,7 @@ class Ledger:
             yield self._connection
 
     @contextmanager
-    def _errors(self, done: str) -> Iterator[None]:
+    def _errors(self, problem: str) -> Iterator[None]:
         """Turn the database's errors into one that names the setting and no value."""
         try:
             yield
@@ -376,7 +382,7 @@ class Ledger:
             reason = str(error.strerror)
         else:
             return
-        msg = f"The ledger {self.name} cannot be {done}: {reason}. See `ledger_url`."
+        msg = f"{problem}: {reason}. See `ledger_url`."
         raise LedgerError(msg)
 
     def flush(self) -> None:
@@ -395,7 +401,7 @@ class Ledger:
         """Overwrite deleted data, also in SQLite's write-ahead log."""
         if self._engine.dialect.name != "sqlite":
             return
-        with self._errors("scrubbed"):
+        with self._errors(f"The ledger {self.name} cannot be scrubbed"):
             raw = self._connection.connection.driver_connection
             if raw is not None:  # outside of any transaction
                 raw.execute("VACUUM")

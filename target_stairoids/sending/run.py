@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,7 +26,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.progress import Facts, progress_for
+from target_stairoids.reporting.progress import Status, progress_for
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import SampleObserver
@@ -47,6 +48,14 @@ logger = logging.getLogger(__name__)
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _STATE_SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
+
+
+class Wake(Enum):
+    """Why a run woke up, or why it cannot sleep."""
+
+    INPUT = auto()  # the input has more
+    WORK = auto()  # a response came, or the next step is due
+    STUCK = auto()  # nothing can happen before another process has done something
 
 
 class Run:
@@ -78,7 +87,7 @@ class Run:
         self._ledger = ledger
         self._write_state = write_state
         self._emits_each_state = emits_each_state
-        self._progress = progress or progress_for(is_watched=observer is not None)
+        self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
             observer = SampleObserver()
         self._queue = SendQueue()
@@ -142,14 +151,13 @@ class Run:
             has_room = len(self._queue.unfinished) < _QUEUE_SIZE
             if has_room and source is None:
                 return True
-            if not has_room and self._scheduler.is_stuck:
-                text = (
-                    "The queue is full, and another run is sending all of its signals."
-                )
-                self.stop.set(IncompleteError(text))
-                return False
-            if self._wait(source if has_room else None):
-                return True
+            match self._wait(source if has_room else None):
+                case Wake.INPUT:
+                    return True
+                case Wake.STUCK:
+                    text = "The queue is full, and another run is sending all of it."
+                    self.stop.set(IncompleteError(text))
+                    return False
 
     def interrupt(self, number: int) -> None:
         """Stop soon; safe in a handler of SIGTERM or SIGINT."""
@@ -211,21 +219,25 @@ class Run:
         self._emit_states(now)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            self._progress.tell(self._facts(now))
+            self._progress.update(self._status(now))
 
-    def _wait(self, source: int | None) -> bool:
-        """Sleep until there is work; return whether the input has more."""
+    def _wait(self, source: int | None) -> Wake:
+        """Sleep until there is input or work."""
         now = time.monotonic()
+        pool = self._scheduler.pool
         ends = [self._progress_at + self._progress.every - now]
         if self._states:
             ends.append(self._state_at + _STATE_SECONDS - now)
-        if (seconds := self._scheduler.seconds_to_next_step(now)) is not None:
+        seconds = self._scheduler.seconds_to_next_step(now)
+        if seconds is not None:
             ends.append(seconds)
-        descriptors = [self._scheduler.pool.wake_descriptor]
+        elif source is None and not pool.unanswered:
+            return Wake.STUCK
+        descriptors = [pool.wake_descriptor]
         if source is not None:
             descriptors.append(source)
         readable, _, _ = select.select(descriptors, [], [], max(0.001, min(ends)))
-        return source is not None and source in readable
+        return Wake.INPUT if source in readable else Wake.WORK
 
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let STATE pass them."""
@@ -253,12 +265,12 @@ class Run:
             self._states.clear()
             self._state_at = now
 
-    def _facts(self, now: float) -> Facts:
+    def _status(self, now: float) -> Status:
         limiter = self._scheduler.limiter
-        return Facts(
+        return Status(
             read=self.report.read,
             outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
-            under_way=len(self._queue.unfinished),
+            queued=len(self._queue.unfinished),
             used=limiter.used,
             limit=limiter.limit,
             pause=limiter.wait(now) or 0.0,
@@ -273,15 +285,14 @@ class Run:
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
-            if self._scheduler.is_stuck:
-                break  # nothing can free the rest
-            self._wait(None)
+            if self._wait(None) is Wake.STUCK:
+                break
             self._send()
         if self.stop.reason is not None and self.stop.is_hard:
             self._scheduler.recall()
         pool = self._scheduler.pool
         deadline = time.monotonic() + _GRACE_SECONDS
-        while pool.in_flight and time.monotonic() < deadline:
+        while pool.unanswered and time.monotonic() < deadline:
             select.select([pool.wake_descriptor], [], [], 0.1)
             self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:

@@ -1,23 +1,27 @@
-"""destination-stairoids speaks the protocol; that it delivers, `tests/target` says."""
+"""The protocol of `destination-stairoids`. Tests of sending are in tests/target."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_airbyte.destination_command import main
+from stairoids_sandbox import Sandbox
+from target_stairoids.cli.main import main as signals_command
 from target_stairoids.settings import config_schema
-from tests.support.connectors import messages_in
+from tests.support.connectors import errors_in, messages_in, run_connector
 from tests.support.singer_io import BIN, TargetUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 Message = dict[str, Any]
 
@@ -30,21 +34,11 @@ class Destination:
         self.config = TargetUnderTest(folder, api_url).config
 
     def run(self, command: str, *more: str, text: str = "") -> tuple[int, str]:
-        """Run a command; return exit code and what it printed."""
+        """Run a command; return its exit code and its output."""
         path = self.folder / "config.json"
         path.write_text(json.dumps(self.config))
         files = [] if command == "spec" else ["--config", str(path)]
-        done = subprocess.run(
-            [str(BIN / "destination-stairoids"), command, *files, *more],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            timeout=60,
-        )
-        assert done.stderr == ""
-        return done.returncode, done.stdout
+        return run_connector(main, [command, *files, *more], text)
 
     def write(self, catalog: Message, *messages: Message) -> tuple[int, str]:
         path = self.folder / "catalog.json"
@@ -92,11 +86,6 @@ def a_state(at: int, stream: str = "users", **more: Any) -> Message:
     return {"type": "STATE", "state": {"type": "STREAM", "stream": told, **more}}
 
 
-def errors_in(printed: str) -> list[Message]:
-    traces = [message["trace"] for message in messages_in(printed, "TRACE")]
-    return [trace["error"] for trace in traces if trace["type"] == "ERROR"]
-
-
 def statuses_in(printed: str) -> list[str]:
     traces = [message["trace"] for message in messages_in(printed, "TRACE")]
     return [t["stream_status"]["status"] for t in traces if t["type"] != "ERROR"]
@@ -107,7 +96,7 @@ def counts_in(printed: str) -> list[float]:
     return [state["destinationStats"]["recordCount"] for state in states]
 
 
-def test_spec_declares_the_targets_settings_and_marks_secrets(
+def test_spec_has_the_settings_of_the_target_and_marks_secrets(
     destination: Destination,
 ) -> None:
     _, printed = destination.run("spec")
@@ -149,7 +138,7 @@ def test_check_succeeds_and_sends_nothing(
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_check_that_fails_says_why_without_values(
+def test_failed_check_has_a_reason_without_values(
     destination: Destination, wrong: Message, says: str
 ) -> None:
     destination.config |= wrong
@@ -163,7 +152,7 @@ def test_check_that_fails_says_why_without_values(
     assert "canary" not in printed
 
 
-def test_state_goes_back_as_it_came_with_the_records_it_stands_for(
+def test_state_is_returned_unchanged_with_its_record_count(
     destination: Destination,
 ) -> None:
     odd = a_state(1, sourceStats={"recordCount": 2.0}, id=7, global_=None)
@@ -198,7 +187,7 @@ def test_state_goes_back_as_it_came_with_the_records_it_stands_for(
     ],
     ids=["global", "legacy", "untyped"],
 )
-def test_global_and_legacy_states_stand_for_all_streams(
+def test_global_and_legacy_states_count_records_of_all_streams(
     destination: Destination, state: Message
 ) -> None:
     catalog = a_catalog(a_stream(), a_stream("other"))
@@ -232,7 +221,7 @@ def test_other_messages_and_null_siblings_are_ignored(
 
 
 @pytest.mark.parametrize("mode", ["overwrite", "update", "soft_delete", "overwrite_x"])
-def test_mode_in_which_signals_cannot_be_is_refused(
+def test_unsupported_sync_mode_is_refused(
     destination: Destination, sandbox: Sandbox, mode: str
 ) -> None:
     catalog = a_catalog(a_stream(destination_sync_mode=mode))
@@ -256,11 +245,11 @@ def test_refresh_sends_nothing_again(
     code, printed = destination.write(a_catalog(refreshed), a_record(1))
 
     assert code == 0
-    assert "what was sent stays" in printed
+    assert "Signals that were sent stay" in printed
     assert len(sandbox.signals) == 1
 
 
-def test_namespace_is_part_of_the_name_and_two_of_a_name_are_refused(
+def test_namespace_is_part_of_the_name_and_equal_names_are_refused(
     destination: Destination, sandbox: Sandbox
 ) -> None:
     public = a_stream("users", namespace="public")
@@ -275,7 +264,7 @@ def test_namespace_is_part_of_the_name_and_two_of_a_name_are_refused(
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full_refresh"])
-def test_cursor_says_what_is_older_and_is_no_news_itself(
+def test_cursor_alone_changes_nothing_and_older_record_is_not_sent(
     destination: Destination, sandbox: Sandbox, mode: str
 ) -> None:
     catalog = a_catalog(a_stream(cursor_field=["at"], sync_mode=mode))
@@ -287,7 +276,7 @@ def test_cursor_says_what_is_older_and_is_no_news_itself(
     assert len(sandbox.signals) == 1
 
 
-def test_source_defined_key_counts_and_may_be_nested(
+def test_source_defined_key_may_be_nested(
     destination: Destination, sandbox: Sandbox
 ) -> None:
     stream = a_stream(primary_key=None)
@@ -308,7 +297,7 @@ def test_source_defined_key_counts_and_may_be_nested(
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        (a_record(1, "strange"), "which is not in the catalog"),
+        (a_record(1, "strange"), "not in the catalog"),
         ({"type": "RECORD", "record": {"stream": "users"}}, "lacks its `stream`"),
         ({"type": "RECORD", "record": None}, "lacks its `stream`"),
         ({"type": "STATE", "state": {"type": "STREAM"}}, "A STATE message"),
@@ -316,7 +305,7 @@ def test_source_defined_key_counts_and_may_be_nested(
         ({"no": "canary"}, "Line 2 of the input"),
     ],
 )
-def test_wrong_message_ends_the_sync_after_all_before_it(
+def test_wrong_message_ends_the_sync_after_the_records_before_it(
     destination: Destination, sandbox: Sandbox, message: Message, says: str
 ) -> None:
     code, printed = destination.write(a_catalog(), a_record(1), message, a_record(2))
@@ -329,7 +318,7 @@ def test_wrong_message_ends_the_sync_after_all_before_it(
     assert statuses_in(printed)[-1] == "INCOMPLETE"
 
 
-def test_what_is_left_is_transient_and_no_success(destination: Destination) -> None:
+def test_incomplete_sync_is_a_transient_error(destination: Destination) -> None:
     destination.config["max_signals_per_run"] = 1
 
     code, printed = destination.write(
@@ -353,56 +342,40 @@ def test_refused_key_is_a_config_error(destination: Destination) -> None:
     assert messages_in(printed, "STATE") == []
 
 
-def test_dead_letters_go_out_again_by_the_singer_face(
+def test_dead_letters_are_sent_again_by_the_singer_target(
     destination: Destination, sandbox: Sandbox
 ) -> None:
     stream = a_stream(primary_key=[["user", "id"]], namespace="public")
     record = a_record(1, namespace="public", data={"user": {"id": 1}, "email": "bad"})
     assert destination.write(a_catalog(stream), record)[0] == 0
-    mended = {"email": "mended@example.com"}
-    destination.config["signals"] = [{"stream": "public-users", "contact": mended}]
+    fixed = {"email": "fixed@example.com"}
+    destination.config["signals"] = [{"stream": "public-users", "contact": fixed}]
     path = destination.folder / "config.json"
     path.write_text(json.dumps(destination.config))
 
-    replay = (
-        f"{BIN}/stairoids-signals dead-letters export --config {path}"
-        f" | {BIN}/target-stairoids --config {path}"
-    )
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", replay], capture_output=True, check=False
-    )
+    export = ["dead-letters", "export", "--config", str(path)]
+    exported = CliRunner().invoke(signals_command, export).stdout
+    target = TargetUnderTest(destination.folder, sandbox.url)
+    replay = target.run_text(exported, signals=destination.config["signals"])
 
-    assert done.returncode == 0, done.stderr.decode()
+    assert replay.outcomes == {"accepted": 1}
     emails = [signal.body["contact"]["email"] for signal in sandbox.signals]
-    assert emails == ["mended@example.com"]
+    assert emails == ["fixed@example.com"]
 
 
 @pytest.mark.parametrize("name", ["config.json", "catalog.json"])
-def test_unreadable_file_is_one_sentence(destination: Destination, name: str) -> None:
-    path = destination.folder / "given.json"
-    path.write_text("{")
-    options = {"config.json": "{}", "catalog.json": "{}"} | {name: "{"}
+def test_error_for_a_file_that_is_not_json(destination: Destination, name: str) -> None:
+    folder = destination.folder
+    options = {"config.json": "{}", "catalog.json": '{"streams": []}'} | {name: "{"}
     for file, text in options.items():
-        (destination.folder / file).write_text(text)
+        (folder / file).write_text(text)
 
-    done = subprocess.run(
-        [
-            str(BIN / "destination-stairoids"),
-            "write",
-            "--config",
-            "config.json",
-            "--catalog",
-            "catalog.json",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=destination.folder,
-        input="",
-    )
+    files = ["--config", str(folder / "config.json")]
+    files += ["--catalog", str(folder / "catalog.json")]
+    code, printed = run_connector(main, ["write", *files])
 
-    (error,) = errors_in(done.stdout)
-    assert (done.returncode, error["failure_type"]) == (1, "config_error")
+    (error,) = errors_in(printed)
+    assert (code, error["failure_type"]) == (1, "config_error")
     assert f"The {name.partition('.')[0]} is not JSON." == error["message"]
 
 
@@ -414,3 +387,18 @@ def test_spec_needs_neither_the_singer_sdk_nor_a_database() -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_full_disk_behind_stdout_ends_the_sync_with_exit_code_1() -> None:
+    command = [str(BIN / "destination-stairoids"), "spec"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"stdout cannot be written: No space left")

@@ -1,7 +1,7 @@
-"""A real PyAirbyte drives both connectors; what arrived is counted where it arrives.
+"""A real PyAirbyte runs both connectors.
 
-PyAirbyte says "success" also where a destination settles nothing, so the sandbox is
-asked. Each of its environments is made once a session, from the package index.
+PyAirbyte reports a success also if no record arrived, so the tests count the signals
+in the sandbox. Its environments are installed once a session from the package index.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.store.store import EventStore
-from tests.support.paths import ROOT
+from tests.support.documents import blocks, page
 from tests.support.running_receiver import fill
 from tests.support.singer_io import BIN, wait_until
 from tests.support.webhook_builders import a_body, a_delivery, an_action_body
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs/airbyte.md").read_text(encoding="utf-8")
+PAGE = page("airbyte.md")
 PYAIRBYTE = "airbyte-venv/bin/python"
 FAKER = "faker-venv/bin/source-faker"
 
@@ -71,14 +70,13 @@ def environment() -> dict[str, str]:
 
 
 def commands() -> list[str]:
-    """Return the page's commands of the shell that are no platform's."""
-    found = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    lines = [line for block in found for line in block.splitlines()]
+    """Return the page's shell commands without those of the platform."""
+    lines = "".join(blocks(PAGE, "sh")).splitlines()
     return [line for line in lines if not line.startswith(("docker", "stairoids-"))]
 
 
 def programs() -> dict[str, str]:
-    """Return the page's programs by the names it gives them."""
+    """Return the page's Python programs by their file names."""
     return dict(
         re.findall(
             r"^`(\w+\.py)` .*?^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE
@@ -88,7 +86,7 @@ def programs() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """PyAirbyte and Faker, set up by the page's own commands."""
+    """Install PyAirbyte and Faker with the commands of the page."""
     folder = tmp_path_factory.mktemp("pyairbyte")
     for line in commands():
         if line.startswith("uv "):
@@ -105,7 +103,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 class PyAirbyte:
-    """Programs that use PyAirbyte, in a folder of their own."""
+    """Runs programs that use PyAirbyte, in a folder of their own."""
 
     def __init__(self, environments: Path, folder: Path) -> None:
         self._environments = environments
@@ -174,7 +172,7 @@ def test_fakers_users_become_signals_once(
     assert users_in(sandbox) == Counter(range(1, 26))
 
 
-def test_failed_check_is_pyairbytes_error_with_our_reason(
+def test_failed_check_is_an_error_of_pyairbyte_with_our_reason(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     config = config_for(sandbox, tmp_path, api_key="sk_canary")
@@ -187,7 +185,7 @@ def test_failed_check_is_pyairbytes_error_with_our_reason(
     assert len(sandbox.signals) == 0
 
 
-def test_key_that_may_not_write_fails_the_sync(
+def test_key_without_write_scope_fails_the_sync(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=403))
@@ -195,14 +193,14 @@ def test_key_that_may_not_write_fails_the_sync(
 
     failed = pyairbyte.run(words)
     sandbox.faults.set([])
-    mended = pyairbyte.run(words)
+    fixed = pyairbyte.run(words)
 
     assert failed.returncode != 0
-    assert mended.returncode == 0, mended.stderr[-3000:]
+    assert fixed.returncode == 0, fixed.stderr[-3000:]
     assert users_in(sandbox) == Counter(range(1, 6))
 
 
-def test_kill_in_the_middle_doubles_nothing_and_the_next_sync_loses_nothing(
+def test_killed_syncs_send_each_signal_once(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.faults.add(Fault(kind="slow", delay_ms=30))
@@ -220,7 +218,7 @@ def test_kill_in_the_middle_doubles_nothing_and_the_next_sync_loses_nothing(
 
 
 def kill_destination(parent: int) -> None:
-    """Kill -9 the destination that a PyAirbyte runs."""
+    """Send SIGKILL to the destination that PyAirbyte runs."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -249,7 +247,7 @@ def test_webhooks_arrive_in_a_cache_and_the_second_read_is_incremental(
     assert "new: 4 events: 12" in second.stdout, second.stderr[-3000:]
 
 
-def test_page_followed_to_the_letter_moves_users_and_webhooks(
+def test_commands_of_the_page_send_users_and_read_webhooks(
     environments: Path, tmp_path: Path
 ) -> None:
     for name in ("airbyte-venv", "faker-venv"):

@@ -1,7 +1,7 @@
-"""The commands of the documents, run as they stand there, one page after the other.
+"""The commands of each page run, in their order.
 
-Left out are those that install, that serve, and that need another database. README.md,
-meltano.md, PyAirbyte and what schedulers run have tests of their own.
+Commands that install, serve or need another database are left out. README.md,
+meltano.md, PyAirbyte and the examples for schedulers have their own tests.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from pathlib import Path
 
 import pytest
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
+from tests.support.documents import blocks
+from tests.support.documents import page as page_text
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_record, a_schema, text_of, wait_until
 
 BIN = Path(sys.executable).parent
 SECRET = "whsec_of_the_documents"  # noqa: S105 - signs in these tests only
-#: How lines begin that are not run here, or what is in them.
+#: Commands that are not run here.
 LEFT_OUT = re.compile(
     r"^(pip|export|make|docker|uv|sqlite3|airbyte-venv/\S*) ?|postgresql://| serve\b"
 )
 MAPPING_TESTS = """
 tests:
-- name: a person is told
+- name: a person becomes a signal
   stream: trials
   record: {id: 1, email: ada@acme.example, plan: pro}
   signals:
@@ -43,9 +45,7 @@ pytestmark = pytest.mark.slow
 
 
 def lines_of(page: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    lines = "".join(blocks(page_text(page), "sh")).splitlines()
     return [line for line in lines if line and not LEFT_OUT.search(line)]
 
 
@@ -84,20 +84,14 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
                 env=env,
                 timeout=120,
             )
-            # The dead letters that the pages speak of, 7 and 8, are not there.
+            # The dead letters 7 and 8 of the examples do not exist here.
             expected = 1 if "The others are not there" in done.stderr else 0
             assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
 
 
-def test_receiver_page_leads_from_zero_to_events(tmp_path: Path) -> None:
-    """In one shell: the receiver in the background is the page's first shell."""
-    page = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
-    blocks = re.findall(
-        r"^ *```sh\n(.*?)^ *```",
-        page[: page.index("## What is answered")],
-        re.DOTALL | re.MULTILINE,
-    )
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
+def test_first_steps_of_the_receiver_page_read_events(tmp_path: Path) -> None:
+    """One shell runs all commands. The receiver runs in the background."""
+    first_steps = page_text("receiver.md").split("\n## ")[1]
     port = str(a_free_port())
     with Sandbox() as sandbox:
         env = {
@@ -107,7 +101,7 @@ def test_receiver_page_leads_from_zero_to_events(tmp_path: Path) -> None:
             "STAIROIDS_WEBHOOKS_PORT": port,
         }
         with PageShell(tmp_path, env) as shell:
-            for line in lines:
+            for line in "".join(blocks(first_steps, "sh")).splitlines():
                 if line.startswith("pip install"):
                     continue
                 is_server = line == "stairoids-webhooks serve"
@@ -122,18 +116,18 @@ def test_receiver_page_leads_from_zero_to_events(tmp_path: Path) -> None:
 
 
 def set_up(folder: Path, api_url: str) -> None:
-    """Let a first run have been: one signal was sent, one became a dead letter."""
+    """Do a first run. One record is sent and one becomes a dead letter."""
     config = {"api_url": api_url, "api_key": "sk_test_sandbox", "first_run": "send"}
     (folder / "config.json").write_text(json.dumps(config))
     messages = text_of(
         [
             a_schema(plan="string"),
             a_record(1, plan="pro"),
-            a_record(2, plan="pro", email="nobody"),
+            a_record(2, plan="pro", email="not an address"),
         ]
     )
     (folder / "messages.jsonl").write_text(messages)
-    (folder / "printed").write_text(messages)  # the pages overwrite messages.jsonl
+    (folder / "printed").write_text(messages)  # commands overwrite messages.jsonl
     for tap in ("tap-x", "tap-postgres"):
         (folder / tap).write_text(f"#!/bin/sh\ncat '{folder}/printed'\n")
         (folder / tap).chmod(0o755)

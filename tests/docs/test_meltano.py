@@ -1,4 +1,4 @@
-"""A real Meltano runs the project's `meltano.yml` against a sandbox."""
+"""A real Meltano runs `meltano.yml` with a sandbox."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_schema, text_of
 
@@ -41,7 +42,7 @@ SHIPPED = (
 
 
 class Project:
-    """A copy of this project, as Meltano sees it."""
+    """A copy of this project, and Meltano in it."""
 
     def __init__(self, folder: Path, api_url: str) -> None:
         self.folder = folder
@@ -56,7 +57,7 @@ class Project:
         }
 
     def meltano(self, *arguments: str) -> str:
-        """Run Meltano and return what it printed."""
+        """Run Meltano and return its output."""
         tool = [str(UV), "tool", "run", "--python", sys.executable]
         done = subprocess.run(
             [*tool, "--from", "meltano>=4.4,<5", "meltano", *arguments],
@@ -73,7 +74,7 @@ class Project:
         return done.stdout
 
     def events(self) -> list[str]:
-        """Return a digest of each event that target-jsonl was handed."""
+        """Return the digest of each event in the file of target-jsonl."""
         lines = (self.folder / "output/events.jsonl").read_text().splitlines()
         return [json.loads(line)["body_sha256"] for line in lines]
 
@@ -107,14 +108,14 @@ def sandbox(receiver: Receiver) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
+def test_second_round_trip_with_meltano_sends_nothing(
     folder: Path, sandbox: Sandbox, receiver: Receiver
 ) -> None:
     project = Project(folder, sandbox.url)
 
     project.meltano("install")
     first = project.meltano("run", "round-trip")
-    assert "20 candidates = 19 accepted + 1 invalid" in first
+    assert "20 signals = 19 accepted + 1 invalid" in first
     assert len(sandbox.signals) == 19
     wait_for_events(receiver, 19)
     requests = len(sandbox.requests)
@@ -140,8 +141,8 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
     ]
     (project.folder / "messages.jsonl").write_text(text_of([schema, *records]))
     assert "0 signals would be sent" in project.meltano(*preview)
-    letters = project.meltano("invoke", "target-stairoids:dead-letters")
-    assert "neither account.domain nor contact.email" in letters
+    dead_letters = project.meltano("invoke", "target-stairoids:dead-dead_letters")
+    assert "neither account.domain nor contact.email" in dead_letters
     stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")
     assert "automation.action_triggered             19" in stats
 
@@ -150,7 +151,7 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
     ("kind", "name"),
     [("extractor", "tap-stairoids-webhooks"), ("loader", "target-stairoids")],
 )
-def test_meltano_adds_the_definitions_of_the_hub(
+def test_meltano_adds_the_plugins_from_their_hub_definitions(
     tmp_path: Path, kind: str, name: str
 ) -> None:
     (tmp_path / "meltano.yml").write_text(
@@ -169,6 +170,6 @@ def test_meltano_adds_the_definitions_of_the_hub(
 def wait_for_events(receiver: Receiver, expected: int) -> None:
     """Poll until the receiver has stored so many events."""
     deadline = time.monotonic() + 30
-    while receiver.store.stats().total < expected:
-        assert time.monotonic() < deadline, "the webhooks never came"
-        time.sleep(0.05)  # a poll's pause, not a guess at how long things take
+    while statistics_of(receiver.store).total < expected:
+        assert time.monotonic() < deadline, "the webhooks did not arrive"
+        time.sleep(0.05)  # between two polls

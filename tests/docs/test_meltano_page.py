@@ -1,7 +1,7 @@
-"""The commands of docs/meltano.md in one shell, as they stand there, in their order.
+"""The commands of docs/meltano.md run in one shell, in their order.
 
-Only the two ports are others, so that tests can run side by side; and what the page
-installs from the package index comes from a wheel of this folder.
+The ports are free ones, so that tests can run in parallel. The package comes from a
+wheel of this folder and not from the package index.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
 from tests.support.singer_io import TargetUnderTest, wait_until
@@ -36,7 +36,7 @@ NEW_ROW = {"trial_id": "t4", "user_email": "dee@delta.example.com", "plan": "pro
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the wheel that the package index would have."""
+    """Return a folder with the wheel of the package."""
     folder = tmp_path_factory.mktemp("wheels")
     build = [str(UV), "build", "--quiet", "--wheel", "--out-dir", str(folder)]
     subprocess.run(
@@ -47,13 +47,13 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ports() -> dict[str, str]:
-    """Return the page's ports -> those that are used here."""
+    """Return the ports of the page -> the ports of this test."""
     return {"8900": str(a_free_port()), "8880": str(a_free_port())}
 
 
 @pytest.fixture
 def shell(tmp_path: Path, wheels: Path, ports: dict[str, str]) -> Iterator[PageShell]:
-    """Return a shell as a reader of the page has it: Meltano, and an empty folder."""
+    """Return a shell in an empty folder, with Meltano on its path."""
     venv, here = tmp_path / "venv", tmp_path / "here"
     here.mkdir()
     make = [str(UV), "venv", "--quiet", "--seed", "--python", sys.executable]
@@ -91,7 +91,7 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
     tmp_path: Path, shell: PageShell, ports: dict[str, str]
 ) -> None:
     project = tmp_path / "here/signals"
-    said: dict[str, list[str]] = {}
+    printed: dict[str, list[str]] = {}
 
     for language, text in BLOCK.findall(with_ports(PAGE, ports)):
         if language == "json":
@@ -101,23 +101,23 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
                 file.write(text)
         elif language == "sh":
             for line in text.splitlines():
-                said.setdefault(line, []).append(shell.run(line))
+                printed.setdefault(line, []).append(shell.run(line))
                 prepare_what_follows(line, project, ports)
 
-    first, second, third = said["meltano run tap-jsonl target-stairoids"]
-    assert "3 candidates = 2 accepted + 1 invalid" in first
-    assert "3 candidates = 2 duplicate + 1 invalid" in second
-    assert "4 candidates = 1 accepted + 2 duplicate + 1 invalid" in third
-    (letters,) = said["meltano invoke target-stairoids:dead-letters --with-key"]
-    assert "trial_id=t3" in letters
-    assert "neither account.domain nor contact.email" in letters
+    first, second, third = printed["meltano run tap-jsonl target-stairoids"]
+    assert "3 signals = 2 accepted + 1 invalid" in first
+    assert "3 signals = 2 duplicate + 1 invalid" in second
+    assert "4 signals = 1 accepted + 2 duplicate + 1 invalid" in third
+    (dead_letters,) = printed["meltano invoke target-stairoids:dead-letters --with-key"]
+    assert "trial_id=t3" in dead_letters
+    assert "neither account.domain nor contact.email" in dead_letters
     events = (project / "output/events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in events] == [
         "automation.action_triggered"
     ]
 
 
-def test_csv_is_read_as_the_page_says(tmp_path: Path) -> None:
+def test_csv_example_of_the_page_sends_signals(tmp_path: Path) -> None:
     (text,) = (text for language, text in BLOCK.findall(PAGE) if language == "yml")
     (plugin,) = yaml.safe_load(text)
     (tmp_path / "tap.json").write_text(json.dumps(plugin["config"]))
@@ -145,7 +145,7 @@ def test_csv_is_read_as_the_page_says(tmp_path: Path) -> None:
 
 
 def prepare_what_follows(line: str, project: Path, ports: dict[str, str]) -> None:
-    """Do what the page says between two commands, and wait as a reader would."""
+    """Do the steps between two commands of the page, and wait for servers."""
     if line.startswith("meltano config set"):
         wait_until(lambda: is_served(ports["8900"]))
     if "--automation" in line:
@@ -158,5 +158,5 @@ def prepare_what_follows(line: str, project: Path, ports: dict[str, str]) -> Non
 
 
 def stored(store: Path) -> bytes:
-    """Return the store's files: the write-ahead log has what is new."""
+    """Return the bytes of the store's files, with the write-ahead log."""
     return b"".join(file.read_bytes() for file in store.parent.glob(f"{store.name}*"))

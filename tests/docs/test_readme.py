@@ -1,15 +1,13 @@
-"""README's commands, run as they stand there: servers first, then what talks to them.
+"""The commands of the README run: the servers first, then the others.
 
-Only the two ports are others, so that tests can run side by side.
+The ports are free ones, so that tests can run in parallel.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -18,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.documents import blocks, page
+from tests.support.page_shell import a_free_port
 from tests.support.paths import ROOT
 from tests.support.singer_io import wait_until
 
@@ -25,29 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BIN = Path(sys.executable).parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-#: Programs of others, run isolated from this project's dependencies.
+#: Programs of others. They run in environments of their own.
 OTHERS = {"tap-jsonl": "tap-jsonl==0.3.1", "target-jsonl": "target-jsonl==0.1.4"}
-#: What makes the environment these tests run in, or needs the published package.
+#: Commands that install, or that need the published package.
 SET_UP = ("make ", "pip install ", "pipx install ", "export ")
 
 pytestmark = pytest.mark.slow
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = "".join(blocks(page("README.md"), "sh")).splitlines()
     return [line for line in lines if not line.startswith(SET_UP)]
-
-
-def a_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
 def served(line: str, folder: Path, env: dict[str, str]) -> Iterator[None]:
-    """Run a server until the test is over; it prints a line when it is ready."""
+    """Run a server, which prints a line when it is ready."""
     with subprocess.Popen(
         ["bash", "-c", f"exec {line}"],
         stdout=subprocess.PIPE,
@@ -85,7 +78,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         "STAIROIDS_WEBHOOK_SECRET": "whsec_of_the_readme",
     }
     lines = commands()
-    # The short way to the sandbox is the long one of "Rehearse" without automations.
+    # Another section starts the same sandbox with automations.
     lines.remove("stairoids-sandbox serve --port 8900 &")
     servers = [line for line in lines if " serve " in line]
     others = [line for line in lines if " serve " not in line]

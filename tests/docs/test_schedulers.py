@@ -1,4 +1,4 @@
-"""What operations.md has schedulers run: the script, cron's line, a pod's command."""
+"""The examples for schedulers in operations.md: a script, a cron line, a pod."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
-from tests.support.paths import ROOT
+from stairoids_sandbox import Sandbox
+from tests.support.documents import blocks, page
 from tests.support.singer_io import a_record, a_schema, a_state, text_of, wait_until
 
 BIN = Path(sys.executable).parent
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 def blocks_of(language: str) -> list[str]:
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return blocks(page("operations.md"), language)
 
 
 def a_program(path: Path, text: str) -> None:
@@ -38,7 +37,7 @@ def a_program(path: Path, text: str) -> None:
 def test_script_for_a_scheduler_keeps_state_and_exit_code(
     left: int, tmp_path: Path
 ) -> None:
-    """The script of operations.md, with a tap that prints what a file holds."""
+    """The tap of this test prints a file."""
     (script,) = blocks_of("bash")
     (tmp_path / "signals.sh").write_text(script)
     a_program(tmp_path / "tap-x", '#!/bin/sh\ncat "$(dirname "$0")/printed"\n')
@@ -66,15 +65,13 @@ def test_script_for_a_scheduler_keeps_state_and_exit_code(
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock on this machine")
-@pytest.mark.parametrize(
-    ("code", "told"), [(0, ""), (75, ""), (1, "what went wrong\n")]
-)
-def test_cron_mails_only_what_a_person_must_see(
-    code: int, told: str, tmp_path: Path
+@pytest.mark.parametrize(("code", "mail"), [(0, ""), (75, ""), (1, "the error\n")])
+def test_cron_mails_only_errors_that_need_a_person(
+    code: int, mail: str, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^7 \* \* \* \* (.*)$", page, re.MULTILINE)
-    script = f"#!/bin/sh\necho what went wrong\nexit {code}\n"
+    text = page("operations.md")
+    (line,) = re.findall(r"^7 \* \* \* \* (.*)$", text, re.MULTILINE)
+    script = f"#!/bin/sh\necho the error\nexit {code}\n"
     a_program(tmp_path / "signals.sh", script)
 
     done = subprocess.run(
@@ -85,11 +82,11 @@ def test_cron_mails_only_what_a_person_must_see(
         timeout=60,
     )
 
-    assert done.stdout == told
+    assert done.stdout == mail
     assert (done.returncode == 1) == (code == 1)
 
 
-def test_pods_command_hands_sigterm_on(tmp_path: Path) -> None:
+def test_command_of_the_pod_passes_sigterm_on(tmp_path: Path) -> None:
     (job,) = (
         b
         for block in blocks_of("yaml")
@@ -100,18 +97,18 @@ def test_pods_command_hands_sigterm_on(tmp_path: Path) -> None:
     a_program(
         tmp_path / "signals.sh",
         "#!/bin/bash\n"
-        f"trap 'touch {tmp_path}/told; exit 143' TERM\n"
-        f"touch {tmp_path}/begun\n"
+        f"trap 'touch {tmp_path}/stopped; exit 143' TERM\n"
+        f"touch {tmp_path}/started\n"
         "while true; do sleep 0.05; done\n",
     )
     process = subprocess.Popen(
         [*shell, command.replace("/pipeline", str(tmp_path))], start_new_session=True
     )
     try:
-        wait_until((tmp_path / "begun").exists)
+        wait_until((tmp_path / "started").exists)
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-        wait_until((tmp_path / "told").exists)
+        wait_until((tmp_path / "stopped").exists)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,35 +1,79 @@
-"""The faces of the target: Singer's and Airbyte's, for tests of what both promise.
+"""Runs the Airbyte connectors, and runs tests of the target with both protocols.
 
-`on_both_faces` runs a test twice; what a tap printed is put into Airbyte's words.
+`on_both_connectors` runs a test twice: with the Singer target, and with the Airbyte
+destination, whose input is converted from Singer messages.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
+import logging
+import signal
+import sys
+from contextlib import contextmanager, redirect_stdout
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from typing_extensions import override
 
+from stairoids_airbyte.destination_command import main as destination_command
 from tests.support.singer_io import BIN, Run, TargetUnderTest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import click
 
 Message = dict[str, Any]
 
 
-class AirbyteUnderTest(TargetUnderTest):
-    """`destination-stairoids`, fed with what a Singer tap printed."""
+def run_connector(
+    command: click.Command, words: Sequence[str], text: str = ""
+) -> tuple[int, str]:
+    """Run a connector in this process; return its exit code and its output."""
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with TemporaryFile("w+", encoding="utf-8") as stdin, _handlers_kept():
+        stdin.write(text)
+        stdin.seek(0)
+        with redirect_stdout(printed), patch.object(sys, "stdin", stdin):
+            try:
+                command.main(words)
+            except SystemExit as end:
+                code = int(end.code or 0)
+    printed.flush()
+    return code, printed.buffer.getvalue().decode()
 
-    @override
-    def command(self, config: Mapping[str, object]) -> list[str]:
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Undo the connector's handlers of signals and log lines."""
+    root = logging.getLogger()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    log_handlers = list(root.handlers)
+    try:
+        yield
+    finally:
+        root.handlers[:] = log_handlers
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+
+
+class AirbyteUnderTest(TargetUnderTest):
+    """`destination-stairoids` with the output of a Singer tap."""
+
+    def _words(self, config: Mapping[str, object]) -> list[str]:
         path = self.folder / "destination.json"
         path.write_text(json.dumps({"source": "singer", **config}))
         catalog = str(self.folder / "catalog.json")
-        files = ["--config", str(path), "--catalog", catalog]
-        return [str(BIN / "destination-stairoids"), "write", *files]
+        return ["write", "--config", str(path), "--catalog", catalog]
+
+    @override
+    def command(self, config: Mapping[str, object]) -> list[str]:
+        return [str(BIN / "destination-stairoids"), *self._words(config)]
 
     @override
     def input_of(self, text: str) -> str:
@@ -47,31 +91,34 @@ class AirbyteUnderTest(TargetUnderTest):
     @override
     def run_text(self, text: str, **config: object) -> Run:
         (self.folder / "report.json").unlink(missing_ok=True)
-        done = self.shell(text, None, subprocess.PIPE, **config)
-        errors = [
-            trace["trace"]["error"]["message"]
-            for trace in messages_in(done.stdout, "TRACE")
-            if trace["trace"]["type"] == "ERROR"
-        ]
-        assert bool(errors) == (done.returncode != 0)
+        words = self._words({**self.config, **config})
+        code, printed = run_connector(destination_command, words, self.input_of(text))
+        errors = [error["message"] for error in errors_in(printed)]
+        assert bool(errors) == (code != 0)
         return Run(
-            exit_code=done.returncode,
-            states=self.states_in(done.stdout),
+            exit_code=code,
+            states=self.states_in(printed),
             error=" ".join(errors),
             report=self.report(),
         )
 
 
 def messages_in(printed: str, kind: str) -> list[Message]:
-    """Return the messages of one type; every line must be a message."""
+    """Return the messages of one type. Every line must be a message."""
     messages = [json.loads(line) for line in printed.splitlines()]
     return [message for message in messages if message["type"] == kind]
 
 
-def as_airbyte(lines: Iterable[str]) -> tuple[Message, list[str]]:
-    """Return the configured catalog and the messages that say what a tap said.
+def errors_in(printed: str) -> list[Message]:
+    """Return the errors in the TRACE messages."""
+    traces = [message["trace"] for message in messages_in(printed, "TRACE")]
+    return [trace["error"] for trace in traces if trace["type"] == "ERROR"]
 
-    A line that is no message stays as it is.
+
+def as_airbyte(lines: Iterable[str]) -> tuple[Message, list[str]]:
+    """Convert Singer messages to a configured catalog and messages of Airbyte.
+
+    Lines that are not JSON stay as they are.
     """
     streams: dict[str, Message] = {}
     messages: list[str] = []
@@ -85,7 +132,7 @@ def as_airbyte(lines: Iterable[str]) -> tuple[Message, list[str]]:
             case "SCHEMA":
                 streams[message["stream"]] = message
             case "RECORD":
-                # As text, because a float would cost decimals their digits.
+                # As text, because a float would change the digits of decimals.
                 record = line[line.index('"record":') + len('"record":') :].strip()
                 stream = json.dumps(message["stream"])
                 messages.append(
@@ -119,7 +166,7 @@ def _configured(schema: Message) -> Message:
     }
 
 
-on_both_faces = pytest.mark.parametrize(
+on_both_connectors = pytest.mark.parametrize(
     "target", [TargetUnderTest, AirbyteUnderTest], ids=["singer", "airbyte"],
     indirect=True,
 )  # fmt: skip

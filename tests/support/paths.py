@@ -1,4 +1,4 @@
-"""Where the project and the data of its tests are."""
+"""The folders of the project and of the test data."""
 
 from __future__ import annotations
 

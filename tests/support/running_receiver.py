@@ -1,4 +1,4 @@
-"""Running the tap, and reading what it printed."""
+"""Run the tap, and read its output."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 
+from tap_stairoids_webhooks.event import EVENT_TYPES
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.support.webhook_builders import a_body, a_delivery, an_action_body
@@ -16,17 +17,11 @@ from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 if TYPE_CHECKING:
     import pytest
 
-TYPES = [
-    "signal.created",
-    "signal.scored",
-    "account.score_changed",
-    "contact.score_changed",
-    "automation.triggered",
-]
+TYPES = list(EVENT_TYPES)
 
 
 def fill(url: str) -> None:
-    """Store one of everything."""
+    """Store an event of each kind."""
     with EventStore.create(url) as store:
         store.append([a_delivery(a_body(f"evt_{n}", t)) for n, t in enumerate(TYPES)])
         store.append([a_delivery(an_action_body())])
@@ -36,16 +31,16 @@ def fill(url: str) -> None:
 
 
 def descriptors_of(url: str) -> list[str]:
-    """Return which files of a store this process holds open."""
+    """Return the files of a store that this process has open."""
     opened = []
     for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one that lists the folder is gone
+        with contextlib.suppress(OSError):  # the folder itself
             opened.append(str(descriptor.readlink()))
     return [path for path in opened if path.startswith(url.removeprefix("sqlite:///"))]
 
 
 class Output:
-    """What a run of the tap left behind."""
+    """The exit code, stdout and log of a run."""
 
     def __init__(self, exit_code: int, lines: str, log: str) -> None:
         self.exit_code = exit_code
@@ -74,7 +69,7 @@ class Output:
 
 
 class Runner:
-    """Runs the tap's command; in this process, because to import it takes long."""
+    """Runs the tap in this process, because a new process takes a second to start."""
 
     def __init__(
         self, folder: Path, url: str, caplog: pytest.LogCaptureFixture
@@ -92,10 +87,14 @@ class Runner:
         return arguments
 
     def __call__(self, *more: str, state: object = None) -> Output:
+        return self.with_arguments(*self.arguments(*more, state=state))
+
+    def with_arguments(self, *arguments: str) -> Output:
+        """Run the tap without the usual config."""
         self._caplog.clear()
-        result = CliRunner().invoke(
-            TapStairoidsWebhooks.cli, self.arguments(*more, state=state)
-        )
+        self._caplog.set_level("INFO")
+        command = TapStairoidsWebhooks.get_singer_command()  # without a log handler
+        result = CliRunner().invoke(command, list(arguments))
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Output(

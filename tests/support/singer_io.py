@@ -1,4 +1,4 @@
-"""Singer messages to feed a target with, and a target to feed them to."""
+"""Singer messages, and a target that reads them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def a_schema(
     bookmark: str | None = None,
     **types: object,
 ) -> Message:
-    """Return the SCHEMA of a stream with `id`, `email` and what is named."""
+    """Return the SCHEMA of a stream with `id`, `email` and the given columns."""
     properties = {
         "id": {"type": "integer"},
         "email": {"type": ["null", "string"]},
@@ -48,7 +48,7 @@ def a_schema(
 
 
 def a_record(number: int = 1, stream: str = "trials", **fields: object) -> Message:
-    """Return a RECORD whose e-mail tells its number."""
+    """Return a RECORD with its number in the email address."""
     record = {"id": number, "email": f"u{number}@example.com", **fields}
     return {"type": "RECORD", "stream": stream, "record": record}
 
@@ -59,23 +59,23 @@ def a_state(value: object = 1) -> Message:
 
 
 def text_of(messages: Iterable[Message | str]) -> str:
-    """Return messages as a tap prints them; a text is a line as it is."""
+    """Return messages as lines of JSON. A text is a line already."""
     return "".join(
         (m if isinstance(m, str) else json.dumps(m)) + "\n" for m in messages
     )
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Poll until something holds; fail if it never does."""
+    """Poll until a condition holds, and fail after some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)  # a poll's pause, not a guess at how long things take
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.005)  # between two polls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a run of the target left behind."""
+    """The result of a run of the target."""
 
     exit_code: int
     states: list[Any]
@@ -84,16 +84,17 @@ class Run:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """The outcomes that happened."""
+        """The counts of the outcomes, without zeros."""
         return {name: n for name, n in self.report["outcomes"].items() if n}
 
 
 class TargetUnderTest:
-    """The target with a config and a folder of its own.
+    """The target with its own config and folder.
 
     Args:
-        folder: Holds ledger and report.
-        config: Settings over the defaults of a test: no waiting, no learning.
+        folder: The folder of ledger and report.
+        api_url: The URL of the API.
+        config: Settings that replace the defaults for tests.
     """
 
     def __init__(self, folder: Path, api_url: str, **config: object) -> None:
@@ -111,11 +112,11 @@ class TargetUnderTest:
         }
 
     def run(self, *messages: Message | str, **config: object) -> Run:
-        """Run in this process, over messages."""
+        """Run in this process with messages as input."""
         return self.run_text(text_of(messages), **config)
 
     def run_text(self, text: str, **config: object) -> Run:
-        """Run in this process, over what a tap printed."""
+        """Run in this process with a tap's output as input."""
         printed = io.StringIO()
         exit_code, message = 0, ""
         try:
@@ -140,24 +141,25 @@ class TargetUnderTest:
         return dict(found)
 
     def command(self, config: Mapping[str, object]) -> list[str]:
-        """Write a config; return the command that takes it."""
+        """Write the config to a file and return the command with it."""
         path = self.folder / "config.json"
         path.write_text(json.dumps(config))
         return [str(BIN / "target-stairoids"), "--config", str(path)]
 
     def input_of(self, text: str) -> str:
-        """Return what the command is to read, to take in what a tap printed."""
+        """Convert a tap's output to the input of the command."""
         return text
 
     def states_in(self, printed: str) -> list[Any]:
-        """Return the values of the STATEs in what the command printed."""
+        """Return the values of the STATE messages in the command's output."""
         return [json.loads(line) for line in printed.splitlines()]
 
     def start(self, text: str = "", /, **config: object) -> subprocess.Popen[bytes]:
-        """Start the command as a shell does, with an input that goes on.
+        """Start the command and leave its input open.
 
         Args:
-            text: What a tap has printed so far.
+            text: The tap's output so far.
+            config: Settings of this run.
         """
         given = self.input_of(text)
         process = subprocess.Popen(
@@ -179,7 +181,7 @@ class TargetUnderTest:
         stdout: IO[str] | int = subprocess.PIPE,
         **config: object,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command as a shell does, to its end."""
+        """Run the command in a process of its own."""
         given = self.input_of(text)
         return subprocess.run(
             self.command({**self.config, **config}),

@@ -1,4 +1,4 @@
-"""Builders: each shows only what matters to the test that calls it."""
+"""Build events, deliveries and raw requests for tests."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def a_delivery(body: bytes | None = None, *, secret: str = SECRET) -> Delivery:
 
 
 def deliveries(number: int, *, event: str = "signal.created") -> list[Delivery]:
-    """Return so many different events."""
+    """Return a number of different events."""
     return [a_delivery(a_body(f"evt_{n}", event)) for n in range(1, number + 1)]
 
 
@@ -93,7 +93,7 @@ def raw_request(
 
 
 def exchange(address: tuple[str, int], request: bytes, *, timeout: float = 15) -> int:
-    """Send bytes and return the status of the first response, 0 for a closed door."""
+    """Send bytes and return the status of the first response, 0 if there is none."""
     with socket.create_connection(address, timeout=timeout) as connection:
         connection.sendall(request)
         return status_from(connection)

@@ -1,4 +1,4 @@
-"""A store in each of its homes, and a receiver that fills it."""
+"""Stores in SQLite and PostgreSQL, and receivers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def store_url(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own; left out where there is none for this Python."""
+    """A PostgreSQL server; skipped if there is none for this Python."""
     pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL for this Python")
-    # It logs once more when everything is over.
+    # It logs after the last test.
     logging.getLogger("pgserver").setLevel(logging.WARNING)
-    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
+    with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
         running = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
     yield running.get_uri()
     running.cleanup()
@@ -40,7 +40,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres: str) -> Iterator[str]:
-    """An empty database; to make one for each test takes a second."""
+    """An empty database, because a new one for each test takes a second."""
     yield postgres
     engine = sa.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
     METADATA.drop_all(engine)
@@ -49,7 +49,7 @@ def postgres_url(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def home_url(request: pytest.FixtureRequest) -> str:
-    """One store, in each of its homes in turn."""
+    """The URL of a store, once in SQLite and once in PostgreSQL."""
     name = "store_url" if request.param == "sqlite" else "postgres_url"
     return str(request.getfixturevalue(name))
 
@@ -72,6 +72,22 @@ def receiver(store_url: str) -> Iterator[Receiver]:
         store_url=store_url, secrets=["other", SECRET], max_body_bytes=200_000
     ) as receiver:
         yield receiver
+
+
+@pytest.fixture(scope="module")
+def shared_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """A receiver for tests that do not look into its store."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('shared')}/webhooks.db"
+    with Receiver(
+        store_url=url, secrets=["other", SECRET], max_body_bytes=200_000
+    ) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def shared_address(shared_receiver: Receiver) -> tuple[str, int]:
+    parts = urlsplit(shared_receiver.url)
+    return str(parts.hostname), int(parts.port or 0)
 
 
 @pytest.fixture

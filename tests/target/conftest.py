@@ -1,4 +1,4 @@
-"""A sandbox to send to, a target that sends to it, a PostgreSQL for its ledger."""
+"""A sandbox, a target that sends to it, and a PostgreSQL server for its ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, text
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
@@ -33,19 +33,18 @@ def sandbox() -> Iterator[Sandbox]:
 def target(
     request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
 ) -> TargetUnderTest:
-    """The Singer target; with `on_both_faces` that of Airbyte as well."""
-    face: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
-    return face(tmp_path, sandbox.url)
+    """The Singer target; with `on_both_connectors` that of Airbyte as well."""
+    connector: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
+    return connector(tmp_path, sandbox.url)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL; skips where there is none for this Python."""
     pgserver = pytest.importorskip("pgserver")
-    # Not in pytest's folder: run by root, the server is another user, and pytest
-    # closes its folder to others whenever a session begins.
+    # Not in the folder of pytest, which closes it to the other user of the server.
     folder = tempfile.mkdtemp(prefix="ledger-")
-    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
+    with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
         running = pgserver.get_server(folder)
     # At exit it logs into streams that pytest has closed by then.
     logging.getLogger("pgserver").disabled = True

@@ -15,9 +15,8 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
-from tests.support.connectors import on_both_faces
+from stairoids_sandbox import Fault, Sandbox
+from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (
     Message,
     TargetUnderTest,
@@ -38,7 +37,7 @@ def emails(sandbox: Sandbox) -> list[str]:
 # Sending
 
 
-@on_both_faces
+@on_both_connectors
 def test_record_becomes_the_signal_its_mapping_describes(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -109,7 +108,7 @@ def test_one_record_gives_the_signals_of_all_its_mappings(
     assert second.outcomes == {"duplicate": 2}
 
 
-@on_both_faces
+@on_both_connectors
 def test_decimals_keep_all_their_digits(target: TargetUnderTest) -> None:
     line = (
         '{"type":"RECORD","stream":"trials","record":{"id":1,'
@@ -126,7 +125,7 @@ def test_decimals_keep_all_their_digits(target: TargetUnderTest) -> None:
 # Once
 
 
-@on_both_faces
+@on_both_connectors
 def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> None:
     messages = [a_schema(), *(a_record(n) for n in range(1, 21)), a_state()]
 
@@ -139,7 +138,7 @@ def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> 
     assert first.states == second.states == [{"at": 1}]
 
 
-@on_both_faces
+@on_both_connectors
 def test_changed_row_is_sent_and_a_touched_one_is_not(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -241,7 +240,7 @@ def test_what_a_changed_mapping_makes_of_a_touched_row_is_news(
     ]
 
 
-@on_both_faces
+@on_both_connectors
 def test_there_and_back_again_is_three_signals_over_three_syncs(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -252,7 +251,7 @@ def test_there_and_back_again_is_three_signals_over_three_syncs(
     assert plans == ["free", "pro", "free"]
 
 
-@on_both_faces
+@on_both_connectors
 def test_once_is_once_whatever_changes(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -264,7 +263,7 @@ def test_once_is_once_whatever_changes(
     assert len(sandbox.signals) == 1
 
 
-@on_both_faces
+@on_both_connectors
 def test_reworded_mapping_resends_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -281,7 +280,7 @@ def test_reworded_mapping_resends_nothing(
 # What cannot be sent
 
 
-@on_both_faces
+@on_both_connectors
 def test_invalid_record_is_a_dead_letter_and_costs_no_other(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -302,7 +301,7 @@ def test_invalid_record_is_a_dead_letter_and_costs_no_other(
     assert sorted(emails(sandbox)) == ["u1@example.com", "u3@example.com"]
 
 
-@on_both_faces
+@on_both_connectors
 def test_rejected_signal_is_a_dead_letter_and_not_tried_again(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -347,7 +346,7 @@ def test_deleted_row_is_not_sent(sandbox: Sandbox, target: TargetUnderTest) -> N
 # OutageClock on the way
 
 
-@on_both_faces
+@on_both_connectors
 @pytest.mark.parametrize(
     "fault",
     [
@@ -400,7 +399,7 @@ def test_hold_keeps_an_unanswered_request_without_a_lookup(
     assert {r.method for r in sandbox.requests} == {"POST"}
 
 
-@on_both_faces
+@on_both_connectors
 def test_wrong_key_stops_at_once_and_loses_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -421,7 +420,7 @@ def test_wrong_key_stops_at_once_and_loses_nothing(
     assert len(sandbox.signals) == 50
 
 
-@on_both_faces
+@on_both_connectors
 def test_unreachable_api_is_incomplete_and_the_next_run_resumes(
     target: TargetUnderTest,
 ) -> None:
@@ -451,7 +450,7 @@ def test_incomplete_run_may_succeed_if_asked_to_and_passes_no_state(
     assert run.outcomes["accepted"] == 1
 
 
-@on_both_faces
+@on_both_connectors
 def test_cap_leaves_the_rest_for_the_next_run(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -489,7 +488,7 @@ def test_third_throttling_in_a_row_is_the_end_of_the_day(tmp_path: Path) -> None
     assert run.states == []
 
 
-@on_both_faces
+@on_both_connectors
 def test_signals_about_one_person_keep_their_order(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -506,7 +505,7 @@ def test_signals_about_one_person_keep_their_order(
 # The first run
 
 
-@on_both_faces
+@on_both_connectors
 def test_new_ledger_and_old_signals_do_not_go_together(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -530,7 +529,7 @@ def test_guard_lets_a_first_run_pass_and_does_not_ask_again(
     assert [r.method for r in sandbox.requests] == ["GET", "POST", "POST"]
 
 
-@on_both_faces
+@on_both_connectors
 def test_baseline_remembers_and_sends_only_what_comes_after(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -684,7 +683,7 @@ def test_failing_stream_map_names_stream_and_remedy_but_no_value(
     assert "`stream_maps`" in run.error
 
 
-@on_both_faces
+@on_both_connectors
 def test_mistake_in_a_mapping_is_found_at_the_schema(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -712,7 +711,7 @@ def test_nothing_of_a_misspelt_stream_is_sent(
 # State
 
 
-@on_both_faces
+@on_both_connectors
 def test_state_waits_for_everything_before_it(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -732,14 +731,14 @@ def test_empty_state_is_nobodys_news(target: TargetUnderTest) -> None:
     assert run.states == []
 
 
-@on_both_faces
+@on_both_connectors
 def test_report_adds_up_and_counts_by_stream(target: TargetUnderTest) -> None:
     run = target.run(
         a_schema(), a_schema("leads"), a_record(1), a_record(2, stream="leads")
     )
 
     assert run.report["adds_up"]
-    assert run.report["candidates"] == run.report["read"] == 2
+    assert run.report["signals"] == run.report["read"] == 2
     assert run.report["streams"] == {
         "trials": {"accepted": 1},
         "leads": {"accepted": 1},
@@ -747,7 +746,7 @@ def test_report_adds_up_and_counts_by_stream(target: TargetUnderTest) -> None:
     assert run.report["exit_code"] == 0
 
 
-@on_both_faces
+@on_both_connectors
 def test_unwritable_ledger_is_one_clear_error(
     target: TargetUnderTest, tmp_path: Path
 ) -> None:
@@ -821,7 +820,7 @@ def spellings_in(target: TargetUnderTest) -> set[bytes | None]:
         }
 
 
-@on_both_faces
+@on_both_connectors
 def test_row_that_is_spelt_otherwise_is_the_same_and_known_word_for_word_next_time(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -847,7 +846,7 @@ def test_row_that_is_spelt_otherwise_is_the_same_and_known_word_for_word_next_ti
     assert spellings_in(target) == spelt_otherwise
 
 
-@on_both_faces
+@on_both_connectors
 def test_record_that_cannot_be_decoded_costs_none_before_it(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -1,6 +1,6 @@
-"""Metrics: what a receiver knows of itself, as text that Prometheus reads.
+"""Make the metrics for Prometheus, and the readiness of the receiver.
 
-Everything is read when somebody asks; a delivery costs nothing more for it, and a
+The values are collected when they are requested. A delivery costs nothing extra, a
 commit two observations.
 """
 
@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.receiver.app import RESULTS
-from tap_stairoids_webhooks.receiver.log_lines import Fact
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.store.consumers import Lag, lags
 from tap_stairoids_webhooks.store.store import EventStore
 
@@ -37,15 +37,14 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class Facts(Collector):
-    """What can be told of a running receiver.
+class ReceiverStatus(Collector):
+    """The status of a running receiver.
 
     Args:
-        app: Counts requests.
-        commits: Knows what waits for the disk.
-        store: The receiver's own; only asked for sizes.
-        store_url: Read through a connection of its own, so that no answer waits
-            for a commit.
+        app: Counts the requests.
+        commits: The deliveries that wait for a commit.
+        store: The store of the receiver, for its sizes only.
+        store_url: Opened again to read, so that no response waits for a commit.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Facts(Collector):
         self._registry.register(self)
 
     def readiness(self) -> dict[str, Any]:
-        """Say whether deliveries are taken now, and what speaks for or against it."""
+        """Return whether deliveries are accepted now, with the reasons."""
         last = self._commits.last_commit_at
         app, commits = self._app, self._commits
         ready = not (app.draining or app.disk_full or commits.failing)
@@ -95,75 +94,80 @@ class Facts(Collector):
         }
 
     def counts(self) -> dict[str, int]:
-        """Count the requests since the start, by what became of them."""
+        """Return the number of requests since the start by result."""
         return self._app.counts.copy()
 
     def keys(self) -> dict[str, int]:
-        """Count the deliveries taken since the start, by active secret."""
+        """Return the number of accepted deliveries since the start by key id."""
         return {key: self._app.keys[key] for key in self._app.key_ids}
 
     def reader(self) -> EventStore:
-        """Return the store to read, through a connection of its own.
+        """Return the store, opened to read.
 
         Raises:
-            StoreError: It cannot be opened.
+            StoreError: The store cannot be opened.
         """
         with self._opening:
             if self._reader is None:
-                self._reader = EventStore.open_to_read(self._store_url)
+                self._reader = EventStore.open_read_only(self._store_url)
             return self._reader
 
-    def text(self) -> bytes:
-        """Return the metrics; asks the store, so not for an event loop."""
+    def metrics(self) -> bytes:
+        """Return the metrics as text; reads the store, so not for an event loop."""
         return generate_latest(self._registry)
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store that was opened to read."""
         if self._reader is not None:
             self._reader.close()
 
     @override
     def collect(self) -> Iterator[Metric]:
-        # From 0: Prometheus sees no increase in a series that begins with 1.
+        # From 0, because Prometheus sees no increase in a series that begins with 1.
         results = {**dict.fromkeys(RESULTS, 0), **self.counts()}
-        yield _counter("requests", "By what became of them.", "result", results)
-        yield _counter("deliveries", "Taken, by secret.", "key_id", self.keys())
-        facts = self.readiness()
+        yield _family("requests", "Requests by result.", result=results)
+        yield _family("deliveries", "Deliveries by secret.", key_id=self.keys())
+        found = self.readiness()
         gauges = {
-            "ready": ("1 if deliveries are taken.", facts["ready"]),
-            "queue_deliveries": ("Waiting for a commit.", facts["queue"]),
-            "queue_bytes": ("Waiting for a commit.", facts["queue_bytes"]),
-            "unproven_bytes": ("Of large bodies, unread.", self._app.unproven_bytes),
-            "free_bytes": ("Room on the disk of the store.", facts["free_bytes"]),
+            "ready": ("1 if deliveries are accepted.", found["ready"]),
+            "queue_deliveries": ("Deliveries that wait for a commit.", found["queue"]),
+            "queue_bytes": ("Bytes that wait for a commit.", found["queue_bytes"]),
+            "unproven_bytes": ("Unverified large bodies.", self._app.unproven_bytes),
+            "free_bytes": ("Free bytes on the store's disk.", found["free_bytes"]),
             "last_commit_timestamp_seconds": (
-                "When deliveries were last committed.",
+                "Unix time of the last commit.",
                 self._commits.last_commit_at,
             ),
         }
         for name, (text, value) in gauges.items():
             if value is not None:
                 yield GaugeMetricFamily(_PREFIX + name, text, value=float(value))
-        yield _gauges("store_bytes", "Size on disk.", "part", self._store.sizes())
-        behind = {name: lag.events for name, lag in self._lags().items()}
-        yield _gauges("consumer_lag_events", "Waited for.", "consumer", behind)
+        sizes = self._store.database.sizes()
+        yield _family("store_bytes", "Size on disk.", GaugeMetricFamily, part=sizes)
+        unread = {name: lag.events for name, lag in self._lags().items()}
+        yield _family(
+            "consumer_lag_events", "Unread events.", GaugeMetricFamily, consumer=unread
+        )
 
     def _lags(self) -> dict[str, Lag]:
         try:
             return lags(self.reader())
         except StoreError as error:
-            logger.warning(Fact("lag of the consumers is not known", error=str(error)))
+            logger.warning(
+                LogLine("lag of the consumers is not known", error=str(error))
+            )
             return {}
 
 
-def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
-    for value, number in sorted(counts.items()):
-        family.add_metric([value], number)
-    return family
-
-
-def _gauges(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = GaugeMetricFamily(_PREFIX + name, text, labels=[label])
+def _family(
+    name: str,
+    text: str,
+    kind: type[CounterMetricFamily | GaugeMetricFamily] = CounterMetricFamily,
+    **by_label: dict[str, int],
+) -> Metric:
+    """Return a metric with one label."""
+    ((label, values),) = by_label.items()
+    family = kind(_PREFIX + name, text, labels=[label])
     for value, number in sorted(values.items()):
         family.add_metric([value], number)
     return family

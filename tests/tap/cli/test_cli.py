@@ -1,4 +1,4 @@
-"""The operator's commands, in process, against servers on loopback."""
+"""The commands about endpoints and statistics, in process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from typing_extensions import override
 
 from tap_stairoids_webhooks.cli.main import main
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run(*arguments: str, **env: str) -> Result:
 
 
 class Api(ThreadingHTTPServer):
-    """Answers every request with `status` and `content`, and remembers it."""
+    """Responds to each request with `status` and `content`, and keeps the request."""
 
     status: int = 200
     content: object = None
@@ -52,7 +53,7 @@ class Api(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Api
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length) or b"null")
         headers = dict(self.headers.items())
@@ -67,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 -- the standard library's names
+    do_GET = do_POST = do_DELETE = _respond  # noqa: N815 -- the standard library's names
 
     def log_message(self, *_arguments: object) -> None:
         pass
@@ -104,7 +105,7 @@ def test_help_names_every_command() -> None:
         ("delete", "STAIROIDS_API_KEY"),
     ],
 )
-def test_help_says_where_keys_and_secrets_come_from(
+def test_help_names_the_variables_of_keys_and_secrets(
     command: str, variables: str
 ) -> None:
     words = set(re.findall(r"\w+", run(command, "--help").output))
@@ -112,11 +113,11 @@ def test_help_says_where_keys_and_secrets_come_from(
     assert set(variables.split()) <= words
 
 
-def test_send_test_fills_the_receiver(receiver: Receiver) -> None:
+def test_send_test_sends_a_sample_of_each_event(receiver: Receiver) -> None:
     result = run("send-test", receiver.url)
 
     assert result.exit_code == 0
-    assert len(receiver.store.stats().events) == 6
+    assert len(statistics_of(receiver.store).events) == 6
     assert set(receiver.counts) == {"stored"}
 
 
@@ -128,14 +129,11 @@ def test_send_test_with_another_secret_fails(receiver: Receiver) -> None:
     assert "hunter2" not in result.output
 
 
-def test_send_test_to_another_path_says_which_it_is(receiver: Receiver) -> None:
+def test_send_test_to_another_path_names_the_option(receiver: Receiver) -> None:
     result = run("send-test", receiver.url.replace("stairoids", "elsewhere"))
 
     assert result.exit_code == 1
-    assert (
-        "404 for 6 of 6 samples: nothing is received at this path; the receiver's is"
-        in result.output
-    )
+    assert "404 for 6 of 6 samples: the receiver has another path" in result.output
     assert "--path" in result.output
 
 
@@ -147,7 +145,7 @@ def test_send_test_to_another_path_says_which_it_is(receiver: Receiver) -> None:
         (503, "see the receiver's log"),
     ],
 )
-def test_send_test_says_what_an_answer_means(api: Api, status: int, hint: str) -> None:
+def test_send_test_explains_the_status(api: Api, status: int, hint: str) -> None:
     api.status = status
 
     result = run("send-test", api.url)
@@ -182,32 +180,31 @@ def closing() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("url", "obstacle"),
+    ("url", "reason"),
     [
-        ("http://127.0.0.1:1/x", "connection refused: nobody listens there"),
+        ("http://127.0.0.1:1/x", "connection refused: no server listens on this port"),
         ("https://no-such-host.invalid/x", "host not found"),
         ("https://{closing}/x", "TLS failed: "),
-        ("http://{closing}/x", "the connection broke off before an answer"),
-        ("https://.x/", "no URL that leads anywhere"),
+        ("http://{closing}/x", "the connection was closed before a response"),
+        ("https://.x/", "the URL is not valid"),
     ],
 )
-@pytest.mark.parametrize("command", ["send-test", "list"])
-def test_why_there_is_no_answer_is_told_in_words(
-    closing: str, command: str, url: str, obstacle: str
-) -> None:
-    address = url.format(closing=closing)
-
-    if command == "send-test":
-        result = run("send-test", address)
-    else:
-        result = run("list", "--api-url", address)
+def test_missing_response_is_explained(closing: str, url: str, reason: str) -> None:
+    result = run("send-test", url.format(closing=closing))
 
     assert result.exit_code == 1
-    assert f"no answer ({obstacle}" in result.output
+    assert f"no response ({reason}" in result.output
     assert "Error)" not in result.output
 
 
-def test_answer_that_does_not_come_is_a_timeout(
+def test_missing_response_of_the_api_is_explained() -> None:
+    result = run("list", "--api-url", "http://127.0.0.1:1/x")
+
+    assert result.exit_code == 1
+    assert "no response (connection refused" in result.output
+
+
+def test_slow_response_is_a_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tap_stairoids_webhooks.endpoints._TEST_SECONDS", 0.2)
@@ -217,7 +214,7 @@ def test_answer_that_does_not_come_is_a_timeout(
         result = run("send-test", url)
 
     assert result.exit_code == 1
-    assert "no answer (timeout)" in result.output
+    assert "no response (timeout)" in result.output
 
 
 def test_stats_as_table_and_json(store: EventStore, store_url: str) -> None:
@@ -250,8 +247,8 @@ def test_stats_of_no_store_fail(store_url: str) -> None:
 def test_register_sends_the_secret_and_does_not_print_it(
     api: Api, *, envelope: bool
 ) -> None:
-    answer = ENDPOINT | {"secret": SECRET}
-    api.status, api.content = 201, {"data": answer} if envelope else answer
+    made = ENDPOINT | {"secret": SECRET}
+    api.status, api.content = 201, {"data": made} if envelope else made
 
     result = run(
         "register", "https://x.test/", "--event", "signal.created", "--api-url", api.url
@@ -297,12 +294,12 @@ def test_delete_escapes_the_id(api: Api) -> None:
         (401, {"error": {"code": "unauthorized", "request_id": "r1"}}, "unauthorized"),
         (403, {"error": {"code": "x"}, "meta": {"request_id": "r1"}}, "request_id=r1"),
         (401, None, "check the API key"),
-        (500, "<html>", "answered 500"),
-        (302, None, "answered 302"),
+        (500, "<html>", "responded 500"),
+        (302, None, "responded 302"),
         (200, {"other": 1}, "a shape this version does not know"),
     ],
 )
-def test_refusal_is_told_and_exits_1(
+def test_refused_call_is_explained(
     api: Api, status: int, content: object, message: str
 ) -> None:
     api.status, api.content = status, content
@@ -316,20 +313,20 @@ def test_refusal_is_told_and_exits_1(
     assert len(api.seen) == 1
 
 
-def test_stairoids_own_words_are_shown_without_a_secret(api: Api) -> None:
+def test_error_of_stairoids_is_shown_without_secrets(api: Api) -> None:
     message = f"url {SECRET} must begin with https:// {KEY}\x1b[2J" + "x" * 9_000
     error = {"code": "invalid_payload", "message": message, "param": "url"}
     api.status, api.content = 400, {"error": error}
 
-    told = run("register", "http://x.test/", "--api-url", api.url).output
+    long = run("register", "http://x.test/", "--api-url", api.url).output
 
     error["message"] = "url must begin with https://"
     short = run("register", "http://x.test/", "--api-url", api.url).output
 
-    assert "answered 400: url (hidden) must begin with https:// (hidden) [2Jxxx" in told
-    assert len(told) < 700
+    assert "400: url (hidden) must begin with https:// (hidden) [2Jxxx" in long
+    assert len(long) < 700
     for canary in (SECRET, KEY, "\x1b"):
-        assert canary not in told
+        assert canary not in long
     assert short.endswith(
         "400: url must begin with https:// (invalid_payload, param=url)\n"
     )
@@ -339,7 +336,7 @@ def test_stairoids_own_words_are_shown_without_a_secret(api: Api) -> None:
     "url",
     ["http://api.stairoids.com/v1", "ftp://127.0.0.1/", "x", "https://", "http://["],
 )
-def test_key_does_not_travel_readable(url: str) -> None:
+def test_key_is_not_sent_in_plain_text(url: str) -> None:
     result = run("list", "--api-url", url)
 
     assert result.exit_code == 1
@@ -353,11 +350,15 @@ def test_missing_key_is_named() -> None:
     assert "set STAIROIDS_API_KEY" in result.output
 
 
-@pytest.mark.parametrize("key", ["sk_canary\n", "sk_canary\r\nX: y", "“sk_canary”"])
-@pytest.mark.parametrize("command", ["list", "delete wh_1", "register https://x.test/"])
-def test_key_that_no_header_can_carry_is_told_and_not_shown(
-    command: str, key: str
-) -> None:
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("list", "sk_canary\n"),
+        ("delete wh_1", "sk_canary\r\nX: y"),
+        ("register https://x.test/", "“sk_canary”"),
+    ],
+)
+def test_key_that_no_header_can_carry_is_not_shown(command: str, key: str) -> None:
     result = run(*command.split(), STAIROIDS_API_KEY=key)
 
     assert result.exit_code == 1

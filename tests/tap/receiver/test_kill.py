@@ -1,7 +1,7 @@
-"""kill -9, over and over: acknowledged is emitted, and nothing is emitted twice.
+"""Repeated kill -9 of the receiver loses no acknowledged event, and emits none twice.
 
-All the while Stairoids delivers and redelivers, and the tap reads with the state of
-its last run. ``STAIROIDS_KILLS`` says how often the receiver is killed.
+Meanwhile Stairoids delivers and redelivers, and the tap reads with the state of its
+last run. ``STAIROIDS_KILLS`` is the number of kills.
 """
 
 from __future__ import annotations

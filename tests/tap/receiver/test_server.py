@@ -1,4 +1,4 @@
-"""`stairoids-webhooks serve` as a process: what is acknowledged stays."""
+"""The command `stairoids-webhooks serve`, as a process where that matters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from click.testing import CliRunner, Result
 
+from tap_stairoids_webhooks import environment
+from tap_stairoids_webhooks.cli.main import main
+from tap_stairoids_webhooks.environment import (
+    SECRET_VARIABLE,
+    SECRETS_VARIABLE,
+    ReceiverSettings,
+)
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.webhook_builders import (
     EMAIL,
@@ -34,10 +44,11 @@ from tests.support.webhook_builders import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+VARIABLES = (SECRET_VARIABLE, SECRETS_VARIABLE)
 COMMAND = Path(sys.executable).with_name("stairoids-webhooks")
 
 
-def environment(**more: str) -> dict[str, str]:
+def clean_environment(**more: str) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("STAIROIDS_")}
     return clean | more
 
@@ -49,7 +60,7 @@ def serving(
     """Run the command until the block ends; yield it and its URL."""
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", "0", "--store-url", store_url],
-        env=environment(**(env or {"STAIROIDS_WEBHOOK_SECRET": SECRET})),
+        env=clean_environment(**(env or {"STAIROIDS_WEBHOOK_SECRET": SECRET})),
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
@@ -65,7 +76,7 @@ def serving(
 
 
 class Senders:
-    """Eight of them, each sending event after event until the door closes."""
+    """Eight senders, each sending events until the receiver stops."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -84,15 +95,15 @@ class Senders:
                 event_id = f"evt_{os.urandom(3).hex()}_{sender}_{number}"
                 body = a_body(event_id)
                 try:
-                    answer = session.post(
+                    response = session.post(
                         self._url, body, headers=headers_for(body), timeout=15
                     )
                 except requests.RequestException:
                     return
-                if answer.status_code == 200:
+                if response.status_code == 200:
                     self.acknowledged.append(event_id)
                 else:
-                    self.refused.append(answer.status_code)
+                    self.refused.append(response.status_code)
                 if len(self.acknowledged) > 200:
                     self.enough.set()
 
@@ -103,7 +114,7 @@ class Senders:
 
 def stored_ids(store_url: str) -> list[str | None]:
     ids: list[str | None] = []
-    with EventStore.open_to_read(store_url) as store:
+    with EventStore.open_read_only(store_url) as store:
         sequence, upper = 0, store.last_sequence()
         while page := store.read_after(sequence, upper=upper):
             ids += [event.event_id for event in page]
@@ -145,35 +156,34 @@ def test_sigterm_drains_and_exits_0(store_url: str) -> None:
     assert SECRET not in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stop_says_what_is_finished_and_how_it_ended(
-    store_url: str, number: signal.Signals
-) -> None:
+def test_stop_finishes_begun_requests_and_logs_them(store_url: str) -> None:
     with serving(store_url) as (process, url):
         parts = urlsplit(url)
         address = (str(parts.hostname), int(parts.port or 0))
         begun, rest = raw_request(a_body())[:-5], raw_request(a_body())[-5:]
         with socket.create_connection(address, timeout=15) as connection:
             connection.sendall(begun)
-            # Its answer shows that the loop has read what came before it.
+            # This response shows that the loop has read the bytes before it.
             assert exchange(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == 200
-            process.send_signal(number)
+            process.send_signal(signal.SIGINT)
             assert process.stderr is not None
             log = process.stderr.readline() + process.stderr.readline()
             connection.sendall(rest)
             assert status_from(connection) == 200
         _, end = process.communicate(timeout=30)
 
-    assert f"12 s to finish: signal={number.name} requests=1\n" in log
+    assert "12 s to finish: signal=SIGINT requests=1\n" in log
     assert end.endswith("INFO stopped: exit_code=0 unanswered=0\n")
     assert process.returncode == 0
 
 
-def test_log_is_json_if_asked_for(store_url: str) -> None:
+def test_log_lines_are_json(store_url: str) -> None:
     with serving(
         store_url,
         STAIROIDS_WEBHOOK_SECRET=SECRET,
         STAIROIDS_WEBHOOKS_LOG_FORMAT="json",
+        STAIROIDS_WEBHOOKS_ADMIN_PORT="0",
+        STAIROIDS_WEBHOOKS_ADMIN_TOKEN="a-token-of-the-tests",  # noqa: S106 -- a test's
     ) as (process, url):
         for secret in (SECRET, SECRET, "wrong"):
             requests.post(
@@ -186,48 +196,65 @@ def test_log_is_json_if_asked_for(store_url: str) -> None:
     always = ("time", "level", "logger", "message")
     assert {tuple(line)[:4] for line in lines} == {always}
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo is UTC
-    told = [
+    fields = [
         (line["message"], {k: line[k] for k in line if k not in always})
         for line in lines
     ]
     counts = Counter[str]()
-    for message, fields in told:
+    for message, values in fields:
         if message == "deliveries":
-            counts.update(fields)
+            counts.update(values)
     assert counts == {"stored": 1, "duplicate": 1, "signature_mismatch": 1}
-    assert [pair for pair in told if pair[0] != "deliveries"] == [
+    assert [pair for pair in fields if pair[0] != "deliveries"] == [
         ("listening", {"url": url, "store": store_url.removeprefix("sqlite:///")}),
         (
-            "stopping, what was begun has 12 s to finish",
+            "stopping, begun requests have 12 s to finish",
             {"signal": "SIGTERM", "requests": 0},
         ),
         ("stopped", {"exit_code": 0, "unanswered": 0}),
     ]
+    assert "a-token-of-the-tests" not in log
 
 
-def test_log_level_leaves_out_what_is_less(store_url: str) -> None:
+def test_log_level_warning_logs_ignored_secret_only(store_url: str) -> None:
     with serving(
         store_url,
-        STAIROIDS_WEBHOOK_SECRET=SECRET,
+        STAIROIDS_WEBHOOK_SECRET="canary",  # noqa: S106 -- a test's
+        STAIROIDS_WEBHOOK_SECRETS=json.dumps([SECRET]),
         STAIROIDS_WEBHOOKS_LOG_LEVEL="WARNING",
     ) as (process, _):
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
 
-    assert log == ""
+    (line,) = log.splitlines()
+    assert line.endswith(
+        "WARNING STAIROIDS_WEBHOOK_SECRETS and STAIROIDS_WEBHOOK_SECRET are both set:"
+        " the secrets of STAIROIDS_WEBHOOK_SECRETS count, STAIROIDS_WEBHOOK_SECRET is"
+        " not read"
+    )
+    for canary in ("canary", SECRET):
+        assert canary not in log
 
 
-def test_secrets_are_rotated_without_loss(store_url: str) -> None:
-    secrets = json.dumps(["new", SECRET])
-    with serving(store_url, STAIROIDS_WEBHOOK_SECRETS=secrets) as (_, url):
+def test_secrets_are_rotated_without_loss(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRETS", json.dumps(["new", SECRET]))
+    with Receiver(store_url=store_url, secrets=environment.secrets()) as receiver:
         for secret in ("new", SECRET, "wrong"):
             body = a_body(f"evt_{secret}")
             headers = headers_for(body, secret=secret)
-            answer = requests.post(url, body, headers=headers, timeout=15)
-            assert answer.status_code == (401 if secret == "wrong" else 200)  # noqa: S105 -- a test's
+            response = requests.post(receiver.url, body, headers=headers, timeout=15)
+            assert response.status_code == (401 if secret == "wrong" else 200)  # noqa: S105 -- a test's
 
-    with EventStore.open_to_read(store_url) as store:
-        assert len(store.stats().keys) == 2
+        assert len(statistics_of(receiver.store).keys) == 2
+
+
+def serve(store_url: str, *options: str, **env: str) -> Result:
+    """Run `serve` in this process, for settings with which it does not start."""
+    arguments = ["serve", "--port", "0", "--store-url", store_url, *options]
+    unset = dict.fromkeys(VARIABLES)
+    return CliRunner().invoke(main, arguments, env=unset | env)
 
 
 @pytest.mark.parametrize(
@@ -241,79 +268,35 @@ def test_secrets_are_rotated_without_loss(store_url: str) -> None:
         ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "list of one or more"),
     ],
 )
-def test_no_usable_secret_is_an_error(
+def test_unusable_secret_is_an_error(
     store_url: str, env: dict[str, str], message: str
 ) -> None:
-    done = subprocess.run(
-        [COMMAND, "serve", "--port", "0", "--store-url", store_url],
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = serve(store_url, **env)
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert message in done.stderr
     assert "hunter2" not in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_secret_that_is_not_read_is_warned_of(store_url: str) -> None:
-    with serving(
-        store_url,
-        STAIROIDS_WEBHOOK_SECRET="canary",  # noqa: S106 -- a test's
-        STAIROIDS_WEBHOOK_SECRETS=json.dumps([SECRET]),
-    ) as (process, _):
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
-
-    (line,) = (line for line in log.splitlines() if "WARNING" in line)
-    assert line.endswith(
-        "STAIROIDS_WEBHOOK_SECRETS and STAIROIDS_WEBHOOK_SECRET are both set: the"
-        " secrets of STAIROIDS_WEBHOOK_SECRETS count, STAIROIDS_WEBHOOK_SECRET is not"
-        " read"
-    )
-    for canary in ("canary", SECRET):
-        assert canary not in log
 
 
 def test_port_in_use_is_an_error(store_url: str) -> None:
-    with serving(store_url) as (_, url):
-        port = url.split(":")[2].split("/")[0]
-        done = subprocess.run(
-            [COMMAND, "serve", "--port", port, "--store-url", store_url],
-            env=environment(STAIROIDS_WEBHOOK_SECRET=SECRET),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = serve(store_url, "--port", port, STAIROIDS_WEBHOOK_SECRET=SECRET)
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
 
 
-def test_admin_listener_wants_a_token(store_url: str) -> None:
-    done = subprocess.run(
-        [COMMAND, "serve", "--admin-port", "0", "--store-url", store_url],
-        env=environment(STAIROIDS_WEBHOOK_SECRET=SECRET),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+def test_admin_port_needs_a_token(store_url: str) -> None:
+    done = serve(store_url, "--admin-port", "0", STAIROIDS_WEBHOOK_SECRET=SECRET)
 
-    with serving(
-        store_url,
-        STAIROIDS_WEBHOOK_SECRET=SECRET,
-        STAIROIDS_WEBHOOKS_ADMIN_PORT="0",
-        STAIROIDS_WEBHOOKS_ADMIN_TOKEN="a-token-of-the-tests",  # noqa: S106 -- a test's
-    ) as (process, _):
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
-
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "STAIROIDS_WEBHOOKS_ADMIN_TOKEN" in done.stderr
-    assert process.returncode == 0
-    assert "a-token-of-the-tests" not in log
+
+
+def test_every_setting_is_an_option_and_a_variable() -> None:
+    options = {option.name: option for option in main.commands["serve"].params}
+
+    assert set(options) == set(ReceiverSettings.__struct_fields__)
+    for name, option in options.items():
+        assert option.envvar == f"STAIROIDS_WEBHOOKS_{name}".upper()

@@ -1,4 +1,4 @@
-"""The store keeps its promises in both of its homes: once, and in order."""
+"""The store in SQLite and PostgreSQL: each event once, and in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import threading
 import pytest
 
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
-from tap_stairoids_webhooks.store.schema import Outcome, Wanted
+from tap_stairoids_webhooks.store.event_filter import EventFilter
+from tap_stairoids_webhooks.store.schema import Outcome
+from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.webhook_builders import (
     a_body,
@@ -36,7 +38,7 @@ def test_redelivered_event_is_stored_once(home: EventStore) -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_same_id_with_another_body_is_kept_and_flagged(
+def test_same_id_with_another_body_is_a_conflict(
     home: EventStore, *, together: bool
 ) -> None:
     first, other = a_delivery(a_body("evt_1")), a_delivery(a_body("evt_1", extra=1))
@@ -56,7 +58,7 @@ def test_repeated_automation_run_is_stored_once(home: EventStore) -> None:
     assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
 
 
-def test_event_comes_back_as_it_was_stored(home: EventStore) -> None:
+def test_event_is_read_as_it_was_stored(home: EventStore) -> None:
     delivery = a_delivery(b"\x00\xff not JSON")
     home.append([delivery])
 
@@ -70,7 +72,7 @@ def test_event_comes_back_as_it_was_stored(home: EventStore) -> None:
     assert stored.received_at == "2024-10-15T09:30:01.000000Z"
 
 
-def test_reader_resumes_after_its_bookmark_and_ends_at_its_upper(
+def test_read_begins_after_a_sequence_and_ends_at_upper(
     home: EventStore,
 ) -> None:
     home.append(deliveries(9))
@@ -79,13 +81,13 @@ def test_reader_resumes_after_its_bookmark_and_ends_at_its_upper(
     assert [e.sequence for e in home.read_after(3, upper=9, limit=2)] == [4, 5]
 
 
-def test_reader_can_ask_for_one_type(home: EventStore) -> None:
+def test_read_filters_by_type_and_malformed(home: EventStore) -> None:
     home.append([a_delivery(a_body("evt_1", "a.b")), a_delivery(b"no"), a_delivery()])
 
     typed = home.read_after(
-        0, upper=9, wanted=Wanted(events=frozenset({"signal.created"}))
+        0, upper=9, selected=EventFilter(types=frozenset({"signal.created"}))
     )
-    malformed = home.read_after(0, upper=9, wanted=Wanted(malformed=True))
+    malformed = home.read_after(0, upper=9, selected=EventFilter(malformed=True))
 
     assert [e.sequence for e in typed] == [3]
     assert [e.sequence for e in malformed] == [2]
@@ -107,7 +109,7 @@ def test_reader_cannot_write(home: EventStore, home_url: str) -> None:
     home.append(deliveries(1))
 
     with (
-        EventStore.open_to_read(home_url) as reader,
+        EventStore.open_read_only(home_url) as reader,
         pytest.raises(StoreUnavailableError, match=r"read-?only"),
     ):
         reader.append(deliveries(2))
@@ -117,12 +119,12 @@ def test_reader_needs_no_writer_alive(home_url: str) -> None:
     with EventStore.create(home_url) as store:
         store.append(deliveries(2))
 
-    with EventStore.open_to_read(home_url) as reader:
+    with EventStore.open_read_only(home_url) as reader:
         assert sequences(reader) == [1, 2]
 
 
-def test_refusal_repeats_nothing_of_a_body(home: EventStore) -> None:
-    with home._engine.begin() as connection:
+def test_error_repeats_nothing_of_a_body(home: EventStore) -> None:
+    with home.transaction("cannot be changed") as connection:
         connection.exec_driver_sql("DROP TABLE webhook_events")
 
     with pytest.raises(StoreUnavailableError) as caught:
@@ -148,12 +150,12 @@ def test_concurrent_writers_store_each_event_once(home_url: str) -> None:
 
     assert outcomes.count(Outcome.STORED) == 20
     assert outcomes.count(Outcome.DUPLICATE) == 140
-    with EventStore.open_to_read(home_url) as reader:
+    with EventStore.open_read_only(home_url) as reader:
         assert sequences(reader) == list(range(1, 21))
 
 
 def test_stats_count_by_type_and_key(home: EventStore) -> None:
-    assert home.stats().total == 0
+    assert statistics_of(home).total == 0
     home.append(
         [
             a_delivery(a_body("evt_1")),
@@ -162,7 +164,7 @@ def test_stats_count_by_type_and_key(home: EventStore) -> None:
         ]
     )
 
-    stats = home.stats()
+    stats = statistics_of(home)
 
     assert stats.events == {"signal.created": 2, None: 1}
     assert (stats.total, stats.conflicts, stats.malformed) == (3, 1, 1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.paths import ROOT
@@ -28,7 +28,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 SCOPE = "http://127.0.0.1"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.dedup.rules import Policy
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
@@ -24,7 +24,7 @@ from tests.support.singer_io import TargetUnderTest, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 @pytest.fixture
@@ -114,13 +114,13 @@ def test_recalled_first_run_check_is_sent_again_when_it_is_due(
     step_until(scheduler, lambda: not queue.unfinished)
     sandbox.faults.add(Fault(kind="slow", delay_ms=300))
     queue.add(a_signal(2))
-    step_until(scheduler, lambda: scheduler.pool.in_flight == 1)
+    step_until(scheduler, lambda: len(scheduler.pool.unanswered) == 1)
     queue.add(a_signal(3, source="another"))
-    step_until(scheduler, lambda: scheduler.pool.in_flight == 2)
+    step_until(scheduler, lambda: len(scheduler.pool.unanswered) == 2)
 
     scheduler.recall()
 
-    assert scheduler.pool.in_flight <= 1
+    assert len(scheduler.pool.unanswered) <= 1
     assert scheduler.limiter.requests <= 3
     step_until(scheduler, lambda: not queue.unfinished)
     assert Counter(r.method for r in sandbox.requests) == {"GET": 2, "POST": 3}

@@ -1,0 +1,91 @@
+"""Converts the configured catalog to the stream schemas of the target."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from stairoids_airbyte.exceptions import WrongConfigError
+from stairoids_airbyte.protocol import Descriptor
+from target_stairoids.mapping.schema import StreamSchema, bookmark_column
+
+if TYPE_CHECKING:
+    from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream
+
+logger = logging.getLogger(__name__)
+
+#: Both send each signal once.
+SYNC_MODES = ["append", "append_dedup"]
+
+
+def descriptor_of(configured: ConfiguredStream) -> Descriptor:
+    """Return the name of a stream in messages."""
+    return Descriptor(configured.stream.name, configured.stream.namespace)
+
+
+def schemas_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamSchema]:
+    """Return the schema of each stream of the catalog.
+
+    Raises:
+        WrongConfigError: A stream has a sync mode that signals do not support, or two
+            streams would have the same name.
+    """
+    schemas: dict[Descriptor, StreamSchema] = {}
+    names: set[str] = set()
+    for configured in catalog.streams:
+        schema = _schema_of(configured)
+        if schema.name in names:
+            msg = (
+                f"Two streams of the catalog would be named `{schema.name}` here. Give "
+                "one of them another name or namespace."
+            )
+            raise WrongConfigError(msg)
+        names.add(schema.name)
+        _check_mode(configured, schema.name)
+        schemas[descriptor_of(configured)] = schema
+    return schemas
+
+
+def _schema_of(configured: ConfiguredStream) -> StreamSchema:
+    """Return a stream's schema, named `namespace-name` like streams of Singer taps."""
+    stream = configured.stream
+    name = f"{stream.namespace}-{stream.name}" if stream.namespace else stream.name
+    schema = stream.json_schema
+    paths = configured.primary_key or stream.source_defined_primary_key or []
+    key = tuple(".".join(path) for path in paths)
+    cursor = _cursor_of(configured)
+    return StreamSchema(
+        name=name,
+        properties=schema.get("properties") or {},
+        key_properties=key,
+        bookmark=bookmark_column(cursor if len(cursor) == 1 else [], key),
+        allows_more=bool(schema.get("additionalProperties")),
+    )
+
+
+def _cursor_of(configured: ConfiguredStream) -> list[str]:
+    """Return the path of a stream's cursor, also for a full refresh.
+
+    The target uses it to find out whether a record is older than the last one sent.
+    """
+    default = configured.stream.default_cursor_field or []
+    if configured.stream.source_defined_cursor and default:
+        return default
+    return configured.cursor_field or default
+
+
+def _check_mode(configured: ConfiguredStream, name: str) -> None:
+    mode = configured.destination_sync_mode
+    if mode not in SYNC_MODES:
+        msg = (
+            f"Stream `{name}` has the sync mode `{mode}`, but sent signals cannot be "
+            f"changed or removed. Choose {' or '.join(SYNC_MODES)}."
+        )
+        raise WrongConfigError(msg)
+    least = configured.minimum_generation_id
+    if least and least == configured.generation_id:
+        logger.info(
+            "Stream `%s` is refreshed. Signals that were sent stay, and are not sent "
+            "again.",
+            name,
+        )

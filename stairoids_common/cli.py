@@ -1,0 +1,174 @@
+"""Click options, errors and tables that the commands of all packages share.
+
+Rich is imported only when a table is printed, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stairoids_common.text import counted
+from stairoids_common.time import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.table import Table
+
+    Command = Callable[..., Any]
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+version_option = click.version_option(package_name="singer-stairoids")
+
+_AGE = re.compile(r"(\d+)([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
+
+
+def exit_with_message(
+    *errors: type[Exception], usage: tuple[type[Exception], ...] = ()
+) -> Callable[[Command], Command]:
+    """Return a decorator that prints an expected error as one line on stderr.
+
+    Args:
+        errors: These end the command with their `exit_code`, or with 1.
+        usage: These end the command with 2, like a wrong option.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def guarded(*args: Any, **options: Any) -> None:
+            try:
+                command(*args, **options)
+            except usage as error:
+                raise click.UsageError(str(error)) from error
+            except errors as error:
+                click.echo(f"Error: {error}", err=True)
+                raise click.exceptions.Exit(getattr(error, "exit_code", 1)) from error
+
+        return guarded
+
+    return decorate
+
+
+def format_option(
+    *choices: str,
+    help: str = "A table for people, or JSON.",  # noqa: A002 - click's name
+) -> Callable[[Command], Command]:
+    """Return the option `--format`, passed as `output_format`.
+
+    Args:
+        choices: The first one is the default. Without any: `table` and `json`.
+    """
+    known = choices or ("table", "json")
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(known),
+        default=known[0],
+        show_default=True,
+        help=help,
+    )
+
+
+def older_than_option(
+    *,
+    help: str,  # noqa: A002 - click's name
+    min_age: timedelta = timedelta(),
+    required: bool = False,
+) -> Callable[[Command], Command]:
+    """Return the option `--older-than`, passed as a `datetime` in UTC.
+
+    Args:
+        help: The effect of the option. Examples of a value are added.
+        min_age: A younger time is refused.
+    """
+
+    def convert(
+        _context: click.Context, _option: click.Parameter, text: str | None
+    ) -> datetime | None:
+        return None if text is None else _past_time(text, datetime.now(UTC), min_age)
+
+    return click.option(
+        "--older-than",
+        callback=convert,
+        required=required,
+        metavar="AGE|TIME",
+        help=f"{help} 90d, 12h or 30m, or a time such as 2026-01-31.",
+    )
+
+
+def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
+    try:
+        match = _AGE.fullmatch(text)
+        age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+        time = parse_time(text) if age is None else now - age
+    except (ValueError, OverflowError):
+        msg = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
+        raise click.BadParameter(msg) from None
+    if time > now:
+        msg = "this time is in the future."
+        raise click.BadParameter(msg)
+    if now - time < min_age:
+        msg = f"less than {counted(min_age.days, 'day')}."
+        raise click.BadParameter(msg)
+    return time
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout.
+
+    Cells wrap at the width of a terminal. Elsewhere each row is one line without
+    colours, however long.
+    """
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    table = table_of(header, rows)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=_NO_LIMIT, color_system=None, force_terminal=False)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Return a table for a rich console.
+
+    Args:
+        header: The titles of the columns. Empty for a table without titles.
+        rows: Numbers are printed as `1,234` or `1.5` and aligned right. None is
+            printed as `?`.
+    """
+    from rich.table import Table  # noqa: PLC0415 - slow to import
+    from rich.text import Text  # noqa: PLC0415 - slow to import
+
+    table = Table(
+        box=None, pad_edge=False, show_header=bool(header), header_style="bold"
+    )
+    titles = header or [""] * len(rows[0])
+    columns = zip(*rows, strict=True) if rows else [()] * len(titles)
+    for title, column in zip(titles, columns, strict=True):
+        has_numbers = any(isinstance(value, (int, float)) for value in column)
+        table.add_column(
+            Text(title), justify="right" if has_numbers else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

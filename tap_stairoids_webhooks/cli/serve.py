@@ -1,0 +1,69 @@
+"""The command `stairoids-webhooks serve`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stairoids_common.cli import exit_with_message
+from tap_stairoids_webhooks import environment
+from tap_stairoids_webhooks.cli.options import receiver_options
+from tap_stairoids_webhooks.environment import ReceiverSettings
+from tap_stairoids_webhooks.exceptions import WebhooksError
+from tap_stairoids_webhooks.receiver.log_lines import LogLine, log_to_stderr
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.receiver.server import Receiver
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@receiver_options()
+@exit_with_message(WebhooksError)
+def serve(**values: Any) -> None:
+    """Receive deliveries: verify and store each one, then respond 200.
+
+    The secret is read from STAIROIDS_WEBHOOK_SECRET or, during a rotation, from
+    STAIROIDS_WEBHOOK_SECRETS (a JSON array). When the receiver listens, it prints one
+    JSON line on stdout. SIGTERM finishes the requests that have begun and exits 0.
+
+    --admin-port needs a token in STAIROIDS_WEBHOOKS_ADMIN_TOKEN. Open that port in a
+    browser, and enter the token as the password.
+
+    \b
+    Example:
+      STAIROIDS_WEBHOOK_SECRETS='["new", "old"]' stairoids-webhooks serve --port 8880
+    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    settings = ReceiverSettings(**values)
+    log_to_stderr(level=settings.log_level, shape=settings.log_format)
+    secrets = environment.secrets()
+    from tap_stairoids_webhooks.receiver.server import Admin, Receiver  # noqa: PLC0415 -- slow to import
+
+    admin = None
+    if settings.admin_port is not None:
+        admin = Admin(port=settings.admin_port, token=environment.admin_token())
+    receiver = Receiver(
+        store_url=settings.store_url,
+        secrets=secrets,
+        host=settings.host,
+        port=settings.port,
+        path=settings.path,
+        max_body_bytes=settings.max_body,
+        min_free_bytes=settings.min_free,
+        admin=admin,
+    )
+    receiver.run(on_ready=lambda: _print_ready(receiver))
+
+
+def _print_ready(receiver: Receiver) -> None:
+    logger.info(LogLine("listening", url=receiver.url, store=receiver.store.place))
+    ready = {"event": "ready", "url": receiver.url}
+    if receiver.admin_url is not None:
+        ready["admin_url"] = receiver.admin_url
+    click.echo(json.dumps(ready))
+    sys.stdout.flush()

@@ -1,0 +1,153 @@
+"""Settings of the receiver and of the commands, and their environment variables.
+
+Every setting of `ReceiverSettings` is an option of `stairoids-webhooks serve` and an
+environment variable with the prefix `STAIROIDS_WEBHOOKS_`. Secrets are environment
+variables only, because other users can see a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from tap_stairoids_webhooks.exceptions import ConfigError
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "STAIROIDS_WEBHOOKS_"
+API_KEY_VARIABLE = "STAIROIDS_API_KEY"
+API_URL_VARIABLE = "STAIROIDS_API_URL"
+SECRET_VARIABLE = "STAIROIDS_WEBHOOK_SECRET"  # noqa: S105 -- a name, not a secret
+SECRETS_VARIABLE = "STAIROIDS_WEBHOOK_SECRETS"
+ADMIN_TOKEN_VARIABLE = "STAIROIDS_WEBHOOKS_ADMIN_TOKEN"  # noqa: S105 -- a name, not a token
+DEFAULT_API_URL = "https://api.stairoids.com/v1"
+DEFAULT_PATH = "/webhooks/stairoids"
+DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
+DEFAULT_MIN_FREE_BYTES = 100 * 1024 * 1024
+DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
+_MIN_TOKEN_LENGTH = 16
+
+
+class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the receiver; each description is the help text of the option."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one."),
+    ] = 8880
+    path: Annotated[
+        str,
+        Meta(description="Path of the webhook; /webhook/stairoids always works too."),
+    ] = DEFAULT_PATH
+    max_body: Annotated[
+        int, Meta(ge=1, description="Largest body that is accepted, in bytes.")
+    ] = DEFAULT_MAX_BODY_BYTES
+    min_free: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="With fewer bytes free on the store's disk, respond 503.",
+        ),
+    ] = DEFAULT_MIN_FREE_BYTES
+    admin_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        Meta(description="Port on 127.0.0.1 for the pages, /readyz and /metrics."),
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Lowest level that is logged on stderr."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(description="Log lines for people, or one JSON object per line."),
+    ] = "text"
+    store_url: Annotated[
+        str,
+        Meta(
+            description="The event store: sqlite:///PATH or postgresql://HOST/DATABASE."
+        ),
+    ] = DEFAULT_STORE_URL
+
+
+def secrets() -> list[str]:
+    """Read the webhook secrets, the newest first.
+
+    Raises:
+        ConfigError: There is no secret, or the variable is not valid.
+    """
+    if several := os.environ.get(SECRETS_VARIABLE):
+        if os.environ.get(SECRET_VARIABLE):
+            logger.warning(
+                "%s and %s are both set: the secrets of %s count, %s is not read",
+                *(SECRETS_VARIABLE, SECRET_VARIABLE) * 2,
+            )
+        try:
+            return checked_secrets(json.loads(several), name=SECRETS_VARIABLE)
+        except json.JSONDecodeError:
+            # Not chained, because the decoder's error has the text.
+            msg = f'{SECRETS_VARIABLE} must be a JSON array such as ["new", "old"]'
+        raise ConfigError(msg)
+    if one := os.environ.get(SECRET_VARIABLE):
+        return [one]
+    msg = (
+        f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
+        " to a JSON array of several"
+    )
+    raise ConfigError(msg)
+
+
+def admin_token() -> str:
+    """Read the admin token.
+
+    Raises:
+        ConfigError: There is no token, or it could be guessed.
+    """
+    token = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
+    if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
+        return token
+    msg = (
+        f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: at least {_MIN_TOKEN_LENGTH}"
+        " characters of ASCII in one line"
+    )
+    raise ConfigError(msg)
+
+
+def api_key() -> str:
+    """Read the API key of Stairoids.
+
+    Raises:
+        ConfigError: There is no key, or no HTTP header can carry it.
+    """
+    key = os.environ.get(API_KEY_VARIABLE)
+    if not key:
+        msg = f"no API key: set {API_KEY_VARIABLE}"
+        raise ConfigError(msg)
+    if not (key.isascii() and key.isprintable()):
+        msg = (
+            f"{API_KEY_VARIABLE} holds characters no HTTP header can carry: copy the"
+            " key again"
+        )
+        raise ConfigError(msg)
+    return key
+
+
+def checked_secrets(value: object, *, name: str) -> list[str]:
+    """Return a list of secrets; the error message never repeats a secret.
+
+    Raises:
+        ConfigError: The value is not a list of non-empty strings.
+    """
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(secret, str) and secret for secret in value)
+    ):
+        return list(value)
+    msg = f"{name} must be a list of one or more non-empty strings"
+    raise ConfigError(msg)

@@ -1,0 +1,115 @@
+"""Respond to requests of the admin port: readiness, metrics and pages.
+
+The port is on 127.0.0.1 only. That is not enough, because a web page in a browser on
+this machine can send requests to it. So each request needs the admin token, and a
+`Host` header of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks.environment import ADMIN_TOKEN_VARIABLE
+from tap_stairoids_webhooks.exceptions import RefusedRequestError
+from tap_stairoids_webhooks.receiver.admin.pages import AdminPages
+from tap_stairoids_webhooks.receiver.app import send_response
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
+    from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
+
+_JSON = b"application/json"
+_METRICS = b"text/plain; version=0.0.4; charset=utf-8"
+_CHALLENGE = (b"www-authenticate", b'Basic realm="stairoids-webhooks", charset="UTF-8"')
+_NEEDS_TOKEN = (
+    "This port needs the token that the receiver was started with"
+    f" ({ADMIN_TOKEN_VARIABLE}). In a browser, enter it as the password, with any user"
+    " name. A program sends the header Authorization: Bearer with the token.\n"
+)
+_NEEDS_HOST = (
+    "This port needs a Host of this machine: use 127.0.0.1 or localhost, with the port"
+    " of --admin-port.\n"
+)
+
+
+class AdminApp:
+    """The ASGI application of the admin port.
+
+    Args:
+        status: The status of the receiver.
+        token: The admin token.
+        port: The admin port.
+
+    Attributes:
+        counts: Number of refused requests by reason.
+    """
+
+    def __init__(self, status: ReceiverStatus, *, token: str, port: int) -> None:
+        self._status = status
+        self._token = token.encode()
+        self._pages = AdminPages(status)
+        names = (b"127.0.0.1", b"localhost")
+        self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
+        self.counts: Counter[str] = Counter()
+
+    def count(self, result: str) -> None:
+        """Count a refused request."""
+        self.counts[result] += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
+        try:
+            self._check_access(scope["headers"])
+            if scope["path"] not in {"/readyz", "/metrics"}:
+                await self._pages(scope, receive, send)
+                return
+            status, content_type, body = await self._respond(scope)
+        except RefusedRequestError as refused:
+            self.count(refused.reason)
+            text = refused.text.encode()
+            await send_response(send, refused.status, text, *refused.headers)
+        else:
+            await send_response(send, status, body, content_type=content_type)
+
+    async def _respond(self, scope: Scope) -> tuple[int, bytes, bytes]:
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise RefusedRequestError(
+                405, "method_not_allowed", (b"allow", b"GET, HEAD")
+            )
+        if scope["path"] == "/metrics":
+            return 200, _METRICS, await asyncio.to_thread(self._status.metrics)
+        found = self._status.readiness()
+        return 200 if found["ready"] else 503, _JSON, json.dumps(found).encode()
+
+    def _check_access(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Check the `Host` and the token of a request.
+
+        Raises:
+            RefusedRequestError: 403 for the host, 401 for the token.
+        """
+        hosts = [value.lower() for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            raise RefusedRequestError(403, "host", text=_NEEDS_HOST)
+        given = [value for name, value in headers if name == b"authorization"]
+        token = _token_of(given[0]) if len(given) == 1 else b""
+        if not hmac.compare_digest(token, self._token):
+            raise RefusedRequestError(401, "token", _CHALLENGE, text=_NEEDS_TOKEN)
+
+
+def _token_of(authorization: bytes) -> bytes:
+    """Return the Bearer token or the Basic password of a header; empty for none."""
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return credentials
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
+        except binascii.Error:
+            pass
+    return b""

@@ -1,0 +1,415 @@
+"""`stairoids-signals dead-letters`: list, export, replay, resolve, discard."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stairoids_sandbox import Fault
+from tests.support.commands import signals
+from tests.support.singer_io import a_record, a_schema
+
+if TYPE_CHECKING:
+    from stairoids_sandbox import Sandbox
+    from tests.support.singer_io import TargetUnderTest
+
+
+def test_replay_sends_dead_letters_with_the_fixed_mapping(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    broken = {"stream": "trials", "contact": {"email": "{{ nobody }}"}}
+    schema = a_schema(nobody="string")
+    target.run(schema, a_record(1), a_record(2), signals=[broken])
+    target.config["signals"] = [{"stream": "trials"}]
+
+    one = signals(target, "dead-letters", "replay", "1")
+    lost = signals(target, "dead-letters", "replay", "2", "99")
+    rest = signals(target, "dead-letters", "replay")
+    none = signals(target, "dead-letters", "replay")
+
+    assert one.returncode == 0, one.stderr
+    assert "1 signal = 1 accepted" in one.stderr
+    assert lost.returncode == 1
+    assert "1 of 2 dead letters can be sent." in lost.stderr
+    assert "1 signal = 1 accepted" in rest.stderr
+    assert none.stderr == "No dead letters to send.\n"
+    assert one.stdout == rest.stdout == none.stdout == ""
+    assert len(sandbox.signals) == 2
+
+
+def test_dead_letter_of_a_removed_mapping_is_filtered(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    run = target.run_text(exported, signals=[{"stream": "trials", "name": "other"}])
+
+    assert run.outcomes == {"filtered": 1}
+    (reason,) = run.report["reasons"]
+    assert reason["reason"] == "its mapping is gone"
+
+
+def test_dead_letters_are_listed_without_their_records(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), a_record(1, email="canary"))
+
+    done = signals(target, "dead-letters", "list")
+
+    header, row, _, ledger = done.stdout.splitlines()
+    assert header.split() == [
+        "id", "stream", "outcome", "reason", "attempts", "first_at", "last_at",
+    ]  # fmt: skip
+    assert "trials  invalid" in row
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d$", row)
+    assert ledger == f"Ledger {target.config['ledger_url']}"
+    assert "canary" not in done.stdout
+
+
+def test_exported_dead_letter_is_sent_and_leaves_the_list(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    rejected = target.run(a_schema(mrr="number"), a_record(1, mrr=1.10))
+
+    exported = signals(target, "dead-letters", "export").stdout
+    replayed = target.run_text(exported)
+
+    assert rejected.outcomes == {"rejected": 1}
+    assert replayed.outcomes == {"accepted": 1}
+    assert signals(target, "dead-letters", "export").stdout == ""
+    again = target.run(a_schema(mrr="number"), a_record(1, mrr=1.10))
+    assert again.outcomes == {"duplicate": 1}
+
+
+@pytest.mark.parametrize(
+    ("send", "outcome"), [("always", "duplicate"), ("on_change", "unchanged")]
+)
+def test_closed_dead_letter_is_not_sent_again(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, outcome: str
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(), a_record(1))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    first, second = target.run_text(exported), target.run_text(exported)
+
+    assert first.outcomes == {"accepted": 1}
+    assert second.outcomes == {outcome: 1}
+    assert len(sandbox.signals) == 1
+
+
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+def test_dead_letter_is_not_sent_after_a_newer_version(
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None
+) -> None:
+    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, plan="free", updated_at="2026-01-01"))
+    target.run(schema, a_record(1, plan="pro", updated_at="2026-01-02"))
+
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert replayed.outcomes == {"duplicate": 1}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["pro"]
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+
+
+def test_dead_letter_of_a_record_with_an_older_signal_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(plan="string"), a_record(1, plan="free"))
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(plan="string"), a_record(1, plan="pro"))
+
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert replayed.outcomes == {"accepted": 1}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["free", "pro"]
+
+
+def test_dead_letter_with_an_edited_record_leaves_the_list(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    edited = exported.replace('"email": null', '"email": "ann@acme.example"')
+    replayed = target.run_text(edited)
+
+    assert replayed.outcomes == {"accepted": 1}
+    assert len(sandbox.signals) == 1
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+
+
+def test_dead_letter_that_fails_again_is_exported_unchanged(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    for _ in range(2):
+        exported = signals(target, "dead-letters", "export").stdout
+        assert target.run_text(exported).outcomes == {"invalid": 1}
+
+    assert exported.count("_sdc_stairoids_dead_letter") == 1
+    assert signals(target, "dead-letters", "export").stdout == exported
+
+
+def test_dead_letter_is_sent_by_its_own_mapping_only(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    two = [{"stream": "trials", "type": "one"}, {"stream": "trials", "type": "two"}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(), a_record(1), signals=two)
+
+    target.run_text(signals(target, "dead-letters", "export").stdout, signals=two)
+
+    assert sorted(s.body["type"] for s in sandbox.signals) == ["one", "two"]
+
+
+def test_unknown_signal_is_exported_only_after_resolve(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+    target.run(a_schema(), a_record(1), on_unknown="hold")
+
+    before = signals(target, "dead-letters", "export").stdout
+    resolved = signals(target, "dead-letters", "resolve", "1", "--resend")
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert before == ""
+    assert resolved.stdout == "1 of 1 dead letter resolved.\n"
+    assert replayed.outcomes == {"accepted": 1}
+    assert len(sandbox.signals) == 1
+
+
+def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=1))
+    target.run(a_schema(), a_record(1), on_unknown="hold")
+
+    signals(target, "dead-letters", "resolve", "1", "--delivered")
+    run = target.run(a_schema(), a_record(1))
+
+    assert run.outcomes == {"duplicate": 1}
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+    assert len(sandbox.signals) == 1
+
+
+def test_discard_deletes_a_dead_letter(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    done = signals(target, "dead-letters", "discard", "1", "7")
+
+    assert done.returncode == 1
+    assert done.stdout == "1 of 2 dead letters discarded.\n"
+    assert done.stderr == "The others are not there.\n"
+    assert signals(target, "dead-letters", "export").stdout == ""
+
+
+def test_invalid_dead_letter_cannot_be_resolved(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    done = signals(target, "dead-letters", "resolve", "1", "--delivered")
+
+    assert done.returncode == 1
+    assert "not `unknown`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], 2),
+        (["--stream", "trials"], 1),
+        (["--stream", "other"], 0),
+        (["--reason", "EITHER account"], 2),
+        (["--reason", "%"], 0),
+        (["--older-than", "0m"], 2),
+        (["--older-than", "1d"], 0),
+        (["--older-than", "2020-01-31"], 0),
+        (["--limit", "1"], 1),
+        (["2"], 1),
+        (["1", "2", "7"], 2),
+        (["1", "--stream", "leads"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_dead_letters_are_listed_and_exported_by_the_same_choice(
+    target: TargetUnderTest, words: list[str], shown: int
+) -> None:
+    target.run(
+        a_schema(), a_record(email=None),
+        a_schema("leads"), a_record(stream="leads", email=None),
+    )  # fmt: skip
+
+    done = signals(target, "dead-letters", "list", "--format", "json", *words)
+    exported = signals(target, "dead-letters", "export", *words)
+
+    assert len(done.stdout.splitlines()) == shown
+    assert exported.stdout.count('"RECORD"') == shown
+
+
+def test_wrong_age_is_a_usage_error(target: TargetUnderTest) -> None:
+    done = signals(target, "dead-letters", "list", "--older-than=3w")
+
+    assert done.returncode == 2
+    assert "not an age (90d, 12h, 30m) or a time (2026-01-31)." in done.stderr
+
+
+def test_key_is_shown_with_the_option_only(target: TargetUnderTest) -> None:
+    target.run(
+        a_schema(key=["id", "region"], region="string"),
+        a_record(3, region="eu\x1b[2J", email=None),
+        a_schema("leads", key=[]), a_record(stream="leads", email=None),
+    )  # fmt: skip
+
+    without = signals(target, "dead-letters", "list").stdout
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+    lines = signals(
+        target, "dead-letters", "list", "--with-key", "--format", "json"
+    ).stdout.splitlines()
+
+    assert "region" not in without
+    assert table.splitlines()[0].split()[:4] == ["id", "stream", "key", "outcome"]
+    assert 'id=3, region="eu\\u001b[2J"  invalid' in table
+    found = [json.loads(line)["key"] for line in lines]
+    assert found == [{"id": 3, "region": "eu\x1b[2J"}, {}]
+
+
+def test_key_of_the_mapping_precedes_the_key_of_the_stream(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "key": ["user.id", "nr"]}]
+    target.run(
+        a_schema(key=[], user="object", nr="integer"),
+        a_record(email=None, user={"id": "x"}, nr=None),
+    )
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+
+    assert "trials  user.id=x, nr=null  invalid" in table
+
+
+def test_key_is_empty_without_the_record(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(email=None), keep_records=False)
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+
+    assert "id=" not in table
+    assert "invalid" in table
+
+
+def test_table_has_at_most_100_dead_letters(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), *(a_record(n, email=None) for n in range(103)))
+
+    table = signals(target, "dead-letters", "list").stdout
+    whole = signals(target, "dead-letters", "list", "--limit", "103").stdout
+
+    assert table.count("invalid") == 100
+    assert "3 more: --limit 103 shows them." in table
+    assert whole.count("invalid") == 103
+    assert "more" not in whole
+
+
+def test_export_by_ids_fails_for_a_missing_id(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None), a_record(2, email=None))
+
+    done = signals(target, "dead-letters", "export", "2", "7")
+
+    assert done.returncode == 1
+    assert done.stdout.count('"RECORD"') == 1
+    assert done.stderr.splitlines() == [
+        "1 of 2 dead letters exported.",
+        "The others are not there, or not chosen, or `unknown`, or without a record.",
+    ]
+
+
+def test_export_counts_dead_letters_without_a_record(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None), keep_records=False)
+
+    done = signals(target, "dead-letters", "export")
+
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert done.stderr.startswith("1 left out: ")
+
+
+def test_dead_letter_keeps_its_source_without_meltano(
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_email = {
+        "stream": "trials",
+        "contact": {"email": "{{ email }}"},
+        "properties": None,
+    }
+    by_name = {"stream": "trials", "contact": {"email": "{{ name }}"}}
+    schema = a_schema(name="string")
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-jsonl")
+    target.run(schema, a_record(1, name="x"), signals=[by_email])
+    target.run(schema, a_record(1, name="y"), a_record(2, name="z"), signals=[by_name])
+    target.config["signals"] = [by_email]
+    monkeypatch.delenv("MELTANO_EXTRACTOR_NAME")
+    exported = signals(target, "dead-letters", "export").stdout
+
+    replayed = target.run_text(exported)
+
+    assert json.loads(exported.splitlines()[0])["stairoids_source"] == "jsonl"
+    assert replayed.outcomes == {"accepted": 1, "unchanged": 1}
+    assert [s.body["source"] for s in sandbox.signals] == ["jsonl", "jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("config", "source"),
+    [
+        ({}, "kept"),
+        ({"source": "set"}, "set"),
+        ({"signals": [{"stream": "trials", "source": "mapped"}]}, "mapped"),
+    ],
+)
+def test_source_of_an_exported_schema_precedes_the_environment(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, object],
+    source: str,
+) -> None:
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-csv")
+
+    target.run({**a_schema(), "stairoids_source": "kept"}, a_record(1), **config)
+
+    assert [s.body["source"] for s in sandbox.signals] == [source]
+
+
+def test_source_of_a_later_schema_message_replaces_an_earlier_one(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(
+        a_schema(), a_record(1),
+        {**a_schema(), "stairoids_source": "kept"}, a_record(2),
+        {**a_schema(), "stairoids_source": 7}, a_record(3),
+    )  # fmt: skip
+
+    found = {s.body["contact"]["email"]: s.body["source"] for s in sandbox.signals}
+    assert found == {
+        "u1@example.com": "singer",
+        "u2@example.com": "kept",
+        "u3@example.com": "singer",
+    }
+
+
+@pytest.mark.parametrize("flags", [[], ["--delivered", "--resend"]], ids=" ".join)
+def test_resolve_needs_exactly_one_option(
+    target: TargetUnderTest, flags: list[str]
+) -> None:
+    target.run(a_schema(), a_record(email=None))
+
+    done = signals(target, "dead-letters", "resolve", "1", *flags)
+
+    assert done.returncode == 1
+    assert "Use either --delivered or --resend." in done.stderr
