@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,9 +13,9 @@ from sqlalchemy import text
 from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
+from tests.support.commands import command
 from tests.support.paths import ROOT
 from tests.support.singer_io import (
-    BIN,
     TargetUnderTest,
     a_record,
     a_schema,
@@ -157,7 +155,10 @@ def test_missing_ledger_is_not_created(postgres_url: str) -> None:
 
 
 def test_documented_copy_command_moves_a_ledger_from_sqlite(
-    sandbox: Sandbox, tmp_path: Path, postgres_url: str
+    sandbox: Sandbox,
+    tmp_path: Path,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     page = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^stairoids-signals ledger copy .*$", page, re.MULTILINE)
@@ -165,14 +166,10 @@ def test_documented_copy_command_moves_a_ledger_from_sqlite(
     target.run(a_schema(), a_record(1))
     target.command(target.config)
 
-    done = subprocess.run(
-        shlex.split(line.replace("postgresql://user@host/ledger", postgres_url)),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
-    )
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line.replace("postgresql://user@host/ledger", postgres_url))
+
+    done = command(*words[1:])
     run = target.run(a_schema(), a_record(1), a_record(2), ledger_url=postgres_url)
 
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import pytest
 
 from stairoids_sandbox import Fault
 from target_stairoids.reporting.progress import summary, unanswered_in
+from tests.support.commands import target_command
 from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def test_log_has_one_line_about_requests_without_a_clear_response(
 ) -> None:
     sandbox.faults.set([ACCEPTED])
 
-    done = target.shell(text_of([a_schema(), a_record(1), a_record(2)]))
+    done = target_command(target, text_of([a_schema(), a_record(1), a_record(2)]))
 
     assert "2 requests got no clear response: 2 found at Stairoids." in done.stderr
 
