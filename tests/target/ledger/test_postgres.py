@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +20,7 @@ from tests.support.singer_io import (
     a_schema,
     a_state,
     text_of,
+    wait_until,
 )
 
 if TYPE_CHECKING:
@@ -81,20 +81,16 @@ def test_lost_responses_and_invalid_records_end_as_on_sqlite(
 def test_two_targets_on_one_ledger_send_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=100))
     messages = [a_schema(), *(a_record(n) for n in range(1, 41)), a_state()]
-    lines = text_of(messages).encode()
-    processes = [target.start(), target.start()]
-    threads = [
-        threading.Thread(target=process.communicate, args=(lines,))
-        for process in processes
-    ]
+    with target.start(text_of(messages)) as one:
+        assert one.stdin
+        wait_until(lambda: len(sandbox.signals) > 0)
+        other = target.run(*messages)
+        one.stdin.close()
+        exit_codes = [one.wait(timeout=60), other.exit_code]
 
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert [process.returncode for process in processes] == [0, 0]
+    assert exit_codes == [0, 0]
     numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
     assert numbers == list(range(1, 41))
 
