@@ -1,4 +1,4 @@
-"""The guards: what holds signals back on purpose, end to end."""
+"""Checks that hold signals back, end to end: limits, suppression, bulk changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids.checks import bulk_change
+from target_stairoids.checks.bulk_change import BulkChangeCheck
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
+from target_stairoids.checks.suppression import SuppressionList
+from target_stairoids.mapping.signal import Signal
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
 if TYPE_CHECKING:
@@ -19,42 +23,64 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("entry", "email", "is_sent"),
+    ("entry", "is_suppressed"),
     [
-        ("acme.example", "ann@acme.example", False),
-        ("acme.example", "ann@eu.acme.example", False),
-        ("acme.example", "ann@notacme.example", True),
-        ("Ann@Acme.example", "ann@acme.example", False),
-        ("ann@acme.example", "bob@acme.example", True),
-        ("*@acme.*", "ann@acme.example", False),
-        ("acme.*", "ann@acme.example", False),
-        ("  ", "ann@acme.example", True),
+        ("acme.example", True),
+        ("eu.acme.example", True),
+        ("me.example", False),
+        ("x.eu.acme.example", False),
+        ("ANN@eu.Acme.example", True),
+        ("bob@eu.acme.example", False),
+        ("*@*.acme.*", True),
+        ("eu.acme.*", True),
+        ("acme.*", False),
+        ("company.example", True),
+        ("  ", False),
     ],
 )
-def test_suppressed_people_get_nothing(
-    sandbox: Sandbox, target: TargetUnderTest, entry: str, email: str, *, is_sent: bool
+def test_suppression_matches_email_and_domains(
+    entry: str, *, is_suppressed: bool
 ) -> None:
-    run = target.run(a_schema(), a_record(email=email), suppress=[entry])
+    signal = Signal(
+        type="trial",
+        source="test",
+        account={"domain": "company.example"},
+        contact={"email": "Ann@eu.acme.example"},
+        properties={},
+        occurred_at=None,
+    )
 
-    assert run.outcomes == ({"accepted": 1} if is_sent else {"filtered": 1})
-    assert len(sandbox.signals) == is_sent
+    assert SuppressionList([entry]).hides(signal) is is_suppressed
 
 
-def test_suppression_file_counts_too_and_must_be_readable(
+def test_suppressed_person_gets_no_signal(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    records = [a_record(1), a_record(2)]
+
+    run = target.run(a_schema(), *records, suppress=["u1@example.com"])
+
+    assert run.outcomes == {"accepted": 1, "filtered": 1}
+    assert [s.body["contact"]["email"] for s in sandbox.signals] == ["u2@example.com"]
+
+
+def test_suppression_file_must_be_readable(
     target: TargetUnderTest, tmp_path: Path
 ) -> None:
     path = tmp_path / "never.txt"
     path.write_text("example.com  # our own\n\n")
 
-    hidden = target.run(a_schema(), a_record(), suppress_path=str(path))
+    suppressed = target.run(a_schema(), a_record(), suppress_path=str(path))
     missing = target.run(a_schema(), a_record(), suppress_path=str(tmp_path / "no"))
 
-    assert hidden.outcomes == {"filtered": 1}
+    assert suppressed.outcomes == {"filtered": 1}
     assert missing.exit_code == 1
     assert "`suppress_path` cannot be read: No such file" in missing.error
 
 
-def test_old_events_count_as_seen(sandbox: Sandbox, target: TargetUnderTest) -> None:
+def test_events_older_than_max_event_age_days_are_not_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
     now = datetime.now(UTC)
     schema = a_schema(occurred_at="string")
     records = [
@@ -70,12 +96,40 @@ def test_old_events_count_as_seen(sandbox: Sandbox, target: TargetUnderTest) -> 
     assert len(sandbox.signals) == 1
 
 
-def test_surge_of_a_known_stream_stops_before_it_is_sent(
+@pytest.mark.parametrize(
+    ("changes", "known", "stops"),
+    [
+        (1_000, 1_000, False),
+        (1_001, 1_000, True),
+        (1_001, 5_004, True),
+        (1_001, 5_005, False),
+        (5_000, 0, False),
+    ],
+)
+def test_bulk_change_is_over_1000_and_over_a_fifth_of_the_known_entities(
+    changes: int, known: int, *, stops: bool
+) -> None:
+    check = BulkChangeCheck()
+
+    reasons = [check.changed("trials", known=known) for _ in range(changes)]
+
+    assert (reasons[-1] is not None) is stops
+    assert not any(reasons[:-1])
+
+
+@pytest.fixture
+def small_bulk_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let over 100 changed entities be a bulk change, instead of over 1,000."""
+    monkeypatch.setattr(bulk_change, "_MOST", 100)
+
+
+@pytest.mark.usefixtures("small_bulk_changes")
+def test_bulk_change_of_a_known_stream_stops_before_it_is_sent(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     schema = a_schema(plan="string")
-    before = [a_record(n, plan="a") for n in range(1, 1502)]
-    after = [a_record(n, plan="b") for n in range(1, 1502)]
+    before = [a_record(n, plan="a") for n in range(1, 152)]
+    after = [a_record(n, plan="b") for n in range(1, 152)]
     target.run(schema, *before, first_run="baseline")
 
     stopped = target.run(schema, *after, a_state(), requests_per_minute=1)
@@ -86,7 +140,7 @@ def test_surge_of_a_known_stream_stops_before_it_is_sent(
     assert len(sandbox.signals) <= 1
 
 
-def test_mapping_under_a_new_name_does_not_send_a_stream_again(
+def test_identity_change_by_a_new_mapping_name_is_refused(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     def run(*, allow_surge: bool = False, **item: str) -> Run:
@@ -96,22 +150,22 @@ def test_mapping_under_a_new_name_does_not_send_a_stream_again(
         )
 
     run(type="product_trial_started")
-    misspelt = run(type="product_trail_started")
+    typo = run(type="product_trail_started")
     renamed = run(type="trial_began", name="product_trial_started")
-    meant = run(type="trial_began", allow_surge=True)
+    intended = run(type="trial_began", allow_surge=True)
     after = run(type="trial_began")
 
-    assert misspelt.exit_code == 1
-    assert "was sent as `product_trial_started`, which is in no map" in misspelt.error
-    assert "`product_trail_started` is new and would send" in misspelt.error
-    assert "add `name: product_trial_started`" in misspelt.error
+    assert typo.exit_code == 1
+    assert "was sent as `product_trial_started`, which is in no map" in typo.error
+    assert "`product_trail_started` is new and would send" in typo.error
+    assert "add `name: product_trial_started`" in typo.error
     assert renamed.outcomes == {"duplicate": 1}
-    assert meant.outcomes == {"accepted": 1}
+    assert intended.outcomes == {"accepted": 1}
     assert after.outcomes == {"duplicate": 1}
     assert len(sandbox.signals) == 2
 
 
-def test_mapping_that_only_was_rejected_may_be_renamed(
+def test_mapping_may_be_renamed_if_all_its_signals_were_rejected(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.set([Fault(kind="status", status=422, count=1)])
@@ -124,7 +178,7 @@ def test_mapping_that_only_was_rejected_may_be_renamed(
     assert run.outcomes == {"accepted": 1}
 
 
-def test_second_mapping_of_a_stream_is_no_new_name(target: TargetUnderTest) -> None:
+def test_second_mapping_of_a_stream_is_not_a_rename(target: TargetUnderTest) -> None:
     one, two = ({"stream": "trials", "type": name} for name in ("one", "two"))
     target.run(a_schema(), a_record(1), signals=[one])
 
@@ -133,32 +187,34 @@ def test_second_mapping_of_a_stream_is_no_new_name(target: TargetUnderTest) -> N
     assert run.outcomes == {"duplicate": 1, "accepted": 1}
 
 
-def test_rows_that_were_touched_before_are_known_all_the_same(
+@pytest.mark.usefixtures("small_bulk_changes")
+def test_bulk_change_counts_touched_rows_as_known(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    """1,100 of 12,000 have changed; that the others were written again is no surge."""
+    """110 of 1,200 rows have changed. The others have only a new bookmark."""
     schema = a_schema(plan="string", at="integer", bookmark="at")
-    before = [a_record(n, plan="a", at=1) for n in range(12_000)]
-    touched = [a_record(n, plan="a", at=2) for n in range(10_900)]
-    changed = [a_record(n, plan="b", at=2) for n in range(10_900, 12_000)]
+    before = [a_record(n, plan="a", at=1) for n in range(1_200)]
+    touched = [a_record(n, plan="a", at=2) for n in range(1_090)]
+    changed = [a_record(n, plan="b", at=2) for n in range(1_090, 1_200)]
     target.run(schema, *before, first_run="baseline")
 
     run = target.run(schema, *touched, *changed, max_in_flight=16)
 
     assert run.exit_code == 0
-    assert run.outcomes == {"accepted": 1_100, "unchanged": 10_900}
-    assert len(sandbox.signals) == 1_100
+    assert run.outcomes == {"accepted": 110, "unchanged": 1_090}
+    assert len(sandbox.signals) == 110
 
 
-def test_new_stream_is_no_surge(target: TargetUnderTest) -> None:
-    records = [a_record(n) for n in range(1, 1102)]
+@pytest.mark.usefixtures("small_bulk_changes")
+def test_new_stream_is_not_a_bulk_change(target: TargetUnderTest) -> None:
+    records = [a_record(n) for n in range(1, 103)]
 
     run = target.run(a_schema(), *records, dry_run=True)
 
-    assert run.outcomes == {"would_send": 1101}
+    assert run.outcomes == {"would_send": 102}
 
 
-def test_wrong_mapping_trips_the_breaker_and_loses_nothing(
+def test_wrong_mapping_trips_the_circuit_breaker_and_loses_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=422))
@@ -167,17 +223,19 @@ def test_wrong_mapping_trips_the_breaker_and_loses_nothing(
     tripped = target.run(*messages)
     refused = len(sandbox.requests)
     sandbox.faults.set([])
-    mended = target.run(*messages)
+    fixed = target.run(*messages)
 
     assert tripped.exit_code == 1
     assert "its mapping must be wrong" in tripped.error
     assert tripped.outcomes == {"pending": 100}
     assert tripped.states == []
     assert 25 <= refused <= 33
-    assert mended.outcomes == {"accepted": 100}
+    assert fixed.outcomes == {"accepted": 100}
 
 
-def test_excluded_domains_do_not_trip_the_breaker(target: TargetUnderTest) -> None:
+def test_excluded_domains_do_not_trip_the_circuit_breaker(
+    target: TargetUnderTest,
+) -> None:
     mapping = {"stream": "trials", "account": {"domain": "excluded.example"}}
     records = [a_record(n) for n in range(1, 31)]
 
@@ -186,7 +244,7 @@ def test_excluded_domains_do_not_trip_the_breaker(target: TargetUnderTest) -> No
     assert (run.exit_code, run.outcomes) == (0, {"rejected": 30})
 
 
-def test_few_rejections_are_settled_at_the_end(
+def test_circuit_breaker_keeps_few_rejections_until_the_end(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=422, count=3))
@@ -197,7 +255,7 @@ def test_few_rejections_are_settled_at_the_end(
     assert run.states == [{"at": 1}]
 
 
-def test_rejection_that_is_held_back_lets_the_next_version_go(
+def test_circuit_breaker_lets_the_next_version_of_a_rejected_record_go(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=422, count=1))
@@ -212,7 +270,7 @@ def test_rejection_that_is_held_back_lets_the_next_version_go(
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["b"]
 
 
-def test_nine_in_ten_of_the_last_two_hundred_trip_the_breaker() -> None:
+def test_circuit_breaker_trips_at_nine_tenths_of_the_last_200() -> None:
     breaker: CircuitBreaker[int] = CircuitBreaker()
     trips = []
     for number in range(200):
@@ -225,7 +283,7 @@ def test_nine_in_ten_of_the_last_two_hundred_trip_the_breaker() -> None:
     assert breaker.release() == list(range(191, 200))
 
 
-def test_day_has_so_many_requests_over_all_runs(
+def test_requests_per_day_counts_all_runs(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     messages = [a_schema(), *(a_record(n) for n in range(1, 11)), a_state()]
@@ -241,7 +299,7 @@ def test_day_has_so_many_requests_over_all_runs(
     assert len(sandbox.signals) == 10
 
 
-def test_guards_question_is_one_of_the_days_requests(
+def test_requests_per_day_counts_the_first_run_check(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     run = target.run(
@@ -252,7 +310,7 @@ def test_guards_question_is_one_of_the_days_requests(
     assert [request.method for request in sandbox.requests] == ["GET"]
 
 
-def test_dead_letters_make_a_pipeline_red_on_request(target: TargetUnderTest) -> None:
+def test_run_with_dead_letters_fails_if_asked(target: TargetUnderTest) -> None:
     messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
 
     run = target.run(*messages, fail_on_dead_letters=True)
@@ -263,7 +321,7 @@ def test_dead_letters_make_a_pipeline_red_on_request(target: TargetUnderTest) ->
     assert run.states == [{"at": 1}]
 
 
-def test_records_are_not_kept_where_they_must_not_be(target: TargetUnderTest) -> None:
+def test_records_are_not_kept_with_keep_records_false(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1, email="canary"), keep_records=False)
 
     ledger = (target.folder / "ledger.db").read_bytes()
@@ -271,7 +329,7 @@ def test_records_are_not_kept_where_they_must_not_be(target: TargetUnderTest) ->
     assert b"canary" not in ledger + (wal.read_bytes() if wal.exists() else b"")
 
 
-def test_day_that_ends_while_a_signal_waits_ends_the_run(
+def test_requests_per_day_ends_the_run_while_a_signal_waits_for_a_retry(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=500, count=1))
@@ -282,7 +340,7 @@ def test_day_that_ends_while_a_signal_waits_ends_the_run(
     assert run.states == []
 
 
-def test_other_pipelines_success_does_not_end_the_protection_of_a_replay(
+def test_complete_run_of_another_stream_does_not_resend_a_replay(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     trials = [
@@ -301,7 +359,7 @@ def test_other_pipelines_success_does_not_end_the_protection_of_a_replay(
     assert len(sandbox.signals) == 5
 
 
-def test_rejections_that_are_held_when_a_cap_ends_the_run_are_settled(
+def test_rejections_are_settled_if_max_signals_per_run_ends_the_run(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=422))
@@ -314,10 +372,10 @@ def test_rejections_that_are_held_when_a_cap_ends_the_run_are_settled(
     assert run.states == []
 
 
-def test_what_was_settled_without_a_request_counts_before_it_is_written(
+def test_change_back_after_a_signal_that_was_too_old_is_sent(
     target: TargetUnderTest, sandbox: Sandbox
 ) -> None:
-    """A, then B that is too old to be told, then A again: that is news."""
+    """A, then B that is too old, then A again."""
     schema = a_schema(plan="string", at="string")
     mapping = {"stream": "trials", "occurred_at": "{{ at }}"}
     now = datetime.now(UTC).isoformat()
@@ -332,18 +390,18 @@ def test_what_was_settled_without_a_request_counts_before_it_is_written(
     assert len(sandbox.signals) == 2
 
 
-def test_stream_is_not_sent_in_place_of_the_one_a_mapping_means(
+def test_stream_without_a_mapping_is_not_sent_if_a_mapping_matches_no_stream(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     signals = [{"stream": "people", "type": "signed_up"}]
-    nobody = {"type": "SCHEMA", "stream": "logs", "schema": {"properties": {"a": {}}}}
-    messages = [nobody | {"key_properties": []}, a_schema("contacts")]
+    logs = {"type": "SCHEMA", "stream": "logs", "schema": {"properties": {"a": {}}}}
+    messages = [logs | {"key_properties": []}, a_schema("contacts")]
     messages.append(a_record(1, "contacts"))
 
     stopped = target.run(*messages, signals=signals)
-    meant = target.run(*messages, signals=[*signals, {"stream": "*"}])
+    intended = target.run(*messages, signals=[*signals, {"stream": "*"}])
 
     assert stopped.exit_code == 1
     assert "Stream `contacts` has no mapping in `signals`" in stopped.error
-    assert meant.outcomes == {"accepted": 1}
+    assert intended.outcomes == {"accepted": 1}
     assert [s.body["type"] for s in sandbox.signals] == ["contacts"]
