@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Sandbox
+from target_stairoids.api import retry
+from target_stairoids.sending import response_handler
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ def target(
     """The Singer target; with `on_both_connectors` that of Airbyte as well."""
     connector: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
     return connector(tmp_path, sandbox.url)
+
+
+@pytest.fixture
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each pause before a retry be 10 ms."""
+    for module in (retry, response_handler):
+        monkeypatch.setattr(module, "pause_before", lambda _attempt: 0.01)
 
 
 @pytest.fixture(scope="session")
