@@ -176,11 +176,11 @@ def test_restored_store_is_an_error_until_resync(
         store.append([a_delivery(a_body(f"evt_new_{n}", "x")) for n in range(9)])
     failed = run(state=state)
     run.config["on_store_reset"] = "resync"
-    anew = run(state=state)
+    again = run(state=state)
 
     assert failed.exit_code == 1
     assert "another store" in failed.log
-    assert anew.sequences() == list(range(1, 20))
+    assert again.sequences() == list(range(1, 20))
     assert behind(filled) == {"crm": 19}
 
 
