@@ -14,6 +14,9 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 BIN := .venv/bin
 READY := .venv/ready
 
+# The folders whose English is checked. Add each folder when it passes.
+LANGUAGE_PATHS := docs
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow soak lint format docs screenshots build bench clean
 .DELETE_ON_ERROR:
@@ -35,13 +38,14 @@ soak: $(READY) ## hundreds of kills and real quota minutes; takes half an hour
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
 	$(BIN)/python -m benchmarks pace
 
-lint: $(READY) ## ruff, mypy, import contracts
+lint: $(READY) ## ruff, mypy, import contracts, the English of code and pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/check_language.py $(LANGUAGE_PATHS)
 
-format: $(READY) ## let ruff mend and format
+format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks.figures import Figure, in_turn, median_ratio
-from target_stairoids.dedup.digests import content_of, entity_of, version_of
+from target_stairoids.dedup.digests import content_digest, entity_digest, state_digest
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
@@ -68,9 +68,9 @@ def mapped(item: dict[str, Any]) -> Callable[[], object]:
     silent = {"updated_at"}
 
     def run() -> object:
-        entity = entity_of("scope", "crm", RECORD, compiled_mapping.key)
-        version = version_of(entity, RECORD)
-        return version, content_of(compiled_mapping.signal_from(RECORD), silent)
+        entity = entity_digest("scope", "crm", RECORD, compiled_mapping.key)
+        version = state_digest(entity, RECORD)
+        return version, content_digest(compiled_mapping.signal_from(RECORD), silent)
 
     return run
 

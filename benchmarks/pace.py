@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure
 from benchmarks.inputs import write_trials
 from benchmarks.processes import BIN, seconds
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -83,15 +83,14 @@ def lines(trace: Trace) -> Iterator[str]:
 
 def trace() -> list[str]:
     """Send one record to a sandbox; return the files in the order they were entered."""
-    from stairoids_sandbox.server import Sandbox  # noqa: PLC0415 - same
-    from stairoids_sandbox.state.keys import DEFAULT_KEY  # noqa: PLC0415 - traced code stays cold
+    from stairoids_sandbox import Sandbox  # noqa: PLC0415 - traced code stays cold
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - same
 
     tracer = Trace()
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         target = TargetStairoids(
             config={
-                "api_key": DEFAULT_KEY,
+                "api_key": sandbox.api_key,
                 "api_url": sandbox.url,
                 "first_run": "send",
                 "ledger_url": f"sqlite:///{folder}/ledger.db",

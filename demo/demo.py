@@ -1,8 +1,8 @@
-"""The whole way on one machine: a tap, the target, Stairoids, its webhooks, our tap.
+"""Send records to a local Stairoids, receive its webhooks and read them with our tap.
 
-Run it with `make demo`. Stairoids is the local one of `stairoids-sandbox`; the tap is
-tap-jsonl from PyPI, in an environment of its own. Everything a program writes lands in
-one temporary folder, which stays for you to look at; every program is stopped.
+Run it with `make demo`. The local Stairoids is `stairoids-sandbox`. The tap is
+tap-jsonl from PyPI, in its own environment. All output stays in one temporary folder.
+Every program is stopped at the end.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "sample_configs"
 BIN = Path(sys.executable).parent
 TAP = "tap-jsonl==0.3.1"
-SECRET = "whsec_demo"  # noqa: S105 - it signs what one process on this machine sends another
-PATIENCE = 60.0
+SECRET = "whsec_demo"  # noqa: S105 - it signs webhooks on this machine only
+TIMEOUT = 60.0
 
 
 class DemoError(Exception):
-    """A program of the demo did not do its part."""
+    """A program of the demo failed."""
 
 
 class Stage:
-    """The folder the demo plays in, and the programs that run in it."""
+    """A folder, and the programs that run in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Stage:
         } | {
             "STAIROIDS_WEBHOOK_SECRET": SECRET,
             "UV_PYTHON_DOWNLOADS": "never",
-            # A proxy that fetches packages knows no way to this machine's ports.
+            # A proxy for package downloads cannot reach the ports of this machine.
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
@@ -58,13 +58,13 @@ class Stage:
         self,
         name: str,
         *command: str | Path,
-        stdin: Any = subprocess.DEVNULL,  # noqa: ANN401 - whatever Popen takes
+        stdin: Any = subprocess.DEVNULL,  # noqa: ANN401 - any value that Popen accepts
         stdout: Any = subprocess.PIPE,  # noqa: ANN401 - same
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a program; stop it, whatever happens, at the end of the block."""
+        """Start a program, and stop it at the end of the block."""
         with (
             self._log(name).open("ab") as log,
-            subprocess.Popen(  # noqa: S603 - the commands are below
+            subprocess.Popen(  # noqa: S603 - the commands are in this file
                 command,
                 stdin=stdin,
                 stdout=stdout,
@@ -80,20 +80,20 @@ class Stage:
 
     @contextmanager
     def serving(self, name: str, *arguments: str) -> Iterator[str]:
-        """Start a server and yield its URL once it says that it listens."""
+        """Start a server and yield its URL once it listens."""
         command: list[str | Path] = [BIN / name, "serve", "--port", "0", *arguments]
         with self.started(name, *command) as process:
             assert process.stdout is not None
-            can_read, _, _ = select.select([process.stdout], [], [], PATIENCE)
+            can_read, _, _ = select.select([process.stdout], [], [], TIMEOUT)
             line = process.stdout.readline() if can_read else b""
             if not line:
-                self.fail(name, "did not come up")
+                self.fail(name, "did not start")
             yield json.loads(line)["url"]
 
     def run(self, name: str, *arguments: str | Path) -> str:
-        """Run one of the project's commands to its end and return what it printed."""
+        """Run one of the project's commands and return its output."""
         with self.started(name, BIN / name, *arguments) as process:
-            printed, _ = process.communicate(timeout=PATIENCE)
+            printed, _ = process.communicate(timeout=TIMEOUT)
             if process.returncode:
                 self.fail(name, f"ended with exit code {process.returncode}")
         return printed.decode()
@@ -123,17 +123,17 @@ class Stage:
             ) as target,
         ):
             assert tap.stdout is not None
-            tap.stdout.close()  # the target alone reads it now
+            tap.stdout.close()  # only the target reads it now
             for name, process in (("target-stairoids", target), ("tap-jsonl", tap)):
-                exit_code = process.wait(timeout=PATIENCE)
+                exit_code = process.wait(timeout=TIMEOUT)
                 if exit_code:
                     self.fail(name, f"ended with exit code {exit_code}")
         report: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
         return report
 
     def wait_for_webhooks(self, expected: int) -> int:
-        """Wait until the receiver has stored so many events."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until the receiver has stored the expected number of events."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
             printed = self.run(
                 "stairoids-webhooks", "stats", "--format", "json", *self.store()
@@ -154,10 +154,10 @@ class Stage:
         text = json.dumps(config, indent=2) + "\n"
         (self.folder / name).write_text(text, encoding="utf-8")
 
-    def fail(self, name: str, what: str) -> NoReturn:
-        """Give up, with the last words of the program whose fault it is."""
+    def fail(self, name: str, problem: str) -> NoReturn:
+        """Raise an error with the last log lines of a program."""
         lines = self._log(name).read_text(errors="replace").splitlines()[-15:]
-        msg = "\n".join([f"{name} {what}. Its last lines:", *lines])
+        msg = "\n".join([f"{name} {problem}. Its last lines:", *lines])
         raise DemoError(msg)
 
     def _log(self, name: str) -> Path:
@@ -165,7 +165,7 @@ class Stage:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a program to end, and insist after ten seconds."""
+    """Terminate a program, and kill it after ten seconds."""
     if process.poll() is None:
         process.terminate()
     try:
@@ -174,8 +174,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def play(folder: Path) -> None:
-    """Play the demo and tell it, step by step."""
+def run_demo(folder: Path) -> None:
+    """Run the demo and print each step."""
     stage = Stage(folder)
     began = time.monotonic()
     with ExitStack() as servers:
@@ -185,7 +185,7 @@ def play(folder: Path) -> None:
         read_back(stage, stored)
         send_again(stage, api, sent)
     took = time.monotonic() - began
-    tell(
+    print_step(
         f"Done in {took:.0f} s; every program is stopped. Look next at",
         f"  {folder}/webhooks.jsonl",
         f"  {folder}/report.json",
@@ -204,9 +204,9 @@ def set_up(stage: Stage, servers: ExitStack) -> str:
     automation = f"product_trial_started={receiver}"
     arguments = ["--plan", "starter", "--automation", automation]
     api = servers.enter_context(stage.serving("stairoids-sandbox", *arguments))
-    tell(
+    print_step(
         f"1. A local Stairoids listens on {api}, plan starter",
-        "   (60 requests a minute). Its one automation: each product_trial_started",
+        "   (60 requests per minute). Its one automation: each product_trial_started",
         f"   calls the receiver, {receiver}.",
     )
     return api
@@ -220,7 +220,7 @@ def send(stage: Stage, api: str) -> int:
     config["report_path"] = str(stage.folder / "report.json")
     stage.write("target-stairoids.json", config)
     report = stage.pipeline()
-    tell(
+    print_step(
         f"2. {TAP} | target-stairoids, over sample_configs/trials.jsonl:",
         f"   {report['read']} records read: {outcomes_of(report)}.",
         *(
@@ -238,7 +238,7 @@ def send(stage: Stage, api: str) -> int:
 def receive(stage: Stage, sent: int) -> int:
     """Wait for the webhooks; return how many are stored."""
     stored = stage.wait_for_webhooks(sent)
-    tell(
+    print_step(
         f"3. The automation fired for each signal: {stored} signed webhooks came in,",
         "   were verified and stored.",
     )
@@ -246,7 +246,7 @@ def receive(stage: Stage, sent: int) -> int:
 
 
 def read_back(stage: Stage, stored: int) -> None:
-    """Run our tap into a file."""
+    """Run our tap and write its output to a file."""
     config = {"store_url": f"sqlite:///{stage.folder / 'webhooks.db'}"}
     stage.write("tap-stairoids-webhooks.json", config)
     config_path = stage.folder / "tap-stairoids-webhooks.json"
@@ -254,7 +254,7 @@ def read_back(stage: Stage, stored: int) -> None:
     (stage.folder / "webhooks.jsonl").write_text(printed, encoding="utf-8")
     messages = [json.loads(line) for line in printed.splitlines()]
     streams = Counter(m["stream"] for m in messages if m["type"] == "RECORD")
-    tell(
+    print_step(
         "4. tap-stairoids-webhooks read the store and printed, for any Singer target:",
         *(f"   {count} records of `{stream}`." for stream, count in streams.items()),
     )
@@ -264,13 +264,13 @@ def read_back(stage: Stage, stored: int) -> None:
 
 
 def send_again(stage: Stage, api: str, sent: int) -> None:
-    """Run the pipeline a second time: nothing is sent."""
+    """Run the pipeline a second time, which sends nothing."""
     report = stage.pipeline()
     held = signals_at(api)
     if held != sent or report["requests"]:
         msg = f"{sent} signals were sent first, and now Stairoids holds {held}."
         raise DemoError(msg)
-    tell(
+    print_step(
         "5. The same pipeline again, over the same records:",
         f"   {report['read']} records read: {outcomes_of(report)}.",
         f"   0 requests made; Stairoids holds {held} signals, as before.",
@@ -279,34 +279,34 @@ def send_again(stage: Stage, api: str, sent: int) -> None:
 
 
 def outcomes_of(report: dict[str, Any]) -> str:
-    """Name the outcomes that happened, with their numbers."""
+    """Return the outcomes that occurred, with their counts."""
     counts = report["outcomes"].items()
     return ", ".join(f"{count} {outcome}" for outcome, count in counts if count)
 
 
 def signals_at(api: str) -> int:
-    """Ask the sandbox itself how many signals it took."""
+    """Return the number of signals that the sandbox accepted."""
     url = api.removesuffix("/v1") + "/_sandbox/stats"
-    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as response:
+    with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT) as response:
         return int(json.load(response)["signals"])
 
 
 def shown(path: Path) -> Path:
-    """Return a path as one would type it here."""
+    """Return a path relative to the current folder if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def tell(*lines: str) -> None:
-    """Print one step of the story."""
+def print_step(*lines: str) -> None:
+    """Print one step."""
     print(*lines, "", sep="\n", flush=True)
 
 
 def main() -> int:
-    """Play the demo and return the exit code."""
+    """Run the demo and return the exit code."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     folder = Path(tempfile.mkdtemp(prefix="stairoids-demo-"))
     try:
-        play(folder)
+        run_demo(folder)
     except (DemoError, subprocess.TimeoutExpired) as error:
         print(f"The demo failed: {error}\nAll logs: {folder}", file=sys.stderr)
         return 1

@@ -1,12 +1,12 @@
-"""Writes what the code says of its settings into README.md, meltano.yml and hub/.
+"""Writes the settings of the plugins into README.md, meltano.yml and hub/.
 
-    python docs/settings.py           writes the files anew
-    python docs/settings.py --check   changes nothing; exits 1 if they are out of date
+    python docs/settings.py           writes the files
+    python docs/settings.py --check   changes nothing; exits 1 if one is out of date
 
-README.md holds the tables between `<!-- settings:target -->`, `<!-- settings:tap -->`
-and `<!-- /settings -->`; meltano.yml the lists below `settings: # make docs: NAME`.
-The definitions in hub/ are made from meltano.yml, as Meltano's Hub and
-`meltano add --from-ref` want them.
+README.md has a table between `<!-- settings:target -->` or `<!-- settings:tap -->` and
+`<!-- /settings -->`. meltano.yml has a list below each `settings: # make docs: NAME`.
+The definitions in hub/ are made from meltano.yml in the format of Meltano's Hub, which
+`meltano add --from-ref` reads as well.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DEFINED = {
     "extractors": TapStairoidsWebhooks.name,
     "loaders": TargetStairoids.name,
 }
-# What is replaced is the group `old`; `name` says by what.
+# The group `old` is replaced by the settings of the plugin `name`.
 _PLACES = {
     "README.md": re.compile(
         r"<!-- settings:(?P<name>\w+) -->\n(?P<old>.*?)(?=<!-- /settings -->)",
@@ -53,14 +53,14 @@ _PLACES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """A plugin's settings: its own, and those every plugin of the SDK has."""
+    """A plugin's settings: its own, and those of the Singer SDK."""
 
     own: dict[str, dict[str, Any]]
     builtin: dict[str, dict[str, Any]]
 
 
 def plugin_of(class_: type[PluginBase]) -> Plugin:
-    """Ask a plugin's class for its settings."""
+    """Return the settings of a plugin's class."""
     schema = deepcopy(class_.config_jsonschema)
     own = dict(schema["properties"])
     required = schema.get("required", ())
@@ -71,7 +71,7 @@ def plugin_of(class_: type[PluginBase]) -> Plugin:
 
 
 def table_of(plugin: Plugin) -> str:
-    """Return a table in Markdown."""
+    """Return the settings as a table in Markdown."""
     lines = ["| setting | type | default | |", "| --- | --- | --- | --- |"]
     for name, spec in plugin.own.items():
         default = f"`{_text(spec['default'])}`" if "default" in spec else ""
@@ -139,17 +139,17 @@ def _text(value: object) -> str:
 
 
 def _kind(spec: dict[str, Any]) -> str:
-    """Return a setting's type, which Meltano calls its kind."""
+    """Return a setting's type, named `kind` in meltano.yml."""
     types = [spec["type"]] if isinstance(spec["type"], str) else spec["type"]
     (kind,) = (t for t in types if t != "null")
     return str(kind)
 
 
 def filled(name: str, place: re.Pattern[str], contents: Mapping[str, str]) -> str:
-    """Return a file's text with the settings as they are.
+    """Return a file's text with the current settings.
 
     Raises:
-        LookupError: The file lacks the place for some of them.
+        LookupError: The file has no place for some settings.
     """
     text = (ROOT / name).read_text(encoding="utf-8")
     lacking = set(contents) - {match["name"] for match in place.finditer(text)}
@@ -164,10 +164,10 @@ def filled(name: str, place: re.Pattern[str], contents: Mapping[str, str]) -> st
 
 
 def texts() -> dict[Path, str]:
-    """Return every file as it should be, by its path.
+    """Return the text of each file as it should be, by path.
 
     Raises:
-        LookupError: A file lacks the place for what it should hold.
+        LookupError: A file has no place for some settings.
     """
     target, tap = plugin_of(TargetStairoids), plugin_of(TapStairoidsWebhooks)
     contents = {

@@ -24,6 +24,7 @@ from stairoids_airbyte.output import write, write_line
 from stairoids_airbyte.protocol import SentRecord, stream_is
 from stairoids_airbyte.states import States
 from stairoids_airbyte.written_streams import descriptor_of, shapes_of
+from target_stairoids.api.access_check import check_key
 from target_stairoids.exceptions import (
     AccessRefusedError,
     ConfigError,
@@ -32,10 +33,10 @@ from target_stairoids.exceptions import (
     MessageError,
     StairoidsError,
 )
+from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.input import read_messages
-from target_stairoids.sending.readiness import look_at_key, writable_ledger
-from target_stairoids.sending.run import Delivery
+from target_stairoids.sending.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,8 +64,8 @@ def check(config: Mapping[str, Json]) -> str:
     """
     with _faults():
         settings = settings_from(config)
-        ledger = writable_ledger(settings)
-        return f"The ledger {ledger} can be written. {look_at_key(settings)}"
+        ledger = writable_ledger(settings.ledger_url, settings.scope)
+        return f"The ledger {ledger} can be written. {check_key(settings)}"
 
 
 def write_records(
@@ -90,10 +91,10 @@ class _Sync:
         catalog: ConfiguredCatalog,
         shapes: Mapping[Descriptor, StreamSchema],
     ) -> None:
-        self._delivery = Delivery.with_ledger(
+        self._run = Run.on_ledger(
             settings,
             write_state=lambda line: write_line(line.encode()),
-            passes_each_state=True,
+            emits_each_state=True,
             progress=LogProgress(),
         )
         self._schemas = {
@@ -107,12 +108,12 @@ class _Sync:
         """Read to the input's end and settle it."""
         takers = {"RECORD": self._record, "STATE": self._state}
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _frame: self._delivery.interrupt(n))
+            signal.signal(number, lambda n, _frame: self._run.interrupt(n))
         try:
             read_messages(
-                source, self._delivery, takers, otherwise=_ignore, begin=self._begin
+                source, self._run, takers, otherwise=_ignore, begin=self._begin
             )
-            self._delivery.finish()
+            self._run.finish()
         except Exception:
             self._tell("INCOMPLETE")
             raise
@@ -122,7 +123,7 @@ class _Sync:
         """Find each stream's mapping, so that a mistake is told before any record."""
         for descriptor, shape in self._shapes.items():
             schema = {"properties": {}, **self._schemas[descriptor]}
-            stream = self._delivery.intake.stream(shape, shape.as_message(schema))
+            stream = self._run.records.stream(shape, shape.as_message(schema))
             key = (descriptor.namespace, descriptor.name)
             self._streams[key] = (descriptor, stream)
         self._tell("STARTED")
@@ -140,11 +141,8 @@ class _Sync:
             )
             raise MessageError(msg)
         descriptor, stream = found
-        row = stream.reader.read(data)
-        if lack := stream.schema.lack_of(row.key):
-            raise MessageError(lack)
+        self._run.records.take(stream, data)
         self._states.record(descriptor)
-        self._delivery.intake.take(stream, row)
 
     def _state(self, message: dict[str, Json]) -> None:
         try:
@@ -152,7 +150,7 @@ class _Sync:
         except (AttributeError, KeyError, TypeError) as error:
             msg = "A STATE message holds no state, or that of a stream without name."
             raise MessageError(msg) from error
-        self._delivery.intake.state(line)
+        self._run.records.state(line)
 
     def _tell(self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]) -> None:
         for descriptor in self._shapes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common.text import counted
+from stairoids_common.time import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,11 +106,9 @@ def older_than_option(
 
 def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
     try:
-        if match := _AGE.fullmatch(text):
-            time = now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        else:
-            time = datetime.fromisoformat(text)
-            time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        match = _AGE.fullmatch(text)
+        age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+        time = parse_time(text) if age is None else now - age
     except (ValueError, OverflowError):
         msg = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
         raise click.BadParameter(msg) from None
@@ -146,8 +145,8 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
 
     Args:
         header: The titles of the columns. Empty for a table without titles.
-        rows: Whole numbers are printed as `1,234`. A column with one of them is
-            aligned right.
+        rows: Numbers are printed as `1,234` or `1.5` and aligned right. None is
+            printed as `?`.
     """
     from rich.table import Table  # noqa: PLC0415 - slow to import
     from rich.text import Text  # noqa: PLC0415 - slow to import
@@ -158,11 +157,18 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     titles = header or [""] * len(rows[0])
     columns = zip(*rows, strict=True) if rows else [()] * len(titles)
     for title, column in zip(titles, columns, strict=True):
-        has_numbers = any(isinstance(cell, int) for cell in column)
+        has_numbers = any(isinstance(value, (int, float)) for value in column)
         table.add_column(
             Text(title), justify="right" if has_numbers else "left", overflow="fold"
         )
     for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(_cell(value)) for value in row))
     return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

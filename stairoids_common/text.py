@@ -1,13 +1,26 @@
-"""Grammar: numbers in sentences."""
+"""Write numbers and times for people."""
 
 from __future__ import annotations
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return `1 signal`, `2 signals`, `1,000 signals`.
+    """Return `1 signal`, `2 signals` or `1,000 signals`.
 
     Args:
-        one: The noun for one thing, with its verb if needed: `signal is`.
-        many: The noun for several things; by default with an s.
+        one: The singular, with a verb if the verb changes: `signal is`.
+        many: The plural. By default the singular with an s.
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def duration(seconds: float) -> str:
+    """Return `5 s`, `3 min 54 s`, `1 h 40 min` or `2 d 3 h`."""
+    rest = round(seconds)
+    for unit, size, smaller, part in (
+        ("d", 86_400, "h", 3_600),
+        ("h", 3_600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if rest >= size:
+            return f"{rest // size} {unit} {rest % size // part} {smaller}"
+    return f"{rest} s"

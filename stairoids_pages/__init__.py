@@ -1,1 +1,1 @@
-"""What the pages of receiver and sandbox share: their look and their guards."""
+"""Share templates, style and protection between the pages of receiver and sandbox."""

@@ -1,4 +1,4 @@
-"""What a page refuses."""
+"""Errors of the pages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ class FormRefusedError(Exception):
     """A form that did not come from a page of ours, or cannot be read.
 
     Args:
-        status: The HTTP status of the answer.
-        message: One sentence for the person who sent it.
+        status: The HTTP status of the response.
+        message: One sentence for the person who sent the form.
     """
 
     def __init__(self, status: int, message: str) -> None:

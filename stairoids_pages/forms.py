@@ -1,7 +1,7 @@
-"""Forms: only those of our own pages are read.
+"""Read forms, but only those of our own pages.
 
-A page of somebody else can make a browser send a form here, but it cannot read ours:
-so each form holds a token that only its reader knows. `Origin` is checked as well.
+A foreign page can make a browser send a form here, but it cannot read our pages. So
+each form holds a secret token. The header `Origin` is checked too.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TOKEN_FIELD = "form_token"  # noqa: S105 -- a name, not a token
 
 
 class Forms:
-    """Makes the tokens of forms, and reads the forms that hold them.
+    """Make form tokens, and read the forms that hold them.
 
-    The tokens are good until the process ends.
+    The tokens are valid until the process ends.
     """
 
     def __init__(self) -> None:
@@ -41,18 +41,18 @@ class Forms:
         """Read the fields of a form, without its token.
 
         Raises:
-            FormRefusedError: It is too large, no form, or not one of this session.
+            FormRefusedError: It is too large, no form, or of another session.
         """
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{request.headers.get('host')}":
-            raise FormRefusedError(403, "This form was sent by another site.")
+            raise FormRefusedError(403, "Another site sent this form.")
         media_type = request.headers.get("content-type", "").partition(";")[0]
         if media_type.strip().lower() != _TYPE:
-            raise FormRefusedError(415, f"A form is sent as {_TYPE}.")
+            raise FormRefusedError(415, f"A form must be sent as {_TYPE}.")
         fields = _fields_of(await _body_of(request))
         given = fields.pop(TOKEN_FIELD, "").encode()
         if not hmac.compare_digest(given, self.token(session).encode()):
-            msg = "This form is out of date: go back, load the page again, repeat."
+            msg = "This form is out of date. Go back, reload the page and try again."
             raise FormRefusedError(403, msg)
         return fields
 

@@ -1,7 +1,7 @@
-"""Pages: templates filled in, with headers that let nothing else in.
+"""Respond with pages that load and run nothing else.
 
-A page holds its style and script itself and the policy names their hashes: nothing is
-loaded from elsewhere, and whatever text of strangers a page shows, it cannot run.
+A page contains its style and its script, and the content security policy allows only
+their hashes. Foreign text on a page cannot run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from stairoids_pages.templating import asset, looks_of
+from stairoids_pages.templating import asset, template_environment
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,12 +36,12 @@ class Pages:
 
     Args:
         package: Its name.
-        live_seconds: How often an open page looks for news.
+        live_seconds: Seconds between the updates of an open page.
     """
 
     def __init__(self, package: str, *, live_seconds: float) -> None:
         style, script = asset("style.css"), asset("live.js")
-        self._environment = looks_of(package)
+        self._environment = template_environment(package)
         self._environment.globals |= {
             "script": Markup(script),  # noqa: S704 -- a file of ours
             "live_seconds": live_seconds,
@@ -56,7 +56,7 @@ class Pages:
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: object
     ) -> Response:
-        """Answer with a page, or 304 if the asker has it as it is."""
+        """Respond with a page, or with 304 if the browser has the same page."""
         text = self._environment.get_template(template).render(values)
         tag = f'"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'
         headers = {**self._headers, "ETag": tag}
@@ -65,11 +65,11 @@ class Pages:
         return HTMLResponse(text, status_code=status, headers=headers)
 
     def download(self, body: bytes, *, name: str) -> Response:
-        """Answer with bytes that a browser saves and never shows.
+        """Respond with bytes that a browser saves and never shows.
 
         Args:
             body: The bytes.
-            name: Of the file, in plain ASCII.
+            name: The file name, in ASCII.
         """
         headers = {
             **self._headers,
@@ -78,7 +78,7 @@ class Pages:
         return Response(body, media_type="application/octet-stream", headers=headers)
 
     def redirect(self, path: str) -> Response:
-        """Answer a form that was taken: look there, with GET."""
+        """Respond to a handled form. The browser loads the path with GET."""
         return RedirectResponse(path, status_code=303, headers=self._headers)
 
 

@@ -1,4 +1,4 @@
-"""``python -m stairoids_sandbox`` is ``stairoids-sandbox``."""
+"""Run ``stairoids-sandbox`` as ``python -m stairoids_sandbox``."""
 
 from __future__ import annotations
 

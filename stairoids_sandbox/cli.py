@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stairoids_sandbox.api.quota import PLANS
+from stairoids_common.cli import CONTEXT_SETTINGS, exit_with_message, version_option
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
-from stairoids_sandbox.faults.fault_option import fault_from
+from stairoids_sandbox.faults.faults import fault_from
 from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
+from stairoids_sandbox.state.quota import PLANS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -29,36 +30,38 @@ probability, count, on (send, read, all), status, retry_after, delay_ms, seed.
 Repeatable."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="singer-stairoids")
+@click.group(context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
     """Run a local Stairoids: the documented API and its webhooks.
 
     \b
-    Start one, send it a signal, see what it took:
+    Start it, send a signal and list the accepted signals:
       stairoids-sandbox serve --port 8900 --plan starter --key sk_demo:read_write
       curl -H 'Authorization: Bearer sk_demo' -H 'Content-Type: application/json' \\
         -d '{"type":"demo_requested","source":"web","account":{"domain":"acme.com"}}' \\
         http://127.0.0.1:8900/v1/signals
       curl http://127.0.0.1:8900/_sandbox/signals
-    """  # noqa: D301 -- \b is click's mark for "keep these lines as they are"
+    """  # noqa: D301 -- \b keeps the line breaks for click
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8900,
     show_default=True,
-    help="Listen here; 0 picks a free port.",
+    help="The port to listen on; 0 picks a free one.",
 )
 @click.option(
     "--plan",
     type=click.Choice(list(PLANS)),
     default="unlimited",
     show_default=True,
-    help="Whose quota applies, to each key on its own.",
+    help="The plan whose quota applies to each key.",
 )
 @click.option(
     "--key",
@@ -66,14 +69,14 @@ def main() -> None:
     multiple=True,
     metavar="KEY:SCOPE",
     help=f"An API key and its scope ({', '.join(SCOPES)}). Repeatable."
-    f" Without any: {DEFAULT_KEY}:read_write.",
+    f" Default: {DEFAULT_KEY}:read_write.",
 )
 @click.option(
     "--automation",
     "automations",
     multiple=True,
     metavar="TYPE=URL",
-    help="Call URL for each signal of TYPE, * for any. Repeatable.",
+    help="Call URL for each signal of TYPE, or * for all. Repeatable.",
 )
 @click.option(
     "--webhook",
@@ -86,12 +89,12 @@ def main() -> None:
     "--webhook-secret",
     envvar="STAIROIDS_WEBHOOK_SECRET",
     show_envvar=True,
-    help="Signs what --automation and --webhook send; unsigned without it.",
+    help="Signs the webhooks of --automation and --webhook.",
 )
 @click.option(
     "--db",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="SQLite file: signals survive a restart and kill -9. Default: memory.",
+    help="SQLite file in which signals survive a restart. Default: memory.",
 )
 @click.option("--fault", "faults", multiple=True, metavar="FAULT", help=_FAULT_HELP)
 @click.option(
@@ -99,7 +102,7 @@ def main() -> None:
     type=click.Choice(["flat", "nested", "enveloped"]),
     default="flat",
     show_default=True,
-    help="Which of the three documented 201 bodies to answer.",
+    help="The documented 201 body to respond with.",
 )
 @click.option(
     "--excluded-domain",
@@ -108,7 +111,8 @@ def main() -> None:
     metavar="DOMAIN",
     help="Refuse signals of this domain with 422 domain_excluded. Repeatable.",
 )
-def serve(  # noqa: PLR0913 -- click hands over one argument per option
+@exit_with_message(SandboxError, usage=(UsageError, ApiError))
+def serve(  # noqa: PLR0913 -- click passes one argument per option
     *,
     host: str,
     port: int,
@@ -124,40 +128,35 @@ def serve(  # noqa: PLR0913 -- click hands over one argument per option
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
-    Once it answers, it prints one line of JSON with its URL, so that a script
+    When it is ready, it prints one line of JSON with its URL, so that a script
     can wait for it. Logs go to stderr.
 
     \b
-    Every signal calls a local receiver, and a tenth of the answers get lost:
+    Call a local receiver for every signal, and lose a tenth of the responses:
       STAIROIDS_WEBHOOK_SECRET=whsec_demo stairoids-sandbox serve --port 8900 \\
         --automation '*=http://127.0.0.1:8880/webhooks/stairoids' \\
         --fault drop_after_accept,probability=0.1,seed=7
-    """  # noqa: D301 -- \b is click's mark for "keep these lines as they are"
-    from stairoids_sandbox.server import Sandbox  # noqa: PLC0415 -- slow to import
+    """  # noqa: D301 -- \b keeps the line breaks for click
+    from stairoids_sandbox import Sandbox  # noqa: PLC0415 -- slow to import
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    # Uvicorn's own start and end lines say nothing that ours do not.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    try:
-        sandbox = Sandbox(
-            host=host,
-            port=port,
-            plan=plan,
-            keys=dict(_pairs(keys, ":", "--key", "KEY:SCOPE")),
-            db=db,
-            faults=[fault_from(text) for text in faults],
-            success_shape=success_shape,
-            excluded_domains=excluded_domains,
-        )
-        for type_, url in _pairs(automations, "=", "--automation", "TYPE=URL"):
-            sandbox.automations.add(type=type_, url=url, secret=webhook_secret)
-        for event, url in _pairs(webhooks, "=", "--webhook", "EVENT=URL"):
-            sandbox.webhooks.add(url=url, events=(event,), secret=webhook_secret)
-        _run(sandbox)
-    except (UsageError, ApiError) as error:
-        raise click.UsageError(str(error)) from error
-    except SandboxError as error:
-        raise click.ClickException(str(error)) from error
+    for library in ("httpx", "uvicorn"):  # they repeat our lines, or log each delivery
+        logging.getLogger(library).setLevel(logging.WARNING)
+    sandbox = Sandbox(
+        host=host,
+        port=port,
+        plan=plan,
+        keys=dict(_pairs(keys, ":", "--key", "KEY:SCOPE")),
+        db=db,
+        faults=[fault_from(text) for text in faults],
+        success_shape=success_shape,
+        excluded_domains=excluded_domains,
+    )
+    for type_, url in _pairs(automations, "=", "--automation", "TYPE=URL"):
+        sandbox.automations.add(type=type_, url=url, secret=webhook_secret)
+    for event, url in _pairs(webhooks, "=", "--webhook", "EVENT=URL"):
+        sandbox.webhooks.add(url=url, events=(event,), secret=webhook_secret)
+    _run(sandbox)
 
 
 def _run(sandbox: Sandbox) -> None:
@@ -179,7 +178,7 @@ def _run(sandbox: Sandbox) -> None:
 def _pairs(
     texts: Iterable[str], separator: str, option: str, shape: str
 ) -> list[tuple[str, str]]:
-    """Split ``KEY:SCOPE`` at the first separator; a scope may hold a colon."""
+    """Split each text at its first separator, such as ``KEY:SCOPE``."""
     pairs = []
     for text in texts:
         left, found, right = text.partition(separator)

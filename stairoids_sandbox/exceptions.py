@@ -1,34 +1,34 @@
-"""What the sandbox refuses.
+"""Errors of the sandbox.
 
 SandboxError
-├── ApiError        a request is at fault       -> answered in the error envelope
-├── UsageError      how the sandbox was set up  -> it does not start; change the option
-└── NotRunningError it has stopped              -> ask before the ``with`` block ends
+├── ApiError         refuse a request with the documented error envelope
+├── UsageError       change an argument or an option, then start again
+└── NotRunningError  call it while the sandbox runs
 """
 
 from __future__ import annotations
 
 
 class SandboxError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Root of every error that this package raises on purpose."""
 
 
 class UsageError(SandboxError):
-    """An option is wrong; the message says which and what fits."""
+    """An argument or option is wrong. The message names it and the right values."""
 
 
 class NotRunningError(SandboxError):
-    """The sandbox was asked to act before it started or after it stopped."""
+    """The sandbox has not started, or has stopped."""
 
 
 class ApiError(SandboxError):
-    """A request the API refuses.
+    """A request that the API refuses.
 
     Args:
-        status: The HTTP status of the answer.
+        status: The HTTP status of the response.
         code: The machine-readable ``error.code``.
         message: The human-readable ``error.message``.
-        param: The one field to blame, if there is one.
+        param: The wrong field, if it is a single one.
         retry_after: Seconds for the ``Retry-After`` header.
     """
 
@@ -50,5 +50,5 @@ class ApiError(SandboxError):
 
 
 def invalid(message: str, *, param: str | None = None) -> ApiError:
-    """Say that a request does not fit the documented contract: 400."""
+    """Return the 400 for a request that breaks the documented contract."""
     return ApiError(400, "validation_error", message, param=param)

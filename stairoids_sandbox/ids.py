@@ -1,23 +1,19 @@
-"""Ids: opaque strings with the documented prefixes.
-
-An account's or contact's id is derived from its domain or e-mail address, so it
-is the same after a restart without being stored.
-"""
+"""Make ids with the documented prefixes."""
 
 from __future__ import annotations
 
 from hashlib import sha256
 from random import Random
 
-# Unique, not secret; asking the system for randomness costs a call each time.
-_random = Random()  # noqa: S311 -- nobody gains anything by guessing an id
+# The system's random numbers cost a system call each. Ids are not secret.
+_random = Random()  # noqa: S311 -- a guessed id opens nothing
 
 
 def new_id(prefix: str) -> str:
-    """Make a fresh id such as ``sig_5f0c…``."""
+    """Return a fresh id such as ``sig_5f0c…``."""
     return f"{prefix}_{_random.getrandbits(96):024x}"
 
 
 def id_for(prefix: str, name: str) -> str:
-    """Derive the id that ``name`` has for ever."""
+    """Return the id derived from a name, which is the same after a restart."""
     return f"{prefix}_{sha256(name.encode()).hexdigest()[:16]}"

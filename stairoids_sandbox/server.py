@@ -1,9 +1,4 @@
-"""The sandbox: a local Stairoids in a thread of its own.
-
-The socket listens before the thread starts, so the address is known at once.
-When ``stop`` returns, the thread, the socket and the database are closed and no
-request is handled any more; what was recorded can still be read.
-"""
+"""Run the sandbox in a thread, and give access to its state."""
 
 from __future__ import annotations
 
@@ -13,54 +8,72 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from stairoids_sandbox.api.app import application
-from stairoids_sandbox.api.auth import Gate
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from stairoids_sandbox.api.auth import AuthMiddleware
 from stairoids_sandbox.api.automation_routes import AutomationRoutes
 from stairoids_sandbox.api.control_routes import ControlRoutes
-from stairoids_sandbox.api.quota import Quota, plan_named
+from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.api.signal_routes import SignalRoutes
 from stairoids_sandbox.api.webhook_routes import WebhookRoutes
-from stairoids_sandbox.exceptions import NotRunningError, UsageError
+from stairoids_sandbox.components import Components
+from stairoids_sandbox.exceptions import ApiError, NotRunningError, UsageError
 from stairoids_sandbox.faults.faults import Fault, Faults
 from stairoids_sandbox.server_thread import ServerThread
 from stairoids_sandbox.state.keys import DEFAULT_KEY, KeyRing
+from stairoids_sandbox.state.quota import Quota, plan_named
 from stairoids_sandbox.state.request_log import RequestLog
-from stairoids_sandbox.state.signal_log import Journal
+from stairoids_sandbox.state.signal_log import SignalLog
 from stairoids_sandbox.state.workspace import Workspace
 from stairoids_sandbox.ui.pages import PageRoutes
-from stairoids_sandbox.ui.views import Views
 from stairoids_sandbox.webhooks.automations import Automations
-from stairoids_sandbox.webhooks.event_dispatcher import Announcer
+from stairoids_sandbox.webhooks.event_dispatcher import EventDispatcher
 from stairoids_sandbox.webhooks.subscriptions import Subscriptions
-from stairoids_sandbox.webhooks.webhook_sender import Courier
+from stairoids_sandbox.webhooks.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.routing import BaseRoute
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from stairoids_sandbox.state.models import RequestSeen, Signal
+    from stairoids_sandbox.state.models import Signal
+    from stairoids_sandbox.state.request_log import RequestSeen
     from stairoids_sandbox.webhooks.delivery import Delivery
+
+_ROUTE_ERRORS = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Sandbox:
-    """A local Stairoids, to be used as ``with Sandbox() as sandbox:``.
+    """A local Stairoids, used as ``with Sandbox() as sandbox:``.
+
+    After the block, the thread, the socket and the database are closed. The signals,
+    requests and deliveries can still be read.
 
     Args:
         plan: starter, growth, agency or unlimited.
-        keys: Scope by API key; the default is ``DEFAULT_KEY`` with read_write.
+        keys: Scope by API key. The default is ``sk_test_sandbox`` with read_write.
         requests_per_minute: Replaces the plan's number.
         requests_per_day: Replaces the plan's number.
-        window_seconds: How long the plan's minute lasts.
+        window_seconds: The length of the plan's minute.
         success_shape: The 201 body: flat, nested or enveloped.
-        excluded_domains: Answered 422 ``domain_excluded``.
-        faults: In force from the start.
-        retry_base_seconds: Delay before a delivery's second attempt; it doubles.
-        delivery_timeout_seconds: How long an endpoint may take to acknowledge.
+        excluded_domains: Refused with 422 ``domain_excluded``.
+        faults: Active from the start.
+        retry_base_seconds: Delay before a delivery's second attempt. It doubles for
+            each further one.
+        delivery_timeout_seconds: The longest time for one attempt of a delivery.
         db: SQLite file for the signals; None keeps them in memory.
         host: Address to listen on.
         port: 0 picks a free one.
+
+    Attributes:
+        api_key: The first key of ``keys``.
+        automations: Add outgoing webhooks here.
+        webhooks: Add event subscriptions here.
+        faults: Add, replace or remove faults here, also while requests run.
 
     Raises:
         UsageError: An argument does not fit, or the database cannot be used.
@@ -84,30 +97,41 @@ class Sandbox:
         port: int = 0,
     ) -> None:
         chosen = plan_named(plan)
-        self._plan = dataclasses.replace(
+        limits = dataclasses.replace(
             chosen,
             requests_per_minute=requests_per_minute or chosen.requests_per_minute,
             requests_per_day=requests_per_day or chosen.requests_per_day,
             window_seconds=window_seconds,
         )
-        self._keys = KeyRing(keys or {DEFAULT_KEY: "read_write"})
+        keys = keys or {DEFAULT_KEY: "read_write"}
+        self.api_key = next(iter(keys))
+        key_ring = KeyRing(keys)
         self.faults = Faults(faults)
-        self._log = RequestLog()
-        self._address = (host, port)
-        self._journal = None if db is None else Journal(Path(db))
         self.automations = Automations()
         self.webhooks = Subscriptions()
-        self._courier = Courier(
+        sender = WebhookSender(
             retry_base_seconds=retry_base_seconds,
             timeout_seconds=delivery_timeout_seconds,
         )
-        announcer = Announcer(self.automations, self.webhooks, self._courier)
-        self._workspace = Workspace(
-            journal=self._journal,
-            announce=announcer.announce,
+        dispatcher = EventDispatcher(self.automations, self.webhooks, sender)
+        self._signal_log = None if db is None else SignalLog(Path(db))
+        workspace = Workspace(
+            log=self._signal_log,
+            on_accepted=dispatcher.dispatch,
             excluded_domains=excluded_domains,
         )
-        self._signals = SignalRoutes(self._workspace, success_shape=success_shape)
+        self._parts = Components(
+            keys=key_ring,
+            quotas={key.name: Quota(limits) for key in key_ring.all()},
+            faults=self.faults,
+            requests=RequestLog(),
+            workspace=workspace,
+            automations=self.automations,
+            webhooks=self.webhooks,
+            sender=sender,
+        )
+        self._signal_routes = SignalRoutes(workspace, success_shape=success_shape)
+        self._address = (host, port)
         self._thread: ServerThread | None = None
         self._origin: str | None = None
 
@@ -127,31 +151,31 @@ class Sandbox:
     @property
     def signals(self) -> list[Signal]:
         """The accepted signals, in order of acceptance."""
-        return self._workspace.signals.all()
+        return self._parts.workspace.signals.all()
 
     @property
     def requests(self) -> list[RequestSeen]:
         """The requests under ``/v1``, in order of arrival."""
-        return self._log.all()
+        return self._parts.requests.all()
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """The deliveries of webhooks, in the order they were made."""
-        return self._courier.all()
+        """The deliveries of webhooks, in order of creation."""
+        return self._parts.sender.all()
 
     def send_again(self, delivery: Delivery) -> Delivery:
-        """Deliver the same bytes to the same endpoint once more.
+        """Deliver the same body to the same endpoint again.
 
         Raises:
             NotRunningError: The sandbox does not run.
         """
-        return self._courier.send_again(delivery)
+        return self._parts.sender.send_again(delivery)
 
     def start(self) -> Self:
-        """Listen, and return once requests are answered. A sandbox starts once.
+        """Start, and return once requests are served. A sandbox starts only once.
 
         Raises:
-            UsageError: The address cannot be listened on.
+            UsageError: The address cannot be used.
         """
         try:
             listener = _listener(*self._address)
@@ -167,18 +191,18 @@ class Sandbox:
             self._app(stopping),
             listener,
             stopping=stopping,
-            at_start=self._courier.open,
-            at_end=self._courier.close,
+            at_start=self._parts.sender.open,
+            at_end=self._parts.sender.close,
         )
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop; what was recorded stays readable."""
+        """Stop the thread, and close the socket and the database."""
         if self._thread is not None:
             self._thread.stop()
-        if self._journal is not None:
-            self._journal.close()
+        if self._signal_log is not None:
+            self._signal_log.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -187,40 +211,48 @@ class Sandbox:
         self.stop()
 
     def _app(self, stopping: asyncio.Event) -> ASGIApp:
-        quotas = {key.name: Quota(self._plan) for key in self._keys.all()}
-        views = Views(
-            self._workspace,
-            automations=self.automations,
-            webhooks=self.webhooks,
-            courier=self._courier,
-            faults=self.faults,
-            keys=self._keys,
-            quotas=quotas,
-            log=self._log,
-        )
         routes: list[BaseRoute] = [
-            *self._signals.routes(),
+            *self._signal_routes.routes(),
             *WebhookRoutes(self.webhooks).routes(),
             *AutomationRoutes(self.automations).routes(),
-            *ControlRoutes(
-                self._workspace, self._courier, self.faults, self._log
-            ).routes(),
-            *PageRoutes(
-                views,
-                automations=self.automations,
-                courier=self._courier,
-                faults=self.faults,
-                url=self.url,
-            ).routes(),
+            *ControlRoutes(self._parts).routes(),
+            *PageRoutes(self._parts, url=self.url).routes(),
         ]
-        return Gate(
-            application(routes, send_signal=self._signals.send),
-            keys=self._keys,
-            quotas=quotas,
-            faults=self.faults,
-            log=self._log,
-            stopping=stopping,
-        )
+        app = _application(routes, send_signal=self._signal_routes.send)
+        return AuthMiddleware(app, self._parts, stopping=stopping)
+
+
+def _application(routes: Sequence[BaseRoute], *, send_signal: ASGIApp) -> ASGIApp:
+    """Return the application, with errors in the documented envelope.
+
+    ``POST /v1/signals`` passes by the router, because it must be fast.
+    """
+    router = Starlette(
+        routes=routes,
+        exception_handlers={ApiError: _refuse, HTTPException: _refuse_route},
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope["path"] == "/v1/signals":
+            await send_signal(scope, receive, send)
+        else:
+            await router(scope, receive, send)
+
+    return app
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return error_response(error)
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _ROUTE_ERRORS.get(error.status_code, "invalid_request")
+    msg = f"{request.method} {request.url.path[:100]}: {error.detail}."
+    return error_response(ApiError(error.status_code, code, msg))
 
 
 def _listener(host: str, port: int) -> socket.socket:

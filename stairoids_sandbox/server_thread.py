@@ -1,4 +1,4 @@
-"""The thread that serves an application until it is told to stop."""
+"""Serve an application with uvicorn in a thread."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _CLOSING_TICK_SECONDS = 0.002
 
 
 class ServerThread:
-    """Serve on a listening socket, which it closes in the end.
+    """A thread that serves on a listening socket. It closes the socket at the end.
 
     Args:
-        stopping: Set, in the thread's loop, as the first thing a stop does.
+        stopping: Set in the thread's loop at the beginning of a stop.
         at_start: Called with the thread's loop before the first request.
-        at_end: Awaited in the thread's loop once no request is left.
+        at_end: Awaited in the thread's loop after the last request.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class ServerThread:
         )
 
     def start(self) -> None:
-        """Start serving, and return once requests are taken.
+        """Start, and return once requests are served.
 
         Raises:
-            NotRunningError: The thread ended at once; its log says why.
+            NotRunningError: The thread ended at once. Its log has the reason.
         """
         self._thread.start()
         self._server.ready.wait(_START_SECONDS)
@@ -76,7 +76,7 @@ class ServerThread:
             raise NotRunningError(msg)
 
     def stop(self) -> None:
-        """Stop serving and return once the thread has ended."""
+        """Stop, and return once the thread has ended."""
         loop = self._server.loop
         if loop is not None and self._thread.is_alive():
             loop.call_soon_threadsafe(self._server.stopping.set)
@@ -96,7 +96,7 @@ class ServerThread:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, stopped by an event at once where the original polls."""
+    """Uvicorn's server, which stops at an event instead of polling a flag."""
 
     def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
         super().__init__(config)
@@ -126,7 +126,7 @@ class _Server(uvicorn.Server):
             await server.wait_closed()
 
     async def _all_closed(self) -> bool:
-        """Give clients that still read a moment to take what was answered."""
+        """Wait briefly for clients that still read a response."""
         for _ in range(_CLOSING_TICKS):
             if not self.server_state.connections:
                 return True

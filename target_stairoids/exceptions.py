@@ -1,76 +1,106 @@
-"""What can go wrong between a record and an accepted signal.
+"""The errors of the target.
 
-StairoidsError                the run cannot go on; `exit_code` says how it ends
-├── ConfigError               a setting or a mapping is wrong   -> mend the config
-├── MessageError              the tap printed something wrong   -> mend the tap
-├── LedgerError               the ledger cannot be used         -> mend or name another
-├── AccessRefusedError        Stairoids refuses the key or URL  -> mend the config
-├── IncompleteError           not all is settled, on purpose    -> run again
-├── DeadLettersError          all is settled, not all accepted  -> see the dead letters
-└── InterruptedRunError       SIGTERM or SIGINT came            -> run again
-InvalidSignalError            one record cannot become a signal -> dead letter, go on
+StairoidsError           the run cannot continue              -> see `exit_code`
+├── ConfigError          a setting or mapping is wrong        -> fix the config
+├── MessageError         the tap printed a wrong message      -> fix the tap
+│   └── MissingKeyError  a record lacks its key               -> fix the tap
+├── LedgerError          the ledger cannot be used            -> fix it, or use another
+├── AccessRefusedError   Stairoids refuses the key or URL     -> fix the config
+├── IncompleteError      signals are pending                  -> run again
+├── InterruptedRunError  SIGTERM or SIGINT came               -> run again
+└── DeadLettersError     some records became dead letters     -> look at them
+InvalidSignalError       one record cannot become a signal    -> dead letter, go on
 
-Pick the class by what the caller does next, not by where the fault appeared. No
-message ever holds a record's values or a secret, because all of them end up in logs.
+No message holds a record's values or a secret, because all messages may be logged.
 """
 
 from __future__ import annotations
 
+import signal
+from typing import ClassVar
+
 
 class StairoidsError(Exception):
-    """Root of every error that ends a run on purpose.
+    """Ends a run on purpose.
 
     Args:
-        message: One sentence for the operator: what happened where, and the remedy.
+        message: One or two sentences: the problem, its place, and the remedy.
+
+    Attributes:
+        id: A stable name of the kind of error, for programs.
+        exit_code: The exit code of the program.
     """
 
+    id: ClassVar = "error"
     exit_code = 1
 
 
 class ConfigError(StairoidsError):
-    """A setting or a mapping is wrong: nothing was sent because of it."""
+    """A setting or a mapping is wrong."""
+
+    id = "config"
 
 
 class MessageError(StairoidsError):
-    """The tap printed a message no Singer target can use."""
+    """The tap printed a message that no Singer target can use."""
+
+    id = "message"
+
+
+class MissingKeyError(MessageError):
+    """A record lacks a column of its key."""
+
+    id = "missing-key"
 
 
 class LedgerError(StairoidsError):
     """The ledger cannot be opened, read or written."""
 
+    id = "ledger"
+
 
 class AccessRefusedError(StairoidsError):
-    """Stairoids refuses the key, its scope or the address: the config is at fault."""
+    """Stairoids refuses the key, its scope or the address."""
+
+    id = "access-refused"
 
 
 class IncompleteError(StairoidsError):
-    """Something is left to do and the next run resumes it (`EX_TEMPFAIL`)."""
+    """Signals are pending, and the next run sends them (`EX_TEMPFAIL`)."""
 
+    id = "incomplete"
     exit_code = 75
 
 
-class DeadLettersError(StairoidsError):
-    """Everything is settled, and some of it as dead letters, which was to be told."""
-
-
 class InterruptedRunError(StairoidsError):
-    """The run was told to stop.
+    """SIGTERM or SIGINT stopped the run.
 
     Args:
-        signal_number: The signal that came; the exit code is 128 more.
+        number: The number of the POSIX signal. The exit code is 128 more.
     """
 
-    def __init__(self, signal_number: int) -> None:
-        self.exit_code = 128 + signal_number
-        super().__init__(f"Stopped by signal {signal_number}; the next run resumes.")
+    id = "interrupted"
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        name = signal.Signals(number).name
+        super().__init__(f"Stopped by {name}. The next run resumes.")
+
+
+class DeadLettersError(StairoidsError):
+    """Some records became dead letters, and `fail_on_dead_letters` is set."""
+
+    id = "dead-letters"
 
 
 class InvalidSignalError(Exception):
-    """A record cannot become a signal that Stairoids would take.
+    """A record cannot become a signal that Stairoids accepts.
 
     Args:
-        reason: Names the signal's field and the rule it breaks, never a value.
+        reason: Names the signal's field and the broken rule, never a value.
     """
+
+    id: ClassVar = "invalid-signal"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -1,4 +1,4 @@
-"""Sinks: the SDK's view of a stream, which hands records to the intake."""
+"""Sinks: the SDK's view of a stream, which passes its records to the run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
-from singer_sdk.exceptions import MapExpressionError, MissingKeyPropertiesError
+from singer_sdk.exceptions import MapExpressionError
 from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
@@ -20,20 +20,16 @@ if TYPE_CHECKING:
     from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
-    from target_stairoids.dedup.record import Record
-    from target_stairoids.sending.record_decision import Intake
+    from target_stairoids.sending.record_processor import RecordProcessor
     from target_stairoids.sending.streams import Stream
     from target_stairoids.target import TargetStairoids
 
 
-_COUNTED_AT_ONCE = 1000  # records
-
-
 class SignalSink(Sink):
-    """One stream: records in, nothing kept.
+    """One stream.
 
-    The records are not held to the tap's schema, because real taps violate theirs;
-    the signal is held to Stairoids' contract instead.
+    Records are not validated by the tap's schema, because real taps violate theirs. The
+    signal is validated instead.
     """
 
     def __init__(
@@ -44,36 +40,32 @@ class SignalSink(Sink):
         key_properties: Sequence[str] | None,
     ) -> None:
         super().__init__(target, stream_name, schema, key_properties)
-        self._intake: Intake = target.delivery.intake
-        stream_schema = StreamSchema(
-            name=stream_name,
-            properties=self.original_schema["properties"],
-            key_properties=tuple(key_properties or ()),
-            bookmark=target.bookmark_of_schema(),
-            allows_more=bool(self.original_schema.get("additionalProperties")),
-            source=target.source_of_schema(),
+        self._records: RecordProcessor = target.run.records
+        self._counted = 0
+        self.passes_unchanged = False
+        self.stream = self._open(
+            StreamSchema(
+                name=stream_name,
+                properties=self.original_schema["properties"],
+                key_properties=tuple(key_properties or ()),
+                bookmark=target.bookmark_of_schema(),
+                allows_more=bool(self.original_schema.get("additionalProperties")),
+                source=target.source_of_schema(),
+            )
         )
-        self._stream_schema = stream_schema
-        self._stream: Stream = self._open(stream_schema)
-        self._keys = frozenset(stream_schema.key_properties)
-        self._uncounted = 0
 
-    def _open(self, stream_schema: StreamSchema) -> Stream:
-        return self._intake.stream(
-            stream_schema, stream_schema.as_message(self.original_schema)
-        )
+    def _open(self, schema: StreamSchema) -> Stream:
+        return self._records.stream(schema, schema.as_message(self.original_schema))
 
     def follow(
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
     ) -> None:
-        """Take note of the stream map of a SCHEMA message, its bookmark and source."""
+        """Use the stream map, bookmark and source of a SCHEMA message."""
         self._stream_map = stream_map
-        self._takes_as_sent = passes_unchanged(stream_map)
-        stream_schema = self._stream.schema
-        if (bookmark, source) != (stream_schema.bookmark, stream_schema.source):
-            self._stream = self._open(
-                replace(stream_schema, bookmark=bookmark, source=source)
-            )
+        self.passes_unchanged = passes_unchanged(stream_map)
+        schema = self.stream.schema
+        if (bookmark, source) != (schema.bookmark, schema.source):
+            self.stream = self._open(replace(schema, bookmark=bookmark, source=source))
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:
@@ -82,60 +74,44 @@ class SignalSink(Sink):
     @property
     @override
     def current_size(self) -> int:
-        return 0  # nothing waits here, so the SDK has nothing to drain
+        return 0  # no record waits here, so the SDK has nothing to drain
 
     def take(self, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Take in one record as the tap sent it, stream maps not yet applied.
+        """Apply the stream map to a record from the tap, and pass it on.
 
         Args:
             sent: Its columns, or their JSON text.
 
         Raises:
-            MessageError: It is no object.
-            MissingKeyPropertiesError: It lacks a key property.
-            ConfigError: A stream map cannot be applied to it.
+            MessageError: It is no object, or lacks its key.
+            ConfigError: The stream map fails.
         """
-        record = self._stream.reader.read(sent)
-        if self._takes_as_sent:
-            self._hand_in(record)
+        if self.passes_unchanged:
+            self._records.take(self.stream, sent)
             return
+        fields = self.stream.reader.read(sent).fields
         try:
-            transformed = self._stream_map.transform(dict(record.fields))
+            transformed = self._stream_map.transform(dict(fields))
         except MapExpressionError as error:
             msg = (
                 f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
-                f"fails for a record ({type(error.__cause__).__name__}); guard it, as "
+                f"fails for a record ({type(error.__cause__).__name__}). Guard it, as "
                 "in `email.lower() if email else None`."
             )
             raise ConfigError(msg) from None
         if transformed is None:
-            self._intake.filtered(
-                self._stream, record.fields, "filtered by `stream_maps`"
-            )
-            return
-        self.process_record(transformed, {})
+            self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
+        else:
+            self._records.take(self.stream, transformed)
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        self._hand_in(self._stream.reader.read(record))
-
-    def _hand_in(self, record: Record) -> None:
-        key = record.key
-        if not self._keys <= key.keys() and (lack := self._stream_schema.lack_of(key)):
-            raise MissingKeyPropertiesError(lack)
-        self._intake.take(self._stream, record)
-        self._uncounted += 1
-        if self._uncounted == _COUNTED_AT_ONCE:
-            self._count()
-
-    def _count(self) -> None:
-        """Tell the SDK's metric, which asks the clock each time."""
-        self.record_counter_metric.increment(self._uncounted)
-        self._uncounted = 0
+        self._records.take(self.stream, record)
 
     @override
     def clean_up(self) -> None:
-        self._count()
+        self.record_counter_metric.increment(self.stream.taken - self._counted)
+        self._counted = self.stream.taken
         super().clean_up()
 
     @override
@@ -145,10 +121,10 @@ class SignalSink(Sink):
 
     @override
     def activate_version(self, new_version: int) -> None:
-        """Change nothing: signals cannot be unsent."""
+        """Do nothing, because sent signals cannot be taken back."""
 
 
 def passes_unchanged(stream_map: StreamMap) -> bool:
-    """Say whether a stream map returns every record as it is."""
+    """Return whether a stream map returns every record as it is."""
     is_plain = type(stream_map) is SameRecordTransform
     return is_plain and not stream_map.flattening_enabled

@@ -1,8 +1,8 @@
-"""target-stairoids: the Singer target.
+"""The Singer target.
 
-The SDK's classes stay in charge of messages, stream maps, schemas and the command
-line; `Delivery` is in charge of everything after a record was read. Which of the SDK's
-private hooks this module overrides is checked by `tests/target/test_sdk_contract.py`.
+The SDK's classes handle messages, stream maps, schemas and the command line.
+`sending.Run` handles records. `tests/target/test_sdk_contract.py` checks the private
+hooks of the SDK that this module overrides.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from stairoids_common.config_errors import config_errors, config_file_error
-from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
+from target_stairoids.exceptions import (
+    ConfigError,
+    MessageError,
+    MissingKeyError,
+    StairoidsError,
+)
 from target_stairoids.mapping.schema import bookmark_column, source_in
-from target_stairoids.sending.input import read_messages
-from target_stairoids.sending.messages import message_from
+from target_stairoids.sending.input import message_from, read_messages
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
 
@@ -45,7 +49,8 @@ if TYPE_CHECKING:
     import click
 
     from target_stairoids.sending.observer import Observer
-    from target_stairoids.sending.run import Delivery
+    from target_stairoids.sending.record_processor import RecordProcessor
+    from target_stairoids.sending.run import Run
 
 _EXAMPLES = """\b
 Examples:
@@ -55,10 +60,10 @@ Examples:
   target-stairoids --about --format=markdown
 
 \b
-Exit codes: 0 all settled; 1 config, key, input or ledger at fault; 2 the command line
-is wrong; 75 something is left and the next run resumes it; 128 + n stopped by
-signal n; 141 the reader of stdout went away.
-See what became of records with `stairoids-signals`.
+Exit codes: 0 all records have an outcome; 1 config, key, input or ledger is wrong; 2
+the command line is wrong; 75 signals are pending and the next run resumes them; 128 + n
+stopped by SIGTERM or SIGINT (number n); 141 the reader of stdout is gone.
+`stairoids-signals` shows the outcome of each record.
 """
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 INPUT_ERRORS = (
@@ -70,7 +75,7 @@ INPUT_ERRORS = (
 
 
 class LineReader(GenericSingerReader[str]):
-    """Reads messages and lets the delivery work between them."""
+    """Reads messages and lets the run work between them."""
 
     default_input = sys.stdin
     target: TargetStairoids
@@ -81,15 +86,15 @@ class LineReader(GenericSingerReader[str]):
         file_input: IO[str] | None,
         callbacks: dict[str, Callable[[dict[str, Any]], None]],
     ) -> Counter[str]:
-        """Read to the end of the input, or until nothing more must be read.
+        """Read to the end of the input, or until the run stops.
 
         Raises:
-            Exception: What a message or its handling raised, after everything before
-                it is settled.
+            Exception: From a message or its handler, after everything before it is
+                settled.
         """
         return read_messages(
             file_input or sys.stdin,
-            self.target.delivery,
+            self.target.run,
             callbacks,
             otherwise=_refuse_unknown,
         )
@@ -100,7 +105,7 @@ class LineReader(GenericSingerReader[str]):
 
 
 class TargetStairoids(Target):
-    """Sends any tap's records to Stairoids as signals, each once."""
+    """Sends the records of any tap to Stairoids as signals, each once."""
 
     name = "target-stairoids"
     package_name = "singer-stairoids"
@@ -117,38 +122,39 @@ class TargetStairoids(Target):
     observer: Observer | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        self._delivery: Delivery | None = None
+        self._run: Run | None = None
         super().__init__(**kwargs)
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._bookmark: str | None = None
         self._source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
+        self._records: RecordProcessor
 
     @classproperty
     @override
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
-        """The config of the environment; no `.env` of some folder overrules it."""
+        """The config from the environment variables, without any `.env` file."""
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
         return parse_environment_config(schema, cls._env_var_prefix, os.devnull)
 
     @property
-    def delivery(self) -> Delivery:
-        """The run's delivery, opened when the first message is to be read."""
-        if self._delivery is None:
-            from target_stairoids.sending.run import Delivery  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
+    def run(self) -> Run:
+        """The run, made when the first message is read."""
+        if self._run is None:
+            from target_stairoids.sending.run import Run  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
 
-            self._delivery = Delivery.with_ledger(
+            self._run = Run.on_ledger(
                 self.settings(), write_state=_print_state, observer=self.observer
             )
-            if not gc.isenabled():  # see `__main__`: all that is loaded by now stays
+            if not gc.isenabled():  # see `__main__`: loaded modules stay in memory
                 gc.freeze()
                 gc.enable()
-        return self._delivery
+        return self._run
 
     def settings(self) -> Settings:
-        """Return the config as the code uses it."""
+        """Return the config as a struct."""
         return Settings.from_config(self.config)
 
     def bookmark_of_schema(self) -> str | None:
@@ -163,7 +169,7 @@ class TargetStairoids(Target):
 
     @override
     def process_endofpipe(self) -> None:
-        self.delivery.finish()
+        self.run.finish()
         super().process_endofpipe()
 
     @override
@@ -196,8 +202,14 @@ class TargetStairoids(Target):
         if not isinstance(stream, str) or not isinstance(record, (dict, msgspec.Raw)):
             msg = "A RECORD message lacks its stream or its record."
             raise MessageError(msg)
-        for sink in self._routes.get(stream) or self._sinks_of(stream):
-            sink.take(record)
+        try:
+            for sink in self._routes.get(stream) or self._sinks_of(stream):
+                if sink.passes_unchanged:
+                    self._records.take(sink.stream, record)
+                else:
+                    sink.take(record)
+        except MissingKeyError as error:
+            raise MissingKeyPropertiesError(str(error)) from error
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
@@ -207,14 +219,14 @@ class TargetStairoids(Target):
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
-        """Change nothing: signals cannot be unsent."""
+        """Do nothing, because sent signals cannot be taken back."""
 
     @override
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
         value = message_dict["value"]
-        if value:  # Meltano ignores an empty state, and so does everybody else
-            self.delivery.intake.state(_encode(value).decode())
+        if value:  # Meltano and other runners ignore an empty state
+            self.run.records.state(_encode(value).decode())
 
     def _sinks_of(self, stream: str) -> list[SignalSink]:
         if stream not in self.mapper.stream_maps:
@@ -222,6 +234,7 @@ class TargetStairoids(Target):
         maps = self.mapper.stream_maps[stream]
         aliases = [m.stream_alias for m in maps if self.sink_exists(m.stream_alias)]
         sinks = [self.get_sink(alias) for alias in aliases]
+        self._records = self.run.records
         self._routes[stream] = sinks  # type: ignore[assignment]  # SignalSink is the only class
         return self._routes[stream]
 
@@ -240,18 +253,18 @@ class TargetStairoids(Target):
 
     @override
     def _handle_max_record_age(self) -> None:
-        """Do nothing: STATE passes as soon as everything before it is settled."""
+        """Do nothing. The run emits STATE by itself."""
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Take note; the reader stops at the next safe point."""
-        if self._delivery is None:
-            sys.exit(128 + signum)  # nothing has begun
-        self._delivery.interrupt(signum)
+        """Stop at the next safe point."""
+        if self._run is None:
+            sys.exit(128 + signum)
+        self._run.interrupt(signum)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        """Validate like the SDK, but never repeat a value: it may be a secret."""
+        """Validate like the SDK, but never repeat a value. It may be a secret."""
         self.append_builtin_config(self.config_jsonschema)
         errors = config_errors(self._config, self.config_jsonschema)
         if errors and raise_errors:
@@ -266,7 +279,7 @@ class TargetStairoids(Target):
     @classmethod
     @override
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
-        """Add stream maps and flattening; the other ones mean nothing here."""
+        """Add the settings for stream maps and flattening only."""
         PluginBase.append_builtin_config.__func__(cls, config_jsonschema)  # type: ignore[attr-defined]  # past Target's own
 
     @classmethod
@@ -292,7 +305,7 @@ class TargetStairoids(Target):
     @classmethod
     @override
     def invoke(cls, **kwargs: Any) -> None:
-        """Run; errors that are foreseen are one sentence and an exit code."""
+        """Run. Expected errors become one sentence and an exit code."""
         try:
             super().invoke(**kwargs)
         except StairoidsError as error:
@@ -303,11 +316,9 @@ class TargetStairoids(Target):
             sys.exit(1)
         except BrokenPipeError:
             cls.logger.error(  # noqa: TRY400 - same
-                "STATE could not be written: whoever reads stdout went away. Nothing "
-                "is lost: run again."
+                "STATE could not be written, because the reader of stdout is gone. No "
+                "signals were lost. Run again."
             )
-            # What is still buffered would be written, and fail, once more at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
 
 
@@ -323,12 +334,26 @@ def _refuse_unknown(message: dict[str, Any]) -> None:
 
 
 def _print_state(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print a STATE message.
+
+    Raises:
+        BrokenPipeError: The reader of stdout has ended.
+        StairoidsError: The disk is full, for example.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes stdout at exit. If that failed, the exit code would be 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        msg = f"STATE could not be written: {error.strerror}. Run again."
+        raise StairoidsError(msg) from error
 
 
 def settings_from(config_inputs: Sequence[str]) -> Settings:
-    """Return the settings that `--config` names, as the target itself reads them.
+    """Return the settings in `--config`, as the target reads them.
 
     Args:
         config_inputs: Paths of JSON files, or `ENV` for environment variables.
@@ -345,11 +370,11 @@ _SomeTarget = TypeVar("_SomeTarget", bound=TargetStairoids)
 def target_from(
     config_inputs: Sequence[str], target_class: type[_SomeTarget], **defaults: object
 ) -> _SomeTarget:
-    """Return a target with the config that `--config` names.
+    """Return a target with the config in `--config`.
 
     Args:
         config_inputs: Paths of JSON files, or `ENV` for environment variables.
-        defaults: Settings where the config has none.
+        defaults: Settings that the config may leave out.
 
     Raises:
         ConfigError: A file cannot be read or a setting is wrong.

@@ -1,7 +1,8 @@
-"""What the browser tests of every page share."""
+"""Fixtures for all tests: logging as it was, and a browser."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
+
+
+PACKAGES = ("target_stairoids", "tap_stairoids_webhooks", "stairoids_airbyte")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo changes of logging by the programs that a test runs in process.
+
+    The SDK adds a handler each time `Plugin.cli` is read. Without this fixture, a log
+    line would be printed once for each test before it.
+    """
+    root = logging.getLogger()
+    names = {name.replace("_", "-") for name in PACKAGES} | set(PACKAGES)
+    loggers = [root, *map(logging.getLogger, names)]
+    levels = [logger.level for logger in loggers]
+    handlers = list(root.handlers)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        if type(handler).__module__ != "_pytest.logging":
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,24 @@
-// Keeps an open page up to date: asks for the page it is on, and lets every
-// [data-live] element say what the answer says. Without this script a reload does it.
+// Keep an open page up to date: fetch it again and patch every [data-live] element.
+// Without this script, a reload does the same.
 (() => {
   "use strict";
-  const live = () => document.querySelectorAll("[data-live]");
+  const liveElements = () => document.querySelectorAll("[data-live]");
   const button = document.getElementById("live");
-  const news = document.getElementById("news");
-  const every = Number(document.body.dataset.every) * 1000;
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  let tag = null;
+  const status = document.getElementById("status");
+  const interval = Number(document.body.dataset.every) * 1000;
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+  let etag = null;
   let timer = 0;
-  let asking = null;
+  let request = null;
   let paused = false;
-  let told = -Infinity;
-  let chosen = false;
+  let announcedAt = -Infinity;
+  let filtered = false;
   let counts = new Map();
-  let unsaid = new Map();
+  let unannounced = new Map();
 
-  // Elements with an id are recognised wherever they are; others by their place. What
-  // is alike is left alone, so focus, selection and half-filled forms survive.
-  function settle(old, fresh) {
+  // Elements with an id are matched by id, others by place. Equal elements are not
+  // touched, so focus, selection and half-filled forms survive.
+  function patch(old, fresh) {
     if (old.isEqualNode(fresh)) return;
     if (old.nodeType !== Node.ELEMENT_NODE || old.nodeName !== fresh.nodeName) {
       old.replaceWith(fresh);
@@ -43,13 +43,13 @@
       const same = child.id ? known.get(child.id) : place && !place.id ? place : null;
       if (same && same === place) {
         place = place.nextSibling;
-        settle(same, child);
+        patch(same, child);
       } else if (same) {
         old.insertBefore(same, place);
-        settle(same, child);
+        patch(same, child);
       } else {
         old.insertBefore(child, place);
-        if (child.id && child.matches("li, tr")) glow(child);
+        if (child.id && child.matches("li, tr")) highlight(child);
       }
     }
     while (place) {
@@ -59,135 +59,134 @@
     }
   }
 
-  // A row whose link is focused stays until there is news after the focus has left.
+  // A row whose link has the focus stays until the first change after it lost the focus.
   function drop(node) {
-    const held = document.activeElement;
-    if (!held.matches("li a, tr a") || !node.contains(held)) node.remove();
+    const focused = document.activeElement;
+    if (!focused.matches("li a, tr a") || !node.contains(focused)) node.remove();
   }
 
-  function glow(element) {
-    if (calm.matches || chosen) return;
+  function highlight(element) {
+    if (reducedMotion.matches || filtered) return;
     const colour = getComputedStyle(document.body).getPropertyValue("--glow");
     element.animate([{ backgroundColor: colour }, {}], { duration: 1600, easing: "ease-out" });
   }
 
-  function take(fresh) {
-    for (const old of live()) {
+  function show(fresh) {
+    for (const old of liveElements()) {
       const other = fresh.getElementById(old.id);
-      if (other) settle(old, document.adoptNode(other));
+      if (other) patch(old, document.adoptNode(other));
     }
-    // A server that was started again knows its new forms only.
+    // A restarted server accepts only its new form token.
     const token = fresh.querySelector("[name=form_token]");
     for (const field of document.getElementsByName("form_token")) {
       if (token) field.value = token.value;
     }
     document.title = fresh.title;
-    chosen = false;
+    filtered = false;
     count();
   }
 
-  // What is new is told to screen readers soon, in one sentence, and what comes
-  // after that not more often than every 20 seconds.
+  // Screen readers get new rows in one sentence, at most every 20 seconds.
   function count() {
     for (const element of document.querySelectorAll("[data-count]")) {
       const number = Number(element.dataset.count);
       const before = counts.get(element.id);
       if (before !== undefined && number > before) {
-        const what = element.dataset.nouns;
-        unsaid.set(what, (unsaid.get(what) || 0) + number - before);
+        const nouns = element.dataset.nouns;
+        unannounced.set(nouns, (unannounced.get(nouns) || 0) + number - before);
       }
       counts.set(element.id, number);
     }
   }
-  function tell() {
-    if (!unsaid.size || performance.now() - told < 20_000) return;
-    const words = [...unsaid].map(([nouns, number]) => {
+  function announce() {
+    if (!unannounced.size || performance.now() - announcedAt < 20_000) return;
+    const texts = [...unannounced].map(([nouns, number]) => {
       const [one, more] = nouns.split("/");
       return `${number} new ${number === 1 ? one : more}`;
     });
-    news.textContent = words.join(", ");
-    told = performance.now();
-    unsaid.clear();
+    status.textContent = texts.join(", ");
+    announcedAt = performance.now();
+    unannounced.clear();
   }
 
-  function say(state, words) {
+  function setState(state, text) {
     const before = button.dataset.state;
     button.dataset.state = state;
-    button.title = paused ? "Go on" : "Pause";
-    button.querySelector("[data-says]").textContent = words;
+    button.title = paused ? "Continue" : "Pause";
+    button.querySelector("[data-state-text]").textContent = text;
     if (state === before) return;
-    if (state === "lost") news.textContent = `${words}. Trying again.`;
-    else if (before === "lost" && state === "live") news.textContent = "Answered again.";
+    if (state === "lost") status.textContent = `${text}. Trying again.`;
+    else if (before === "lost" && state === "live") status.textContent = "Connected again.";
   }
 
-  async function look() {
+  async function refresh() {
     clearTimeout(timer);
-    asking?.abort();
-    asking = new AbortController();
-    const late = AbortSignal.timeout(10_000);
+    request?.abort();
+    request = new AbortController();
+    const timeout = AbortSignal.timeout(10_000);
     const headers = { Accept: "text/html" };
-    if (tag) headers["If-None-Match"] = tag;
+    if (etag) headers["If-None-Match"] = etag;
     try {
-      const answer = await fetch(location.href, {
+      const response = await fetch(location.href, {
         headers, cache: "no-store", redirect: "manual",
-        signal: AbortSignal.any([asking.signal, late]),
+        signal: AbortSignal.any([request.signal, timeout]),
       });
-      if (answer.status === 200) {
-        tag = answer.headers.get("ETag");
-        take(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      } else if (answer.status === 401 || answer.status === 404) {
+      if (response.status === 200) {
+        etag = response.headers.get("ETag");
+        show(new DOMParser().parseFromString(await response.text(), "text/html"));
+      } else if (response.status === 401 || response.status === 404) {
         location.reload();
         return;
-      } else if (answer.status !== 304) {
-        throw new Error("no page", { cause: `Error ${answer.status}` });
+      } else if (response.status !== 304) {
+        throw new Error("no page", { cause: `Error ${response.status}` });
       }
-      if (paused) say("paused", "Paused");
-      else say("live", "Live");
+      if (paused) setState("paused", "Paused");
+      else setState("live", "Live");
     } catch (error) {
       if (error.name === "AbortError") return;
-      say("lost", error.cause ?? "No answer");
+      setState("lost", error.cause ?? "No response");
     }
-    again();
+    schedule();
   }
 
-  function again() {
+  function schedule() {
     clearTimeout(timer);
-    if (!paused && !document.hidden) timer = setTimeout(look, every);
+    if (!paused && !document.hidden) timer = setTimeout(refresh, interval);
   }
 
-  // A form marked so is sent without leaving the page, and the page it leads to is
+  // A form with data-stay is sent without leaving the page. The page in the response is
   // shown in this one.
   async function send(form, submitter) {
     const body = new URLSearchParams(new FormData(form, submitter));
-    asking?.abort();
-    let answer;
+    request?.abort();
+    let response;
     try {
-      answer = await fetch(form.action, {
+      response = await fetch(form.action, {
         method: "POST", body, headers: { Accept: "text/html" },
       });
     } catch {
-      say("lost", "No answer");
-      news.textContent = "Not sent.";
-      again();
+      setState("lost", "No response");
+      status.textContent = "Not sent.";
+      schedule();
       return;
     }
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     const other = form.id ? fresh.getElementById(form.id) : null;
-    if (answer.ok) {
-      if (other) settle(form, document.adoptNode(other));
+    if (response.ok) {
+      if (other) patch(form, document.adoptNode(other));
       form.reset();
-      take(fresh);
-      news.textContent = form.dataset.done;
+      show(fresh);
+      status.textContent = form.dataset.done;
     } else if (other) {
-      settle(form, document.adoptNode(other));
+      patch(form, document.adoptNode(other));
       form.querySelector("[aria-invalid=true]")?.focus();
     } else {
       delete form.dataset.stay;
-      form.requestSubmit(submitter); // nothing was taken: the browser shows why
+      form.requestSubmit(submitter); // refused: the browser shows the reason
       return;
     }
-    tag = null;
-    again();
+    etag = null;
+    schedule();
   }
 
   document.addEventListener("submit", (event) => {
@@ -197,33 +196,33 @@
     send(form, event.submitter);
   });
 
-  // A choice that filters is taken at once, and stays focused.
+  // A filter applies at once and keeps the focus.
   document.addEventListener("change", ({ target }) => {
     if (!target.matches("[data-go]")) return;
     const query = new URLSearchParams(new FormData(target.form));
     history.replaceState(null, "", `?${query}`);
-    chosen = true;
-    tag = null;
-    look();
+    filtered = true;
+    etag = null;
+    refresh();
   });
 
-  if (!live().length) return;
+  if (!liveElements().length) return;
   button.hidden = false;
   button.addEventListener("click", () => {
     paused = !paused;
     if (!paused) {
-      look();
+      refresh();
       return;
     }
-    asking?.abort();
+    request?.abort();
     clearTimeout(timer);
-    say("paused", "Paused");
+    setState("paused", "Paused");
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && !paused) look();
+    if (!document.hidden && !paused) refresh();
   });
   count();
-  say("live", "Live");
-  setInterval(tell, 5000);
-  again();
+  setState("live", "Live");
+  setInterval(announce, 5000);
+  schedule();
 })();

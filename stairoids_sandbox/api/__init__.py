@@ -1,1 +1,1 @@
-"""Serve the documented API under `/v1`, and the controls under `/_sandbox`."""
+"""Serve the documented API under ``/v1``, and the controls under ``/_sandbox``."""

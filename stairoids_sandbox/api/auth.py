@@ -1,7 +1,7 @@
-"""The gate before ``/v1``: key, quota, faults and scope, in this order.
+"""Check each request under ``/v1``: API key, quota, faults and scope, in this order.
 
-Every request with a valid key counts against its quota and then may meet a
-fault, whatever else is wrong with it.
+Every request with a valid key counts against its quota and may meet a fault, even if
+the request is wrong in another way.
 """
 
 from __future__ import annotations
@@ -14,74 +14,63 @@ from typing import TYPE_CHECKING
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.exceptions import ApiError
 from stairoids_sandbox.faults import connection
-from stairoids_sandbox.state.models import RequestSeen
+from stairoids_sandbox.state.request_log import RequestSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from stairoids_sandbox.api.quota import Quota, Ruling
-    from stairoids_sandbox.faults.faults import Fault, Faults, Strike
-    from stairoids_sandbox.state.keys import ApiKey, KeyRing
+    from stairoids_sandbox.components import Components
+    from stairoids_sandbox.faults.faults import Fault, FaultEffect
+    from stairoids_sandbox.state.keys import ApiKey
+    from stairoids_sandbox.state.quota import QuotaDecision
     from stairoids_sandbox.state.request_log import RequestLog
 
 _UNAUTHORIZED = ApiError(401, "unauthorized", "Invalid or missing API key.")
 
 
-class Gate:
-    """Let a request under ``/v1`` through to the application, or answer it.
+class AuthMiddleware:
+    """Pass a request under ``/v1`` to the application, or refuse it.
 
     Args:
-        app: The application; every other path goes to it unasked.
-        quotas: By the name of the key.
-        stopping: Set when held-back answers must be given up.
+        app: The application. It gets all other paths without a check.
+        parts: The parts of the sandbox.
+        stopping: Set when delayed responses must be given up.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        keys: KeyRing,
-        quotas: Mapping[str, Quota],
-        faults: Faults,
-        log: RequestLog,
-        stopping: asyncio.Event,
+        self, app: ASGIApp, parts: Components, *, stopping: asyncio.Event
     ) -> None:
         self._app = app
-        self._keys = keys
-        self._quotas = quotas
-        self._faults = faults
-        self._log = log
+        self._parts = parts
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if not scope["path"].startswith("/v1"):
             await self._app(scope, receive, send)
             return
-        key = self._keys.key_for(scope["headers"])
-        exchange = _Exchange(scope, send, key, self._log)
+        key = self._parts.keys.key_for(scope["headers"])
+        exchange = _Exchange(scope, send, key, self._parts.requests)
         try:
-            await self._answer(key, exchange, receive)
+            await self._handle(key, exchange, receive)
         finally:
             exchange.record(None)
 
-    async def _answer(
+    async def _handle(
         self, key: ApiKey | None, exchange: _Exchange, receive: Receive
     ) -> None:
         if key is None:
             await exchange.refuse(_UNAUTHORIZED, receive)
             return
-        ruling = self._quotas[key.name].take(exchange.arrived)
-        exchange.show(ruling)
-        if ruling.retry_after is not None:
-            await exchange.refuse(_throttled(ruling.retry_after), receive)
+        decision = self._parts.quotas[key.name].take(exchange.arrived)
+        exchange.add_headers(decision)
+        if decision.retry_after is not None:
+            await exchange.refuse(_throttled(decision.retry_after), receive)
             return
         scope = exchange.scope
-        strike = self._faults.strike(scope["method"], scope["path"])
-        if strike is not None:
-            await self._fail(strike, key, exchange, receive)
+        effect = self._parts.faults.effect_on(scope["method"], scope["path"])
+        if effect is not None:
+            await self._fail(effect, key, exchange, receive)
             return
         await self._pass(key, scope, receive, exchange.send)
 
@@ -96,12 +85,12 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _fail(
-        self, strike: Strike, key: ApiKey, exchange: _Exchange, receive: Receive
+        self, effect: FaultEffect, key: ApiKey, exchange: _Exchange, receive: Receive
     ) -> None:
-        fault = strike.fault
-        if fault is not None and not fault.after_accept:
-            await self._hold(strike.delay)
-            await _refuse_by(fault, exchange, receive)
+        fault = effect.fault
+        if fault is not None and fault.kind in {"status", "reset"}:
+            await self._delay(effect.delay)
+            await _fail_before_accept(fault, exchange, receive)
             return
         messages: list[Message] = []
 
@@ -109,15 +98,15 @@ class Gate:
             messages.append(message)
 
         await self._pass(key, exchange.scope, receive, keep)
-        await self._hold(strike.delay)
+        await self._delay(effect.delay)
         if fault is None or messages[0]["status"] >= 300:
             for message in messages:
                 await exchange.send(message)
         else:
-            await _spoil_by(fault, exchange, receive, messages)
+            await _fail_after_accept(fault, exchange, receive, messages)
 
-    async def _hold(self, seconds: float) -> None:
-        """Wait, but no longer than the server runs."""
+    async def _delay(self, seconds: float) -> None:
+        """Wait, but not after the server has stopped."""
         if seconds > 0:
             try:
                 await asyncio.wait_for(self._stopping.wait(), seconds)
@@ -125,10 +114,12 @@ class Gate:
                 return
 
 
-async def _refuse_by(fault: Fault, exchange: _Exchange, receive: Receive) -> None:
-    """Strike once the request has been read, before it is handled.
+async def _fail_before_accept(
+    fault: Fault, exchange: _Exchange, receive: Receive
+) -> None:
+    """Fail once the request has been read.
 
-    A reset amid its body would reach some clients as an ordinary close.
+    A reset in the middle of its body would look like an ordinary close to some clients.
     """
     while (await receive()).get("more_body", False):
         pass
@@ -137,15 +128,15 @@ async def _refuse_by(fault: Fault, exchange: _Exchange, receive: Receive) -> Non
         connection.reset(exchange.scope)
         await _until_closed(receive)
         return
-    await exchange.refuse(_gateway_error(fault), receive)
+    await exchange.refuse(_fault_error(fault), receive)
 
 
-async def _spoil_by(
+async def _fail_after_accept(
     fault: Fault, exchange: _Exchange, receive: Receive, messages: list[Message]
 ) -> None:
-    """Strike after the request was handled; its answer is in ``messages``."""
+    """Fail after the request was handled. ``messages`` are its response."""
     if fault.kind == "status_after_accept":
-        await exchange.refuse(_gateway_error(fault), receive)
+        await exchange.refuse(_fault_error(fault), receive)
         return
     exchange.record(None)
     if fault.kind == "truncate_after_accept":
@@ -158,14 +149,14 @@ async def _spoil_by(
 
 
 async def _until_closed(receive: Receive) -> None:
-    """Wait for the server to notice; else it would answer 500 for us."""
+    """Wait until the server has noticed. Otherwise it would respond with 500."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _gateway_error(fault: Fault) -> ApiError:
+def _fault_error(fault: Fault) -> ApiError:
     code = "rate_limit_exceeded" if fault.status == 429 else "fault_injected"
-    msg = f"The sandbox was asked to answer {fault.status}."
+    msg = f"A fault of the sandbox responded with {fault.status}."
     return ApiError(fault.status, code, msg, retry_after=fault.retry_after)
 
 
@@ -175,7 +166,7 @@ def _throttled(retry_after: int) -> ApiError:
 
 
 class _Exchange:
-    """One request and its answer, with the headers every answer carries."""
+    """One request and its response, with the quota's headers."""
 
     __slots__ = ("_headers", "_key", "_log", "_recorded", "_send", "arrived", "scope")
 
@@ -190,19 +181,19 @@ class _Exchange:
         self._headers: list[tuple[bytes, bytes]] = []
         self._recorded = False
 
-    def show(self, ruling: Ruling) -> None:
-        """Put the quota's headers on the answer, if there is a limit."""
-        if ruling.limit is None:
+    def add_headers(self, decision: QuotaDecision) -> None:
+        """Add the quota's headers to the response, if there is a limit."""
+        if decision.limit is None:
             return
-        reset = math.ceil(time.time() + ruling.reset_after)
+        reset = math.ceil(time.time() + decision.reset_after)
         self._headers = [
-            (b"x-ratelimit-limit", b"%d" % ruling.limit),
-            (b"x-ratelimit-remaining", b"%d" % ruling.remaining),
+            (b"x-ratelimit-limit", b"%d" % decision.limit),
+            (b"x-ratelimit-remaining", b"%d" % decision.remaining),
             (b"x-ratelimit-reset", b"%d" % reset),
         ]
 
     async def send(self, message: Message) -> None:
-        """Pass on a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.record(message["status"])
             if self._headers:
@@ -210,11 +201,11 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, error: ApiError, receive: Receive) -> None:
-        """Answer with an error."""
+        """Respond with an error."""
         await error_response(error)(self.scope, receive, self.send)
 
     def record(self, status: int | None) -> None:
-        """Log the request, once, before the client can know the answer."""
+        """Log the request once, before the client can receive the response."""
         if self._recorded:
             return
         self._recorded = True

@@ -1,7 +1,7 @@
-"""A guard that lets only this machine's own programs in.
+"""Let only programs on this machine in.
 
-The caller must be on a loopback address and must have called a loopback name:
-otherwise a web page could reach the sandbox through a name of its own.
+The caller must have a loopback address and must have used a loopback name. Otherwise a
+web page could reach the sandbox through a name of its own.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _NOT_LOCAL = ApiError(403, "forbidden", "Only this machine may ask for this.")
 
 
 class LocalOnly:
-    """Refuse a request from elsewhere; pass on the others."""
+    """Refuse requests from other machines."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         app = self._app if is_local(scope) else error_response(_NOT_LOCAL)
         await app(scope, receive, send)
 
 
 def is_local(scope: Scope) -> bool:
-    """Say whether this machine called itself, by a name of its own."""
+    """Return whether this machine sent the request to a name of its own."""
     client = scope["client"]
     if client is None or not is_loopback(client[0]):
         return False

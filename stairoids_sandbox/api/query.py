@@ -1,4 +1,4 @@
-"""The query string of a GET request, read strictly."""
+"""Read the query string of a GET request. Unknown parameters are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
-    """Read the parameters a request gives.
+    """Return the parameters of a request.
 
     Raises:
         ApiError: 400; one is unknown or given twice.
@@ -29,7 +29,7 @@ def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
 
 
 def limit_from(found: dict[str, str], *, default: int, maximum: int) -> int:
-    """Read ``limit``.
+    """Return the parameter ``limit``.
 
     Raises:
         ApiError: 400; it is not an integer between 1 and ``maximum``.

@@ -1,8 +1,9 @@
-"""The body of a request: JSON, declared as such and not too large."""
+"""Read the JSON body of a request into a struct."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -11,13 +12,16 @@ from stairoids_sandbox.exceptions import ApiError, invalid
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
-MAX_BODY_BYTES = 1_048_576  # our own; no limit is documented
+MAX_BODY_BYTES = 1_048_576  # the real limit is not documented
+_T = TypeVar("_T")
+_PROBLEM = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
 
-_decode = msgspec.json.Decoder().decode
 
-
-async def json_body(scope: Scope, receive: Receive) -> tuple[Any, bytes]:
-    """Read a request's JSON and the bytes it came in.
+async def read_body(
+    scope: Scope, receive: Receive, decoder: msgspec.json.Decoder[_T]
+) -> tuple[_T, bytes]:
+    """Return a request's body as the decoder's type, and as bytes.
 
     Raises:
         ApiError: 415, 413 or 400.
@@ -27,7 +31,9 @@ async def json_body(scope: Scope, receive: Receive) -> tuple[Any, bytes]:
         raise ApiError(415, "unsupported_media_type", msg)
     raw = await _read(receive)
     try:
-        return _decode(raw), raw
+        return decoder.decode(raw), raw
+    except msgspec.ValidationError as error:
+        raise _refusal(error) from error
     except (msgspec.DecodeError, RecursionError) as error:
         msg = "The request body is not valid JSON."
         raise invalid(msg) from error
@@ -55,3 +61,23 @@ def _declares_json(scope: Scope) -> bool:
             media_type: bytes = value.partition(b";")[0].strip().lower()
             return media_type == b"application/json"
     return False
+
+
+def _refusal(error: msgspec.ValidationError) -> ApiError:
+    """Return the 400 for a body of the wrong type, with the field as ``param``."""
+    problem, path = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]  # the pattern fits every text
+    names = [path] if path else []
+    field = _FIELD.fullmatch(problem)
+    if field:
+        names.append(field[2])
+    param = ".".join(names)[:100]
+    if param == "account_id":
+        msg = "account_id is not accepted; name the account by account.domain."
+    elif field:
+        is_unknown = field[1] == "contains unknown"
+        msg = f"Unknown field {param}." if is_unknown else f"{param} is required."
+    elif "matching regex" in problem:
+        msg = f"{param} must be a non-empty string."
+    else:
+        msg = f"{param or 'The request body'}: {problem[0].lower()}{problem[1:]}."
+    return invalid(msg, param=param or None)

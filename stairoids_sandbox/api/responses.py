@@ -1,4 +1,4 @@
-"""Answers: the documented envelopes and bodies, as JSON bytes."""
+"""Build responses in the documented envelopes and bodies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 from starlette.responses import Response
 from typing_extensions import override
 
+from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox.exceptions import UsageError
 from stairoids_sandbox.ids import new_id
-from stairoids_sandbox.timestamps import now, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonResponse(Response):
-    """A response whose content is written as JSON."""
+    """A response with JSON content."""
 
     media_type = "application/json"
 
@@ -32,7 +32,7 @@ class JsonResponse(Response):
 
 
 def error_response(error: ApiError) -> JsonResponse:
-    """Answer a refused request in the documented error envelope."""
+    """Return the documented error envelope."""
     details = {
         "code": error.code,
         "message": error.message,
@@ -50,15 +50,19 @@ def enveloped(data: object, **meta: object) -> dict[str, Any]:
     """Put data into the documented success envelope."""
     return {
         "data": data,
-        "meta": {**meta, "request_id": new_id("req"), "timestamp": rfc3339(now())},
+        "meta": {
+            **meta,
+            "request_id": new_id("req"),
+            "timestamp": rfc3339(current_second()),
+        },
     }
 
 
 def accepted_body(shape: str) -> Callable[[Signal], dict[str, Any]]:
-    """Choose which of the three documented 201 bodies to answer.
+    """Return the function that builds one of the three documented 201 bodies.
 
     Raises:
-        UsageError: No page shows that shape.
+        UsageError: There is no such shape.
     """
     shapes = {"flat": _flat, "nested": nested, "enveloped": _enveloped}
     try:
@@ -92,7 +96,7 @@ def _enveloped(signal: Signal) -> dict[str, Any]:
 
 
 def nested(signal: Signal) -> dict[str, Any]:
-    """Show a signal the way it is read back, its ``occurred_at`` included."""
+    """Return a signal as `GET /v1/signals/{id}` shows it, with ``occurred_at``."""
     return {
         "id": signal.id,
         "type": signal.type,

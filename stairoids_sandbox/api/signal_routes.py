@@ -1,17 +1,14 @@
-"""``/v1/signals``: send a signal, list signals, read one.
-
-Sending is the path that benchmarks load, so it speaks plain ASGI; the others are
-ordinary endpoints.
-"""
+"""Serve ``/v1/signals``: send a signal, list signals, read one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.routing import Route
 
 from stairoids_sandbox.api.query import limit_from, parameters
-from stairoids_sandbox.api.request_body import json_body
+from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import (
     JsonResponse,
     accepted_body,
@@ -21,8 +18,7 @@ from stairoids_sandbox.api.responses import (
 )
 from stairoids_sandbox.exceptions import ApiError, invalid
 from stairoids_sandbox.state.signal_index import SignalQuery
-from stairoids_sandbox.state.signal_request import draft_from
-from stairoids_sandbox.timestamps import moment_from
+from stairoids_sandbox.state.signal_request import SignalRequest, time_from
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,14 +32,14 @@ _PARAMETERS = frozenset(
     | {"from", "to", "limit", "cursor"}
 )
 _CURSOR_PREFIX = "cur_"
+_DECODER = msgspec.json.Decoder(SignalRequest)
 
 
 class SignalRoutes:
-    """Serve a workspace's signals.
+    """The routes for a workspace's signals.
 
     Args:
-        success_shape: Which documented 201 body to answer: flat, nested or
-            enveloped.
+        success_shape: The documented 201 body: flat, nested or enveloped.
     """
 
     def __init__(self, workspace: Workspace, *, success_shape: str) -> None:
@@ -51,18 +47,18 @@ class SignalRoutes:
         self._body_of = accepted_body(success_shape)
 
     def routes(self) -> list[Route]:
-        """List what to serve."""
+        """Return the routes, without ``POST /v1/signals``."""
         return [
             Route("/v1/signals", self._list, methods=["GET"]),
             Route("/v1/signals/{signal_id}", self._read, methods=["GET"]),
         ]
 
     async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer ``POST /v1/signals``."""
+        """Handle ``POST /v1/signals``. This is plain ASGI, because it must be fast."""
         try:
-            body, raw = await json_body(scope, receive)
+            request, raw = await read_body(scope, receive, _DECODER)
             signal = self._workspace.accept(
-                draft_from(body), body=body, raw=raw, key=scope["state"]["api_key"]
+                request, raw=raw, key=scope["state"]["api_key"]
             )
         except ApiError as error:
             await error_response(error)(scope, receive, send)
@@ -94,9 +90,9 @@ def _query_from(request: Request) -> SignalQuery:
         contact_email=_lower(found.get("contact_email")),
         type=found.get("type"),
         source=found.get("source"),
-        since=moment_from(found["from"], param="from") if "from" in found else None,
-        until=moment_from(found["to"], param="to") if "to" in found else None,
-        before=_place_from(found["cursor"]) if "cursor" in found else None,
+        since=time_from(found["from"], param="from") if "from" in found else None,
+        until=time_from(found["to"], param="to") if "to" in found else None,
+        before=_sequence_from(found["cursor"]) if "cursor" in found else None,
         limit=limit_from(found, default=50, maximum=200),
     )
 
@@ -105,7 +101,7 @@ def _lower(text: str | None) -> str | None:
     return None if text is None else text.strip().lower()
 
 
-def _place_from(cursor: str) -> int:
+def _sequence_from(cursor: str) -> int:
     digits = cursor.removeprefix(_CURSOR_PREFIX)
     if cursor.startswith(_CURSOR_PREFIX) and digits.isascii() and digits.isdecimal():
         return int(digits[:18])

@@ -1,14 +1,15 @@
-"""``/v1/webhooks``: subscribe, list, unsubscribe. The bodies are flat."""
+"""Serve ``/v1/webhooks``: subscribe, list, unsubscribe. The bodies are flat."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
 from stairoids_sandbox.api.query import parameters
-from stairoids_sandbox.api.request_body import json_body
+from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import JsonResponse
 from stairoids_sandbox.exceptions import ApiError
 
@@ -18,14 +19,23 @@ if TYPE_CHECKING:
     from stairoids_sandbox.webhooks.subscriptions import Subscriptions
 
 
+class _WebhookRequest(msgspec.Struct, forbid_unknown_fields=True):
+    url: str
+    events: list[str]
+    secret: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+
+
+_DECODER = msgspec.json.Decoder(_WebhookRequest)
+
+
 class WebhookRoutes:
-    """Serve a workspace's event subscriptions."""
+    """The routes for a workspace's event subscriptions."""
 
     def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
 
     def routes(self) -> list[Route]:
-        """List what to serve."""
+        """Return the routes."""
         return [
             Route("/v1/webhooks", self._list, methods=["GET"]),
             Route("/v1/webhooks", self._create, methods=["POST"]),
@@ -38,8 +48,10 @@ class WebhookRoutes:
         return JsonResponse({"webhooks": bodies, "total": len(bodies)})
 
     async def _create(self, request: Request) -> Response:
-        body, _ = await json_body(request.scope, request.receive)
-        subscription = self._subscriptions.add_from(body)
+        body, _ = await read_body(request.scope, request.receive, _DECODER)
+        subscription = self._subscriptions.add(
+            url=body.url, events=body.events, secret=body.secret
+        )
         return JsonResponse(subscription.body(), status_code=201)
 
     async def _delete(self, request: Request) -> Response:

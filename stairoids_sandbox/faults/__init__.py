@@ -1,1 +1,1 @@
-"""Break requests on demand, as networks and gateways do."""
+"""Make requests fail on demand, as networks and gateways do."""

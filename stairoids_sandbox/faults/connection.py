@@ -1,6 +1,7 @@
-"""The connection under a request, for the faults that need to break it.
+"""Break the connection of a request.
 
-Uvicorn hides the transport from applications; this protocol hands it over.
+Uvicorn hides the transport from applications. ``TransportProtocol`` adds it to the
+scope.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class TransportProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol; each scope also holds the transport."""
+    """Uvicorn's HTTP protocol, which also puts the transport into each scope."""
 
     @override
     def on_message_begin(self) -> None:
@@ -31,7 +32,7 @@ class TransportProtocol(HttpToolsProtocol):
 
 
 def drop(scope: Scope) -> None:
-    """Close the connection once what was written has left."""
+    """Close the connection once all written bytes are sent."""
     _transport(scope).close()
 
 

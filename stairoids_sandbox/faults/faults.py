@@ -1,7 +1,7 @@
-"""Faults on demand: what networks and gateways do to a request now and then.
+"""Choose which faults apply to a request.
 
-A fault strikes by its own seeded dice, so the same requests in the same order
-meet the same faults in every run.
+Each fault has a seeded random generator, so the same requests in the same order meet
+the same faults in every run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from stairoids_sandbox.exceptions import UsageError
 
@@ -26,24 +28,26 @@ KINDS = (
 TARGETS = ("send", "read", "all")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to fail.
 
     Attributes:
         kind: ``drop_after_accept`` handles the request and closes the connection
-            without an answer; ``truncate_after_accept`` closes it half-way through
-            the answer; ``status_after_accept`` handles it and answers ``status``;
-            ``status`` answers ``status`` and handles nothing; ``reset`` resets the
-            connection and handles nothing; ``slow`` handles it and answers
-            ``delay_ms`` later.
-        probability: Of striking, from 0 to 1.
-        count: Strike within the first ``count`` requests only; None is all.
+            without a response. ``truncate_after_accept`` closes it in the middle of
+            the response. ``status_after_accept`` handles the request and responds
+            with ``status``. ``status`` responds with ``status`` and handles nothing.
+            ``reset`` resets the connection and handles nothing. ``slow`` handles the
+            request and responds ``delay_ms`` later.
+        probability: Of each request to be affected, from 0 to 1.
+        count: Affect only the first ``count`` requests; None is all.
         on: ``send`` is ``POST /v1/signals``, ``read`` is every GET, or ``all``.
         status: For the two status kinds.
-        retry_after: Seconds for the ``Retry-After`` header of these.
+        retry_after: Seconds for the ``Retry-After`` header of the status kinds.
         delay_ms: For ``slow``.
-        seed: Of the dice.
+        seed: Of the random generator.
+
+    Raises:
+        UsageError: A value does not fit.
     """
 
     kind: str
@@ -69,84 +73,94 @@ class Fault:
                 msg = f"fault: {name} {getattr(self, name)!r} does not fit"
                 raise UsageError(msg)
 
-    @property
-    def after_accept(self) -> bool:
-        """Whether the request is handled before the fault strikes."""
-        return self.kind.endswith("after_accept")
+
+def fault_from(text: str) -> Fault:
+    """Read the value of ``--fault``, such as ``status,status=503,probability=0.2``.
+
+    Raises:
+        UsageError: The text does not describe a fault.
+    """
+    kind, *options = text.split(",")
+    fields = {"kind": kind}
+    for option in options:
+        name, found, value = option.partition("=")
+        if not found or name not in Fault.__struct_fields__ or name in fields:
+            msg = f"--fault: {option!r} is unknown, given twice or lacks its value"
+            raise UsageError(msg)
+        fields[name] = value
+    try:
+        return msgspec.convert(fields, Fault, strict=False)
+    except msgspec.ValidationError as error:
+        msg = f"--fault: {error}"
+        raise UsageError(msg) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """What is to happen to one request.
+class FaultEffect:
+    """The effect of all faults on one request.
 
     Attributes:
-        fault: The fault that decides the answer; None answers truly.
-        delay: Seconds to hold the answer back.
+        fault: The fault that decides the response; None leaves the response as it is.
+        delay: Seconds to hold the response back.
     """
 
     fault: Fault | None
     delay: float
 
 
-class _Dice:
-    """One fault with its dice and what is left of its count."""
+class _ActiveFault:
+    """A fault with its random generator and the rest of its count."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self._left = fault.count
-        self._random = Random(fault.seed)  # noqa: S311 -- repeatable on purpose, nothing is secret here
+        self._random = Random(fault.seed)  # noqa: S311 -- repeatable, and not secret
 
-    def strikes(self, target: str) -> bool:
-        if self.fault.on not in {target, "all"}:
+    def affects(self, target: str) -> bool:
+        if self.fault.on not in {target, "all"} or self._left == 0:
             return False
         if self._left is not None:
-            if self._left == 0:
-                return False
             self._left -= 1
         return self._random.random() < self.fault.probability
 
 
 class Faults:
-    """The faults in force. Set them from any thread while requests run."""
+    """The active faults. They can be changed from any thread while requests run."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self._dice: tuple[_Dice, ...] = ()
+        self._active: tuple[_ActiveFault, ...] = ()
         self.set(faults)
 
     def set(self, faults: Iterable[Fault]) -> None:
-        """Replace all faults; their dice and counts begin anew."""
-        self._dice = tuple(_Dice(fault) for fault in faults)
+        """Replace all faults, or remove them with an empty list."""
+        self._active = tuple(map(_ActiveFault, faults))
 
     def add(self, fault: Fault) -> None:
-        """Add a fault behind the ones in force."""
-        self._dice = (*self._dice, _Dice(fault))
+        """Add a fault after the active ones."""
+        self._active = (*self._active, _ActiveFault(fault))
 
     def remove(self, kind: str) -> None:
-        """End the faults of one kind; the others go on where they are."""
-        self._dice = tuple(dice for dice in self._dice if dice.fault.kind != kind)
-
-    def clear(self) -> None:
-        """End all faults."""
-        self._dice = ()
+        """Remove the faults of one kind. The others go on."""
+        self._active = tuple(one for one in self._active if one.fault.kind != kind)
 
     def all(self) -> list[Fault]:
-        """List the faults in force, those with a spent count included."""
-        return [dice.fault for dice in self._dice]
+        """Return the active faults, also those whose count is used up."""
+        return [active.fault for active in self._active]
 
-    def strike(self, method: str, path: str) -> Strike | None:
-        """Throw the dice for a request; None means it is left alone.
+    def effect_on(self, method: str, path: str) -> FaultEffect | None:
+        """Return the effect on a request; None if no fault affects it.
 
-        The first fault that strikes decides the answer; delays add up.
+        The first fault that affects the request decides the response. Delays add up.
         """
-        if not self._dice:
+        if not self._active:
             return None
         target = _target_of(method, path)
-        struck = [dice.fault for dice in self._dice if dice.strikes(target)]
-        if not struck:
+        faults = [active.fault for active in self._active if active.affects(target)]
+        if not faults:
             return None
-        delay = sum(fault.delay_ms for fault in struck if fault.kind == "slow")
-        deciding = [fault for fault in struck if fault.kind != "slow"]
-        return Strike(fault=deciding[0] if deciding else None, delay=delay / 1000)
+        delay = sum(fault.delay_ms for fault in faults if fault.kind == "slow")
+        deciding = (fault for fault in faults if fault.kind != "slow")
+        return FaultEffect(fault=next(deciding, None), delay=delay / 1000)
 
 
 def _target_of(method: str, path: str) -> str:

@@ -1,7 +1,8 @@
-"""Switches: the faults as a person flips them on the page."""
+"""Describe the faults as switches of the page."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from stairoids_sandbox.exceptions import UsageError
 from stairoids_sandbox.faults.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
 PROBABILITIES = {"0.1": "1 in 10", "0.5": "every other", "1": "every one"}
 STATUSES = ("500", "502", "503", "504", "429")
@@ -17,58 +18,50 @@ _RETRY_AFTER = {"429": 2, "503": 2}
 _SLOW_MS = 2_000.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Switch:
     """One kind of fault.
 
     Attributes:
-        name: For people.
-        text: What it does to a signal that is sent.
-        has_status: Whether it answers a status that can be chosen.
-        in_force: The faults of this kind, in words; none if it is off.
+        name: A label for people.
+        text: The effect on a signal that is sent.
+        active: The active faults of this kind, in words; empty if it is off.
     """
 
     kind: str
     name: str
     text: str
-    has_status: bool = False
-    in_force: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
+
+    @property
+    def has_status(self) -> bool:
+        """Whether the status of the response can be chosen."""
+        return self.kind.startswith("status")
 
 
 _SWITCHES = (
-    (
-        "drop_after_accept",
-        "Lose the answer",
-        "Accepted; nobody is told.",
-        False,
-    ),
-    ("truncate_after_accept", "Cut the answer", "Accepted; half of the 201.", False),
-    ("status_after_accept", "Accept, say error", "Accepted, answered 5xx.", True),
-    ("status", "Refuse", "Not accepted, answered an error.", True),
-    ("reset", "Reset", "Not accepted; the connection is reset.", False),
-    ("slow", "Slow", f"Answered {_SLOW_MS / 1000:g} s later.", False),
+    Switch("drop_after_accept", "Lose the response", "Accepted, without a response."),
+    Switch("truncate_after_accept", "Cut the response", "Accepted, half of the 201."),
+    Switch("status_after_accept", "Accept, then fail", "Accepted, with an error."),
+    Switch("status", "Refuse", "Not accepted, with an error."),
+    Switch("reset", "Reset", "Not accepted. The connection is reset."),
+    Switch("slow", "Slow", f"Accepted, {_SLOW_MS / 1000:g} s late."),
 )
 
 
-def switches_for(faults: Iterable[Fault]) -> list[Switch]:
-    """List every switch, with the faults in force behind it."""
-    found: dict[str, list[str]] = {}
-    for fault in faults:
-        found.setdefault(fault.kind, []).append(_in_words(fault))
+def switches_for(faults: Collection[Fault]) -> list[Switch]:
+    """Return every switch, with its active faults."""
     return [
-        Switch(
-            kind=kind,
-            name=name,
-            text=text,
-            has_status=has_status,
-            in_force=tuple(found.get(kind, ())),
+        dataclasses.replace(
+            switch,
+            active=tuple(_in_words(f) for f in faults if f.kind == switch.kind),
         )
-        for kind, name, text, has_status in _SWITCHES
+        for switch in _SWITCHES
     ]
 
 
 def fault_for(kind: str, fields: Mapping[str, str]) -> Fault:
-    """Make the fault a switch turns on.
+    """Return the fault that a switch turns on.
 
     Raises:
         UsageError: The switch has no such choice.
@@ -88,7 +81,7 @@ def fault_for(kind: str, fields: Mapping[str, str]) -> Fault:
 
 
 def _in_words(fault: Fault) -> str:
-    """Say how a fault differs from doing one thing to every signal."""
+    """Describe a fault, such as `10 % of sends, 503, the first 7`."""
     which = {"send": "send", "read": "read", "all": "request"}[fault.on]
     words = [
         f"every {which}"

@@ -1,1 +1,1 @@
-"""Keep signals, accounts and contacts of the sandbox."""
+"""Keep the signals, accounts, contacts and API keys of the sandbox."""

@@ -1,7 +1,4 @@
-"""The directory: accounts by domain, contacts by e-mail address.
-
-A record is made by the first signal that names it.
-"""
+"""Match signals to accounts by domain, and to contacts by email address."""
 
 from __future__ import annotations
 
@@ -11,58 +8,52 @@ from stairoids_sandbox.ids import id_for
 from stairoids_sandbox.state.models import Account, Contact
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.state.signal_request import Draft
+    from stairoids_sandbox.state.signal_request import SignalRequest
 
-# Mail providers whose domain says nothing of the person's company.
+# Mail providers, whose domain does not identify the company of a person.
 _FREE_MAIL = frozenset(
     {"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "yahoo.com"}
     | {"icloud.com", "live.com", "proton.me", "protonmail.com", "gmx.de"}
 )
 
 
-def domain_of(draft: Draft) -> str | None:
-    """Say which domain a signal is matched by: its own, else its e-mail's."""
-    if draft.domain is not None or draft.email is None:
-        return draft.domain
-    _, _, domain = draft.email.rpartition("@")
-    return domain if domain and domain not in _FREE_MAIL else None
+def domain_of(request: SignalRequest) -> str:
+    """Return the domain of the signal's account, or an empty string.
+
+    It is ``account.domain``, else the domain of the email.
+    """
+    if request.account.domain:
+        return request.account.domain
+    _, _, domain = request.contact.email.rpartition("@")
+    return "" if domain in _FREE_MAIL else domain
 
 
-class Directory:
-    """Find or make the account and the contact a signal is about."""
+class Accounts:
+    """The accounts and contacts. The first signal that names one adds it."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._contacts: dict[str, Contact] = {}
 
-    def __len__(self) -> int:
-        return len(self._accounts) + len(self._contacts)
-
-    def account_for(self, draft: Draft) -> Account | None:
-        """Find or make the account; None if the signal names no company."""
-        domain = domain_of(draft)
-        if domain is None:
-            return None
-        account = self._accounts.get(domain)
-        if account is None:
-            account = Account(
-                id=id_for("acc", domain), domain=domain, name=draft.account_name
+    def account_for(self, request: SignalRequest) -> Account | None:
+        """Return the account; None if the signal names no company."""
+        domain = domain_of(request)
+        if domain and domain not in self._accounts:
+            self._accounts[domain] = Account(
+                id=id_for("acc", domain),
+                domain=domain,
+                name=request.account.name or None,
             )
-            self._accounts[domain] = account
-        return account
+        return self._accounts.get(domain)
 
-    def contact_for(self, draft: Draft) -> Contact | None:
-        """Find or make the contact; None if the signal names no person."""
-        email = draft.email
-        if email is None:
-            return None
-        contact = self._contacts.get(email)
-        if contact is None:
-            contact = Contact(
-                id=id_for("con", email),
-                email=email,
-                first_name=draft.first_name,
-                last_name=draft.last_name,
+    def contact_for(self, request: SignalRequest) -> Contact | None:
+        """Return the contact; None if the signal names no person."""
+        fields = request.contact
+        if fields.email and fields.email not in self._contacts:
+            self._contacts[fields.email] = Contact(
+                id=id_for("con", fields.email),
+                email=fields.email,
+                first_name=fields.first_name or None,
+                last_name=fields.last_name or None,
             )
-            self._contacts[email] = contact
-        return contact
+        return self._contacts.get(fields.email)

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "sk_test_sandbox"
 SCOPES = ("read", "write", "read_write", "signals:write")
 
-_READING = frozenset({"GET", "HEAD"})
+_READ_METHODS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key, known by a name that is safe to show.
+    """An API key, without the key itself.
 
     Attributes:
-        name: ``key-1`` for the first key given, and so on.
+        name: ``key-1`` for the first key, and so on.
         scope: One of ``SCOPES``.
     """
 
@@ -29,18 +29,18 @@ class ApiKey:
     scope: str
 
     def allows(self, method: str, path: str) -> bool:
-        """Say whether the scope covers a request."""
+        """Return whether the scope covers a request."""
         if self.scope == "read_write":
             return True
         if self.scope == "read":
-            return method in _READING
+            return method in _READ_METHODS
         if self.scope == "write":
-            return method not in _READING
+            return method not in _READ_METHODS
         return method == "POST" and path == "/v1/signals"
 
 
 class KeyRing:
-    """The keys that work here.
+    """The valid keys.
 
     Args:
         scopes: Scope by key.
@@ -58,15 +58,15 @@ class KeyRing:
             self._keys[key.encode()] = ApiKey(name=f"key-{number}", scope=scope)
 
     def all(self) -> list[ApiKey]:
-        """List the keys, without their secrets."""
+        """Return the keys in the order they were given."""
         return list(self._keys.values())
 
     def has(self, key: str) -> bool:
-        """Say whether a key works here."""
+        """Return whether a key is valid."""
         return key.encode() in self._keys
 
     def key_for(self, headers: Iterable[tuple[bytes, bytes]]) -> ApiKey | None:
-        """Find the key a request carries as ``Authorization: Bearer …``."""
+        """Return the valid key of a request's ``Authorization: Bearer …``."""
         for name, value in headers:
             if name == b"authorization":
                 scheme, _, token = value.partition(b" ")

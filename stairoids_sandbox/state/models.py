@@ -1,9 +1,11 @@
-"""What the sandbox remembers: signals, accounts, contacts and requests."""
+"""Signals, and the accounts and contacts they are matched to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -11,9 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """A company; its score is the sum of its signals' scores.
+    """A company.
 
-    The name is the first one heard: it is only used when no account matches.
+    Attributes:
+        name: From the first signal of the account.
+        score: The sum of the scores of its signals.
     """
 
     id: str
@@ -24,7 +28,7 @@ class Account:
 
 @dataclass(slots=True, kw_only=True)
 class Contact:
-    """A person; the names are the first ones heard."""
+    """A person. The names are from the first signal of the contact."""
 
     id: str
     email: str
@@ -38,14 +42,12 @@ class Signal:
     """An accepted signal.
 
     Attributes:
-        id: The ``sig_…`` id it was answered with.
+        id: The ``sig_…`` id in the response.
         sequence: Its place in the order of acceptance, from 1.
-        account: The account it was matched to: by ``account.domain``, else by the
-            contact's e-mail domain.
+        account: Matched by ``account.domain``, else by the domain of the email.
         occurred_at: As sent, else the time of acceptance.
-        created_at: When it was accepted.
-        body: The JSON object as received.
-        raw: The bytes as received.
+        created_at: The time of acceptance.
+        raw: The body as received.
         key_name: Name of the API key that sent it, never the key.
         key_scope: That key's scope.
     """
@@ -60,27 +62,11 @@ class Signal:
     score: int
     occurred_at: datetime
     created_at: datetime
-    body: dict[str, Any]
     raw: bytes
     key_name: str
     key_scope: str
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestSeen:
-    """One request under ``/v1``, without its key, headers or body.
-
-    Attributes:
-        status: What it was answered; None if a fault cut the answer off.
-        arrived: ``time.monotonic()`` when its head had been read.
-        answered: ``time.monotonic()`` when its answer began.
-        key_name: Name of its API key; None if it had no valid one.
-    """
-
-    method: str
-    path: str
-    query: str
-    status: int | None
-    arrived: float
-    answered: float
-    key_name: str | None
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object as received."""
+        return msgspec.json.decode(self.raw, type=dict[str, Any])

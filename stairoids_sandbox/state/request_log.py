@@ -1,23 +1,40 @@
-"""The log of requests: what was asked and answered, never the key."""
+"""Remember the requests under ``/v1``, without their keys, headers and bodies."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from stairoids_sandbox.state.models import RequestSeen
+_KEPT = 200_000  # about 40 MB; older requests are forgotten
 
-_KEPT = 200_000  # about 40 MB; a long-lived sandbox forgets the oldest
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSeen:
+    """One request.
+
+    Attributes:
+        status: The status of the response; None if a fault cut the response off.
+        arrived: ``time.monotonic()`` when its head had been read.
+        answered: ``time.monotonic()`` when the response began.
+        key_name: Name of its API key; None if it had no valid one.
+    """
+
+    method: str
+    path: str
+    query: str
+    status: int | None
+    arrived: float
+    answered: float
+    key_name: str | None
 
 
 class RequestLog:
-    """Remember the latest requests, 200,000 of them at least.
+    """The latest requests, at least 200,000 of them.
 
     Attributes:
-        total: How many there were, those forgotten included.
-        statuses: How many by status; None for those a fault cut off.
+        total: The number of all requests, also of forgotten ones.
+        statuses: The number of requests by status; None for those a fault cut off.
     """
 
     def __init__(self) -> None:
@@ -26,7 +43,7 @@ class RequestLog:
         self._requests: list[RequestSeen] = []
 
     def add(self, request: RequestSeen) -> None:
-        """Remember a request that was answered or cut off."""
+        """Remember a request."""
         self.total += 1
         self.statuses[request.status] += 1
         self._requests.append(request)
@@ -34,5 +51,5 @@ class RequestLog:
             del self._requests[:_KEPT]
 
     def all(self) -> list[RequestSeen]:
-        """Copy what is remembered, in order of arrival."""
+        """Return the remembered requests in order of arrival."""
         return sorted(self._requests.copy(), key=attrgetter("arrived"))

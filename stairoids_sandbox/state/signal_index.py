@@ -1,13 +1,15 @@
-"""The index: every accepted signal, found by what ``GET /v1/signals`` filters on.
+"""Find accepted signals by the filters of ``GET /v1/signals``, newest first.
 
-Newest first means: accepted last comes first. A cursor is the place of the last
-signal on a page, so signals accepted meanwhile move nothing between pages.
+The newest signal is the one accepted last. A cursor is the sequence of the last signal
+on a page, so new signals do not shift the pages.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalQuery:
-    """What to list; None filters nothing.
+    """Filters of a list. None matches every signal.
 
     Attributes:
-        since: First ``occurred_at`` to list.
-        until: Last ``occurred_at`` to list.
-        before: List only signals accepted before this sequence.
-        limit: How many at most.
+        since: Earliest ``occurred_at``.
+        until: Latest ``occurred_at``.
+        before: Only signals with a lower sequence.
+        limit: The most signals to return.
     """
 
     account_domain: str | None = None
@@ -36,42 +38,25 @@ class SignalQuery:
     before: int | None = None
     limit: int = 50
 
-    def keys(self) -> list[tuple[str, str]]:
-        """Name the lists that hold every signal this asks for."""
-        filters = (
-            ("domain", self.account_domain),
-            ("email", self.contact_email),
-            ("type", self.type),
-            ("source", self.source),
-        )
-        return [(name, value) for name, value in filters if value is not None]
+    def keys(self) -> set[tuple[str, str]]:
+        """Return the index keys that a signal must have."""
+        filters = {
+            "domain": self.account_domain,
+            "email": self.contact_email,
+            "type": self.type,
+            "source": self.source,
+        }
+        return {(name, value) for name, value in filters.items() if value is not None}
 
-    def accepts(self, signal: Signal) -> bool:
-        """Say whether a signal fits every filter."""
-        return (
-            (self.type is None or signal.type == self.type)
-            and (self.source is None or signal.source == self.source)
-            and (
-                self.account_domain is None
-                or (
-                    signal.account is not None
-                    and signal.account.domain == self.account_domain
-                )
-            )
-            and (
-                self.contact_email is None
-                or (
-                    signal.contact is not None
-                    and signal.contact.email == self.contact_email
-                )
-            )
-            and (self.since is None or signal.occurred_at >= self.since)
-            and (self.until is None or signal.occurred_at <= self.until)
+    def matches_time(self, signal: Signal) -> bool:
+        """Return whether a signal occurred in the wanted period."""
+        return (self.since is None or signal.occurred_at >= self.since) and (
+            self.until is None or signal.occurred_at <= self.until
         )
 
 
 class SignalIndex:
-    """Signals in order of acceptance, and by domain, e-mail, type and source."""
+    """Signals in order of acceptance, and by domain, email, type and source."""
 
     def __init__(self) -> None:
         self._all: list[Signal] = []
@@ -82,39 +67,34 @@ class SignalIndex:
         return len(self._all)
 
     def add(self, signal: Signal) -> None:
-        """Take in the next signal; its sequence follows the last one's."""
+        """Add the signal with the next sequence."""
         self._all.append(signal)
         self._by_id[signal.id] = signal
         for key in _keys_of(signal):
             self._lists.setdefault(key, []).append(signal)
 
     def all(self) -> list[Signal]:
-        """Copy every signal, in order of acceptance."""
+        """Return a copy of all signals in order of acceptance."""
         return self._all.copy()
 
     def get(self, signal_id: str) -> Signal | None:
-        """Find a signal by its id."""
+        """Return the signal with an id."""
         return self._by_id.get(signal_id)
 
     def find(self, query: SignalQuery) -> list[Signal]:
-        """List one page, newest first."""
-        lists = [self._lists.get(key, []) for key in query.keys()]  # noqa: SIM118 -- not a dictionary's keys
-        candidates = min(lists, key=len, default=self._all)
-        end = len(candidates)
+        """Return one page, newest first. The shortest matching list is searched."""
+        keys = query.keys()
+        lists = [self._lists.get(key, []) for key in keys]
+        searched = min(lists, key=len, default=self._all)
+        end = len(searched)
         if query.before is not None:
-            end = bisect_left(candidates, query.before, key=_sequence)
-        page: list[Signal] = []
-        for place in range(end - 1, -1, -1):
-            signal = candidates[place]
-            if query.accepts(signal):
-                page.append(signal)
-                if len(page) == query.limit:
-                    break
-        return page
-
-
-def _sequence(signal: Signal) -> int:
-    return signal.sequence
+            end = bisect_left(searched, query.before, key=attrgetter("sequence"))
+        found = (
+            signal
+            for signal in (searched[place] for place in range(end - 1, -1, -1))
+            if keys.issubset(_keys_of(signal)) and query.matches_time(signal)
+        )
+        return list(islice(found, query.limit))
 
 
 def _keys_of(signal: Signal) -> list[tuple[str, str]]:

@@ -1,11 +1,12 @@
-"""The journal: accepted signals in an SQLite file, so that they survive kill -9.
+"""Store accepted signals in an SQLite file, so that they survive kill -9.
 
-Each signal is committed before it is answered 201. Everything else (accounts,
-contacts, scores) follows from the signals, read again at the next start.
+Each signal is committed before the response 201. Accounts, contacts and scores are
+computed again from the signals at the next start.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS signals (
 """
 _INSERT = """
 INSERT INTO signals (sequence, id, created_at, key_name, key_scope, body)
-VALUES (?, ?, ?, ?, ?, ?)
+VALUES (:sequence, :id, :created_at, :key_name, :key_scope, :body)
 """
 _SELECT = """
 SELECT sequence, id, created_at, key_name, key_scope, body
@@ -37,8 +38,8 @@ FROM signals ORDER BY sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One accepted signal as it is kept: its bytes and what they were answered."""
+class StoredSignal:
+    """The body of an accepted signal, and the values it cannot give again."""
 
     sequence: int
     id: str
@@ -48,14 +49,14 @@ class Entry:
     body: bytes
 
 
-class Journal:
-    """Append entries durably; read them back in order. One process at a time.
+class SignalLog:
+    """An SQLite file of signals, used by one process at a time.
 
     Args:
-        path: The SQLite file. Created on first use; its folder must exist.
+        path: The SQLite file. It is created if its folder exists.
 
     Raises:
-        UsageError: The file cannot be used, or another sandbox holds it.
+        UsageError: The file cannot be used, or another sandbox uses it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,51 +75,34 @@ class Journal:
             raise UsageError(msg) from error
 
     def _prepare(self) -> None:
-        # Exclusive: a second sandbox on the same file would number alike.
+        # Exclusive, because a second sandbox would assign the same sequences.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        # NORMAL: a killed process loses nothing; only a power cut could.
+        # With NORMAL, a killed process loses nothing. Only a power cut could.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(_SCHEMA)
         self._db.execute("COMMIT")
 
-    def append(self, entry: Entry) -> None:
-        """Keep an entry, and return once it would survive kill -9.
+    def append(self, signal: StoredSignal) -> None:
+        """Store a signal. When this returns, it survives kill -9.
 
         Raises:
-            ApiError: 503; the entry is not kept. Send the signal again.
+            ApiError: 503; the signal is not stored and can be sent again.
         """
         try:
-            self._db.execute(
-                _INSERT,
-                (
-                    entry.sequence,
-                    entry.id,
-                    entry.created_at,
-                    entry.key_name,
-                    entry.key_scope,
-                    entry.body,
-                ),
-            )
+            self._db.execute(_INSERT, dataclasses.asdict(signal))
         except sqlite3.Error as error:
             msg = "The signal could not be stored."
             raise ApiError(503, "unavailable", msg, retry_after=1) from error
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield every entry in order of acceptance."""
-        for sequence, id_, created_at, key_name, key_scope, body in self._db.execute(
-            _SELECT
-        ):
-            yield Entry(
-                sequence=sequence,
-                id=id_,
-                created_at=created_at,
-                key_name=key_name,
-                key_scope=key_scope,
-                body=body,
-            )
+    def all(self) -> Iterator[StoredSignal]:
+        """Yield every signal in order of acceptance."""
+        cursor = self._db.execute(_SELECT)
+        names = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield StoredSignal(**dict(zip(names, row, strict=True)))
 
     def close(self) -> None:
-        """Close the file; the entries stay."""
+        """Close the file. The signals stay in it."""
         self._db.close()

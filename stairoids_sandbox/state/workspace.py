@@ -1,73 +1,86 @@
-"""The workspace: everything one Stairoids customer has here.
+"""Accept signals: keep them, score them and match them to accounts and contacts.
 
-Only the server's thread changes it, so nothing in it is locked; other threads
-read copies.
+Only the server's thread changes the workspace, so it has no locks. Other threads read
+copies.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox.exceptions import ApiError
 from stairoids_sandbox.ids import new_id
-from stairoids_sandbox.state.accounts import Directory, domain_of
+from stairoids_sandbox.state.accounts import Accounts, domain_of
 from stairoids_sandbox.state.models import Signal
-from stairoids_sandbox.state.scores import score_of
 from stairoids_sandbox.state.signal_index import SignalIndex
-from stairoids_sandbox.state.signal_log import Entry
-from stairoids_sandbox.state.signal_request import draft_from
-from stairoids_sandbox.timestamps import now, rfc3339
+from stairoids_sandbox.state.signal_log import StoredSignal
+from stairoids_sandbox.state.signal_request import SignalRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from stairoids_sandbox.state.keys import ApiKey
-    from stairoids_sandbox.state.signal_log import Journal
-    from stairoids_sandbox.state.signal_request import Draft
+    from stairoids_sandbox.state.signal_log import SignalLog
+
+# The documented default weights. Scores do not decay here.
+_WEIGHTS = {
+    "meeting_booked": 25,
+    "deal_created": 20,
+    "form_submit": 18,
+    "crm_stage_change": 12,
+    "linkedin_connection": 8,
+    "email_click": 6,
+    "email_open": 3,
+    "page_visit": 2,
+}
+_CUSTOM_WEIGHT = 5  # the weight of a custom type is not documented
 
 
 class Workspace:
-    """Accept signals and match them to accounts and contacts.
+    """The signals, accounts and contacts of one Stairoids customer.
 
     Args:
-        journal: Where accepted signals are kept; None keeps them in memory only.
-        announce: Called with each signal once it is kept, never for one of an
-            earlier run.
-        excluded_domains: Domains whose signals are refused.
+        log: Stores accepted signals; None keeps them in memory only.
+        on_accepted: Called with each new signal, once it is stored.
+        excluded_domains: Signals of these domains are refused.
     """
 
     def __init__(
         self,
         *,
-        journal: Journal | None,
-        announce: Callable[[Signal], None],
+        log: SignalLog | None,
+        on_accepted: Callable[[Signal], None],
         excluded_domains: Iterable[str] = (),
     ) -> None:
         self.signals = SignalIndex()
-        self.directory = Directory()
-        self._journal = journal
-        self._announce = announce
+        self.accounts = Accounts()
+        self._log = log
+        self._on_accepted = on_accepted
         self._excluded = frozenset(domain.lower() for domain in excluded_domains)
-        if journal is not None:
-            for entry in journal.entries():
-                self._recall(entry)
+        for stored in log.all() if log else ():
+            request = msgspec.json.decode(stored.body, type=SignalRequest)
+            self._add(request, stored, datetime.fromisoformat(stored.created_at))
 
-    def accept(
-        self, draft: Draft, *, body: dict[str, Any], raw: bytes, key: ApiKey
-    ) -> Signal:
-        """Take in a signal; once this returns it is kept and scored.
+    def accept(self, request: SignalRequest, *, raw: bytes, key: ApiKey) -> Signal:
+        """Accept a signal. When this returns, it is stored and scored.
+
+        Args:
+            request: The signal.
+            raw: The bytes of the request's body.
+            key: The API key of the request.
 
         Raises:
-            ApiError: 422 if its domain is excluded, 503 if it could not be kept.
+            ApiError: 422 if its domain is excluded, 503 if it could not be stored.
         """
-        if self._excluded and domain_of(draft) in self._excluded:
+        if self._excluded and domain_of(request) in self._excluded:
             msg = "The account's domain is on the list of excluded domains."
             raise ApiError(422, "domain_excluded", msg)
-        created_at = now()
-        entry = Entry(
+        created_at = current_second()
+        stored = StoredSignal(
             sequence=len(self.signals) + 1,
             id=new_id("sig"),
             created_at=rfc3339(created_at),
@@ -75,35 +88,29 @@ class Workspace:
             key_scope=key.scope,
             body=raw,
         )
-        if self._journal is not None:
-            self._journal.append(entry)
-        signal = self._take_in(draft, entry, body, created_at)
-        self._announce(signal)
+        if self._log is not None:
+            self._log.append(stored)
+        signal = self._add(request, stored, created_at)
+        self._on_accepted(signal)
         return signal
 
-    def _recall(self, entry: Entry) -> None:
-        body = msgspec.json.decode(entry.body)
-        created_at = datetime.fromisoformat(entry.created_at)
-        self._take_in(draft_from(body), entry, body, created_at)
-
-    def _take_in(
-        self, draft: Draft, entry: Entry, body: dict[str, Any], created_at: datetime
+    def _add(
+        self, request: SignalRequest, stored: StoredSignal, created_at: datetime
     ) -> Signal:
         signal = Signal(
-            id=entry.id,
-            sequence=entry.sequence,
-            type=draft.type,
-            source=draft.source,
-            account=self.directory.account_for(draft),
-            contact=self.directory.contact_for(draft),
-            properties=draft.properties,
-            score=score_of(draft.type),
-            occurred_at=draft.occurred_at or created_at,
+            id=stored.id,
+            sequence=stored.sequence,
+            type=request.type,
+            source=request.source or None,
+            account=self.accounts.account_for(request),
+            contact=self.accounts.contact_for(request),
+            properties=request.properties,
+            score=_WEIGHTS.get(request.type, _CUSTOM_WEIGHT),
+            occurred_at=request.time() or created_at,
             created_at=created_at,
-            body=body,
-            raw=entry.body,
-            key_name=entry.key_name,
-            key_scope=entry.key_scope,
+            raw=stored.body,
+            key_name=stored.key_name,
+            key_scope=stored.key_scope,
         )
         for scored in (signal.account, signal.contact):
             if scored is not None:

@@ -1,1 +1,1 @@
-"""Send webhooks to subscribed endpoints, and retry."""
+"""Send webhooks for accepted signals: automations and event subscriptions."""

@@ -1,17 +1,15 @@
-"""Automations: signals of a kind call a URL.
+"""Keep automations, which call a URL for some signals.
 
-Only what the documentation shows of them: incoming ones are kept and do nothing;
-outgoing ones compare fields of the signal and call a webhook.
+Incoming automations are kept and do nothing. Outgoing ones compare fields of the signal
+and call a webhook, because the documentation shows no more.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stairoids_sandbox.exceptions import invalid
 from stairoids_sandbox.ids import new_id
 from stairoids_sandbox.webhooks.delivery import Endpoint
 from stairoids_sandbox.webhooks.subscriptions import checked_url
@@ -26,13 +24,13 @@ ANY_TYPE = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Automation:
-    """A rule.
+    """A rule that calls an endpoint.
 
     Attributes:
         kind: ``incoming`` or ``outgoing``; the API calls it ``type``.
         trigger: As given.
-        conditions: Field and value pairs that must all be equal.
-        endpoint: Whom an outgoing one calls.
+        conditions: Pairs of a signal's field and its value, which must all match.
+        endpoint: The endpoint of an outgoing automation.
     """
 
     id: str
@@ -44,7 +42,7 @@ class Automation:
     endpoint: Endpoint | None = None
 
     def body(self) -> dict[str, Any]:
-        """Show it as documented; the secret is shown by its creation only."""
+        """Return it as documented, without the secret."""
         shown: dict[str, Any] = {
             "id": self.id,
             "name": self.name,
@@ -58,7 +56,7 @@ class Automation:
         return shown
 
     def matches(self, signal: Signal) -> bool:
-        """Say whether a signal sets it off."""
+        """Return whether a signal triggers the automation."""
         if not self.enabled or self.endpoint is None:
             return False
         values = {"signal.type": signal.type, "signal.source": signal.source}
@@ -66,7 +64,7 @@ class Automation:
 
 
 class Automations:
-    """The workspace's automations. Add to them from any thread."""
+    """The workspace's automations. They can be added from any thread."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Automation] = {}
@@ -79,133 +77,42 @@ class Automations:
         secret: str | None = None,
         name: str | None = None,
     ) -> Automation:
-        """Call ``url`` for each signal of this type, or of any if it is ``*``.
+        """Call ``url`` for each signal of a type, or for all signals with ``*``.
 
         Raises:
             ApiError: 400; the URL is neither https nor on this machine.
         """
         conditions = () if type == ANY_TYPE else (("signal.type", type),)
-        return self._keep(
-            Automation(
-                id=new_id("auto"),
-                name=name or f"{type} → webhook",
-                kind="outgoing",
-                enabled=True,
-                trigger=_trigger_of(conditions),
-                conditions=conditions,
-                endpoint=Endpoint(url=checked_url(url), secret=secret),
-            )
-        )
-
-    def add_from(self, body: object) -> Automation:
-        """Add what the body of ``POST /v1/automations`` describes.
-
-        Raises:
-            ApiError: 400; the message names the field.
-        """
-        return self._keep(_automation_from(body))
-
-    def switch(self, automation_id: str, *, enabled: bool) -> bool:
-        """Let an automation act or rest; False if there is none of this id."""
-        automation = self._by_id.get(automation_id)
-        if automation is None:
-            return False
-        self._by_id[automation_id] = dataclasses.replace(automation, enabled=enabled)
-        return True
-
-    def remove(self, automation_id: str) -> bool:
-        """End an automation; False if there is none of this id."""
-        return self._by_id.pop(automation_id, None) is not None
-
-    def all(self) -> list[Automation]:
-        """List the automations, in the order they were made."""
-        return list(self._by_id.values())
-
-    def _keep(self, automation: Automation) -> Automation:
-        self._by_id[automation.id] = automation
-        return automation
-
-
-def _trigger_of(conditions: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    return {
-        "event": "signal.created",
-        "conditions": [
+        shown = [
             {"field": field, "operator": "equals", "value": value}
             for field, value in conditions
-        ],
-    }
+        ]
+        automation = Automation(
+            id=new_id("auto"),
+            name=name or f"{type} → webhook",
+            kind="outgoing",
+            enabled=True,
+            trigger={"event": "signal.created", "conditions": shown},
+            conditions=conditions,
+            endpoint=Endpoint(url=checked_url(url), secret=secret),
+        )
+        self.put(automation)
+        return automation
 
+    def put(self, automation: Automation) -> None:
+        """Add an automation, or replace the one with its id."""
+        self._by_id[automation.id] = automation
 
-def _automation_from(body: object) -> Automation:
-    match body:
-        case {
-            "name": str(name),
-            "type": ("incoming" | "outgoing") as kind,
-            "trigger": dict(trigger),
-            **rest,
-        } if name:
-            enabled = rest.pop("enabled", False)
-            action = rest.pop("action", None)
-        case _:
-            msg = "An automation needs a name, a type (incoming, outgoing), a trigger."
-            raise invalid(msg)
-    if rest or not isinstance(enabled, bool):
-        msg = "An automation has name, type, enabled (boolean), trigger and action."
-        raise invalid(msg)
-    if (action is None) == (kind == "outgoing"):
-        msg = "An outgoing automation needs an action, an incoming one has none."
-        raise invalid(msg, param="action")
-    outgoing = kind == "outgoing"
-    return Automation(
-        id=new_id("auto"),
-        name=name,
-        kind=kind,
-        enabled=enabled,
-        trigger=trigger,
-        conditions=_conditions_from(trigger) if outgoing else (),
-        endpoint=_endpoint_from(action) if outgoing else None,
-    )
+    def switch(self, automation_id: str, *, enabled: bool) -> None:
+        """Enable or disable an automation, if there is one with this id."""
+        automation = self._by_id.get(automation_id)
+        if automation is not None:
+            self.put(dataclasses.replace(automation, enabled=enabled))
 
+    def remove(self, automation_id: str) -> None:
+        """Remove an automation, if there is one with this id."""
+        self._by_id.pop(automation_id, None)
 
-def _conditions_from(trigger: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    match trigger:
-        case {"event": "signal.created", **rest}:
-            conditions = rest.pop("conditions", [])
-        case _:
-            msg = "trigger.event must be signal.created."
-            raise invalid(msg, param="trigger")
-    if rest or not isinstance(conditions, list):
-        msg = "trigger has event and conditions, a list."
-        raise invalid(msg, param="trigger")
-    return tuple(map(_condition_from, conditions))
-
-
-def _condition_from(condition: object) -> tuple[str, str]:
-    match condition:
-        case {
-            "field": ("signal.type" | "signal.source") as field,
-            "operator": "equals",
-            "value": str(value),
-        }:
-            return field, value
-        case _:
-            msg = "A condition says that signal.type or signal.source equals a text."
-            raise invalid(msg, param="trigger.conditions")
-
-
-def _endpoint_from(action: object) -> Endpoint:
-    match action:
-        case {"type": "webhook", "config": {"url": str(url), **rest}}:
-            headers = rest.pop("headers", {})
-            secret = rest.pop("secret", None) or secrets.token_hex(24)
-        case _:
-            msg = 'action must be {"type": "webhook", "config": {"url": ...}}.'
-            raise invalid(msg, param="action")
-    if rest or not isinstance(headers, dict) or not isinstance(secret, str):
-        msg = "action.config has url, headers (an object) and secret."
-        raise invalid(msg, param="action.config")
-    for name, value in headers.items():
-        if not (isinstance(value, str) and (name + value).isprintable()):
-            msg = "action.config.headers must hold one line of text each."
-            raise invalid(msg, param="action.config.headers")
-    return Endpoint(url=checked_url(url), secret=secret, headers=headers)
+    def all(self) -> list[Automation]:
+        """Return the automations in order of creation."""
+        return list(self._by_id.values())

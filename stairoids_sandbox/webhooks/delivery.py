@@ -1,7 +1,9 @@
-"""A delivery: one event for one endpoint, with every attempt to bring it there."""
+"""A delivery: one event for one endpoint, with all its attempts."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,11 @@ MAX_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a delivery goes.
+    """The receiver of deliveries.
 
     Attributes:
-        secret: Signs the body; None leaves it unsigned.
-        headers: What the automation adds.
+        secret: Signs the body; None sends it unsigned.
+        headers: Additional headers of an automation.
     """
 
     url: str
@@ -31,10 +33,10 @@ class Attempt:
 
     Attributes:
         delivery_id: The UUID sent as ``X-Stairoids-Delivery``.
-        status: The answer's status; None if there was none.
-        error: Why there was none.
-        began: ``time.monotonic()`` when it began.
-        ended: ``time.monotonic()`` when its outcome was known.
+        status: The status of the response; None without a response.
+        error: The reason for no response.
+        began: ``time.monotonic()`` at the start.
+        ended: ``time.monotonic()`` at the end.
     """
 
     delivery_id: str
@@ -45,20 +47,20 @@ class Attempt:
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the endpoint answered 2xx."""
+        """Whether the response was 2xx."""
         return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(slots=True, kw_only=True)
 class Delivery:
-    """An event on its way to an endpoint.
+    """An event for an endpoint.
 
     Attributes:
-        id: Names the delivery here; nothing that is sent carries it.
+        id: Its id in the sandbox, which is never sent.
         event: The event's name, for example ``signal.created``.
         body: The bytes of every attempt.
-        signal_id: The signal it follows from.
-        attempts: In order; a delivery has failed after five.
+        signal_id: The signal that caused it.
+        attempts: In order. After five failed attempts the delivery has failed.
     """
 
     id: str
@@ -70,9 +72,18 @@ class Delivery:
 
     @property
     def status(self) -> str:
-        """Say ``pending``, ``retrying``, ``success`` or ``failed``."""
+        """``pending``, ``retrying``, ``success`` or ``failed``."""
         if not self.attempts:
             return "pending"
         if self.attempts[-1].acknowledged:
             return "success"
         return "failed" if len(self.attempts) >= MAX_ATTEMPTS else "retrying"
+
+    @property
+    def signature(self) -> str | None:
+        """The ``X-Stairoids-Signature``: HMAC-SHA256 over the body."""
+        secret = self.endpoint.secret
+        if secret is None:
+            return None
+        digest = hmac.new(secret.encode(), self.body, hashlib.sha256)
+        return f"sha256={digest.hexdigest()}"

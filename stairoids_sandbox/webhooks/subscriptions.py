@@ -1,4 +1,4 @@
-"""Event subscriptions: which endpoint wants which events."""
+"""Keep event subscriptions, and check the URLs of endpoints."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox.exceptions import invalid
 from stairoids_sandbox.ids import new_id
-from stairoids_sandbox.timestamps import now, rfc3339
 from stairoids_sandbox.webhooks.delivery import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
 EVENTS = (
@@ -26,7 +27,7 @@ EVENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """An endpoint and the events it asked for."""
+    """An endpoint and its events."""
 
     id: str
     endpoint: Endpoint
@@ -34,7 +35,7 @@ class Subscription:
     created_at: datetime
 
     def body(self) -> dict[str, Any]:
-        """Show it as documented: the secret is never echoed."""
+        """Return it as documented, without the secret."""
         return {
             "id": self.id,
             "url": self.endpoint.url,
@@ -45,15 +46,15 @@ class Subscription:
 
 
 class Subscriptions:
-    """The workspace's subscriptions. Add to them from any thread."""
+    """The workspace's subscriptions. They can be added from any thread."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Subscription] = {}
 
     def add(
-        self, *, url: str, events: tuple[str, ...], secret: str | None = None
+        self, *, url: str, events: Collection[str], secret: str | None = None
     ) -> Subscription:
-        """Subscribe an endpoint.
+        """Subscribe an endpoint to events.
 
         Raises:
             ApiError: 400; the URL or an event does not fit.
@@ -65,45 +66,25 @@ class Subscriptions:
             id=new_id("wh"),
             endpoint=Endpoint(url=checked_url(url), secret=secret),
             events=tuple(dict.fromkeys(events)),
-            created_at=now(),
+            created_at=current_second(),
         )
         self._by_id[subscription.id] = subscription
         return subscription
 
-    def add_from(self, body: object) -> Subscription:
-        """Subscribe as the body of ``POST /v1/webhooks`` asks.
-
-        Raises:
-            ApiError: 400; the message names the field.
-        """
-        match body:
-            case {"url": str(url), "events": [*events], **rest}:
-                secret = rest.pop("secret", None)
-            case _:
-                msg = "A webhook needs a url and a list of events."
-                raise invalid(msg)
-        if rest:
-            msg = "A webhook has url, events and secret only."
-            raise invalid(msg)
-        if secret is not None and not (isinstance(secret, str) and secret):
-            msg = "secret must be a non-empty string."
-            raise invalid(msg, param="secret")
-        return self.add(url=url, events=tuple(map(str, events)), secret=secret)
-
     def remove(self, subscription_id: str) -> bool:
-        """End a subscription; False if there is none of this id."""
+        """Remove a subscription. Return False if there is none with this id."""
         return self._by_id.pop(subscription_id, None) is not None
 
     def all(self) -> list[Subscription]:
-        """List the subscriptions, in the order they were made."""
+        """Return the subscriptions in order of creation."""
         return list(self._by_id.values())
 
 
 def checked_url(url: str) -> str:
-    """Return an endpoint's URL if Stairoids would call it.
+    """Return the URL of an endpoint.
 
     Raises:
-        ApiError: 400; only https is called, and http on this machine.
+        ApiError: 400; the URL is neither https nor http on a loopback address.
     """
     msg = "url must begin with https:// (http:// only for a loopback address)."
     if not url.isascii() or not url.isprintable() or " " in url:
@@ -121,7 +102,7 @@ def checked_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host name or address is this machine's own."""
+    """Return whether a host name or address belongs to this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,12 +1,13 @@
-"""The courier: brings deliveries to their endpoints, again if need be.
+"""Send deliveries to their endpoints over HTTP, with retries.
 
-Deliveries wait as tasks of the server's loop. A delivery that waits for its next
-attempt occupies nothing, and an endpoint that hangs holds up only itself.
+Each delivery is a task in the server's loop. An endpoint that hangs delays only its own
+deliveries, and a delivery that waits for its next attempt delays no other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 import uuid
 from collections import Counter
@@ -15,25 +16,26 @@ from typing import TYPE_CHECKING
 
 from stairoids_sandbox.exceptions import NotRunningError
 from stairoids_sandbox.webhooks.delivery import MAX_ATTEMPTS, Attempt, Delivery
-from stairoids_sandbox.webhooks.http_request import post
-from stairoids_sandbox.webhooks.signature import signature_of
 
 if TYPE_CHECKING:
+    import httpx
+
     from stairoids_sandbox.webhooks.delivery import Endpoint
 
 _AT_ONCE_PER_URL = 16
+_MAX_RESPONSE_BYTES = 1_048_576
 
 
-class Courier:
-    """Take deliveries from any thread; attempt them in the server's loop.
+class WebhookSender:
+    """Accept deliveries from any thread, and send them in the server's loop.
 
     Args:
-        retry_base_seconds: Delay before the second attempt; each further delay is
-            twice the one before. The real delays are not documented.
-        timeout_seconds: How long an endpoint may take to answer.
+        retry_base_seconds: Delay before the second attempt. Each further delay is
+            twice as long. The real delays are not documented.
+        timeout_seconds: The longest time for one attempt.
 
     Attributes:
-        ended: How many deliveries ended as ``success`` and as ``failed``.
+        ended: The number of deliveries that ended as ``success`` and as ``failed``.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Courier:
         self._retry_base = retry_base_seconds
         self._timeout = timeout_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._deliveries: dict[str, Delivery] = {}
@@ -51,28 +54,30 @@ class Courier:
         return len(self._deliveries)
 
     def all(self) -> list[Delivery]:
-        """Copy the deliveries, in the order they were made."""
+        """Return a copy of the deliveries in order of creation."""
         return list(self._deliveries.values())
 
     def latest(self, number: int) -> list[Delivery]:
-        """List so many deliveries at most, the newest first."""
+        """Return the latest deliveries, the newest first."""
         return list(islice(reversed(self._deliveries.values()), number))
 
     def get(self, delivery_id: str) -> Delivery | None:
-        """Find a delivery by its id."""
+        """Return the delivery with an id."""
         return self._deliveries.get(delivery_id)
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take deliveries from now on."""
+        """Accept deliveries from now on."""
         self._loop = loop
 
     async def close(self) -> None:
-        """Give up what is under way; take nothing more."""
+        """Cancel the unfinished deliveries and accept no more."""
         self._loop = None
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
 
     def send(
         self, event: str, body: bytes, endpoint: Endpoint, *, signal_id: str
@@ -80,7 +85,7 @@ class Courier:
         """Start a delivery and return it at once.
 
         Raises:
-            NotRunningError: The sandbox does not run; the delivery is not made.
+            NotRunningError: The sandbox does not run.
         """
         delivery = Delivery(
             id=str(uuid.uuid4()),
@@ -97,10 +102,10 @@ class Courier:
         return delivery
 
     def send_again(self, delivery: Delivery) -> Delivery:
-        """Start a delivery of the same bytes to the same endpoint.
+        """Start a new delivery of the same body to the same endpoint.
 
         Raises:
-            NotRunningError: The sandbox does not run; the delivery is not made.
+            NotRunningError: The sandbox does not run.
         """
         return self.send(
             delivery.event,
@@ -129,25 +134,19 @@ class Courier:
         self.ended[delivery.status] += 1
 
     async def _attempt(self, delivery: Delivery) -> Attempt:
-        began = time.monotonic()
+        import httpx  # noqa: PLC0415 -- slow, and only needed for webhooks
+
+        if self._client is None:
+            self._client = _http_client()
         delivery_id = str(uuid.uuid4())
-        headers = {
-            **delivery.endpoint.headers,
-            "Content-Type": "application/json",
-            "X-Stairoids-Event": delivery.event,
-            "X-Stairoids-Delivery": delivery_id,
-        }
-        if delivery.endpoint.secret is not None:
-            headers["X-Stairoids-Signature"] = signature_of(
-                delivery.body, delivery.endpoint.secret
-            )
+        began = time.monotonic()
         status, error = None, None
         try:
             async with asyncio.timeout(self._timeout):
-                status = await post(delivery.endpoint.url, headers, delivery.body)
+                status = await _post(self._client, delivery, delivery_id)
         except TimeoutError:
-            error = f"no answer within {self._timeout:g} s"
-        except OSError as problem:
+            error = f"no response within {self._timeout:g} s"
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
             error = str(problem) or type(problem).__name__
         return Attempt(
             delivery_id=delivery_id,
@@ -156,3 +155,54 @@ class Courier:
             began=began,
             ended=time.monotonic(),
         )
+
+
+def _http_client() -> httpx.AsyncClient:
+    """Make a client that opens a connection for each request.
+
+    It follows no redirects and reads no proxy, password or certificate from the
+    environment.
+    """
+    import httpx  # noqa: PLC0415 -- same
+
+    client = httpx.AsyncClient(
+        verify=ssl.create_default_context(),
+        timeout=None,  # noqa: S113 -- an attempt as a whole has one
+        trust_env=False,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    )
+    client.headers.clear()  # the documentation shows no User-Agent and no Accept
+    return client
+
+
+async def _post(client: httpx.AsyncClient, delivery: Delivery, delivery_id: str) -> int:
+    """Post the body of a delivery and return the status of the response.
+
+    The body of the response is read before the connection closes, because some
+    receivers fail otherwise. It is not kept.
+
+    Raises:
+        httpx.HTTPError: No connection, or no complete response.
+    """
+    endpoint = delivery.endpoint
+    headers = {
+        **endpoint.headers,
+        "Connection": "close",
+        "Content-Type": "application/json",
+        "X-Stairoids-Event": delivery.event,
+        "X-Stairoids-Delivery": delivery_id,
+    }
+    if delivery.signature is not None:
+        headers["X-Stairoids-Signature"] = delivery.signature
+    async with client.stream(
+        "POST",
+        endpoint.url,
+        headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+        content=delivery.body,
+    ) as response:
+        size = 0
+        async for chunk in response.aiter_raw():
+            size += len(chunk)
+            if size > _MAX_RESPONSE_BYTES:
+                break
+        return response.status_code

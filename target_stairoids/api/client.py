@@ -1,8 +1,8 @@
-"""HTTP to Stairoids. Knows requests and responses; knows nothing of Singer.
+"""The HTTP client of the Stairoids API.
 
-Each thread has a session of its own. The key travels in an `auth` object, because a
-`.netrc` would replace a header; redirects are never followed, because the key must
-not go elsewhere.
+Each thread has its own session. The key is in an `auth` object, because a `.netrc`
+would replace a header. Redirects are not followed, because the key must not go to other
+hosts.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
 _LONGEST_RESET = 60  # seconds; the quota's window
-_LARGEST_ANSWER = 1 << 22  # a page of 200 signals with large properties fits
+_LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
 USER_AGENT = "singer-stairoids"
 
 
 class ResponseKind(Enum):
-    """What an response, or none, says about the signal that was sent."""
+    """The meaning of a response, or of none, for the signal that was sent."""
 
     ACCEPTED = auto()
-    REJECTED = auto()  # never as it stands
+    REJECTED = auto()  # Stairoids will never accept it as it is
     REFUSED = auto()  # the key or the URL is wrong
     THROTTLED = auto()  # certainly not accepted: 429
     NOT_SENT = auto()  # certainly not accepted: no connection, or asked to come back
@@ -60,15 +60,15 @@ _UNDECIDED = {408, 500, 502, 504}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What came back for one request.
+    """The response to one request.
 
     Attributes:
-        status: None if no response came.
-        body: The parsed JSON, or None if it was none.
-        retry_after: Seconds Stairoids asks us to wait, if it does.
-        limit: Requests a minute, from `X-RateLimit-Limit`.
-        remaining: Requests left in the minute, from `X-RateLimit-Remaining`.
-        trouble: What happened instead of an response, in words without any value.
+        status: HTTP status; None if no response came.
+        body: The parsed JSON; None if it was no JSON.
+        retry_after: Seconds from `Retry-After` or `X-RateLimit-Reset`.
+        limit: Requests per minute, from `X-RateLimit-Limit`.
+        remaining: Requests left in this minute, from `X-RateLimit-Remaining`.
+        trouble: Why no response came, without any value of the request.
     """
 
     kind: ResponseKind
@@ -81,7 +81,7 @@ class Response:
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - JSON as Stairoids wrote it
-        """The response's object, in an envelope or not."""
+        """The object in the response, with or without an envelope."""
         match self.body:
             case {"data": dict() | list() as data}:
                 return data
@@ -90,7 +90,7 @@ class Response:
 
     @property
     def signal_id(self) -> str | None:
-        """Stairoids' id of the signal, in any of the three documented shapes."""
+        """Stairoids' id of the signal, from any of the three documented shapes."""
         match self.data:
             case {"id": str(signal_id)}:
                 return signal_id
@@ -99,7 +99,7 @@ class Response:
 
     @property
     def request_id(self) -> str | None:
-        """The id to quote to Stairoids' support, wherever this response has it."""
+        """The request id for Stairoids' support, from any documented place."""
         match self.body:
             case (
                 {"error": {"request_id": str(found)}}
@@ -121,18 +121,19 @@ class Response:
 
     @property
     def reason(self) -> str:
-        """Say what Stairoids answered, without its message, which may quote values."""
+        """Status and error code. The message is left out: it may quote values."""
         if self.status is None:
             return self.trouble
         return f"{self.status} {self.code or 'without an error code'}"
 
 
 def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
-    """Say what a status means for the signal that was sent.
+    """Return the meaning of a status for the signal that was sent.
 
     Args:
-        asks_to_return: Whether `Retry-After` came with it: a 503 that names a time did
-            not take the signal.
+        asks_to_return: Whether it has `Retry-After`. A 503 with a time was certainly
+        not
+            accepted.
     """
     if 200 <= status < 300:
         return ResponseKind.ACCEPTED
@@ -148,11 +149,11 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
 
 
 class Client:
-    """Stairoids' API, for any number of threads.
+    """The Stairoids API, for any number of threads.
 
     Args:
         api_url: Base URL without a trailing slash.
-        timeout: Seconds to wait for a connection, and for each part of an response.
+        timeout: Seconds to wait for a connection, and for each part of a response.
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
@@ -161,11 +162,11 @@ class Client:
         self._auth = _BearerAuth(api_key)
         self._timeout = timeout
         self._of_thread = threading.local()
-        # At DEBUG it logs each URL, and a query for signals holds an e-mail address.
+        # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
     def post_signal(self, body: bytes) -> Response:
-        """Send one signal; never raises for what the network or the API does.
+        """Send one signal. Failures of network or API are responses, not errors.
 
         Source: https://docs.stairoids.com/api-reference/signals/send-signal
         """
@@ -180,7 +181,7 @@ class Client:
         )
 
     def list_signals(self, query: Mapping[str, str | int]) -> Response:
-        """Read one page of signals; never raises for what the network or the API does.
+        """Read one page of signals. Failures are responses, not errors.
 
         Source: https://docs.stairoids.com/api-reference/signals/list-signals
         """
@@ -189,7 +190,7 @@ class Client:
         )
 
     def reach(self) -> Response:
-        """Ask for the API's root, without the key; any status means it is there."""
+        """Request the API's root without the key. Any status means it is reachable."""
         return self._send(requests.Request("GET", self._api_url))
 
     def _send(self, request: requests.Request) -> Response:
@@ -203,13 +204,13 @@ class Client:
             )
             text = _text_of(response)
         except requests.RequestException as error:
-            return _no_answer(error, request.data)
+            return _no_response(error, request.data)
         return _read(response, text)
 
     def _session(self) -> tuple[requests.Session, Mapping[str, Any]]:
-        """Return this thread's session and its proxies, read from the environment once.
+        """Return this thread's session, and its proxies from the environment.
 
-        Asking the environment for each request costs more than building the request.
+        The environment is read once, because reading it costs more than a request.
         """
         found: tuple[requests.Session, Mapping[str, Any]] | None
         found = getattr(self._of_thread, "session", None)
@@ -233,10 +234,10 @@ class Client:
 
 
 class _Body:
-    """A request's body that knows whether it began to leave.
+    """A request's body that notes whether it was sent.
 
-    Only so can a failed handshake be told from a TLS connection that broke later. It
-    does not leave late: whoever waited for the response may have given it up by then.
+    Only this distinguishes a failed handshake from a TLS connection that broke later.
+    The body is not sent late, when the request may already count as failed.
     """
 
     def __init__(self, text: bytes, *, leave_by: float) -> None:
@@ -268,8 +269,8 @@ class _BearerAuth(AuthBase):
         return request
 
 
-def _no_answer(error: requests.RequestException, body: object) -> Response:
-    """Say whether a request without an response can have reached Stairoids."""
+def _no_response(error: requests.RequestException, body: object) -> Response:
+    """Return UNKNOWN if the request can have reached Stairoids, else NOT_SENT."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", cause)
     never_left = (
@@ -291,26 +292,26 @@ def _no_answer(error: requests.RequestException, body: object) -> Response:
 
 
 def _breach(error: Exception, cause: object) -> str:
-    """Say in words what came instead of an response, to a request that had left."""
+    """Return why no usable response came to a request that was sent."""
     if isinstance(error, ContentDecodingError):
         return "the response cannot be decoded"
     if isinstance(error, ChunkedEncodingError):
         return "the response broke off"
     inner = cause.args[-1] if isinstance(cause, ProtocolError) else None
     if isinstance(inner, HTTPException) and not isinstance(inner, ConnectionError):
-        return "the response is no HTTP"
-    return "the connection broke off before an response"
+        return "the response is not HTTP"
+    return "the connection broke off before a response"
 
 
 def _obstacle(error: Exception, cause: object) -> str:
-    """Say in words why there is no connection."""
+    """Return why there is no connection."""
     if isinstance(cause, NameResolutionError):
         return "host not found"
     if isinstance(cause, SSLError):
         return "TLS failed"
     if isinstance(cause, ProxyError):
         return "proxy failed"
-    if isinstance(cause, NewConnectionError):  # to urllib3 it is a timeout, too
+    if isinstance(cause, NewConnectionError):  # urllib3 counts it as a timeout
         is_refused = isinstance(cause.__cause__, ConnectionRefusedError)
         return "connection refused" if is_refused else "host not reached"
     if isinstance(error, requests.Timeout) or isinstance(
@@ -321,11 +322,11 @@ def _obstacle(error: Exception, cause: object) -> str:
 
 
 def _text_of(response: requests.Response) -> bytes:
-    """Return an response's body; of one too large only its beginning."""
+    """Return a response's body; if it is too large, only its beginning."""
     text = b""
     for chunk in response.iter_content(65536):
         text += chunk
-        if len(text) > _LARGEST_ANSWER:
+        if len(text) > _LARGEST_RESPONSE:
             response.close()
             break
     return text
@@ -349,7 +350,7 @@ def _read(response: requests.Response, text: bytes) -> Response:
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to `X-RateLimit-Reset` where nothing is left of the quota."""
+    """Return the seconds until `X-RateLimit-Reset`, if the quota is spent."""
     if _whole(headers.get("X-RateLimit-Remaining")) != 0:
         return None
     reset = _whole(headers.get("X-RateLimit-Reset"))
@@ -363,7 +364,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Read `Retry-After`: seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
     if text is None:
         return None
     if text.strip().isdecimal():

@@ -1,6 +1,6 @@
-"""OutageClock: how long to pause when Stairoids throttles or fails, and when to stop.
+"""Retries: how long to pause when Stairoids throttles or fails, and when to stop.
 
-Pure bookkeeping over monotonic seconds given by the caller.
+All times are monotonic seconds from the caller.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from target_stairoids.api.client import Response
 
 _LONGEST_PAUSE = 60.0
-_LONGEST_RETRY_AFTER = 120.0  # beyond it the day's quota is spent, not the minute's
+_LONGEST_RETRY_AFTER = 120.0  # a longer one means that the day's quota is spent
 _THROTTLED_IN_A_ROW = 3
-_SHORTEST_PAUSE = 1.0  # after a 429 that says 0: what was under way comes back with it
+_SHORTEST_PAUSE = 1.0  # after a 429 with `Retry-After: 0`
 _QUIET = 240.0  # seconds: the longest that one retry may wait for another
-_QUIET_ABOUT = 60.0  # seconds in which the same reason is not told again
-_UNNAMED_PAUSE = 20.0  # after a 429 that names no time: three make a minute
+_QUIET_ABOUT = 60.0  # seconds in which the same reason is not logged again
+_UNNAMED_PAUSE = 20.0  # after a 429 without `Retry-After`
 
 
 def pause_before(attempt: int) -> float:
@@ -31,30 +31,30 @@ def pause_before(attempt: int) -> float:
 
 
 def day_is_spent(retry_after: float | None, now: datetime) -> str:
-    """Say that the day's quota is used up, and until when, if Stairoids said so."""
+    """Return a sentence that the day's quota is spent, and until when, if known."""
     if retry_after is not None and retry_after > _LONGEST_RETRY_AFTER:
-        with contextlib.suppress(OverflowError):  # a time that no calendar has
+        with contextlib.suppress(OverflowError):  # beyond the calendar
             moment = now + timedelta(seconds=retry_after)
             return (
-                f"The quota of the day is spent, until {moment:%Y-%m-%d %H:%M} UTC; "
-                "the rest is pending for another run."
+                f"The quota of the day is spent, until {moment:%Y-%m-%d %H:%M} UTC. "
+                "The rest is pending for another run."
             )
     return (
-        "The quota of the day is spent, and Stairoids does not say until when; the "
+        "The quota of the day is spent, and Stairoids does not say until when. The "
         "rest is pending for another run."
     )
 
 
 class OutageClock:
-    """What went wrong since Stairoids last decided on a signal.
+    """The failures since Stairoids last accepted or rejected a signal.
 
     Args:
-        outage_seconds: After so long without a decision it is an outage.
-        tolerated: Failures in a row that say nothing about Stairoids as a whole.
+        outage_seconds: Seconds of failures that make an outage.
+        tolerated: Failures in a row before all requests pause.
 
     Attributes:
-        reason: Of the last failure; "" if there was none since the last decision.
-        is_told: Whether this trouble was news.
+        reason: Of the last failure; "" without one.
+        is_told: Whether this outage was logged.
     """
 
     def __init__(self, outage_seconds: float, *, tolerated: int) -> None:
@@ -76,9 +76,9 @@ class OutageClock:
         self.reason, self.is_told = "", False
 
     def throttled(self, response: Response, now: float) -> float | None:
-        """Return how long nothing may be sent after a 429; None: the day is spent.
+        """Return the seconds to pause after a 429; None if the day's quota is spent.
 
-        Requests that were under way together are throttled together: that counts once.
+        Requests in flight are throttled together. That counts once.
         """
         pause = _UNNAMED_PAUSE
         if response.retry_after is not None:
@@ -91,7 +91,7 @@ class OutageClock:
         return pause
 
     def failed(self, response: Response, now: float) -> float:
-        """Return how long nothing may be sent after a failure; mostly 0."""
+        """Return the seconds to pause all requests after a failure; mostly 0."""
         quiet = now - self._failed_at if self._failed_at is not None else 0.0
         if self._since is None or quiet >= max(self._outage_seconds, _QUIET):
             self._since = now
@@ -105,11 +105,8 @@ class OutageClock:
             pause = max(pause, min(response.retry_after, _LONGEST_RETRY_AFTER))
         return pause
 
-    def is_news(self, now: float) -> bool:
-        """Say once for each reason of a trouble that people should be told of it.
-
-        A failure now and then between acceptances is told once a minute at most.
-        """
+    def is_new(self, now: float) -> bool:
+        """Return whether to log the outage: once per reason, and once per minute."""
         told_at = self._told.get(self.reason)
         is_old = told_at is not None and (self.is_told or now - told_at < _QUIET_ABOUT)
         if not is_old:
@@ -118,10 +115,10 @@ class OutageClock:
         return not is_old
 
     def seconds_left(self, now: float) -> float:
-        """Return in how many seconds it will be an outage, if nothing is decided."""
+        """Return the seconds until it is an outage."""
         since = now if self._since is None else self._since
         return max(0.0, since + self._outage_seconds - now)
 
     def is_outage(self, now: float) -> bool:
-        """Say whether nothing was decided for too long."""
+        """Return whether requests have failed for `outage_seconds`."""
         return self._since is not None and now - self._since >= self._outage_seconds

@@ -1,8 +1,8 @@
-"""Verification: was a signal accepted whose response never came?
+"""Look up whether a signal was accepted although no response came.
 
-Stairoids has no idempotency key, so the only way to know is to read its signals:
-https://docs.stairoids.com/api-reference/signals/list-signals. Answers are read in all
-shapes its pages show.
+Stairoids has no idempotency key, so its signals have to be read. Source:
+https://docs.stairoids.com/api-reference/signals/list-signals. All documented shapes of
+responses are read.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from target_stairoids.dedup.digests import same_value
 from target_stairoids.mapping.values import domain_from, email_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping
 
     from target_stairoids.api.client import Response
 
 _PAGE = 200  # the documented maximum
 _CLOCK_SKEW = timedelta(minutes=5)
-_FINEST_TIME = timedelta(seconds=1)  # the samples' times have no fraction
-_EXACT = 2**53  # beyond it a double holds only some whole numbers
+_FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
+_EXACT = 2**53  # a double holds every whole number up to here
 _LARGEST = 10**308
 Json = Any  # as Stairoids wrote it
 
 
 def query_for(sent: Mapping[str, Json], cursor: str | None) -> dict[str, str | int]:
-    """Return the query for the signals among which a sent one would be."""
+    """Return the query for signals with the type, source and person of a sent one."""
     query: dict[str, str | int] = {
         "type": sent["type"],
         "source": sent["source"],
@@ -45,7 +45,7 @@ def query_for(sent: Mapping[str, Json], cursor: str | None) -> dict[str, str | i
 
 
 def listed(response: Response) -> list[Json] | None:
-    """Return the signals of one page; None if the response is no such page."""
+    """Return the signals of a page; None if the response is no page of signals."""
     match response.body:
         case {"data": list() as signals} | {"signals": list() as signals}:
             return signals
@@ -64,15 +64,12 @@ def next_cursor(response: Response) -> str | None:
             return None
 
 
-def id_of(
-    sent: bytes, claimed_at: str, page: list[Json], is_owned: Callable[[str], bool]
-) -> str | None:
-    """Return the id of the listed signal that is the sent one, if one is.
+def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
+    """Yield the ids of listed signals that are equal to a sent one.
 
     Args:
         sent: The request's JSON text.
-        claimed_at: When it was claimed: an older signal is another one.
-        is_owned: Says whether an id already belongs to another signal.
+        claimed_at: When it was claimed. Older signals are not equal.
     """
     body = msgspec.json.decode(sent)
     earliest = datetime.fromisoformat(claimed_at) - _CLOCK_SKEW
@@ -80,16 +77,14 @@ def id_of(
         if (
             isinstance(signal, dict)
             and isinstance(signal.get("id"), str)
-            and _says_the_same(body, signal)
+            and _is_equal(body, signal)
             and _is_from(signal, earliest)
-            and not is_owned(signal["id"])
         ):
-            return str(signal["id"])
-    return None
+            yield signal["id"]
 
 
 def is_readable(sent: bytes, page: list[Json]) -> bool:
-    """Say whether a page tells enough of every signal to find the sent one in it."""
+    """Return whether each signal of a page has the fields that the lookup compares."""
     body = msgspec.json.decode(sent)
     asked_for = "contact" if "email" in body.get("contact", {}) else "account"
     return all(
@@ -100,7 +95,7 @@ def is_readable(sent: bytes, page: list[Json]) -> bool:
     )
 
 
-def _says_the_same(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
+def _is_equal(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     if sent["type"] != found.get("type") or sent["source"] != found.get("source"):
         return False
     domain = sent.get("account", {}).get("domain")
@@ -121,7 +116,7 @@ def _says_the_same(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
 
 
 def _as_doubles(properties: Json) -> Json:
-    """Return properties as a server keeps them for which every number is a double."""
+    """Return properties as a server has them that keeps numbers as doubles."""
     if not isinstance(properties, dict):
         return properties
     return {
@@ -133,7 +128,7 @@ def _as_doubles(properties: Json) -> Json:
 
 
 def _inner(value: Json, name: str) -> Json:
-    """Read an account or contact, which some pages show as a bare string."""
+    """Return a field of an account or contact. Some pages show these as a string."""
     return value.get(name) if isinstance(value, dict) else value
 
 

@@ -1,8 +1,7 @@
-"""WorkerPool: threads that do one request at a time and nothing else.
+"""The worker pool: threads that send one request at a time and decide nothing.
 
-They decide nothing. A thread that waits for requests takes them from a queue and puts
-the responses into another; a byte in a pipe wakes the thread that decides, which may be
-waiting for the tap at the same time.
+A worker takes requests from one queue and puts responses into another. A byte in a pipe
+wakes the deciding thread, which may be waiting for the tap at the same time.
 """
 
 from __future__ import annotations
@@ -26,13 +25,17 @@ Request = Callable[["Client"], "Response"]
 
 
 class WorkerPool(Generic[Job]):
-    """Threads, started when requests come, so many requests in flight at most.
+    """Threads, started when requests come.
 
     Args:
-        client: What the requests are made with; each thread closes its session.
+        client: Sends the requests. Each thread closes its own session.
         count: How many requests may be in flight.
-        patience: Seconds after which a request counts as unanswered whatever its thread
-            still waits for: a name that does not resolve, an response that trickles.
+        patience: Seconds after which a request counts as unanswered, although its
+        thread
+            still waits: for a host name that does not resolve, or a slow response.
+
+    Attributes:
+        unanswered: Number of a request -> its job, while it has no response.
     """
 
     def __init__(self, client: Client, count: int, *, patience: float) -> None:
@@ -42,18 +45,13 @@ class WorkerPool(Generic[Job]):
         self._threads: list[threading.Thread] = []
         self._stuck = 0  # threads whose request was given up
         self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[int, Response]] = SimpleQueue()
-        self._in_flight: dict[int, Job] = {}
+        self._responses: SimpleQueue[tuple[int, Response]] = SimpleQueue()
+        self.unanswered: dict[int, Job] = {}
         self._began: dict[int, float] = {}  # written by the threads
         self._handed_in = 0
         self.wake_descriptor, self._waker = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         os.set_blocking(self._waker, False)
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests wait for their response."""
-        return len(self._in_flight)
 
     @property
     def longest_wait(self) -> float:
@@ -64,69 +62,64 @@ class WorkerPool(Generic[Job]):
         """Return how many more requests may be handed in.
 
         Args:
-            ahead: Whether some may wait behind those in flight, so that no thread ever
-                waits for a commit.
+            ahead: Whether some may wait behind those in flight, so that no worker waits
+                for a commit. Without it, sending reaches about half the speed.
         """
-        return self._count * (_AHEAD if ahead else 1) - self.in_flight
-
-    def jobs(self) -> list[Job]:
-        """Return the jobs whose response has not come."""
-        return list(self._in_flight.values())
+        return self._count * (_AHEAD if ahead else 1) - len(self.unanswered)
 
     @property
     def next_overdue(self) -> float | None:
-        """When, in monotonic seconds, the next request in flight may be given up."""
-        if not self._in_flight:
+        """When, in monotonic seconds, the next request may be given up."""
+        if not self.unanswered:
             return None
         began = list(self._began.values())
         return min(began, default=time.monotonic()) + self._patience
 
     def hand_in(self, job: Job, request: Request) -> None:
-        """Let some thread make a request for a job."""
+        """Let a worker send a request for a job."""
         self._handed_in += 1
-        self._in_flight[self._handed_in] = job
-        if len(self._threads) - self._stuck < min(self._count, self.in_flight):
-            thread = threading.Thread(target=self._work, name="sender", daemon=True)
+        self.unanswered[self._handed_in] = job
+        wanted = min(self._count, len(self.unanswered))
+        if len(self._threads) - self._stuck < wanted:
+            thread = threading.Thread(target=self._work, name="worker", daemon=True)
             self._threads.append(thread)
             thread.start()
         self._requests.put((self._handed_in, request))
 
     def responses(self) -> list[tuple[Job, Response]]:
-        """Return the jobs that were answered, or given up, since the last call."""
+        """Return the jobs that got a response or were given up since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_descriptor, 65536)
         found = []
         with contextlib.suppress(Empty):
             while True:
-                number, response = self._answers.get_nowait()
-                if number in self._in_flight:
-                    found.append((self._in_flight.pop(number), response))
+                number, response = self._responses.get_nowait()
+                if number in self.unanswered:
+                    found.append((self.unanswered.pop(number), response))
                 else:
                     self._stuck -= 1  # too late, but the thread is free again
         overdue = time.monotonic() - self._patience
         for number, began in list(self._began.items()):
-            if began <= overdue and number in self._in_flight:
-                self._began.pop(number, None)  # its thread may be faster
-                job = self._in_flight.pop(number)
-                none = Response(
-                    kind=ResponseKind.UNKNOWN, trouble="no response in time"
-                )
-                found.append((job, none))
+            if began <= overdue and number in self.unanswered:
+                self._began.pop(number, None)  # its thread may have removed it
+                job = self.unanswered.pop(number)
+                kind = ResponseKind.UNKNOWN
+                found.append((job, Response(kind=kind, trouble="no response in time")))
                 self._stuck += 1
         return found
 
     def recall(self) -> list[Job]:
-        """Take back what no thread has begun, in the order it was handed in."""
+        """Take back the jobs that no worker has begun, in the order of `hand_in`."""
         found = []
         with contextlib.suppress(Empty):
             while True:
                 item = self._requests.get_nowait()
                 if item is not None:
-                    found.append(self._in_flight.pop(item[0]))
+                    found.append(self.unanswered.pop(item[0]))
         return found
 
     def wake(self) -> None:
-        """Wake the thread that decides; safe in a signal handler."""
+        """Wake the deciding thread; safe in a handler of SIGTERM or SIGINT."""
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._waker, b"!")
 
@@ -136,22 +129,22 @@ class WorkerPool(Generic[Job]):
             self._began[number] = time.monotonic()
             try:
                 response = request(self._client)
-            except Exception as error:  # noqa: BLE001 - a lost response would hang the run
+            except Exception as error:  # noqa: BLE001 - without a response, the run hangs
                 trouble = f"the request failed ({type(error).__name__})"
                 response = Response(kind=ResponseKind.UNKNOWN, trouble=trouble)
             self._began.pop(number, None)
-            self._answers.put((number, response))
-            # While others wait for their turn, responses are worth a commit together.
+            self._responses.put((number, response))
+            # While other requests wait, several responses share one commit.
             runs_dry = self._requests.qsize() <= self._count
-            if runs_dry or self._answers.qsize() >= self._count:
+            if runs_dry or self._responses.qsize() >= self._count:
                 self.wake()
         self._client.close()
 
     def close(self) -> None:
-        """Stop the threads; one that is still in a request is left behind."""
+        """Stop the threads. One that is still in a request is left behind."""
         for _ in self._threads:
             self._requests.put(None)
-        if not self._in_flight and not self._stuck:
+        if not self.unanswered and not self._stuck:
             for thread in self._threads:
                 thread.join()
         descriptor, self._waker = self._waker, -1

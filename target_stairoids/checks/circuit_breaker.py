@@ -1,8 +1,8 @@
-"""The breaker: a stream of which nearly everything is rejected has a wrong mapping.
+"""The circuit breaker: stop a stream when Stairoids rejects nearly all of it.
 
-Rejections are held back, neither settled nor dead letters, until the stream proves
-itself by an acceptance. If it proves the opposite they go back to pending, so that they
-are sent once the mapping is mended.
+Rejections are held back, neither settled nor dead letters, until Stairoids accepts a
+signal of the stream. If the breaker trips, they go back to pending and are sent once
+the mapping is fixed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-_FIRST = 25  # rejected in a row from a stream's start
+_FIRST = 25  # rejections in a row at a stream's start
 _LAST = 200
 _SHARE = 0.9
 
@@ -25,13 +25,13 @@ class CircuitBreaker(Generic[Held]):
         self._recent: dict[str, deque[bool]] = {}
 
     def accepted(self, stream: str) -> list[Held]:
-        """Note an acceptance; returns the held rejections, which may be settled now."""
-        self._of(stream).append(True)
-        return self._held.pop(stream, [])
+        """Note an accepted signal; return the held rejections, to be settled now."""
+        self._recent_of(stream).append(True)
+        return self._held.pop(stream, []) if self._held else []
 
     def rejected(self, stream: str, held: Held) -> bool:
-        """Hold a rejection; returns whether the mapping must be wrong."""
-        recent = self._of(stream)
+        """Hold a rejection; return whether the breaker trips."""
+        recent = self._recent_of(stream)
         recent.append(False)
         self._held.setdefault(stream, []).append(held)
         if len(recent) == _FIRST and not any(recent):
@@ -39,10 +39,10 @@ class CircuitBreaker(Generic[Held]):
         return len(recent) == _LAST and recent.count(False) >= _SHARE * _LAST
 
     def release(self) -> list[Held]:
-        """Return all held rejections, once: nothing more will prove them wrong."""
+        """Return all held rejections, once."""
         held = [item for items in self._held.values() for item in items]
         self._held.clear()
         return held
 
-    def _of(self, stream: str) -> deque[bool]:
+    def _recent_of(self, stream: str) -> deque[bool]:
         return self._recent.setdefault(stream, deque(maxlen=_LAST))

@@ -1,40 +1,46 @@
 """Limits: how much one run, and all runs of one day, may send.
 
-What they hold back stays pending for the next run.
+Signals beyond a limit stay pending for the next run.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from target_stairoids.exceptions import IncompleteError
 
 if TYPE_CHECKING:
-    from target_stairoids.ledger.transaction import Transaction
     from target_stairoids.settings import Settings
-
-_NO_LIMIT = 1_000_000
 
 
 class Limits:
-    """The limits the user has set.
+    """The limits in the settings.
 
     Args:
         started: When the run began, in the caller's monotonic seconds.
+
+    Attributes:
+        per_day: Requests per day (UTC); None without a limit.
     """
 
+    @classmethod
+    def of(cls, settings: Settings, started: float) -> Self | None:
+        """Return the limits; None if the settings have none."""
+        limits = cls(settings, started)
+        found = (limits.per_day, limits._signals, limits._minutes)
+        return None if found == (None, None, None) else limits
+
     def __init__(self, settings: Settings, started: float) -> None:
-        self._scope = settings.scope
         self._signals = settings.max_signals_per_run
-        self._per_day = settings.requests_per_day
         self._minutes = settings.max_run_minutes
         self._started = started
+        self.per_day = settings.requests_per_day
 
-    def signals_reached(self, begun: int) -> IncompleteError | None:
-        """Return why no further signal may be begun, if so many were."""
-        if self._signals is None or begun < self._signals:
+    def signals_reached(self, started: int) -> IncompleteError | None:
+        """Return why no further signal may start, after so many."""
+        if self._signals is None or started < self._signals:
             return None
-        text = f"`max_signals_per_run` ({self._signals}) is reached; run again."
+        text = f"`max_signals_per_run` ({self._signals}) is reached. Run again."
         return IncompleteError(text)
 
     def minutes_reached(self, now: float) -> IncompleteError | None:
@@ -43,21 +49,11 @@ class Limits:
             return None
         return IncompleteError(f"`max_run_minutes` ({self._minutes}) is reached.")
 
-    def left_today(self, turn: Transaction) -> int:
-        """Return how many requests may still be made today."""
-        if self._per_day is None:
-            return _NO_LIMIT
-        return max(0, self._per_day - turn.count_requests(self._scope, 0))
-
-    def spend(self, turn: Transaction, requests: int) -> None:
-        """Count requests that are about to be made."""
-        if self._per_day is not None and requests:
-            turn.count_requests(self._scope, requests)
-
-    @property
-    def day_reached(self) -> IncompleteError:
-        """Why nothing more may be sent when nothing is left today."""
+    def day_reached(self, requests: int) -> IncompleteError | None:
+        """Return why no further request may start today, after so many."""
+        if self.per_day is None or requests < self.per_day:
+            return None
         return IncompleteError(
-            f"`requests_per_day` ({self._per_day}) is reached; run again after "
+            f"`requests_per_day` ({self.per_day}) is reached. Run again after "
             "midnight (00:00 UTC)."
         )

@@ -1,8 +1,4 @@
-"""Suppression: people and companies that must never get a signal.
-
-Own staff, competitors, people who asked to be left alone: a list in the config, a file,
-or both.
-"""
+"""Suppression: people and companies that must never get a signal."""
 
 from __future__ import annotations
 
@@ -20,16 +16,19 @@ if TYPE_CHECKING:
 
 
 class SuppressionList:
-    """Domains (with their subdomains), e-mail addresses and patterns.
+    """Domains (with their subdomains), email addresses and patterns.
 
     Args:
-        entries: `example.com`, `ann@example.com`, or a pattern with `*` or `?` that is
-            held against addresses and domains. Case does not matter.
+        entries: `example.com`, `ann@example.com`, or a pattern with `*` or `?` for
+            addresses and domains. Case does not matter.
+
+    Attributes:
+        is_empty: Whether nobody is on the list.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
         cleaned = {entry.strip().lower() for entry in entries} - {""}
-        self._is_empty = not cleaned
+        self.is_empty = not cleaned
         patterns = {entry for entry in cleaned if set(entry) & set("*?[")}
         plain = cleaned - patterns
         self._emails = {entry for entry in plain if "@" in entry}
@@ -38,9 +37,7 @@ class SuppressionList:
         self._pattern = re.compile(joined) if joined else None
 
     def hides(self, signal: Signal) -> bool:
-        """Say whether a signal is about somebody on the list."""
-        if self._is_empty:
-            return False
+        """Return whether the person or company of a signal is on the list."""
         email = signal.contact.get("email", "").lower()
         domains = {signal.account.get("domain", ""), email.rpartition("@")[2]} - {""}
         if email in self._emails:
@@ -57,10 +54,10 @@ def _parents(domain: str) -> list[str]:
 
 
 def entries_of(path: str | None) -> list[str]:
-    """Return the lines of a suppression file; what follows `#` is a comment.
+    """Return the entries of a suppression file. `#` starts a comment.
 
     Raises:
-        ConfigError: It cannot be read: sending without it would be wrong.
+        ConfigError: It cannot be read.
     """
     if not path:
         return []

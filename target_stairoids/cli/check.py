@@ -1,17 +1,20 @@
-"""`stairoids-signals check`: is all set up, without harm to anybody?"""
+"""`stairoids-signals check`: test config, mapping, ledger, API and key."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from stairoids_common.text import counted
-from target_stairoids.cli.options import config_option, one_sentence
+from target_stairoids.cli.options import clear_errors, config_option
+from target_stairoids.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Json = Any  # a value that JSON can hold
 
 
 @click.command()
@@ -19,49 +22,93 @@ if TYPE_CHECKING:
     "--catalog",
     type=click.File("r"),
     metavar="FILE",
-    help="Check the mapping against a tap's catalog, or the SCHEMA messages it prints.",
+    help="Also check the mapping against a tap's catalog or its SCHEMA messages.",
 )
 @config_option()
-@one_sentence
+@clear_errors
 def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
-    """Check config, mapping, ledger, API and key, without harm.
+    """Check config, mapping, ledger, API and key.
 
-    No signal is sent. Two requests are made: one without the key, to see that
-    something responses at `api_url`, and one that reads a signal, to see whether
-    Stairoids knows the key. Whether the key may also send shows at the first signal.
+    The command sends no signal. It makes two requests. One has no key and shows that
+    `api_url` responds. One reads a signal and shows that Stairoids knows the key. Only
+    the first signal that you send shows whether the key may send.
 
     \b
     Examples:
       stairoids-signals check --config config.json
       stairoids-signals check --config config.json --catalog catalog.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.sending.readiness import look_at_key, reach, writable_ledger
+    """
+    from target_stairoids.api.access_check import check_key, check_reachable
+    from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
-    click.echo("config   right")
+    click.echo("config   is valid")
     if catalog is not None:
         _check_mapping(config_inputs, catalog)
-    click.echo(f"ledger   {writable_ledger(settings)} can be written")
-    reach(settings)
-    click.echo(f"api      {settings.api_url} responses")
-    click.echo(f"key      {look_at_key(settings)}")
+    ledger = writable_ledger(settings.ledger_url, settings.scope)
+    click.echo(f"ledger   {ledger} can be written")
+    check_reachable(settings)
+    click.echo(f"api      {settings.api_url} responds")
+    click.echo(f"key      {check_key(settings)}")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
-    from target_stairoids.dry_run.catalog import schema_messages
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
 
-    messages = schema_messages(catalog)
-    seen = Preview(samples=0)
-    run_dry(config_inputs, [json.dumps(message) for message in messages], seen)
+    messages = _schema_messages(catalog.read())
+    preview = Preview(samples=0)
+    run_dry(config_inputs, [json.dumps(message) for message in messages], preview)
     click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
-    for name, stream in seen.streams.items():
-        for compiled_mapping in stream.maps:
-            whom = [f for f in ("account.domain", "contact.email")
-                    if f in compiled_mapping.origins]  # fmt: skip
-            told = (
-                "left out" if compiled_mapping.is_left_out else f"by {', '.join(whom)}"
-            )
-            click.echo(f"         {name} -> {compiled_mapping.name}: {told}")
+    for name, stream in preview.streams.items():
+        for mapping in stream.maps:
+            fields = [
+                field
+                for field in ("account.domain", "contact.email")
+                if field in mapping.origins
+            ]
+            found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
+            click.echo(f"         {name} -> {mapping.name}: {found}")
+
+
+def _schema_messages(text: str) -> list[dict[str, Json]]:
+    """Return the SCHEMA messages of a catalog, or of the messages of a tap.
+
+    Raises:
+        ConfigError: The text is neither.
+    """
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        whole = None
+    try:
+        if isinstance(whole, dict) and "streams" in whole:
+            return [_schema_message(stream) for stream in whole["streams"]]
+        messages = [json.loads(line) for line in text.splitlines() if line.strip()]
+        if messages:
+            return [m for m in messages if m.get("type") == "SCHEMA"]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        pass
+    msg = (
+        "The file is neither a catalog (`tap-x --discover`) nor messages of a tap "
+        "(`tap-x --config ...`)."
+    )
+    raise ConfigError(msg)
+
+
+def _schema_message(stream: dict[str, Json]) -> dict[str, Json]:
+    """Return the SCHEMA message of a stream in a catalog."""
+    metadata: dict[str, Json] = {}
+    for entry in stream.get("metadata") or ():
+        if not entry.get("breadcrumb"):  # of the stream, not of a column
+            metadata.update(entry.get("metadata") or {})
+    key = stream.get("key_properties") or metadata.get("table-key-properties") or []
+    bookmark = stream.get("replication_key") or metadata.get("replication-key")
+    return {
+        "type": "SCHEMA",
+        "stream": stream.get("stream") or stream["tap_stream_id"],
+        "schema": stream["schema"],
+        "key_properties": key,
+        **({"bookmark_properties": [bookmark]} if bookmark else {}),
+    }

@@ -1,23 +1,20 @@
-"""`stairoids-signals dead-letters`: what was given up on, seen and settled."""
+"""`stairoids-signals dead-letters`: list, send again and close failed records."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from stairoids_common.cli import format_option, older_than_option, print_table
 from stairoids_common.text import counted
-from target_stairoids.cli.age import age_option
-from target_stairoids.cli.options import (
-    log_the_run,
-    print_table,
-    style_option,
-    with_ledger,
-)
+from target_stairoids.cli.options import key_text, log_the_run, with_ledger
+from target_stairoids.dedup.digests import value_at
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.sending.mapped_record import DEAD_LETTER_FIELD
+from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,26 +22,27 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.mapping.item import MappingItem
     from target_stairoids.settings import Settings
 
-_SHOWN = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
-_MOST_SHOWN = 100
-_UNABLE = "not there, or not chosen, or `unknown`, or without a record"
+_FIELDS = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
+_MAX_ROWS = 100
+_NOT_SENDABLE = "not there, or not chosen, or `unknown`, or without a record"
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """See and settle the records that were given up on."""
+    """List, send again and close the records that failed."""
 
 
 def _chosen(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the arguments and options that choose dead letters."""
+    """Add the arguments and options that choose dead letters to a command."""
     for option in (
-        click.option("--stream", help="Only this stream's."),
-        click.option("--reason", help="Only those whose reason holds this text."),
-        age_option(about="Only those that have been there for so long:"),
+        click.option("--stream", help="Only dead letters of this stream."),
+        click.option("--reason", help="Only dead letters whose reason has this text."),
+        older_than_option(help="Only dead letters that are at least this old:"),
         click.option(
-            "--limit", type=click.IntRange(min=1), help="Only so many, the oldest."
+            "--limit", type=click.IntRange(min=1), help="Only the oldest, so many."
         ),
         click.argument("ids", nargs=-1, type=int),
     ):
@@ -52,73 +50,95 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _find(
+    ledger: Ledger, *, older_than: datetime | None, **chosen: Any
+) -> list[Row[Any]]:
+    from target_stairoids.ledger import queries
+
+    age = None if older_than is None else datetime.now(UTC) - older_than
+    return queries.dead_letters_of(ledger, older_than=age, **chosen)
+
+
 @dead_letters.command("list")
 @_chosen
 @click.option(
     "--with-key",
     is_flag=True,
-    help="Show each record's key, such as trial_id=3; it may be personal.",
+    help="Show each record's key, such as trial_id=3. It may be personal data.",
 )
-@style_option
+@format_option()
 @with_ledger
 @click.pass_obj
-def list_letters(
+def list_dead_letters(
     settings: Settings,
     /,
     ledger: Ledger,
     *,
-    style: str,
+    output_format: str,
     with_key: bool,
     **chosen: Any,
 ) -> None:
     """List dead letters, the oldest first.
 
-    All of them, or those with these IDS; a table ends after 100. Records are not shown:
-    `export` has them.
+    Lists all dead letters, or those with these IDS. A table has at most 100 rows.
+    `export` shows the records.
 
     \b
     Examples:
       stairoids-signals dead-letters list --config config.json
       stairoids-signals dead-letters list --config config.json --reason domain
       stairoids-signals dead-letters list --config config.json --with-key 7 8
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.cli.dead_letter_key import key_of
-    from target_stairoids.ledger import queries
-
-    letters = queries.dead_letters_of(ledger, **chosen)
-    keys = [key_of(letter, settings.signals) for letter in letters if with_key]
-    if style == "json":
-        for number, letter in enumerate(letters):
-            row = {name: getattr(letter, name) for name in _SHOWN}
-            click.echo(json.dumps(row | ({"key": keys[number]} if keys else {})))
+    """
+    found = _find(ledger, **chosen)
+    rows = [{name: getattr(dead, name) for name in _FIELDS} for dead in found]
+    if with_key:
+        for row, dead in zip(rows, found, strict=True):
+            row["key"] = _key_of(dead, settings.signals)
+    if output_format == "json":
+        for row in rows:
+            click.echo(json.dumps(row))
         return
-    most = chosen["limit"] or _MOST_SHOWN
-    _show(letters[:most], keys[:most])
-    if len(letters) > most:
-        click.echo(f"{len(letters) - most} more: --limit {len(letters)} shows them.")
+    limit = chosen["limit"] or _MAX_ROWS
+    _show(rows[:limit], with_key=with_key)
+    if len(rows) > limit:
+        click.echo(f"{len(rows) - limit} more: --limit {len(rows)} shows them.")
     click.echo(f"\nLedger {ledger.name}")
 
 
-def _show(letters: Sequence[Row[Any]], keys: Sequence[dict[str, Any]]) -> None:
-    """Print a table, the key beside the stream where it is wanted."""
-    from target_stairoids.cli.dead_letter_key import key_text
-
-    if not letters:
+def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
+    if not rows:
         click.echo("No dead letters.")
         return
-    header = ["id", "stream", *_SHOWN[2:]]
-    rows = [[getattr(letter, name) for name in _SHOWN] for letter in letters]
-    for number, row in enumerate(rows):
-        row[-2:] = map(_to_the_minute, row[-2:])
-        if keys:
-            row.insert(2, key_text(keys[number]))
-    if keys:
-        header.insert(2, "key")
-    print_table(header, rows)
+    header = ["id", "stream", *(["key"] if with_key else []), *_FIELDS[2:]]
+    for row in rows:
+        row["id"], row["stream"] = str(row["id"]), row["stream_name"]
+        row["key"] = key_text(row.get("key", {}))
+        for name in ("first_at", "last_at"):
+            row[name] = row[name][:16].replace("T", " ")
+    print_table(header, [[row[name] for name in header] for row in rows])
 
 
-def _to_the_minute(moment: str) -> str:
-    return moment[:16].replace("T", " ")
+def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
+    """Return the columns of a dead letter's key with the values of its record.
+
+    Empty if the record was not kept, or if neither mapping nor stream has a key.
+
+    Args:
+        items: The setting `signals`. The `key` of an item precedes the stream's key.
+    """
+    from target_stairoids.mapping.config import glob_of
+
+    if not dead.record:
+        return {}
+    glob = glob_of(dead.stream_name, items)
+    of_mapping = (
+        item.key
+        for item in items
+        if item.stream == glob and item.key and item.name in (None, dead.mapping)
+    )
+    of_stream = json.loads(dead.schema or "{}").get("key_properties") or []
+    record = json.loads(dead.record)
+    return {name: value_at(record, name) for name in next(of_mapping, of_stream)}
 
 
 @dead_letters.command()
@@ -127,105 +147,106 @@ def _to_the_minute(moment: str) -> str:
 def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     """Print dead letters as Singer messages, to be sent again.
 
-    Pipe them into target-stairoids: all of them, or those with these IDS. What
-    Stairoids then accepts leaves the list by itself. Signals of which nobody knows
-    whether they were accepted are left out until `resolve` settles them; so are
-    letters without a record (`keep_records`).
+    Pipe all dead letters, or those with these IDS, into target-stairoids. A dead
+    letter leaves the list when Stairoids accepts its signal. `unknown` signals are
+    left out until you `resolve` them. Dead letters without a record (see
+    `keep_records`) are left out too.
 
     \b
     Examples:
       stairoids-signals dead-letters export --config config.json |
         target-stairoids --config config.json
-      stairoids-signals dead-letters export 7 8 --config config.json > letters.jsonl
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.ledger import queries
-
-    letters = queries.dead_letters_of(ledger, ids=ids, **chosen)
-    able = _able(letters)
-    for message in _messages_of(able):
+      stairoids-signals dead-letters export 7 8 --config config.json > dead.jsonl
+    """
+    found = _find(ledger, ids=ids, **chosen)
+    sendable = _sendable(found)
+    for message in _messages_of(sendable):
         click.echo(message)
     if ids:
-        _tell(len(able), len(set(ids)), "exported", otherwise=_UNABLE, aside=True)
+        _summarise(len(sendable), ids, "exported", others=_NOT_SENDABLE, err=True)
     else:
-        _tell_left_out(letters, able)
+        _show_left_out(found, sendable)
 
 
 @dead_letters.command()
 @_chosen
 @with_ledger
 def replay(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
-    """Send dead letters again, when the mapping was mended.
+    """Send dead letters again, after you fixed the mapping.
 
-    All of them, or those with these IDS: what `export` prints, sent with this config.
-    What Stairoids accepts leaves the list. It is a run as any other, with its sum on
-    stderr and the target's exit codes.
+    Sends all dead letters, or those with these IDS, as `export` prints them. A dead
+    letter leaves the list when Stairoids accepts its signal. This is a run like any
+    other, with a summary on stderr and the exit codes of the target.
 
     \b
     Examples:
       stairoids-signals dead-letters replay --config config.json
       stairoids-signals dead-letters replay --config config.json --reason domain
       stairoids-signals dead-letters replay --config config.json 7 8
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.dry_run.runner import resend
-    from target_stairoids.ledger import queries
+    """
+    from target_stairoids.dry_run.runner import run
 
-    letters = queries.dead_letters_of(ledger, ids=ids, **chosen)
-    able = _able(letters)
-    if ids and len(able) < len(set(ids)):
-        _tell(len(able), len(set(ids)), "can be sent", otherwise=_UNABLE, aside=True)
-    _tell_left_out(letters, able)
-    if not able:
+    found = _find(ledger, ids=ids, **chosen)
+    sendable = _sendable(found)
+    if ids and len(sendable) < len(set(ids)):
+        _summarise(len(sendable), ids, "can be sent", others=_NOT_SENDABLE, err=True)
+    _show_left_out(found, sendable)
+    if not sendable:
         click.echo("No dead letters to send.", err=True)
         return
     log_the_run()
-    config_inputs: Sequence[str] = click.get_current_context().params["config_inputs"]
-    resend(config_inputs, list(_messages_of(able)))
+    config_inputs = click.get_current_context().params["config_inputs"]
+    run(config_inputs, list(_messages_of(sendable)))
 
 
-def _able(letters: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """Return the letters that can be sent again."""
-    return [lt for lt in letters if lt.outcome != Outcome.UNKNOWN and lt.record]
+def _sendable(found: Sequence[Row[Any]]) -> list[Row[Any]]:
+    return [d for d in found if d.outcome != Outcome.UNKNOWN and d.record]
 
 
-def _tell_left_out(letters: Sequence[Row[Any]], able: Sequence[Row[Any]]) -> None:
-    if left := len(letters) - len(able):
+def _show_left_out(found: Sequence[Row[Any]], sendable: Sequence[Row[Any]]) -> None:
+    if left := len(found) - len(sendable):
         text = f"{left} left out: `unknown` (see `resolve`), or without a record."
         click.echo(text, err=True)
 
 
-def _messages_of(letters: Sequence[Row[Any]]) -> Iterator[str]:
-    """Yield the RECORD messages of letters, each stream's behind its SCHEMA."""
+def _messages_of(found: Sequence[Row[Any]]) -> Iterator[str]:
+    """Yield a RECORD message for each dead letter, after the SCHEMA of its stream."""
     schema = None
-    for letter in letters:
-        if letter.schema != schema:
-            schema = letter.schema
+    for dead in found:
+        if dead.schema != schema:
+            schema = dead.schema
             yield schema
-        yield _record_message(letter)
+        yield _record_message(dead)
 
 
-def _record_message(letter: Row[Any]) -> str:
-    # Spliced as text: decoding and encoding again would cost decimals their digits.
-    marker = json.dumps(f"{letter.id} {letter.mapping}")
-    record = letter.record.decode().rstrip()
+def _record_message(dead: Row[Any]) -> str:
+    # Spliced as text, because decoding the record would round its decimals.
+    marker = json.dumps(f"{dead.id} {dead.mapping}")
+    record = dead.record.decode().rstrip()
     separator = "" if record == "{}" else ","
-    stream = json.dumps(letter.stream_name)
+    stream = json.dumps(dead.stream_name)
     return (
         f'{{"type":"RECORD","stream":{stream},"record":'
         f'{record[:-1]}{separator}"{DEAD_LETTER_FIELD}":{marker}}}}}'
     )
 
 
-def _tell(
-    count: int, total: int, done: str, *, otherwise: str, aside: bool = False
+def _summarise(
+    count: int, ids: Sequence[int], done: str, *, others: str, err: bool = False
 ) -> None:
-    """Say how many were dealt with; fail if that is not all of them.
+    """Print how many of the dead letters with these ids were changed.
 
     Args:
-        aside: Say it on stderr, because stdout has something else.
+        others: Why the others were not.
+        err: Print on stderr, because stdout has messages.
+
+    Raises:
+        click.exceptions.Exit: Exit code 1, if there are others.
     """
-    click.echo(f"{count} of {counted(total, 'dead letter')} {done}.", err=aside)
+    total = len(set(ids))
+    click.echo(f"{count} of {counted(total, 'dead letter')} {done}.", err=err)
     if count < total:
-        click.echo(f"The others are {otherwise}.", err=True)
+        click.echo(f"The others are {others}.", err=True)
         raise click.exceptions.Exit(1)
 
 
@@ -233,37 +254,38 @@ def _tell(
 @click.argument("ids", nargs=-1, type=int, required=True)
 @with_ledger
 def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
-    """Forget dead letters by their ids, records included.
+    """Delete dead letters by their ids, with their records.
 
     \b
     Example:
       stairoids-signals dead-letters discard 7 8 --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    with ledger.transaction() as turn:
-        count = turn.discard(ids)
-    _tell(count, len(set(ids)), "discarded", otherwise="not there")
+    """
+    with ledger.transaction() as transaction:
+        count = transaction.discard(ids)
+    _summarise(count, ids, "discarded", others="not there")
 
 
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=int, required=True)
-@click.option("--delivered", is_flag=True, help="They are at Stairoids: settle them.")
-@click.option("--resend", is_flag=True, help="They are not: let `export` have them.")
+@click.option("--delivered", is_flag=True, help="Stairoids has them: close them.")
+@click.option("--resend", is_flag=True, help="Stairoids lacks them: export them again.")
 @with_ledger
 def resolve(
     ledger: Ledger, ids: tuple[int, ...], *, delivered: bool, resend: bool
 ) -> None:
-    """Say what became of unknown signals.
+    """Record whether `unknown` signals arrived at Stairoids.
 
-    With --delivered they are settled; with --resend the next `export` has them.
+    --delivered closes the dead letters. --resend makes them ready for `export` and
+    `replay`.
 
     \b
     Example:
       stairoids-signals dead-letters resolve 7 --delivered --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     if delivered == resend:
-        msg = "Say either --delivered or --resend."
+        msg = "Use either --delivered or --resend."
         raise ConfigError(msg)
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
-    with ledger.transaction() as turn:
-        count = turn.resolve(ids, outcome)
-    _tell(count, len(set(ids)), "resolved", otherwise="not there, or not `unknown`")
+    with ledger.transaction() as transaction:
+        count = transaction.resolve(ids, outcome)
+    _summarise(count, ids, "resolved", others="not there, or not `unknown`")

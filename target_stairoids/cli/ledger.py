@@ -1,21 +1,20 @@
-"""`stairoids-signals ledger`: what was sent, counted, forgotten, copied."""
+"""`stairoids-signals ledger`: count, delete and copy the sent signals."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from stairoids_common.cli import format_option, older_than_option, print_table
 from stairoids_common.text import counted
-from target_stairoids.cli.age import age_option
 from target_stairoids.cli.options import (
+    clear_errors,
     config_option,
     log_the_run,
-    one_sentence,
-    print_table,
-    style_option,
+    messages_argument,
     with_ledger,
 )
 
@@ -27,30 +26,30 @@ if TYPE_CHECKING:
 
 @click.group()
 def ledger() -> None:
-    """See, clean up and move the ledger of what was sent."""
+    """Inspect, clean up and move the database of sent signals."""
 
 
 @ledger.command()
-@style_option
+@format_option()
 @with_ledger
-def stats(ledger: Ledger, style: str) -> None:
-    """Count what is settled or a dead letter, by stream and outcome.
+def stats(ledger: Ledger, output_format: str) -> None:
+    """Count the signals of the ledger by stream and outcome.
 
-    What is `claimed` is under way, or was left by a killed run: the next one looks it
-    up before it sends anything about the same.
+    `claimed` signals are in flight, or a killed run left them. The next run looks
+    them up at Stairoids before it sends anything about the same record.
 
     \b
     Example:
       stairoids-signals ledger stats --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from target_stairoids.ledger import queries
 
     counts = queries.counts(ledger)
-    if style == "json":
+    if output_format == "json":
         click.echo(json.dumps(counts))
         return
     rows = [
-        (stream, outcome, f"{count:,}")
+        (stream, outcome, count)
         for stream, outcomes in sorted(counts.items())
         for outcome, count in sorted(outcomes.items())
     ]
@@ -63,12 +62,12 @@ def stats(ledger: Ledger, style: str) -> None:
 @click.confirmation_option(prompt="All of the stream will be sent again. Go on?")
 @with_ledger
 def forget(ledger: Ledger, stream: str) -> None:
-    """Forget what was sent of a stream, so that it is sent again.
+    """Forget a stream, so that its signals are sent again.
 
     \b
     Example:
       stairoids-signals ledger forget --stream trials --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from target_stairoids.ledger import maintenance
 
     count = maintenance.forget(ledger, stream)
@@ -76,46 +75,49 @@ def forget(ledger: Ledger, stream: str) -> None:
 
 
 @ledger.command()
-@age_option(
-    about="Keep what younger runs settled:", least=timedelta(days=1), required=True
+@older_than_option(
+    help="Keep the versions that younger runs sent:",
+    min_age=timedelta(days=1),
+    required=True,
 )
 @with_ledger
-def prune(ledger: Ledger, older_than: timedelta) -> None:
-    """Remove old versions, but never the latest of an entity.
+def prune(ledger: Ledger, older_than: datetime) -> None:
+    """Delete old versions of records, never the latest one.
 
     \b
     Example:
       stairoids-signals ledger prune --older-than 400d --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from target_stairoids.ledger import maintenance
 
-    count = maintenance.prune(ledger, older_than=older_than)
+    count = maintenance.prune(ledger, older_than=datetime.now(UTC) - older_than)
     click.echo(f"Removed {counted(count, 'old version')}.")
 
 
 @ledger.command()
-@click.option("--email", required=True, help="The person's address.")
+@click.option("--email", required=True, help="The person's email address.")
 @with_ledger
 def erase(ledger: Ledger, email: str) -> None:
-    """Erase what mentions a person's e-mail address.
+    """Erase the email address of a person.
 
-    That is claims and dead letters; what is settled holds digests only.
+    The command deletes the claims and dead letters that have the address. The rest
+    of the ledger has digests only.
 
     \b
     Example:
       stairoids-signals ledger erase --email ann@example.com --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from target_stairoids.exceptions import ConfigError
     from target_stairoids.ledger import maintenance
     from target_stairoids.mapping.values import likely_email_from
 
     if likely_email_from(email) is None:
-        msg = "--email is not an e-mail address such as ann@example.com."
+        msg = "--email is not an email address such as ann@example.com."
         raise ConfigError(msg)
     count = maintenance.erase(ledger, email)
     erased = counted(count, "claim or dead letter", "claims and dead letters")
     click.echo(f"Erased {erased}.")
-    click.echo("What is settled holds digests, and no address.")
+    click.echo("The rest of the ledger has digests, and no address.")
 
 
 @ledger.command()
@@ -127,31 +129,35 @@ def copy(ledger: Ledger, url: str) -> None:
     \b
     Example:
       stairoids-signals ledger copy --to postgresql://me@db/x --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from target_stairoids.ledger import maintenance
     from target_stairoids.ledger.ledger import Ledger
 
-    with Ledger(url, ledger.scope) as other:
+    with Ledger.create(url, ledger.scope) as other:
         for table, count in maintenance.copy(ledger, other).items():
             click.echo(f"{table.removeprefix('stairoids_')}: {count}")
-        click.echo(f"Copied; now set `ledger_url` to {other.name}.")
+        click.echo(f"Copied. Now set `ledger_url` to {other.name}.")
 
 
 @ledger.command()
-@click.argument("messages", type=click.File("r"), default="-")
+@messages_argument
 @config_option()
-@one_sentence
+@clear_errors
 def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
-    """Remember records as seen, and send nothing.
+    """Remember records as sent, and send nothing.
 
-    For streams that were sent by other means. Pipe the tap into this command; the sum
-    is on stderr, STATE on stdout, as of any run.
+    Use it for streams that were sent by other means. Pipe the tap into this command.
+    The summary is on stderr and STATE is on stdout, as in any run.
 
     \b
     Example:
       tap-x --config tap.json | stairoids-signals ledger baseline --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
-    from target_stairoids.dry_run.runner import remember
+    """
+    from target_stairoids.dry_run.runner import run
 
     log_the_run()
-    remember(config_inputs, messages)
+    run(
+        config_inputs,
+        messages,
+        overrides={"first_run": "baseline", "remembers_all": True},
+    )

@@ -1,45 +1,49 @@
-"""stairoids-signals: the operator's hand on the target.
+"""`stairoids-signals`: the commands for the operator of the target.
 
-Each command imports what it needs when it runs, so that `--help` is quick.
+Each command imports its modules when it runs, so that `--help` stays quick.
 """
 
 from __future__ import annotations
 
 import click
 
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 from target_stairoids.cli.check import check
 from target_stairoids.cli.dead_letters import dead_letters
-from target_stairoids.cli.explain import explain
 from target_stairoids.cli.ledger import ledger
-from target_stairoids.cli.mapping import preview, suggest
-from target_stairoids.cli.mapping_tests import test
+from target_stairoids.cli.mapping import suggest, test
+from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
 
 _EXAMPLES = """\b
-Examples, each with the target's own config:
+Before the first run:
   stairoids-signals suggest messages.jsonl > signals.yml
   stairoids-signals preview messages.jsonl --config config.json
-  stairoids-signals explain messages.jsonl --config config.json
   stairoids-signals test mapping_tests.yml --config config.json
   stairoids-signals check --config config.json
+
+\b
+After a run:
+  stairoids-signals explain messages.jsonl --config config.json
   stairoids-signals report --config config.json --format html > report.html
   stairoids-signals dead-letters list --config config.json
   stairoids-signals dead-letters replay --config config.json
 
 \b
-Exit codes: 0 done; 1 it cannot be done, is not so, or not for all, and a sentence
-says why; 2 the command line is wrong; 75 `ledger baseline` left something for its
-next run.
+The config is the target's own. The messages are the output of a tap:
+  tap-x --config tap.json > messages.jsonl
 
 \b
-`messages.jsonl` is what a tap prints: tap-x --config tap.json > messages.jsonl
+Exit codes: 0 done. 1 failed, or failed for some records, with a message on
+stderr. 2 the command line is wrong. 75 `ledger baseline` left records for its
+next run.
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="singer-stairoids")
+@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
-    """See what would be sent, and settle what became of what was."""
+    """Preview, check and report the signals of target-stairoids."""
 
 
 for command in (suggest, preview, explain, test, check, report, dead_letters, ledger):

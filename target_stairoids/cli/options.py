@@ -1,63 +1,52 @@
-"""What the commands share: options, errors as one sentence, tables."""
+"""Options and decorators that the commands share."""
 
 from __future__ import annotations
 
 import functools
+import json
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from stairoids_common.cli import exit_with_message
 from target_stairoids.exceptions import StairoidsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-CONFIG_HELP = "The target's config: a JSON file, or ENV for environment variables."
+messages_argument = click.argument("messages", type=click.File("r"), default="-")
 
 
 def config_option(*, required: bool = True) -> Callable[..., Any]:
-    """Return the option `--config`, as the target itself has it."""
+    """Return the option `--config` of the target."""
     return click.option(
         "--config",
         "config_inputs",
         multiple=True,
         required=required,
         metavar="FILE|ENV",
-        help=CONFIG_HELP,
+        help="The target's config: a JSON file, or ENV for environment variables.",
     )
 
 
-style_option = click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="A table for people, or JSON.",
-)
+def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Let an expected error end a command with one sentence and its exit code.
 
-
-def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a foreseen error end a command with one sentence and its exit code."""
+    Log lines below WARNING are left out.
+    """
 
     @functools.wraps(command)
-    def guarded(*args: Any, **options: Any) -> None:
-        # What the target logs of its runs is no news to who asks for something else.
+    def quiet(*args: Any, **options: Any) -> None:
         for name in ("target-stairoids", "target_stairoids"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        try:
-            command(*args, **options)
-        except StairoidsError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
+        command(*args, **options)
 
-    return guarded
+    return exit_with_message(StairoidsError)(quiet)
 
 
 def log_the_run() -> None:
-    """Let a command that is a run say, as any other, what became of the records."""
+    """Log the summary of a run on stderr, for commands that are a run."""
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: record.name != "singer_sdk.metrics")
     logging.basicConfig(format="%(message)s", handlers=[handler])
@@ -65,30 +54,34 @@ def log_the_run() -> None:
 
 
 def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the ledger that `--config` names, if there is one.
+    """Pass the existing ledger that `--config` names to a command.
 
-    The settings are click's object, for whoever wants them too.
+    The settings are click's `obj`.
     """
 
     @config_option()
     @functools.wraps(command)
-    @one_sentence
+    @clear_errors
     def opened(config_inputs: Sequence[str], **options: Any) -> None:
         from target_stairoids.ledger.ledger import Ledger
         from target_stairoids.target import settings_from
 
         settings = settings_from(config_inputs)
         click.get_current_context().obj = settings
-        with Ledger(settings.ledger_url, settings.scope, must_exist=True) as ledger:
+        with Ledger.open(settings.ledger_url, settings.scope) as ledger:
             command(ledger, **options)
 
     return opened  # type: ignore[no-any-return]  # click's own types are loose
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns as wide as they need to be."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        padded = (cell.ljust(w) for cell, w in zip(row, widths, strict=True))
-        click.echo("  ".join(padded).rstrip())
+def key_text(key: Mapping[str, Any]) -> str:
+    """Return a record's key as `trial_id=3, region=eu`.
+
+    Text with control characters is shown as JSON, because a terminal would obey them.
+    """
+    return ", ".join(
+        f"{name}={value}"
+        if isinstance(value, str) and value.isprintable()
+        else f"{name}={json.dumps(value)}"
+        for name, value in key.items()
+    )

@@ -1,4 +1,4 @@
-"""`stairoids-signals report`: what the runs of the last weeks did."""
+"""`stairoids-signals report`: show the runs of the last weeks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stairoids_common.cli import format_option, print_table
 from stairoids_common.text import counted
-from target_stairoids.cli.options import print_table, with_ledger
-from target_stairoids.reporting.next_steps import dead_letters_command
+from target_stairoids.cli.options import with_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.reporting.runs import History, PastRun
+    from target_stairoids.reporting.runs import PastRun, RunHistory
 
-_UNTOLD = "?"
-_RUNS = 20  # of a table; JSON and HTML have all
+_MAX_RUNS = 20  # rows of the table, but not of JSON and HTML
 
 
 @click.command()
@@ -26,52 +25,44 @@ _RUNS = 20  # of a table; JSON and HTML have all
     type=click.IntRange(min=1, max=3660),
     default=28,
     show_default=True,
-    help="How far to look back; days are those of UTC.",
+    help="How many days to look back, in UTC.",
 )
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "json", "html"]),
-    default="table",
-    show_default=True,
-    help="A table for people, JSON, or one HTML page with plots.",
+@format_option(
+    "table",
+    "json",
+    "html",
+    help="A table for people, JSON, or an HTML page with plots.",
 )
 @with_ledger
-def report(ledger: Ledger, days: int, style: str) -> None:
-    """Tell what the runs of the last weeks did.
+def report(ledger: Ledger, days: int, output_format: str) -> None:
+    """Show the runs and outcomes of the last weeks.
 
-    That is: how each run ended, outcomes and their reasons, the pace, dead letters.
+    The report has the exit code of each run, outcomes with their reasons and dead
+    letters. It compares the time of each run with the time at the rate limit.
 
     \b
     Examples:
       stairoids-signals report --config config.json
       stairoids-signals report --config config.json --days 7 --format json
       stairoids-signals report --config config.json --format html > report.html
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     import msgspec
 
     from target_stairoids.reporting.html import as_html
-    from target_stairoids.reporting.runs import past_runs
+    from target_stairoids.reporting.runs import run_history
 
-    history = past_runs(ledger, days=days)
-    if style == "json":
+    history = run_history(ledger, days=days)
+    if output_format == "json":
         click.echo(msgspec.json.encode(history))
-    elif style == "html":
+    elif output_format == "html":
         click.echo(as_html(history))
     else:
         _show(history)
         click.echo(f"\nLedger {ledger.name}")
 
 
-def _number(count: int | None) -> str:
-    return _UNTOLD if count is None else f"{count:,}"
-
-
-def _minutes(seconds: float | None) -> str:
-    return _UNTOLD if seconds is None else f"{seconds / 60:.1f}"
-
-
-def _show(history: History) -> None:
+def _show(history: RunHistory) -> None:
+    from target_stairoids.reporting.next_steps import dead_letters_command
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
@@ -80,18 +71,9 @@ def _show(history: History) -> None:
     _show_outcomes(history)
     if history.reasons:
         click.echo()
-        print_table(
-            ("stream", "outcome", "signals", "reason"),
-            [
-                (
-                    said["stream"],
-                    said["outcome"],
-                    f"{said['count']:,}",
-                    said["reason"],
-                )
-                for said in history.reasons
-            ],
-        )
+        header = ("stream", "outcome", "count", "reason")
+        rows = [[entry[name] for name in header] for entry in history.reasons]
+        print_table(("stream", "outcome", "signals", "reason"), rows)
     if len(history.runs) > 1:
         click.echo(f"\n{COUNTED_BY_RUN}")
     click.echo()
@@ -100,50 +82,47 @@ def _show(history: History) -> None:
     else:
         click.echo(
             f"Dead letters now: {history.dead_letters:,}, the oldest since "
-            f"{history.oldest_dead_letter[:10]}. See them: {dead_letters_command()}"
+            f"{history.oldest_dead_letter[:10]}. List them: {dead_letters_command()}"
         )
 
 
 def _show_runs(runs: Sequence[PastRun]) -> None:
     rows = [
         (
-            run.run,
+            str(run.run),
             run.started_at[:16].replace("T", " "),
             run.ending,
-            _number(run.read),
-            _number(run.outcomes.get("accepted", 0)),
-            _number(run.requests),
+            run.read,
+            run.outcomes.get("accepted", 0),
+            run.requests,
             _minutes(run.seconds),
             _minutes(run.quota_seconds),
         )
-        for run in runs[-_RUNS:]
+        for run in runs[-_MAX_RUNS:]
     ]
     header = ("run", "began (UTC)", "ended", "records", "accepted", "requests")
     print_table((*header, "minutes", "by quota"), rows)
-    if len(runs) > _RUNS:
-        earlier = counted(len(runs) - _RUNS, "earlier run")
+    if len(runs) > _MAX_RUNS:
+        earlier = counted(len(runs) - _MAX_RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
     if any(run.read is None for run in runs):
-        click.echo(f"{_UNTOLD}  a run that has not ended did not tell; what it settled")
-        click.echo("   is counted from the ledger.")
+        click.echo("?  a run that has not ended wrote no report. Its outcomes")
+        click.echo("   are counted from the ledger.")
 
 
-def _show_outcomes(history: History) -> None:
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 60
+
+
+def _show_outcomes(history: RunHistory) -> None:
     from target_stairoids.reporting.progress import unanswered_in
 
-    if types := history.types:
-        print_table(
-            ("accepted by type", "signals"),
-            [(type_, f"{count:,}") for type_, count in types.items()],
-        )
+    if history.types:
+        print_table(("accepted by type", "signals"), list(history.types.items()))
         click.echo()
-    counts = dict(history.outcomes)
-    counts |= {f"recovered, {name}": n for name, n in history.recovered.items()}
-    print_table(
-        ("outcome", "signals"),
-        [(outcome, f"{count:,}") for outcome, count in counts.items()],
-    )
+    recovered = [(f"recovered, {name}", n) for name, n in history.recovered.items()]
+    print_table(("outcome", "signals"), [*history.outcomes.items(), *recovered])
     if history.unanswered.get("requests"):
         click.echo()
-        for sentence in unanswered_in({"unanswered": history.unanswered}):
+        for sentence in unanswered_in(history.unanswered):
             click.echo(sentence)

@@ -1,8 +1,8 @@
-"""Identity: what makes two signals the same, as digests.
+"""Digests: short fingerprints that tell entities, states and contents apart.
 
-`entity` is what a signal is about, `version` one state of it, `content` what would be
-said and `position` where the state stands in time. Digests hold no personal data and
-compare numbers by value: 1 and 1.0 are one key, "1" is another.
+An entity digest names the subject of a signal, a state digest one state of the entity,
+a content digest the signal's content. Digests hold no personal data. They compare
+numbers by value: 1 and 1.0 are the same key, "1" is another.
 """
 
 from __future__ import annotations
@@ -21,19 +21,16 @@ if TYPE_CHECKING:
 
     from target_stairoids.mapping.signal import Signal
 
-#: How many objects and lists a value may lie in and still tell two records apart.
+#: Values nested deeper than this do not tell two records apart.
 DEEPEST = 200
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_PLAIN = frozenset({str, int, bool, type(None)})  # spelt alike wherever they are equal
-_LONGEST_WHOLE_NUMBER = 400  # digits; beyond it 1E+9999999 would fill the memory
+_PLAIN = frozenset({str, int, bool, type(None)})  # equal values have one spelling
+_LONGEST_WHOLE_NUMBER = 400  # digits; 1E+9999999 as an integer would fill the memory
 
 
 def _canonical(value: object, depth: int = 0) -> object:
-    """Return a value in which equal numbers are spelt alike.
-
-    What lies deeper than anybody nests on purpose does not tell two states apart.
-    """
+    """Return a value in which equal numbers have one spelling."""
     if isinstance(value, (Decimal, float)):
         return _number(value)
     if type(value) in _PLAIN:
@@ -47,8 +44,8 @@ def _canonical(value: object, depth: int = 0) -> object:
     return value
 
 
-# Prices and shares repeat. By type, because 0.1 and the float nearest to it are equal
-# only to the machine.
+# Cached, because prices and shares repeat. Typed, because Python counts 0.1 and the
+# float nearest to it as equal.
 @lru_cache(maxsize=4096, typed=True)
 def _number(value: Decimal | float) -> object:
     number = Decimal(repr(value)) if isinstance(value, float) else value
@@ -63,13 +60,13 @@ def _number(value: Decimal | float) -> object:
 
 
 @lru_cache(maxsize=4096)
-def canonical_number(spelt: str) -> object:
-    """Return a number with a point or an exponent as `canonical_fields` has it.
+def canonical_number(text: str) -> object:
+    """Return a number with a point or an exponent as `canonical_fields` returns it.
 
     Raises:
-        ArithmeticError: It is out of bounds.
+        ArithmeticError: The number is out of bounds.
     """
-    return _number(Decimal(spelt))
+    return _number(Decimal(text))
 
 
 def _digest(value: object) -> bytes:
@@ -79,22 +76,22 @@ def _digest(value: object) -> bytes:
 def _text(value: object) -> bytes:
     try:
         return _encoder.encode(value)
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
         return json.dumps(value, sort_keys=True).encode()
 
 
-def entity_of(
+def entity_digest(
     scope: str, stream: str, record: dict[str, Any], key: Sequence[str]
 ) -> bytes:
-    """Return the digest of what a record is about: its key, or all of it without one.
+    """Return the digest of a record's key, or of the whole record without a key.
 
     Args:
-        scope: Where it is settled: the origin of `api_url`.
-        key: Fields of the record, or paths into its objects as `user.email`; a
-            missing one counts as null.
+        scope: The origin of `api_url`.
+        key: Fields of the record, or paths into its objects such as `user.email`. A
+            missing field counts as null.
     """
     if not key:
-        return version_of(_digest([scope, stream]), record)
+        return state_digest(_digest([scope, stream]), record)
     return _digest([scope, stream, [_key_value(record, name) for name in key]])
 
 
@@ -104,7 +101,7 @@ def _key_value(record: dict[str, Any], name: str) -> object:
 
 
 def value_at(record: Mapping[str, Any], name: str) -> object:
-    """Return a field, or what a path as `user.email` leads to; None for nothing."""
+    """Return a field, or the value at a path such as `user.email`; None if missing."""
     value = record.get(name)
     if value is not None or name in record:
         return value
@@ -114,14 +111,14 @@ def value_at(record: Mapping[str, Any], name: str) -> object:
     return value
 
 
-def version_of(entity: bytes, record: dict[str, Any]) -> bytes:
-    """Return the digest of one state of an entity; `_sdc_*` fields do not count."""
+def state_digest(entity: bytes, record: dict[str, Any]) -> bytes:
+    """Return the digest of one state of an entity, without `_sdc_*` fields."""
     return keyed_digest(entity, canonical_fields(record))
 
 
 def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record's fields as they count: equal ones spelt alike, no `_sdc_*`."""
-    if "_sdc_" in "\n".join(record):  # one search costs less than one for each field
+    """Return a record's fields without `_sdc_*`, with one spelling for equal values."""
+    if "_sdc_" in "\n".join(record):  # one search costs less than one per field
         record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
     odd = {
         name: _canonical(value)
@@ -132,37 +129,34 @@ def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
-    """Return the digest of canonical fields, which tells another one for each key."""
+    """Return the digest of canonical fields under a key of at most 64 bytes."""
     return blake2b(_text(fields), digest_size=16, key=key).digest()
 
 
-def spelling_of(text: bytes) -> bytes:
-    """Return the digest of a record's text, as its tap spelt it."""
-    return blake2b(text, digest_size=16).digest()
-
-
-def content_of(signal: Signal, silent: Collection[str | None]) -> bytes:
-    """Return the digest of what a signal says.
+def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
+    """Return the digest of a signal's content. `occurred_at` is not part of it.
 
     Args:
-        silent: Properties whose change alone is no news: the bookmark column and the
-            mapping's `ignore_changes`; an object's name stands for all it was
-            flattened to. The time it occurred is never news.
+        ignored: Properties that are not part of it: the bookmark column and the
+            mapping's `ignore_changes`. The name of an object stands for all properties
+            it was flattened to.
     """
     properties = {
         name: value if type(value) in _PLAIN else _canonical(value)
         for name, value in signal.properties.items()
-        if name not in silent
-        and ("." not in name or name.partition(".")[0] not in silent)
+        if name not in ignored
+        and ("." not in name or name.partition(".")[0] not in ignored)
     }
-    said = [signal.type, signal.source, signal.account, signal.contact, properties]
-    return _digest(said)
+    return _digest(
+        [signal.type, signal.source, signal.account, signal.contact, properties]
+    )
 
 
-def position_of(value: object) -> str | None:
-    """Return a bookmark's value as text that `is_before` can compare.
+def bookmark_value(value: object) -> str | None:
+    """Return a bookmark's value as a text that `is_before` compares.
 
-    Numbers are numbers, also those that a tap prints as text: "9" is before "10".
+    Numbers are compared as numbers, also those that a tap prints as text: "9" is before
+    "10".
     """
     match value:
         case None | bool() | dict() | list():
@@ -178,7 +172,7 @@ def position_of(value: object) -> str | None:
             return f"s{value}"
 
 
-@lru_cache(maxsize=4096)  # a state's position is asked for more than once
+@lru_cache(maxsize=4096)  # the value of one record is needed more than once
 def _utc(text: str) -> str | None:
     try:
         moment = datetime.fromisoformat(text)
@@ -193,10 +187,10 @@ def _utc(text: str) -> str | None:
 
 
 def is_before(one: str, other: str) -> bool:
-    """Say whether a position is older than another.
+    """Return whether a bookmark value is older than another.
 
-    Kinds that differ never are, nor are texts that are neither numbers nor times: who
-    knows how "v10" and "v9" are ordered would lose a state if he were wrong.
+    Values of different kinds are never older. Nor are texts that are neither numbers
+    nor times, because their order is unknown: "v10" may come before or after "v9".
     """
     if one[0] != other[0]:
         return False
@@ -205,6 +199,11 @@ def is_before(one: str, other: str) -> bool:
     return one[0] == "t" and one < other
 
 
+def is_newer(one: str | None, other: str | None) -> bool:
+    """Return whether both bookmark values are known and the first one is newer."""
+    return one is not None and other is not None and is_before(other, one)
+
+
 def same_value(one: object, other: object) -> bool:
-    """Say whether two JSON values are equal, numbers compared by value."""
+    """Return whether two JSON values are equal, numbers compared by value."""
     return _text(_canonical(one)) == _text(_canonical(other))

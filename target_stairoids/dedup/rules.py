@@ -1,6 +1,6 @@
-"""The gate: may this state of an entity go out, or is it settled?
+"""Rules: is a state of an entity new, or was it sent before?
 
-Pure rules over what the ledger remembers; `docs/delivery.md` has them as a table, and
+Pure functions over the answers of the ledger. `docs/delivery.md` lists the rules;
 `tests/target/dedup/test_rules.py` has a row for each.
 """
 
@@ -11,11 +11,14 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.digests import is_before
+from target_stairoids.dedup.digests import is_before, is_newer
+
+#: Entity digest and name of the mapping: the ledger's key for a kind of signal.
+Key = tuple[bytes, str]
 
 
 class Outcome(StrEnum):
-    """What became of a signal; every signal of a run ends in exactly one."""
+    """The final outcome of a signal. Each signal of a run has exactly one."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -29,10 +32,10 @@ class Outcome(StrEnum):
     PENDING = "pending"
     WOULD_SEND = "would_send"
 
-    __hash__ = str.__hash__  # an enum's own takes longer than all else of a count
+    __hash__ = str.__hash__  # several times faster than an enum's own
 
 
-#: Outcomes after which a `send: once` entity is done.
+#: Outcomes after which an entity with `send: once` gets no further signal.
 DONE = {
     Outcome.ACCEPTED,
     Outcome.BASELINED,
@@ -42,179 +45,223 @@ DONE = {
 }
 
 
-class Settled(msgspec.Struct, frozen=True, gc=False):
-    """What the ledger remembers of one version.
+class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One state of an entity under one mapping.
 
     Attributes:
-        run: The run that settled it; runs count up.
-        fingerprint: Of the mapping by which it was settled.
+        key: Digest of the record's key (the entity), and name of the mapping.
+        stream: Number of the stream in the ledger.
+        state_digest: Digest of the record.
+        mapping_digest: Digest of the mapping that decided on it.
+        content_digest: Digest of the signal; None while unknown, or if it was rejected.
+        bookmark_value: As `digests.bookmark_value` returns it.
+        source_digest: Digest of the record's part that the content is made of.
+        text_digest: Digest of the record's JSON text.
+    """
+
+    key: Key
+    stream: int
+    state_digest: bytes
+    mapping_digest: bytes
+    content_digest: bytes | None = None
+    bookmark_value: str | None = None
+    source_digest: bytes | None = None
+    text_digest: bytes | None = None
+
+    @property
+    def entity(self) -> bytes:
+        """Digest of the record's key."""
+        return self.key[0]
+
+    @property
+    def mapping(self) -> str:
+        """Name of the mapping."""
+        return self.key[1]
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one version, as the ledger has it.
+
+    Attributes:
+        run: The run that settled the version. Run numbers count up.
+        mapping_digest: Digest of the mapping at that time.
     """
 
     outcome: str
     run: int
-    fingerprint: bytes
+    mapping_digest: bytes
 
 
 class Latest(msgspec.Struct, frozen=True, gc=False):
-    """What the ledger remembers of an entity: its latest version.
+    """The latest version of an entity under one mapping, as the ledger has it.
 
     Attributes:
-        content: What was said; None if nothing was.
-        done: Whether any version of the entity was ever said or kept back on purpose.
-        basis: What the content was made of; None if that is not known.
-        spelling: The digest of the version's text; None if that is not known.
+        content_digest: Of the last signal; None if none was sent.
+        done: Whether a signal of the entity was ever sent, or kept back on purpose.
     """
 
-    version: bytes
-    content: bytes | None
-    position: str | None
+    state_digest: bytes
+    content_digest: bytes | None
+    bookmark_value: str | None
     done: bool
-    basis: bytes | None = None
-    spelling: bytes | None = None
+    source_digest: bytes | None = None
+    text_digest: bytes | None = None
 
 
-def latest_after(
-    before: Latest | None,
-    outcome: Outcome,
-    *,
-    version: bytes,
-    content: bytes | None,
-    position: str | None,
-    basis: bytes | None = None,
-    spelling: bytes | None = None,
-) -> Latest | None:
-    """Return an entity's latest version once one more is settled.
+class Known(msgspec.Struct, frozen=True):
+    """The ledger's answer for a block of records.
 
-    A rejected version has said nothing, so what was said before still stands; nor does
-    an older position take the place of a newer one. An unchanged one is so only beside
-    what it says too: if another run has said something since, that stands.
+    Attributes:
+        settled: (state digest, name of the mapping) -> the version's outcome.
+        latest: (entity, name of the mapping) -> the entity's latest version.
     """
-    if outcome is Outcome.REJECTED:
-        if before and before.version == version:
-            return replace(before, content=None)
-        return before
-    if outcome is Outcome.UNCHANGED and before and before.content != content:
-        return before
-    done = outcome in DONE or bool(before and before.done)
-    if (
-        before
-        and position is not None
-        and before.position is not None
-        and is_before(position, before.position)
-    ):
-        return replace(before, done=done)
-    return Latest(version, content, position, done, basis, spelling)
+
+    settled: dict[Key, Settled]
+    latest: dict[Key, Latest]
 
 
-def is_said_already(latest: Latest | None, basis: bytes | None) -> bool:
-    """Say whether a version can say nothing but what was said, being made of the same.
+class Policy(msgspec.Struct, frozen=True, gc=False):
+    """The settings that the rules depend on.
+
+    Attributes:
+        send: `once`, `on_change` or `always`.
+        last_complete_run: The newest run that settled all its input; 0 if there is
+        none.
+    """
+
+    send: str
+    last_complete_run: int
+
+
+def decide(
+    version: Version,
+    settled: Settled | None,
+    latest: Latest | None,
+    policy: Policy,
+    *,
+    is_replay: bool = False,
+) -> Outcome:
+    """Return DUPLICATE, UNCHANGED, or PENDING if the version is to be sent.
 
     Args:
-        basis: What its content would be made of; None if that cannot be told.
+        version: If its content is unknown, only the rules that need no content apply.
+        settled: The outcome of this version, if it has one.
+        latest: The latest version of its entity, if there is one.
+        is_replay: Whether a person sends a dead letter again. Then only the content
+            counts.
+    """
+    if not is_replay and _is_settled(version, settled, latest, policy):
+        return Outcome.DUPLICATE
+    if latest is None or policy.send == "always" or version.content_digest is None:
+        return Outcome.PENDING
+    if policy.send == "once":
+        return Outcome.DUPLICATE if latest.done else Outcome.PENDING
+    is_same = latest.content_digest == version.content_digest
+    return Outcome.UNCHANGED if is_same else Outcome.PENDING
+
+
+def _is_settled(
+    version: Version, settled: Settled | None, latest: Latest | None, policy: Policy
+) -> bool:
+    if settled and settled.outcome == Outcome.REJECTED:
+        return settled.mapping_digest == version.mapping_digest
+    if version.bookmark_value is not None:
+        if settled or is_current(latest, version.state_digest):
+            return True
+        if policy.send == "always" or not latest or latest.bookmark_value is None:
+            return False
+        return is_before(version.bookmark_value, latest.bookmark_value)
+    if not settled:
+        return False
+    if latest and latest.state_digest == version.state_digest:
+        return True
+    return settled.run > policy.last_complete_run
+
+
+def is_current(latest: Latest | None, state_digest: bytes) -> bool:
+    """Return whether a state is the last one that was sent of its entity."""
+    return (
+        latest is not None
+        and latest.state_digest == state_digest
+        and latest.content_digest is not None
+    )
+
+
+def has_same_source(latest: Latest | None, source_digest: bytes | None) -> bool:
+    """Return whether a record certainly makes the content that was sent last.
+
+    Args:
+        source_digest: Of the record; None if its content depends on more than that.
     """
     return (
         latest is not None
-        and latest.content is not None
-        and basis is not None
-        and latest.basis == basis
+        and latest.content_digest is not None
+        and source_digest is not None
+        and latest.source_digest == source_digest
+    )
+
+
+def latest_after(
+    before: Latest | None, version: Version, outcome: Outcome
+) -> Latest | None:
+    """Return an entity's latest version after one more version is settled.
+
+    A rejected version changes nothing, because nothing was sent. An older bookmark
+    value does not replace a newer one. An unchanged version replaces only a version
+    with the same content, because another run may have sent something in between.
+    """
+    if outcome is Outcome.REJECTED:
+        if before and before.state_digest == version.state_digest:
+            return replace(before, content_digest=None)
+        return before
+    if (
+        outcome is Outcome.UNCHANGED
+        and before
+        and before.content_digest != version.content_digest
+    ):
+        return before
+    done = outcome in DONE or bool(before and before.done)
+    if before and is_newer(before.bookmark_value, version.bookmark_value):
+        return replace(before, done=done)
+    return Latest(
+        version.state_digest,
+        version.content_digest,
+        version.bookmark_value,
+        done,
+        version.source_digest,
+        version.text_digest,
     )
 
 
 def is_implied(
-    before: Latest | None, after: Latest | None, outcome: Outcome, version: bytes
+    before: Latest | None, after: Latest | None, version: Version, outcome: Outcome
 ) -> bool:
-    """Say whether the entity's latest version is all there is to remember of one.
+    """Return whether a version needs no row of its own beside the latest one.
 
-    That is so of an unchanged one that is newer than what came before it: as long as it
-    is the latest it is known by that, and afterwards it is superseded.
+    True for an unchanged version with a newer bookmark value. While it is the latest,
+    the latest row identifies it. Later versions supersede it by their bookmark value.
     """
     return (
         outcome is Outcome.UNCHANGED
         and after is not None
-        and after.version == version
+        and after.state_digest == version.state_digest
         and _supersedes(after, before)
     )
 
 
 def is_left_behind(before: Latest | None, after: Latest) -> bool:
-    """Say whether what was the latest version must be remembered by itself from now on.
+    """Return whether the former latest version needs a row of its own from now on.
 
-    That is so if it may have been an implied one, and is not superseded.
+    True if it may have had none (see `is_implied`) and is not superseded.
     """
     return (
         before is not None
-        and before.version != after.version
-        and before.content is not None
-        and before.position is not None
+        and before.state_digest != after.state_digest
+        and before.content_digest is not None
+        and before.bookmark_value is not None
         and not _supersedes(after, before)
     )
 
 
 def _supersedes(after: Latest, before: Latest | None) -> bool:
-    return before is not None and is_newer(after.position, before.position)
-
-
-def is_newer(position: str | None, other: str | None) -> bool:
-    """Say whether a state is newer than another, as far as positions tell."""
-    return position is not None and other is not None and is_before(other, position)
-
-
-def is_current(latest: Latest | None, version: bytes) -> bool:
-    """Say whether a version is what was said last of its entity."""
-    return (
-        latest is not None and latest.version == version and latest.content is not None
-    )
-
-
-class Known(msgspec.Struct, frozen=True):
-    """What the ledger answered for a block of records.
-
-    Attributes:
-        settled: (version, mapping's name) -> what became of it.
-        latest: (entity, mapping's name) -> the latest version.
-    """
-
-    settled: dict[tuple[bytes, str], Settled]
-    latest: dict[tuple[bytes, str], Latest]
-
-
-def is_settled(
-    settled: Settled | None,
-    latest: Latest | None,
-    *,
-    version: bytes,
-    position: str | None,
-    fingerprint: bytes,
-    send: str,
-    last_complete_run: int,
-) -> bool:
-    """Say whether a version is done with, before its signal is even looked at.
-
-    Args:
-        settled: What became of this very version, if anything.
-        latest: The entity's latest version, if any.
-        fingerprint: Of the mapping as it is now.
-        last_complete_run: The newest run that settled all it read; 0 if none did.
-    """
-    if settled and settled.outcome == Outcome.REJECTED:
-        return settled.fingerprint == fingerprint
-    if position is not None:
-        if settled or is_current(latest, version):
-            return True
-        if send == "always" or not latest or latest.position is None:
-            return False
-        return is_before(position, latest.position)
-    if not settled:
-        return False
-    if latest and latest.version == version:
-        return True
-    return settled.run > last_complete_run
-
-
-def without_news(latest: Latest | None, *, send: str, content: bytes) -> Outcome | None:
-    """Say why a new version is no reason to send its signal; None if it is one."""
-    if latest is None or send == "always":
-        return None
-    if send == "once":
-        return Outcome.DUPLICATE if latest.done else None
-    return Outcome.UNCHANGED if latest.content == content else None
+    return before is not None and is_newer(after.bookmark_value, before.bookmark_value)

@@ -1,1 +1,1 @@
-"""Run the target without sending: preview, suggestions, mapping tests."""
+"""Run the target without sending: previews, suggestions, mapping tests."""

@@ -1,16 +1,14 @@
-"""Mapping tests: example records and the signals that are expected of them.
-
-They run without key and network, each through stream maps, mapping and contract.
-"""
+"""Run mapping tests: example records with the signals that are expected of them."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import yaml
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
@@ -19,41 +17,37 @@ from target_stairoids.exceptions import ConfigError, StairoidsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.sending.observer import Decision, Observer
+    from target_stairoids.sending.observer import Observation, Observer
     from target_stairoids.sending.streams import Stream
 
-Json = Any  # what JSON can hold; narrowed where it is read
+Json = Any  # a value that JSON can hold
+_Text = Annotated[str, Meta(min_length=1)]
 
-_SCHEMA: dict[str, Json] = {
-    "type": "object",
-    "required": ["tests"],
-    "additionalProperties": False,
-    "properties": {
-        "tests": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["name", "stream", "record"],
-                "additionalProperties": False,
-                "properties": {
-                    "name": {"type": "string", "minLength": 1},
-                    "stream": {"type": "string", "minLength": 1},
-                    "record": {"type": "object"},
-                    "schema": {"type": "object"},
-                    "key_properties": {"type": "array", "items": {"type": "string"}},
-                    "signals": {"type": "array", "items": {"type": "object"}},
-                    "outcome": {"enum": ["filtered", "invalid"]},
-                    "reason": {"type": "string"},
-                },
-            },
-        },
-    },
-}
+
+class MappingTest(Struct, forbid_unknown_fields=True):
+    """A record and the signals, or the outcome, that are expected of it.
+
+    Attributes:
+        schema: The schema of the stream. By default it has the fields of the record.
+        reason: A part of the reason of the outcome.
+    """
+
+    name: _Text
+    stream: _Text
+    record: dict[Any, Json]
+    schema: dict[str, Json] | UnsetType = UNSET
+    key_properties: list[str] = []
+    signals: list[dict[str, Json]] | UnsetType = UNSET
+    outcome: Literal["filtered", "invalid"] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    tests: Annotated[list[MappingTest], Meta(min_length=1)]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which `2024-06-15` is a text, as it is in a tap's record."""
+    """Reads `2024-06-15` as text, as in the record of a tap."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -62,24 +56,11 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One mapping test.
-
-    Attributes:
-        expected: The signals, or the outcome and a part of its reason.
-    """
-
-    name: str
-    messages: list[str]
-    expected: dict[str, Json]
-
-
-def cases_in(file: IO[str]) -> list[Case]:
+def read_tests(file: IO[str]) -> list[MappingTest]:
     """Read mapping tests.
 
     Raises:
-        ConfigError: The file is not what `docs/mapping.md` describes.
+        ConfigError: The file breaks the rules of `docs/mapping.md`.
     """
     try:
         found = yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader
@@ -89,46 +70,45 @@ def cases_in(file: IO[str]) -> list[Case]:
     if not isinstance(found, dict):
         msg = "The mapping tests are not an object with `tests`."
         raise ConfigError(msg)
-    if errors := config_errors(found, _SCHEMA):
+    if errors := config_errors(found, msgspec.json.schema(_File)):
         raise ConfigError("; ".join(errors))
-    return [_case(test) for test in found["tests"]]
+    tests = msgspec.convert(found, _File).tests
+    for test in tests:
+        if (test.signals is UNSET) == (test.outcome is UNSET):
+            msg = f"Test `{test.name}` needs either `signals` or `outcome`."
+            raise ConfigError(msg)
+    return tests
 
 
-def _case(test: dict[str, Json]) -> Case:
-    if ("signals" in test) == ("outcome" in test):
-        msg = f"Test `{test['name']}` needs either `signals` or `outcome`."
-        raise ConfigError(msg)
-    stream, record = test["stream"], test["record"]
-    # Without a schema the record's own fields are what is known, and not all there is.
-    schema = test.get("schema") or {
-        "properties": {name: {} for name in record},
+def _messages_of(test: MappingTest) -> list[str]:
+    """Return the SCHEMA and the RECORD of a test."""
+    # Without a schema, a mapping may also read fields that the record lacks.
+    schema = test.schema or {
+        "properties": {name: {} for name in test.record},
         "additionalProperties": True,
     }
-    key = test.get("key_properties", [])
-    messages: list[dict[str, Json]] = [
-        {"type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": key},
-        {"type": "RECORD", "stream": stream, "record": record},
-    ]
-    wanted: dict[str, Json] = {
-        n: test[n] for n in ("signals", "outcome", "reason") if n in test
-    }
-    return Case(test["name"], list(map(json.dumps, messages)), wanted)
+    messages: tuple[dict[str, Json], ...] = (
+        {"type": "SCHEMA", "schema": schema, "key_properties": test.key_properties},
+        {"type": "RECORD", "record": test.record},
+    )
+    return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
-class _Observed:
-    """Watches the rehearsal of one case."""
+class _Result:
+    """Observes the dry run of one test."""
 
     def __init__(self) -> None:
         self.signals: list[Json] = []
-        self.held: list[tuple[str, str]] = []
+        self.not_sent: list[dict[str, str]] = []
 
     def opened(self, stream: Stream) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
-    def decided(self, decision: Decision) -> None:
-        """Note what became of the record, if it is not sent."""
+    def decided(self, decision: Observation) -> None:
+        """Note the outcome of a record that is not sent."""
         if decision.outcome is not Outcome.WOULD_SEND:
-            self.held.append((str(decision.outcome), decision.reason))
+            outcome = {"outcome": str(decision.outcome), "reason": decision.reason}
+            self.not_sent.append(outcome)
 
     def would_send(self, _stream: Stream, body: bytes) -> None:
         """Note a signal."""
@@ -136,46 +116,41 @@ class _Observed:
 
 
 def failure_of(
-    case: Case, run_dry: Callable[[list[str], Observer], object]
+    test: MappingTest, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
-    """Run a case.
+    """Run a test.
 
     Args:
-        run_dry: Runs messages past a observer.
+        run_dry: Makes a dry run over messages with an observer.
 
     Returns:
-        What differs from what is expected, as lines; None if nothing does.
+        The difference from the expected result, as lines. None if there is none.
     """
-    seen = _Observed()
+    result = _Result()
     try:
-        run_dry(case.messages, seen)
+        run_dry(_messages_of(test), result)
     except StairoidsError as error:
         return str(error)
-    if "signals" in case.expected:
-        return _difference(case.expected["signals"], _observed(seen))
-    wanted, reason = case.expected["outcome"], case.expected.get("reason", "")
-    if any(held == wanted and reason in why for held, why in seen.held):
+    found = (
+        result.signals if result.signals or not result.not_sent else result.not_sent[0]
+    )
+    if test.signals is not UNSET:
+        is_met = test.signals == (found if isinstance(found, list) else [])
+        return None if is_met else _difference(test.signals, found)
+    expected = {"outcome": test.outcome, "reason": test.reason}
+    expected = {name: value for name, value in expected.items() if value is not UNSET}
+    if any(
+        held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
+        for held in result.not_sent
+    ):
         return None
-    expected = {
-        n: case.expected[n] for n in ("outcome", "reason") if n in case.expected
-    }
-    return _difference(expected, _observed(seen))
+    return _difference(expected, found)
 
 
-def _observed(seen: _Observed) -> Json:
-    """Return what was observed as a test would expect it."""
-    if seen.signals or not seen.held:
-        return seen.signals
-    outcome, reason = seen.held[0]
-    return {"outcome": outcome, "reason": reason}
-
-
-def _difference(expected: Json, observed: Json) -> str | None:
-    if expected == observed or (expected == [] and not isinstance(observed, list)):
-        return None
+def _difference(expected: Json, found: Json) -> str:
     one, other = (
         yaml.safe_dump(value, allow_unicode=True).splitlines()
-        for value in (expected, observed)
+        for value in (expected, found)
     )
     return "\n".join(
         difflib.unified_diff(one, other, "expected", "mapped", lineterm="")

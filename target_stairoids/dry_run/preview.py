@@ -1,4 +1,4 @@
-"""The preview: what a run over some messages would send, without sending it."""
+"""Collect the mappings, outcomes, sample signals and duration of a dry run."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from target_stairoids.exceptions import InvalidSignalError
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.observer import Decision
+    from target_stairoids.sending.observer import Observation
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
-#: What a signal is matched and timed by.
+#: The fields by which Stairoids matches and dates a signal.
 _COVERED = ("account.domain", "contact.email", "occurred_at")
 _ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
-_MINUTES_A_DAY = 1440
+_MINUTES_PER_DAY = 1440
 
 
 class Quota(NamedTuple):
-    """How many requests may be made."""
+    """How many requests the API allows."""
 
-    a_minute: int
-    a_day: int | None = None
+    per_minute: int
+    per_day: int | None = None
 
     def minutes(self, requests: int) -> float:
-        """Return how long so many take; once a day's are used up, a day is over."""
-        days = (requests - 1) // self.a_day if self.a_day and requests else 0
-        rest = requests - days * (self.a_day or 0)
-        return days * _MINUTES_A_DAY + rest / self.a_minute
+        """Return the minutes that requests take, with a wait for each further day."""
+        days = (requests - 1) // self.per_day if self.per_day and requests else 0
+        rest = requests - days * (self.per_day or 0)
+        return days * _MINUTES_PER_DAY + rest / self.per_minute
 
 
 #: By plan: https://docs.stairoids.com/api-reference/rate-limits
@@ -45,21 +45,21 @@ PLANS = {
 
 @dataclass
 class Coverage:
-    """How many of a mapping's records have what a signal is matched and timed by."""
+    """How many records of a mapping fill the fields that Stairoids matches by."""
 
     records: int = 0
-    known: Counter[str] = field(default_factory=Counter)
+    filled: Counter[str] = field(default_factory=Counter)
 
     def share(self, name: str) -> float:
-        """Return the share of records that have a field, from 0 to 1."""
-        return self.known[name] / self.records if self.records else 0.0
+        """Return the share of records that fill a field, from 0 to 1."""
+        return self.filled[name] / self.records if self.records else 0.0
 
 
 class Preview:
-    """Watches a rehearsal.
+    """Observes a dry run.
 
     Args:
-        samples: How many signals to keep, to be shown.
+        samples: How many signals to keep.
     """
 
     def __init__(self, samples: int) -> None:
@@ -73,31 +73,22 @@ class Preview:
         """Note a stream, or its new SCHEMA."""
         self.streams[stream.schema.name] = stream
 
-    def decided(self, decision: Decision) -> None:
-        """Count a record, and what its signal has, whatever the ledger knows of it."""
-        name, compiled_mapping = decision.stream.schema.name, decision.compiled_mapping
+    def decided(self, decision: Observation) -> None:
+        """Count a record and the fields it fills, also if it was sent before."""
+        name, mapping = decision.stream.schema.name, decision.compiled_mapping
         self.outcomes[name, str(decision.outcome), decision.reason] += 1
-        if compiled_mapping is not None and decision.outcome is not Outcome.FILTERED:
-            key = name, compiled_mapping.name
-            coverage = self.coverage.setdefault(key, Coverage())
-            self._cover(coverage, compiled_mapping, decision.record)
-
-    def _cover(
-        self,
-        coverage: Coverage,
-        compiled_mapping: CompiledMapping,
-        record: dict[str, Any],
-    ) -> None:
+        if mapping is None or decision.outcome is Outcome.FILTERED:
+            return
+        coverage = self.coverage.setdefault((name, mapping.name), Coverage())
         coverage.records += 1
         try:
-            signal = compiled_mapping.signal_from(record)
+            body = mapping.signal_from(decision.record).body()
         except InvalidSignalError:
             return
-        body = signal.body()
-        for name in _COVERED:
-            group, _, inner = name.partition(".")
+        for covered in _COVERED:
+            group, _, inner = covered.partition(".")
             if body.get(group) and (not inner or body[group].get(inner)):
-                coverage.known[name] += 1
+                coverage.filled[covered] += 1
 
     def would_send(self, stream: Stream, body: bytes) -> None:
         """Keep one of the first signals."""
@@ -116,20 +107,22 @@ class Preview:
         )
 
     def minutes(self, settings: Settings) -> dict[str, float]:
-        """Return plan, or the pace that is set -> minutes that sending would take."""
-        pace, a_day = settings.requests_per_minute, settings.requests_per_day
-        quotas = {f"{pace} a minute": Quota(pace)} if pace else PLANS
-        found = {}
-        for name, quota in quotas.items():
-            of_user = quota._replace(a_day=a_day or quota.a_day)
-            found[name] = round(of_user.minutes(self.to_send), 2)
-        return found
+        """Return the minutes that sending takes, by plan or by the limit set."""
+        limit, per_day = settings.requests_per_minute, settings.requests_per_day
+        quotas = {f"{limit} per minute": Quota(limit)} if limit else PLANS
+        return {
+            name: round(
+                quota._replace(per_day=per_day or quota.per_day).minutes(self.to_send),
+                2,
+            )
+            for name, quota in quotas.items()
+        }
 
     def as_dict(self, settings: Settings) -> dict[str, Any]:
-        """Return all of it as one JSON object."""
+        """Return the whole preview as one JSON object."""
         return {
             "streams": {
-                name: [self._map_as_dict(name, m) for m in stream.maps]
+                name: [self._mapping_as_dict(name, m) for m in stream.maps]
                 for name, stream in self.streams.items()
             },
             "outcomes": [
@@ -141,19 +134,17 @@ class Preview:
             "minutes": self.minutes(settings),
         }
 
-    def _map_as_dict(
-        self, stream: str, compiled_mapping: CompiledMapping
-    ) -> dict[str, Any]:
-        coverage = self.coverage.get((stream, compiled_mapping.name), Coverage())
+    def _mapping_as_dict(self, stream: str, mapping: CompiledMapping) -> dict[str, Any]:
+        coverage = self.coverage.get((stream, mapping.name), Coverage())
         return {
-            "name": compiled_mapping.name,
-            "is_left_out": compiled_mapping.is_left_out,
+            "name": mapping.name,
+            "is_left_out": mapping.is_left_out,
             "fields": {
                 name: {"template": origin.template, "why": origin.why}
-                for name, origin in compiled_mapping.origins.items()
+                for name, origin in mapping.origins.items()
             },
-            "key": list(compiled_mapping.key),
-            "send": compiled_mapping.send,
+            "key": list(mapping.key),
+            "send": mapping.send,
             "records": coverage.records,
             "coverage": {name: coverage.share(name) for name in _COVERED},
         }

@@ -1,4 +1,4 @@
-"""Rehearsals, baselines, replays: the target as the operator's commands run it."""
+"""Run the target inside a command: dry runs, baselines and replays."""
 
 from __future__ import annotations
 
@@ -18,72 +18,64 @@ if TYPE_CHECKING:
     from target_stairoids.settings import Settings
 
 
-class BaselineTarget(TargetStairoids):
-    """Remembers what it reads and sends nothing."""
+class OverriddenTarget(TargetStairoids):
+    """The target with some settings replaced.
 
-    @override
-    def settings(self) -> Settings:
-        return replace(super().settings(), first_run="baseline", remembers_all=True)
-
-
-def remember(config_inputs: Sequence[str], messages: IO[str]) -> None:
-    """Settle the records of Singer messages as seen, whatever the ledger knows.
-
-    Raises:
-        StairoidsError: As of any run of the target.
-    """
-    target_from(config_inputs, BaselineTarget).listen(messages)
-
-
-def resend(config_inputs: Sequence[str], messages: list[str]) -> None:
-    """Send what dead letters hold, as Singer messages.
-
-    Raises:
-        StairoidsError: As of any run of the target.
-    """
-    target_from(config_inputs, TargetStairoids).listen(StringIO("\n".join(messages)))
-
-
-class DryRunTarget(TargetStairoids):
-    """Lets a observer see what a run would do; sends nothing and writes nothing.
+    The config cannot replace them, because environment variables precede it.
 
     Attributes:
-        instead: Settings in place of those of the config.
+        overrides: Setting -> value.
     """
 
-    instead: Mapping[str, Any]
+    overrides: Mapping[str, Any]
 
     @override
     def settings(self) -> Settings:
-        # Not by the config: environment variables come before what it says.
-        instead = {**self.instead, "dry_run": True, "report_path": None}
-        return replace(super().settings(), **instead)
+        return replace(super().settings(), **self.overrides)
 
 
-def run_dry(
+def run(
     config_inputs: Sequence[str],
     messages: IO[str] | list[str],
-    observer: Observer,
-    **instead: object,
+    *,
+    observer: Observer | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    **defaults: object,
 ) -> Settings:
-    """Let a observer see what a run over Singer messages would do. Nothing is sent.
+    """Run the target over Singer messages, and return its settings.
 
     Args:
-        config_inputs: As of the target; an API key is not needed.
+        config_inputs: The values of the target's option `--config`.
         messages: An open file, or lines.
-        instead: Settings in place of those of the config.
-
-    Returns:
-        The settings by which it was rehearsed.
+        observer: Gets each decision.
+        overrides: Setting -> value, in place of the config's.
+        defaults: Settings that the config may lack.
 
     Raises:
-        StairoidsError: As of any run of the target.
+        StairoidsError: The run failed.
     """
-    target = target_from(config_inputs, DryRunTarget, api_key="not used")
-    target.observer, target.instead = observer, instead
+    target = target_from(config_inputs, OverriddenTarget, **defaults)
+    target.observer, target.overrides = observer, overrides or {}
     lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
     try:
         target.listen(lines)
     except INPUT_ERRORS as error:
         raise MessageError(str(error)) from error
     return target.settings()
+
+
+def run_dry(
+    config_inputs: Sequence[str],
+    messages: IO[str] | list[str],
+    observer: Observer,
+    **overrides: object,
+) -> Settings:
+    """Run the target without an API key. It sends nothing and writes nothing.
+
+    Raises:
+        StairoidsError: The run failed.
+    """
+    dry = {**overrides, "dry_run": True, "report_path": None}
+    return run(
+        config_inputs, messages, observer=observer, overrides=dry, api_key="not used"
+    )

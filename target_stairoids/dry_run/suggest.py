@@ -1,4 +1,4 @@
-"""The suggestion: an inferred mapping as YAML, to be edited."""
+"""Write an inferred mapping as YAML with comments, as a start for your own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from target_stairoids.mapping.compiled import CompiledMapping
 
 _BARE = re.compile(r"[^\W\d][\w.-]*")
-_NO_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_NOT_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _GROUPS = ("account", "contact")
-_MATCHED_BY = {"contact.email": "an e-mail address", "account.domain": "a domain"}
+_MATCHED_BY = {"contact.email": "an email address", "account.domain": "a domain"}
 
 
 def as_yaml(preview: Preview) -> str:
-    """Return the setting `signals` that says what was inferred."""
+    """Return the inferred mappings as the setting `signals`."""
     lines = ["signals:"]
     for name, stream in preview.streams.items():
         for compiled_mapping in stream.maps:
@@ -32,7 +32,7 @@ def as_yaml(preview: Preview) -> str:
 
 
 def _left_out(stream: str) -> Iterator[str]:
-    yield f"# {stream}: nothing was found that says whom its records are about."
+    yield f"# {stream}: no field was found that names a person or company."
     yield f"# - stream: {_text(stream)}"
     yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
 
@@ -42,8 +42,8 @@ def _item(
 ) -> Iterator[str]:
     if coverage and coverage.records:
         shares = ", ".join(
-            f"{coverage.share(field):.0%} with {what}"
-            for field, what in _MATCHED_BY.items()
+            f"{coverage.share(field):.0%} with {words}"
+            for field, words in _MATCHED_BY.items()
         )
         yield f"# {stream}: {coverage.records} records, {shares}"
     yield f"- stream: {_text(stream)}"
@@ -72,8 +72,8 @@ def _properties(listed: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text as YAML: bare if it can only be a text, else as JSON has it."""
-    if _BARE.fullmatch(text) and text.lower() not in _NO_TEXTS:
+    """Return a text as YAML: quoted as in JSON, unless it can only be a text."""
+    if _BARE.fullmatch(text) and text.lower() not in _NOT_TEXTS:
         return text
     return json.dumps(text, ensure_ascii=False)
 

@@ -1,7 +1,6 @@
-"""The ledger: what became of every signal, asked before sending, written after.
+"""The ledger: a local database of sent signals, asked before sending, written after.
 
-One thread uses a `Ledger`; several processes may share its database. What must be on
-disk together is written in one `turn`: when the `with` block ends, it is.
+One thread uses a `Ledger`; several processes may share its database.
 """
 
 from __future__ import annotations
@@ -10,136 +9,143 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import (
-    func,
-    insert,
-    make_url,
-    select,
-    update,
-)
+from sqlalchemy import func, insert, make_url, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from target_stairoids.dedup.rules import Known
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.ledger.database import (
-    as_ledger_error,
-    engine_of,
-    file_of,
-    name_of,
-    parsed_url,
-)
-from target_stairoids.ledger.entries import claim_from
-from target_stairoids.ledger.leases import (
-    FileLeases,
-    Leases,
-    NoLeases,
-    ServerLeases,
-)
+from target_stairoids.ledger import database, lookup, schema
+from target_stairoids.ledger.leases import FileLeases, Leases, NoLeases, ServerLeases
 from target_stairoids.ledger.schema import (
-    check_is_current,
+    LOCK_CLASS,
     claims,
     dead_letters,
-    is_prepared,
     latest,
-    prepare,
     runs,
     settled,
     streams,
 )
+from target_stairoids.ledger.sql import Statements
+from target_stairoids.ledger.structs import claim_from
 from target_stairoids.ledger.transaction import Transaction, timestamp
+from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from sqlalchemy import URL, Connection
 
-    from target_stairoids.dedup.rules import Latest
-    from target_stairoids.ledger.entries import Claim
+    from target_stairoids.dedup.rules import Key, Known, Latest
+    from target_stairoids.ledger.lookup import Mark
+    from target_stairoids.ledger.structs import Claim
 
 
 class Ledger:
-    """The durable memory of what was sent.
+    """The durable list of sent signals. Use `create`, `open` or `open_read_only`.
 
-    Args:
-        url: SQLAlchemy URL of an SQLite or PostgreSQL database; created on first use.
-        scope: Origin of the API; other origins' entries are not seen.
-        read_only: Refuse to write; a database without a ledger then counts as empty.
-        must_exist: Refuse a database without a ledger, and create nothing.
-
-    Raises:
-        LedgerError: The database cannot be opened; the message names `ledger_url`.
+    Attributes:
+        scope: Origin of the API. Entries of other origins are not visible.
+        run: Number of the current run; 0 before `begin_run`.
+        name: The database, for messages: no password.
+        buffer: Outcomes that `flush` writes. Lookups include them.
+        last_complete_run: The newest run that settled all its input.
+        may_lose_its_lease: Whether `check_lease` is necessary before sending.
     """
 
     def __init__(
-        self,
-        url: str,
-        scope: str,
-        *,
-        read_only: bool = False,
-        must_exist: bool = False,
+        self, url: URL, scope: str, *, creates: bool, reads_only: bool
     ) -> None:
         self.scope = scope
         self.run = 0
+        self.name = database.name_of(url)
+        self.buffer = WriteBuffer(is_kept=reads_only)
         self._streams: dict[str, int] = {}
         self._complete_runs: dict[int, int] = {}
-        parsed = parsed_url(url)
-        self.name = name_of(parsed)
-        self._read_only = read_only
-        path = file_of(parsed)
-        if must_exist and path and not path.exists():
-            raise _no_ledger_at(str(path))
-        with as_ledger_error(f"The ledger {self.name} cannot be opened"):
-            if read_only and path and not path.exists():
-                parsed, path = make_url("sqlite://"), None
-            writes = not read_only or parsed.database is None
-            if path and writes:
+        self._reads_only = reads_only
+        self._leases: Leases = NoLeases()
+        path = database.file_of(url)
+        with self._errors(f"The ledger {self.name} cannot be opened"):
+            if path and creates:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path.touch(mode=0o600)
-            self._connect(parsed)
-        self._leases: Leases = NoLeases()
+            self._engine = database.engine_of(url)
+            self._connection = self._engine.connect()
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        lock = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, 0)"
+        # One process writes at a time, so that no two wait for each other's rows.
+        self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
+        self._begin_read = "BEGIN" if is_sqlite else ""
+        self._statements = Statements(self._engine.dialect.name)
         try:
-            with as_ledger_error(f"The ledger {self.name} cannot be opened"):
-                if must_exist and not self._is_prepared():
-                    raise _no_ledger_at(str(path or self.name))
-                if not writes and not self._is_prepared():
-                    self._disconnect()
-                    self._connect(make_url("sqlite://"))
-                    writes = True
-                self._leases = self._leases_of(path)
-                with self._begin(write=writes) as connection:
-                    if writes:
-                        prepare(connection)
+            with self._errors(f"The ledger {self.name} cannot be opened"):
+                if path:
+                    self._leases = FileLeases(path)
+                elif not is_sqlite:
+                    self._leases = ServerLeases(self._engine)
+                with self._begin(write=creates) as connection:
+                    if creates:
+                        schema.create(connection)
                     else:
-                        check_is_current(connection)
+                        schema.check_version(connection)
+            self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
             self.last_complete_run = self._newest_complete_run()
         except LedgerError:
             self.close()
             raise
 
-    def _connect(self, url: URL) -> None:
-        self._engine = engine_of(url)
-        self._connection = self._engine.connect()
+    @classmethod
+    def create(cls, url: str, scope: str) -> Self:
+        """Open a ledger for writing, and create it if it is missing.
 
-    def _is_prepared(self) -> bool:
-        with self._begin(write=False) as connection:
-            return is_prepared(connection)
+        Args:
+            url: SQLAlchemy URL of an SQLite or PostgreSQL database.
+            scope: Origin of the API.
 
-    def _leases_of(self, path: Path | None) -> Leases:
-        if path is not None:
-            return FileLeases(path)
-        on_server = self._engine.dialect.name == "postgresql"
-        return ServerLeases(self._engine) if on_server else NoLeases()
+        Raises:
+            LedgerError: The database cannot be opened. The message names `ledger_url`.
+        """
+        return cls(database.parsed_url(url), scope, creates=True, reads_only=False)
+
+    @classmethod
+    def open(cls, url: str, scope: str) -> Self:
+        """Open an existing ledger for writing.
+
+        Raises:
+            LedgerError: It cannot be opened, or there is none.
+        """
+        parsed = database.parsed_url(url)
+        if not _exists(parsed):
+            raise _no_ledger_at(parsed)
+        return cls(parsed, scope, creates=False, reads_only=False)
+
+    @classmethod
+    def open_read_only(cls, url: str, scope: str, *, missing_ok: bool) -> Self:
+        """Open a ledger for reading. Nothing is created.
+
+        Args:
+            missing_ok: Whether a missing ledger counts as an empty one.
+
+        Raises:
+            LedgerError: It cannot be opened, or it is missing.
+        """
+        parsed = database.parsed_url(url)
+        if _exists(parsed):
+            return cls(parsed, scope, creates=False, reads_only=True)
+        if not missing_ok:
+            raise _no_ledger_at(parsed)
+        ledger = cls(make_url("sqlite://"), scope, creates=True, reads_only=True)
+        ledger.name = database.name_of(parsed)
+        return ledger
 
     # Runs
 
     def begin_run(self) -> int:
-        """Open a run and take its lease.
+        """Begin a run and take its lease.
 
         Returns:
-            Its number, greater than any before.
+            The run's number, greater than any before.
         """
-        with self.transaction() as turn:
-            self.run = turn.scalar(
+        with self.transaction() as transaction:
+            self.run = transaction.scalar(
                 insert(runs)
                 .values(scope=self.scope, started_at=timestamp())
                 .returning(runs.c.run)
@@ -148,21 +154,15 @@ class Ledger:
         return self.run
 
     def end_run(
-        self,
-        exit_code: int,
-        report: Mapping[str, Any],
-        *,
-        is_complete: bool | None = None,
+        self, exit_code: int, report: Mapping[str, Any], *, is_complete: bool
     ) -> None:
-        """Close the run; if all it read is settled, its streams are known ones.
+        """End the run.
 
         Args:
-            is_complete: Whether all is settled; by default what exit code 0 means.
+            is_complete: Whether all its input is settled. Its streams are known then.
         """
-        if is_complete is None:
-            is_complete = exit_code == 0
-        with self.transaction() as turn:
-            turn.write(
+        with self.transaction() as transaction:
+            transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)
                 .values(
@@ -173,7 +173,7 @@ class Ledger:
                 )
             )
             if is_complete and self._streams:
-                turn.write(
+                transaction.write(
                     update(streams)
                     .where(streams.c.stream.in_(self._streams.values()))
                     .values(complete_run=self.run)
@@ -187,7 +187,7 @@ class Ledger:
             return connection.scalar(newest) or 0
 
     def is_new(self) -> bool:
-        """Say whether nothing was ever settled or claimed in this scope."""
+        """Return whether nothing was ever settled or claimed in this scope."""
         entries = (
             select(table.c.stream)
             .join(streams, streams.c.stream == table.c.stream)
@@ -200,56 +200,48 @@ class Ledger:
 
     # Streams
 
-    def stream_id(self, name: str, schema_message: Mapping[str, Any]) -> int:
-        """Return the number of a stream and keep its SCHEMA for exports."""
-        text = json.dumps(schema_message, default=str)
-        with self.transaction() as turn:
-            row = turn.first(
-                select(streams.c.stream, streams.c.schema).where(
-                    streams.c.scope == self.scope, streams.c.name == name
-                )
-            )
-            if row is None:
-                row = turn.add_stream(self.scope, name)
-            if row.schema != text:
-                turn.write(
-                    update(streams)
-                    .where(streams.c.stream == row.stream)
-                    .values(schema=text)
-                )
-            complete_run = turn.scalar(
-                select(streams.c.complete_run).where(streams.c.stream == row.stream)
-            )
-        number = self._streams[name] = int(row.stream)
-        self._complete_runs[number] = complete_run or 0
-        return number
+    def stream_number(self, name: str, schema_message: Mapping[str, Any]) -> int:
+        """Return the number of a stream, and keep its SCHEMA for exports.
 
-    def find_stream(self, name: str) -> int:
-        """Return the number of a stream, and write nothing; 0 if it is new."""
-        query = select(streams.c.stream, streams.c.complete_run).where(
-            streams.c.scope == self.scope, streams.c.name == name
-        )
-        with self.reading() as connection:
-            row = connection.execute(query).first()
+        A read-only ledger keeps nothing; the number of a new stream is 0 there.
+        """
+        query = select(streams.c.stream, streams.c.schema, streams.c.complete_run)
+        query = query.where(streams.c.scope == self.scope, streams.c.name == name)
+        row: Any
+        if self._reads_only:
+            with self.reading() as connection:
+                row = connection.execute(query).first()
+        else:
+            text = json.dumps(schema_message, default=str)
+            with self.transaction() as transaction:
+                row = transaction.first(query)
+                if row is None:
+                    transaction.add_stream(self.scope, name)
+                    row = transaction.first(query)
+                if row is not None and row.schema != text:
+                    transaction.write(
+                        update(streams)
+                        .where(streams.c.stream == row.stream)
+                        .values(schema=text)
+                    )
         if row is None:
             return 0
-        self._complete_runs[row.stream] = row.complete_run or 0
-        return int(row.stream)
+        number = self._streams[name] = int(row.stream)
+        self._complete_runs[number] = row.complete_run or 0
+        return number
 
     def complete_run_of(self, stream: int) -> int:
-        """Return the newest run before this one that settled all it read of a stream.
+        """Return the newest run before this one that settled all input of a stream.
 
         A run of another pipeline on the same ledger says nothing about this stream.
         """
         return self._complete_runs.get(stream, self.last_complete_run)
 
     def is_first_run_of(self, stream: int) -> bool:
-        """Say whether no run that saw the stream has ended with exit code 0 yet."""
+        """Return whether no run with this stream was complete yet."""
+        query = select(streams.c.complete_run).where(streams.c.stream == stream)
         with self.reading() as connection:
-            complete_run = connection.scalar(
-                select(streams.c.complete_run).where(streams.c.stream == stream)
-            )
-        return complete_run is None
+            return connection.scalar(query) is None
 
     def entities_of(self, stream: int) -> int:
         """Return how many entities of a stream are known; 0 before a complete run."""
@@ -259,139 +251,165 @@ class Ledger:
         with self.reading() as connection:
             return connection.scalar(query) or 0
 
-    # Questions
+    # Lookups
 
-    def look_up(
-        self, versions: Collection[bytes], entities: Collection[bytes]
-    ) -> Known:
-        """Return what is remembered of these versions and entities."""
-        if not versions and not entities:
-            return Known({}, {})
-        with self.reading() as connection:
-            return Transaction(connection, self.run).look_up(versions, entities)
-
-    def said_otherwise(
-        self, marks: Mapping[str, Sequence[tuple[bytes, bytes]]]
-    ) -> dict[tuple[bytes, str], Latest | None]:
-        """Return what was said last, where that is something else.
+    def look_up(self, states: Collection[Key], entities: Collection[Key]) -> Known:
+        """Return the outcomes of states and the latest versions of entities.
 
         Args:
-            marks: Mapping's name -> entities, each with a version or its spelling.
+            states: (state digest, name of the mapping) of each.
+            entities: (entity, name of the mapping) of each.
+        """
+        with self.reading() as connection:
+            known = lookup.known_versions(
+                connection, {key[0] for key in states}, {key[0] for key in entities}
+            )
+        unwritten = self.buffer.known
+        if unwritten.settled:
+            outcomes = unwritten.settled
+            known.settled.update({k: outcomes[k] for k in states if k in outcomes})
+        if unwritten.latest:
+            newest = unwritten.latest
+            known.latest.update({k: newest[k] for k in entities if k in newest})
+        return known
+
+    def changed_entities(
+        self, marks: Mapping[str, Sequence[Mark]]
+    ) -> dict[Key, Latest | None]:
+        """Return the entities whose latest version is not the marked one.
+
+        Args:
+            marks: Name of the mapping -> entities, each with the text or state digest
+            of
+                its record.
 
         Returns:
-            (entity, mapping's name) -> the latest version; None if there is none.
+            (entity, name of the mapping) -> the latest version, or None if there is
+            none.
         """
         with self.reading() as connection:
-            turn = Transaction(connection, self.run)
-            return {
-                (entity, mapping): latest
-                for mapping, asked in marks.items()
-                for entity, latest in turn.said_otherwise(mapping, asked)
-            }
+            found = lookup.changed_entities(connection, marks)
+        return self.buffer.overlay(found, marks) if self.buffer.known.latest else found
 
-    def was_said_since(self, letter: int, key: tuple[bytes, str]) -> bool:
-        """Say whether a later run than a dead letter's has said what is the latest now.
-
-        Args:
-            key: The entity it is about, and the mapping's name.
-        """
+    def was_sent_since(self, dead_letter: int, key: Key) -> bool:
+        """Return whether a later run than a dead letter's wrote the latest version."""
         entity, mapping = key
         query = select(latest.c.entity).where(
             latest.c.entity == entity,
             latest.c.mapping == mapping,
             latest.c.run == runs.c.run,
-            dead_letters.c.id == letter,
+            dead_letters.c.id == dead_letter,
             runs.c.started_at > dead_letters.c.last_at,
         )
         with self.reading() as connection:
             return connection.scalar(query) is not None
 
-    def orphans(self) -> list[Claim]:
-        """Take over, and return, the claims of runs that no longer live."""
+    # Claims of other runs
+
+    def take_over_claims(self) -> list[Claim]:
+        """Take over, and return, the claims of dead runs."""
         with self.reading() as connection:
             query = select(claims).join(streams, streams.c.stream == claims.c.stream)
             rows = connection.execute(
                 query.where(streams.c.scope == self.scope, claims.c.run != self.run)
             ).all()
         dead = {run for run in {row.run for row in rows} if not self._leases.lives(run)}
-        orphaned = [claim_from(row) for row in rows if row.run in dead]
-        with self.transaction() as turn:
-            return [claim for claim in orphaned if turn.take_over(claim)]
+        left = [claim_from(row) for row in rows if row.run in dead]
+        with self.transaction() as transaction:
+            return [claim for claim in left if transaction.take_over(claim)]
 
-    def hold(self) -> None:
-        """Make sure that the claims of this run are still its own.
+    def check_lease(self) -> None:
+        """Make sure that this run's claims are still its own.
 
         Raises:
-            LedgerError: Another process may have taken them over; send nothing more.
+            LedgerError: Another process may have taken them over. Send nothing more.
         """
         if not self._leases.is_held():
-            msg = f"The connection to the ledger {self.name} broke; run again."
+            msg = f"The connection to the ledger {self.name} broke. Run again."
             raise LedgerError(msg)
 
-    @property
-    def may_lose_its_lease(self) -> bool:
-        """Whether the lease may go while the run lives: `hold` must be asked."""
-        return isinstance(self._leases, ServerLeases)
-
     def lives(self, run: int) -> bool:
-        """Say whether a run is still at work, here or in another process."""
+        """Return whether a run is still at work, here or in another process."""
         return run == self.run or self._leases.lives(run)
 
     # Transactions
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Write what belongs together; when the block ends, it is on disk.
+        """Write together; after the block it is on disk.
 
         Raises:
             LedgerError: Nothing of the block is written. Stop the run.
         """
-        if self._read_only:
-            msg = f"The ledger {self.name} was opened to be read only."
+        if self._reads_only:
+            msg = f"The ledger {self.name} was opened for reading only."
             raise LedgerError(msg)
         with (
-            as_ledger_error(f"The ledger {self.name} cannot be written"),
+            self._errors(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,
         ):
-            turn = Transaction(connection, self.run)
-            yield turn
-            turn.write_out()
+            yield Transaction(connection, self.run, self._statements)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read; what a block sees is of one moment.
+        """Read; a block sees the state of one moment.
 
         Raises:
             LedgerError: The ledger cannot be read. Stop the run.
         """
         with (
-            as_ledger_error(f"The ledger {self.name} cannot be read"),
+            self._errors(f"The ledger {self.name} cannot be read"),
             self._begin(write=False) as connection,
         ):
             yield connection
 
     @contextmanager
     def _begin(self, *, write: bool) -> Iterator[Connection]:
-        self._connection.info["write"] = write
         with self._connection.begin():
+            if begin := self._begin_write if write else self._begin_read:
+                self._connection.exec_driver_sql(begin)
             yield self._connection
 
+    @contextmanager
+    def _errors(self, problem: str) -> Iterator[None]:
+        """Turn the database's errors into one that names the setting and no value."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or type(error).__name__)
+            reason = " ".join(cause.split())
+        except OSError as error:
+            reason = str(error.strerror)
+        else:
+            return
+        msg = f"{problem}: {reason}. See `ledger_url`."
+        raise LedgerError(msg)
+
+    def flush(self) -> None:
+        """Write the buffered outcomes; after the call they are on disk.
+
+        Raises:
+            LedgerError: None of them is written.
+        """
+        if not self.buffer.size:
+            return
+        with self.transaction() as transaction:
+            self.buffer.write(transaction)
+        self.buffer.clear()
+
     def scrub(self) -> None:
-        """Overwrite what was deleted, also in SQLite's write-ahead log."""
+        """Overwrite deleted data, also in SQLite's write-ahead log."""
         if self._engine.dialect.name != "sqlite":
             return
-        with as_ledger_error(f"The ledger {self.name} cannot be scrubbed"):
+        with self._errors(f"The ledger {self.name} cannot be scrubbed"):
             raw = self._connection.connection.driver_connection
             if raw is not None:  # outside of any transaction
                 raw.execute("VACUUM")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Give the lease back and close the database."""
+        """Release the lease and close the database."""
         self._leases.release()
-        self._disconnect()
-
-    def _disconnect(self) -> None:
         self._connection.close()
         self._engine.dispose()
 
@@ -402,8 +420,31 @@ class Ledger:
         self.close()
 
 
-def _no_ledger_at(place: str) -> LedgerError:
+def _exists(url: URL) -> bool:
+    """Return whether a database holds a ledger.
+
+    Raises:
+        LedgerError: The database cannot be opened.
+    """
+    path = database.file_of(url)
+    if path and not path.exists():
+        return False
+    engine = database.engine_of(url)
+    try:
+        with engine.connect() as connection:
+            return schema.is_created(connection)
+    except SQLAlchemyError as error:
+        cause = " ".join(str(getattr(error, "orig", error)).split())
+        name = database.name_of(url)
+        msg = f"The ledger {name} cannot be opened: {cause}. See `ledger_url`."
+        raise LedgerError(msg) from error
+    finally:
+        engine.dispose()
+
+
+def _no_ledger_at(url: URL) -> LedgerError:
+    place = database.file_of(url) or database.name_of(url)
     return LedgerError(
-        f"There is no ledger at {place}. Relative paths count from the working "
-        "directory; see `ledger_url`."
+        f"There is no ledger at {place}. Relative paths start at the working "
+        "directory. See `ledger_url`."
     )

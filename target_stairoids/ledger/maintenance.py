@@ -1,14 +1,15 @@
-"""Upkeep: what a person does to a ledger on purpose, outside of any run."""
+"""Maintenance of a ledger by a person: forget, prune, erase, copy."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select
 
 from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.schema import (
     claims,
     dead_letters,
@@ -19,14 +20,23 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 
-if TYPE_CHECKING:
-    from target_stairoids.ledger.ledger import Ledger
-
 _ROWS_AT_ONCE = 1_000
 
 
+def writable_ledger(url: str, scope: str) -> str:
+    """Return the name of a ledger after checking that it can be written.
+
+    Raises:
+        LedgerError: It cannot be opened or written.
+    """
+    with Ledger.create(url, scope) as ledger:
+        with ledger.transaction():
+            pass
+        return ledger.name
+
+
 def forget(ledger: Ledger, stream: str) -> int:
-    """Forget what is settled of a stream, so that it is sent again.
+    """Forget all outcomes of a stream, so that it is sent again.
 
     Returns:
         How many versions were forgotten.
@@ -35,15 +45,15 @@ def forget(ledger: Ledger, stream: str) -> int:
         LedgerError: The ledger knows no such stream.
     """
     number = _number_of(ledger, stream)
-    with ledger.transaction() as turn:
-        turn.write(delete(latest).where(latest.c.stream == number))
-        return turn.write(delete(settled).where(settled.c.stream == number))
+    with ledger.transaction() as transaction:
+        transaction.write(delete(latest).where(latest.c.stream == number))
+        return transaction.write(delete(settled).where(settled.c.stream == number))
 
 
 def prune(ledger: Ledger, *, older_than: timedelta) -> int:
-    """Remove versions settled long ago, but never an entity's latest one.
+    """Delete old versions, but never an entity's latest one.
 
-    A pruned version that a tap emits again, without position, counts as new.
+    A deleted version that a tap emits again, without a bookmark, counts as new.
 
     Returns:
         How many versions were removed.
@@ -53,49 +63,50 @@ def prune(ledger: Ledger, *, older_than: timedelta) -> int:
         runs.c.scope == ledger.scope, runs.c.started_at < cutoff
     )
     is_latest = (
-        select(latest.c.version)
+        select(latest.c.state_digest)
         .where(
-            latest.c.version == settled.c.version,
+            latest.c.state_digest == settled.c.state_digest,
             latest.c.mapping == settled.c.mapping,
         )
         .exists()
     )
-    with ledger.transaction() as turn:
-        return turn.write(
+    with ledger.transaction() as transaction:
+        return transaction.write(
             delete(settled).where(settled.c.run.in_(old_runs), ~is_latest)
         )
 
 
 def erase(ledger: Ledger, email: str) -> int:
-    """Erase claims and dead letters that mention an e-mail address.
+    """Delete claims and dead letters that contain an email address.
 
-    What is settled holds digests only and stays, so that nobody is told twice.
+    Settled versions stay, so that the person gets no signal twice. They hold digests
+    only.
 
     Returns:
-        How many claims and dead letters are gone.
+        How many claims and dead letters were deleted.
     """
     wanted = email.strip().lower().encode()
     gone = 0
-    with ledger.transaction() as turn:
+    with ledger.transaction() as transaction:
         for table in (claims, dead_letters):
             key = list(table.primary_key)
             query = select(*key, table.c.signal, table.c.record)
-            for row in turn.all(query):
+            for row in transaction.all(query):
                 if _mentions(row.signal, wanted) or _mentions(row.record, wanted):
                     same = (column == row[i] for i, column in enumerate(key))
-                    gone += turn.write(delete(table).where(*same))
+                    gone += transaction.write(delete(table).where(*same))
     ledger.scrub()
     return gone
 
 
 def copy(source: Ledger, target: Ledger) -> dict[str, int]:
-    """Copy everything into an empty ledger, all scopes included.
+    """Copy a ledger into an empty one, with all scopes.
 
     Returns:
         How many rows each table has now.
 
     Raises:
-        LedgerError: The other ledger is not empty, or a run on this one is not over.
+        LedgerError: The other ledger is not empty, or this one has open claims.
     """
     copied = {}
     with source.transaction() as reading, target.transaction() as writing:
@@ -123,8 +134,8 @@ def _number_of(ledger: Ledger, stream: str) -> int:
     query = select(streams.c.stream).where(
         streams.c.scope == ledger.scope, streams.c.name == stream
     )
-    with ledger.transaction() as turn:
-        number = turn.scalar(query)
+    with ledger.transaction() as transaction:
+        number = transaction.scalar(query)
     if number is None:
         msg = f"The ledger {ledger.name} knows no stream `{stream}`."
         raise LedgerError(msg)
@@ -132,7 +143,7 @@ def _number_of(ledger: Ledger, stream: str) -> int:
 
 
 def _mentions(text: bytes | None, wanted: bytes) -> bool:
-    """Say whether a JSON text mentions an address, however it spells it."""
+    """Return whether a JSON text contains an address, also with escapes."""
     if not text:
         return False
     if wanted in text.lower():

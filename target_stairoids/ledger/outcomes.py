@@ -1,4 +1,4 @@
-"""Settlement: how verdicts become rows."""
+"""Write the outcomes of versions: the tables `settled` and `latest`."""
 
 from __future__ import annotations
 
@@ -13,152 +13,148 @@ from target_stairoids.dedup.rules import (
     latest_after,
 )
 from target_stairoids.ledger import sql
-from target_stairoids.ledger.schema import latest, settled
+from target_stairoids.ledger.lookup import known_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from sqlalchemy import Connection
 
-    from target_stairoids.dedup.rules import Known, Latest
-    from target_stairoids.ledger.entries import Verdict
+    from target_stairoids.dedup.rules import Key, Latest, Version
+    from target_stairoids.ledger.sql import Statements
+    from target_stairoids.ledger.structs import SettledVersion
+
+Row = tuple[Any, ...]
 
 
-class Settlement:
-    """Writes verdicts within a turn.
+def write_outcomes(
+    connection: Connection,
+    statements: Statements,
+    run: int,
+    versions: Collection[SettledVersion],
+) -> None:
+    """Write outcomes, and delete the claims and dead letters that end with them."""
+    replacing = [item for item in versions if item.replaces]
+    others = [item for item in versions if not item.replaces]
+    late = _replace_latest(connection, statements, run, replacing)
+    _write_rows(connection, statements, run, late + others)
+    claimed = [
+        {
+            "key_entity": item.version.entity,
+            "key_mapping": item.version.mapping,
+            "key_run": run,
+        }
+        for item in versions
+        if item.is_claimed
+    ]
+    if claimed:
+        connection.execute(sql.DELETE_CLAIM, claimed)
+    accepted = [
+        {"key_state": item.version.state_digest, "key_mapping": item.version.mapping}
+        for item in versions
+        if item.outcome is Outcome.ACCEPTED
+    ]
+    if accepted:
+        connection.execute(sql.DELETE_DEAD_LETTER, accepted)
 
-    Args:
-        look_up: Versions and entities -> what is remembered of them.
+
+def _replace_latest(
+    connection: Connection,
+    statements: Statements,
+    run: int,
+    versions: list[SettledVersion],
+) -> list[SettledVersion]:
+    """Put versions in the place of the latest ones with the same content.
+
+    Returns:
+        The versions whose latest one was changed by another run in the meantime.
     """
-
-    def __init__(
-        self,
-        connection: Connection,
-        run: int,
-        look_up: Callable[[Collection[bytes], Collection[bytes]], Known],
-    ) -> None:
-        self._connection = connection
-        self._run = run
-        self._dialect = connection.dialect.name
-        self._look_up = look_up
-
-    def write(self, verdicts: Collection[Verdict]) -> None:
-        """Write what became of versions; claims and dead letters they end are gone."""
-        moved = [verdict for verdict in verdicts if verdict.moves_on_from]
-        others = [verdict for verdict in verdicts if not verdict.moves_on_from]
-        self._remember(self._move_on(moved) + others)
-        execute = self._connection.execute
-        if claimed := [verdict for verdict in verdicts if verdict.is_claimed]:
-            keys = [
-                {"key_entity": v.entity, "key_mapping": v.mapping, "key_run": self._run}
-                for v in claimed
-            ]
-            execute(sql.UNCLAIM, keys)
-        if accepted := [v for v in verdicts if v.outcome is Outcome.ACCEPTED]:
-            keys = [
-                {"key_version": v.version, "key_mapping": v.mapping} for v in accepted
-            ]
-            execute(sql.UNBURY, keys)
-
-    def _move_on(self, verdicts: list[Verdict]) -> list[Verdict]:
-        """Write which versions took the place of the latest ones.
-
-        Returns:
-            Those in whose place another run has put one meanwhile.
-        """
-        rows = [
-            (
-                verdict.version,
-                verdict.position,
-                verdict.spelling,
-                self._run,
-                verdict.entity,
-                verdict.mapping,
-                verdict.moves_on_from,
-            )
-            for verdict in verdicts
-        ]
-        text = sql.move_on(self._dialect)
-        if not rows or self._connection.exec_driver_sql(text, rows).rowcount == len(
-            rows
-        ):
-            return []
-        said = self._look_up([], {verdict.entity for verdict in verdicts}).latest
-        return [
-            replace(verdict, moves_on_from=None)
-            for verdict in verdicts
-            if (now := said.get((verdict.entity, verdict.mapping))) is None
-            or now.version != verdict.version
-        ]
-
-    def _remember(self, verdicts: Collection[Verdict]) -> None:
-        """Write what became of versions, and which ones are the latest now."""
-        if not verdicts:
-            return
-        known = self._look_up([], {verdict.entity for verdict in verdicts}).latest
-        newest: dict[tuple[bytes, str], tuple[Any, ...]] = {}
-        became: list[tuple[Any, ...]] = []
-        left: list[tuple[Any, ...]] = []
-        for verdict in verdicts:
-            key = verdict.entity, verdict.mapping
-            before = known.get(key)
-            now = latest_after(
-                before,
-                verdict.outcome,
-                version=verdict.version,
-                content=verdict.content,
-                position=verdict.position,
-                basis=verdict.basis,
-                spelling=verdict.spelling,
-            )
-            is_implied_now = is_implied(before, now, verdict.outcome, verdict.version)
-            if not (verdict.is_first and is_implied_now):
-                became.append(self._settled_row(verdict))
-            if now is None or now == before:
-                continue
-            if before is not None and is_left_behind(before, now):
-                left.append(self._settled_row(verdict, instead=before.version))
-            known[key] = now
-            newest[key] = self._latest_row(verdict, now)
-        self._execute(sql.add(self._dialect, settled), left)
-        by_version = sql.upsert(self._dialect, settled, "version", "mapping")
-        self._execute(by_version, became)
-        by_entity = sql.upsert(self._dialect, latest, "entity", "mapping")
-        self._execute(by_entity, list(newest.values()))
-
-    def _latest_row(self, verdict: Verdict, now: Latest) -> tuple[Any, ...]:
-        return (
-            verdict.entity,
-            verdict.mapping,
-            verdict.stream,
-            now.version,
-            now.content,
-            now.position,
-            now.done,
-            self._run,
-            now.basis,
-            now.spelling,
+    rows = [
+        (
+            item.version.state_digest,
+            item.version.bookmark_value,
+            item.version.text_digest,
+            run,
+            item.version.entity,
+            item.version.mapping,
+            item.replaces,
         )
+        for item in versions
+    ]
+    if not rows:
+        return []
+    written = connection.exec_driver_sql(statements.replace_latest, rows)
+    if written.rowcount == len(rows):
+        return []
+    newest = known_versions(connection, [], {i.version.entity for i in versions}).latest
+    return [
+        replace(item, replaces=None)
+        for item in versions
+        if (now := newest.get(item.version.key)) is None
+        or now.state_digest != item.version.state_digest
+    ]
 
-    def _settled_row(
-        self, verdict: Verdict, *, instead: bytes | None = None
-    ) -> tuple[Any, ...]:
-        """Return a row of what is settled.
 
-        Args:
-            instead: An unchanged version that this one takes the place of.
-        """
-        outcome = verdict.outcome if instead is None else Outcome.UNCHANGED
-        return (
-            verdict.version if instead is None else instead,
-            verdict.mapping,
-            verdict.stream,
-            outcome.value,
-            self._run,
-            verdict.fingerprint,
-            verdict.signal_id if instead is None else None,
-        )
+def _write_rows(
+    connection: Connection,
+    statements: Statements,
+    run: int,
+    versions: Collection[SettledVersion],
+) -> None:
+    if not versions:
+        return
+    known = known_versions(connection, [], {i.version.entity for i in versions}).latest
+    newest: dict[Key, Row] = {}
+    outcomes: list[Row] = []
+    left_behind: list[Row] = []
+    for item in versions:
+        version = item.version
+        before = known.get(version.key)
+        now = latest_after(before, version, item.outcome)
+        if not (item.is_first and is_implied(before, now, version, item.outcome)):
+            outcomes.append(_settled_row(item, run))
+        if now is None or now == before:
+            continue
+        if before is not None and is_left_behind(before, now):
+            state = replace(version, state_digest=before.state_digest)
+            unchanged = replace(
+                item, version=state, outcome=Outcome.UNCHANGED, signal_id=None
+            )
+            left_behind.append(_settled_row(unchanged, run))
+        known[version.key] = now
+        newest[version.key] = _latest_row(version, now, run)
+    _execute(connection, statements.settle_missing, left_behind)
+    _execute(connection, statements.settle, outcomes)
+    _execute(connection, statements.set_latest, list(newest.values()))
 
-    def _execute(self, text: str, rows: list[tuple[Any, ...]]) -> None:
-        if rows:
-            self._connection.exec_driver_sql(text, rows)
+
+def _latest_row(version: Version, now: Latest, run: int) -> Row:
+    return (
+        version.entity,
+        version.mapping,
+        version.stream,
+        now.state_digest,
+        now.content_digest,
+        now.bookmark_value,
+        now.done,
+        run,
+        now.source_digest,
+        now.text_digest,
+    )
+
+
+def _settled_row(item: SettledVersion, run: int) -> Row:
+    return (
+        item.version.state_digest,
+        item.version.mapping,
+        item.version.stream,
+        item.outcome.value,
+        run,
+        item.version.mapping_digest,
+        item.signal_id,
+    )
+
+
+def _execute(connection: Connection, text: str, rows: list[Row]) -> None:
+    if rows:
+        connection.exec_driver_sql(text, rows)

@@ -1,4 +1,4 @@
-"""Overview: what a person asks of a ledger; no run does."""
+"""Queries about a ledger for people: dead letters, counts, runs."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def dead_letters_of(
 
 
 def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
-    """Return, by stream's name, how many versions ended with each outcome.
+    """Return the number of versions by stream and outcome.
 
-    What is invalid is settled by nothing but a change: it is a dead letter only. What
-    is `claimed` is under way, or was left by a killed run to the next one.
+    Invalid records are counted by their dead letters. `claimed` versions are in flight,
+    or were left by a killed run.
     """
     invalid = dead_letters.c.outcome == Outcome.INVALID
     found: dict[str, dict[str, int]] = {}
@@ -92,10 +92,10 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
 
 
 def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
-    """Return run -> how many versions it settled with each outcome.
+    """Return run -> outcome -> how many versions it settled.
 
     Args:
-        dead: Runs that did not say so themselves. All that is settled is read.
+        dead: Runs without a report. The whole table is read.
     """
     query = (
         select(settled.c.run, settled.c.outcome, func.count())
@@ -111,7 +111,7 @@ def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int
 
 
 def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
-    """Return the runs of the ledger's scope that began since then, the oldest first."""
+    """Return the runs of the ledger's scope since a time, the oldest first."""
     query = (
         select(runs)
         .where(runs.c.scope == ledger.scope, runs.c.started_at >= moment.isoformat())
@@ -122,21 +122,21 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
 
 
 def has_sent(ledger: Ledger, stream: int, mapping: str) -> bool:
-    """Say whether a mapping has said anything of a stream."""
+    """Return whether a mapping has sent any signal of a stream."""
     query = _sent(latest.c.stream, stream).where(latest.c.mapping == mapping)
     with ledger.reading() as connection:
         return connection.scalar(query.limit(1)) is not None
 
 
 def mappings_of(ledger: Ledger, stream: int) -> set[str]:
-    """Return the mappings that have said something of a stream; reads all of it."""
+    """Return the mappings that have sent signals of a stream; reads all its rows."""
     query = _sent(latest.c.mapping, stream).distinct()
     with ledger.reading() as connection:
         return set(connection.scalars(query))
 
 
 def _sent(column: Column[Any], stream: int) -> Select[Any]:
-    """Select of what was said: what was rejected only has no content."""
+    """Return a SELECT of sent versions. Versions only rejected have no content."""
     return select(column).where(
-        latest.c.stream == stream, latest.c.content.is_not(None)
+        latest.c.stream == stream, latest.c.content_digest.is_not(None)
     )

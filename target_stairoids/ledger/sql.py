@@ -1,11 +1,10 @@
-"""The ledger's sql that every signal needs, made once.
+"""The ledger's statements that run for every signal, made once for each ledger.
 
-To make a statement costs SQLAlchemy more than to execute it.
+SQLAlchemy takes longer to make a statement than to execute it.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, make_url, update
@@ -14,173 +13,113 @@ from sqlalchemy.dialects import sqlite
 from target_stairoids.ledger.schema import claims, dead_letters, latest, settled
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Table
+    from sqlalchemy import Table
     from sqlalchemy.sql.dml import Delete, Insert, Update
-
-SETTLED = (
-    settled.c.version,
-    settled.c.mapping,
-    settled.c.outcome,
-    settled.c.run,
-    settled.c.fingerprint,
-)
-LATEST = (
-    latest.c.entity,
-    latest.c.mapping,
-    latest.c.version,
-    latest.c.content,
-    latest.c.position,
-    latest.c.done,
-    latest.c.basis,
-    latest.c.spelling,
-)
 
 #: A driver's URL, and how it takes parameters in the order of the columns.
 _DRIVERS = {
     "sqlite": ("sqlite://", "qmark"),
     "postgresql": ("postgresql+psycopg://", "format"),
 }
-
-#: Takes `key_entity`, `key_mapping` and `key_run`.
-UNCLAIM: Delete = delete(claims).where(
+_OUR_CLAIM = (
     claims.c.entity == bindparam("key_entity"),
     claims.c.mapping == bindparam("key_mapping"),
     claims.c.run == bindparam("key_run"),
 )
 
-#: Takes `key_entity`, `key_mapping`, `key_run` and the columns to set.
+#: Parameters: `key_entity`, `key_mapping` and `key_run`.
+DELETE_CLAIM: Delete = delete(claims).where(*_OUR_CLAIM)
+
+#: Parameters: `key_entity`, `key_mapping`, `key_run`, `attempts` and `attempted_at`.
 CLAIM_AGAIN: Update = (
     update(claims)
-    .where(
-        claims.c.entity == bindparam("key_entity"),
-        claims.c.mapping == bindparam("key_mapping"),
-        claims.c.run == bindparam("key_run"),
-    )
+    .where(*_OUR_CLAIM)
     .values(attempts=bindparam("attempts"), attempted_at=bindparam("attempted_at"))
 )
 
-#: Takes `key_version` and `key_mapping`.
-UNBURY: Delete = delete(dead_letters).where(
-    dead_letters.c.version == bindparam("key_version"),
+#: Parameters: `key_state` and `key_mapping`.
+DELETE_DEAD_LETTER: Delete = delete(dead_letters).where(
+    dead_letters.c.state_digest == bindparam("key_state"),
     dead_letters.c.mapping == bindparam("key_mapping"),
 )
 
 
-@lru_cache(maxsize=64)
-def select_by(
-    key: Column[Any], columns: tuple[Column[Any], ...], count: int, paramstyle: str
-) -> str:
-    """Return a SELECT of the rows whose key is one of so many parameters.
+class Statements:
+    """The statements of a dialect.
 
-    It is in the driver's own spelling, and so are the rows: this is asked of every
-    record, and SQLAlchemy's way of asking takes twice as long.
+    Texts are for the driver. Their rows are tuples in the order of the table's columns.
+
+    Attributes:
+        claim: INSERT of claims. It returns the keys of the new ones.
+        add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
+        replace_latest: UPDATE that puts a version in the place of the latest one.
+            Parameters: the four new values in order; entity, mapping, and the state
+            digest to replace. It changes nothing if another state is the latest.
+        settle: INSERT of outcomes that replaces those of the same version.
+        settle_missing: INSERT of outcomes that leaves existing ones as they are.
+        set_latest: INSERT of latest versions that replaces those of the same entity.
     """
-    names = ", ".join(column.name for column in columns)
-    marks = ", ".join(["?" if paramstyle == "qmark" else "%s"] * count)
-    return f"SELECT {names} FROM {key.table.name} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
 
-
-@lru_cache(maxsize=64)
-def select_said_otherwise(count: int, paramstyle: str) -> str:
-    """Return a SELECT of what was said last of entities, where it is something else.
-
-    It takes so many pairs of an entity and a mark, and then the mapping's name. Marks
-    are versions or spellings, which no chance makes equal. Most entities have said just
-    that, and so most of a repeated sync is answered with no row at all.
-    """
-    mark = "?" if paramstyle == "qmark" else "%s"
-    pairs = ", ".join([f"({mark}, {mark})"] * count)
-    columns = ", ".join(f"l.{column.name}" for column in LATEST[2:])
-    return (
-        f"SELECT a.column1, {columns} FROM (VALUES {pairs}) AS a"  # noqa: S608 - names of our own tables
-        f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1 AND l.mapping = {mark}"
-        " WHERE l.content IS NULL OR (l.version <> a.column2"
-        " AND (l.spelling IS NULL OR l.spelling <> a.column2))"
-    )
-
-
-@cache
-def move_on(dialect: str) -> str:
-    """Return an UPDATE that puts a version in the place of the latest one.
-
-    It takes `version`, `position`, `spelling`, `run`; `entity`, `mapping` and the
-    version in whose place it comes, and does nothing where another one is the latest.
-    """
-    mark = "?" if _DRIVERS[dialect][1] == "qmark" else "%s"
-    what = ", ".join(
-        f"{n} = {mark}" for n in ("version", "position", "spelling", "run")
-    )
-    where = " AND ".join(f"{n} = {mark}" for n in ("entity", "mapping", "version"))
-    return f"UPDATE {latest.name} SET {what} WHERE {where}"  # noqa: S608 - names of our own table
-
-
-def insert_into(dialect: str, table: Table) -> Any:  # noqa: ANN401 - of either dialect
-    """Return an INSERT that knows the dialect's ON CONFLICT."""
-    if dialect == "sqlite":
-        return sqlite.insert(table)
-    # Late: it takes a tenth of a second that most ledgers need not wait for.
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
-
-    return postgresql.insert(table)
-
-
-@cache
-def claim(dialect: str) -> Insert:
-    """Return the INSERT of claims; it returns the keys of those that are new."""
-    statement: Insert = (
-        insert_into(dialect, claims)
-        .on_conflict_do_nothing()
-        .returning(claims.c.entity, claims.c.mapping)
-    )
-    return statement
-
-
-@cache
-def upsert(dialect: str, table: Table, *key: str) -> str:
-    """Return an INSERT of whole rows that replaces those with the same key.
-
-    It takes rows as tuples in the order of the table's columns, and is text for the
-    driver as that of `select_by` is.
-    """
-    statement = insert_into(dialect, table)
-    others: dict[str, Any] = {
-        c.name: statement.excluded[c.name] for c in table.c if c.name not in key
-    }
-    if table is settled:  # an id that is known stays known
-        old, new = settled.c.signal_id, statement.excluded.signal_id
-        others["signal_id"] = func.coalesce(new, old)
-    replaced = statement.on_conflict_do_update(index_elements=list(key), set_=others)
-    return _spelt(dialect, table, replaced)
-
-
-@cache
-def add(dialect: str, table: Table) -> str:
-    """Return an INSERT of whole rows that leaves those that are there as they are."""
-    statement = insert_into(dialect, table).on_conflict_do_nothing()
-    return _spelt(dialect, table, statement)
-
-
-def _spelt(dialect: str, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
-    url, style = _DRIVERS[dialect]
-    spelling: Any = make_url(url).get_dialect()
-    return str(
-        statement.compile(
-            dialect=spelling(paramstyle=style), column_keys=table.c.keys()
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+        self.claim: Insert = (
+            self.insert_into(claims)
+            .on_conflict_do_nothing()
+            .returning(claims.c.entity, claims.c.mapping)
         )
-    )
+        self.add_dead_letter = self._add_dead_letter()
+        self.replace_latest = self._replace_latest()
+        self.settle = self._upsert(settled, "state_digest", "mapping")
+        missing = self.insert_into(settled).on_conflict_do_nothing()
+        self.settle_missing = self._compiled(settled, missing)
+        self.set_latest = self._upsert(latest, "entity", "mapping")
 
+    def insert_into(self, table: Table) -> Any:  # noqa: ANN401 - of either dialect
+        """Return an INSERT with the dialect's ON CONFLICT."""
+        if self._dialect == "sqlite":
+            return sqlite.insert(table)
+        # Late: the import takes a tenth of a second, and SQLite needs none of it.
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
 
-@cache
-def bury(dialect: str) -> Insert:
-    """Return the INSERT of a dead letter; a second one of a version counts up."""
-    statement = insert_into(dialect, dead_letters)
-    new = statement.excluded
-    replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
-    buried: Insert = statement.on_conflict_do_update(
-        index_elements=["version", "mapping"],
-        set_={
-            **{name: new[name] for name in replaced},
-            "attempts": dead_letters.c.attempts + new.attempts,
-        },
-    )
-    return buried
+        return postgresql.insert(table)
+
+    def _replace_latest(self) -> str:
+        mark = "?" if _DRIVERS[self._dialect][1] == "qmark" else "%s"
+        new = ("state_digest", "bookmark_value", "text_digest", "run")
+        values = ", ".join(f"{name} = {mark}" for name in new)
+        where = " AND ".join(
+            f"{name} = {mark}" for name in ("entity", "mapping", "state_digest")
+        )
+        return f"UPDATE {latest.name} SET {values} WHERE {where}"  # noqa: S608 - names of our own table
+
+    def _upsert(self, table: Table, *key: str) -> str:
+        statement = self.insert_into(table)
+        others: dict[str, Any] = {
+            c.name: statement.excluded[c.name] for c in table.c if c.name not in key
+        }
+        if table is settled:  # a known signal id stays known
+            old, new = settled.c.signal_id, statement.excluded.signal_id
+            others["signal_id"] = func.coalesce(new, old)
+        replaced = statement.on_conflict_do_update(
+            index_elements=list(key), set_=others
+        )
+        return self._compiled(table, replaced)
+
+    def _compiled(self, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
+        url, style = _DRIVERS[self._dialect]
+        driver: Any = make_url(url).get_dialect()
+        dialect = driver(paramstyle=style)
+        return str(statement.compile(dialect=dialect, column_keys=table.c.keys()))
+
+    def _add_dead_letter(self) -> Insert:
+        statement = self.insert_into(dead_letters)
+        new = statement.excluded
+        replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
+        added: Insert = statement.on_conflict_do_update(
+            index_elements=["state_digest", "mapping"],
+            set_={
+                **{name: new[name] for name in replaced},
+                "attempts": dead_letters.c.attempts + new.attempts,
+            },
+        )
+        return added

@@ -1,4 +1,4 @@
-"""The history's page: one HTML file with plots that needs nothing else."""
+"""Render the run history as one HTML page with plots that needs no other file."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stairoids_pages.templating import looks_of
+from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.reporting.runs import COUNTED_BY_RUN, UNTOLD
+from target_stairoids.reporting.runs import COUNTED_BY_RUN, UNKNOWN_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from target_stairoids.reporting.runs import Day, History
+    from target_stairoids.reporting.runs import Day, RunHistory
 
 
-def as_html(history: History) -> str:
-    """Return a history as one page that needs no other file."""
-    looks = looks_of("target_stairoids")
-    looks.filters["amount"] = _amount
-    return looks.get_template("report.html").render(
+def as_html(history: RunHistory) -> str:
+    """Return the run history as an HTML page."""
+    environment = template_environment("target_stairoids")
+    environment.filters["amount"] = _amount
+    return environment.get_template("report.html").render(
         history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
     )
 
 
 def _amount(number: float) -> str:
-    """Write a number for people: whole, or with the two digits that matter."""
+    """Return a number as text with at least two significant digits."""
     if number >= 10 or number == round(number):
         return f"{number:,.0f}"
     return f"{number:.2g}"
 
 
 class _Plot(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars, one for each day, of parts upon each other.
+    """A stacked bar for each day.
 
     Attributes:
-        series: Name -> a number for each day.
+        series: Name -> one number per day.
         colours: Name -> the number of its colour.
         top: The largest sum of a day.
-        scale: Where the axis ends.
+        scale: The end of the axis.
     """
 
     title: str
@@ -55,36 +55,37 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _plots(days: Sequence[Day]) -> list[_Plot]:
+    outcomes = [
+        {name: n for name, n in day.outcomes.items() if name not in _KNOWN}
+        for day in days
+    ]
+    minutes = [
+        {
+            "needed by the quota": min(day.quota_minutes, day.minutes),
+            "beyond that": max(0.0, day.minutes - day.quota_minutes),
+        }
+        for day in days
+    ]
     return [
-        _plot("Accepted signals by type", "signals", days, [d.types for d in days]),
+        _plot("Accepted signals by type", days, [day.types for day in days]),
         _plot(
             "Outcomes, without duplicate and unchanged",
-            "signals",
             days,
-            [
-                {name: n for name, n in d.outcomes.items() if name not in _KNOWN}
-                for d in days
-            ],
+            outcomes,
             colours=_COLOURS,
         ),
         _plot(
-            "Minutes that runs took, and those their requests need by the quota",
-            "minutes",
+            "Minutes of runs, and the part that the quota needs",
             days,
-            [
-                {
-                    "needed by the quota": min(d.quota_minutes, d.minutes),
-                    "beyond that": max(0.0, d.minutes - d.quota_minutes),
-                }
-                for d in days
-            ],
+            minutes,
+            unit="minutes",
         ),
     ]
 
 
 _KNOWN = {Outcome.DUPLICATE, Outcome.UNCHANGED}
-_GREY = 7  # of what says neither good nor bad, as `others`
-#: Outcome -> the number of its colour; what is pending is not done.
+_GREY = 7  # neither good nor bad, as `others`
+#: Outcome -> the number of its colour.
 _COLOURS: dict[str, int] = {
     Outcome.ACCEPTED: 1,
     Outcome.FILTERED: 0,
@@ -95,21 +96,21 @@ _COLOURS: dict[str, int] = {
     Outcome.UNKNOWN: 4,
     Outcome.PENDING: _GREY,
 }
-_MOST_SERIES = 7  # colours that can be told apart; what is left is `others`
+_MAX_SERIES = 7  # distinct colours. The rest is `others`
 
 
 def _plot(
     title: str,
-    unit: str,
     days: Sequence[Day],
     parts: Sequence[dict[str, Any]],
     *,
-    colours: Mapping[str, int] = MappingProxyType({UNTOLD: _GREY}),
+    unit: str = "signals",
+    colours: Mapping[str, int] = MappingProxyType({UNKNOWN_TYPE: _GREY}),
 ) -> _Plot:
     total: Counter[str] = Counter()
     for part in parts:
         total.update(part)
-    shown = [name for name, count in total.most_common(_MOST_SERIES) if count]
+    shown = [name for name, count in total.most_common(_MAX_SERIES) if count]
     series = {name: [float(p.get(name, 0)) for p in parts] for name in shown}
     others = [sum(p.values()) - sum(p.get(n, 0) for n in shown) for p in parts]
     if any(rest > 0 for rest in others):
@@ -130,7 +131,7 @@ def _plot(
 
 
 def axis_end(top: float) -> float:
-    """Return the next number that an axis can end with and be halved."""
+    """Return the smallest round number from `top` up, whose half is round too."""
     if not top:
         return 0.0
     power = 10.0 ** math.floor(math.log10(top))

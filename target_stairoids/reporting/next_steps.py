@@ -1,4 +1,4 @@
-"""Advice: the next command to type after a run."""
+"""Suggest the next command after a run."""
 
 from __future__ import annotations
 
@@ -12,48 +12,45 @@ from typing import TYPE_CHECKING, Any
 from target_stairoids.dedup.rules import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-#: The outcomes of which a dead letter is kept.
-DEAD = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
+#: The outcomes that make a dead letter.
+DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
 _PROGRAMS = {"target-stairoids", "stairoids-signals"}
 
 
-def advice(report: dict[str, Any]) -> Iterator[str]:
-    """Yield what to do next, if anything is left to do."""
+def next_steps(report: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each thing that is left to do after a run."""
     outcomes = report["outcomes"]
     is_dry = not report["run"]  # and has written no dead letters
     if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
         yield f"See which, and why: {dead_letters_command()}"
     if outcomes[Outcome.UNKNOWN]:
         yield (
-            "Nobody knows whether the unknown ones arrived; say so: "
+            "Check in Stairoids whether the unknown signals arrived, then run: "
             "stairoids-signals dead-letters resolve --help"
         )
-    if outcomes[Outcome.PENDING] and report["exit_code"] != 1:  # which says it itself
-        yield "Nothing is lost: the next run resumes what is pending."
+    if outcomes[Outcome.PENDING] and report["exit_code"] != 1:  # an error has its own
+        yield "No signals were lost. The next run resumes the pending ones."
     if outcomes[Outcome.WOULD_SEND]:
-        yield "This was a dry run; without `dry_run` it sends."
+        yield "This was a dry run. Without `dry_run` it sends."
 
 
 def dead_letters_in(outcomes: Mapping[Any, int]) -> int:
-    """Return how many records of a run became dead letters."""
-    return sum(outcomes[outcome] for outcome in DEAD)
+    """Return how many dead letters a run made."""
+    return sum(outcomes[outcome] for outcome in DEAD_OUTCOMES)
 
 
 def dead_letters_command() -> str:
-    """Return the command that lists dead letters, with this process' own config."""
+    """Return the command that lists dead letters, with the config of this process."""
     if "MELTANO_PROJECT_ROOT" in os.environ:
         return "meltano invoke target-stairoids:dead-letters --with-key"
-    config = shlex.quote(_config_of(sys.argv))
-    return f"stairoids-signals dead-letters list --with-key --config {config}"
-
-
-def _config_of(arguments: Sequence[str]) -> str:
-    """Return the config on a command line, else what the docs call it."""
-    if Path(arguments[0]).name in _PROGRAMS:
-        for option, value in pairwise(arguments):
+    config = "config.json"
+    if Path(sys.argv[0]).name in _PROGRAMS:
+        for option, value in pairwise(sys.argv):
             if option == "--config":
-                return value
-    return "config.json"
+                config = value
+                break
+    options = f"--with-key --config {shlex.quote(config)}"
+    return f"stairoids-signals dead-letters list {options}"

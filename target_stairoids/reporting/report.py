@@ -1,4 +1,4 @@
-"""The run report: what became of every record, and whether the sum adds up."""
+"""Count the outcomes of a run and write its report."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: The names of what becomes of requests without a clear response.
-UNANSWERED = ("requests", "found", "sent_again", "held")
+# The counts of requests without a clear response.
+_UNANSWERED = ("requests", "found", "sent_again", "held")
 
 
 class Report:
@@ -24,18 +24,19 @@ class Report:
 
     Attributes:
         read: Records.
-        candidates: Signals that the records might become.
-        types: Type -> how many signals of it were accepted, recovered ones too.
-        recovered: What became of the signals that killed runs left.
-        unanswered: `requests` that got no clear response; how many of them were `found`
-            at Stairoids, `sent_again`, or `held` for a person. Others are pending.
+        signals: Signals that the mappings of these records ask for.
+        types: Signal type -> number of accepted signals, with recovered ones.
+        recovered: Outcome -> number of signals that killed runs left.
+        unanswered: `requests` without a clear response, and how many of them were
+            `found` at Stairoids, `sent_again`, or `held` for a person. The others
+            are pending.
     """
 
     def __init__(self) -> None:
         self._started = datetime.now(UTC)
         self.run = 0
         self.read = 0
-        self.candidates = 0
+        self.signals = 0
         self.recovered: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
@@ -44,12 +45,12 @@ class Report:
     def count(
         self, stream: str, outcome: Outcome, reason: str = "", times: int = 1
     ) -> None:
-        """Note what became of one signal, or of several."""
+        """Count the outcome of one signal, or of several."""
         self._counts[stream, outcome, reason] += times
 
     @property
     def outcomes(self) -> Counter[Outcome]:
-        """How many signals of the run have each outcome so far."""
+        """Outcome -> number of signals so far."""
         found: Counter[Outcome] = Counter()
         for (_stream, outcome, _reason), count in self._counts.items():
             found[outcome] += count
@@ -57,13 +58,13 @@ class Report:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every signal of the run has exactly one outcome."""
-        return self.candidates == self.outcomes.total()
+        """Whether each signal of the run has exactly one outcome."""
+        return self.signals == self.outcomes.total()
 
     def as_dict(
         self, *, exit_code: int, requests: int, quota: int | None
     ) -> dict[str, Any]:
-        """Return the report as the JSON object that users read by machine."""
+        """Return the report as the JSON object of `report_path`."""
         ended = datetime.now(UTC)
         outcomes = self.outcomes
         streams: dict[str, Counter[str]] = {}
@@ -76,7 +77,7 @@ class Report:
             "seconds": round((ended - self._started).total_seconds(), 3),
             "exit_code": exit_code,
             "read": self.read,
-            "candidates": self.candidates,
+            "signals": self.signals,
             "adds_up": self.adds_up,
             "outcomes": {str(o): outcomes[o] for o in Outcome},
             "streams": {stream: dict(counts) for stream, counts in streams.items()},
@@ -92,14 +93,14 @@ class Report:
                 if reason
             ],
             "recovered": dict(self.recovered),
-            "unanswered": {name: self.unanswered[name] for name in UNANSWERED},
+            "unanswered": {name: self.unanswered[name] for name in _UNANSWERED},
             "requests": requests,
             "requests_per_minute": quota,
         }
 
 
 def write(report: dict[str, Any], path: Path) -> None:
-    """Write the report as JSON; readers never see half of one.
+    """Write a report as JSON. A reader never sees an incomplete file.
 
     Raises:
         ConfigError: `report_path` cannot be written.
@@ -108,7 +109,7 @@ def write(report: dict[str, Any], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)  # noqa: PTH105 - atomic, and says so by name
+        os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
         msg = f"The report cannot be written, see `report_path`: {error.strerror}."
         raise ConfigError(msg) from error

@@ -1,4 +1,4 @@
-"""History: what the runs of the last weeks did, as the ledger has it, added up."""
+"""Read the runs of the last days from the ledger and add them up."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
     from target_stairoids.ledger.ledger import Ledger
 
-#: What a reader of these sums must know.
+#: How to read the sums of several runs.
 COUNTED_BY_RUN = (
-    "Each run counts what it reads: a record that is read again is counted again, "
-    "unless it is pending."
+    "Each run counts the records it reads. A record that is read again is counted "
+    "again, unless it is pending."
 )
-#: Where a signal's type stands: the ledger does not hold it, and its run never ended.
-UNTOLD = "type not told"
+#: Stands for the signal type in runs that wrote no report.
+UNKNOWN_TYPE = "unknown type"
 
 
 class PastRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as it said itself when it ended.
+    """One run, from the report that it wrote when it ended.
 
-    One that has not ended said nothing: what it settled is counted from the ledger, and
+    A run that has not ended wrote none. Its outcomes are counted from the ledger, and
     all else is None.
 
     Attributes:
-        ending: `exit 0`, or why there is none: it lives, or it was killed.
-        outcomes: Outcome -> signals; those that happened.
-        recovered: The same of signals that killed runs left to it; in no sum.
+        ending: `exit 0`, `is running` or `was killed`.
+        outcomes: Outcome -> number of signals, without zeros.
+        recovered: Outcome -> number of signals that killed runs left. In no sum.
         streams: Stream -> its part of the outcomes.
-        types: Signal type -> how many of it were accepted.
-        reasons: `stream`, `outcome`, `reason` and `count` of what was not accepted.
-        requests_per_minute: The quota it knew; None if it knew none.
+        types: Signal type -> number of accepted signals.
+        reasons: `stream`, `outcome`, `reason` and `count` of signals not accepted.
+        requests_per_minute: The rate limit. None if unknown.
     """
 
     run: int
@@ -58,7 +58,7 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def quota_seconds(self) -> float | None:
-        """How long its requests take at the quota's pace."""
+        """How long its requests take at the rate limit."""
         if self.requests is None:
             return None
         if not self.requests_per_minute:
@@ -67,7 +67,7 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """What the runs that began on one day (UTC) did together."""
+    """The sum of the runs that began on one day (UTC)."""
 
     day: str
     runs: int
@@ -77,19 +77,19 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     quota_minutes: float
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
+class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The runs of the last days.
 
     Attributes:
-        days: Every day of them, also those without a run.
-        types: Signal type -> how many of it were accepted.
-        outcomes: Of all runs together; pending is what the newest run of each stream
-            that ended left, because the one before it left the same.
-        recovered: What became of the signals that killed runs left.
-        unanswered: Requests that got no clear response, and what became of them.
+        days: Each day, with or without a run.
+        types: Signal type -> number of accepted signals.
+        outcomes: The sum of all runs. Pending signals are those of the newest ended
+            run of each stream, because earlier runs left the same ones.
+        recovered: Outcome -> number of signals that killed runs left.
+        unanswered: Counts of the requests without a clear response.
         reasons: Why signals were not accepted, the most frequent first.
-        dead_letters: How many there are now.
-        oldest_dead_letter: Since when the oldest is there; None without any.
+        dead_letters: Their number now.
+        oldest_dead_letter: The time of its first failure. None without dead letters.
     """
 
     ledger: str
@@ -106,18 +106,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     oldest_dead_letter: str | None
 
 
-def past_runs(ledger: Ledger, *, days: int) -> History:
-    """Return what a ledger remembers of the runs of the last days."""
+def run_history(ledger: Ledger, *, days: int) -> RunHistory:
+    """Return the runs of the last days that the ledger holds."""
     until = datetime.now(UTC)
     first = (until - timedelta(days=days - 1)).date()
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
     rows = queries.runs_since(ledger, since)
-    settled = queries.settled_by(
-        ledger, [row.run for row in rows if row.exit_code is None]
-    )
+    not_ended = [row.run for row in rows if row.exit_code is None]
+    settled = queries.settled_by(ledger, not_ended)
     runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
-    letters = queries.dead_letters_of(ledger)
-    return History(
+    dead_letters = queries.dead_letters_of(ledger)
+    return RunHistory(
         ledger=ledger.name,
         since=since.date().isoformat(),
         until=until.date().isoformat(),
@@ -128,13 +127,13 @@ def past_runs(ledger: Ledger, *, days: int) -> History:
         recovered=_sum(run.recovered for run in runs),
         unanswered=_sum(run.unanswered for run in runs),
         reasons=_reasons(runs),
-        dead_letters=len(letters),
-        oldest_dead_letter=letters[0].first_at if letters else None,
+        dead_letters=len(dead_letters),
+        oldest_dead_letter=dead_letters[0].first_at if dead_letters else None,
     )
 
 
 def _past_run(
-    row: Any,  # noqa: ANN401 - a row of `runs`
+    row: Any,  # noqa: ANN401 - a row of the table of runs
     ledger: Ledger,
     settled: dict[str, int],
 ) -> PastRun:
@@ -145,37 +144,43 @@ def _past_run(
             started_at=row.started_at,
             ending="is running" if ledger.lives(row.run) else "was killed",
             outcomes=settled,
-            types={UNTOLD: accepted} if accepted else {},
+            types={UNKNOWN_TYPE: accepted} if accepted else {},
         )
-    said = json.loads(row.report)
-    said["outcomes"] = {name: n for name, n in said["outcomes"].items() if n}
-    said |= {"run": row.run, "started_at": row.started_at}
-    return msgspec.convert(said | {"ending": f"exit {row.exit_code}"}, PastRun)
+    report = json.loads(row.report)
+    report |= {
+        "run": row.run,
+        "started_at": row.started_at,
+        "ending": f"exit {row.exit_code}",
+        "outcomes": {name: n for name, n in report["outcomes"].items() if n},
+    }
+    return msgspec.convert(report, PastRun)
 
 
 def _day(day: str, runs: Sequence[PastRun]) -> Day:
-    of_it = [run for run in runs if run.started_at[:10] == day]
+    of_day = [run for run in runs if run.started_at[:10] == day]
     return Day(
         day=day,
-        runs=len(of_it),
-        types=_sum(run.types for run in of_it),
-        outcomes=_outcomes(of_it),
-        minutes=sum(run.seconds or 0 for run in of_it) / 60,
-        quota_minutes=sum(run.quota_seconds or 0 for run in of_it) / 60,
+        runs=len(of_day),
+        types=_sum(run.types for run in of_day),
+        outcomes=_outcomes(of_day),
+        minutes=sum(run.seconds or 0 for run in of_day) / 60,
+        quota_minutes=sum(run.quota_seconds or 0 for run in of_day) / 60,
     )
 
 
 def _outcomes(runs: Sequence[PastRun]) -> dict[str, int]:
     total = _sum(run.outcomes for run in runs)
     if Outcome.PENDING in total:
-        pending = (run.streams[stream] for stream, run in _newest(runs).items())
-        total[Outcome.PENDING] = sum(said.get(Outcome.PENDING, 0) for said in pending)
+        newest = _newest(runs).items()
+        total[Outcome.PENDING] = sum(
+            run.streams[stream].get(Outcome.PENDING, 0) for stream, run in newest
+        )
     by_count = sorted(total.items(), key=lambda item: -item[1])
     return {str(name): count for name, count in by_count if count}
 
 
 def _newest(runs: Iterable[PastRun]) -> dict[str, PastRun]:
-    """Return stream -> the newest run that told what became of it."""
+    """Return stream -> the newest run that reported on the stream."""
     return {stream: run for run in runs for stream in run.streams}
 
 
@@ -190,11 +195,12 @@ def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
     total: Counter[tuple[str, str, str]] = Counter()
     newest = _newest(runs)
     for run in runs:
-        for said in run.reasons:
-            is_newest = newest[said["stream"]].run == run.run
-            if said["outcome"] == Outcome.PENDING and not is_newest:
-                continue  # pending no more, or told again by a later run
-            total[said["stream"], said["outcome"], said["reason"]] += said["count"]
+        for entry in run.reasons:
+            is_newest = newest[entry["stream"]].run == run.run
+            if entry["outcome"] == Outcome.PENDING and not is_newest:
+                continue  # pending no more, or counted by a later run
+            key = entry["stream"], entry["outcome"], entry["reason"]
+            total[key] += entry["count"]
     return [
         {"stream": stream, "outcome": outcome, "reason": reason, "count": count}
         for (stream, outcome, reason), count in total.most_common()

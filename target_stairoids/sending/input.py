@@ -1,69 +1,260 @@
-"""The reader: an input's messages, each to what takes it, with delivery in between.
+"""Read the input: messages as bytes that arrive when they arrive.
 
-Every protocol's face reads by this: what a message means is the face's business, what
-happens between two of them and after a bad one is not.
+Reading never blocks longer than the run allows. Between two reads the run works, so
+that signals are sent and STATE is emitted while the tap is slow.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections import Counter
+from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
-from target_stairoids.sending.messages import discard, messages_of
+import msgspec
+
+from target_stairoids.exceptions import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from target_stairoids.sending.run import Delivery
-
+    from target_stairoids.sending.run import Run
 
 logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+_AT_ONCE = 256  # lines between two calls of `work`, if the input has no descriptor
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def message_from(line: bytes | str, number: int) -> dict[str, Any]:
+    """Return one message. Numbers keep all their digits.
+
+    Args:
+        number: The line's number, for the error.
+
+    Raises:
+        MessageError: The line is no JSON object with a `type`. The message does not
+            quote it, because it may hold personal data.
+    """
+    try:
+        message = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
+        message = _lenient(line, number)
+    except RecursionError as error:
+        msg = f"Line {number} of the input is nested too deeply."
+        raise MessageError(msg) from error
+    if isinstance(message, dict) and isinstance(message.get("type"), str):
+        return message
+    msg = f"Line {number} of the input is not a Singer message with a `type`."
+    raise MessageError(msg)
+
+
+def _lenient(line: bytes | str, number: int) -> object:
+    """Read a line with NaN or lone surrogates, which Python's `json` writes."""
+    try:
+        return json.loads(line, parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        msg = (
+            f"Line {number} of the input is not JSON. Does the tap print something "
+            "else to stdout?"
+        )
+        raise MessageError(msg) from error
+
+
+def messages_of(
+    source: IO[Any], work: Callable[[int | None], bool]
+) -> Iterator[dict[str, Any]]:
+    """Yield the input's messages, without empty lines.
+
+    The `record` of a RECORD message is an object, or its JSON text as `msgspec.Raw`,
+    because most records are not decoded.
+
+    Args:
+        source: A file, a pipe, or another iterable of lines.
+        work: Is called before each read, with the descriptor to be read if there is
+        one.
+            Reading ends when it returns False.
+
+    Raises:
+        MessageError: A line is no message. All before it were yielded.
+    """
+    descriptor = _descriptor_of(source)
+    if descriptor is None:
+        yield from _by_line(source, work)
+        return
+    number = 1
+    for lines in _chunks(descriptor, work):
+        yield from _messages(lines, number)
+        number += lines.count(b"\n")
+
+
+def _by_line(
+    source: IO[Any], work: Callable[[int | None], bool]
+) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(source, start=1):
+        if number % _AT_ONCE == 1 and not work(None):
+            return
+        if not line.isspace():
+            yield message_from(line, number)
+
+
+def _chunks(descriptor: int, work: Callable[[int | None], bool]) -> Iterator[bytes]:
+    """Yield the bytes of an input, as many whole lines at a time as have arrived."""
+    rest: list[bytes] = []
+    while work(descriptor):
+        chunk = os.read(descriptor, _CHUNK)
+        if not chunk:
+            break
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*rest, chunk[:end]])
+            rest.clear()
+        rest.append(chunk[end:])
+    else:
+        return
+    if any(rest):
+        yield b"".join(rest)
+
+
+def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
+    """Return the messages of whole lines.
+
+    They are decoded together, without their records. If one is odd, they are decoded
+    one by one.
+
+    Args:
+        number: The number of the first line.
+    """
+    return _at_once(lines) or (
+        message_from(line, n)
+        for n, line in enumerate(lines.split(b"\n"), start=number)
+        if line and not line.isspace()
+    )
+
+
+class _Line(msgspec.Struct, gc=False):
+    """The part of a message that all types share; a RECORD message has no more."""
+
+    type: str
+    stream: str = ""
+    record: msgspec.Raw = msgspec.Raw()
+
+
+_lines_decoder = msgspec.json.Decoder(_Line)
+
+
+def _at_once(lines: bytes) -> list[dict[str, Any]]:
+    """Return the messages of whole lines, with records as JSON text.
+
+    Returns:
+        Nothing if lines have to be decoded one by one: one is no message, or has
+        `_sdc_*` columns.
+    """
+    if b'"_sdc_' in lines or not _is_utf_8(lines):
+        return []
+    try:
+        found = _lines_decoder.decode_lines(lines)
+        if {line.type for line in found} == {"RECORD"}:
+            return [_record(line) for line in found]
+        texts = _texts_of(lines, len(found))
+        return [
+            _record(line) if line.type == "RECORD" else message_from(text, n)
+            for n, (line, text) in enumerate(zip(found, texts, strict=True))
+        ]
+    except (msgspec.DecodeError, RecursionError, MessageError):
+        return []
+
+
+def _record(line: _Line) -> dict[str, Any]:
+    return {"type": "RECORD", "stream": line.stream, "record": line.record}
+
+
+def _texts_of(lines: bytes, count: int) -> list[bytes]:
+    """Return the lines that are not empty.
+
+    Raises:
+        MessageError: Their number differs from `count`.
+    """
+    texts = [text for text in lines.split(b"\n") if text and not text.isspace()]
+    if len(texts) != count:
+        msg = "A line holds more than one message."
+        raise MessageError(msg)
+    return texts
+
+
+def _is_utf_8(lines: bytes) -> bool:
+    """Return whether bytes are UTF-8; undecoded records are not checked otherwise."""
+    if lines.isascii():
+        return True
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def discard(source: IO[Any]) -> None:
+    """Read an input to its end, so that the tap gets no broken pipe."""
+    descriptor = _descriptor_of(source)
+    if descriptor is None:
+        return
+    while os.read(descriptor, _CHUNK):
+        pass
+
+
+def _descriptor_of(source: IO[Any]) -> int | None:
+    """Return the file descriptor of an input; None if it has none."""
+    try:
+        return source.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def read_messages(
     source: IO[Any],
-    delivery: Delivery,
-    takers: Mapping[str, Callable[[dict[str, Any]], None]],
+    run: Run,
+    handlers: Mapping[str, Callable[[dict[str, Any]], None]],
     *,
     otherwise: Callable[[dict[str, Any]], None],
     begin: Callable[[], None] | None = None,
 ) -> Counter[str]:
-    """Open a delivery and read to the input's end, or until it wants no more.
+    """Open a run and read to the end of the input, or until the run stops.
 
     Args:
-        takers: Type of a message -> what takes it.
-        otherwise: Takes a message of any other type.
-        begin: Called once the delivery is open, before anything is read.
+        handlers: Type of a message -> its handler.
+        otherwise: Handles messages of any other type.
+        begin: Is called once the run is open, before anything is read.
 
     Returns:
-        How many messages there were of each type. `delivery.finish` is still to be
-        called.
+        How many messages there were of each type. The caller calls `run.finish`.
 
     Raises:
-        Exception: What a message or its handling raised, after everything before it
-            is settled and the delivery has ended.
+        Exception: From a message or its handler, after everything before it is settled
+            and the run has ended.
     """
     counts: Counter[str] = Counter()
     try:
-        delivery.open()
+        run.open()
         if begin is not None:
             begin()
-        for number, message in enumerate(messages_of(source, delivery.attend), start=1):
+        for number, message in enumerate(messages_of(source, run.work), start=1):
             kind = message["type"]
-            if kind not in takers:
+            if kind not in handlers:
                 kind = kind.upper()
             try:
-                takers.get(kind, otherwise)(message)
+                handlers.get(kind, otherwise)(message)
             except Exception:
                 logger.warning("Stopped at message %d of the input.", number)
                 raise
             counts[kind] += 1
     except Exception as error:
-        delivery.finish(error)
+        run.finish(error)
         raise
-    if not counts and delivery.stop is None:
+    if not counts and run.stop.reason is None:
         logger.warning("The input was empty. Did the tap fail?")
-    if delivery.discards_input:
+    if run.discards_input:
         discard(source)
     return counts

@@ -1,4 +1,4 @@
-"""Watchers: who is told what is decided on each record of a rehearsal."""
+"""Observers: see the decision on each record of a dry run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided on a record.
+class Observation:
+    """The decision on one record under one mapping.
 
     Attributes:
-        compiled_mapping: The mapping that looked at it; None if none did.
-        record: What it was; it may be personal data.
+        compiled_mapping: The mapping; None if no mapping saw the record.
+        record: May hold personal data.
     """
 
     stream: Stream
@@ -34,33 +34,33 @@ class Decision:
 
 
 class Observer(Protocol):
-    """Is told what becomes of records; what it is told may be personal data."""
+    """Is called for each record of a run. The arguments may hold personal data."""
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA."""
 
-    def decided(self, decision: Decision) -> None:
-        """Note what was decided on a record."""
+    def decided(self, observation: Observation) -> None:
+        """Note the decision on a record."""
 
     def would_send(self, stream: Stream, body: bytes) -> None:
-        """Note the request that would be made, as JSON text."""
+        """Note the request that a run would send, as JSON text."""
 
 
-class Samples:
-    """Shows the first requests of a dry run on stderr; that is what it is for."""
+class SampleObserver:
+    """Prints the first requests of a dry run to stderr."""
 
     def __init__(self) -> None:
         self._shown = 0
 
     def opened(self, stream: Stream) -> None:
-        """Tell if a stream is left out, as a run that sends does."""
+        """Warn if a stream is left out, as a run that sends does."""
         warn_if_left_out(stream)
 
-    def decided(self, decision: Decision) -> None:
-        """Show nothing."""
+    def decided(self, observation: Observation) -> None:
+        """Print nothing."""
 
     def would_send(self, _stream: Stream, body: bytes) -> None:
-        """Show one of the first requests."""
+        """Print one of the first requests."""
         if self._shown < _SAMPLES:
             self._shown += 1
             click.echo(f"would send: {body.decode()}", err=True)

@@ -1,15 +1,13 @@
-"""The window: the signals that are under way, in the order they were read.
+"""The send queue: signals that wait or are in flight, in the order they were read.
 
-A signal waits for every earlier unfinished one about the same entity, domain or
-e-mail, so that a person is never told things in the wrong order; all others go side by
-side. The checkpoint says how much of the input is done with, and so which STATE may
-pass.
+A signal waits for every earlier unfinished signal about the same entity, domain or
+email, so that a person gets signals in the right order. All others run side by side.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -17,54 +15,57 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_stairoids.ledger.entries import Claim
+    from target_stairoids.dedup.rules import Policy
+    from target_stairoids.ledger.structs import Claim
 
 
 class Stage(Enum):
-    """What is next for a signal in the window."""
+    """The next step of a signal in the queue."""
 
-    CLAIM = auto()  # ask the gates once more, claim it, send it
-    SEND = auto()  # send it again: it was certainly not accepted
-    LOOK = auto()  # see whether it was accepted
+    CLAIM = auto()  # decide once more, claim, send
+    SEND = auto()  # send again, because it was certainly not accepted
+    LOOK_UP = auto()  # look up whether it was accepted
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Entry:
-    """One signal in the window.
+class QueuedSignal:
+    """One signal in the queue.
 
     Attributes:
-        number: Position in the input; of a recovered one, before all of it.
-        send: `once`, `on_change` or `always`.
-        lanes: What it must not overtake an earlier signal about.
-        recovered: Whether it is a dead run's claim; such ones are outside the sum.
-        letter: The dead letter that a person sends again, if it is one.
-        looks: How often looking for it failed.
+        number: Its place in the input. Negative for the claim of a dead run.
+        source: The signal's `source`.
+        policy: How its mapping sends.
+        lanes: Subjects it shares with other signals; see `lanes_of`.
+        recovered: Whether it is the claim of a dead run. These are counted apart.
+        dead_letter: The dead letter that a person sends again, if it is one.
+        lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
-        not_before: Monotonic time before which looking would be too early.
-        cursors: The pages of Stairoids' signals that were read on, while looking.
+        not_before: Monotonic time; a lookup before it would be too early.
+        cursors: Pages of Stairoids' signals that this lookup has read.
     """
 
     number: int
     claim: Claim
-    send: str
+    source: str
+    policy: Policy
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
-    letter: int | None = None
+    dead_letter: int | None = None
     attempts: int = 0
     accepted_before: int = 0
-    looks: int = 0
+    lookups: int = 0
     yields: int = 0
     not_before: float = 0.0
     cursors: list[str] = field(default_factory=list)
     blockers: int = 0
-    followers: list[Entry] = field(default_factory=list)
+    followers: list[QueuedSignal] = field(default_factory=list)
 
 
 def lanes_of(
     entity: bytes, account: Mapping[str, str], contact: Mapping[str, str]
 ) -> tuple[object, ...]:
-    """Return what a signal is about and must not overtake an earlier one about."""
+    """Return the subjects of a signal. Signals with a common one keep their order."""
     lanes: list[object] = [entity]
     if domain := account.get("domain"):
         lanes.append(("domain", domain))
@@ -74,137 +75,72 @@ def lanes_of(
 
 
 class SendQueue:
-    """Unfinished signals: ready, waiting for an earlier one, or for a time.
+    """Unfinished signals: ready, waiting for an earlier one, or waiting for a time.
 
-    Args:
-        size: More unfinished signals than this are one too many: stop reading.
+    Attributes:
+        lanes: Subject -> the last unfinished signal with it.
+        unfinished: Number -> signal, in the order they were read.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._last_in_lane: dict[object, Entry] = {}
-        self._ready: deque[Entry] = deque()
-        self._timers: list[tuple[float, int, Entry]] = []
-        self._unfinished: dict[int, Entry] = {}
+    def __init__(self) -> None:
+        self.lanes: dict[object, QueuedSignal] = {}
+        self.unfinished: dict[int, QueuedSignal] = {}
+        self._ready: deque[QueuedSignal] = deque()
+        self._timers: list[tuple[float, int, QueuedSignal]] = []
 
-    def __len__(self) -> int:
-        return len(self._unfinished)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether reading must stop until something is finished."""
-        return len(self._unfinished) >= self._size
-
-    @property
-    def has_ready(self) -> bool:
-        """Whether some signal waits for nothing but a slot."""
-        return bool(self._ready)
-
-    @property
-    def next_timer(self) -> float | None:
-        """When the first of the signals that wait for a time may go on."""
+    def next_at(self, now: float) -> float | None:
+        """Return when the next signal may go on; None if none can by itself."""
+        if self._ready:
+            return now
         return self._timers[0][0] if self._timers else None
 
-    def is_busy(self, lane: object) -> bool:
-        """Say whether an unfinished signal is about this."""
-        return lane in self._last_in_lane
-
-    def add(self, entry: Entry) -> None:
-        """Take a signal in behind all earlier ones it must not overtake."""
-        self._unfinished[entry.number] = entry
+    def add(self, signal: QueuedSignal) -> None:
+        """Add a signal behind all earlier ones with a common subject."""
+        self.unfinished[signal.number] = signal
         before = {
             id(last): last
-            for lane in entry.lanes
-            if (last := self._last_in_lane.get(lane)) is not None
+            for lane in signal.lanes
+            if (last := self.lanes.get(lane)) is not None
         }
         for last in before.values():
-            last.followers.append(entry)
-        entry.blockers = len(before)
-        for lane in entry.lanes:
-            self._last_in_lane[lane] = entry
-        if not entry.blockers:
-            self._ready.append(entry)
+            last.followers.append(signal)
+        signal.blockers = len(before)
+        for lane in signal.lanes:
+            self.lanes[lane] = signal
+        if not signal.blockers:
+            self._ready.append(signal)
 
-    def let_pass(self, first: Entry, entry: Entry) -> None:
-        """Let one more signal go before one that was taken, which then waits for it."""
-        self._unfinished[first.number] = first
-        first.followers.append(entry)
-        entry.blockers += 1
+    def add_before(self, first: QueuedSignal, signal: QueuedSignal) -> None:
+        """Add a signal, and let another one, which was taken, wait for it."""
+        self.unfinished[first.number] = first
+        first.followers.append(signal)
+        signal.blockers += 1
         self._ready.append(first)
 
-    def take(self, now: float) -> Entry | None:
-        """Return the next signal that may go on now; it stays unfinished."""
+    def take(self, now: float) -> QueuedSignal | None:
+        """Return the next signal that may go on now. It stays unfinished."""
         due = []
         while self._timers and self._timers[0][0] <= now:
             due.append(heapq.heappop(self._timers)[2])
         self._ready.extendleft(reversed(due))
         return self._ready.popleft() if self._ready else None
 
-    def put_back(self, entry: Entry) -> None:
-        """Let a signal go on as soon as there is a slot."""
-        self._ready.appendleft(entry)
+    def put_back(self, signal: QueuedSignal) -> None:
+        """Let a signal go on as soon as possible."""
+        self._ready.appendleft(signal)
 
-    def wait_until(self, entry: Entry, due: float) -> None:
-        """Let a signal go on at a time; it holds no slot until then."""
-        heapq.heappush(self._timers, (due, entry.number, entry))
+    def wait_until(self, signal: QueuedSignal, due: float) -> None:
+        """Let a signal go on at a monotonic time."""
+        heapq.heappush(self._timers, (due, signal.number, signal))
 
-    def finish(self, entry: Entry) -> None:
-        """Let go of a signal, once, and make those ready that waited only for it."""
-        self._unfinished.pop(entry.number, None)
-        for lane in entry.lanes:
-            if self._last_in_lane.get(lane) is entry:
-                del self._last_in_lane[lane]
-        for follower in entry.followers:
+    def finish(self, signal: QueuedSignal) -> None:
+        """Remove a signal, and free the signals that waited only for it."""
+        self.unfinished.pop(signal.number, None)
+        for lane in signal.lanes:
+            if self.lanes.get(lane) is signal:
+                del self.lanes[lane]
+        for follower in signal.followers:
             follower.blockers -= 1
             if not follower.blockers:
                 self._ready.append(follower)
-        entry.followers.clear()
-
-    def unfinished(self) -> list[Entry]:
-        """Return all signals that are under way, in the order they were read."""
-        return list(self._unfinished.values())
-
-
-class Checkpoint:
-    """Which STATE messages have everything before them settled.
-
-    Args:
-        keeps_each: Whether a STATE is of use also when a later one has passed; else
-            the newest stands for all before it.
-    """
-
-    def __init__(self, *, keeps_each: bool = False) -> None:
-        self._keeps_each = keeps_each
-        self._open: OrderedDict[int, None] = OrderedDict()
-        self._newest = 0
-        self._states: deque[tuple[int, str]] = deque()
-
-    def open(self) -> int:
-        """Number a signal that is not settled yet."""
-        self._newest += 1
-        self._open[self._newest] = None
-        return self._newest
-
-    def close(self, number: int) -> None:
-        """Note that a signal is settled or a dead letter, on disk."""
-        self._open.pop(number, None)
-
-    def state(self, text: str) -> None:
-        """Note a STATE; it may pass once every number opened so far is closed."""
-        is_last = self._states and self._states[-1][0] == self._newest
-        if is_last and not self._keeps_each:
-            self._states.pop()
-        self._states.append((self._newest, text))
-
-    @property
-    def unsettled(self) -> int:
-        """How many signals are open."""
-        return len(self._open)
-
-    def passed(self) -> list[str]:
-        """Return the STATEs that may pass, each once, in the order they came."""
-        oldest = next(iter(self._open), self._newest + 1)
-        passed: list[str] = []
-        while self._states and self._states[0][0] < oldest:
-            passed.append(self._states.popleft()[1])
-        return passed if self._keeps_each else passed[-1:]
+        signal.followers.clear()

@@ -1,8 +1,8 @@
-"""Delivery: every record to its outcome, each signal once, none twice, none lost.
+"""One run: every record gets its outcome, and each signal is sent once.
 
-One thread decides: it asks the ledger, commits claims and outcomes, lets STATE pass.
-The senders only carry requests. Nothing is posted before its claim is on disk, and no
-STATE passes before everything read ahead of it is settled or a dead letter.
+One thread decides. It asks the ledger, commits claims and outcomes, and emits STATE.
+Worker threads only carry requests. No request starts before its claim is on disk. No
+STATE is emitted before everything read ahead of it has an outcome.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,35 +26,51 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.progress import Facts, progress_for
+from target_stairoids.reporting.progress import Status, progress_for
 from target_stairoids.reporting.report import Report, write
-from target_stairoids.sending.observer import Samples
-from target_stairoids.sending.queue import Checkpoint, SendQueue
-from target_stairoids.sending.record_decision import Intake
-from target_stairoids.sending.scheduler import Dispatch, Finished
+from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.observer import SampleObserver
+from target_stairoids.sending.queue import SendQueue
+from target_stairoids.sending.record_processor import RecordProcessor
+from target_stairoids.sending.scheduler import Scheduler
+from target_stairoids.sending.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_stairoids.reporting.progress import Progress
     from target_stairoids.sending.observer import Observer
+    from target_stairoids.sending.response_handler import Finished
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_WINDOW = 10_000
-_STATE_SECONDS = 1.0  # Meltano spends about 9 ms on each STATE
-_GRACE_SECONDS = 10.0
+_QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
+_STATE_SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
+_GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
-class Delivery:
-    """One run.
+class Wake(Enum):
+    """Why a run woke up, or why it cannot sleep."""
+
+    INPUT = auto()  # the input has more
+    WORK = auto()  # a response came, or the next step is due
+    STUCK = auto()  # nothing can happen before another process has done something
+
+
+class Run:
+    """One run on an open ledger, which it closes.
 
     Args:
-        write_state: Called with each STATE that may pass, as JSON text.
-        passes_each_state: Whether no STATE may be left out for a later one.
-        observer: Is told what is decided on each record; a dry run has one anyway.
-        progress: Is told how the run goes; by default what suits stderr is.
+        write_state: Is called with each STATE to emit, as JSON text.
+        emits_each_state: Whether each STATE is emitted, not only the newest one.
+        observer: Sees every decision. A dry run without one prints samples.
+        progress: Shows how the run is going; by default, as stderr allows.
+
+    Attributes:
+        records: Takes the records and STATE messages of the input.
+        report: Counts the outcomes.
+        stop: Why the run ends before its input does.
     """
 
     def __init__(
@@ -62,113 +79,118 @@ class Delivery:
         ledger: Ledger,
         *,
         write_state: Callable[[str], None],
-        passes_each_state: bool = False,
+        emits_each_state: bool = False,
         observer: Observer | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._write_state = write_state
-        self._window = SendQueue(_WINDOW)
-        self._watermark = Checkpoint(keeps_each=passes_each_state)
-        self.report = Report()
-        self._progress = progress or progress_for(is_watched=observer is not None)
+        self._emits_each_state = emits_each_state
+        self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
-            observer = Samples()
-        self.intake = Intake(
-            settings, ledger, self.report, self._window, self._watermark, observer
+            observer = SampleObserver()
+        self._queue = SendQueue()
+        self._checkpoint = Checkpoint(keeps_each=emits_each_state)
+        self.report = Report()
+        self.stop = StopSignal()
+        self.records = RecordProcessor(
+            settings,
+            ledger,
+            self.report,
+            self._queue,
+            self._checkpoint,
+            self.stop,
+            observer,
         )
-        self._dispatch = Dispatch(settings, ledger, self._window)
-        self._passes_each_state = passes_each_state
+        self._scheduler = Scheduler(settings, ledger, self._queue, self.stop)
         self._states: list[str] = []
         self._state_at = self._progress_at = time.monotonic()
 
     @classmethod
-    def with_ledger(cls, settings: Settings, **more: Any) -> Self:
+    def on_ledger(cls, settings: Settings, **more: Any) -> Self:
         """Return a run on the ledger that the settings name.
 
         Raises:
             StairoidsError: The ledger, or a setting, cannot be used.
         """
-        ledger = Ledger(settings.ledger_url, settings.scope, read_only=settings.dry_run)
+        url, scope = settings.ledger_url, settings.scope
+        if settings.dry_run:
+            ledger = Ledger.open_read_only(url, scope, missing_ok=True)
+        else:
+            ledger = Ledger.create(url, scope)
         try:
             return cls(settings, ledger, **more)
         except StairoidsError:
             ledger.close()
             raise
 
-    # What the reader calls
-
     def open(self) -> None:
-        """Begin the run and take over what dead runs left unfinished."""
+        """Begin the run and continue with the claims of dead runs."""
         if self._settings.dry_run:
             return
         self.report.run = self._ledger.begin_run()
         logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
-        for claim in self._ledger.orphans():
-            self._dispatch.adopt(claim)
+        for claim in self._ledger.take_over_claims():
+            self._scheduler.recover(claim)
 
-    def attend(self, source: int | None = None) -> bool:
+    def work(self, source: int | None = None) -> bool:
         """Work until there is more to read.
 
         Args:
             source: File descriptor of the input; None if it is always readable.
 
         Returns:
-            False if nothing more must be read: call `finish`.
+            False if nothing more must be read. Then call `finish`.
         """
-        self._take_in()
+        self._decide()
         while True:
-            self._work()
-            if self._dispatch.stop is not None:
+            self._send()
+            if self.stop.reason is not None:
                 return False
-            has_room = not self._window.is_full
+            has_room = len(self._queue.unfinished) < _QUEUE_SIZE
             if has_room and source is None:
                 return True
-            if not has_room and self._dispatch.is_stuck:
-                text = "No signal of a full window can be sent while another run lives."
-                self._dispatch.stop_for(IncompleteError(text))
-                return False
-            if self._wait(source if has_room else None):
-                return True
+            match self._wait(source if has_room else None):
+                case Wake.INPUT:
+                    return True
+                case Wake.STUCK:
+                    text = "The queue is full, and another run is sending all of it."
+                    self.stop.set(IncompleteError(text))
+                    return False
 
-    def interrupt(self, signal_number: int) -> None:
-        """Stop soon; called in a signal handler, so it only takes note."""
-        self._dispatch.stop_for(InterruptedRunError(signal_number))
-        self._dispatch.wake()
-
-    @property
-    def stop(self) -> StairoidsError | None:
-        """Why the run is to end before its input does, if it is."""
-        return self._dispatch.stop
+    def interrupt(self, number: int) -> None:
+        """Stop soon; safe in a handler of SIGTERM or SIGINT."""
+        self.stop.set(InterruptedRunError(number))
+        self._scheduler.pool.wake()
 
     @property
     def discards_input(self) -> bool:
-        """Whether the rest of the input is to be read and left for the next run."""
-        return self._is_forgiven(self._dispatch.stop)
+        """Whether to read the rest of the input and leave it to the next run."""
+        return self._is_forgiven(self.stop.reason)
 
     def finish(self, error: BaseException | None = None) -> None:
-        """End the run: settle what was read, then report.
+        """End the run: settle everything that was read, then report.
 
         Args:
-            error: Why reading ended early, if it did; everything read before is
-                settled first, unless the error is that this is impossible.
+            error: Why reading ended early, if it did.
 
         Raises:
-            StairoidsError: Something is left; `exit_code` says how the program ends.
+            StairoidsError: Something is left. Its `exit_code` is that of the program.
         """
-        broken: Exception | None = None
+        unforeseen: Exception | None = None
         try:
-            if self._dispatch.is_whole and not isinstance(error, LedgerError):
+            if self._scheduler.is_intact and not isinstance(error, LedgerError):
                 self._settle_all()
-        except Exception as unforeseen:  # noqa: BLE001 - raised again below
-            broken = unforeseen
-        pending = self._window.unfinished()
-        trouble = self._dispatch.trouble
-        why = f"not reached: {trouble}" if trouble else "not reached"
-        self._count([(entry, Outcome.PENDING, why) for entry in pending])
-        failure = error or broken or self._dispatch.stop or self._left_over()
-        self._close(failure, is_ledger_usable=not isinstance(broken, LedgerError))
+        except Exception as raised:  # noqa: BLE001 - raised again below
+            unforeseen = raised
+        trouble = self._scheduler.responses.outage.reason
+        reason = f"not reached: {trouble}" if trouble else "not reached"
+        self._count(
+            [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
+        )
+        failure = error or unforeseen or self.stop.reason or self._left_over()
+        self._close(failure, is_ledger_usable=not isinstance(unforeseen, LedgerError))
         if failure is None or failure is error:
             return
         if self._is_forgiven(failure):
@@ -177,118 +199,121 @@ class Delivery:
         raise failure
 
     def _is_forgiven(self, failure: BaseException | None) -> bool:
-        """Say whether a run that ends so is to end with exit code 0."""
+        """Return whether a run that ends with this failure has exit code 0."""
         may_be_left = self._settings.on_incomplete == "succeed"
         return may_be_left and isinstance(failure, IncompleteError)
 
     # The loop
 
-    def _take_in(self) -> None:
-        """Decide on what was read."""
-        self.intake.flush()
-        if len(self._window):  # the gates will be asked again, of the ledger
-            self.intake.write()
-        self._dispatch.stop_for(self.intake.stop)
+    def _decide(self) -> None:
+        """Decide on the records that were read."""
+        self.records.flush()
+        if self._queue.unfinished:  # the rules are applied again, to the database
+            self._ledger.flush()
 
-    def _work(self) -> None:
-        """Do all that can be done without waiting."""
-        while (finished := self._dispatch.step()) is not None:
+    def _send(self) -> None:
+        """Do everything that needs no waiting."""
+        while (finished := self._scheduler.step()) is not None:
             self._count(finished)
         now = time.monotonic()
-        self._pass_state(now)
+        self._emit_states(now)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            self._progress.tell(self._facts(now))
+            self._progress.update(self._status(now))
 
-    def _count(self, finished: Finished) -> None:
-        """Count outcomes that are on disk, and let the checkpoint pass them."""
-        for entry, outcome, reason in finished:
-            if outcome is Outcome.ACCEPTED:
-                self.report.types[type_of(entry.claim.signal)] += 1
-            if entry.recovered:
-                self.report.recovered[outcome] += 1
-                continue
-            self.report.count(entry.claim.stream_name, outcome, reason)
-            if outcome is not Outcome.PENDING:
-                self._watermark.close(entry.number)
-
-    # Waiting, telling, ending
-
-    def _wait(self, source: int | None) -> bool:
-        """Sleep until something can be done; True if the input has more."""
+    def _wait(self, source: int | None) -> Wake:
+        """Sleep until there is input or work."""
         now = time.monotonic()
+        pool = self._scheduler.pool
         ends = [self._progress_at + self._progress.every - now]
         if self._states:
             ends.append(self._state_at + _STATE_SECONDS - now)
-        if (patience := self._dispatch.patience(now)) is not None:
-            ends.append(patience)
-        descriptors = [self._dispatch.wake_descriptor]
+        seconds = self._scheduler.seconds_to_next_step(now)
+        if seconds is not None:
+            ends.append(seconds)
+        elif source is None and not pool.unanswered:
+            return Wake.STUCK
+        descriptors = [pool.wake_descriptor]
         if source is not None:
             descriptors.append(source)
         readable, _, _ = select.select(descriptors, [], [], max(0.001, min(ends)))
-        return source is not None and source in readable
+        return Wake.INPUT if source in readable else Wake.WORK
 
-    def _pass_state(self, now: float, *, final: bool = False) -> None:
-        passed = self._watermark.passed()
-        if passed and not self._passes_each_state:
+    def _count(self, finished: Finished) -> None:
+        """Count outcomes that are on disk, and let STATE pass them."""
+        for signal, outcome, reason in finished:
+            if outcome is Outcome.ACCEPTED:
+                self.report.types[type_of(signal.claim.signal)] += 1
+            if signal.recovered:
+                self.report.recovered[outcome] += 1
+                continue
+            self.report.count(signal.claim.stream_name, outcome, reason)
+            if outcome is not Outcome.PENDING:
+                self._checkpoint.close(signal.number)
+
+    def _emit_states(self, now: float, *, final: bool = False) -> None:
+        passed = self._checkpoint.passed()
+        if passed and not self._emits_each_state:
             self._states.clear()
         self._states += passed
         if not self._states or self._settings.dry_run:
             return
         if final or now - self._state_at >= _STATE_SECONDS:
-            self.intake.write()
+            self._ledger.flush()
             for state in self._states:
                 self._write_state(state)
             self._states.clear()
             self._state_at = now
 
-    def _facts(self, now: float) -> Facts:
-        pace = self._dispatch.pace
-        return Facts(
+    def _status(self, now: float) -> Status:
+        limiter = self._scheduler.limiter
+        return Status(
             read=self.report.read,
             outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
-            under_way=len(self._window),
-            used=pace.used,
-            limit=pace.limit,
-            pause=pace.wait(now) or 0.0,
-            trouble=self._dispatch.trouble,
+            queued=len(self._queue.unfinished),
+            used=limiter.used,
+            limit=limiter.limit,
+            pause=limiter.wait(now) or 0.0,
+            trouble=self._scheduler.responses.outage.reason,
         )
 
+    # The end
+
     def _settle_all(self) -> None:
-        """Finish what was read; after a stop only what is in flight."""
-        self._take_in()
-        self.intake.write()
-        self._work()
-        while self._dispatch.stop is None and len(self._window):
-            if self._dispatch.is_stuck:
-                break  # what is left waits for nothing that can come
-            self._wait(None)
-            self._work()
-        self._dispatch.drop_rest()
+        """Finish everything that was read; after a stop, only requests in flight."""
+        self._decide()
+        self._ledger.flush()
+        self._send()
+        while self.stop.reason is None and self._queue.unfinished:
+            if self._wait(None) is Wake.STUCK:
+                break
+            self._send()
+        if self.stop.reason is not None and self.stop.is_hard:
+            self._scheduler.recall()
+        pool = self._scheduler.pool
         deadline = time.monotonic() + _GRACE_SECONDS
-        while self._dispatch.in_flight and time.monotonic() < deadline:
-            select.select([self._dispatch.wake_descriptor], [], [], 0.1)
-            self._count(self._dispatch.step() or [])
+        while pool.unanswered and time.monotonic() < deadline:
+            select.select([pool.wake_descriptor], [], [], 0.1)
+            self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:
-            self._count(self._dispatch.let_go())
-        self._pass_state(time.monotonic(), final=True)
+            self._count(self._scheduler.release())
+        self._emit_states(time.monotonic(), final=True)
 
     def _left_over(self) -> StairoidsError | None:
-        """Return why a run that was not stopped is no success after all."""
+        """Return why a run that was not stopped is incomplete after all."""
         outcomes = self.report.outcomes
         if not self.report.adds_up:
-            text = "The sum of the outcomes does not add up; please report this bug."
+            text = "The sum of the outcomes does not add up. Please report this bug."
             return StairoidsError(text)
         if pending := outcomes[Outcome.PENDING]:
-            who = counted(pending, "signal is", "signals are")
-            return IncompleteError(
-                f"{who} pending: another run is sending about the same."
-            )
+            signals = counted(pending, "signal is", "signals are")
+            text = f"{signals} pending, because another run is sending the same ones."
+            return IncompleteError(text)
         dead = dead_letters_in(outcomes)
         if dead and self._settings.fail_on_dead_letters:
             return DeadLettersError(
-                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`)."
-                f" See which, and why: {dead_letters_command()}"
+                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
+                f"Show them and their reasons: {dead_letters_command()}"
             )
         return None
 
@@ -297,14 +322,13 @@ class Delivery:
         exit_code = 0
         if failure is not None and not self._is_forgiven(failure):
             exit_code = getattr(failure, "exit_code", 1)
-        self.report.unanswered = self._dispatch.unanswered
+        self.report.unanswered = self._scheduler.responses.unanswered
+        limiter = self._scheduler.limiter
         report = self.report.as_dict(
-            exit_code=exit_code,
-            requests=self._dispatch.pace.requests,
-            quota=self._dispatch.pace.limit,
+            exit_code=exit_code, requests=limiter.requests, quota=limiter.limit
         )
-        self.intake.warn()
-        self._dispatch.close()
+        self.records.streams.warn()
+        self._scheduler.close()
         if is_ledger_usable and not self._settings.dry_run:
             is_complete = failure is None or isinstance(failure, DeadLettersError)
             self._ledger.end_run(exit_code, report, is_complete=is_complete)

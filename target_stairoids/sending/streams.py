@@ -1,4 +1,4 @@
-"""Streams of a run: their mappings, and what turns out to be odd about these."""
+"""The streams of a run, with their mappings, and warnings about these."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from target_stairoids.mapping.schema import SOURCE_FIELD
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from target_stairoids.dedup.record import Record
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.mapping.expressions.template import Path
@@ -36,16 +35,20 @@ _SHOWN = 5  # fields in one warning
 
 @dataclass(slots=True, kw_only=True)
 class Stream:
-    """One stream of this run.
+    """One stream of a run.
 
     Attributes:
-        number: The stream's number in the ledger.
-        reader: Makes records of what its tap sends.
-        is_baseline: Whether its records are remembered as seen and not sent.
-        known_entities: How many entities the ledger knew when the first new state of
-            one came; None before.
-        unseen: What its mappings read and no record had so far.
+        maps: Its mappings, compiled.
+        number: Its number in the ledger.
+        reader: Makes records of the tap's data.
+        is_baseline: Whether its records are remembered and not sent.
+        known_entities: How many entities the ledger knew before the first new one;
+            None until then.
+        unseen: Fields that its mappings use and no record had so far.
         is_seen: Whether a mapping has looked at any record.
+        taken: How many records were read.
+        keys: Columns that each record must have.
+        complete_run: The newest run before this one that settled all its input.
     """
 
     schema: StreamSchema
@@ -53,34 +56,19 @@ class Stream:
     number: int
     is_baseline: bool
     reader: RecordReader
+    keys: frozenset[str]
+    complete_run: int
     known_entities: int | None = None
     unseen: set[Path] = field(default_factory=set)
     is_seen: bool = False
-
-    def saw(self, record: Record) -> None:
-        """Note what a record had."""
-        self.is_seen = True
-        if self.unseen:
-            fields = record.fields
-            self.unseen -= {path for path in self.unseen if _has(fields, path)}
-
-
-def _has(record: Mapping[str, Any], path: Path) -> bool:
-    value: Any = record
-    for part in path:
-        if isinstance(value, list):
-            return True  # what lists hold differs from one to the next
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True
+    taken: int = 0
 
 
 class Streams:
     """The streams of a run.
 
     Raises:
-        ConfigError: No stream can ever reach one of the mappings.
+        ConfigError: No stream can ever match one of the mappings.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
@@ -89,100 +77,94 @@ class Streams:
         self._ledger = ledger
         self._streams: dict[str, Stream] = {}
 
-    def open(self, schema: StreamSchema, schema_message: Mapping[str, Any]) -> Stream:
-        """Compile a stream's mappings and find its place in the ledger.
+    def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
+        """Compile a stream's mappings and find its number in the ledger.
+
+        Args:
+            message: The SCHEMA message.
 
         Raises:
             ConfigError: A mapping is wrong.
         """
-        settings = self._settings
-        check_spelling(schema.name, settings.signals, self._streams)
+        settings, name = self._settings, schema.name
+        check_spelling(name, settings.signals, self._streams)
         source = settings.default_source
         if schema.source is not None and settings.source is None:
-            source = schema.source  # another one would make the same signal a new one
+            source = schema.source  # dead letters keep the source they were made with
         maps = mappings_for(schema, settings.signals, source)
-        if not all(compiled_mapping.is_left_out for compiled_mapping in maps):
-            check_any_match(schema.name, settings.signals, self._streams)
-        if settings.dry_run:
-            number = self._ledger.find_stream(schema.name)
-        else:
-            number = self._ledger.stream_id(
-                schema.name, {**schema_message, SOURCE_FIELD: source}
-            )
+        if not all(mapping.is_left_out for mapping in maps):
+            check_any_match(name, settings.signals, self._streams)
+        number = self._ledger.stream_number(name, {**message, SOURCE_FIELD: source})
         is_baseline = settings.remembers_all or (
             settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
         )
-        before = self._streams.get(schema.name)
+        before = self._streams.get(name)
         if before is None and not is_baseline and not settings.allow_surge:
-            _check_names(self._ledger, number, schema.name, maps)
-        read = {path for compiled_mapping in maps for path in compiled_mapping.paths}
+            _check_names(self._ledger, number, name, maps)
+        used = {path for mapping in maps for path in mapping.paths}
         stream = Stream(
             schema=schema,
             maps=maps,
             number=number,
             is_baseline=is_baseline,
             reader=RecordReader(
-                [compiled_mapping.key for compiled_mapping in maps],
+                [mapping.key for mapping in maps],
                 [*schema.key_properties, *filter(None, [schema.bookmark])],
             ),
+            keys=frozenset(schema.key_properties),
+            complete_run=self._ledger.complete_run_of(number),
             known_entities=None if before is None else before.known_entities,
-            unseen=read if before is None else before.unseen & read,
+            unseen=used if before is None else before.unseen & used,
             is_seen=before is not None and before.is_seen,
         )
-        self._streams[schema.name] = stream
+        self._streams[name] = stream
         return stream
 
     def warn(self) -> None:
-        """Tell at the end of a run what its mappings named in vain."""
+        """Warn at the end of a run about streams and fields that never came."""
         if self._streams:
             for sentence in unused_globs(self._settings.signals, list(self._streams)):
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
             if stream.unseen and stream.is_seen:
-                shown = sorted(path_text(p) for p in stream.unseen)
-                more = (
-                    "" if len(shown) <= _SHOWN else f" and {len(shown) - _SHOWN} more"
-                )
+                fields = sorted(path_text(path) for path in stream.unseen)
+                more = len(fields) - _SHOWN
                 logger.warning(
-                    "Stream `%s`: no record had %s%s, which its mapping reads.",
+                    "Stream `%s`: no record had %s%s, which its mapping uses.",
                     name,
-                    ", ".join(f"`{field}`" for field in shown[:_SHOWN]),
-                    more,
+                    ", ".join(f"`{field}`" for field in fields[:_SHOWN]),
+                    f" and {more} more" if more > 0 else "",
                 )
 
 
 def _check_names(
     ledger: Ledger, number: int, stream: str, maps: Sequence[CompiledMapping]
 ) -> None:
-    """Refuse a mapping that takes the place of another and would send all it sent.
+    """Refuse a new mapping in place of one that a known stream was sent with.
 
     Raises:
-        ConfigError: It is new, and what the stream was sent by is in no mapping now.
+        ConfigError: It would send the stream's records again.
     """
-    names = [
-        compiled_mapping.name
-        for compiled_mapping in maps
-        if not compiled_mapping.is_left_out
-    ]
+    names = [mapping.name for mapping in maps if not mapping.is_left_out]
     new = [name for name in names if not queries.has_sent(ledger, number, name)]
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
     if gone:
         old = min(gone)
         msg = (
-            f"Stream `{stream}` was sent as `{old}`, which is in no mapping now; "
-            f"`{new[0]}` is new and would send its records again. If it is misspelt, "
-            f"mend it. If it only has another `type` now, add `name: {old}` to the "
-            "mapping. If all is to be sent again, set `allow_surge` for one run."
+            f"Stream `{stream}` was sent as `{old}`, which is in no mapping now. "
+            f"`{new[0]}` is new and would send its records again. If it is a typo, fix "
+            f"it. If only the `type` has changed, add `name: {old}` to the mapping. If "
+            "all records must be sent again, set `allow_surge` for one run."
         )
         raise ConfigError(msg)
 
 
 def warn_if_left_out(stream: Stream) -> None:
-    """Tell that a stream has nobody a signal could be about."""
+    """Warn that a stream has no person and no company for a signal."""
     if any(m.type is not None and m.is_left_out for m in stream.maps):
         logger.warning(
-            "Stream `%s` is left out: neither an e-mail nor a domain can be "
-            "found in its records. To send them, give it a mapping with "
-            "`contact.email` or `account.domain` in the setting `signals`.",
+            "Stream `%s` is left out, because its records have neither an email nor a "
+            "domain. To send them, give the stream a mapping with `contact.email` or "
+            "`account.domain` in the setting `signals`.",
             stream.schema.name,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft7Validator
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from target_stairoids.settings import config_schema
 from tests.support.connectors import messages_in
 from tests.support.singer_io import BIN, TargetUnderTest

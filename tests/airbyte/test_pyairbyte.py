@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.paths import ROOT
 from tests.support.running_receiver import fill

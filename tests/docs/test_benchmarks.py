@@ -1,4 +1,4 @@
-"""A baseline of a benchmark is measured where it can be, and told where it cannot."""
+"""The baselines of the benchmarks are installed, or their rows show the reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_wheel(folder: Path) -> Path:
     return path
 
 
-def test_environment_of_a_baseline_is_kept_and_needs_no_index_again(
+def test_environment_of_a_baseline_is_installed_once(
     tmp_path: Path,
 ) -> None:
     wheel = write_wheel(tmp_path)
@@ -53,12 +53,12 @@ def test_environment_of_a_baseline_is_kept_and_needs_no_index_again(
     subprocess.run([python, "-c", "import baseline"], check=True)
 
 
-def test_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+def test_error_names_a_baseline_that_cannot_be_installed(tmp_path: Path) -> None:
     with pytest.raises(NotInstalledError, match="baseline"):
         python_with(requirements(tmp_path), tmp_path / "home")
 
 
-def test_baseline_that_cannot_be_installed_is_told_in_its_row() -> None:
+def test_row_of_a_baseline_without_an_environment_has_no_ratio() -> None:
     found = {"inferred mapping": [2.0], "orjson": [1.0]}
 
     rows = [(figure.beside, figure.ratio) for figure in beside_others(found, 100)]

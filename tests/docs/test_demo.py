@@ -1,4 +1,4 @@
-"""`make demo` tells its story, and leaves nothing running however it ends."""
+"""`make demo` prints its steps and stops every program that it started."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """What a new user has: an empty home, nothing cached, nothing set."""
-    theirs = {
+    """Return the environment of a new user: an empty home and an empty cache."""
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("UV_", "STAIROIDS_", "TARGET_", "TAP_", "VIRTUAL_"))
@@ -30,7 +30,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
-    return {**theirs, "HOME": str(home), "TMPDIR": str(temporary)}
+    return {**variables, "HOME": str(home), "TMPDIR": str(temporary)}
 
 
 def start(environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -45,60 +45,60 @@ def start(environment: dict[str, str]) -> subprocess.Popen[str]:
     )
 
 
-def assert_nothing_listens_anymore(told: str) -> None:
-    urls = re.findall(r"http://127\.0\.0\.1:\d+", told)
+def assert_no_server_is_left(printed: str) -> None:
+    urls = re.findall(r"http://127\.0\.0\.1:\d+", printed)
     assert len(urls) == 2
     for url in urls:
         with socket.socket() as connection:
             assert connection.connect_ex(("127.0.0.1", urlsplit(url).port)) != 0
 
 
-def test_demo_tells_how_a_taps_records_became_signals_and_came_back(
+def test_demo_prints_the_way_of_the_records(
     environment: dict[str, str],
 ) -> None:
     with start(environment) as demo:
-        told, complaints = demo.communicate(timeout=240)
+        printed, errors = demo.communicate(timeout=240)
 
-    assert (demo.returncode, complaints) == (0, "")
-    assert "20 records read: 19 accepted, 1 invalid." in told
-    assert "19 signed webhooks came in" in told
-    assert "19 records of `events`" in told
-    assert "20 records read: 19 duplicate, 1 invalid." in told
-    assert "Stairoids holds 19 signals, as before" in told
-    assert_nothing_listens_anymore(told)
+    assert (demo.returncode, errors) == (0, "")
+    assert "20 records read: 19 accepted, 1 invalid." in printed
+    assert "19 signed webhooks came in" in printed
+    assert "19 records of `events`" in printed
+    assert "20 records read: 19 duplicate, 1 invalid." in printed
+    assert "Stairoids holds 19 signals, as before" in printed
+    assert_no_server_is_left(printed)
     (folder,) = Path(environment["TMPDIR"]).glob("stairoids-demo-*")
-    printed = (folder / "webhooks.jsonl").read_text().splitlines()
-    events = [m for m in map(json.loads, printed) if m.get("stream") == "events"]
+    lines = (folder / "webhooks.jsonl").read_text().splitlines()
+    events = [m for m in map(json.loads, lines) if m.get("stream") == "events"]
     assert sum(m["type"] == "RECORD" for m in events) == 19
 
 
-def test_demo_shows_the_last_words_of_the_program_that_failed(
+def test_failed_demo_shows_the_last_log_lines_of_the_program(
     environment: dict[str, str],
 ) -> None:
-    """With nothing cached and no package index, the tap cannot be had."""
+    """Without a cache and a package index, the tap cannot be installed."""
     with start({**environment, "UV_OFFLINE": "1"}) as demo:
-        told, complaints = demo.communicate(timeout=60)
+        printed, errors = demo.communicate(timeout=60)
 
     assert demo.returncode == 1
-    assert "tap-jsonl ended with exit code" in complaints
-    assert "tap-jsonl was not found in the cache" in complaints
-    assert "Traceback" not in complaints
-    assert_nothing_listens_anymore(told)
+    assert "tap-jsonl ended with exit code" in errors
+    assert "tap-jsonl was not found in the cache" in errors
+    assert "Traceback" not in errors
+    assert_no_server_is_left(printed)
 
 
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_interrupted_demo_stops_what_it_started(
+def test_interrupted_demo_stops_its_programs(
     environment: dict[str, str], number: int, exit_code: int
 ) -> None:
     with start(environment) as demo:
         assert demo.stdout is not None
-        told = "".join(demo.stdout.readline() for _ in range(3))
+        printed = "".join(demo.stdout.readline() for _ in range(3))
 
         demo.send_signal(number)
-        _, complaints = demo.communicate(timeout=60)
+        _, errors = demo.communicate(timeout=60)
 
     assert demo.returncode == exit_code
-    assert "Traceback" not in complaints
-    assert_nothing_listens_anymore(told)
+    assert "Traceback" not in errors
+    assert_no_server_is_left(printed)

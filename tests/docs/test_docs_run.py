@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tests.support.page_shell import PageShell, a_free_port, is_served

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.paths import ROOT
@@ -115,7 +115,7 @@ def test_meltano_runs_the_round_trip_and_the_second_run_sends_nothing(
 
     project.meltano("install")
     first = project.meltano("run", "round-trip")
-    assert "20 candidates = 19 accepted + 1 invalid" in first
+    assert "20 signals = 19 accepted + 1 invalid" in first
     assert len(sandbox.signals) == 19
     wait_for_events(receiver, 19)
     requests = len(sandbox.requests)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
 from tests.support.singer_io import TargetUnderTest, wait_until
@@ -105,9 +105,9 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
                 prepare_what_follows(line, project, ports)
 
     first, second, third = said["meltano run tap-jsonl target-stairoids"]
-    assert "3 candidates = 2 accepted + 1 invalid" in first
-    assert "3 candidates = 2 duplicate + 1 invalid" in second
-    assert "4 candidates = 1 accepted + 2 duplicate + 1 invalid" in third
+    assert "3 signals = 2 accepted + 1 invalid" in first
+    assert "3 signals = 2 duplicate + 1 invalid" in second
+    assert "4 signals = 1 accepted + 2 duplicate + 1 invalid" in third
     (letters,) = said["meltano invoke target-stairoids:dead-letters --with-key"]
     assert "trial_id=t3" in letters
     assert "neither account.domain nor contact.email" in letters

@@ -1,4 +1,4 @@
-"""What builds, ships and configures the project names what the project has."""
+"""The Dockerfile, .env.example and the workflows fit the project."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ PLUGINS: dict[str, type[PluginBase]] = {
 
 
 def copied() -> list[str]:
-    """Return what the Dockerfile takes of this folder."""
+    """Return the files and folders that the Dockerfile copies."""
     lines = re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
     return [name for line in lines for name in line.split()[:-1]]
 
 
-def test_image_holds_every_package() -> None:
+def test_image_has_every_package() -> None:
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
     assert set(packages) < set(copied())
 
 
-def test_image_may_copy_what_it_copies() -> None:
+def test_dockerignore_lets_through_the_copied_files_only() -> None:
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
 
     assert {f"!{name}" for name in copied()} == {
@@ -63,8 +63,8 @@ def test_image_does_not_run_as_root() -> None:
 
 
 @pytest.mark.slow
-def test_images_steps_install_every_command(tmp_path: Path) -> None:
-    """The Dockerfile's own commands, on the files it copies, without Docker."""
+def test_steps_of_the_image_install_every_command(tmp_path: Path) -> None:
+    """Run the Dockerfile's uv commands on the files it copies, without Docker."""
     source, made = tmp_path / "source", tmp_path / "made"
     source.mkdir()
     for name in copied():
@@ -123,19 +123,20 @@ def test_image_without_a_target_is_the_one_for_every_command() -> None:
     assert "ENTRYPOINT" not in last
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
-def test_variable_of_env_example_is_read(variable: str) -> None:
-    for prefix, plugin in PLUGINS.items():
-        if variable.startswith(prefix):
-            setting = variable.removeprefix(prefix).lower()
-            assert setting in plugin.config_jsonschema["properties"]
-            return
+def test_variables_of_env_example_are_read() -> None:
     source = (ROOT / "tap_stairoids_webhooks/environment.py").read_text("utf-8")
-    name = variable.removeprefix(PREFIX).lower()
-    assert name in ReceiverSettings.__struct_fields__ or f'"{variable}"' in source
+    known = {name for name in VARIABLES if f'"{name}"' in source}
+    known |= {f"{PREFIX}{name.upper()}" for name in ReceiverSettings.__struct_fields__}
+    for prefix, plugin in PLUGINS.items():
+        known |= {
+            f"{prefix}{s.upper()}" for s in plugin.config_jsonschema["properties"]
+        }
+
+    assert VARIABLES
+    assert set(VARIABLES) - known == set()
 
 
-def test_env_example_holds_no_secret() -> None:
+def test_env_example_has_no_secrets() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
     filled = [line for line in lines if not line.startswith("#") and "=" in line]
@@ -143,7 +144,7 @@ def test_env_example_holds_no_secret() -> None:
     assert all(line.endswith("=") for line in filled)
 
 
-def test_every_declared_python_is_tried() -> None:
+def test_workflow_tests_each_declared_python() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     declared = re.findall(
         r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"])
@@ -153,8 +154,8 @@ def test_every_declared_python_is_tried() -> None:
     assert PROJECT["project"]["requires-python"] == f">={declared[0]}"
 
 
-def test_only_publishing_may_prove_who_it_is() -> None:
-    """Everything else has no more than the right to read the code."""
+def test_only_the_publishing_job_gets_an_identity_token() -> None:
+    """All other jobs may only read the code."""
     for path in (ROOT / ".github/workflows").glob("*.yml"):
         workflow = yaml.safe_load(path.read_text())
         assert workflow["permissions"] == {}

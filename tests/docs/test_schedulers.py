@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_record, a_schema, a_state, text_of, wait_until
 

@@ -20,8 +20,8 @@ OF_OTHERS = {"422 and a text of Stairoids", "unknown", "…: no such file or dir
 #: The first two are never shown. The others are parts of messages that have a row.
 WITHOUT_ROW = {
     "A line holds more than one message.",
-    "The ledger … was opened to be read only.",
-    "…: …. See the setting `ledger_url`.",
+    "The ledger … was opened for reading only.",
+    "…: …. See `ledger_url`.",
     "a key that occurs twice",
     "a number that is too long",
     "half of a surrogate pair",

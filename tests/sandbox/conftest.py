@@ -1,4 +1,4 @@
-"""A running sandbox and a client that holds its key."""
+"""A running sandbox, a client of its API and a receiver of its webhooks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.sandbox_client import Client
 from tests.support.sandbox_receiver import Receiver
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
+    with Sandbox(retry_base_seconds=0.01) as running:
         yield running
 
 

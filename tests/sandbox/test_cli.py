@@ -1,4 +1,4 @@
-"""The command says when it is ready, ends cleanly and survives kill -9."""
+"""The command reports when it is ready, ends cleanly and survives kill -9."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def send(url: str, **fields: object) -> requests.Response:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_it_with_exit_0_and_one_line_on_stdout(number: int) -> None:
+def test_sigterm_and_sigint_end_it_with_exit_0(number: int) -> None:
     with serving() as (process, url):
         assert send(url).status_code == 201
         process.send_signal(number)
@@ -85,12 +85,12 @@ def test_options_reach_the_sandbox(receiver: Receiver) -> None:
         *("--excluded-domain", "rival.com"),
         *("--fault", "status,status=502,count=1"),
     ) as (_, url):
-        answers = [send(url), send(url), send(url, account={"domain": "rival.com"})]
+        responses = [send(url), send(url), send(url, account={"domain": "rival.com"})]
         wait_until(lambda: len(receiver.received) == 2)
 
-    assert [answer.status_code for answer in answers] == [502, 201, 422]
-    assert answers[0].headers["X-RateLimit-Limit"] == "60"
-    assert answers[1].json()["account"]["domain"] == "acmecorp.com"
+    assert [response.status_code for response in responses] == [502, 201, 422]
+    assert responses[0].headers["X-RateLimit-Limit"] == "60"
+    assert responses[1].json()["account"]["domain"] == "acmecorp.com"
     assert all("X-Stairoids-Signature" in r.headers for r in receiver.received)
 
 
@@ -109,7 +109,7 @@ def test_options_reach_the_sandbox(receiver: Receiver) -> None:
         (["--plan", "free"], "free"),
     ],
 )
-def test_unfit_option_is_named_and_exits_2(options: list[str], named: str) -> None:
+def test_wrong_option_is_named_and_exits_2(options: list[str], named: str) -> None:
     result = CliRunner().invoke(main, ["serve", "--port", "0", *options])
 
     assert result.exit_code == 2
@@ -117,7 +117,7 @@ def test_unfit_option_is_named_and_exits_2(options: list[str], named: str) -> No
     assert "sk_secret" not in result.output
 
 
-def test_help_teaches_with_an_example() -> None:
+def test_help_has_an_example() -> None:
     result = CliRunner().invoke(main, ["--help"])
 
     assert "stairoids-sandbox serve --port 8900" in result.output

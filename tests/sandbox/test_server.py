@@ -1,4 +1,4 @@
-"""The sandbox starts fast, stops fast and leaves nothing behind."""
+"""The sandbox starts, stops at once and keeps its state readable."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.exceptions import NotRunningError, UsageError
-from stairoids_sandbox.server import Sandbox
 from tests.support.sandbox_client import Client, a_body
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_many_sandboxes_run_at_once() -> None:
         assert (len(one.signals), len(two.signals)) == (0, 1)
 
 
-def test_sandbox_that_never_started_has_no_address() -> None:
+def test_sandbox_that_has_not_started_has_no_address() -> None:
     with pytest.raises(NotRunningError):
         _ = Sandbox().url
 

@@ -1,4 +1,4 @@
-"""The Chromium of this machine, driven as a person would."""
+"""Start the Chromium of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-# It is to talk to the page under test and to nobody else.
+# It must connect only to the page under test.
 _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
@@ -27,19 +27,19 @@ _ARGUMENTS = (
 
 
 def chromium() -> str | None:
-    """Find a Chromium; `CHROMIUM` names one, None is none."""
+    """Return the path of a Chromium, or the value of `CHROMIUM`."""
     given = os.environ.get("CHROMIUM")
     return given or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextmanager
 def a_browser(path: str) -> Iterator[Browser]:
-    """Run a browser without a window and with a fresh profile."""
+    """Run a browser without a window and with a new profile."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
             args=list(_ARGUMENTS),
-            # Root cannot have the sandbox of Chromium; everybody else keeps it.
+            # Root cannot use the sandbox of Chromium.
             chromium_sandbox=os.geteuid() != 0,
         )
         try:

@@ -1,7 +1,6 @@
-"""A shell into which a test types a document's commands, one after the other.
+"""Run a document's commands one after the other in one bash.
 
-It is one bash for all lines, so that `cd`, `export`, `&` and `kill %1` mean to the
-later ones what they mean to a reader.
+So `cd`, `export`, `&` and `kill %1` work for later lines as they do for a reader.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Reads lines from descriptor 3, and tells on 4 how each one ended.
+#: Reads lines from descriptor 3, and writes the exit code of each to 4.
 _LOOP = """
 set -m -o pipefail
 while IFS= read -r line <&3; do
@@ -28,10 +27,10 @@ done
 
 
 class PageShell:
-    """Runs lines; what they started in the background ends with it.
+    """Run lines. Their background jobs end with the shell.
 
     Args:
-        folder: Where it begins.
+        folder: The first working directory.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
@@ -58,17 +57,17 @@ class PageShell:
         return self
 
     def run(self, line: str) -> str:
-        """Run a line and return what was printed meanwhile.
+        """Run a line and return its output.
 
         Raises:
-            AssertionError: It did not end with 0.
+            AssertionError: Its exit code was not 0.
         """
         began = os.fstat(self._output.fileno()).st_size
         os.write(self._lines, f"{line}\n".encode())
         code = os.read(self._codes, 16).decode().strip()
         size = os.fstat(self._output.fileno()).st_size - began
         printed = os.pread(self._output.fileno(), size, began).decode()
-        assert code == "0", f"{line}: {code or 'the shell is gone'}\n{printed[-4000:]}"
+        assert code == "0", f"{line}: {code or 'no shell'}\n{printed[-4000:]}"
         return printed
 
     def __exit__(self, *_exc_info: object) -> None:
@@ -79,7 +78,7 @@ class PageShell:
         self._output.close()
 
     def _end_session(self) -> None:
-        """End what the lines left in the background: each job is a group of its own."""
+        """End the background jobs. Each job is a process group."""
         jobs = subprocess.run(
             ["ps", "-o", "pid=", "--sid", str(self._bash.pid)],
             capture_output=True,
@@ -99,13 +98,13 @@ def _terminate(pid: int) -> None:
 
 
 def a_free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def is_served(port: str) -> bool:
-    """Say whether somebody listens on a port."""
+    """Return whether a port has a listener."""
     try:
         socket.create_connection(("127.0.0.1", int(port)), timeout=1).close()
     except OSError:

@@ -92,7 +92,9 @@ class Runner:
     def with_arguments(self, *arguments: str) -> Output:
         """Run the tap without the usual config."""
         self._caplog.clear()
-        result = CliRunner().invoke(TapStairoidsWebhooks.cli, list(arguments))
+        self._caplog.set_level("INFO")
+        command = TapStairoidsWebhooks.get_singer_command()  # without a log handler
+        result = CliRunner().invoke(command, list(arguments))
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Output(

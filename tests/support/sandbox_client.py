@@ -1,4 +1,4 @@
-"""What a client of the API does, in one word each."""
+"""A client of the API for tests."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
-from stairoids_sandbox.state.keys import DEFAULT_KEY
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 class Client:
-    """One keep-alive connection with an API key."""
+    """A keep-alive connection with an API key."""
 
-    def __init__(self, sandbox: Sandbox, key: str = DEFAULT_KEY) -> None:
+    def __init__(self, sandbox: Sandbox, key: str | None = None) -> None:
         self.url = sandbox.url
         self.session = requests.Session()
         self.session.trust_env = False
-        self.session.headers["Authorization"] = f"Bearer {key}"
+        self.session.headers["Authorization"] = f"Bearer {key or sandbox.api_key}"
 
     def post(self, path: str, body: object) -> requests.Response:
         return self.session.post(self.url + path, json=body, timeout=10)

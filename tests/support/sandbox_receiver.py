@@ -1,10 +1,11 @@
-"""A customer's webhook endpoint: keeps what it gets, answers what it is told."""
+"""A webhook endpoint that keeps its requests and responds as it is set to."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -12,30 +13,31 @@ from typing import TYPE_CHECKING, Any, Self
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-SECRET = "whsec_hidden"  # noqa: S105 -- signs nothing but deliveries of tests
+SECRET = "whsec_hidden"  # noqa: S105 -- signs only deliveries of tests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One request and when it came."""
+    """One request and its time of arrival."""
 
     path: str
     headers: Mapping[str, str]
     body: bytes
     at: float
 
-    def json(self) -> Any:  # noqa: ANN401 -- whatever was sent
+    def json(self) -> Any:  # noqa: ANN401 -- any JSON
         return json.loads(self.body)
 
 
 class Receiver:
-    """Serve on a free port; ``answers`` are used up in order, then 204."""
+    """Serve on a free port. Respond with the statuses in ``responses``, then 204."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
-        self.answers: list[int] = []
+        self.responses: list[int] = []
+        self.body: Iterable[bytes] = ()
         self.release = threading.Event()
         self.release.set()
         receiver = self
@@ -46,7 +48,7 @@ class Receiver:
 
             @override
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = False
@@ -69,12 +71,15 @@ class Receiver:
             )
         )
         self.release.wait(10)
-        status = self.answers.pop(0) if self.answers else 204
+        status = self.responses.pop(0) if self.responses else 204
         if status == 0:  # hang up
             return
         request.send_response(status)
         request.send_header("Location", "http://127.0.0.1:1/")
         request.end_headers()
+        with suppress(ConnectionError):  # the sender reads only so much
+            for chunk in self.body:
+                request.wfile.write(chunk)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,4 +1,4 @@
-"""`target-stairoids` as a shell runs it: exit codes, signals, stderr, kill -9."""
+"""`target-stairoids` as a command: exit codes, stderr, SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox.faults.faults import Fault
+from tests.support.commands import command, target_command, target_main
 from tests.support.connectors import on_both_faces
 from tests.support.singer_io import (
     BIN,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "error"),
     [
         ({"api_key": ["sk_live_canary"]}, "`api_key` must be of type string"),
         ({"api_keey": "sk_live_canary"}, "is not a setting; did you mean `api_key`?"),
@@ -38,24 +39,26 @@ if TYPE_CHECKING:
         ({"api_key": "*****"}, "printed by `meltano config` without `--unsafe`"),
         ({"ledger_url": "(redacted)"}, "`ledger_url` is masked"),
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
-        ({"first_run": "canary"}, "`first_run` must be one of baseline or guard or"),
+        (
+            {"first_run": "canary"},
+            "`first_run` must be one of baseline or guard or send",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,
 )
 def test_wrong_config_is_one_sentence_without_values(
-    target: TargetUnderTest, wrong: dict[str, Any], says: str
+    target: TargetUnderTest, wrong: dict[str, Any], error: str
 ) -> None:
-    done = target.shell(text_of([a_schema(), a_record()]), **wrong)
+    done = target_command(target, text_of([a_schema(), a_record()]), **wrong)
 
     assert done.returncode == 1
-    assert says in done.stderr
+    assert error in done.stderr
     assert "canary" not in done.stderr
-    assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("bad", "says"),
+    ("bad", "error"),
     [
         ("canary {", "Line 3 of the input is not JSON"),
         (json.dumps(a_record(stream="strange")), "stream 'strange'"),
@@ -67,14 +70,13 @@ def test_wrong_config_is_one_sentence_without_values(
     ids=["malformed", "before schema", "without key"],
 )
 def test_wrong_input_is_one_sentence_without_values(
-    sandbox: Sandbox, target: TargetUnderTest, bad: str, says: str
+    sandbox: Sandbox, target: TargetUnderTest, bad: str, error: str
 ) -> None:
-    done = target.shell(text_of([a_schema(), a_record(1), bad]))
+    done = target_command(target, text_of([a_schema(), a_record(1), bad]))
 
     assert done.returncode == 1
-    assert says in done.stderr
+    assert error in done.stderr
     assert "canary" not in done.stderr
-    assert "Traceback" not in done.stderr
     assert len(sandbox.signals) == 1
 
 
@@ -87,7 +89,7 @@ def test_refused_key_is_one_sentence(target: TargetUnderTest) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_settings_come_from_the_environment_too(
+def test_settings_are_read_from_the_environment(
     sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
 ) -> None:
     env = {
@@ -114,7 +116,7 @@ def test_settings_come_from_the_environment_too(
     assert target.folder == tmp_path
 
 
-def test_slow_tap_gets_its_state_before_the_next_record(
+def test_state_is_emitted_while_the_tap_waits(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     with target.start() as process:
@@ -133,7 +135,7 @@ def test_slow_tap_gets_its_state_before_the_next_record(
 
 @on_both_faces
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_run_soon_and_loses_nothing(
+def test_sigterm_and_sigint_end_the_run_and_lose_nothing(
     sandbox: Sandbox, target: TargetUnderTest, number: int
 ) -> None:
     sandbox.faults.add(Fault(kind="slow", delay_ms=50))
@@ -164,10 +166,10 @@ def test_signal_ends_the_run_soon_and_loses_nothing(
     assert numbers == list(range(1, 201))
 
 
-def test_log_lines_are_structured_where_meltano_asks_for_it(
+def test_log_config_of_meltano_gives_structured_log_lines(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Meltano names a log config whose formatter is the SDK's for machines."""
+    """The log config of Meltano uses the JSON formatter of the SDK."""
     formatter = {"()": "singer_sdk.logging.StructuredFormatter"}
     handler = {"class": "logging.StreamHandler", "formatter": "structured"}
     config = {
@@ -185,7 +187,7 @@ def test_log_lines_are_structured_where_meltano_asks_for_it(
 
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 0
-    assert any("1 candidate = 1 accepted" in line["message"] for line in lines)
+    assert any("1 signal = 1 accepted" in line["message"] for line in lines)
 
 
 BROKEN_CONFIGS = [
@@ -196,33 +198,26 @@ BROKEN_CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "says"), BROKEN_CONFIGS)
-@pytest.mark.parametrize(
-    "command", [["target-stairoids"], ["stairoids-signals", "ledger", "stats"]]
-)
-def test_config_file_that_cannot_be_used_is_one_sentence(
-    tmp_path: Path, command: list[str], text: str | None, says: str
+@pytest.mark.parametrize(("text", "error"), BROKEN_CONFIGS)
+def test_config_file_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, error: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "config.json").write_text(text)
 
-    done = subprocess.run(
-        [BIN / command[0], *command[1:], "--config", "config.json"],
-        input="",
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-
-    assert done.returncode == 1
-    assert done.stderr == f"Error: {says}\n"
+    for done in (
+        target_main("--config", "config.json"),
+        command("ledger", "stats", "--config", "config.json"),
+    ):
+        assert done.returncode == 1
+        assert done.stderr == f"Error: {error}\n"
 
 
-def test_reader_of_stdout_that_went_away_is_told_and_loses_nothing(
+def test_closed_stdout_ends_the_run_and_loses_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    """As in `target-stairoids | head -0`."""
+    """For example, `target-stairoids | head -0`."""
     reading, writing = os.pipe()
     os.close(reading)
     messages = text_of([a_schema(), a_record(1), a_state(1)])
@@ -231,6 +226,6 @@ def test_reader_of_stdout_that_went_away_is_told_and_loses_nothing(
     again = target.run(a_schema(), a_record(1), a_state(1))
 
     assert ended.returncode == 128 + signal.SIGPIPE
-    assert "whoever reads stdout went away" in ended.stderr
+    assert "the reader of stdout is gone" in ended.stderr
     assert len(sandbox.signals) == 1
     assert again.exit_code == 0

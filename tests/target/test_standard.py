@@ -13,7 +13,7 @@ from target_stairoids.target import TargetStairoids
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 _Suite = get_target_test_class(TargetStairoids, config={})
 

@@ -11,7 +11,7 @@ from tests.support.paths import DATA
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 STREAMS = sorted(DATA.glob("*.jsonl"))
@@ -33,7 +33,7 @@ def test_every_record_is_accounted_for_and_sent_once(
 
     assert first.exit_code == second.exit_code == 0
     assert first.report["adds_up"]
-    assert first.report["candidates"] == text.count('"RECORD"')
+    assert first.report["signals"] == text.count('"RECORD"')
     assert sent == first.outcomes["accepted"] > 0
     assert "accepted" not in second.outcomes
     assert len(sandbox.signals) == sent

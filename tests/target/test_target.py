@@ -15,8 +15,7 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tests.support.connectors import on_both_faces
 from tests.support.singer_io import (
     Message,
@@ -739,7 +738,7 @@ def test_report_adds_up_and_counts_by_stream(target: TargetUnderTest) -> None:
     )
 
     assert run.report["adds_up"]
-    assert run.report["candidates"] == run.report["read"] == 2
+    assert run.report["signals"] == run.report["read"] == 2
     assert run.report["streams"] == {
         "trials": {"accepted": 1},
         "leads": {"accepted": 1},

@@ -1,4 +1,4 @@
-"""The sandbox is watched and steered over HTTP, from this machine only."""
+"""The sandbox is watched and controlled over HTTP, from this machine only."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from tests.support.sandbox_client import Client, wait_until
 from tests.support.sandbox_receiver import SECRET
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.sandbox_receiver import Receiver
 
 
-def ask(sandbox: Sandbox, path: str) -> Any:  # noqa: ANN401 -- whatever was answered
-    answer = requests.get(f"{sandbox.origin}/_sandbox{path}", timeout=5)
-    assert answer.status_code == 200
-    return answer.json()
+def ask(sandbox: Sandbox, path: str) -> Any:  # noqa: ANN401 -- any JSON
+    response = requests.get(f"{sandbox.origin}/_sandbox{path}", timeout=5)
+    assert response.status_code == 200
+    return response.json()
 
 
 def set_faults(sandbox: Sandbox, body: object) -> requests.Response:
     return requests.post(f"{sandbox.origin}/_sandbox/faults", json=body, timeout=5)
 
 
-def test_faults_are_set_and_ended(sandbox: Sandbox, client: Client) -> None:
+def test_faults_are_set_and_removed(sandbox: Sandbox, client: Client) -> None:
     set_faults(sandbox, {"faults": [{"kind": "status", "status": 502}]})
     shown = ask(sandbox, "/faults")["faults"]
-    struck = client.send().status_code
+    failed = client.send().status_code
     set_faults(sandbox, {"faults": []})
 
     assert [(fault["kind"], fault["status"]) for fault in shown] == [("status", 502)]
-    assert (struck, client.send().status_code) == (502, 201)
+    assert (failed, client.send().status_code) == (502, 201)
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,16 @@ def test_faults_are_set_and_ended(sandbox: Sandbox, client: Client) -> None:
         {"faults": [{"kind": "meteor"}]},
         {"faults": [{"kind": "slow", "delay": 3}]},
         {"faults": [{"kind": "status", "status": "500"}]},
+        {"faults": [{"kind": "slow", "delay_ms": -1}]},
         {"faults": [], "mode": 1},
     ],
 )
-def test_unfit_faults_change_nothing(sandbox: Sandbox, body: Any) -> None:  # noqa: ANN401 -- broken on purpose
+def test_wrong_faults_change_nothing(sandbox: Sandbox, body: Any) -> None:  # noqa: ANN401 -- any JSON
     set_faults(sandbox, {"faults": [{"kind": "reset"}]})
 
-    answer = set_faults(sandbox, body)
+    response = set_faults(sandbox, body)
 
-    assert answer.status_code == 400
+    assert response.status_code == 400
     assert [fault.kind for fault in sandbox.faults.all()] == ["reset"]
 
 
@@ -91,32 +92,32 @@ def test_deliveries_are_shown_and_sent_again(
 
 
 def test_unknown_delivery_is_404(sandbox: Sandbox) -> None:
-    answer = requests.post(
+    response = requests.post(
         f"{sandbox.origin}/_sandbox/deliveries/x/send-again", timeout=5
     )
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
 
 
 def test_foreign_host_name_is_refused(sandbox: Sandbox) -> None:
     """A web page whose own name resolves to 127.0.0.1 must not get in."""
-    answer = requests.get(
+    response = requests.get(
         f"{sandbox.origin}/_sandbox/signals",
         headers={"Host": "attacker.example"},
         timeout=5,
     )
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
 
 
-def test_root_lists_what_is_served(sandbox: Sandbox) -> None:
-    answer = requests.get(sandbox.origin, timeout=5)
+def test_root_lists_the_routes(sandbox: Sandbox) -> None:
+    response = requests.get(sandbox.origin, timeout=5)
 
-    assert answer.status_code == 200
-    assert "/v1/signals" in answer.text
+    assert response.status_code == 200
+    assert "/v1/signals" in response.text
 
 
-def test_watching_is_no_request_to_the_api(sandbox: Sandbox) -> None:
+def test_controls_are_not_counted_as_api_requests(sandbox: Sandbox) -> None:
     ask(sandbox, "/stats")
 
     assert sandbox.requests == []

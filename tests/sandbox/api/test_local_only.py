@@ -1,4 +1,4 @@
-"""Only a loopback caller that used a loopback name is this machine's own."""
+"""Only a loopback caller that used a loopback name is local."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stairoids_sandbox.api.local_only import is_local
         (None, [b"127.0.0.1"], False),
     ],
 )
-def test_who_is_local(peer: str | None, hosts: list[bytes], *, local: bool) -> None:
+def test_caller_is_local(peer: str | None, hosts: list[bytes], *, local: bool) -> None:
     scope = {
         "client": None if peer is None else (peer, 50_000),
         "headers": [(b"host", host) for host in hosts],

@@ -1,4 +1,4 @@
-"""Each scope allows what the documentation says, and nothing else."""
+"""Each scope allows only the documented requests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.server import Sandbox
 from stairoids_sandbox.state.keys import KeyRing
 from tests.support.sandbox_client import Client
 
@@ -39,7 +39,7 @@ def scoped() -> Iterator[Sandbox]:
         ("sk_unknown", 401, 401, 401, 401),
     ],
 )
-def test_scope_decides(
+def test_scope_limits_the_requests(
     scoped: Sandbox,
     key: str,
     sending: int,
@@ -56,9 +56,9 @@ def test_scope_decides(
 
 def test_refused_scope_stores_nothing() -> None:
     with Sandbox(keys={"sk_r": "read"}) as sandbox, Client(sandbox, "sk_r") as client:
-        answer = client.send()
+        response = client.send()
 
-        assert answer.json()["error"]["code"] == "forbidden"
+        assert response.json()["error"]["code"] == "forbidden"
         assert sandbox.signals == []
 
 
@@ -73,15 +73,15 @@ def test_refused_scope_stores_nothing() -> None:
         {"X-Api-Key": "sk_rw"},
     ],
 )
-@pytest.mark.parametrize("path", ["/signals", "/unknown"])
 def test_request_without_a_valid_key_is_401(
-    scoped: Sandbox, headers: dict[str, str], path: str
+    scoped: Sandbox, headers: dict[str, str]
 ) -> None:
-    answer = requests.get(scoped.url + path, headers=headers, timeout=5)
+    for path in ("/signals", "/unknown"):
+        response = requests.get(scoped.url + path, headers=headers, timeout=5)
 
-    assert answer.status_code == 401
-    assert answer.json()["error"]["code"] == "unauthorized"
-    assert answer.json()["error"]["message"] == "Invalid or missing API key."
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == "unauthorized"
+        assert response.json()["error"]["message"] == "Invalid or missing API key."
 
 
 def test_unknown_path_is_404_and_wrong_method_405(client: Client) -> None:
@@ -93,7 +93,7 @@ def test_unknown_path_is_404_and_wrong_method_405(client: Client) -> None:
     assert wrong.json()["error"]["code"] == "method_not_allowed"
 
 
-def test_unfit_scope_is_named_without_the_key() -> None:
+def test_error_about_a_scope_hides_the_key() -> None:
     with pytest.raises(UsageError) as caught:
         KeyRing({"sk_secret": "admin"})
 

@@ -1,28 +1,32 @@
-"""A filtered list reads only what it must, however many signals are stored."""
+"""A filtered list reads few signals, however many are stored."""
 
 from __future__ import annotations
 
 import time
 
+import msgspec
+
 from stairoids_sandbox.state.keys import ApiKey
-from stairoids_sandbox.state.signal_index import SignalQuery
-from stairoids_sandbox.state.signal_request import draft_from
+from stairoids_sandbox.state.signal_index import SignalIndex, SignalQuery
+from stairoids_sandbox.state.signal_request import SignalRequest
 from stairoids_sandbox.state.workspace import Workspace
 from tests.support.sandbox_client import a_body
 
 KEY = ApiKey(name="key-1", scope="write")
 
 
-def a_workspace(signals: int) -> Workspace:
-    workspace = Workspace(journal=None, announce=lambda _: None)
+def an_index(signals: int) -> SignalIndex:
+    workspace = Workspace(log=None, on_accepted=lambda _: None)
     for number in range(signals):
         body = a_body(contact={"email": f"person{number}@acme.com"}, account=...)
-        workspace.accept(draft_from(body), body=body, raw=b"", key=KEY)
-    return workspace
+        request = msgspec.convert(body, SignalRequest)
+        workspace.accept(request, raw=b"", key=KEY)
+    return workspace.signals
 
 
 def test_rare_value_is_found_without_reading_the_others() -> None:
-    index = a_workspace(signals=20_000).signals
+    index = an_index(signals=5_000)
+    everything = SignalQuery(type="product_trial_started", limit=5_000)
     query = SignalQuery(
         source="internal_app",
         type="product_trial_started",
@@ -30,17 +34,20 @@ def test_rare_value_is_found_without_reading_the_others() -> None:
         contact_email="person7@acme.com",
     )
 
-    began = time.perf_counter()
-    for _ in range(1_000):
+    began = time.thread_time()
+    index.find(everything)
+    took_all = time.thread_time() - began
+    began = time.thread_time()
+    for _ in range(20):
         page = index.find(query)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
 
     assert [signal.sequence for signal in page] == [8]
-    assert took < 1
+    assert took < took_all
 
 
 def test_pages_cover_everything_once() -> None:
-    index = a_workspace(signals=1_000).signals
+    index = an_index(signals=1_000)
     found: list[int] = []
     before = None
 

@@ -1,4 +1,4 @@
-"""A file that is no database of ours is refused and left as it was."""
+"""Stored signals come back in order. A foreign file is refused and not changed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stairoids_sandbox.exceptions import ApiError, UsageError
-from stairoids_sandbox.state.signal_log import Entry, Journal
+from stairoids_sandbox.state.signal_log import SignalLog, StoredSignal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def an_entry(sequence: int) -> Entry:
-    return Entry(
+def a_signal(sequence: int) -> StoredSignal:
+    return StoredSignal(
         sequence=sequence,
         id=f"sig_{sequence}",
         created_at="2026-01-02T03:04:05Z",
@@ -24,15 +24,15 @@ def an_entry(sequence: int) -> Entry:
     )
 
 
-def test_entries_come_back_in_order(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "s.db")
+def test_signals_come_back_in_order(tmp_path: Path) -> None:
+    log = SignalLog(tmp_path / "s.db")
     for sequence in (1, 2, 3):
-        journal.append(an_entry(sequence))
+        log.append(a_signal(sequence))
 
-    kept = list(journal.entries())
-    journal.close()
+    kept = list(log.all())
+    log.close()
 
-    assert kept == [an_entry(1), an_entry(2), an_entry(3)]
+    assert kept == [a_signal(1), a_signal(2), a_signal(3)]
 
 
 def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -40,17 +40,17 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("not a database, but long enough to look at\n" * 50)
 
     with pytest.raises(UsageError, match=r"notes\.txt"):
-        Journal(path)
+        SignalLog(path)
 
     assert path.read_text().startswith("not a database")
 
 
-def test_entry_that_is_not_kept_is_answered_503(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "s.db")
-    journal.append(an_entry(1))
+def test_signal_that_cannot_be_stored_is_503(tmp_path: Path) -> None:
+    log = SignalLog(tmp_path / "s.db")
+    log.append(a_signal(1))
 
     with pytest.raises(ApiError) as caught:
-        journal.append(an_entry(1))
-    journal.close()
+        log.append(a_signal(1))
+    log.close()
 
     assert (caught.value.status, caught.value.retry_after) == (503, 1)

@@ -1,4 +1,4 @@
-"""A person watches the sandbox in a real browser, and clicks."""
+"""The pages work in a real browser."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from stairoids_sandbox.server import Sandbox
-from stairoids_sandbox.webhooks.signature import signature_of
+from stairoids_sandbox import Sandbox
 from tests.support.sandbox_client import wait_until
 from tests.support.sandbox_receiver import SECRET
 
@@ -28,7 +27,7 @@ def long_url(receiver: Receiver) -> str:
     return receiver.url.partition("?")[0] + "/a-part-of-a-path" * 20
 
 
-def test_signals_arrive_while_one_watches(
+def test_open_page_shows_new_signals(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
     page.goto(sandbox.origin)
@@ -46,18 +45,17 @@ def test_signals_arrive_while_one_watches(
     expect(page).to_have_title("2 signals · Stairoids sandbox")
 
 
-def test_automation_is_made_by_hand_and_its_delivery_sent_again(
+def test_automation_is_created_and_its_delivery_sent_again(
     page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
-    receiver.answers = [503]
-    sandbox._courier._retry_base = 0.01
+    receiver.responses = [503]
     page.goto(sandbox.origin)
-    page.get_by_role("link", name="Make an automation").click()
+    page.get_by_role("link", name="Create an automation").click()
     expect(page.get_by_label("Call this URL")).to_be_focused()
     page.get_by_label("Signal type").fill("trial")
     page.get_by_label("Call this URL").fill(receiver.url)
     page.get_by_label("Webhook secret").fill(SECRET)
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Create", exact=True).click()
     expect(page.get_by_role("switch", name="trial → webhook")).to_be_checked()
     expect(page.get_by_label("Call this URL")).to_have_value("")
 
@@ -72,7 +70,7 @@ def test_automation_is_made_by_hand_and_its_delivery_sent_again(
     page.get_by_role("link", name="automation.action_triggered").first.click()
     wait_until(lambda: len(receiver.received) == 3)
     expect(
-        page.get_by_text(signature_of(receiver.received[0].body, SECRET))
+        page.get_by_text(receiver.received[0].headers["X-Stairoids-Signature"])
     ).to_be_visible()
     attempts = page.get_by_role("region", name="Attempts").get_by_role("row")
     expect(attempts).to_have_count(2)
@@ -80,11 +78,11 @@ def test_automation_is_made_by_hand_and_its_delivery_sent_again(
     wait_until(lambda: len(receiver.received) == 4)
     expect(page.get_by_role("cell", name="204")).to_be_visible()
     page.get_by_role("link", name="trial").click()
-    shown = page.get_by_label("As it was sent").last.inner_text()
+    shown = page.get_by_label("Body as sent").last.inner_text()
     assert json.loads(shown) == sandbox.signals[0].body
 
 
-def test_mistake_is_told_where_it_was_made(page: Page, sandbox: Sandbox) -> None:
+def test_error_is_shown_at_its_field(page: Page, sandbox: Sandbox) -> None:
     page.goto(sandbox.origin)
     url = page.get_by_label("Call this URL")
     url.fill("http://elsewhere.example/hook")
@@ -100,7 +98,7 @@ def test_mistake_is_told_where_it_was_made(page: Page, sandbox: Sandbox) -> None
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_fault_is_switched_by_the_keyboard(
+def test_fault_is_switched_with_the_keyboard(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
     page.goto(sandbox.origin)
@@ -120,7 +118,7 @@ def test_fault_is_switched_by_the_keyboard(
     assert client.send().status_code == 201
 
 
-def test_half_filled_form_survives_what_arrives(
+def test_half_filled_form_survives_an_update(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
     page.goto(sandbox.origin)
@@ -134,7 +132,7 @@ def test_half_filled_form_survives_what_arrives(
     expect(field).to_be_focused()
 
 
-def test_row_in_focus_is_not_pushed_out(
+def test_focused_row_is_not_removed(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
     for number in range(50):
@@ -150,13 +148,13 @@ def test_row_in_focus_is_not_pushed_out(
     page.keyboard.press("Shift+Tab")
     expect(page.get_by_role("link", name="type_2_")).to_be_focused()
     client.send(type="type_52_")
-    expect(links).to_have_count(51)  # type_2_ is in focus and pushed out now
+    expect(links).to_have_count(51)  # type_2_ is focused and would be removed
     page.get_by_role("button", name="Live").focus()
     client.send(type="type_53_")
     expect(links).to_have_count(50)
 
 
-def test_page_is_paused_and_goes_on(
+def test_page_is_paused_and_continues(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
     page.goto(sandbox.origin)
@@ -168,17 +166,19 @@ def test_page_is_paused_and_goes_on(
     expect(page.get_by_text("1 accepted")).to_be_visible()
 
 
-def test_page_says_that_the_sandbox_has_gone(page: Page) -> None:
+def test_page_shows_that_the_sandbox_has_stopped(page: Page) -> None:
     with Sandbox() as sandbox:
         page.goto(sandbox.origin)
         expect(page.get_by_role("button", name="Live")).to_be_visible()
 
-    expect(page.get_by_role("button", name="No answer")).to_be_visible()
+    expect(page.get_by_role("button", name="No response")).to_be_visible()
 
 
-@pytest.mark.parametrize(("status", "words"), [(503, "Error 503"), (None, "No answer")])
-def test_page_is_not_live_while_its_questions_fail(
-    page: Page, sandbox: Sandbox, status: int | None, words: str
+@pytest.mark.parametrize(
+    ("status", "text"), [(503, "Error 503"), (None, "No response")]
+)
+def test_page_is_not_live_while_its_requests_fail(
+    page: Page, sandbox: Sandbox, status: int | None, text: str
 ) -> None:
     page.add_init_script(
         "const late = AbortSignal.timeout.bind(AbortSignal);"
@@ -186,49 +186,49 @@ def test_page_is_not_live_while_its_questions_fail(
     )
     page.goto(sandbox.origin)
     page.route("**/", lambda route: route.fulfill(status=status) if status else None)
-    expect(page.get_by_role("button", name=words)).to_be_visible()
-    expect(page.get_by_role("status")).to_have_text(f"{words}. Trying again.")
+    expect(page.get_by_role("button", name=text)).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text(f"{text}. Trying again.")
 
     page.unroute_all()
     expect(page.get_by_role("button", name="Live")).to_be_visible()
-    expect(page.get_by_role("status")).to_have_text("Answered again.")
+    expect(page.get_by_role("status")).to_have_text("Connected again.")
 
 
-def test_half_filled_form_is_taken_by_a_sandbox_started_again(page: Page) -> None:
+def test_restarted_sandbox_accepts_a_half_filled_form(page: Page) -> None:
     with Sandbox() as sandbox:
         page.goto(sandbox.origin)
         page.get_by_label("Call this URL").fill("http://127.0.0.1:1/")
-    expect(page.get_by_role("button", name="No answer")).to_be_visible()
+    expect(page.get_by_role("button", name="No response")).to_be_visible()
     page.get_by_role("switch", name="Reset").click()
     expect(page.get_by_role("status")).to_have_text("Not sent.")
 
     with Sandbox(port=urlsplit(sandbox.origin).port or 0) as again:
         expect(page.get_by_role("button", name="Live")).to_be_visible()
-        page.get_by_role("button", name="Make it").click()
-        expect(page.get_by_role("status")).to_have_text("Automation made.")
+        page.get_by_role("button", name="Create", exact=True).click()
+        expect(page.get_by_role("status")).to_have_text("Automation created.")
         assert len(again.automations.all()) == 1
 
 
-def test_much_news_is_told_in_few_sentences(
+def test_screen_reader_gets_few_announcements(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:
     page.clock.install()
     page.goto(sandbox.origin)
-    said, total = page.get_by_role("status"), page.locator("#signals-count")
+    status, total = page.get_by_role("status"), page.locator("#signals-count")
     client.send()
     page.clock.run_for(1_000)
     expect(total).to_contain_text("1 accepted")
     page.clock.run_for(5_000)
-    expect(said).to_have_text("1 new signal")
+    expect(status).to_have_text("1 new signal")
 
     for number in (2, 3):
         client.send()
         page.clock.run_for(1_000)
         expect(total).to_contain_text(f"{number} accepted")
         page.clock.run_for(5_000)
-    expect(said).to_have_text("1 new signal")
+    expect(status).to_have_text("1 new signal")
     page.clock.run_for(10_000)
-    expect(said).to_have_text("2 new signals")
+    expect(status).to_have_text("2 new signals")
 
 
 def test_delivery_is_sent_again_on_the_page_of_its_signal(
@@ -238,14 +238,14 @@ def test_delivery_is_sent_again_on_the_page_of_its_signal(
     first, _ = client.send(), client.send()
     wait_until(lambda: len(receiver.received) == 2)
     page.goto(f"{sandbox.origin}/signals/{first.json()['id']}")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     button = page.get_by_role("button", name="Send again")
     button.press("Enter")
 
     expect(button).to_have_count(2)
     expect(button.last).to_be_focused()
-    assert f"{sandbox.origin}/" not in asked
+    assert f"{sandbox.origin}/" not in requested
 
 
 def test_everything_works_without_script(
@@ -255,7 +255,7 @@ def test_everything_works_without_script(
     page = context.new_page()
     page.goto(sandbox.origin)
     page.get_by_label("Call this URL").fill(receiver.url)
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Create", exact=True).click()
     client.send()
     wait_until(lambda: sandbox.deliveries[0].status == "success")
     page.reload()
@@ -294,12 +294,12 @@ def test_hostile_text_neither_runs_nor_breaks_the_page(
     assert box is not None
     assert box["height"] < 100
     row.get_by_role("link").click()
-    expect(page.get_by_label("As it was sent").last).to_be_visible()
+    expect(page.get_by_label("Body as sent").last).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
 @pytest.mark.parametrize("width", [360, 390, 900, 1440])
-def test_nothing_scrolls_sideways(
+def test_page_does_not_scroll_sideways(
     page: Page, sandbox: Sandbox, client: Client, receiver: Receiver, width: int
 ) -> None:
     sandbox.automations.add(type="trial", url=long_url(receiver))
@@ -314,7 +314,7 @@ def test_nothing_scrolls_sideways(
             assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
 
 
-def test_long_url_can_be_read(
+def test_long_url_is_readable(
     page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
     sandbox.automations.add(type="trial", url=long_url(receiver))

@@ -478,8 +478,8 @@ def trickle(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("broken", "trouble"),
     [
-        (reset, "the connection broke off before an response"),
-        (b"", "the connection broke off before an response"),
+        (reset, "the connection broke off before a response"),
+        (b"", "the connection broke off before a response"),
         (b"HTTP/1.1 2", "the response is no HTTP"),
         (b"nonsense\r\n\r\n", "the response is no HTTP"),
         (

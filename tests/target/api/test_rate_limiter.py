@@ -30,7 +30,7 @@ def requested(
     for _ in range(count):
         pace.start()
     for _ in range(count):
-        pace.answered(an_answer(), at if answered_at is None else answered_at)
+        pace.responded(an_answer(), at if answered_at is None else answered_at)
 
 
 def test_one_request_goes_first_and_its_headers_are_believed() -> None:
@@ -41,7 +41,7 @@ def test_one_request_goes_first_and_its_headers_are_believed() -> None:
     assert pace.room(0) == 0
     assert pace.wait(0) is None
 
-    pace.answered(an_answer(limit=300, remaining=299), 0.1)
+    pace.responded(an_answer(limit=300, remaining=299), 0.1)
     assert pace.limit == 300
     assert pace.room(0.1) == 299
     assert pace.wait(0.1) == 0
@@ -57,7 +57,7 @@ def test_first_request_without_an_answer_is_followed_by_one_other() -> None:
 
 def requested_without_answer(pace: RateLimiter, *, at: float) -> None:
     pace.start()
-    pace.answered(an_answer(None), at)
+    pace.responded(an_answer(None), at)
 
 
 def test_pace_that_was_set_begins_with_one_request_and_learns_nothing() -> None:
@@ -65,7 +65,7 @@ def test_pace_that_was_set_begins_with_one_request_and_learns_nothing() -> None:
     assert pace.room(0) == 1
 
     pace.start()
-    pace.answered(an_answer(limit=1000, remaining=1), 0)
+    pace.responded(an_answer(limit=1000, remaining=1), 0)
 
     assert pace.limit == 3
     assert pace.room(0) == 2
@@ -88,7 +88,7 @@ def test_wait_is_until_the_next_slot_is_free() -> None:
     pace.start()
     assert pace.wait(1) is None
 
-    pace.answered(an_answer(), 10)
+    pace.responded(an_answer(), 10)
     assert pace.wait(10) == 60
     assert pace.wait(69) == 1
     assert pace.wait(70) == 0
@@ -115,7 +115,7 @@ def test_what_others_use_is_left_to_them() -> None:
     pace = RateLimiter(None)
 
     pace.start()
-    pace.answered(an_answer(limit=60, remaining=20), 0)
+    pace.responded(an_answer(limit=60, remaining=20), 0)
 
     assert pace.room(0) == 20
     assert pace.room(59.9) == 20
@@ -125,11 +125,11 @@ def test_what_others_use_is_left_to_them() -> None:
 def test_own_requests_under_way_are_not_taken_for_others() -> None:
     pace = RateLimiter(None)
     pace.start()
-    pace.answered(an_answer(limit=60, remaining=59), 0)
+    pace.responded(an_answer(limit=60, remaining=59), 0)
 
     for _ in range(9):
         pace.start()
-    pace.answered(an_answer(limit=60, remaining=50), 1)
+    pace.responded(an_answer(limit=60, remaining=50), 1)
 
     assert pace.room(1) == 50
 
@@ -138,7 +138,7 @@ def test_exhausted_quota_of_others_is_waited_for() -> None:
     pace = RateLimiter(None)
 
     pace.start()
-    pace.answered(an_answer(429, limit=60, remaining=0), 0)
+    pace.responded(an_answer(429, limit=60, remaining=0), 0)
 
     assert pace.room(0) == 0
     assert pace.wait(0) == 60
@@ -148,7 +148,7 @@ def test_answers_without_headers_lift_the_limit() -> None:
     pace = RateLimiter(None)
 
     pace.start()
-    pace.answered(an_answer(201, limit=None), 0)
+    pace.responded(an_answer(201, limit=None), 0)
 
     assert pace.limit is None
     assert pace.room(0) > 10_000
@@ -159,7 +159,7 @@ def test_failure_without_headers_lifts_nothing(status: int) -> None:
     pace = RateLimiter(None)
 
     pace.start()
-    pace.answered(an_answer(status, limit=None), 0)
+    pace.responded(an_answer(status, limit=None), 0)
 
     assert pace.limit == 60
 
@@ -167,10 +167,10 @@ def test_failure_without_headers_lifts_nothing(status: int) -> None:
 def test_throttling_without_headers_means_the_smallest_plan() -> None:
     pace = RateLimiter(None)
     pace.start()
-    pace.answered(an_answer(201, limit=None), 0)
+    pace.responded(an_answer(201, limit=None), 0)
 
     pace.start()
-    pace.answered(an_answer(429, limit=None), 0)
+    pace.responded(an_answer(429, limit=None), 0)
 
     assert pace.limit == 60
 
@@ -181,7 +181,7 @@ def test_limit_may_change_at_any_time(limit: int, known: int) -> None:
     requested(pace, 5, at=0)
 
     pace.start()
-    pace.answered(an_answer(limit=limit), 1)
+    pace.responded(an_answer(limit=limit), 1)
 
     assert pace.limit == known
     assert pace.room(1) == max(0, known - 6)
@@ -264,7 +264,7 @@ class Model:
                 continue
             assert response is not None
             free += 1
-            self.pace.answered(response, now)
+            self.pace.responded(response, now)
             if response.status == 429:
                 left += 1
                 self.pace.hold(1, now)

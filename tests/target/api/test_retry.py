@@ -199,7 +199,7 @@ def test_trouble_is_news_once_for_each_reason() -> None:
 
     for now, response in enumerate([a_failure(), a_failure(), refused, a_failure()]):
         trouble.failed(response, now)
-        news.append(trouble.is_news(now))
+        news.append(trouble.is_new(now))
 
     assert news == [True, False, True, False]
     assert trouble.seconds_left(3) == 897
@@ -211,7 +211,7 @@ def test_failure_now_and_then_is_news_once_a_minute() -> None:
 
     for now in (0, 10, 59, 60):
         trouble.failed(a_failure(), now)
-        news.append(trouble.is_news(now))
+        news.append(trouble.is_new(now))
         trouble.is_over()
 
     assert news == [True, False, False, True]

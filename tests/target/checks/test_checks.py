@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import Run
 
 

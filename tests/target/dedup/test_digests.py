@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.dedup.digests import (
-    content_of,
-    entity_of,
+    bookmark_value,
+    content_digest,
+    entity_digest,
     is_before,
-    position_of,
     same_value,
-    version_of,
+    state_digest,
 )
 from target_stairoids.mapping.signal import Signal
 
@@ -27,11 +27,11 @@ HALF_A_PAIR = "\ud83d"
 def an_entity(
     key_value: object = 1, *, scope: str = SCOPE, stream: str = "trials"
 ) -> bytes:
-    return entity_of(scope, stream, {"id": key_value}, ["id"])
+    return entity_digest(scope, stream, {"id": key_value}, ["id"])
 
 
 def a_version(**record: Any) -> bytes:
-    return version_of(b"entity", record)
+    return state_digest(b"entity", record)
 
 
 def a_content(silent: frozenset[str] = frozenset(), **more: Any) -> bytes:
@@ -43,7 +43,7 @@ def a_content(silent: frozenset[str] = frozenset(), **more: Any) -> bytes:
         "properties": {"plan": "pro"},
         "occurred_at": "2024-06-15T14:23:00Z",
     }
-    return content_of(Signal(**fields | more), silent)
+    return content_digest(Signal(**fields | more), silent)
 
 
 EQUAL = [
@@ -124,31 +124,31 @@ def test_entity_depends_on_scope_stream_and_key_values() -> None:
         an_entity(2),
         an_entity(scope="http://127.0.0.1:8080"),
         an_entity(stream="other"),
-        entity_of(SCOPE, "trials", {"a": 1, "b": 2}, ["a", "b"]),
-        entity_of(SCOPE, "trials", {"a": 1, "b": 2}, ["b", "a"]),
-        entity_of(SCOPE, "trials", {"a": "1\x00", "b": "2"}, ["a", "b"]),
-        entity_of(SCOPE, "trials", {"a": "1", "b": "\x002"}, ["a", "b"]),
+        entity_digest(SCOPE, "trials", {"a": 1, "b": 2}, ["a", "b"]),
+        entity_digest(SCOPE, "trials", {"a": 1, "b": 2}, ["b", "a"]),
+        entity_digest(SCOPE, "trials", {"a": "1\x00", "b": "2"}, ["a", "b"]),
+        entity_digest(SCOPE, "trials", {"a": "1", "b": "\x002"}, ["a", "b"]),
     }
 
     assert len(entities) == 8
 
 
 def test_entity_does_not_depend_on_the_rest_of_the_record() -> None:
-    one = entity_of(SCOPE, "trials", {"id": 1, "plan": "free"}, ["id"])
-    other = entity_of(SCOPE, "trials", {"plan": "pro", "id": 1}, ["id"])
+    one = entity_digest(SCOPE, "trials", {"id": 1, "plan": "free"}, ["id"])
+    other = entity_digest(SCOPE, "trials", {"plan": "pro", "id": 1}, ["id"])
 
     assert one == other
 
 
 def test_key_that_is_missing_counts_as_null() -> None:
-    assert entity_of(SCOPE, "s", {}, ["id"]) == entity_of(
+    assert entity_digest(SCOPE, "s", {}, ["id"]) == entity_digest(
         SCOPE, "s", {"id": None}, ["id"]
     )
 
 
 def test_without_a_key_the_record_is_the_entity() -> None:
     def entity(stream: str = "s", **record: Any) -> bytes:
-        return entity_of(SCOPE, stream, record, [])
+        return entity_digest(SCOPE, stream, record, [])
 
     assert entity(a=1, b=2) == entity(b=2.0, a=1)
     assert entity(a=1, _sdc_batched_at="now") == entity(a=1)
@@ -157,7 +157,7 @@ def test_without_a_key_the_record_is_the_entity() -> None:
 
 
 def test_version_is_of_its_entity() -> None:
-    assert version_of(an_entity(1), {"a": 1}) != version_of(an_entity(2), {"a": 1})
+    assert state_digest(an_entity(1), {"a": 1}) != state_digest(an_entity(2), {"a": 1})
 
 
 @pytest.mark.parametrize("name", ["_sdc_batched_at", "_sdc_deleted_at", "_sdc_"])
@@ -180,7 +180,7 @@ def test_digests_are_16_bytes_and_the_same_in_every_process() -> None:
 
     assert entity.hex() == "a06abfa76f7477870ff37ed16a12cd9c"
     assert (
-        version_of(entity, {"id": 1, "plan": "pro", "mrr": 1.5}).hex()
+        state_digest(entity, {"id": 1, "plan": "pro", "mrr": 1.5}).hex()
         == "e855a753a2c6f4b5e10066ca45e8cf24"
     )
     assert a_content().hex() == "31233aba32b3c61cd8ae4491c1403494"
@@ -216,8 +216,8 @@ def _spelt_otherwise(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
 def test_digest_does_not_depend_on_the_spelling(record: dict[str, Any]) -> None:
     spelt_otherwise = _spelt_otherwise(record)
 
-    assert version_of(b"e", record) == version_of(b"e", spelt_otherwise)
-    assert entity_of(SCOPE, "s", record, []) == entity_of(
+    assert state_digest(b"e", record) == state_digest(b"e", spelt_otherwise)
+    assert entity_digest(SCOPE, "s", record, []) == entity_digest(
         SCOPE, "s", spelt_otherwise, []
     )
 
@@ -294,7 +294,7 @@ def test_numbers_in_the_content_are_compared_by_value() -> None:
     ],
 )
 def test_positions_are_in_order(values: list[object]) -> None:
-    positions = [position_of(value) or "" for value in values]
+    positions = [bookmark_value(value) or "" for value in values]
 
     for i, one in enumerate(positions):
         for j, other in enumerate(positions):
@@ -318,7 +318,7 @@ def test_positions_are_in_order(values: list[object]) -> None:
 def test_equal_positions_and_other_kinds_are_never_before_one_another(
     one: object, other: object
 ) -> None:
-    first, second = position_of(one) or "", position_of(other) or ""
+    first, second = bookmark_value(one) or "", bookmark_value(other) or ""
 
     assert not is_before(first, second)
     assert not is_before(second, first)
@@ -329,12 +329,12 @@ def test_equal_positions_and_other_kinds_are_never_before_one_another(
     [None, True, False, [], [1], {}, {"a": 1}, float("nan"), Decimal("Infinity")],
 )
 def test_what_has_no_order_is_no_position(value: object) -> None:
-    assert position_of(value) is None
+    assert bookmark_value(value) is None
 
 
 def test_texts_that_are_no_times_have_no_order() -> None:
     """Whoever guessed that "v10" is before "v9" would lose a state."""
-    one, other = position_of("v10"), position_of("v9")
+    one, other = bookmark_value("v10"), bookmark_value("v9")
 
     assert one
     assert other
@@ -347,14 +347,14 @@ def test_what_nests_too_deep_costs_nothing_but_its_depth() -> None:
     for _ in range(900):
         deep = {"x": deep}
 
-    assert version_of(b"e", {"id": 1, "a": deep}) != version_of(
+    assert state_digest(b"e", {"id": 1, "a": deep}) != state_digest(
         b"e", {"id": 2, "a": deep}
     )
 
 
 def test_key_may_lie_inside_an_object() -> None:
     def entity(record: dict[str, Any], name: str = "user.email") -> bytes:
-        return entity_of("scope", "stream", record, [name])
+        return entity_digest("scope", "stream", record, [name])
 
     one = entity({"user": {"email": "a@acme.com", "plan": "pro"}})
     same = entity({"user": {"email": "a@acme.com", "plan": "free"}})

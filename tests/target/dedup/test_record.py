@@ -50,7 +50,7 @@ def test_text_and_fields_make_the_same_record(
 
     assert sent.fields == fields.fields
     assert sent.key.get("a") == fields.key.get("a")
-    assert sent.version_of(ENTITY) == fields.version_of(ENTITY)
+    assert sent.state_digest(ENTITY) == fields.state_digest(ENTITY)
     assert sent.basis(b"maker", silent) == fields.basis(b"maker", silent)
 
 
@@ -63,7 +63,7 @@ def test_so_do_those_that_are_nested_deeply(depth: int, brackets: str) -> None:
 
     sent = read(text.encode(), "id")
 
-    assert sent.version_of(ENTITY) == Record(None, fields).version_of(ENTITY)
+    assert sent.state_digest(ENTITY) == Record(None, fields).state_digest(ENTITY)
 
 
 def test_same_record_in_another_spelling_is_the_same_version() -> None:
@@ -71,16 +71,16 @@ def test_same_record_in_another_spelling_is_the_same_version() -> None:
     other = read(b'{"mrr":1.5,"seats":2.0,"id":1}', "id")
 
     assert one.spelling != other.spelling
-    assert one.version_of(ENTITY) == other.version_of(ENTITY)
+    assert one.state_digest(ENTITY) == other.state_digest(ENTITY)
 
 
 def test_version_is_that_of_the_entity_that_is_asked_for() -> None:
     record = read(b'{"id": 1}', "id")
 
-    one, other = record.version_of(b"one"), record.version_of(b"other")
+    one, other = record.state_digest(b"one"), record.state_digest(b"other")
 
     assert one != other
-    assert one == record.version_of(b"one")
+    assert one == record.state_digest(b"one")
 
 
 def test_key_is_known_before_the_rest_is_decoded() -> None:
@@ -119,6 +119,6 @@ def test_record_that_cannot_be_decoded_is_told_when_somebody_asks(value: str) ->
     record = Record(text, {"id": 1})
 
     with pytest.raises(MessageError, match="nested too deeply or"):
-        record.version_of(ENTITY)
+        record.state_digest(ENTITY)
     with pytest.raises(MessageError, match="nested too deeply or"):
         _ = record.fields

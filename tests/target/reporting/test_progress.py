@@ -1,4 +1,4 @@
-"""A person at a terminal sees how a run goes and how it ended; a log reads lines."""
+"""Progress and summary of a run at a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.reporting.next_steps import advice
-from target_stairoids.reporting.progress import Facts
-from tests.support.singer_io import BIN, a_record, a_schema, a_state, text_of
+from target_stairoids.reporting.next_steps import next_steps
+from target_stairoids.reporting.progress import Status
+from tests.support.commands import target_command
+from tests.support.singer_io import a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 NOTHING = dict.fromkeys(map(str, Outcome), 0)
 
 
 def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
-    """Run the target with stderr at a terminal; return exit code, stderr, stdout."""
-    target.shell("")  # writes the config
+    """Run the target at a terminal, and return exit code, stderr and stdout."""
     (target.folder / "messages.jsonl").write_text(text)
     outer, inner = pty.openpty()
     with (
         (target.folder / "messages.jsonl").open() as messages,
         subprocess.Popen(
-            [BIN / "target-stairoids", "--config", target.folder / "config.json"],
+            target.command(target.config),
             stdin=messages,
             stdout=subprocess.PIPE,
             stderr=inner,
@@ -53,11 +53,11 @@ def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
 
 
 def plain(seen: str) -> str:
-    """Return what a terminal was sent without what moves and emboldens."""
+    """Return the output of a terminal without its control sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
 
 
-def test_terminal_shows_a_table_the_reasons_and_what_to_do(
+def test_terminal_has_a_table_the_reasons_and_the_next_step(
     target: TargetUnderTest,
 ) -> None:
     messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
@@ -68,9 +68,7 @@ def test_terminal_shows_a_table_the_reasons_and_what_to_do(
     assert code == 0
     assert "stream accepted invalid" in lines
     assert "trials 1 1" in lines
-    assert any(
-        line.startswith("2 candidates = 1 accepted + 1 invalid") for line in lines
-    )
+    assert any(line.startswith("2 signals = 1 accepted + 1 invalid") for line in lines)
     assert (
         "1 invalid in trials: neither account.domain nor contact.email is known"
         in lines
@@ -82,7 +80,7 @@ def test_terminal_shows_a_table_the_reasons_and_what_to_do(
     assert printed.splitlines() == [b'{"at":1}']
 
 
-def test_terminal_has_a_live_line_that_logs_do_not_break(
+def test_log_lines_do_not_break_the_live_line_of_a_terminal(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="slow", delay_ms=700, count=1))
@@ -93,124 +91,127 @@ def test_terminal_has_a_live_line_that_logs_do_not_break(
     code, seen, _ = at_a_terminal(target, text_of(messages))
 
     assert code == 0
-    assert "2 records read · 2 under way" in plain(seen)
-    taken_away = "\x1b[2K"
+    assert "2 records read · 2 in the queue" in plain(seen)
+    cleared = "\x1b[2K"
     (warning,) = [line for line in seen.splitlines() if "no record had" in line]
-    assert " · " not in plain(warning.rpartition(taken_away)[2])
-    assert " · " not in plain(seen.rpartition(taken_away)[2])
+    assert " · " not in plain(warning.rpartition(cleared)[2])
+    assert " · " not in plain(seen.rpartition(cleared)[2])
 
 
-def test_log_has_the_sum_and_a_warning_with_the_reasons(
+def test_log_has_the_summary_and_a_warning_with_the_reasons(
     target: TargetUnderTest,
 ) -> None:
     messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
 
-    done = target.shell(text_of(messages))
+    done = target_command(target, text_of(messages))
 
     assert "Run report" not in done.stderr  # it is in the ledger
-    assert "2 candidates = 1 accepted + 1 invalid (2 records read" in done.stderr
+    assert "2 signals = 1 accepted + 1 invalid (2 records read" in done.stderr
     (reason,) = [x for x in done.stderr.splitlines() if "1 invalid in trials:" in x]
     assert "WARNING" in reason
     assert "\x1b" not in done.stderr
 
 
 def test_empty_input_is_a_warning(target: TargetUnderTest) -> None:
-    done = target.shell("")
+    done = target_command(target, "")
 
     assert done.returncode == 0
     assert "The input was empty. Did the tap fail?" in done.stderr
     assert "Nothing to send (0 records read, " in done.stderr
 
 
-def facts(**more: object) -> str:
+def status(**more: object) -> str:
     usual = {
         "read": 1234,
         "outcomes": {"accepted": 1000},
-        "under_way": 234,
+        "queued": 234,
         "used": 57,
         "limit": 60,
         "pause": 0.0,
     }
-    return str(Facts(**{**usual, **more}))  # type: ignore[arg-type]  # as they are named
+    return str(Status(**{**usual, **more}))  # type: ignore[arg-type]  # as they are named
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "end"),
     [
         (
             {},
-            "234 under way · 57 of 60 requests a minute · about 3 min 54 s left",
+            "234 in the queue · 57 of 60 requests per minute · about 3 min 54 s left",
         ),
-        ({"limit": None}, "1,234 records read · 1,000 accepted · 234 under way"),
+        ({"limit": None}, "1,234 records read · 1,000 accepted · 234 in the queue"),
         ({"pause": 12.4}, "waiting 12 s for the quota"),
-        ({"under_way": 6000}, "about 1 h 40 min left"),
-        ({"under_way": 5}, "about 5 s left"),
+        ({"queued": 6000}, "about 1 h 40 min left"),
+        ({"queued": 5}, "about 5 s left"),
         (
             {"pause": 3, "trouble": "no connection (timeout)"},
-            "requests a minute · no connection (timeout), trying again",
+            "requests per minute · no connection (timeout), trying again",
         ),
     ],
 )
-def test_facts_are_one_line(more: dict[str, object], told: str) -> None:
-    assert facts(**more).endswith(told)
+def test_status_is_one_line(more: dict[str, object], end: str) -> None:
+    assert status(**more).endswith(end)
 
 
-def test_log_tells_an_api_that_cannot_be_reached_once(target: TargetUnderTest) -> None:
+def test_log_has_one_line_about_an_api_that_cannot_be_reached(
+    target: TargetUnderTest,
+) -> None:
     nowhere = "http://127.0.0.1:9/v1"
 
-    done = target.shell(
+    done = target_command(
+        target,
         text_of([a_schema(), a_record(1), a_record(2)]),
         api_url=nowhere,
         outage_seconds=1,
     )
 
-    told = f"No connection to {nowhere} (connection refused); is the sandbox running?"
+    line = f"No connection to {nowhere} (connection refused); is the sandbox running?"
     assert done.returncode == 75
-    assert done.stderr.count(told) == 1
+    assert done.stderr.count(line) == 1
     assert "(outage_seconds 1)" in done.stderr
     assert "not reached: no connection (connection refused)" in done.stderr
 
 
-def test_log_tells_that_trouble_is_over(
+def test_log_has_the_end_of_an_outage(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=1, count=1))
 
-    done = target.shell(text_of([a_schema(), a_record()]))
+    done = target_command(target, text_of([a_schema(), a_record()]))
 
     assert f"{sandbox.url}: 503 " in done.stderr
     assert "Stairoids responds again (before: 503 " in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"),
+    ("outcome", "step"),
     [
         ("invalid", "dead-letters"),
         ("rejected", "dead-letters"),
         ("unknown", "resolve"),
-        ("pending", "the next run resumes"),
-        ("would_send", "without `dry_run`"),
+        ("pending", "The next run resumes"),
+        ("would_send", "Without `dry_run`"),
     ],
 )
-def test_what_is_left_to_do_is_said(outcome: str, said: str) -> None:
-    (sentence,) = advice(
+def test_outcome_has_a_next_step(outcome: str, step: str) -> None:
+    (sentence,) = next_steps(
         {"run": 1, "exit_code": 75, "outcomes": {**NOTHING, outcome: 1}}
     )
 
-    assert said in sentence
+    assert step in sentence
 
 
-def test_error_is_not_followed_up_by_the_next_run() -> None:
+def test_pending_signals_of_a_failed_run_have_no_next_step() -> None:
     wrong = {"run": 1, "exit_code": 1, "outcomes": {**NOTHING, "pending": 1}}
 
-    assert list(advice(wrong)) == []
+    assert list(next_steps(wrong)) == []
 
 
-def test_dry_run_sends_nobody_to_dead_letters_it_has_not_written() -> None:
+def test_dry_run_names_no_dead_letters() -> None:
     dry = {"run": 0, "outcomes": {**NOTHING, "invalid": 1, "would_send": 1}}
 
-    assert list(advice(dry)) == ["This was a dry run; without `dry_run` it sends."]
+    assert list(next_steps(dry)) == ["This was a dry run. Without `dry_run` it sends."]
 
 
-def test_nothing_is_said_where_nothing_is_left() -> None:
-    assert list(advice({"run": 1, "outcomes": {**NOTHING, "accepted": 9}})) == []
+def test_complete_run_has_no_next_step() -> None:
+    assert list(next_steps({"run": 1, "outcomes": {**NOTHING, "accepted": 9}})) == []

@@ -1,20 +1,19 @@
-"""`stairoids-signals report`: what runs did, as a table, as JSON and as a page."""
+"""`stairoids-signals report` as a table, as JSON and as an HTML page."""
 
 from __future__ import annotations
 
 import json
 import re
 import sqlite3
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.reporting.html import axis_end
+from tests.support.commands import signals
 from tests.support.singer_io import (
-    BIN,
     TargetUnderTest,
     a_record,
     a_schema,
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 HOSTILE = "<b>trials</b>"
 
 
 @pytest.fixture
 def past(target: TargetUnderTest) -> TargetUnderTest:
-    """A target that has run twice, and was killed once two days ago."""
+    """A target that ran twice and was killed once, two days ago."""
     schema = a_schema(plan="string"), a_schema(HOSTILE, plan="string")
     mapping = {"stream": HOSTILE, "type": "paid"}
     settings = {"signals": [mapping, {"stream": "*"}], "requests_per_minute": 60}
@@ -50,75 +49,76 @@ def past(target: TargetUnderTest) -> TargetUnderTest:
 
 
 def report(target: TargetUnderTest, *options: str) -> str:
-    (target.folder / "config.json").write_text(json.dumps(target.config))
-    command = [str(BIN / "stairoids-signals"), "report", "--config", "config.json"]
-    done = subprocess.run(
-        [*command, *options],
-        cwd=target.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = signals(target, "report", *options)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_report_counts_runs_outcomes_types_and_reasons(past: TargetUnderTest) -> None:
-    said: dict[str, Any] = json.loads(report(past, "--format", "json", "--days", "7"))
+    found: dict[str, Any] = json.loads(report(past, "--format", "json", "--days", "7"))
 
-    assert said["outcomes"] == {"accepted": 4, "duplicate": 3, "invalid": 1}
-    assert [run["ending"] for run in said["runs"]] == ["exit 0", "exit 0", "was killed"]
-    assert [day["runs"] for day in said["days"]] == [0, 0, 0, 0, 1, 0, 2]
-    assert said["days"][-1]["types"] == {"trials": 3, "paid": 1}
-    assert said["reasons"][0]["outcome"] == "invalid"
-    assert said["dead_letters"] == 1
-    assert said["days"][-1]["quota_minutes"] == pytest.approx(4 / 60)
-
-
-def test_days_that_are_not_asked_for_are_left_out(past: TargetUnderTest) -> None:
-    said = json.loads(report(past, "--format", "json", "--days", "1"))
-
-    assert len(said["runs"]) == 2
-    assert len(said["days"]) == 1
+    assert found["outcomes"] == {"accepted": 4, "duplicate": 3, "invalid": 1}
+    assert [run["ending"] for run in found["runs"]] == [
+        "exit 0",
+        "exit 0",
+        "was killed",
+    ]
+    assert [day["runs"] for day in found["days"]] == [0, 0, 0, 0, 1, 0, 2]
+    assert found["days"][-1]["types"] == {"trials": 3, "paid": 1}
+    assert found["reasons"][0]["outcome"] == "invalid"
+    assert found["dead_letters"] == 1
+    assert found["days"][-1]["quota_minutes"] == pytest.approx(4 / 60)
 
 
-def test_table_is_for_people(past: TargetUnderTest) -> None:
-    said = report(past)
+def test_report_has_only_the_days_of_the_option(past: TargetUnderTest) -> None:
+    found = json.loads(report(past, "--format", "json", "--days", "1"))
 
-    assert re.search(r"^accepted +4$", said, re.MULTILINE)
-    assert re.search(r"^trials +3$", said, re.MULTILINE)
-    assert "a record that is read again is counted again" in said
-    assert "neither account.domain nor contact.email is known" in said
-    assert "Dead letters now: 1, the oldest since" in said
-    assert "dead-letters list --with-key --config config.json\n" in said
+    assert len(found["runs"]) == 2
+    assert len(found["days"]) == 1
+
+
+def test_table_has_outcomes_types_reasons_and_dead_letters(
+    past: TargetUnderTest,
+) -> None:
+    found = report(past)
+
+    assert re.search(r"^accepted +4$", found, re.MULTILINE)
+    assert re.search(r"^trials +3$", found, re.MULTILINE)
+    assert "A record that is read again is counted again" in found
+    assert "neither account.domain nor contact.email is known" in found
+    assert "Dead letters now: 1, the oldest since" in found
+    assert "dead-letters list --with-key --config config.json\n" in found
 
 
 def test_killed_run_and_the_next_count_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    messages = [a_schema(), *(a_record(n) for n in range(1_000))]
+    messages = [a_schema(), *(a_record(n) for n in range(400))]
+    sandbox.faults.add(Fault(kind="slow", delay_ms=100))
     with target.start(text_of(messages)) as process:
         wait_until(lambda: len(sandbox.signals) > 30)
         process.kill()
+    sandbox.faults.set([])
 
     target.run(*messages)
 
-    said = json.loads(report(target, "--format", "json"))
-    killed, last = said["runs"]
-    recovered = said["recovered"].get("accepted", 0)
+    found = json.loads(report(target, "--format", "json"))
+    killed, last = found["runs"]
+    recovered = found["recovered"].get("accepted", 0)
     assert killed["ending"] == "was killed"
     assert killed["outcomes"]["accepted"] > 0
     assert killed["read"] is killed["requests"] is killed["seconds"] is None
-    assert last["outcomes"]["duplicate"] == 1_000 - last["outcomes"]["accepted"]
-    assert said["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 1_000
-    assert sum(said["days"][-1]["types"].values()) == 1_000
+    assert last["outcomes"]["duplicate"] == 400 - last["outcomes"]["accepted"]
+    assert found["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 400
+    assert sum(found["days"][-1]["types"].values()) == 400
     killed_row, last_row = report(target).splitlines()[2:4]
     assert re.search(r"was killed +\? +\d+ +\? +\? +\?$", killed_row)
     assert "?" not in last_row
-    assert "a run that has not ended did not tell" in report(target)
+    assert "a run that has not ended wrote no report" in report(target)
     assert "was killed" in report(target, "--format", "html")
 
 
-def test_requests_without_a_clear_answer_are_added_up(
+def test_report_adds_up_requests_without_a_clear_response(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     for number in range(2):
@@ -132,7 +132,7 @@ def test_requests_without_a_clear_answer_are_added_up(
     assert 'Requests without a clear response</dt><dd class="number">2<' in page
 
 
-def test_what_is_pending_is_counted_once_however_many_runs_left_it(
+def test_pending_signals_of_several_runs_are_counted_once(
     target: TargetUnderTest,
 ) -> None:
     messages = [a_schema(), *(a_record(n) for n in range(5))]
@@ -140,16 +140,16 @@ def test_what_is_pending_is_counted_once_however_many_runs_left_it(
         target.run(*messages, max_signals_per_run=1)
     target.run(a_schema("leads"), a_record(stream="leads"))
 
-    said = json.loads(report(target, "--format", "json"))
+    found = json.loads(report(target, "--format", "json"))
     page = report(target, "--format", "html")
 
-    assert list(said["outcomes"].items()) == [
+    assert list(found["outcomes"].items()) == [
         ("accepted", 4),
         ("duplicate", 3),
         ("pending", 2),
     ]
-    assert said["days"][-1]["outcomes"]["pending"] == 2
-    assert [entry["count"] for entry in said["reasons"]] == [2]
+    assert found["days"][-1]["outcomes"]["pending"] == 2
+    assert [entry["count"] for entry in found["reasons"]] == [2]
     grey = re.search(r'class="c(\d)" width="10"[^>]*></svg> pending', page)
     green = re.search(r'class="c(\d)" width="10"[^>]*></svg> accepted', page)
     assert grey
@@ -157,16 +157,14 @@ def test_what_is_pending_is_counted_once_however_many_runs_left_it(
     assert (grey[1], green[1]) == ("7", "1")
 
 
-def test_new_ledger_has_nothing_to_tell(target: TargetUnderTest) -> None:
-    target.run()
-    with closing(sqlite3.connect(target.folder / "ledger.db")) as database, database:
-        database.execute("DELETE FROM stairoids_runs")
+def test_report_of_an_empty_ledger(target: TargetUnderTest) -> None:
+    signals(target, "check")  # creates the ledger
 
     assert "No dead letters." in report(target)
     assert "Nothing in these days." in report(target, "--format", "html")
 
 
-def test_page_is_one_file_that_runs_nothing(past: TargetUnderTest) -> None:
+def test_page_has_no_script_and_no_other_file(past: TargetUnderTest) -> None:
     page = report(past, "--format", "html")
 
     assert "<script" not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import threading
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
-from target_stairoids.dedup.digests import entity_of, version_of
+from stairoids_sandbox import Fault
+from target_stairoids.dedup.digests import entity_digest, state_digest
 from target_stairoids.ledger import queries
-from target_stairoids.ledger.entries import Claim
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.settings import Settings
 from tests.support.singer_io import (
     Run,
@@ -31,7 +32,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 SCHEMA = a_schema(plan="string")
 
@@ -47,19 +48,19 @@ def ledger_of(target: TargetUnderTest) -> Ledger:
 
 def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
     """Claim a record of `trials` as a run does before it sends."""
-    entity = entity_of(ledger.scope, "trials", record, ("id",))
+    entity = entity_digest(ledger.scope, "trials", record, ("id",))
     body = {
         "type": "trials",
         "source": "singer",
         "contact": {"email": record["email"]},
         "properties": {"id": record["id"], "plan": record["plan"]},
     }
-    stream = ledger.stream_id("trials", SCHEMA)
-    with ledger.transaction() as turn:
-        turn.claim(
+    stream = ledger.stream_number("trials", SCHEMA)
+    with ledger.transaction() as transaction:
+        transaction.claim(
             Claim(
                 entity=entity,
-                version=version_of(entity, record),
+                version=state_digest(entity, record),
                 mapping="trials",
                 stream=stream,
                 stream_name="trials",
@@ -186,15 +187,19 @@ def test_nothing_is_posted_after_the_run_has_ended(
     assert len(sandbox.signals) == 100
 
 
-def test_run_whose_output_breaks_still_ends_and_reports(
-    sandbox: Sandbox, target: TargetUnderTest
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_run_that_cannot_write_state_exits_1_and_reports(
+    sandbox: Sandbox, target: TargetUnderTest, unbuffered: str
 ) -> None:
     messages = [SCHEMA, a_record(1, plan="p"), a_state()]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = target.shell(text_of(messages), stdout=full)
+        done = target.shell(text_of(messages), env, stdout=full)
     resumed = target.run(*messages)
 
     assert done.returncode == 1
+    assert "STATE could not be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
     assert target.report()["run"] > 1
     assert resumed.outcomes == {"duplicate": 1}
     assert len(sandbox.signals) == 1

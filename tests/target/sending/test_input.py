@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from target_stairoids.exceptions import MessageError
-from target_stairoids.sending import messages
-from target_stairoids.sending.messages import discard, messages_of
+from target_stairoids.sending import input as messages
+from target_stairoids.sending.input import discard, messages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

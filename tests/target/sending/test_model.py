@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Sandbox
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
 Row = tuple[int, str, int]  # id, plan, position

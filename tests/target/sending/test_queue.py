@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from target_stairoids.ledger.entries import Claim
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import Checkpoint, Entry, SendQueue
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import select
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
-from stairoids_sandbox.faults.faults import Fault
-from target_stairoids.ledger.entries import Claim
+from stairoids_sandbox import Fault
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import Entry, SendQueue
 from target_stairoids.sending.scheduler import Dispatch
 from target_stairoids.settings import Settings
@@ -22,7 +22,7 @@ from tests.support.singer_io import TargetUnderTest, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def an_entry(
         entity=key,
         version=key,
         mapping="trial",
-        stream=ledger.stream_id("trials", {}),
+        stream=ledger.stream_number("trials", {}),
         stream_name="trials",
         content=key,
         position=None,
@@ -86,7 +86,7 @@ def turn_until(dispatch: Dispatch, condition: Callable[[], bool]) -> None:
 
 
 def answered(dispatch: Dispatch) -> None:
-    """Wait for an response without taking it."""
+    """Wait for a response without taking it."""
     readable, _, _ = select.select([dispatch.wake_descriptor], [], [], 30)
     assert readable
 
@@ -107,8 +107,8 @@ def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
 
     assert dispatch.let_go() == []
     assert len(sandbox.signals) == 1
-    with ledger.transaction() as turn:
-        assert turn.claim_on(entry.claim) is not None
+    with ledger.transaction() as transaction:
+        assert transaction.claim_on(entry.claim) is not None
     assert not dispatch.is_whole
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from target_stairoids.reporting.progress import summary, unanswered_in
 from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 ACCEPTED = Fault(kind="drop_after_accept", count=2)
@@ -70,14 +70,14 @@ def test_unanswered_requests_are_one_sentence(
 ) -> None:
     names = ("requests", "found", "sent_again", "held")
 
-    said = unanswered_in({"unanswered": dict(zip(names, counts, strict=True))})
+    said = unanswered_in(dict(zip(names, counts, strict=True)))
 
     assert list(said) == [told]
 
 
 def test_sum_line_has_what_killed_runs_left() -> None:
     report = {
-        "candidates": 3,
+        "signals": 3,
         "outcomes": {"accepted": 3, "duplicate": 0},
         "recovered": {"accepted": 2, "pending": 1},
         "read": 3,
@@ -85,6 +85,6 @@ def test_sum_line_has_what_killed_runs_left() -> None:
     }
 
     assert summary(report) == (
-        "3 candidates = 3 accepted (3 records read, 0.2 s); "
+        "3 signals = 3 accepted (3 records read, 0.2 s); "
         "recovered from killed runs: 2 accepted, 1 pending"
     )

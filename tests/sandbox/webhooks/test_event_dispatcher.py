@@ -1,4 +1,4 @@
-"""Endpoints are told what the documentation shows."""
+"""Webhooks have the documented payloads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.support.sandbox_client import Client, wait_until
 from tests.support.sandbox_receiver import SECRET
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.sandbox_receiver import Receiver
 
 
-def told(receiver: Receiver, count: int) -> dict[str, Any]:
-    """Wait for ``count`` requests; return their payloads by event."""
+def payloads_of(receiver: Receiver, count: int) -> dict[str, Any]:
+    """Wait for ``count`` requests and return their payloads by event."""
     wait_until(lambda: len(receiver.received) >= count)
     payloads = [received.json() for received in receiver.received]
     assert len(payloads) == count
@@ -31,7 +31,7 @@ def test_action_payload_is_flat_and_complete(
     )
     sent = client.send(contact={"email": "j@acme.com", "last_name": "Doe"}).json()
 
-    payload = told(receiver, 1)["automation.action_triggered"]
+    payload = payloads_of(receiver, 1)["automation.action_triggered"]
 
     assert payload.pop("triggered_at").endswith("Z")
     assert payload == {
@@ -67,29 +67,29 @@ def test_automation_fires_for_its_type_only(
     client.send(type="Demo_Requested")
     client.send(type="demo_requested")
 
-    assert told(receiver, 1)["automation.action_triggered"]["signal"]["type"] == (
-        "demo_requested"
-    )
+    assert payloads_of(receiver, 1)["automation.action_triggered"]["signal"][
+        "type"
+    ] == ("demo_requested")
     assert len(sandbox.deliveries) == 1
 
 
-def test_payload_leaves_out_the_side_nobody_named(
+def test_payload_has_no_contact_if_none_was_sent(
     sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
     sandbox.automations.add(type="*", url=receiver.url)
     client.send(contact=...)
 
-    assert "contact" not in told(receiver, 1)["automation.action_triggered"]
+    assert "contact" not in payloads_of(receiver, 1)["automation.action_triggered"]
 
 
-def test_subscriber_is_told_every_event_in_the_envelope(
+def test_subscriber_gets_every_event_in_the_envelope(
     sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
     sandbox.webhooks.add(url=receiver.url, events=EVENTS, secret=SECRET)
     sandbox.automations.add(type="*", url="https://127.0.0.1:1/")
     sent = client.send(contact={"email": "j@a.com", "first_name": "Jane"}).json()
 
-    events = told(receiver, 5)
+    events = payloads_of(receiver, 5)
 
     assert set(events) == set(EVENTS)
     assert all(set(e) == {"event", "id", "created_at", "data"} for e in events.values())
@@ -112,17 +112,17 @@ def test_subscriber_is_told_every_event_in_the_envelope(
     assert (changed["previous_score"], changed["score"]) == (0, 5)
 
 
-def test_subscriber_is_told_nothing_it_did_not_ask_for(
+def test_subscriber_gets_only_subscribed_events(
     sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
     sandbox.webhooks.add(url=receiver.url, events=("signal.scored",))
     client.send()
 
-    assert set(told(receiver, 1)) == {"signal.scored"}
+    assert set(payloads_of(receiver, 1)) == {"signal.scored"}
     assert [delivery.event for delivery in sandbox.deliveries] == ["signal.scored"]
 
 
-def test_two_subscribers_are_told_the_same_event_id(
+def test_two_subscribers_get_the_same_event_id(
     sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
     for _ in range(2):

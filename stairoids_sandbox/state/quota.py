@@ -1,8 +1,8 @@
-"""The quota of one API key: a sliding minute and a day.
+"""Count requests against the quota of an API key: per minute and per day.
 
-The window slides exactly: a slot frees ``window_seconds`` after the request that
-took it. A throttled request takes no slot. How a day is counted is not
-documented; here it begins with the key's first request.
+The minute is a sliding window. A slot is free again ``window_seconds`` after its
+request. A throttled request takes no slot. The start of a day is not documented. Here
+the day begins with the key's first request.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a workspace pays for; None is unlimited.
+    """The limits of a workspace. None is unlimited.
 
     Attributes:
         requests_per_minute: Per key, in any window of ``window_seconds``.
         requests_per_day: Per key.
-        window_seconds: A minute; tests shorten it.
+        window_seconds: The length of a minute, which tests shorten.
     """
 
     requests_per_minute: int | None = None
@@ -40,7 +40,7 @@ PLANS = {
 
 
 def plan_named(name: str) -> Plan:
-    """Find a documented plan.
+    """Return a documented plan.
 
     Raises:
         UsageError: There is no such plan.
@@ -53,14 +53,14 @@ def plan_named(name: str) -> Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
-    """What the quota says to one request.
+class QuotaDecision:
+    """The quota's decision about one request.
 
     Attributes:
         retry_after: Seconds until a slot is free; None if the request may pass.
-        limit: Requests per window; None if unlimited, then no headers are sent.
-        remaining: Slots left after this request.
-        reset_after: Seconds until the next slot frees.
+        limit: Requests per window; None if unlimited, and then without headers.
+        remaining: Free slots after this request.
+        reset_after: Seconds until the next slot is free.
     """
 
     retry_after: int | None
@@ -71,7 +71,7 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """How much of one key's quota is taken now.
+    """The used part of one key's quota.
 
     Attributes:
         minute: Requests in the window that ends now.
@@ -83,11 +83,11 @@ class Usage:
     day: int
 
 
-_FREE = Ruling(retry_after=None, limit=None, remaining=0, reset_after=0.0)
+_UNLIMITED = QuotaDecision(retry_after=None, limit=None, remaining=0, reset_after=0.0)
 
 
 class Quota:
-    """Count one key's requests against its plan."""
+    """The quota of one key."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -95,25 +95,29 @@ class Quota:
         self._day_began = -math.inf
         self._day_count = 0
 
-    def take(self, now: float) -> Ruling:
-        """Ask for a slot at ``now``, in seconds of a clock that never steps back."""
+    def take(self, now: float) -> QuotaDecision:
+        """Take a slot if one is free.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
         plan = self._plan
         if plan.requests_per_minute is None and plan.requests_per_day is None:
-            return _FREE
+            return _UNLIMITED
         waits = [
             wait
             for wait in (self._wait_for_window(now), self._wait_for_day(now))
             if wait is not None
         ]
         if waits:
-            return self._ruling(now, retry_after=max(1, math.ceil(max(waits))))
+            return self._decision(now, retry_after=max(1, math.ceil(max(waits))))
         self._day_count += 1
         if plan.requests_per_minute is not None:
             self._taken.append(now)
-        return self._ruling(now, retry_after=None)
+        return self._decision(now, retry_after=None)
 
     def usage(self, now: float) -> Usage:
-        """Say how much is taken at ``now``, and take nothing."""
+        """Return the used part, without taking a slot."""
         oldest = now - self._plan.window_seconds
         over = now >= self._day_began + _DAY_SECONDS
         return Usage(
@@ -138,10 +142,10 @@ class Quota:
             return None
         return self._day_began + _DAY_SECONDS - now
 
-    def _ruling(self, now: float, *, retry_after: int | None) -> Ruling:
+    def _decision(self, now: float, *, retry_after: int | None) -> QuotaDecision:
         plan = self._plan
         taken = self._taken
-        return Ruling(
+        return QuotaDecision(
             retry_after=retry_after,
             limit=plan.requests_per_minute,
             remaining=(plan.requests_per_minute or 0) - len(taken),

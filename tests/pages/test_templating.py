@@ -1,4 +1,4 @@
-"""Whatever a stranger wrote is shown short, and nothing of it unseen."""
+"""Foreign text is shown short, with invisible characters written out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stairoids_pages.text import pretty, shown, size_of, visible
+from stairoids_pages.templating import pretty, shown, size_of, visible
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ from stairoids_pages.text import pretty, shown, size_of, visible
         ("\ud800", "\\ud800"),
     ],
 )
-def test_what_deceives_the_eye_is_written_out(text: str, seen: str) -> None:
+def test_invisible_characters_are_written_out(text: str, seen: str) -> None:
     assert visible(text) == seen
 
 
 @given(st.text() | st.text(st.characters(categories=["Cs", "Cc", "Cf"])))
-def test_everything_shown_can_be_sent_and_is_short(text: str) -> None:
+def test_shown_text_is_short_and_can_be_encoded(text: str) -> None:
     assert len(shown(text, 20).encode()) < 400
 
 
@@ -47,7 +47,7 @@ def test_long_text_is_cut_and_counted() -> None:
         (b"", ""),
     ],
 )
-def test_body_is_shown_as_it_is(body: bytes, seen: str) -> None:
+def test_json_is_indented_and_other_bodies_are_not(body: bytes, seen: str) -> None:
     assert pretty(body) == seen
 
 
@@ -67,5 +67,5 @@ def test_long_body_is_cut_and_counted() -> None:
         (7 * 10**16, "70,000.0 TB"),
     ],
 )
-def test_sizes_are_for_people(number: int, text: str) -> None:
+def test_sizes_have_readable_units(number: int, text: str) -> None:
     assert size_of(number) == text

@@ -1,4 +1,4 @@
-"""The window slides exactly, each key has its own, and the headers say so."""
+"""Quotas are exact sliding windows per key, and the headers show them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from stairoids_sandbox.api.quota import PLANS, Plan, Quota
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox.state.quota import PLANS, Plan, Quota
 from tests.support.sandbox_client import Client, wait_until
 
 
@@ -26,7 +26,7 @@ def test_plans_are_the_documented_ones() -> None:
     }
 
 
-def test_slot_frees_one_window_after_it_was_taken() -> None:
+def test_slot_is_free_one_window_after_it_was_taken() -> None:
     quota = Quota(Plan(requests_per_minute=2))
 
     assert quota.take(100.0).retry_after is None
@@ -47,7 +47,7 @@ def test_throttled_request_takes_no_slot() -> None:
     assert quota.take(60.0).retry_after is None
 
 
-def test_spent_day_asks_for_a_long_wait() -> None:
+def test_used_up_day_needs_a_long_wait() -> None:
     quota = Quota(Plan(requests_per_minute=60, requests_per_day=2))
     quota.take(0.0)
     quota.take(0.0)
@@ -56,23 +56,23 @@ def test_spent_day_asks_for_a_long_wait() -> None:
     assert quota.take(86_400.0).retry_after is None
 
 
-def test_headers_count_down_and_429_says_when() -> None:
+def test_headers_count_down_and_429_has_retry_after() -> None:
     with (
         Sandbox(plan="starter", requests_per_minute=2) as sandbox,
         Client(sandbox) as client,
     ):
-        answers = [client.send(), client.get("/unknown"), client.send()]
+        responses = [client.send(), client.get("/unknown"), client.send()]
 
-    assert [a.status_code for a in answers] == [201, 404, 429]
-    assert [a.headers["X-RateLimit-Limit"] for a in answers] == ["2"] * 3
-    assert [a.headers["X-RateLimit-Remaining"] for a in answers] == ["1", "0", "0"]
-    assert 55 <= int(answers[2].headers["Retry-After"]) <= 60
-    assert 50 <= int(answers[2].headers["X-RateLimit-Reset"]) - time.time() <= 61
-    assert answers[2].json()["error"]["code"] == "rate_limit_exceeded"
+    assert [a.status_code for a in responses] == [201, 404, 429]
+    assert [a.headers["X-RateLimit-Limit"] for a in responses] == ["2"] * 3
+    assert [a.headers["X-RateLimit-Remaining"] for a in responses] == ["1", "0", "0"]
+    assert 55 <= int(responses[2].headers["Retry-After"]) <= 60
+    assert 50 <= int(responses[2].headers["X-RateLimit-Reset"]) - time.time() <= 61
+    assert responses[2].json()["error"]["code"] == "rate_limit_exceeded"
     assert len(sandbox.signals) == 1
 
 
-def test_short_window_frees_within_it() -> None:
+def test_short_window_frees_its_slot() -> None:
     with (
         Sandbox(requests_per_minute=1, window_seconds=0.2) as sandbox,
         Client(sandbox) as client,
@@ -101,13 +101,13 @@ def test_each_key_has_its_own_quota() -> None:
 def test_requests_per_day_can_be_set() -> None:
     with Sandbox(requests_per_day=1) as sandbox, Client(sandbox) as client:
         client.send()
-        answer = client.send()
+        response = client.send()
 
-    assert answer.status_code == 429
-    assert int(answer.headers["Retry-After"]) > 86_000
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) > 86_000
 
 
-def test_unlimited_plan_sends_no_quota_headers(client: Client) -> None:
+def test_unlimited_plan_has_no_quota_headers(client: Client) -> None:
     assert not [h for h in client.send().headers if h.lower().startswith("x-rate")]
 
 

@@ -1,0 +1,63 @@
+"""Read and write times: RFC 3339 in UTC with `Z` as text, aware datetimes in code."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+
+def current_second() -> datetime:
+    """Return the current time in UTC, without a fraction of a second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def timestamp(timespec: str = "microseconds") -> str:
+    """Return the current time as text of a fixed length, so that texts sort by time.
+
+    Args:
+        timespec: The digits after the seconds, as `datetime.isoformat` takes them.
+    """
+    return rfc3339(datetime.now(UTC), timespec)
+
+
+def rfc3339(moment: datetime, timespec: str = "auto") -> str:
+    """Write a time as RFC 3339 in UTC, such as `2026-01-31T12:00:00Z`.
+
+    Args:
+        moment: An aware datetime.
+        timespec: The digits after the seconds, as `datetime.isoformat` takes them.
+            By default microseconds, or none if they are zero.
+    """
+    return (
+        moment.astimezone(UTC).isoformat(timespec=timespec).removesuffix("+00:00") + "Z"
+    )
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 date, or a date with a time. Without a zone, the time is UTC.
+
+    Raises:
+        ValueError: The text is neither. The message does not repeat the text.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        msg = "not a time such as 2026-01-31 or 2026-01-31T12:00:00Z"
+        raise ValueError(msg) from None
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Read a date and time with a zone.
+
+    Raises:
+        ValueError: The text lacks one of them. The message does not repeat the text.
+    """
+    with suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None and "T" in text:
+            return moment.astimezone(UTC)
+    msg = "not a date and time with a zone such as 2026-01-31T12:00:00Z"
+    raise ValueError(msg)

@@ -1,0 +1,248 @@
+"""`stairoids-signals preview` and `explain`: show the result of a run before it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from stairoids_common.cli import format_option, print_table
+from stairoids_common.text import counted, duration
+from target_stairoids.cli.options import (
+    clear_errors,
+    config_option,
+    key_text,
+    messages_argument,
+)
+from target_stairoids.dedup.digests import value_at
+from target_stairoids.dedup.rules import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from target_stairoids.dry_run.preview import Coverage, Preview
+    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.sending.observer import Observation
+    from target_stairoids.sending.streams import Stream
+    from target_stairoids.settings import Settings
+
+_MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
+#: Outcome -> explanation, for outcomes without a reason of their own.
+_EXPLANATIONS = {
+    Outcome.WOULD_SEND: "is new",
+    Outcome.DUPLICATE: "nothing to do: this or a newer state was settled before",
+    Outcome.UNCHANGED: "the signal is the same as the last one",
+    Outcome.TOO_OLD: "older than `max_event_age_days`",
+    Outcome.BASELINED: "remembered as seen",
+}
+
+
+@click.command()
+@messages_argument
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="How many signals to show.",
+)
+@format_option()
+@config_option()
+@clear_errors
+def preview(
+    config_inputs: Sequence[str], messages: TextIO, limit: int, output_format: str
+) -> None:
+    """Show the signals that a run over MESSAGES would send.
+
+    MESSAGES is a file with the output of a tap. The default is stdin. The command
+    sends nothing. It reads the ledger and does not change it.
+
+    \b
+    Examples:
+      stairoids-signals preview messages.jsonl --config config.json
+      tap-x --config tap.json | stairoids-signals preview --config config.json
+    """
+    from target_stairoids.dry_run.preview import Preview
+    from target_stairoids.dry_run.runner import run_dry
+
+    found = Preview(samples=limit)
+    settings = run_dry(config_inputs, messages, found)
+    if output_format == "json":
+        click.echo(json.dumps(found.as_dict(settings)))
+        return
+    for name, stream in found.streams.items():
+        for mapping in stream.maps:
+            _show_mapping(name, mapping, settings)
+            _show_coverage(found.coverage.get((name, mapping.name)))
+    _show_outcomes(found)
+    _show_signals(found)
+    _show_time(found.to_send, found.minutes(settings))
+
+
+def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> None:
+    from target_stairoids.mapping.compiler import DEFAULT_SOURCE
+
+    click.secho(f"Stream {stream}, mapping {mapping.name}", bold=True)
+    if mapping.is_left_out:
+        has_type = "type" in mapping.origins
+        why = "no field names a person or company"
+        why = why if has_type else "its mapping has `type: null`"
+        click.echo(f"  is left out: {why}.")
+        return
+    why_source = (
+        "the setting `source`"
+        if settings.source is not None
+        else "the extractor's name, else `singer`: `source` is not set"
+    )
+    rows = [
+        (
+            f"  {field}",
+            _short(_listed(origin.template)),
+            why_source if origin.why == DEFAULT_SOURCE else origin.why,
+        )
+        for field, origin in mapping.origins.items()
+    ]
+    key = ", ".join(mapping.key) or "the whole record"
+    rows.append(("  key", key, f"sent {mapping.send}"))
+    print_table(("  field", "is filled by", "because"), rows)
+
+
+def _listed(template: str) -> str:
+    """Return a list of names as `a, b`, and any other template unchanged."""
+    try:
+        names = json.loads(template)
+    except ValueError:
+        return template
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return ", ".join(names) or "none"
+    return template
+
+
+def _show_coverage(coverage: Coverage | None) -> None:
+    if coverage is not None:
+        shares = (
+            f"{coverage.share(name):.0%} have {name}"
+            for name in ("account.domain", "contact.email", "occurred_at")
+        )
+        records = counted(coverage.records, "record")
+        click.echo(f"  {records} not filtered: {', '.join(shares)}")
+    click.echo()
+
+
+def _show_outcomes(found: Preview) -> None:
+    header = ("stream", "outcome", "signals", "reason")
+    rows = [
+        (stream, outcome, count, reason)
+        for (stream, outcome, reason), count in found.outcomes.most_common()
+    ]
+    _show_table(header, rows)
+
+
+def _show_signals(found: Preview) -> None:
+    header = ("stream", "type", "domain", "email", "occurred_at", "properties")
+    rows = [
+        (
+            signal["stream"],
+            signal["type"],
+            signal.get("account", {}).get("domain", ""),
+            signal.get("contact", {}).get("email", ""),
+            signal.get("occurred_at", ""),
+            _short(json.dumps(signal.get("properties", {}), ensure_ascii=False)),
+        )
+        for signal in found.signals
+    ]
+    _show_table(header, rows)
+
+
+def _show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if rows:
+        print_table(header, rows)
+        click.echo()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_WIDTH else f"{text[: _MAX_WIDTH - 1]}…"
+
+
+def _show_time(count: int, minutes: Mapping[str, float]) -> None:
+    click.echo(f"{counted(count, 'signal')} would be sent.")
+    if count:
+        times = (f"{duration(max(1, m * 60))} ({name})" for name, m in minutes.items())
+        click.echo(f"At the rate limit that takes about {', '.join(times)}.")
+    click.echo("Nothing was sent and nothing was written.")
+
+
+class _Explanation:
+    """Prints one line for each record of a dry run.
+
+    Args:
+        only: The outcomes to print. Empty for all.
+    """
+
+    def __init__(self, output_format: str, only: Collection[str]) -> None:
+        self._format = output_format
+        self._only = only
+
+    def opened(self, stream: Stream) -> None:
+        """Do nothing."""
+
+    def would_send(self, stream: Stream, body: bytes) -> None:
+        """Do nothing."""
+
+    def decided(self, decision: Observation) -> None:
+        """Print the outcome of a record."""
+        if self._only and decision.outcome not in self._only:
+            return
+        schema, mapping = decision.stream.schema, decision.compiled_mapping
+        names = mapping.key if mapping else schema.key_properties
+        key = {name: value_at(decision.record, name) for name in names}
+        outcome = str(decision.outcome)
+        reason = decision.reason or _EXPLANATIONS.get(decision.outcome, "")
+        if self._format == "json":
+            row = {
+                "outcome": outcome,
+                "stream": schema.name,
+                "mapping": mapping.name if mapping else None,
+                "key": key,
+                "reason": reason,
+            }
+            click.echo(json.dumps(row, default=str))
+        else:
+            shown_key = key_text(key) or "(no key)"
+            click.echo(f"{outcome:10}  {schema.name}  {shown_key}  {reason}")
+
+
+@click.command()
+@messages_argument
+@click.option(
+    "--only",
+    type=click.Choice([*map(str, _EXPLANATIONS), "filtered", "invalid"]),
+    multiple=True,
+    help="Only records with this outcome. Repeatable.",
+)
+@format_option()
+@config_option()
+@clear_errors
+def explain(
+    config_inputs: Sequence[str],
+    messages: TextIO,
+    only: tuple[str, ...],
+    output_format: str,
+) -> None:
+    """Show the outcome of each record of MESSAGES.
+
+    Each line has the outcome, the stream, the key of the record and the reason.
+
+    MESSAGES is a file with the output of a tap. The default is stdin. The command
+    sends nothing. It reads the ledger and does not change it. Run it after a run:
+    records that were sent are now `duplicate`, and each other record has a reason.
+
+    \b
+    Examples:
+      stairoids-signals explain messages.jsonl --config config.json
+      stairoids-signals explain messages.jsonl --only invalid --only filtered --config config.json
+    """  # noqa: E501 - an example is one line, ready to be copied
+    from target_stairoids.dry_run.runner import run_dry
+
+    run_dry(config_inputs, messages, _Explanation(output_format, only))

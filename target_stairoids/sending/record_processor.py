@@ -1,0 +1,391 @@
+"""Process records: look up blocks of them, decide, and apply the decisions.
+
+A new signal enters the send queue, where the rules are applied once more when it is
+claimed. STATE messages keep their place among the records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from target_stairoids.checks.bulk_change import BulkChangeCheck
+from target_stairoids.checks.suppression import SuppressionList, entries_of
+from target_stairoids.dedup.digests import is_newer
+from target_stairoids.dedup.rules import Known, Outcome, Policy
+from target_stairoids.exceptions import MessageError, MissingKeyError
+from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.ledger.write_buffer import FULL
+from target_stairoids.sending.observer import Observation
+from target_stairoids.sending.queue import QueuedSignal, lanes_of
+from target_stairoids.sending.record_decision import (
+    DEAD_LETTER_FIELD,
+    Checks,
+    Facts,
+    MappedRecord,
+    decide,
+    mapped_records,
+    only_replaces_latest,
+)
+from target_stairoids.sending.streams import Streams, warn_if_left_out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_stairoids.dedup.record import Record
+    from target_stairoids.dedup.rules import Key, Latest
+    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.mapping.expressions.template import Path
+    from target_stairoids.mapping.schema import StreamSchema
+    from target_stairoids.reporting.report import Report
+    from target_stairoids.sending.checkpoint import Checkpoint
+    from target_stairoids.sending.observer import Observer
+    from target_stairoids.sending.queue import SendQueue
+    from target_stairoids.sending.record_decision import Decision
+    from target_stairoids.sending.stop_signal import StopSignal
+    from target_stairoids.sending.streams import Stream
+    from target_stairoids.settings import Settings
+
+_BLOCK = 998  # two queries on SQLite builds that are still in use
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+
+
+class RecordProcessor:
+    """Takes records in blocks, and applies the decision on each.
+
+    Args:
+        queue: Receives the signals that are to be sent.
+        checkpoint: Receives STATE messages.
+        stop: Is set by the bulk-change check.
+        observer: Sees every decision of a dry run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        report: Report,
+        queue: SendQueue,
+        checkpoint: Checkpoint,
+        stop: StopSignal,
+        observer: Observer | None,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._report = report
+        self._queue = queue
+        self._checkpoint = checkpoint
+        self._stop = stop
+        self._observer = observer
+        self._bulk_change = None if settings.allow_surge else BulkChangeCheck()
+        suppressed = [*settings.suppress, *entries_of(settings.suppress_path)]
+        self._checks = Checks(
+            settings.max_event_age_days, SuppressionList(suppressed), settings.dry_run
+        )
+        self._block: list[tuple[Stream, Record] | str] = []
+        self.streams = Streams(settings, ledger)
+
+    def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
+        """Compile a stream's mappings and find its number in the ledger.
+
+        Args:
+            message: The SCHEMA message.
+
+        Raises:
+            ConfigError: A mapping is wrong.
+        """
+        stream = self.streams.open(schema, message)
+        if self._observer is None:
+            warn_if_left_out(stream)
+        else:
+            self._observer.opened(stream)
+        return stream
+
+    def take(self, stream: Stream, sent: dict[str, Any] | msgspec.Raw) -> None:
+        """Take a record.
+
+        Args:
+            sent: Its columns, or their JSON text.
+
+        Raises:
+            MessageError: It is no object or lacks its key; or a record before it cannot
+                be decoded. All before that one are decided.
+        """
+        record = stream.reader.read(sent)
+        if not stream.keys <= record.key.keys() and (
+            lack := stream.schema.lack_of(record.key)
+        ):
+            raise MissingKeyError(lack)
+        stream.taken += 1
+        self._block.append((stream, record))
+        if len(self._block) >= _BLOCK:
+            self.flush()
+
+    def state(self, text: str) -> None:
+        """Take a STATE message, in its place behind all records so far."""
+        self._block.append(text)
+
+    def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
+        """Count a record that no mapping sees."""
+        self._report.read += 1
+        self._report.signals += 1
+        self._report.count(stream.schema.name, Outcome.FILTERED, reason)
+        if self._observer is not None:
+            filtered = Observation(stream, None, record, Outcome.FILTERED, reason)
+            self._observer.decided(filtered)
+
+    def flush(self) -> None:
+        """Decide on all that was taken.
+
+        Raises:
+            MessageError: A record cannot be decoded. All before it are decided.
+        """
+        if not self._block:
+            return
+        block, self._block = self._block, []
+        items: list[MappedRecord | str] = []
+        for taken in block:
+            if isinstance(taken, str):
+                items.append(taken)
+                continue
+            found = list(mapped_records(*taken, self._settings.scope))
+            if found or DEAD_LETTER_FIELD not in taken[1].key:
+                items += found
+                self._report.read += 1
+            else:
+                stream, record = taken
+                self.filtered(stream, record.fields, "its mapping is gone")
+        new = self._new_in(items)
+        items, changed, broken = _changed(items, new)
+        self._decide_all(items, changed, new)
+        if self._ledger.buffer.size >= FULL:
+            self._ledger.flush()
+        if broken is not None:
+            raise broken
+
+    def _new_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
+        """Return the keys that need a decision, with the latest version of each.
+
+        All others are duplicates: their record is the latest version, word for word.
+        """
+        new: dict[Key, Latest | None] = {}
+        marks: dict[str, list[tuple[bytes, bytes]]] = {}
+        unsure: set[Key] = set()
+        for mapped in items:
+            if isinstance(mapped, str):
+                continue
+            key, record = mapped.key, mapped.record
+            if mapped.mapping.is_left_out:
+                new[key] = None
+            elif mapped.dead_letter is not None or key[0] in self._queue.lanes:
+                unsure.add(key)
+            else:
+                mark = record.text_digest or record.state_digest(key[0])
+                marks.setdefault(key[1], []).append((key[0], mark))
+        new |= self._ledger.changed_entities(marks)
+        if unsure:
+            latest = self._ledger.look_up((), unsure).latest
+            new |= {key: latest.get(key) for key in unsure}
+        return new
+
+    def _decide_all(
+        self,
+        items: list[MappedRecord | str],
+        changed: list[MappedRecord],
+        new: dict[Key, Latest | None],
+    ) -> None:
+        often = Counter(mapped.key for mapped in changed)
+        replacing: set[MappedRecord] = set()
+        states: list[Key] = []
+        for mapped in changed:
+            if often[mapped.key] == 1 and self._may_replace(mapped, new[mapped.key]):
+                replacing.add(mapped)
+            else:
+                states.append((mapped.version.state_digest, mapped.key[1]))
+        settled = self._ledger.look_up(states, ()).settled if states else {}
+        duplicates = Counter(
+            item.stream.schema.name
+            for item in items
+            if not isinstance(item, str) and item.key not in new
+        )
+        for name, times in duplicates.items():
+            self._report.signals += times
+            self._report.count(name, Outcome.DUPLICATE, times=times)
+        known = Known(settled, {key: latest for key, latest in new.items() if latest})
+        for item in items:
+            if isinstance(item, str):
+                self._checkpoint.state(item)
+            elif item.key not in new:
+                self._observe(item, Outcome.DUPLICATE, "")
+            elif item in replacing:
+                self._replace_latest(item, known.latest[item.key])
+            else:
+                facts = self._facts_of(item, known)
+                self._apply(item, decide(item, facts, self._checks), known)
+
+    def _may_replace(self, mapped: MappedRecord, latest: Latest | None) -> bool:
+        if mapped.dead_letter is not None or mapped.key[0] in self._queue.lanes:
+            return False
+        if mapped.key in self._ledger.buffer.known.latest:
+            return False
+        return only_replaces_latest(mapped, latest, self._checks)
+
+    def _replace_latest(self, mapped: MappedRecord, latest: Latest) -> None:
+        self._note_fields(mapped.stream, mapped.record)
+        same = replace(mapped.version, content_digest=latest.content_digest)
+        self._ledger.buffer.replace_latest(same, latest)
+        is_same_state = same.state_digest == latest.state_digest
+        outcome = Outcome.DUPLICATE if is_same_state else Outcome.UNCHANGED
+        self._count(mapped, outcome, "")
+
+    def _note_fields(self, stream: Stream, record: Record) -> None:
+        """Note which fields of its mappings a record has."""
+        stream.is_seen = True
+        if stream.unseen:
+            stream.unseen -= {p for p in stream.unseen if _has(record.fields, p)}
+
+    def _facts_of(self, mapped: MappedRecord, known: Known) -> Facts:
+        key, latest = mapped.key, known.latest.get(mapped.key)
+        mapping, stream = mapped.mapping, mapped.stream
+        if mapping.is_left_out:
+            return Facts(None, None, Policy(mapping.send, 0), is_queued=False)
+        version = mapped.version
+        return Facts(
+            known.settled.get((version.state_digest, key[1])),
+            latest,
+            Policy(mapping.send, stream.complete_run),
+            is_queued=key[0] in self._queue.lanes,
+            is_superseded=mapped.dead_letter is not None
+            and self._is_superseded(mapped, mapped.dead_letter, latest),
+        )
+
+    def _is_superseded(
+        self, mapped: MappedRecord, dead_letter: int, latest: Latest | None
+    ) -> bool:
+        """Return whether a newer version than a dead letter's was sent."""
+        if latest is None or latest.content_digest is None:
+            return False
+        version = mapped.version
+        is_same = latest.state_digest == version.state_digest
+        if mapped.mapping.send == "always" or is_same:
+            return False
+        if version.bookmark_value is None or latest.bookmark_value is None:
+            return self._ledger.was_sent_since(dead_letter, mapped.key)
+        return is_newer(latest.bookmark_value, version.bookmark_value)
+
+    def _apply(self, mapped: MappedRecord, decision: Decision, known: Known) -> None:
+        """Write the decision's effects to the ledger's buffer or the send queue."""
+        outcome, buffer, stream = decision.outcome, self._ledger.buffer, mapped.stream
+        if decision.is_mapped:
+            self._note_fields(stream, mapped.record)
+        if stream.known_entities is None and decision.version is not None:
+            stream.known_entities = self._ledger.entities_of(stream.number)
+        if decision.discards and mapped.dead_letter is not None:
+            buffer.discard(mapped.dead_letter)
+        if outcome is Outcome.PENDING:
+            self._enqueue(mapped, decision, known)
+            return
+        if decision.version is not None:
+            if outcome is Outcome.INVALID:
+                buffer.add_dead_letter(self._dead_letter(mapped, decision))
+            elif outcome is not Outcome.DUPLICATE:
+                buffer.settle(decision.version, outcome, known, self._ledger.run)
+        if outcome is Outcome.WOULD_SEND and self._observer is not None:
+            self._observer.would_send(stream, decision.text)
+        self._count(mapped, outcome, decision.reason)
+
+    def _enqueue(self, mapped: MappedRecord, decision: Decision, known: Known) -> None:
+        version, signal, stream = decision.version, decision.signal, mapped.stream
+        assert version is not None  # noqa: S101 - a signal that is sent has both
+        assert signal is not None  # noqa: S101 - same
+        if mapped.key in known.latest and self._bulk_change is not None:
+            known_entities = stream.known_entities or 0
+            self._stop.set(
+                self._bulk_change.changed(stream.schema.name, known=known_entities)
+            )
+        self._report.signals += 1
+        self._queue.add(
+            QueuedSignal(
+                number=self._checkpoint.open(),
+                claim=Claim(
+                    version=version,
+                    stream_name=stream.schema.name,
+                    signal=decision.text,
+                    record=self._kept(mapped.record),
+                ),
+                source=signal.source,
+                policy=Policy(mapped.mapping.send, stream.complete_run),
+                lanes=lanes_of(version.key[0], signal.account, signal.contact),
+                dead_letter=mapped.dead_letter,
+            )
+        )
+
+    def _dead_letter(self, mapped: MappedRecord, decision: Decision) -> DeadLetter:
+        return DeadLetter(
+            version=mapped.version,
+            stream_name=mapped.stream.schema.name,
+            outcome=decision.outcome,
+            reason=decision.reason,
+            record=self._kept(mapped.record),
+        )
+
+    def _kept(self, record: Record) -> bytes:
+        """Return a record's text, or none if records are not kept."""
+        if not self._settings.keep_records:
+            return b""
+        if record.text is not None:
+            return record.text
+        fields = {n: v for n, v in record.key.items() if n != DEAD_LETTER_FIELD}
+        try:
+            return _encoder.encode(fields)
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            return json.dumps(fields, default=str).encode()
+
+    def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+        self._report.signals += 1
+        self._report.count(mapped.stream.schema.name, outcome, reason)
+        self._observe(mapped, outcome, reason)
+
+    def _observe(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+        if self._observer is not None:
+            stream, fields = mapped.stream, mapped.record.fields
+            self._observer.decided(
+                Observation(stream, mapped.mapping, fields, outcome, reason)
+            )
+
+
+def _changed(
+    items: list[MappedRecord | str], new: dict[Key, Latest | None]
+) -> tuple[list[MappedRecord | str], list[MappedRecord], MessageError | None]:
+    """Return the records that need a decision.
+
+    Returns:
+        The items before the first record that cannot be decoded, the records in them
+        that need a decision, and the error.
+    """
+    changed: list[MappedRecord] = []
+    for place, item in enumerate(items if new else ()):
+        if isinstance(item, str) or item.key not in new or item.mapping.is_left_out:
+            continue
+        try:
+            _ = item.version
+        except MessageError as error:
+            msg = f"Stream `{item.stream.schema.name}`: {error}"
+            return items[:place], changed, MessageError(msg)
+        changed.append(item)
+    return items, changed, None
+
+
+def _has(record: Mapping[str, Any], path: Path) -> bool:
+    value: Any = record
+    for part in path:
+        if isinstance(value, list):
+            return True  # items of lists differ
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True

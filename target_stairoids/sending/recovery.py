@@ -1,0 +1,53 @@
+"""Recovery: continue with the claims that dead runs left behind."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from target_stairoids.dedup.rules import Policy
+from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
+
+if TYPE_CHECKING:
+    from target_stairoids.ledger.structs import Claim
+
+
+class Recovery:
+    """Makes queued signals of claims.
+
+    Args:
+        lookup_delay: Seconds between a request and its lookup.
+        longest_wait: Seconds that a claimed signal may have waited before it left.
+    """
+
+    def __init__(self, lookup_delay: float, longest_wait: float) -> None:
+        self._lookup_delay = lookup_delay
+        self._longest_wait = longest_wait
+        self._count = 0
+
+    def signal_of(self, claim: Claim) -> QueuedSignal:
+        """Return the signal of a claim. It may or may not have been accepted."""
+        self._count += 1
+        signal = msgspec.json.decode(claim.signal)
+        account, contact = signal.get("account", {}), signal.get("contact", {})
+        return QueuedSignal(
+            number=-self._count,
+            claim=claim,
+            source=signal["source"],
+            policy=Policy("always", 0),
+            lanes=lanes_of(claim.version.entity, account, contact),
+            stage=Stage.LOOK_UP,
+            not_before=time.monotonic() + self._wait(claim),
+            recovered=True,
+            attempts=claim.attempts,
+        )
+
+    def _wait(self, claim: Claim) -> float:
+        """Return the seconds until a lookup can see the signal, if it was accepted."""
+        age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
+        since_sent = age.total_seconds() - self._longest_wait
+        # A clock that was set back must not make it wait for ever.
+        return min(self._lookup_delay, max(0.0, self._lookup_delay - since_sent))

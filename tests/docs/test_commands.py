@@ -1,0 +1,135 @@
+"""The commands in documents and in --help exist, with these options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+from click.testing import CliRunner
+
+from benchmarks.__main__ import PATHS as BENCHMARKS
+from tests.support.documents import blocks, command_lines, page, page_names
+from tests.support.paths import ROOT
+from tests.support.programs import COMMANDS, error_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+#: Commands of others that the documents use.
+OTHERS = {"meltano", "uv", "docker", "airbyte-venv/bin/python", "pip", "pipx"}
+OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
+OTHERS |= {"export", "cd", "jq", "echo", "kill", "printf"}
+#: The test that runs the commands of a page. Those of performance.md take too long.
+RUN_BY = {
+    "README.md": "test_readme.py",
+    "airbyte.md": "../airbyte/test_pyairbyte.py",
+    "delivery.md": "test_docs_run.py",
+    "mapping.md": "test_docs_run.py",
+    "meltano.md": "test_meltano_page.py",
+    "operations.md": "test_docs_run.py",
+    "receiver.md": "test_docs_run.py",
+}
+EXIT_CODES = {
+    "target-stairoids": [0, 1, 75, 128],
+    "stairoids-signals": [0, 1, 2, 75],
+    "tap-stairoids-webhooks": [0, 1, 2, 128],
+    "stairoids-webhooks": [0, 1, 2],
+}
+
+
+def help_of(*words: str) -> str:
+    return CliRunner().invoke(COMMANDS[words[0]], [*words[1:], "--help"]).stdout
+
+
+def errors_in(line: str) -> Iterator[str | None]:
+    """Yield the error of each command in a pipeline."""
+    for part in line.split(" | "):
+        inner = re.sub(r"^\(umask \d+ && (.*)\)$", r"\1", part)
+        words = shlex.split(re.sub(r" (<|>>?) ?\S.*", "", inner).removesuffix(" &"))
+        while words and re.match(r"\w+=", words[0]):
+            words.pop(0)  # NAME=value in front
+        match words:
+            case ["make", *targets]:
+                lacking = {t for t in targets if f"\n{t}: " not in MAKEFILE}
+                yield f"no target {lacking}" if lacking else None
+            case ["meltano", "invoke", plugin, *_] if ":" in plugin:
+                name, _, command = plugin.partition(":")
+                kinds = MELTANO["plugins"]["extractors"] + MELTANO["plugins"]["loaders"]
+                (commands,) = (e["commands"] for e in kinds if e["name"] == name)
+                yield None if command in commands else f"no command {plugin}"
+            case ["python", "-m", "benchmarks", *paths]:
+                lacking = set(paths) - set(BENCHMARKS)
+                yield f"no benchmark {lacking}" if lacking else None
+            case [name, *_] if name not in OTHERS:
+                yield error_in(words)
+
+
+def leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command without subcommands, and the words that call it."""
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, f"{path} {name}")
+    else:
+        yield path, command
+
+
+def examples_in(text: str, path: str) -> Iterator[list[str]]:
+    """Yield the calls of a command in the examples of its help."""
+    for line in re.sub(r"[|\\]\n", "| ", text).splitlines():
+        for part in re.sub(r" [<>] .*", "", line).split("|"):
+            if f" {path} " in f" {part.strip()} ":
+                yield shlex.split(part[part.index(path) :])
+
+
+def test_documented_commands_exist() -> None:
+    lines = [line for name in page_names() for line in command_lines(page(name))]
+
+    assert len(lines) > 100
+    assert [(line, e) for line in lines for e in errors_in(line) if e] == []
+
+
+def test_help_of_each_command_has_a_right_example() -> None:
+    wrong = []
+    for name, program in COMMANDS.items():
+        for path, command in leaves(program, name):
+            text = command.get_help(click.Context(command)).partition("\n")[2]
+            examples = list(examples_in(text, path))
+            errors = [error for example in examples if (error := error_in(example))]
+            if not examples or errors or "\b" in text or "\\b" in text:
+                wrong.append((path, errors, text))
+
+    assert wrong == []
+
+
+def test_listings_of_commands_are_not_cut() -> None:
+    for words in ([], ["dead-letters"], ["ledger"]):
+        text = help_of("stairoids-signals", *words)
+        listing = text.partition("Commands:\n")[2].partition("\n\n")[0]
+        assert listing
+        assert "..." not in listing
+
+
+def test_help_of_a_program_has_its_exit_codes() -> None:
+    for name, codes in EXIT_CODES.items():
+        listed = help_of(name).partition("Exit codes: ")[2]
+        assert {str(code) for code in codes} <= set(re.findall(r"\d+", listed)), name
+
+
+def test_make_help_lists_every_target() -> None:
+    phony = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    described = re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE)
+
+    assert sorted(" ".join(phony).split()) == sorted(described)
+
+
+def test_each_page_with_commands_is_run_by_a_test() -> None:
+    with_commands = {name for name in page_names() if blocks(page(name), "sh")}
+
+    assert with_commands - {"performance.md"} == set(RUN_BY)
+    for name, module in RUN_BY.items():
+        assert name in (ROOT / "tests/docs" / module).read_text(encoding="utf-8")

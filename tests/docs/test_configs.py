@@ -1,0 +1,148 @@
+"""The settings and configs that we ship are valid, and equal wherever they stand."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import yaml
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+
+from docs.settings import texts
+from stairoids_common.config_errors import config_errors
+from target_stairoids.mapping.config import mappings_for
+from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.settings import Settings, config_schema
+from tests.support.documents import blocks, page
+from tests.support.paths import ROOT
+from tests.support.programs import COMMANDS, error_in
+
+MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+PLUGINS = ["target-stairoids", "tap-stairoids-webhooks"]
+
+
+def about(plugin: str) -> dict[str, Any]:
+    arguments = ["--about", "--format=json"]
+    printed = CliRunner().invoke(COMMANDS[plugin], arguments).stdout
+    return dict(json.loads(printed))
+
+
+def sample(name: str) -> dict[str, Any]:
+    return dict(json.loads((ROOT / "sample_configs" / name).read_text()))
+
+
+def declared(plugin: str) -> dict[str, Any]:
+    kinds = MELTANO["plugins"]["extractors"] + MELTANO["plugins"]["loaders"]
+    (found,) = (entry for entry in kinds if entry["name"] == plugin)
+    return dict(found)
+
+
+def errors_in(config: dict[str, Any]) -> list[str]:
+    return config_errors({"api_key": "k", **config}, config_schema())
+
+
+def assert_is_part_of_meltano_yml(shown: dict[str, Any]) -> None:
+    full = declared(shown["name"])
+    settings = {item["name"]: item for item in full["settings"]}
+    assert shown["namespace"] == full["namespace"]
+    assert set(shown.get("capabilities", ())) <= set(full.get("capabilities", ()))
+    for setting in shown["settings"]:
+        assert setting.items() <= settings[setting["name"]].items()
+    for name, command in shown.get("commands", {}).items():
+        assert command.items() <= full["commands"][name].items()
+    if shown["name"] == "target-stairoids":
+        assert errors_in(shown["config"]) == []
+
+
+def test_readme_meltano_and_hub_list_the_current_settings() -> None:
+    stale = [path for path, text in texts().items() if path.read_text() != text]
+
+    assert stale == [], "run `make docs`"
+
+
+def test_meltano_declares_the_same_plugins_as_about() -> None:
+    for plugin in PLUGINS:
+        printed, full = about(plugin), declared(plugin)
+        settings = {item["name"]: item for item in full["settings"]}
+        schema = printed["settings"]
+        groups = full.get("settings_group_validation", [[]])
+        assert sorted(full["capabilities"]) == sorted(printed["capabilities"])
+        assert groups == [schema.get("required", [])]
+        assert list(settings) == list(schema["properties"])
+        for name, spec in schema["properties"].items():
+            setting = settings[name]
+            choices = [option["value"] for option in setting.get("options", ())]
+            kind = "string" if choices else setting["kind"]
+            types = spec["type"] if isinstance(spec["type"], list) else [spec["type"]]
+            assert set(types) - {"null"} == {kind}, name
+            assert choices == spec.get("enum", []), name
+            assert setting.get("value") == spec.get("default"), name
+            assert setting.get("sensitive", False) == spec.get("secret", False), name
+
+
+def test_commands_of_meltano_yml_exist() -> None:
+    for plugin in PLUGINS:
+        for command in declared(plugin)["commands"].values():
+            line = [command["executable"], *shlex.split(command["args"])]
+            assert error_in(line) is None
+
+
+def test_meltano_yml_sends_no_usage_statistics() -> None:
+    assert MELTANO["send_anonymous_usage_stats"] is False
+
+
+def test_sample_configs_are_valid() -> None:
+    tap = Draft202012Validator(about("tap-stairoids-webhooks")["settings"])
+
+    assert errors_in(sample("target-stairoids.json")) == []
+    assert list(tap.iter_errors(sample("tap-stairoids-webhooks.json"))) == []
+
+
+def test_config_of_the_target_in_meltano_yml_is_valid() -> None:
+    config = declared("target-stairoids")["config"]
+    (environment,) = (e for e in MELTANO["environments"] if e["name"] == "sandbox")
+    for loader in environment["config"]["plugins"]["loaders"]:
+        config |= loader["config"]
+
+    assert errors_in(config) == []
+
+
+def test_meltano_yml_and_the_sample_map_the_trials_alike() -> None:
+    signals = declared("target-stairoids")["config"]["signals"]
+
+    assert signals == sample("target-stairoids.json")["signals"]
+    assert declared("tap-jsonl")["config"] == sample("tap-jsonl.json")
+
+
+def test_sample_mapping_fits_all_sample_records_but_one() -> None:
+    lines = (ROOT / "sample_configs/trials.jsonl").read_text(encoding="utf-8")
+    records = [json.loads(line) for line in lines.splitlines()]
+    schema = StreamSchema(
+        name="trials",
+        properties={name: {} for name in records[0]},
+        key_properties=("trial_id",),
+    )
+
+    settings = Settings.from_config(sample("target-stairoids.json"))
+    (mapping,) = mappings_for(schema, settings.signals, "jsonl")
+
+    signals = [mapping.signal_from(record) for record in records]
+    reached = [s.account.get("domain") or s.contact.get("email") for s in signals]
+    assert len(records) == 20
+    assert reached.count(None) == 1
+    assert signals[0].account["domain"] == "harborpine.example.com"
+
+
+def test_configs_in_the_readme_are_valid() -> None:
+    for text in blocks(page("README.md"), "json"):
+        assert config_errors(json.loads(text), config_schema()) == []
+
+
+def test_meltano_examples_are_parts_of_meltano_yml() -> None:
+    shown, *_ = blocks(page("meltano.md"), "yaml")
+    for text in (shown, *blocks(page("README.md"), "yaml")):
+        plugins = yaml.safe_load(text)["plugins"]
+        for plugin in plugins.get("extractors", []) + plugins["loaders"]:
+            assert_is_part_of_meltano_yml(plugin)

@@ -1,0 +1,32 @@
+"""Reads the documents: their code blocks and their command lines."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from tests.support.paths import ROOT
+
+
+def page(name: str) -> str:
+    """Return the text of `README.md` or of a page in docs/."""
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def page_names() -> list[str]:
+    """Return the names of all documents for users."""
+    return ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of a language."""
+    fenced = rf"^( *)```{language}\n(.*?)^\1```"
+    found = re.findall(fenced, text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+def command_lines(text: str) -> list[str]:
+    """Return the command lines of a document; those that go on are joined."""
+    joined = "".join(blocks(text, "sh")).replace("\\\n", " ").replace("|\n", "| ")
+    return [line for line in joined.splitlines() if line and line[0] != "#"]

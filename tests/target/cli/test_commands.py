@@ -1,0 +1,203 @@
+"""`stairoids-signals check` and `ledger stats`, and rules for all commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_sandbox.faults.faults import Fault
+from tests.support.commands import command, signals
+from tests.support.singer_io import BIN, a_record, a_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox.server import Sandbox
+    from tests.support.singer_io import TargetUnderTest
+
+READS_THE_LEDGER = [
+    ("dead-letters", "list"),
+    ("dead-letters", "export"),
+    ("report",),
+    ("ledger", "stats"),
+]
+
+
+def test_command_in_a_pipe_prints_a_plain_table(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1), a_record(2, email=None))
+    (target.folder / "config.json").write_text(json.dumps(target.config))
+
+    done = subprocess.run(
+        [BIN / "stairoids-signals", "ledger", "stats", "--config", "config.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=target.folder,
+        env={**os.environ, "COLUMNS": "20", "FORCE_COLOR": "1"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "stream  outcome   signals",
+        "trials  accepted        1",
+        "trials  invalid         1",
+        "",
+        f"Ledger {target.config['ledger_url']}",
+    ]
+
+
+def test_command_of_the_shell_fails_with_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [BIN / "stairoids-signals", "ledger", "stats", "--config", "config.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: config.json: no such file\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("check",), ("ledger", "stats"), ("dead-letters", "list")], ids=" ".join
+)
+def test_command_without_config_is_a_usage_error(words: tuple[str, ...]) -> None:
+    done = command(*words)
+
+    assert done.returncode == 2
+    assert "--config" in done.stderr
+
+
+@pytest.mark.parametrize("words", READS_THE_LEDGER, ids=" ".join)
+def test_missing_ledger_is_an_error_and_is_not_created(
+    target: TargetUnderTest, words: tuple[str, ...]
+) -> None:
+    path = target.folder / "elsewhere" / "ledger.db"
+
+    done = signals(target, *words, ledger_url=f"sqlite:///{path}")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"There is no ledger at {path}. Relative paths" in done.stderr
+    assert not path.parent.exists()
+
+
+def test_table_ends_with_the_name_of_the_ledger(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record())
+
+    for words in (("report",), ("ledger", "stats"), ("dead-letters", "list")):
+        last = signals(target, *words).stdout.splitlines()[-1]
+        assert last == f"Ledger {target.config['ledger_url']}"
+
+
+def test_stats_count_settled_signals_and_dead_letters(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1), a_record(2), a_record(3, email=None))
+
+    done = signals(target, "ledger", "stats", "--format", "json")
+
+    assert json.loads(done.stdout) == {"trials": {"accepted": 2, "invalid": 1}}
+
+
+def test_check_passes(target: TargetUnderTest) -> None:
+    done = signals(target, "check")
+
+    assert done.returncode == 0
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == ["config", "ledger", "api", "key"]
+    assert f"api      {target.config['api_url']} responds\n" in done.stdout
+    assert "The key is known and may read." in done.stdout
+
+
+def test_check_fails_for_an_unknown_key(target: TargetUnderTest) -> None:
+    done = signals(target, "check", api_key="sk_canary")
+
+    assert done.returncode == 1
+    assert "Stairoids refuses the key: 401 " in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_check_passes_for_a_key_that_cannot_read(
+    sandbox: Sandbox, target: TargetUnderTest, status: int
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=status, on="read"))
+
+    done = signals(target, "check")
+
+    assert done.returncode == 0
+    assert f"Asked to read, Stairoids answered {status} " in done.stdout
+
+
+def test_check_names_a_misspelt_setting(target: TargetUnderTest) -> None:
+    done = signals(target, "check", api_kee="sk_canary")
+
+    assert done.returncode == 1
+    assert "`api_kee` is not a setting; did you mean `api_key`?" in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_check_fails_if_the_api_cannot_be_reached(target: TargetUnderTest) -> None:
+    done = signals(target, "check", api_url="http://127.0.0.1:1/v1")
+
+    assert done.returncode == 1
+    assert "http://127.0.0.1:1/v1 cannot be reached" in done.stderr
+    assert "`api_url`" in done.stderr
+
+
+CATALOG = {
+    "streams": [
+        {
+            "tap_stream_id": "crm-contacts",
+            "schema": {"properties": {"id": {}, "email": {"type": "string"}}},
+            "metadata": [
+                {"breadcrumb": [], "metadata": {"table-key-properties": ["id"]}}
+            ],
+        }
+    ]
+}
+
+
+@pytest.fixture
+def catalog(target: TargetUnderTest) -> Path:
+    path = target.folder / "catalog.json"
+    path.write_text(json.dumps(CATALOG))
+    return path
+
+
+def test_check_of_a_catalog_sends_nothing(
+    target: TargetUnderTest, sandbox: Sandbox, catalog: Path
+) -> None:
+    done = signals(target, "check", "--catalog", catalog)
+
+    assert done.returncode == 0, done.stderr
+    assert "mapping  fits 1 stream" in done.stdout
+    assert "crm-contacts -> crm-contacts: by contact.email" in done.stdout
+    assert sandbox.signals == []
+
+
+def test_check_fails_for_a_mapping_that_does_not_fit_the_catalog(
+    target: TargetUnderTest, catalog: Path
+) -> None:
+    items: list[dict[str, Any]] = [{"stream": "*", "contact": {"email": "{{ emial }}"}}]
+
+    done = signals(target, "check", "--catalog", catalog, signals=items)
+
+    assert done.returncode == 1
+    assert "did you mean `email`?" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[]", "hello", '{"streams": [{}]}', "[1]"])
+def test_check_refuses_a_file_that_is_no_catalog(
+    target: TargetUnderTest, catalog: Path, text: str
+) -> None:
+    catalog.write_text(text)
+
+    done = signals(target, "check", "--catalog", catalog)
+
+    assert done.returncode == 1
+    assert "The file is neither a catalog" in done.stderr

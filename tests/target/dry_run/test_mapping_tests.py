@@ -1,0 +1,97 @@
+"""`stairoids-signals test`: mapping tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.commands import signals
+
+if TYPE_CHECKING:
+    from tests.support.singer_io import TargetUnderTest
+
+TESTS = """
+tests:
+- name: a paid trial is sent
+  stream: trials
+  record: {id: 1, email: ada@acme.com, plan: pro, started: 2026-01-02}
+  signals:
+  - type: trial
+    source: billing
+    contact: {email: ada@acme.com}
+    occurred_at: 2026-01-02T00:00:00Z
+    properties: {plan: pro}
+- name: a free trial is filtered
+  stream: trials
+  record: {id: 2, email: ada@acme.com, plan: free}
+  outcome: filtered
+- name: a trial without a person is invalid
+  stream: trials
+  record: {id: 3, email: null, plan: pro}
+  outcome: invalid
+  reason: contact.email
+"""
+MAPPED = {
+    "stream": "trials",
+    "type": "trial",
+    "source": "billing",
+    "occurred_at": "{{ started }}",
+    "properties": ["plan"],
+    "when": "plan != 'free'",
+}
+
+
+def test_mapping_tests_need_no_key_and_no_network(target: TargetUnderTest) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(TESTS)
+    del target.config["api_key"]
+
+    done = signals(target, "test", file, signals=[MAPPED], api_url="http://127.0.0.1:1")
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "3 passed, 0 failed"
+    assert not (target.folder / "ledger.db").exists()
+
+
+def test_failed_mapping_test_shows_the_difference(target: TargetUnderTest) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(TESTS)
+
+    done = signals(
+        target, "test", file, signals=[{**MAPPED, "source": "crm", "when": "1"}]
+    )
+
+    assert done.returncode == 1
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert "FAILED  a paid trial is sent" in lines
+    assert "-  source: billing" in lines
+    assert "+  source: crm" in lines
+    assert "-outcome: filtered" in lines
+    assert lines[-1] == "1 passed, 2 failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("tests: [", "not YAML"),
+        ("[]", "not an object with `tests`"),
+        ("tests: []", "`tests` must not be empty"),
+        ("tests: [{name: a, stream: s}]", "`tests[0].record` is required"),
+        ("tests: [{name: a, stream: s, record: {}}]", "either `signals` or `outcome`"),
+        (
+            "tests: [{name: a, stream: s, record: {}, signal: []}]",
+            "`tests[0].signal` is not a setting; did you mean `signals`?",
+        ),
+    ],
+)
+def test_wrong_file_of_mapping_tests_is_an_error(
+    target: TargetUnderTest, text: str, error: str
+) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(text)
+
+    done = signals(target, "test", file)
+
+    assert done.returncode == 1
+    assert error in done.stderr
