@@ -171,8 +171,8 @@ def prune(
     many events were removed, how many stay, and which consumers have not read those.
 
     New events use the space of removed events. --compact returns the space to the file
-    system, and prints the size of the store before and after. Nothing can be stored
-    meanwhile: if it takes seconds, deliveries get 503.
+    system. It prints the size of the store before and after. Nothing can be stored
+    meanwhile. If it takes seconds, deliveries get 503.
 
     \b
     Examples:
