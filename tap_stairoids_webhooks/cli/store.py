@@ -170,8 +170,8 @@ def prune(
     keep events for longer than Stairoids may send them again. The command prints how
     many events were removed, how many stay, and which consumers have not read those.
 
-    New events use the space of removed events. --compact returns the space to the file
-    system, and prints the size of the store before and after. Nothing can be stored
+    New events use the space of removed events. The option --compact returns the space
+    to the file system, and prints the size before and after. Nothing can be stored
     meanwhile: if it takes seconds, deliveries get 503.
 
     \b
