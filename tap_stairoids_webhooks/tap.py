@@ -39,8 +39,8 @@ Examples:
   tap-stairoids-webhooks --about --format=markdown
 
 \b
-Exit codes: 0 all events were emitted; 1 config, state or store is wrong; 2 the command
-line is wrong; 128 + n stopped by signal n.
+Exit codes: 0 all events emitted; 1 wrong config, state or store; 2 wrong command line;
+128 + n stopped by signal n.
 The receiver, `stairoids-webhooks serve`, fills the store.
 """
 
