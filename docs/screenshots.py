@@ -26,12 +26,12 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
+from stairoids_common.time import rfc3339
 from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.timestamps import stamp
 from tests.support.browser import a_browser, chromium
 from tests.support.sandbox_client import Client, wait_until
 
@@ -136,7 +136,7 @@ def write_past_refusals(store_url: str) -> None:
     with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
-                at = stamp(today - timedelta(days=ago))
+                at = rfc3339(today - timedelta(days=ago), "microseconds")
                 store.add_refusals({reason: RefusalCount(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})

@@ -8,8 +8,8 @@ import gc
 def main() -> None:
     """Run the target, without garbage collection until the first message.
 
-    Loaded modules stay in memory. Searching them for garbage takes a tenth of a repeated
-    sync.
+    Loaded modules stay in memory. Searching them for garbage would take a tenth of a
+    repeated sync.
     """
     gc.disable()
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above

@@ -2,7 +2,7 @@
 
 `prune` keeps the events that a named consumer has not received. It finds rows through
 a read-only connection and removes them in short transactions, so that the receiver
-hardly waits. `compact` takes long, and nothing can be stored meanwhile.
+hardly waits. Nothing can be stored during `compact`, which takes long.
 """
 
 from __future__ import annotations

@@ -380,7 +380,7 @@ def test_terminated_run_leaves_a_true_state(run: Runner) -> None:
         assert process.stdout is not None
         begun = list(lines_until_record(process.stdout))
         process.send_signal(signal.SIGTERM)
-        rest = process.stdout.read()  # communicate() would lose what is buffered
+        rest = process.stdout.read()  # communicate() would lose the buffer
 
     first = Output(process.returncode, "".join(begun) + rest, "")
     second = run(state=first.state)

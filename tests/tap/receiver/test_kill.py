@@ -67,7 +67,7 @@ class Stairoids:
                 event_id = f"evt_{sender}_{number}"
                 if self._deliver(session, a_body(event_id)):
                     self.acknowledged.add(event_id)
-                    # A replay by hand, of what had been acknowledged.
+                    # A replay by hand of an acknowledged event.
                     if number % 7 == 0:
                         self._deliver(session, a_body(event_id))
 
