@@ -1,9 +1,11 @@
-"""Takes the pictures in docs/images.
+"""Takes the pictures of pages and terminal in docs/images.
 
     make screenshots
 
-The target sends sample_configs/trials.jsonl to a sandbox, whose automations call a
-receiver. Chromium opens the pages of both. It needs the fonts Inter and JetBrains Mono.
+Everything in them is real: signals of sample_configs/trials.jsonl go to a sandbox, its
+automations call a receiver, and Chromium looks at both; the target runs in a terminal,
+and for the report on some days that are gone. It wants the fonts Inter and JetBrains
+Mono.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
-from stairoids_sandbox import Fault, Sandbox
+from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import RefusalCount
@@ -44,11 +47,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IMAGES = ROOT / "docs/images"
 COLUMNS = 128
-#: The number of new people in the run of each day.
+#: How many people the runs of some days met for the first time.
 NEW_PEOPLE = (31, 44, 38, 12, 9, 52, 47, 35, 61, 40, 8, 14, 58, 43)
 SECRET = "whsec_of_the_pictures"  # noqa: S105 -- signs for the pictures only
-OLD_SECRET = "whsec_that_was_before"  # noqa: S105 -- signs for the pictures only
-TOKEN = "a-token-for-the-pictures"  # noqa: S105 -- opens the pages of the pictures only
+OLD_SECRET = "whsec_that_was_before"  # noqa: S105 -- same
+TOKEN = "a-token-for-the-pictures"  # noqa: S105 -- same
 TYPES = ("product_trial_started", "meeting_booked", "seat_limit_reached")
 MIX = (0, 2, 0, 1, 0, 0, 2, 0)
 SIZE: ViewportSize = {"width": 1320, "height": 840}
@@ -61,7 +64,7 @@ REFUSALS = {
 
 
 def take_pictures() -> None:
-    """Take all pictures, the pages in light and in dark."""
+    """Take them all, in light and in dark."""
     path = chromium()
     if path is None:
         msg = "no Chromium here: apt-get install chromium, or set CHROMIUM"
@@ -79,11 +82,14 @@ def take_pictures() -> None:
             )
         )
         sandbox = opened.enter_context(Sandbox(plan="starter", port=8900))
-        send_signals(sandbox, receiver, store_url)
+        happen(sandbox, receiver, store_url)
         browser = opened.enter_context(a_browser(path))
         for scheme in SCHEMES:
             page = browser.new_page(
-                color_scheme=scheme, viewport=SIZE, device_scale_factor=1.5
+                color_scheme=scheme,
+                viewport=SIZE,
+                device_scale_factor=1.5,
+                http_credentials={"username": "admin", "password": TOKEN},
             )
             picture_sandbox(page, sandbox, scheme)
             picture_receiver(page, str(receiver.admin_url), scheme)
@@ -92,8 +98,8 @@ def take_pictures() -> None:
         picture_terminal(pipeline)
 
 
-def send_signals(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
-    """Send signals with deliveries, some of which fail, and write a past."""
+def happen(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
+    """Let a morning's signals come in, an endpoint fail, and taps read."""
     sandbox.automations.add(
         type=TYPES[0], url=receiver.url, secret=SECRET, name="Welcome a trial"
     )
@@ -127,11 +133,11 @@ def send_signals(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
         client.send(type=TYPES[1], source="calendar")
     taken = [d for d in sandbox.deliveries if "calendar" not in d.endpoint.url]
     wait_until(lambda: all(d.status == "success" for d in taken))
-    write_past_refusals(store_url)
+    refused_in_days_gone_by(store_url)
 
 
-def write_past_refusals(store_url: str) -> None:
-    """Write the refusals of a fortnight, and the progress of two taps."""
+def refused_in_days_gone_by(store_url: str) -> None:
+    """Write what a fortnight leaves behind, and how far two taps are."""
     today = datetime.now(UTC)
     with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
@@ -143,7 +149,7 @@ def write_past_refusals(store_url: str) -> None:
 
 
 def picture_sandbox(page: Page, sandbox: Sandbox, scheme: str) -> None:
-    """Take the sandbox's overview and a delivery that failed."""
+    """Show the queries and a delivery that went wrong."""
     page.goto(sandbox.origin)
     expect(page.get_by_role("button", name="Live")).to_be_visible()
     page.screenshot(path=IMAGES / f"sandbox-{scheme}.png")
@@ -155,10 +161,8 @@ def picture_sandbox(page: Page, sandbox: Sandbox, scheme: str) -> None:
 
 
 def picture_receiver(page: Page, url: str, scheme: str) -> None:
-    """Take the receiver's overview and an event, after the token's form."""
+    """Show the newest deliveries and an event."""
     page.goto(url)
-    page.get_by_label("Admin token").fill(TOKEN)
-    page.get_by_role("button", name="Open").click()
     expect(page.get_by_role("heading", name="Deliveries")).to_be_visible()
     page.screenshot(path=IMAGES / f"receiver-{scheme}.png")
     if scheme == "light":
@@ -168,14 +172,14 @@ def picture_receiver(page: Page, url: str, scheme: str) -> None:
 
 
 class Pipeline:
-    """A target that sends trials and invoices, with its own ledger."""
+    """The target over people who start trials, with a ledger of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.config = folder / "config.json"
 
     def run(self, sandbox: Sandbox, people: range, *, in_terminal: bool = False) -> str:
-        """Send the people's new records. Return stderr if it is a terminal."""
+        """Send what is new of these people; returns what was said on stderr."""
         settings = {
             "api_url": sandbox.url,
             "api_key": "sk_test_sandbox",
@@ -184,16 +188,16 @@ class Pipeline:
         }
         self.config.write_text(json.dumps(settings))
         messages = self._folder / "messages.jsonl"
-        messages.write_text("".join(map(_line_of, messages_of(people))))
+        messages.write_text("".join(map(_line_of, messages_about(people))))
         command = [str(BIN / "target-stairoids"), "--config", str(self.config)]
         with messages.open() as source:
             if not in_terminal:
                 subprocess.run(command, stdin=source, check=True, capture_output=True)
                 return ""
-            return _stderr_of_terminal(command, source)
+            return _said_in_terminal(command, source)
 
     def age(self, days: int) -> None:
-        """Move the start of all runs back by some days."""
+        """Let all runs have been so many days earlier."""
         with closing(sqlite3.connect(self._folder / "ledger.db")) as ledger, ledger:
             ledger.execute(
                 "UPDATE stairoids_runs SET started_at ="
@@ -202,8 +206,8 @@ class Pipeline:
             )
 
 
-def messages_of(people: range) -> Iterator[dict[str, object]]:
-    """Yield messages of a tap: trials, invoices, and some without an address."""
+def messages_about(people: range) -> Iterator[dict[str, object]]:
+    """Yield what a tap says of people, who start trials, pay or are nobody."""
     for stream in ("trials", "invoices"):
         yield {
             "type": "SCHEMA",
@@ -222,10 +226,10 @@ def _line_of(message: dict[str, object]) -> str:
     return json.dumps(message) + "\n"
 
 
-def _stderr_of_terminal(command: list[str], source: IO[str]) -> str:
-    """Run a command whose stderr is a terminal. Return its output there."""
+def _said_in_terminal(command: list[str], source: IO[str]) -> str:
+    """Run a command whose stderr is a terminal; returns all that it wrote there."""
     reading, writing = pty.openpty()
-    output = bytearray()
+    said = bytearray()
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     with subprocess.Popen(
         command,
@@ -235,16 +239,16 @@ def _stderr_of_terminal(command: list[str], source: IO[str]) -> str:
         env=environment,
     ) as process:
         os.close(writing)
-        with suppress(OSError):  # Linux reports a closed terminal as an error
+        with suppress(OSError):  # how Linux says that the other end is closed
             while chunk := os.read(reading, 65_536):
-                output += chunk
+                said += chunk
         assert process.wait() == 0
     os.close(reading)
-    return output.decode()
+    return said.decode()
 
 
 def picture_report(browser: Browser, pipeline: Pipeline) -> None:
-    """Take the report of a month of runs."""
+    """Show a month of runs."""
     last = 1
     with Sandbox(plan="agency") as sandbox:
         for day, more in enumerate(NEW_PEOPLE):
@@ -273,19 +277,19 @@ def picture_report(browser: Browser, pipeline: Pipeline) -> None:
 
 
 def picture_terminal(pipeline: Pipeline) -> None:
-    """Draw the live line of a run, and its last lines."""
+    """Show the live line of a run, and what stands there in the end."""
     faults = [Fault(kind="slow", delay_ms=40)]
     with Sandbox(plan="agency", faults=faults) as sandbox:
         pipeline.run(sandbox, range(1, 400))
-        output = pipeline.run(sandbox, range(1, 700), in_terminal=True)
-    *live, end = output.replace("\r\n", "\n").split("\x1b[2K")
-    lines = [line.strip("\r\n") for line in live if "in the queue" in line]
+        said = pipeline.run(sandbox, range(1, 700), in_terminal=True)
+    *live, end = said.replace("\r\n", "\n").split("\x1b[2K")
+    lines = [line.strip("\r\n") for line in live if "under way" in line]
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print("$ tap-postgres | target-stairoids --config config.json")
     console.print(Text.from_ansi(lines[len(lines) // 2]))
     console.print(Text.from_ansi(end.strip("\r\n")))
     drawn = console.export_svg(title="target-stairoids")
-    # Leave out the fonts, which a browser would load from another server.
+    # It would ask a server for a font that everybody's terminal has another of.
     drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
     (IMAGES / "terminal.svg").write_text(drawn, encoding="utf-8")
 

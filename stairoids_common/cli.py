@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common.text import counted
+from stairoids_common.time import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,11 +106,9 @@ def older_than_option(
 
 def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
     try:
-        if match := _AGE.fullmatch(text):
-            time = now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        else:
-            time = datetime.fromisoformat(text)
-            time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        match = _AGE.fullmatch(text)
+        age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+        time = parse_time(text) if age is None else now - age
     except (ValueError, OverflowError):
         msg = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
         raise click.BadParameter(msg) from None

@@ -1,12 +1,14 @@
 """Settings that are declared once, as the fields of a struct.
 
 A field with a title is a setting. The JSON Schema of the config comes from its type,
-default, title, description and bounds. Other fields hold derived values, which
-`__post_init__` computes.
+default, title and bounds. The descriptions come from the section `Attributes:` of the
+struct's docstring. Fields without a title hold derived values.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -27,7 +29,7 @@ def config_schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
     Every call returns a fresh object, because the Singer SDK adds settings to it.
     """
     _, structs = msgspec.json.schema_components([settings], ref_template="{name}")
-    schema = _inlined(structs.pop(settings.__name__), structs)
+    schema = _inlined({"$ref": settings.__name__}, structs)
     properties = {
         n: spec for n, spec in schema["properties"].items() if "title" in spec
     }
@@ -58,10 +60,7 @@ def _inlined(schema: Json, structs: Mapping[str, Json]) -> Json:
         return schema
     found = {name: _inlined(part, structs) for name, part in schema.items()}
     if isinstance(reference := found.pop("$ref", None), str):
-        # Title and description of a struct are its class's name and docstring.
-        names = {"title", "description"}
-        struct = {n: v for n, v in structs[reference].items() if n not in names}
-        found = {**_inlined(struct, structs), **found}
+        found = {**_struct_schema(structs[reference], structs), **found}
     if "enum" in found:
         found["type"] = "string"
     match found:
@@ -74,3 +73,25 @@ def _inlined(schema: Json, structs: Mapping[str, Json]) -> Json:
     if found.get("default", "") in (None, [], ()):
         del found["default"]
     return found
+
+
+def _struct_schema(schema: Json, structs: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the schema of a struct, with descriptions from the struct's docstring."""
+    descriptions = _descriptions_in(schema.get("description", ""))
+    properties = {
+        name: {
+            **({"description": descriptions[name]} if name in descriptions else {}),
+            **_inlined(part, structs),
+        }
+        for name, part in schema["properties"].items()
+    }
+    kept = {n: v for n, v in schema.items() if n not in {"title", "description"}}
+    return {**kept, "properties": properties}
+
+
+def _descriptions_in(docstring: str) -> dict[str, str]:
+    """Return field -> description from a docstring in Google's style."""
+    _, _, section = inspect.cleandoc(docstring).partition("\nAttributes:\n")
+    entries = re.split(r"^    (?=\w)", section.partition("\n\n")[0], flags=re.MULTILINE)
+    pairs = (entry.partition(": ") for entry in entries)
+    return {name: " ".join(text.split()) for name, _, text in pairs if name}

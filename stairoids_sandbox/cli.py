@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -89,7 +89,7 @@ def main() -> None:
     "--webhook-secret",
     envvar="STAIROIDS_WEBHOOK_SECRET",
     show_envvar=True,
-    help="Signs the webhooks of --automation and --webhook.",
+    help="Signs the webhooks of --automation and --webhook. Default: unsigned.",
 )
 @click.option(
     "--db",
@@ -112,19 +112,14 @@ def main() -> None:
     help="Refuse signals of this domain with 422 domain_excluded. Repeatable.",
 )
 @exit_with_message(SandboxError, usage=(UsageError, ApiError))
-def serve(  # noqa: PLR0913 -- click passes one argument per option
+def serve(
     *,
-    host: str,
-    port: int,
-    plan: str,
     keys: tuple[str, ...],
     automations: tuple[str, ...],
     webhooks: tuple[str, ...],
     webhook_secret: str | None,
-    db: Path | None,
     faults: tuple[str, ...],
-    success_shape: str,
-    excluded_domains: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -143,14 +138,9 @@ def serve(  # noqa: PLR0913 -- click passes one argument per option
     for library in ("httpx", "uvicorn"):  # they repeat our lines, or log each delivery
         logging.getLogger(library).setLevel(logging.WARNING)
     sandbox = Sandbox(
-        host=host,
-        port=port,
-        plan=plan,
         keys=dict(_pairs(keys, ":", "--key", "KEY:SCOPE")),
-        db=db,
-        faults=[fault_from(text) for text in faults],
-        success_shape=success_shape,
-        excluded_domains=excluded_domains,
+        faults=map(fault_from, faults),
+        **options,
     )
     for type_, url in _pairs(automations, "=", "--automation", "TYPE=URL"):
         sandbox.automations.add(type=type_, url=url, secret=webhook_secret)

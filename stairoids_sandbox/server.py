@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from stairoids_sandbox.api.auth import AuthMiddleware
 from stairoids_sandbox.api.automation_routes import AutomationRoutes
 from stairoids_sandbox.api.control_routes import ControlRoutes
-from stairoids_sandbox.api.responses import error_response
+from stairoids_sandbox.api.responses import ACCEPTED_BODIES, error_response
 from stairoids_sandbox.api.signal_routes import SignalRoutes
 from stairoids_sandbox.api.webhook_routes import WebhookRoutes
 from stairoids_sandbox.components import Components
@@ -22,7 +22,7 @@ from stairoids_sandbox.exceptions import ApiError, NotRunningError, UsageError
 from stairoids_sandbox.faults.faults import Fault, Faults
 from stairoids_sandbox.server_thread import ServerThread
 from stairoids_sandbox.state.keys import DEFAULT_KEY, KeyRing
-from stairoids_sandbox.state.quota import Quota, plan_named
+from stairoids_sandbox.state.quota import PLANS, Quota
 from stairoids_sandbox.state.request_log import RequestLog
 from stairoids_sandbox.state.signal_log import SignalLog
 from stairoids_sandbox.state.workspace import Workspace
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from stairoids_sandbox.state.request_log import RequestSeen
     from stairoids_sandbox.webhooks.delivery import Delivery
 
+_T = TypeVar("_T")
 _ROUTE_ERRORS = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -96,13 +97,14 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        chosen = plan_named(plan)
+        chosen = _chosen(PLANS, plan, "plan")
         limits = dataclasses.replace(
             chosen,
             requests_per_minute=requests_per_minute or chosen.requests_per_minute,
             requests_per_day=requests_per_day or chosen.requests_per_day,
             window_seconds=window_seconds,
         )
+        body_of = _chosen(ACCEPTED_BODIES, success_shape, "success shape")
         keys = keys or {DEFAULT_KEY: "read_write"}
         self.api_key = next(iter(keys))
         key_ring = KeyRing(keys)
@@ -130,7 +132,7 @@ class Sandbox:
             webhooks=self.webhooks,
             sender=sender,
         )
-        self._signal_routes = SignalRoutes(workspace, success_shape=success_shape)
+        self._signal_routes = SignalRoutes(workspace, body_of=body_of)
         self._address = (host, port)
         self._thread: ServerThread | None = None
         self._origin: str | None = None
@@ -220,6 +222,13 @@ class Sandbox:
         ]
         app = _application(routes, send_signal=self._signal_routes.send)
         return AuthMiddleware(app, self._parts, stopping=stopping)
+
+
+def _chosen(choices: Mapping[str, _T], name: str, option: str) -> _T:
+    if name not in choices:
+        msg = f"{option} {name!r} is none of {', '.join(choices)}"
+        raise UsageError(msg)
+    return choices[name]
 
 
 def _application(routes: Sequence[BaseRoute], *, send_signal: ASGIApp) -> ASGIApp:

@@ -48,7 +48,7 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         Literal["fail", "resync"],
         Meta(
             title="On store reset",
-            description="What to do if the state belongs to another store, or to a "
+            description="The reaction if the state belongs to another store, or to a "
             "later point than the store has reached: `fail`, or `resync` (read "
             "everything again).",
         ),

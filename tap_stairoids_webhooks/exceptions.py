@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose, in one tree.
+"""The errors that this package raises on purpose, with the next step of the caller.
 
 WebhooksError
 ├── ConfigError                 fix the setting and start again
@@ -12,7 +12,7 @@ WebhooksError
     ├── StoreResetError         ask a person whether to read everything again
     └── StoreVersionError       use the release that wrote the store
 
-Choose a class by what the caller does next, not by where the fault appeared.
+Choose a class by the next step of the caller, not by the place of the fault.
 """
 
 from __future__ import annotations

@@ -93,7 +93,10 @@ class TapStairoidsWebhooks(Tap):
             ConfigError: The state is a STATE message, which would count as no state.
         """
         if state.get("type") == "STATE":
-            msg = "state: this is a STATE message; give the tap what its `value` holds"
+            msg = (
+                "state: this is a STATE message; give the tap the content of its"
+                " `value`"
+            )
             raise ConfigError(msg)
         super().load_state(state)
         for name, bookmark in self.state.get("bookmarks", {}).items():

@@ -25,13 +25,65 @@ Json = Any  # any JSON value; narrowed where it is read
 _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
+_Limit = _AtLeast1 | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The config that the user gives, and the values derived from it.
 
     Attributes:
-        scope: The origin of `api_url`. Each origin has its own ledger entries.
+        api_key: Stairoids API key. Create one with the `read_write` scope: the target
+            reads signals to learn the outcome of a request without a response.
+        api_url: Base URL of the Stairoids API. Plain http is accepted for loopback
+            addresses only.
+        source: The `source` of every signal whose mapping names none. Without it the
+            name of the Meltano extractor without `tap-`, else `singer`.
+        signals: How streams become signals: a list of mappings. Fields that a mapping
+            leaves out, and streams without a mapping, are inferred.
+        ledger_url: Database of the ledger, the durable list of sent signals: an
+            SQLAlchemy URL of SQLite (relative to the working directory) or PostgreSQL.
+        max_in_flight: How many requests may wait for their response at once.
+        requests_per_minute: The rate limit. Without it the target learns the quota from
+            the responses' headers, starting at 60; a response without such headers
+            lifts the limit.
+        request_timeout_seconds: Seconds to wait for the response to one request.
+        dry_run: Map and validate records and read the ledger, but send nothing, write
+            nothing to the ledger and emit no STATE.
+        first_run: The action of a run with a new ledger. Stop if Stairoids already has
+            signals of this source (`guard`), send everything (`send`), or remember
+            everything as seen and send nothing (`baseline`).
+        report_path: File to which the run report is written as JSON.
+        on_unknown: A request without a response may have been accepted. Look for its
+            signal and send again only if it is not there (`verify`), or keep it as a
+            dead letter for a person (`hold`).
+        verify_delay_seconds: Seconds between a request without a response and the
+            lookup of its signal.
+        outage_seconds: Seconds of failed requests without an accepted signal, after
+            which the run ends incomplete (exit code 75).
+        on_incomplete: The end of a run that leaves signals for the next run. Exit code
+            75 (`fail`), or 0 after the whole input was read without further STATE
+            (`succeed`).
+        fail_on_dead_letters: End with exit code 1 if a record became a dead letter,
+            after all other signals have their outcome.
+        requests_per_day: Make at most this many requests per day (UTC), counted in the
+            ledger over all runs. The rest stays pending (exit code 75).
+        max_signals_per_run: Send at most this many signals in one run. The rest stays
+            pending for the next run (exit code 75).
+        max_run_minutes: Send for at most this many minutes. The rest stays pending for
+            the next run (exit code 75).
+        max_event_age_days: Do not send signals whose `occurred_at` is older; they count
+            as seen (`too_old`).
+        allow_surge: Without it a run stops (exit code 75) when over 1,000 and over 20 %
+            of a known stream's entities have changed. The usual cause is a new or
+            changed column. A run also stops when a mapping under a new name replaces
+            the mapping that sent the stream before.
+        suppress: People and companies that never get a signal: domains (with their
+            subdomains), email addresses, or patterns with `*`.
+        suppress_path: A file with more of `suppress`, one per line; `#` starts a
+            comment.
+        keep_records: Whether dead letters keep the tap's record. Without it they cannot
+            be exported and sent again.
+        scope: The origin of `api_url`. Each origin has its own entries in the ledger.
         default_source: The `source` of signals whose mapping names none.
         remembers_all: Whether every record is remembered as seen and none is sent.
 
@@ -39,208 +91,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ConfigError: `api_url` or `api_key` cannot be used; the message says why.
     """
 
-    api_key: Annotated[
-        str,
-        Meta(
-            title="API key",
-            description="Stairoids API key. Create one with the `read_write` scope: "
-            "the target reads signals to learn the outcome of a request without a "
-            "response.",
-            extra_json_schema=SECRET,
-        ),
-    ]
-    api_url: Annotated[
-        str,
-        Meta(
-            title="API URL",
-            description="Base URL of the Stairoids API. Plain http is accepted for "
-            "loopback addresses only.",
-        ),
-    ] = "https://api.stairoids.com/v1"
-    source: Annotated[
-        _Name | None,
-        Meta(
-            title="Source",
-            description="The `source` of every signal whose mapping names none. "
-            "Without it the name of the Meltano extractor without `tap-`, else "
-            "`singer`.",
-        ),
-    ] = None
-    signals: Annotated[
-        tuple[MappingItem, ...],
-        Meta(
-            title="Signals",
-            description="How streams become signals: a list of mappings. Fields that "
-            "a mapping leaves out, and streams without a mapping, are inferred.",
-        ),
-    ] = ()
-    ledger_url: Annotated[
-        str,
-        Meta(
-            title="Ledger URL",
-            description="Database of the ledger, the durable list of sent signals: an "
-            "SQLAlchemy URL of SQLite (relative to the working directory) or "
-            "PostgreSQL.",
-            extra_json_schema=SECRET,
-        ),
-    ] = "sqlite:///.stairoids/ledger.db"
-    max_in_flight: Annotated[
-        int,
-        Meta(
-            title="Requests in flight",
-            description="How many requests may wait for their response at once.",
-            ge=1,
-            le=100,
-        ),
-    ] = 8
-    requests_per_minute: Annotated[
-        _AtLeast1 | None,
-        Meta(
-            title="Requests per minute",
-            description="The rate limit. Without it the target learns the quota "
-            "from the responses' headers, starting at 60; a response without such "
-            "headers lifts the limit.",
-        ),
-    ] = None
-    request_timeout_seconds: Annotated[
-        _AtLeast1,
-        Meta(
-            title="Request timeout",
-            description="Seconds to wait for the response to one request.",
-        ),
-    ] = 30
-    dry_run: Annotated[
-        bool,
-        Meta(
-            title="Dry run",
-            description="Map and validate records and read the ledger, but send "
-            "nothing, write nothing to the ledger and emit no STATE.",
-        ),
-    ] = False
+    api_key: Annotated[str, Meta(title="API key", extra_json_schema=SECRET)]
+    api_url: Annotated[str, Meta(title="API URL")] = "https://api.stairoids.com/v1"
+    source: Annotated[_Name | None, Meta(title="Source")] = None
+    signals: Annotated[tuple[MappingItem, ...], Meta(title="Signals")] = ()
+    ledger_url: Annotated[str, Meta(title="Ledger URL", extra_json_schema=SECRET)] = (
+        "sqlite:///.stairoids/ledger.db"
+    )
+    max_in_flight: Annotated[int, Meta(title="Requests in flight", ge=1, le=100)] = 8
+    requests_per_minute: Annotated[_Limit, Meta(title="Requests per minute")] = None
+    request_timeout_seconds: Annotated[_AtLeast1, Meta(title="Request timeout")] = 30
+    dry_run: Annotated[bool, Meta(title="Dry run")] = False
     first_run: Annotated[
-        Literal["guard", "send", "baseline"],
-        Meta(
-            title="First run",
-            description="The action of a run with a new ledger. Stop if Stairoids "
-            "already has signals of this source (`guard`), send everything (`send`), "
-            "or remember everything as seen and send nothing (`baseline`).",
-        ),
+        Literal["guard", "send", "baseline"], Meta(title="First run")
     ] = "guard"
-    report_path: Annotated[
-        str | None,
-        Meta(
-            title="Report file",
-            description="File to which the run report is written as JSON.",
-        ),
-    ] = None
-    on_unknown: Annotated[
-        Literal["verify", "hold"],
-        Meta(
-            title="On unknown",
-            description="A request without a response may have been accepted. "
-            "Look for its signal and send again only if it is not there (`verify`), "
-            "or keep it as a dead letter for a person (`hold`).",
-        ),
-    ] = "verify"
-    verify_delay_seconds: Annotated[
-        _AtLeast0,
-        Meta(
-            title="Verify delay",
-            description="Seconds between a request without a response and the lookup "
-            "of its signal.",
-        ),
-    ] = 10
-    outage_seconds: Annotated[
-        _AtLeast0,
-        Meta(
-            title="Outage",
-            description="Seconds of failed requests without an accepted signal, "
-            "after which the run ends incomplete (exit code 75).",
-        ),
-    ] = 900
+    report_path: Annotated[str | None, Meta(title="Report file")] = None
+    on_unknown: Annotated[Literal["verify", "hold"], Meta(title="On unknown")] = (
+        "verify"
+    )
+    verify_delay_seconds: Annotated[_AtLeast0, Meta(title="Verify delay")] = 10
+    outage_seconds: Annotated[_AtLeast0, Meta(title="Outage")] = 900
     on_incomplete: Annotated[
-        Literal["fail", "succeed"],
-        Meta(
-            title="On incomplete",
-            description="The end of a run that leaves signals for the next run. Exit "
-            "code 75 (`fail`), or 0 after the whole input was read without further "
-            "STATE (`succeed`).",
-        ),
+        Literal["fail", "succeed"], Meta(title="On incomplete")
     ] = "fail"
-    fail_on_dead_letters: Annotated[
-        bool,
-        Meta(
-            title="Fail on dead letters",
-            description="End with exit code 1 if a record became a dead letter, after "
-            "all other signals have their outcome.",
-        ),
-    ] = False
-    requests_per_day: Annotated[
-        _AtLeast1 | None,
-        Meta(
-            title="Requests per day",
-            description="Make at most this many requests per day (UTC), counted "
-            "in the ledger over all runs. The rest stays pending (exit code 75).",
-        ),
-    ] = None
-    max_signals_per_run: Annotated[
-        _AtLeast1 | None,
-        Meta(
-            title="Signals per run",
-            description="Send at most this many signals in one run. The rest "
-            "stays pending for the next run (exit code 75).",
-        ),
-    ] = None
-    max_run_minutes: Annotated[
-        _AtLeast1 | None,
-        Meta(
-            title="Run minutes",
-            description="Send for at most this many minutes. The rest stays "
-            "pending for the next run (exit code 75).",
-        ),
-    ] = None
-    max_event_age_days: Annotated[
-        _AtLeast0 | None,
-        Meta(
-            title="Event age",
-            description="Do not send signals whose `occurred_at` is older; they "
-            "count as seen (`too_old`).",
-        ),
-    ] = None
-    allow_surge: Annotated[
-        bool,
-        Meta(
-            title="Allow surge",
-            description="Without it a run stops (exit code 75) when over 1,000 and "
-            "over 20 % of a known stream's entities have changed. The usual cause is "
-            "a new or changed column. A run also stops when a mapping under a new "
-            "name replaces the mapping that sent the stream before.",
-        ),
-    ] = False
-    suppress: Annotated[
-        tuple[str, ...],
-        Meta(
-            title="Suppress",
-            description="People and companies that never get a signal: domains (with "
-            "their subdomains), email addresses, or patterns with `*`.",
-        ),
-    ] = ()
-    suppress_path: Annotated[
-        str | None,
-        Meta(
-            title="Suppression file",
-            description="A file with more of `suppress`, one per line; `#` starts "
-            "a comment.",
-        ),
-    ] = None
-    keep_records: Annotated[
-        bool,
-        Meta(
-            title="Keep records",
-            description="Whether dead letters keep the tap's record. Without it they "
-            "cannot be exported and sent again.",
-        ),
-    ] = True
+    fail_on_dead_letters: Annotated[bool, Meta(title="Fail on dead letters")] = False
+    requests_per_day: Annotated[_Limit, Meta(title="Requests per day")] = None
+    max_signals_per_run: Annotated[_Limit, Meta(title="Signals per run")] = None
+    max_run_minutes: Annotated[_Limit, Meta(title="Run minutes")] = None
+    max_event_age_days: Annotated[_AtLeast0 | None, Meta(title="Event age")] = None
+    allow_surge: Annotated[bool, Meta(title="Allow surge")] = False
+    suppress: Annotated[tuple[str, ...], Meta(title="Suppress")] = ()
+    suppress_path: Annotated[str | None, Meta(title="Suppression file")] = None
+    keep_records: Annotated[bool, Meta(title="Keep records")] = True
 
     scope: str = ""
     default_source: str = ""

@@ -216,7 +216,7 @@ class _Exchange:
                 query=self.scope["query_string"].decode("latin-1"),
                 status=status,
                 arrived=self.arrived,
-                answered=time.monotonic(),
+                responded=time.monotonic(),
                 key_name=self._key.name if self._key else None,
             )
         )

@@ -9,11 +9,10 @@ from starlette.responses import Response
 from typing_extensions import override
 
 from stairoids_common.time import current_second, rfc3339
-from stairoids_sandbox.exceptions import UsageError
 from stairoids_sandbox.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from stairoids_sandbox.exceptions import ApiError
     from stairoids_sandbox.state.models import Account, Contact, Signal
@@ -40,9 +39,9 @@ def error_response(error: ApiError) -> JsonResponse:
     }
     if error.param is not None:
         details["param"] = error.param
-    headers = (
-        None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    )
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return JsonResponse({"error": details}, status_code=error.status, headers=headers)
 
 
@@ -56,20 +55,6 @@ def enveloped(data: object, **meta: object) -> dict[str, Any]:
             "timestamp": rfc3339(current_second()),
         },
     }
-
-
-def accepted_body(shape: str) -> Callable[[Signal], dict[str, Any]]:
-    """Return the function that builds one of the three documented 201 bodies.
-
-    Raises:
-        UsageError: There is no such shape.
-    """
-    shapes = {"flat": _flat, "nested": nested, "enveloped": _enveloped}
-    try:
-        return shapes[shape]
-    except KeyError:
-        msg = f"success shape {shape!r} is none of {', '.join(shapes)}"
-        raise UsageError(msg) from None
 
 
 def _flat(signal: Signal) -> dict[str, Any]:
@@ -108,6 +93,14 @@ def nested(signal: Signal) -> dict[str, Any]:
         "occurred_at": rfc3339(signal.occurred_at),
         "created_at": rfc3339(signal.created_at),
     }
+
+
+#: The documentation shows three different 201 bodies.
+ACCEPTED_BODIES: Mapping[str, Callable[[Signal], dict[str, Any]]] = {
+    "flat": _flat,
+    "nested": nested,
+    "enveloped": _enveloped,
+}
 
 
 def _account(account: Account) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.routing import Route
@@ -11,7 +11,6 @@ from stairoids_sandbox.api.query import limit_from, parameters
 from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import (
     JsonResponse,
-    accepted_body,
     enveloped,
     error_response,
     nested,
@@ -21,10 +20,13 @@ from stairoids_sandbox.state.signal_index import SignalQuery
 from stairoids_sandbox.state.signal_request import SignalRequest, time_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+    from stairoids_sandbox.state.models import Signal
     from stairoids_sandbox.state.workspace import Workspace
 
 _PARAMETERS = frozenset(
@@ -39,12 +41,14 @@ class SignalRoutes:
     """The routes for a workspace's signals.
 
     Args:
-        success_shape: The documented 201 body: flat, nested or enveloped.
+        body_of: Builds the 201 body of a signal.
     """
 
-    def __init__(self, workspace: Workspace, *, success_shape: str) -> None:
+    def __init__(
+        self, workspace: Workspace, *, body_of: Callable[[Signal], dict[str, Any]]
+    ) -> None:
         self._workspace = workspace
-        self._body_of = accepted_body(success_shape)
+        self._body_of = body_of
 
     def routes(self) -> list[Route]:
         """Return the routes, without ``POST /v1/signals``."""

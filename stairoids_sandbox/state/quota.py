@@ -11,8 +11,6 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from stairoids_sandbox.exceptions import UsageError
-
 _DAY_SECONDS = 86_400.0
 
 
@@ -37,19 +35,6 @@ PLANS = {
     "agency": Plan(requests_per_minute=1_000),
     "unlimited": Plan(),
 }
-
-
-def plan_named(name: str) -> Plan:
-    """Return a documented plan.
-
-    Raises:
-        UsageError: There is no such plan.
-    """
-    try:
-        return PLANS[name]
-    except KeyError:
-        msg = f"plan {name!r} is none of {', '.join(PLANS)}"
-        raise UsageError(msg) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ class RequestSeen:
     Attributes:
         status: The status of the response; None if a fault cut the response off.
         arrived: ``time.monotonic()`` when its head had been read.
-        answered: ``time.monotonic()`` when the response began.
+        responded: ``time.monotonic()`` when the response began.
         key_name: Name of its API key; None if it had no valid one.
     """
 
@@ -25,7 +25,7 @@ class RequestSeen:
     query: str
     status: int | None
     arrived: float
-    answered: float
+    responded: float
     key_name: str | None
 
 

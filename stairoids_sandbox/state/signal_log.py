@@ -6,10 +6,8 @@ computed again from the signals at the next start.
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stairoids_sandbox.exceptions import ApiError, UsageError
 
@@ -27,19 +25,10 @@ CREATE TABLE IF NOT EXISTS signals (
     body        BLOB NOT NULL
 )
 """
-_INSERT = """
-INSERT INTO signals (sequence, id, created_at, key_name, key_scope, body)
-VALUES (:sequence, :id, :created_at, :key_name, :key_scope, :body)
-"""
-_SELECT = """
-SELECT sequence, id, created_at, key_name, key_scope, body
-FROM signals ORDER BY sequence
-"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSignal:
-    """The body of an accepted signal, and the values it cannot give again."""
+class StoredSignal(NamedTuple):
+    """A row: the body of an accepted signal, and the values that it does not hold."""
 
     sequence: int
     id: str
@@ -91,17 +80,15 @@ class SignalLog:
             ApiError: 503; the signal is not stored and can be sent again.
         """
         try:
-            self._db.execute(_INSERT, dataclasses.asdict(signal))
+            self._db.execute("INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?)", signal)
         except sqlite3.Error as error:
             msg = "The signal could not be stored."
             raise ApiError(503, "unavailable", msg, retry_after=1) from error
 
     def all(self) -> Iterator[StoredSignal]:
-        """Yield every signal in order of acceptance."""
-        cursor = self._db.execute(_SELECT)
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield StoredSignal(**dict(zip(names, row, strict=True)))
+        """Return every signal in order of acceptance."""
+        rows = self._db.execute("SELECT * FROM signals ORDER BY sequence")
+        return map(StoredSignal._make, rows)
 
     def close(self) -> None:
         """Close the file. The signals stay in it."""

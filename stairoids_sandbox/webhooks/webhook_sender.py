@@ -139,15 +139,23 @@ class WebhookSender:
         if self._client is None:
             self._client = _http_client()
         delivery_id = str(uuid.uuid4())
+        request = self._client.stream(
+            "POST",
+            delivery.endpoint.url,
+            headers=_headers_of(delivery, delivery_id),
+            content=delivery.body,
+        )
         began = time.monotonic()
         status, error = None, None
         try:
-            async with asyncio.timeout(self._timeout):
-                status = await _post(self._client, delivery, delivery_id)
+            async with asyncio.timeout(self._timeout), request as response:
+                status = response.status_code
+                await _read(response)
         except TimeoutError:
-            error = f"no response within {self._timeout:g} s"
+            status, error = None, f"no response within {self._timeout:g} s"
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
-            error = str(problem) or type(problem).__name__
+            if status is None:  # an error in the body does not matter
+                error = str(problem) or type(problem).__name__
         return Attempt(
             delivery_id=delivery_id,
             status=status,
@@ -158,7 +166,7 @@ class WebhookSender:
 
 
 def _http_client() -> httpx.AsyncClient:
-    """Make a client that opens a connection for each request.
+    """Return a client that opens a connection for each request.
 
     It follows no redirects and reads no proxy, password or certificate from the
     environment.
@@ -175,34 +183,23 @@ def _http_client() -> httpx.AsyncClient:
     return client
 
 
-async def _post(client: httpx.AsyncClient, delivery: Delivery, delivery_id: str) -> int:
-    """Post the body of a delivery and return the status of the response.
-
-    The body of the response is read before the connection closes, because some
-    receivers fail otherwise. It is not kept.
-
-    Raises:
-        httpx.HTTPError: No connection, or no complete response.
-    """
-    endpoint = delivery.endpoint
+def _headers_of(delivery: Delivery, delivery_id: str) -> list[tuple[bytes, bytes]]:
     headers = {
-        **endpoint.headers,
+        **delivery.endpoint.headers,
         "Connection": "close",
         "Content-Type": "application/json",
         "X-Stairoids-Event": delivery.event,
         "X-Stairoids-Delivery": delivery_id,
     }
-    if delivery.signature is not None:
-        headers["X-Stairoids-Signature"] = delivery.signature
-    async with client.stream(
-        "POST",
-        endpoint.url,
-        headers=[(name.encode(), value.encode()) for name, value in headers.items()],
-        content=delivery.body,
-    ) as response:
-        size = 0
-        async for chunk in response.aiter_raw():
-            size += len(chunk)
-            if size > _MAX_RESPONSE_BYTES:
-                break
-        return response.status_code
+    if (signature := delivery.signature) is not None:
+        headers["X-Stairoids-Signature"] = signature
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _read(response: httpx.Response) -> None:
+    """Read the body of a response, because some receivers fail otherwise."""
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > _MAX_RESPONSE_BYTES:
+            return

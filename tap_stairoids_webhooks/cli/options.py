@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import click
 import msgspec
@@ -23,23 +23,20 @@ def receiver_options(*names: str) -> Callable[[Command], Command]:
     """
     components = msgspec.json.schema_components([ReceiverSettings])[1]
     settings = components[ReceiverSettings.__name__]["properties"]
+    types = get_type_hints(ReceiverSettings)
 
     def decorate(command: Command) -> Command:
         for name in reversed(names or list(settings)):
-            command = _option(name, settings[name])(command)
+            command = _option(name, settings[name], types[name])(command)
         return command
 
     return decorate
 
 
-def _option(name: str, spec: dict[str, Any]) -> Callable[[Command], Command]:
-    default, types = spec["default"], [spec, *spec.get("anyOf", [])]
-    kind: click.ParamType[Any] | None = None
-    for type_ in types:
-        if "enum" in type_:
-            kind = click.Choice(type_["enum"], case_sensitive=False)
-        elif type_.get("type") == "integer":
-            kind = click.IntRange(type_.get("minimum"), type_.get("maximum"))
+def _option(
+    name: str, spec: dict[str, Any], type_: object
+) -> Callable[[Command], Command]:
+    default, kind = spec["default"], _kind_of(spec, type_)
     return click.option(
         f"--{name.replace('_', '-')}",
         default=default,
@@ -49,3 +46,12 @@ def _option(name: str, spec: dict[str, Any]) -> Callable[[Command], Command]:
         show_envvar=True,
         help=spec["description"],
     )
+
+
+def _kind_of(spec: dict[str, Any], type_: object) -> click.ParamType[Any] | None:
+    if "enum" in spec:  # in the order of the declaration, unlike the schema
+        return click.Choice(get_args(type_), case_sensitive=False)
+    for part in (spec, *spec.get("anyOf", [])):
+        if part.get("type") == "integer":
+            return click.IntRange(part.get("minimum"), part.get("maximum"))
+    return None

@@ -1,1 +1,1 @@
-"""Receive webhooks over HTTP: verify, store, then answer 200."""
+"""Receive webhooks over HTTP: verify and store each delivery, then respond 200."""

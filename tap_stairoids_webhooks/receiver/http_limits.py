@@ -7,6 +7,7 @@ of any size. It also drops the body of a request that offers another protocol.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -169,26 +171,15 @@ class _AfterHead:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._past_head = False
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+        for name in ("on_message_begin", "on_url", "on_header"):
+            setattr(self, name, partial(self._forward, getattr(connection, name)))
 
-    def on_message_begin(self) -> None:
+    def _forward(self, callback: Callable[..., None], *arguments: bytes) -> None:
         if self._past_head:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if self._past_head:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._past_head:
-            self._connection.on_header(name, value)
+            callback(*arguments)
 
     def on_headers_complete(self) -> None:
-        if self._past_head:
-            self._connection.on_headers_complete()
+        self._forward(self._connection.on_headers_complete)
         self._past_head = True
-
-    def on_body(self, body: bytes) -> None:
-        self._connection.on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._connection.on_message_complete()

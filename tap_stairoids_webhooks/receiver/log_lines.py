@@ -13,9 +13,6 @@ import time
 
 from typing_extensions import override
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("text", "json")
-
 
 class LogLine:
     """A log line with a constant text and fields.
@@ -41,8 +38,8 @@ def log_to_stderr(*, level: str = "info", shape: str = "text") -> None:
     """Log to stderr, with times in UTC.
 
     Args:
-        level: Lowest level that is logged; one of `LEVELS`.
-        shape: Format of a line; one of `FORMATS`.
+        level: Lowest level that is logged.
+        shape: Format of a line, `text` or `json`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine() if shape == "json" else _TextLine())

@@ -80,13 +80,13 @@ class Database(ABC):
             StoreUnavailableError: Something was in the way. Try again.
         """
 
-    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return the free space of the disk; None if it is on another machine."""
+        return None
 
-    @abstractmethod
     def sizes(self) -> dict[str, int]:
         """Return the size of each file in bytes; empty for a database server."""
+        return {}
 
     @abstractmethod
     def total_bytes(self) -> int:
@@ -174,7 +174,7 @@ class SqliteDatabase(Database):
         """Empty the write-ahead log; `secure_delete` has overwritten the file."""
         self._checkpoint(
             failed=f"the write-ahead log of {self.place} cannot be emptied",
-            busy=f"the write-ahead log of {self.place} still holds what was removed",
+            busy=f"the write-ahead log of {self.place} still holds removed rows",
         )
 
     @override
@@ -301,14 +301,6 @@ class PostgresDatabase(Database):
             raise StoreUnavailableError(msg) from error
         finally:
             engine.dispose()
-
-    @override
-    def free_bytes(self) -> int | None:
-        return None
-
-    @override
-    def sizes(self) -> dict[str, int]:
-        return {}
 
     @override
     def total_bytes(self) -> int:

@@ -92,8 +92,8 @@ def _unneeded(connection: sa.Connection, *, force: bool) -> sa.ColumnElement[boo
     if not pending:
         msg = (
             "no consumer has acknowledged anything yet: give the tap the setting"
-            " consumer and run it twice (the second run's state proves what the first"
-            " brought), or remove what is old regardless (--force)"
+            " consumer and run it twice (the state of the second run proves that the"
+            " events of the first arrived), or remove old events regardless (--force)"
         )
         raise ConfigError(msg)
     return sa.not_(sa.or_(*pending.values()))

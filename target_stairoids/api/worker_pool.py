@@ -33,6 +33,9 @@ class WorkerPool(Generic[Job]):
         patience: Seconds after which a request counts as unanswered, although its
         thread
             still waits: for a host name that does not resolve, or a slow response.
+
+    Attributes:
+        unanswered: Number of a request -> its job, while it has no response.
     """
 
     def __init__(self, client: Client, count: int, *, patience: float) -> None:
@@ -43,17 +46,12 @@ class WorkerPool(Generic[Job]):
         self._stuck = 0  # threads whose request was given up
         self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
         self._responses: SimpleQueue[tuple[int, Response]] = SimpleQueue()
-        self._in_flight: dict[int, Job] = {}
+        self.unanswered: dict[int, Job] = {}
         self._began: dict[int, float] = {}  # written by the threads
         self._handed_in = 0
         self.wake_descriptor, self._waker = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         os.set_blocking(self._waker, False)
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests have no response yet."""
-        return len(self._in_flight)
 
     @property
     def longest_wait(self) -> float:
@@ -67,16 +65,12 @@ class WorkerPool(Generic[Job]):
             ahead: Whether some may wait behind those in flight, so that no worker waits
                 for a commit. Without it, sending reaches about half the speed.
         """
-        return self._count * (_AHEAD if ahead else 1) - len(self._in_flight)
-
-    def jobs(self) -> list[Job]:
-        """Return the jobs without a response."""
-        return list(self._in_flight.values())
+        return self._count * (_AHEAD if ahead else 1) - len(self.unanswered)
 
     @property
     def next_overdue(self) -> float | None:
         """When, in monotonic seconds, the next request may be given up."""
-        if not self._in_flight:
+        if not self.unanswered:
             return None
         began = list(self._began.values())
         return min(began, default=time.monotonic()) + self._patience
@@ -84,8 +78,8 @@ class WorkerPool(Generic[Job]):
     def hand_in(self, job: Job, request: Request) -> None:
         """Let a worker send a request for a job."""
         self._handed_in += 1
-        self._in_flight[self._handed_in] = job
-        wanted = min(self._count, len(self._in_flight))
+        self.unanswered[self._handed_in] = job
+        wanted = min(self._count, len(self.unanswered))
         if len(self._threads) - self._stuck < wanted:
             thread = threading.Thread(target=self._work, name="worker", daemon=True)
             self._threads.append(thread)
@@ -100,15 +94,15 @@ class WorkerPool(Generic[Job]):
         with contextlib.suppress(Empty):
             while True:
                 number, response = self._responses.get_nowait()
-                if number in self._in_flight:
-                    found.append((self._in_flight.pop(number), response))
+                if number in self.unanswered:
+                    found.append((self.unanswered.pop(number), response))
                 else:
                     self._stuck -= 1  # too late, but the thread is free again
         overdue = time.monotonic() - self._patience
         for number, began in list(self._began.items()):
-            if began <= overdue and number in self._in_flight:
+            if began <= overdue and number in self.unanswered:
                 self._began.pop(number, None)  # its thread may have removed it
-                job = self._in_flight.pop(number)
+                job = self.unanswered.pop(number)
                 kind = ResponseKind.UNKNOWN
                 found.append((job, Response(kind=kind, trouble="no response in time")))
                 self._stuck += 1
@@ -121,7 +115,7 @@ class WorkerPool(Generic[Job]):
             while True:
                 item = self._requests.get_nowait()
                 if item is not None:
-                    found.append(self._in_flight.pop(item[0]))
+                    found.append(self.unanswered.pop(item[0]))
         return found
 
     def wake(self) -> None:
@@ -150,7 +144,7 @@ class WorkerPool(Generic[Job]):
         """Stop the threads. One that is still in a request is left behind."""
         for _ in self._threads:
             self._requests.put(None)
-        if not self._in_flight and not self._stuck:
+        if not self.unanswered and not self._stuck:
             for thread in self._threads:
                 thread.join()
         descriptor, self._waker = self._waker, -1

@@ -84,10 +84,10 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
     for test in found:
         failure = failure_of(test, run)
         if failure is None:
-            click.echo(f"PASSED  {test['name']}")
+            click.echo(f"PASSED  {test.name}")
             continue
         failed += 1
-        click.secho(f"FAILED  {test['name']}", fg="red")
+        click.secho(f"FAILED  {test.name}", fg="red")
         click.echo("".join(f"        {line}\n" for line in failure.split("\n")))
     click.echo(f"{len(found) - failed} passed, {failed} failed")
     if failed:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import yaml
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
@@ -19,34 +21,29 @@ if TYPE_CHECKING:
     from target_stairoids.sending.streams import Stream
 
 Json = Any  # a value that JSON can hold
-Test = dict[str, Json]
+_Text = Annotated[str, Meta(min_length=1)]
 
-_SCHEMA: dict[str, Json] = {
-    "type": "object",
-    "required": ["tests"],
-    "additionalProperties": False,
-    "properties": {
-        "tests": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["name", "stream", "record"],
-                "additionalProperties": False,
-                "properties": {
-                    "name": {"type": "string", "minLength": 1},
-                    "stream": {"type": "string", "minLength": 1},
-                    "record": {"type": "object"},
-                    "schema": {"type": "object"},
-                    "key_properties": {"type": "array", "items": {"type": "string"}},
-                    "signals": {"type": "array", "items": {"type": "object"}},
-                    "outcome": {"enum": ["filtered", "invalid"]},
-                    "reason": {"type": "string"},
-                },
-            },
-        },
-    },
-}
+
+class MappingTest(Struct, forbid_unknown_fields=True):
+    """A record and the signals, or the outcome, that are expected of it.
+
+    Attributes:
+        schema: The schema of the stream. By default it has the fields of the record.
+        reason: A part of the reason of the outcome.
+    """
+
+    name: _Text
+    stream: _Text
+    record: dict[Any, Json]
+    schema: dict[str, Json] | UnsetType = UNSET
+    key_properties: list[str] = []
+    signals: list[dict[str, Json]] | UnsetType = UNSET
+    outcome: Literal["filtered", "invalid"] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    tests: Annotated[list[MappingTest], Meta(min_length=1)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,7 +56,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_tests(file: IO[str]) -> list[Test]:
+def read_tests(file: IO[str]) -> list[MappingTest]:
     """Read mapping tests.
 
     Raises:
@@ -73,31 +70,28 @@ def read_tests(file: IO[str]) -> list[Test]:
     if not isinstance(found, dict):
         msg = "The mapping tests are not an object with `tests`."
         raise ConfigError(msg)
-    if errors := config_errors(found, _SCHEMA):
+    if errors := config_errors(found, msgspec.json.schema(_File)):
         raise ConfigError("; ".join(errors))
-    tests: list[Test] = found["tests"]
+    tests = msgspec.convert(found, _File).tests
     for test in tests:
-        if ("signals" in test) == ("outcome" in test):
-            msg = f"Test `{test['name']}` needs either `signals` or `outcome`."
+        if (test.signals is UNSET) == (test.outcome is UNSET):
+            msg = f"Test `{test.name}` needs either `signals` or `outcome`."
             raise ConfigError(msg)
     return tests
 
 
-def _messages_of(test: Test) -> list[str]:
+def _messages_of(test: MappingTest) -> list[str]:
     """Return the SCHEMA and the RECORD of a test."""
     # Without a schema, a mapping may also read fields that the record lacks.
-    schema = test.get("schema") or {
-        "properties": {name: {} for name in test["record"]},
+    schema = test.schema or {
+        "properties": {name: {} for name in test.record},
         "additionalProperties": True,
     }
-    key = test.get("key_properties", [])
-    return [
-        json.dumps({"stream": test["stream"], **message})
-        for message in (
-            {"type": "SCHEMA", "schema": schema, "key_properties": key},
-            {"type": "RECORD", "record": test["record"]},
-        )
-    ]
+    messages: tuple[dict[str, Json], ...] = (
+        {"type": "SCHEMA", "schema": schema, "key_properties": test.key_properties},
+        {"type": "RECORD", "record": test.record},
+    )
+    return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
 class _Result:
@@ -120,16 +114,9 @@ class _Result:
         """Note a signal."""
         self.signals.append(json.loads(body))
 
-    def has_outcome(self, outcome: str, reason: str) -> bool:
-        """Return whether a record ended so, for a reason with this text."""
-        return any(
-            found["outcome"] == outcome and reason in found["reason"]
-            for found in self.not_sent
-        )
-
 
 def failure_of(
-    test: Test, run_dry: Callable[[list[str], Observer], object]
+    test: MappingTest, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
     """Run a test.
 
@@ -147,12 +134,16 @@ def failure_of(
     found = (
         result.signals if result.signals or not result.not_sent else result.not_sent[0]
     )
-    if "signals" in test:
-        is_met = test["signals"] == (found if isinstance(found, list) else [])
-        return None if is_met else _difference(test["signals"], found)
-    if result.has_outcome(test["outcome"], test.get("reason", "")):
+    if test.signals is not UNSET:
+        is_met = test.signals == (found if isinstance(found, list) else [])
+        return None if is_met else _difference(test.signals, found)
+    expected = {"outcome": test.outcome, "reason": test.reason}
+    expected = {name: value for name, value in expected.items() if value is not UNSET}
+    if any(
+        held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
+        for held in result.not_sent
+    ):
         return None
-    expected = {name: test[name] for name in ("outcome", "reason") if name in test}
     return _difference(expected, found)
 
 

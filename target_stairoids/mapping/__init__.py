@@ -1,1 +1,1 @@
-"""Turn records into signals as the setting `signals` says."""
+"""Turn the records of a stream into signals, by mappings or by inference."""

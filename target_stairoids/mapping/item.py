@@ -10,8 +10,9 @@ from msgspec import UNSET, Meta, UnsetType
 Json = Any  # any JSON value; narrowed where it is read
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
-_Names = dict[str, Json]
 _Name = Annotated[str, Meta(min_length=1)]
+_Computed = dict[str, Json]
+_Properties = Literal["*"] | _Computed | tuple[str | _Computed, ...] | UnsetType | None
 
 
 class _Part(
@@ -21,90 +22,67 @@ class _Part(
 
 
 class AccountTemplates(_Part, frozen=True):
-    """How the account of a signal is filled."""
+    """The templates of a signal's account.
 
-    domain: Annotated[_Text, Meta(description="The company's domain.")] = UNSET
-    name: Annotated[_Text, Meta(description="The company's name.")] = UNSET
+    Attributes:
+        domain: The company's domain.
+        name: The company's name.
+    """
+
+    domain: _Text = UNSET
+    name: _Text = UNSET
 
 
 class ContactTemplates(_Part, frozen=True):
-    """How the contact of a signal is filled."""
+    """The templates of a signal's contact.
 
-    email: Annotated[_Text, Meta(description="The person's email address.")] = UNSET
-    first_name: Annotated[_Text, Meta(description="The person's first name.")] = UNSET
-    last_name: Annotated[_Text, Meta(description="The person's last name.")] = UNSET
+    Attributes:
+        email: The person's email address.
+        first_name: The person's first name.
+        last_name: The person's last name.
+    """
+
+    email: _Text = UNSET
+    first_name: _Text = UNSET
+    last_name: _Text = UNSET
 
 
 class MappingItem(_Part, frozen=True):
-    """One item of the setting `signals`; unset fields are inferred."""
+    """One item of the setting `signals`; unset fields are inferred.
 
-    stream: Annotated[
-        _Name,
-        Meta(description="The stream's name, or a pattern with `*` and `?`."),
-    ]
-    name: Annotated[
-        _Name | None,
-        Meta(
-            description="The mapping's name in the ledger. Without it the `type`; "
-            "needed if one stream has two mappings of the same type."
-        ),
-    ] = None
-    type: Annotated[
-        _Text,
-        Meta(
-            description="The signal's type, as text or template. Without it the "
-            "stream's name; `null` sends nothing of the stream."
-        ),
-    ] = UNSET
-    source: Annotated[
-        _Name | None,
-        Meta(description="The signal's source. Without it the setting `source`."),
-    ] = None
-    account: Annotated[
-        AccountTemplates | UnsetType | None,
-        Meta(description="The company; `null` sends none."),
-    ] = UNSET
-    contact: Annotated[
-        ContactTemplates | UnsetType | None,
-        Meta(description="The person; `null` sends none."),
-    ] = UNSET
-    occurred_at: Annotated[
-        _Text, Meta(description="When the event happened; `null` sends no time.")
-    ] = UNSET
-    properties: Annotated[
-        Literal["*"] | _Names | tuple[str | _Names, ...] | UnsetType | None,
-        Meta(
-            description="The signal's properties: `*` for all other columns, a list "
-            "of columns, or an object of names and templates. A list may hold such "
-            "objects too. With `null` none are sent."
-        ),
-    ] = UNSET
-    skip: Annotated[
-        tuple[str, ...], Meta(description="Columns that never become properties.")
-    ] = ()
-    when: Annotated[
-        _Name | None,
-        Meta(description="A condition; records that do not meet it are filtered."),
-    ] = None
-    key: Annotated[
-        tuple[str, ...],
-        Meta(
-            min_length=1,
-            description="The columns that identify the entity. Without it the "
-            "stream's key properties.",
-        ),
-    ] = ()
-    send: Annotated[
-        Literal["once", "on_change", "always"],
-        Meta(
-            description="When an entity is sent again: never (`once`), when its "
-            "content changes (`on_change`), or with every new record (`always`)."
-        ),
-    ] = "on_change"
-    ignore_changes: Annotated[
-        tuple[str, ...] | None,
-        Meta(
-            description="Properties whose change alone sends nothing. Without it the "
-            "columns that are named like the time of a row's last update."
-        ),
-    ] = None
+    Attributes:
+        stream: The stream's name, or a pattern with `*` and `?`.
+        name: The mapping's name in the ledger. Without it the `type`; needed if one
+            stream has two mappings of the same type.
+        type: The signal's type, as text or template. Without it the stream's name;
+            `null` sends nothing of the stream.
+        source: The signal's source. Without it the setting `source`.
+        account: The company; `null` sends none.
+        contact: The person; `null` sends none.
+        occurred_at: When the event happened; `null` sends no time.
+        properties: The signal's properties: `*` for all other columns, a list of
+            columns, or an object of names and templates. A list may hold such objects
+            too. With `null` none are sent.
+        skip: Columns that never become properties.
+        when: A condition; records that do not meet it are filtered.
+        key: The columns that identify the entity. Without it the stream's key
+            properties.
+        send: When an entity is sent again: never (`once`), when its content changes
+            (`on_change`), or with every new record (`always`).
+        ignore_changes: Properties whose change alone sends nothing. Without it the
+            columns that are named like the time of a row's last update.
+    """
+
+    stream: _Name
+    name: _Name | None = None
+    type: _Text = UNSET
+    source: _Name | None = None
+    account: AccountTemplates | UnsetType | None = UNSET
+    contact: ContactTemplates | UnsetType | None = UNSET
+    occurred_at: _Text = UNSET
+    properties: _Properties = UNSET
+    skip: tuple[str, ...] = ()
+    when: _Name | None = None
+    key: Annotated[tuple[str, ...], Meta(min_length=1)] = ()
+    send: Literal["once", "on_change", "always"] = "on_change"
+    ignore_changes: tuple[str, ...] | None = None

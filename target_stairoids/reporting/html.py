@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def as_html(history: RunHistory) -> str:
     """Return the run history as an HTML page."""
-    environment = template_environment("target_stairoids")
-    environment.filters["amount"] = _amount
-    return environment.get_template("report.html").render(
+    templates = template_environment("target_stairoids")
+    templates.filters["amount"] = _amount
+    return templates.get_template("report.html").render(
         history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
     )
 
@@ -55,29 +55,30 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _plots(days: Sequence[Day]) -> list[_Plot]:
+    outcomes = [
+        {name: n for name, n in day.outcomes.items() if name not in _KNOWN}
+        for day in days
+    ]
+    minutes = [
+        {
+            "needed by the quota": min(day.quota_minutes, day.minutes),
+            "beyond that": max(0.0, day.minutes - day.quota_minutes),
+        }
+        for day in days
+    ]
     return [
-        _plot("Accepted signals by type", "signals", days, [d.types for d in days]),
+        _plot("Accepted signals by type", days, [day.types for day in days]),
         _plot(
             "Outcomes, without duplicate and unchanged",
-            "signals",
             days,
-            [
-                {name: n for name, n in d.outcomes.items() if name not in _KNOWN}
-                for d in days
-            ],
+            outcomes,
             colours=_COLOURS,
         ),
         _plot(
             "Minutes of runs, and the part that the quota needs",
-            "minutes",
             days,
-            [
-                {
-                    "needed by the quota": min(d.quota_minutes, d.minutes),
-                    "beyond that": max(0.0, d.minutes - d.quota_minutes),
-                }
-                for d in days
-            ],
+            minutes,
+            unit="minutes",
         ),
     ]
 
@@ -100,10 +101,10 @@ _MAX_SERIES = 7  # distinct colours. The rest is `others`
 
 def _plot(
     title: str,
-    unit: str,
     days: Sequence[Day],
     parts: Sequence[dict[str, Any]],
     *,
+    unit: str = "signals",
     colours: Mapping[str, int] = MappingProxyType({UNKNOWN_TYPE: _GREY}),
 ) -> _Plot:
     total: Counter[str] = Counter()

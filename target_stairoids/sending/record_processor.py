@@ -160,8 +160,8 @@ class RecordProcessor:
                 stream, record = taken
                 self.filtered(stream, record.fields, "its mapping is gone")
         new = self._new_in(items)
-        items, broken = _decodable(items, new) if new else (items, None)
-        self._decide_all(items, new)
+        items, changed, broken = _changed(items, new)
+        self._decide_all(items, changed, new)
         if self._ledger.buffer.size >= FULL:
             self._ledger.flush()
         if broken is not None:
@@ -193,15 +193,11 @@ class RecordProcessor:
         return new
 
     def _decide_all(
-        self, items: list[MappedRecord | str], new: dict[Key, Latest | None]
+        self,
+        items: list[MappedRecord | str],
+        changed: list[MappedRecord],
+        new: dict[Key, Latest | None],
     ) -> None:
-        changed = [
-            mapped
-            for mapped in items
-            if not isinstance(mapped, str)
-            and mapped.key in new
-            and not mapped.mapping.is_left_out
-        ]
         often = Counter(mapped.key for mapped in changed)
         replacing: set[MappedRecord] = set()
         states: list[Key] = []
@@ -362,19 +358,26 @@ class RecordProcessor:
             )
 
 
-def _decodable(
+def _changed(
     items: list[MappedRecord | str], new: dict[Key, Latest | None]
-) -> tuple[list[MappedRecord | str], MessageError | None]:
-    """Return the items before the first new record that cannot be decoded."""
-    for place, item in enumerate(items):
+) -> tuple[list[MappedRecord | str], list[MappedRecord], MessageError | None]:
+    """Return the records that need a decision.
+
+    Returns:
+        The items before the first record that cannot be decoded, the records in them
+        that need a decision, and the error.
+    """
+    changed: list[MappedRecord] = []
+    for place, item in enumerate(items if new else ()):
         if isinstance(item, str) or item.key not in new or item.mapping.is_left_out:
             continue
         try:
-            _ = item.record.canonical
+            _ = item.version
         except MessageError as error:
             msg = f"Stream `{item.stream.schema.name}`: {error}"
-            return items[:place], MessageError(msg)
-    return items, None
+            return items[:place], changed, MessageError(msg)
+        changed.append(item)
+    return items, changed, None
 
 
 def _has(record: Mapping[str, Any], path: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -47,6 +48,14 @@ logger = logging.getLogger(__name__)
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _STATE_SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
+
+
+class Wake(Enum):
+    """Why a run woke up, or why it cannot sleep."""
+
+    INPUT = auto()  # the input has more
+    WORK = auto()  # a response came, or the next step is due
+    STUCK = auto()  # nothing can happen before another process has done something
 
 
 class Run:
@@ -142,14 +151,13 @@ class Run:
             has_room = len(self._queue.unfinished) < _QUEUE_SIZE
             if has_room and source is None:
                 return True
-            if not has_room and self._scheduler.is_stuck:
-                text = (
-                    "The queue is full, and another run is sending all of its signals."
-                )
-                self.stop.set(IncompleteError(text))
-                return False
-            if self._wait(source if has_room else None):
-                return True
+            match self._wait(source if has_room else None):
+                case Wake.INPUT:
+                    return True
+                case Wake.STUCK:
+                    text = "The queue is full, and another run is sending all of it."
+                    self.stop.set(IncompleteError(text))
+                    return False
 
     def interrupt(self, number: int) -> None:
         """Stop soon; safe in a handler of SIGTERM or SIGINT."""
@@ -213,19 +221,23 @@ class Run:
             self._progress_at = now
             self._progress.update(self._status(now))
 
-    def _wait(self, source: int | None) -> bool:
-        """Sleep until there is work; return whether the input has more."""
+    def _wait(self, source: int | None) -> Wake:
+        """Sleep until there is input or work."""
         now = time.monotonic()
+        pool = self._scheduler.pool
         ends = [self._progress_at + self._progress.every - now]
         if self._states:
             ends.append(self._state_at + _STATE_SECONDS - now)
-        if (seconds := self._scheduler.seconds_to_next_step(now)) is not None:
+        seconds = self._scheduler.seconds_to_next_step(now)
+        if seconds is not None:
             ends.append(seconds)
-        descriptors = [self._scheduler.pool.wake_descriptor]
+        elif source is None and not pool.unanswered:
+            return Wake.STUCK
+        descriptors = [pool.wake_descriptor]
         if source is not None:
             descriptors.append(source)
         readable, _, _ = select.select(descriptors, [], [], max(0.001, min(ends)))
-        return source is not None and source in readable
+        return Wake.INPUT if source in readable else Wake.WORK
 
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let STATE pass them."""
@@ -273,15 +285,14 @@ class Run:
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
-            if self._scheduler.is_stuck:
-                break  # nothing can free the rest
-            self._wait(None)
+            if self._wait(None) is Wake.STUCK:
+                break
             self._send()
         if self.stop.reason is not None and self.stop.is_hard:
             self._scheduler.recall()
         pool = self._scheduler.pool
         deadline = time.monotonic() + _GRACE_SECONDS
-        while pool.in_flight and time.monotonic() < deadline:
+        while pool.unanswered and time.monotonic() < deadline:
             select.select([pool.wake_descriptor], [], [], 0.1)
             self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:

@@ -81,13 +81,8 @@ class Scheduler:
         """Continue with the claim of a dead run."""
         self._queue.add(self._recovery.signal_of(claim))
 
-    @property
-    def is_stuck(self) -> bool:
-        """Whether no signal can go on before another process has done something."""
-        return not self.pool.in_flight and self._queue.next_at(0.0) is None
-
     def seconds_to_next_step(self, now: float) -> float | None:
-        """Return when a step may have work, responses aside; None if it has none."""
+        """Return when the next step has work; None if only a response brings some."""
         ends = []
         if (overdue := self.pool.next_overdue) is not None:
             ends.append(overdue - now)
@@ -327,7 +322,7 @@ class Scheduler:
         if not self.is_intact:
             return []
         self.recall()
-        in_flight = self.pool.jobs()
+        in_flight = list(self.pool.unanswered.values())
         with self._ledger.transaction() as transaction:
             self.responses.release_rejected(transaction)
             self.responses.write_settled(transaction)

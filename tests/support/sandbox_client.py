@@ -23,10 +23,10 @@ class Client:
         self.session.headers["Authorization"] = f"Bearer {key or sandbox.api_key}"
 
     def post(self, path: str, body: object) -> requests.Response:
-        return self.session.post(self.url + path, json=body, timeout=10)
+        return self.session.post(self.url + path, json=body, timeout=30)
 
     def get(self, path: str, **params: str | int) -> requests.Response:
-        return self.session.get(self.url + path, params=params, timeout=10)
+        return self.session.get(self.url + path, params=params, timeout=30)
 
     def send(self, **fields: object) -> requests.Response:
         return self.post("/signals", a_body(**fields))
@@ -49,7 +49,7 @@ def a_body(**fields: object) -> dict[str, Any]:
     return {name: value for name, value in {**body, **fields}.items() if value != ...}
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

@@ -1,4 +1,4 @@
-"""An event is recognised by its signed body, whatever that holds."""
+"""Type, id and dedupe key of any signed body."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tests.support.webhook_builders import a_body, an_action_body
 
 
-def test_envelope_is_known_by_its_id() -> None:
+def test_enveloped_event_is_identified_by_its_id() -> None:
     event = event_from(a_body("evt_1", "signal.created"))
 
     assert (event.event, event.event_id) == ("signal.created", "evt_1")
@@ -23,7 +23,7 @@ def test_envelope_is_known_by_its_id() -> None:
     assert event.variant == event.body_sha256
 
 
-def test_flat_event_is_known_by_its_run() -> None:
+def test_flat_event_is_identified_by_its_run() -> None:
     first = event_from(an_action_body())
     reworded = event_from(an_action_body(automation_name="Renamed"))
 
@@ -47,7 +47,7 @@ def test_other_run_is_another_event(changed: dict[str, Any]) -> None:
     assert run.dedupe_key != other.dedupe_key
 
 
-def test_runs_without_signal_are_told_apart_by_their_bodies() -> None:
+def test_runs_without_signal_differ_by_their_bodies() -> None:
     """Two accounts may cross a threshold in the same second."""
     acme = event_from(an_action_body(signal_id=None))
     other = event_from(an_action_body(signal_id=None, account={"id": "acc_2"}))
@@ -80,7 +80,7 @@ def test_runs_without_signal_are_told_apart_by_their_bodies() -> None:
         ({}, None),
     ],
 )
-def test_shape_tells_the_two_automation_events_apart(
+def test_shape_decides_between_the_automation_events(
     body: dict[str, object], event: str | None
 ) -> None:
     assert event_from(json.dumps(body).encode()).event == event
@@ -118,7 +118,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("body", "reason"), MALFORMED)
-def test_malformed_body_is_an_event_all_the_same(body: bytes, reason: str) -> None:
+def test_malformed_body_is_an_event(body: bytes, reason: str) -> None:
     event = event_from(body)
 
     assert event.malformed == reason

@@ -1,4 +1,4 @@
-"""Whatever bytes arrive: an answer, no exception, and the next sender is served."""
+"""Any bytes get a response, raise nothing, and do not disturb the next sender."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.event import Delivery
     from tap_stairoids_webhooks.store.schema import Outcome
 
-# The data base of examples would be shared by all who test here.
+# No shared database of examples.
 settings.register_profile("ours", deadline=None, database=None)
 FUZZ = settings(
     settings.get_profile("ours"),
@@ -75,7 +75,7 @@ def commits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommitQueue]:
         queue.close()
 
 
-async def answer_of(
+async def status_of(
     app: ReceiverApp, scope: MutableMapping[str, Any], chunks: list[bytes]
 ) -> int:
     parts = iter(chunks)
@@ -102,7 +102,7 @@ async def answer_of(
     signed=st.booleans(),
 )
 @FUZZ
-def test_any_request_has_an_answer(
+def test_any_request_gets_a_response(
     commits: CommitQueue,
     headers: list[tuple[bytes, bytes]],
     chunks: list[bytes],
@@ -119,21 +119,21 @@ def test_any_request_has_an_answer(
     )
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
 
-    status = asyncio.run(answer_of(app, scope, chunks))
+    status = asyncio.run(status_of(app, scope, chunks))
 
     assert status in STATUSES
     assert app.counts["failed"] == 0
 
 
 class Broken(CommitQueue):
-    """A queue with a defect."""
+    """A queue with a bug."""
 
     @override
     def submit(self, delivery: Delivery) -> asyncio.Future[Outcome]:
         raise KeyError(delivery.body)
 
 
-def test_defect_of_ours_is_logged_by_its_place_without_what_it_choked_on(
+def test_bug_is_logged_by_its_place_without_the_body(
     store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = ReceiverApp(verifier=Verifier([SECRET]), commits=Broken(store))
@@ -145,7 +145,7 @@ def test_defect_of_ours_is_logged_by_its_place_without_what_it_choked_on(
         "headers": headers,
     }
 
-    status = asyncio.run(answer_of(app, scope, [a_body()]))
+    status = asyncio.run(status_of(app, scope, [a_body()]))
 
     assert status == 503
     assert re.search(
@@ -156,7 +156,7 @@ def test_defect_of_ours_is_logged_by_its_place_without_what_it_choked_on(
 
 @given(noise=st.binary(max_size=200), at=st.integers(0, 600), cut=st.integers(0, 50))
 @FUZZ
-def test_damaged_request_disturbs_nobody(
+def test_damaged_request_disturbs_no_other(
     served: Receiver, noise: bytes, at: int, cut: int
 ) -> None:
     parts = urlsplit(served.url)

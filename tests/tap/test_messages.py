@@ -1,4 +1,4 @@
-"""Messages: each is a whole line, and what a target may act on is there at once."""
+"""Singer messages are whole lines, and STATE is written at once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def an_output() -> Iterator[ShortWrites]:
         yield raw
 
 
-def test_no_byte_is_lost_where_writes_are_cut_short() -> None:
+def test_short_writes_lose_no_bytes() -> None:
     writer = MessageWriter()
 
     with an_output() as output:
@@ -60,7 +60,7 @@ def test_no_byte_is_lost_where_writes_are_cut_short() -> None:
     assert state == {"type": "STATE", "value": {"at": 3000}}
 
 
-def test_state_waits_for_nothing_and_records_for_few() -> None:
+def test_state_is_written_at_once_and_records_in_batches() -> None:
     writer, lines = MessageWriter(), []
 
     with an_output() as output:

@@ -1,6 +1,6 @@
-"""What we rely on in the SDK beyond its documented interface.
+"""The private hooks of the Singer SDK that the tap uses.
 
-If one of these fails after an upgrade, the line named here needs a look.
+If a test fails after an upgrade, look at the method that its docstring names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_records_are_made_by_the_hook_we_override() -> None:
+def test_sdk_calls_our_record_hook() -> None:
     """streams.py, `_generate_record_messages`."""
     source = inspect.getsource(Stream._write_record_message)
 
@@ -37,12 +37,12 @@ def test_records_are_made_by_the_hook_we_override() -> None:
     assert enc_hook(1) == "1"
 
 
-def test_config_is_validated_by_the_hook_we_override() -> None:
+def test_sdk_calls_our_config_validation() -> None:
     """tap.py, `_validate_config`: the SDK's messages repeat a secret."""
     assert "self._validate_config(" in inspect.getsource(PluginBase)
 
 
-def test_signals_go_to_the_hook_we_override() -> None:
+def test_sdk_calls_our_signal_handler() -> None:
     """tap.py, `_handle_termination`."""
     assert list(inspect.signature(Tap._handle_termination).parameters) == [
         "self",
@@ -51,7 +51,7 @@ def test_signals_go_to_the_hook_we_override() -> None:
     ]
 
 
-def test_a_run_begins_with_the_hook_we_override_and_a_test_does_not() -> None:
+def test_sdk_calls_our_start_hook_in_runs_only() -> None:
     """tap.py, `_set_compatible_replication_methods`."""
     hook = "self._set_compatible_replication_methods()"
 
@@ -59,7 +59,7 @@ def test_a_run_begins_with_the_hook_we_override_and_a_test_does_not() -> None:
     assert hook not in inspect.getsource(Tap.run_sync_dry_run)
 
 
-def test_environment_is_not_overruled_by_a_file(
+def test_dotenv_file_does_not_change_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The SDK looks for a `.env` above its own code, and lets it win."""

@@ -68,7 +68,7 @@ def test_event_is_in_events_and_in_its_own_stream(run: Runner) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_record_holds_the_event_as_it_came(run: Runner) -> None:
+def test_record_has_the_event_unchanged(run: Runner) -> None:
     output = run()
 
     first, *_, malformed, conflict = output.records("events")
@@ -250,7 +250,7 @@ def test_wrong_config_is_named_without_its_values(
     assert "Traceback" not in output.log
 
 
-def test_row_nobody_signed_is_counted_and_not_emitted(run: Runner, filled: str) -> None:
+def test_unproven_row_is_counted_and_not_emitted(run: Runner, filled: str) -> None:
     with closing(sqlite3.connect(filled.removeprefix("sqlite:///"))) as db, db:
         db.execute("UPDATE webhook_events SET body = x'7b7d' WHERE sequence = 2")
         db.execute("UPDATE webhook_events SET signature = 'é' WHERE sequence = 3")
@@ -271,14 +271,14 @@ def test_bookmark_of_another_store_is_an_error(run: Runner, filled: str) -> None
 
     failed = run(state=state)
     run.config["on_store_reset"] = "resync"
-    anew = run(state=state)
+    again = run(state=state)
 
     assert failed.exit_code == 1
     assert failed.messages == []
     assert "another store" in failed.log
     assert "on_store_reset" in failed.log
-    assert anew.sequences() == list(range(1, 11))
-    assert anew.state != state
+    assert again.sequences() == list(range(1, 11))
+    assert again.state != state
 
 
 @pytest.mark.usefixtures("filled")
@@ -311,7 +311,9 @@ def test_state_message_is_not_a_state(run: Runner) -> None:
     output = run(state=state)
 
     assert output.exit_code == 1
-    assert "this is a STATE message; give the tap what its `value` holds" in output.log
+    assert (
+        "this is a STATE message; give the tap the content of its `value`" in output.log
+    )
     assert output.messages == []
 
 
@@ -389,9 +391,15 @@ def test_terminated_run_leaves_a_true_state(run: Runner) -> None:
 
 
 def test_command_reads_its_environment(filled: str) -> None:
+    """The log level of the plugin wins over the general one."""
+    env = {
+        "TAP_STAIROIDS_WEBHOOKS_STORE_URL": filled,
+        "TAP_STAIROIDS_WEBHOOKS_LOGLEVEL": "warning",
+        "LOGLEVEL": "debug",
+    }
     done = subprocess.run(
         [TAP, "--config", "ENV"],
-        env=os.environ | {"TAP_STAIROIDS_WEBHOOKS_STORE_URL": filled},
+        env=os.environ | env,
         capture_output=True,
         text=True,
         check=True,
@@ -399,22 +407,11 @@ def test_command_reads_its_environment(filled: str) -> None:
 
     output = Output(done.returncode, done.stdout, done.stderr)
     assert output.sequences() == list(range(1, 11))
-
-
-def log_of_a_run(run: Runner, **env: str) -> str:
-    done = subprocess.run(
-        [TAP, *run.arguments()],
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stderr
+    assert output.log == ""
 
 
 @pytest.mark.usefixtures("filled")
-def test_documented_log_config_makes_json_of_all_but_metrics(
+def test_documented_log_config_makes_json_without_metrics(
     run: Runner, tmp_path: Path
 ) -> None:
     page = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -424,18 +421,18 @@ def test_documented_log_config_makes_json_of_all_but_metrics(
     (tmp_path / "logging.yaml").write_text(text)
     run.config["consumer"] = "warehouse"
 
-    log = log_of_a_run(run, SINGER_SDK_LOG_CONFIG=str(tmp_path / "logging.yaml"))
+    done = subprocess.run(
+        [TAP, *run.arguments()],
+        env=os.environ | {"SINGER_SDK_LOG_CONFIG": str(tmp_path / "logging.yaml")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
 
-    messages = [json.loads(line)["message"] for line in log.splitlines()]
+    messages = [json.loads(line)["message"] for line in done.stderr.splitlines()]
     assert "Acknowledged as warehouse: {'*': 0, 'malformed': 0" in " ".join(messages)
-    assert "METRIC" not in log
-
-
-@pytest.mark.usefixtures("filled")
-def test_log_level_of_the_plugin_wins(run: Runner) -> None:
-    log = log_of_a_run(run, LOGLEVEL="debug", TAP_STAIROIDS_WEBHOOKS_LOGLEVEL="warning")
-
-    assert log == ""
+    assert "METRIC" not in done.stderr
 
 
 def test_reading_does_not_load_the_web_side() -> None:

@@ -1,4 +1,4 @@
-"""The tap into targets other people wrote, as they come from the package index."""
+"""The tap with targets of other authors, from the package index."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from tests.support.commands import command, target_command, target_main
 from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (

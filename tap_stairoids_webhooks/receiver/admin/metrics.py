@@ -37,6 +37,34 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+class CommitHistograms:
+    """Histograms of the commits.
+
+    Attributes:
+        registry: The registry of all metrics.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            f"{_PREFIX}commit_seconds",
+            "How long a commit takes.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._rows = Histogram(
+            f"{_PREFIX}commit_rows",
+            "How many deliveries share a commit.",
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Count a commit."""
+        self._rows.observe(rows)
+        self._seconds.observe(seconds)
+
+
 class ReceiverStatus(Collector):
     """The status of a running receiver.
 
@@ -45,10 +73,16 @@ class ReceiverStatus(Collector):
         commits: The deliveries that wait for a commit.
         store: The store of the receiver, for its sizes only.
         store_url: Opened again to read, so that no response waits for a commit.
+        registry: The registry of all metrics.
     """
 
     def __init__(
-        self, app: ReceiverApp, commits: CommitQueue, store: EventStore, store_url: str
+        self,
+        app: ReceiverApp,
+        commits: CommitQueue,
+        store: EventStore,
+        store_url: str,
+        registry: CollectorRegistry,
     ) -> None:
         self._app = app
         self._commits = commits
@@ -56,26 +90,8 @@ class ReceiverStatus(Collector):
         self._store_url = store_url
         self._reader: EventStore | None = None
         self._opening = threading.Lock()
-        self._registry = CollectorRegistry()
-        seconds = Histogram(
-            f"{_PREFIX}commit_seconds",
-            "How long a commit takes.",
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        rows = Histogram(
-            f"{_PREFIX}commit_rows",
-            "How many deliveries share a commit.",
-            buckets=_ROWS,
-            registry=self._registry,
-        )
-
-        def observe(number: int, took: float) -> None:
-            rows.observe(number)
-            seconds.observe(took)
-
-        commits.on_commit = observe
-        self._registry.register(self)
+        self._registry = registry
+        registry.register(self)
 
     def readiness(self) -> dict[str, Any]:
         """Return whether deliveries are accepted now, with the reasons."""
@@ -89,7 +105,7 @@ class ReceiverStatus(Collector):
             "store_failing": commits.failing,
             "queue": commits.waiting,
             "queue_bytes": commits.waiting_bytes,
-            "free_bytes": commits.free_bytes(),
+            "free_bytes": self._store.database.free_bytes(),
             "seconds_since_commit": None if last is None else time.time() - last,
         }
 
@@ -125,43 +141,28 @@ class ReceiverStatus(Collector):
     def collect(self) -> Iterator[Metric]:
         # From 0, because Prometheus sees no increase in a series that begins with 1.
         results = {**dict.fromkeys(RESULTS, 0), **self.counts()}
-        yield _counter("requests", "Requests by result.", "result", results)
-        yield _counter(
-            "deliveries",
-            "Accepted deliveries by key id of the secret.",
-            "key_id",
-            self.keys(),
-        )
-        readiness = self.readiness()
+        yield _family("requests", "Requests by result.", result=results)
+        yield _family("deliveries", "Deliveries by secret.", key_id=self.keys())
+        found = self.readiness()
         gauges = {
-            "ready": ("1 if deliveries are accepted.", readiness["ready"]),
-            "queue_deliveries": (
-                "Deliveries that wait for a commit.",
-                readiness["queue"],
-            ),
-            "queue_bytes": ("Bytes that wait for a commit.", readiness["queue_bytes"]),
-            "unproven_bytes": (
-                "Bytes of large bodies that are not verified yet.",
-                self._app.unproven_bytes,
-            ),
-            "free_bytes": ("Free bytes on the store's disk.", readiness["free_bytes"]),
+            "ready": ("1 if deliveries are accepted.", found["ready"]),
+            "queue_deliveries": ("Deliveries that wait for a commit.", found["queue"]),
+            "queue_bytes": ("Bytes that wait for a commit.", found["queue_bytes"]),
+            "unproven_bytes": ("Unverified large bodies.", self._app.unproven_bytes),
+            "free_bytes": ("Free bytes on the store's disk.", found["free_bytes"]),
             "last_commit_timestamp_seconds": (
-                "When deliveries were last committed.",
+                "Unix time of the last commit.",
                 self._commits.last_commit_at,
             ),
         }
         for name, (text, value) in gauges.items():
             if value is not None:
                 yield GaugeMetricFamily(_PREFIX + name, text, value=float(value))
-        yield _gauges(
-            "store_bytes", "Size on disk.", "part", self._store.database.sizes()
-        )
-        behind = {name: lag.events for name, lag in self._lags().items()}
-        yield _gauges(
-            "consumer_lag_events",
-            "Events that a consumer has not read.",
-            "consumer",
-            behind,
+        sizes = self._store.database.sizes()
+        yield _family("store_bytes", "Size on disk.", GaugeMetricFamily, part=sizes)
+        unread = {name: lag.events for name, lag in self._lags().items()}
+        yield _family(
+            "consumer_lag_events", "Unread events.", GaugeMetricFamily, consumer=unread
         )
 
     def _lags(self) -> dict[str, Lag]:
@@ -174,15 +175,15 @@ class ReceiverStatus(Collector):
             return {}
 
 
-def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
-    for value, number in sorted(counts.items()):
-        family.add_metric([value], number)
-    return family
-
-
-def _gauges(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = GaugeMetricFamily(_PREFIX + name, text, labels=[label])
+def _family(
+    name: str,
+    text: str,
+    kind: type[CounterMetricFamily | GaugeMetricFamily] = CounterMetricFamily,
+    **by_label: dict[str, int],
+) -> Metric:
+    """Return a metric with one label."""
+    ((label, values),) = by_label.items()
+    family = kind(_PREFIX + name, text, labels=[label])
     for value, number in sorted(values.items()):
         family.add_metric([value], number)
     return family

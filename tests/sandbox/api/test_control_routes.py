@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def ask(sandbox: Sandbox, path: str) -> Any:  # noqa: ANN401 -- any JSON
-    response = requests.get(f"{sandbox.origin}/_sandbox{path}", timeout=5)
+    response = requests.get(f"{sandbox.origin}/_sandbox{path}", timeout=30)
     assert response.status_code == 200
     return response.json()
 
 
 def set_faults(sandbox: Sandbox, body: object) -> requests.Response:
-    return requests.post(f"{sandbox.origin}/_sandbox/faults", json=body, timeout=5)
+    return requests.post(f"{sandbox.origin}/_sandbox/faults", json=body, timeout=30)
 
 
 def test_faults_are_set_and_removed(sandbox: Sandbox, client: Client) -> None:
@@ -80,7 +80,7 @@ def test_deliveries_are_shown_and_sent_again(
     again = requests.post(
         f"{sandbox.origin}/_sandbox/deliveries/"
         f"{shown['deliveries'][0]['id']}/send-again",
-        timeout=5,
+        timeout=30,
     )
     wait_until(lambda: len(receiver.received) == 2)
 
@@ -104,14 +104,14 @@ def test_foreign_host_name_is_refused(sandbox: Sandbox) -> None:
     response = requests.get(
         f"{sandbox.origin}/_sandbox/signals",
         headers={"Host": "attacker.example"},
-        timeout=5,
+        timeout=30,
     )
 
     assert response.status_code == 403
 
 
 def test_root_lists_the_routes(sandbox: Sandbox) -> None:
-    response = requests.get(sandbox.origin, timeout=5)
+    response = requests.get(sandbox.origin, timeout=30)
 
     assert response.status_code == 200
     assert "/v1/signals" in response.text

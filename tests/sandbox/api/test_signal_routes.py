@@ -194,7 +194,7 @@ def test_bytes_are_kept_as_received(sandbox: Sandbox, client: Client) -> None:
         client.url + "/signals",
         data=raw,
         headers={"Content-Type": "application/json; charset=utf-8"},
-        timeout=5,
+        timeout=30,
     )
 
     assert sandbox.signals[0].raw == raw

@@ -18,8 +18,8 @@ def test_subscription_is_created_listed_and_deleted(client: Client) -> None:
     )
     listed = client.get("/webhooks").json()
     path = f"{client.url}/webhooks/{created.json()['id']}"
-    deleted = client.session.delete(path, timeout=5)
-    again = client.session.delete(path, timeout=5)
+    deleted = client.session.delete(path, timeout=30)
+    again = client.session.delete(path, timeout=30)
 
     assert created.status_code == 201
     assert set(created.json()) == {"id", "url", "events", "enabled", "created_at"}

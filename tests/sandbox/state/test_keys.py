@@ -77,7 +77,7 @@ def test_request_without_a_valid_key_is_401(
     scoped: Sandbox, headers: dict[str, str]
 ) -> None:
     for path in ("/signals", "/unknown"):
-        response = requests.get(scoped.url + path, headers=headers, timeout=5)
+        response = requests.get(scoped.url + path, headers=headers, timeout=30)
 
         assert response.status_code == 401
         assert response.json()["error"]["code"] == "unauthorized"
@@ -86,7 +86,7 @@ def test_request_without_a_valid_key_is_401(
 
 def test_unknown_path_is_404_and_wrong_method_405(client: Client) -> None:
     unknown = client.get("/contacts")
-    wrong = client.session.put(client.url + "/signals", timeout=5)
+    wrong = client.session.put(client.url + "/signals", timeout=30)
 
     assert (unknown.status_code, wrong.status_code) == (404, 405)
     assert unknown.json()["error"]["code"] == "not_found"

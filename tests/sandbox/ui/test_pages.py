@@ -29,7 +29,7 @@ HOSTILE = (
 
 def get(sandbox: Sandbox, path: str = "/", **headers: str) -> requests.Response:
     given = {"Accept": "text/html", **headers}
-    return requests.get(sandbox.origin + path, headers=given, timeout=10)
+    return requests.get(sandbox.origin + path, headers=given, timeout=30)
 
 
 def token_of(sandbox: Sandbox) -> str:
@@ -43,7 +43,7 @@ def post(sandbox: Sandbox, path: str, /, **fields: str) -> requests.Response:
         sandbox.origin + path,
         data={"form_token": token_of(sandbox), **fields},
         headers={"Accept": "text/html"},
-        timeout=10,
+        timeout=30,
     )
 
 
@@ -159,7 +159,7 @@ def test_foreign_form_changes_nothing(
             sandbox.origin + path,
             data=f"{fields}&form_token={token}" if token else fields,
             headers=kind | headers,
-            timeout=10,
+            timeout=30,
         )
         assert response.status_code == status
     assert sandbox.automations.all() == []

@@ -1,14 +1,14 @@
-"""A record fits its schema, whatever Stairoids sends."""
+"""Any payload becomes a record that fits its schema."""
 
 from __future__ import annotations
 
 import json
 from decimal import Decimal
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker
 
 from tap_stairoids_webhooks.reading.payload_schemas import (
     KNOWN_EVENTS,
@@ -18,6 +18,10 @@ from tap_stairoids_webhooks.reading.payload_schemas import (
 
 CREATED = KNOWN_EVENTS["signal.created"]
 ACTION = KNOWN_EVENTS["automation.action_triggered"]
+VALIDATORS = {
+    event: Draft202012Validator(schema_of(shape), format_checker=FormatChecker())
+    for event, shape in KNOWN_EVENTS.items()
+}
 
 
 def objects_of(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
@@ -90,7 +94,7 @@ def test_unknown_fields_are_kept() -> None:
         ({"properties": [1]}, {"properties": {"value": [1]}}),
     ],
 )
-def test_unexpected_value_does_not_break_the_schema(
+def test_unexpected_value_fits_the_schema(
     sent: dict[str, object], kept: dict[str, object]
 ) -> None:
     record = conform({"data": sent}, CREATED)
@@ -106,6 +110,4 @@ def test_arbitrary_payload_fits_its_schema(event: str, payload: object) -> None:
 
     record = json.loads(json.dumps(conform(payload, shape)))
 
-    jsonschema.validate(
-        record, schema_of(shape), format_checker=jsonschema.FormatChecker()
-    )
+    assert VALIDATORS[event].is_valid(record)

@@ -9,6 +9,7 @@ import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -233,8 +234,12 @@ def test_admin_port_is_off_by_default(receiver: Receiver) -> None:
     assert receiver.admin_url is None
 
 
-def test_full_disk_is_503_before_the_body_is_read(store_url: str) -> None:
-    with administered(store_url, min_free_bytes=2**62) as receiver:
+def test_full_disk_is_503_before_the_body_is_read(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = SimpleNamespace(free=1_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    with administered(store_url, min_free_bytes=1_001) as receiver:
         refused = post(receiver, a_body())
         ready = get(receiver, "/readyz")
 
@@ -245,7 +250,7 @@ def test_full_disk_is_503_before_the_body_is_read(store_url: str) -> None:
             receiver.url.replace("/webhooks/stairoids", "/healthz"), timeout=15
         ).ok
 
-        receiver._server._min_free_bytes = 0
+        full.free = 1_001
         until(lambda: get(receiver, "/readyz").ok)
         assert post(receiver, a_body()).status_code == 200
 

@@ -43,21 +43,20 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def test_browser_without_the_token_shows_nothing(
+def test_browser_with_a_wrong_token_shows_nothing(
     browser: Browser, receiver: Receiver
 ) -> None:
     post(receiver, a_body())
     wrong: HttpCredentials = {"username": "admin", "password": "wrong"}
-    for context in (
-        browser.new_context(),
-        browser.new_context(http_credentials=wrong),
-    ):
-        page = context.new_page()
-        response = page.goto(str(receiver.admin_url))
-        assert response is not None
-        assert response.status == 401
-        assert "signal.created" not in page.content()
-        context.close()
+    context = browser.new_context(http_credentials=wrong)
+    page = context.new_page()
+
+    response = page.goto(str(receiver.admin_url))
+
+    assert response is not None
+    assert response.status == 401
+    assert "signal.created" not in page.content()
+    context.close()
 
 
 def test_open_page_shows_new_deliveries(page: Page, receiver: Receiver) -> None:
@@ -71,7 +70,7 @@ def test_open_page_shows_new_deliveries(page: Page, receiver: Receiver) -> None:
     table = page.get_by_role("table", name="Deliveries")
     expect(table.get_by_role("row")).to_have_count(3)
     expect(table.get_by_role("row").nth(1)).to_contain_text("action_triggered")
-    refused = page.get_by_role("table", name="RefusalCount")
+    refused = page.get_by_role("table", name="Refused")
     expect(refused.get_by_role("row")).to_contain_text(["signature_mismatch"])
     acknowledge(receiver.store, "warehouse", {"*": 1})
     lag = page.get_by_role("definition").filter(has_text="1 event")

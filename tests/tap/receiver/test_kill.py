@@ -1,7 +1,7 @@
-"""kill -9, over and over: acknowledged is emitted, and nothing is emitted twice.
+"""Repeated kill -9 of the receiver loses no acknowledged event, and emits none twice.
 
-All the while Stairoids delivers and redelivers, and the tap reads with the state of
-its last run. ``STAIROIDS_KILLS`` says how often the receiver is killed.
+Meanwhile Stairoids delivers and redelivers, and the tap reads with the state of its
+last run. ``STAIROIDS_KILLS`` is the number of kills.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class Stairoids:
             self.redelivered += attempt > 0
             headers = headers_for(body, delivery_id=str(uuid.uuid4()))
             try:
-                answer = session.post(url, body, headers=headers, timeout=15)
+                response = session.post(url, body, headers=headers, timeout=15)
             except requests.RequestException:
                 # Instead of the minutes for which Stairoids backs off.
                 with self._moved:
                     assert self._moved.wait_for(lambda: self._url != url, 60)  # noqa: B023 -- it is this round's
                 continue
-            if answer.status_code == 200:
+            if response.status_code == 200:
                 return True
         return False
 

@@ -1,4 +1,4 @@
-"""Log lines: people read a fact as text, programs as fields, whoever logged it."""
+"""Log lines as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tap_stairoids_webhooks.receiver.app import RESULTS
-from tap_stairoids_webhooks.receiver.log_lines import FORMATS, LogLine
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
 
 #: Logs as a library does, as the receiver does, and after an error.
 PROGRAM = """
@@ -38,14 +38,14 @@ def logged(shape: str) -> list[str]:
     return done.stderr.splitlines()
 
 
-def test_fact_is_text_and_fields() -> None:
+def test_log_line_is_text_and_fields() -> None:
     fact = LogLine("deliveries", duplicate=1, stored=12)
 
     assert str(fact) == "deliveries: duplicate=1 stored=12"
     assert str(LogLine("stopped")) == "stopped"
 
 
-def test_every_line_is_an_object_with_its_fields_as_values() -> None:
+def test_json_line_has_its_fields_as_values() -> None:
     of_library, failing, again, failed = map(json.loads, logged("json"))
 
     assert of_library["message"] == "Cancel 3 running\ntask(s)"
@@ -58,7 +58,7 @@ def test_every_line_is_an_object_with_its_fields_as_values() -> None:
     assert failed["traceback"].endswith("ZeroDivisionError: division by zero")
 
 
-def test_lines_for_people_have_the_same_as_text() -> None:
+def test_text_line_has_its_fields_as_text() -> None:
     lines = logged("text")
 
     assert lines[2].endswith("Z WARNING store failing: deliveries=3 error=28")
@@ -68,7 +68,3 @@ def test_lines_for_people_have_the_same_as_text() -> None:
 @pytest.mark.parametrize("name", ["time", "level", "logger", "message", "traceback"])
 def test_no_result_hides_what_every_line_has(name: str) -> None:
     assert name not in RESULTS
-
-
-def test_formats_are_the_documented_ones() -> None:
-    assert FORMATS == ("text", "json")

@@ -208,7 +208,7 @@ def test_log_lines_are_json(store_url: str) -> None:
     assert [pair for pair in fields if pair[0] != "deliveries"] == [
         ("listening", {"url": url, "store": store_url.removeprefix("sqlite:///")}),
         (
-            "stopping, what was begun has 12 s to finish",
+            "stopping, begun requests have 12 s to finish",
             {"signal": "SIGTERM", "requests": 0},
         ),
         ("stopped", {"exit_code": 0, "unanswered": 0}),
@@ -263,9 +263,9 @@ def serve(store_url: str, *options: str, **env: str) -> Result:
         ({}, "STAIROIDS_WEBHOOK_SECRET"),
         ({"STAIROIDS_WEBHOOK_SECRET": ""}, "STAIROIDS_WEBHOOK_SECRET"),
         ({"STAIROIDS_WEBHOOK_SECRETS": "hunter2"}, "JSON array"),
-        ({"STAIROIDS_WEBHOOK_SECRETS": '"hunter2"'}, "list of one or more"),
-        ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2", ""]'}, "list of one or more"),
-        ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "list of one or more"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '"hunter2"'}, "one or more non-empty"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2", ""]'}, "one or more non-empty"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "one or more non-empty"),
     ],
 )
 def test_unusable_secret_is_an_error(

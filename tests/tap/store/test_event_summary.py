@@ -1,4 +1,4 @@
-"""What an operator glances at, from a store in each of its homes."""
+"""Summaries of the newest events, and refusals by day."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
 
 
-def test_newest_come_first_and_the_older_behind_them(home: EventStore) -> None:
+def test_events_are_paged_newest_first(home: EventStore) -> None:
     home.append(deliveries(5))
 
     first = latest(home, number=2)
@@ -23,7 +23,7 @@ def test_newest_come_first_and_the_older_behind_them(home: EventStore) -> None:
     assert [event.sequence for event in (*first, *then)] == [5, 4, 3, 2, 1]
 
 
-def test_one_type_is_chosen(home: EventStore) -> None:
+def test_events_are_filtered_by_type(home: EventStore) -> None:
     home.append([*deliveries(2), a_delivery(a_body("evt_9", "signal.scored"))])
 
     assert [e.event_id for e in latest(home, number=9, kind="signal.scored")] == [
@@ -32,20 +32,20 @@ def test_one_type_is_chosen(home: EventStore) -> None:
     assert latest(home, number=9, kind="other") == []
 
 
-def test_events_without_a_type_are_chosen(home: EventStore) -> None:
+def test_events_are_filtered_by_missing_type(home: EventStore) -> None:
     home.append([*deliveries(2), a_delivery(b"[1]"), a_delivery(a_body("evt_9", None))])
 
     assert [e.sequence for e in latest(home, number=9, untyped=True)] == [4, 3]
 
 
-def test_size_is_that_of_the_body(home: EventStore) -> None:
+def test_summary_has_the_size_of_the_body(home: EventStore) -> None:
     bodies = [a_body(), b"[1]", "ü".encode() * 70_000, b"\x00\xff"]
     home.append([a_delivery(body) for body in bodies])
 
-    glimpses = latest(home, number=9)[::-1]
+    summaries = latest(home, number=9)[::-1]
 
-    assert [event.size for event in glimpses] == [len(body) for body in bodies]
-    assert "body" not in {field.name for field in dataclasses.fields(glimpses[0])}
+    assert [event.size for event in summaries] == [len(body) for body in bodies]
+    assert "body" not in {field.name for field in dataclasses.fields(summaries[0])}
 
 
 def test_one_event_is_found_with_its_body(home: EventStore) -> None:
@@ -78,7 +78,7 @@ def test_refusals_are_counted_by_reason_and_day(home: EventStore) -> None:
         "not_found": {"2026-01-02": 4, "2026-01-03": 6},
         "too_large": {"2026-01-02": 2},
     }
-    # Another receiver's note may come late, and be of an earlier one.
+    # Counts of another receiver may arrive late, with an earlier time.
     assert (
         statistics_of(home).refused["not_found"].last_at
         == "2026-01-03T12:00:00.000000Z"

@@ -1,4 +1,4 @@
-"""The store keeps its promises in both of its homes: once, and in order."""
+"""The store in SQLite and PostgreSQL: each event once, and in order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_redelivered_event_is_stored_once(home: EventStore) -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_same_id_with_another_body_is_kept_and_flagged(
+def test_same_id_with_another_body_is_a_conflict(
     home: EventStore, *, together: bool
 ) -> None:
     first, other = a_delivery(a_body("evt_1")), a_delivery(a_body("evt_1", extra=1))
@@ -58,7 +58,7 @@ def test_repeated_automation_run_is_stored_once(home: EventStore) -> None:
     assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
 
 
-def test_event_comes_back_as_it_was_stored(home: EventStore) -> None:
+def test_event_is_read_as_it_was_stored(home: EventStore) -> None:
     delivery = a_delivery(b"\x00\xff not JSON")
     home.append([delivery])
 
@@ -72,7 +72,7 @@ def test_event_comes_back_as_it_was_stored(home: EventStore) -> None:
     assert stored.received_at == "2024-10-15T09:30:01.000000Z"
 
 
-def test_reader_resumes_after_its_bookmark_and_ends_at_its_upper(
+def test_read_begins_after_a_sequence_and_ends_at_upper(
     home: EventStore,
 ) -> None:
     home.append(deliveries(9))
@@ -81,7 +81,7 @@ def test_reader_resumes_after_its_bookmark_and_ends_at_its_upper(
     assert [e.sequence for e in home.read_after(3, upper=9, limit=2)] == [4, 5]
 
 
-def test_reader_can_ask_for_one_type(home: EventStore) -> None:
+def test_read_filters_by_type_and_malformed(home: EventStore) -> None:
     home.append([a_delivery(a_body("evt_1", "a.b")), a_delivery(b"no"), a_delivery()])
 
     typed = home.read_after(
@@ -123,8 +123,8 @@ def test_reader_needs_no_writer_alive(home_url: str) -> None:
         assert sequences(reader) == [1, 2]
 
 
-def test_refusal_repeats_nothing_of_a_body(home: EventStore) -> None:
-    with home._engine.begin() as connection:
+def test_error_repeats_nothing_of_a_body(home: EventStore) -> None:
+    with home.transaction("cannot be changed") as connection:
         connection.exec_driver_sql("DROP TABLE webhook_events")
 
     with pytest.raises(StoreUnavailableError) as caught:

@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: several writers, and a reader that skips nothing."""
+"""The store in PostgreSQL: several writers, and a reader that skips nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.webhook_builders import SECRET, a_body, a_delivery
 from tests.tap.receiver.test_app import post
 
 
-def test_missing_store_is_told(postgres_url: str) -> None:
+def test_missing_store_is_an_error(postgres_url: str) -> None:
     with pytest.raises(StoreMissingError, match="there is no store at"):
         EventStore.open_read_only(postgres_url)
 
@@ -27,9 +27,9 @@ def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
         Receiver(store_url=postgres_url, secrets=[SECRET]) as one,
         Receiver(store_url=postgres_url, secrets=[SECRET]) as two,
     ):
-        answers = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
+        responses = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
 
-    assert answers == ["stored", "duplicate"]
+    assert responses == ["stored", "duplicate"]
 
 
 class Unlocked(PostgresDatabase):
@@ -96,7 +96,7 @@ def test_reader_skips_nothing_of_concurrent_writers(postgres_url: str) -> None:
     assert race.seen == sorted(set(race.seen))
 
 
-def test_without_the_lock_the_reader_would_skip_events(postgres_url: str) -> None:
+def test_without_the_lock_a_reader_skips_events(postgres_url: str) -> None:
     """The control: if this finds nothing missing, the test above proves nothing."""
     missed: list[int] = []
     for _ in range(10):
@@ -105,7 +105,7 @@ def test_without_the_lock_the_reader_would_skip_events(postgres_url: str) -> Non
             break
         with (
             EventStore.create(postgres_url) as store,
-            store._engine.begin() as connection,
+            store.transaction("cannot be emptied") as connection,
         ):
             connection.execute(sa.delete(EVENTS))
 

@@ -57,7 +57,7 @@ def test_only_the_owner_can_read_the_store(tmp_path: Path) -> None:
 
 def test_commit_survives_a_power_cut(store: EventStore) -> None:
     """FULL is the mode in which SQLite waits for the disk at each commit."""
-    with store._engine.connect() as connection:
+    with store.transaction("cannot be read") as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
@@ -144,7 +144,7 @@ def test_locked_store_is_unavailable(
 
 
 def test_full_store_is_unavailable(store: EventStore) -> None:
-    with store._engine.connect() as connection:
+    with store.transaction("cannot be read") as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 20")
     big = [a_delivery(a_body("evt_big", pad="x" * 1_000_000))]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from tests.support.commands import command, signals
 from tests.support.singer_io import BIN, a_record, a_schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 READS_THE_LEDGER = [

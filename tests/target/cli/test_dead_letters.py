@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox import Fault
 from tests.support.commands import signals
 from tests.support.singer_io import a_record, a_schema
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
+    from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
 

@@ -1,49 +1,28 @@
-"""`stairoids-signals ledger`: forget, prune, erase, copy and baseline, as typed."""
+"""`stairoids-signals ledger`: forget, prune, erase, copy and baseline."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
-from sqlalchemy import update
-
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.schema import runs
-from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema, text_of
+from target_stairoids.settings import Settings
+from tests.support.commands import signals
+from tests.support.singer_io import TargetUnderTest, a_record, a_schema, text_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from stairoids_sandbox import Sandbox
-
-
-def ledger_command(
-    target: TargetUnderTest, *words: str, text: str = ""
-) -> subprocess.CompletedProcess[str]:
-    path = target.folder / "config.json"
-    path.write_text(json.dumps(target.config))
-    return subprocess.run(
-        [BIN / "stairoids-signals", "ledger", *words, "--config", path],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    from stairoids_sandbox.server import Sandbox
 
 
 def test_forgotten_stream_is_sent_again(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    target.run(a_schema(), a_record(), a_schema("leads"), a_record(stream="leads"))
+    messages = [a_schema(), a_record(), a_schema("leads"), a_record(stream="leads")]
+    target.run(*messages)
 
-    done = ledger_command(target, "forget", "--stream", "trials", "--yes")
-    again = target.run(
-        a_schema(), a_record(), a_schema("leads"), a_record(stream="leads")
-    )
+    done = signals(target, "ledger", "forget", "--stream", "trials", "--yes")
+    again = target.run(*messages)
 
     assert done.stdout == "Forgot 1 signal of `trials`.\n"
     assert again.report["streams"] == {
@@ -56,44 +35,37 @@ def test_forgotten_stream_is_sent_again(
 def test_unknown_stream_is_named(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record())
 
-    done = ledger_command(target, "forget", "--stream", "trails", "--yes")
+    done = signals(target, "ledger", "forget", "--stream", "trails", "--yes")
 
     assert done.returncode == 1
     assert "knows no stream `trails`" in done.stderr
 
 
-def test_pruning_keeps_the_latest_of_each_entity(target: TargetUnderTest) -> None:
+def test_pruning_keeps_the_latest_version_of_each_entity(
+    target: TargetUnderTest,
+) -> None:
     for plan in ("a", "b", "c"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
-    with Ledger(target.config["ledger_url"], _scope(target)) as ledger:
-        with ledger.transaction() as transaction:
-            transaction.write(
-                update(runs).values(started_at="2020-01-01T00:00:00.000Z")
-            )
+    settings = Settings.from_config(target.config)
 
-        removed = maintenance.prune(ledger, older_than=timedelta(days=30))
+    with Ledger.open(settings.ledger_url, settings.scope) as ledger:
+        kept = maintenance.prune(ledger, older_than=timedelta(days=30))
+        removed = maintenance.prune(ledger, older_than=timedelta())
 
-    assert removed == 2
     again = target.run(a_schema(plan="string"), a_record(plan="c"))
+    assert (kept, removed) == (0, 2)
     assert again.outcomes == {"duplicate": 1}
 
 
 def test_young_versions_are_not_pruned(target: TargetUnderTest) -> None:
-    for plan in ("a", "b"):
-        target.run(a_schema(plan="string"), a_record(plan=plan))
-
-    done = ledger_command(target, "prune", "--older-than", "30d")
-
-    assert done.stdout == "Removed 0 old versions.\n"
-
-
-def test_pruning_what_was_settled_today_is_refused(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record())
 
-    done = ledger_command(target, "prune", "--older-than", "30m")  # months, perhaps
+    done = signals(target, "ledger", "prune", "--older-than", "30d")
+    today = signals(target, "ledger", "prune", "--older-than", "30m")  # months, perhaps
 
-    assert done.returncode == 2
-    assert "less than 1 day." in done.stderr
+    assert done.stdout == "Removed 0 old versions.\n"
+    assert today.returncode == 2
+    assert "less than 1 day." in today.stderr
 
 
 def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
@@ -105,7 +77,7 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
         signals=[mapping],
     )
 
-    done = ledger_command(target, "erase", "--email", "ann.canary@example.com")
+    done = signals(target, "ledger", "erase", "--email", "ann.canary@example.com")
 
     assert done.stdout.startswith("Erased 1 claim or dead letter.\n")
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
@@ -113,15 +85,24 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
     assert b"bob@example.com" in left
 
 
-def test_copied_ledger_knows_what_was_sent(
-    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1))
+
+    done = signals(target, "ledger", "erase", "--email", "not an address")
+
+    assert done.returncode == 1
+    assert "mail address" in done.stderr
+
+
+def test_copied_ledger_has_all_outcomes(
+    sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     target.run(a_schema(), a_record(1), a_record(2, email=None))
-    url = f"sqlite:///{tmp_path / 'other.db'}"
+    url = f"sqlite:///{target.folder / 'other.db'}"
 
-    done = ledger_command(target, "copy", "--to", url)
+    done = signals(target, "ledger", "copy", "--to", url)
     run = target.run(a_schema(), a_record(1), a_record(3), ledger_url=url)
-    twice = ledger_command(target, "copy", "--to", url)
+    twice = signals(target, "ledger", "copy", "--to", url)
 
     assert done.returncode == 0, done.stderr
     assert "settled: 1" in done.stdout
@@ -131,33 +112,18 @@ def test_copied_ledger_knows_what_was_sent(
     assert "is not empty" in twice.stderr
 
 
-@pytest.mark.parametrize("first_run", ["send", "guard"])
-def test_baseline_remembers_even_what_a_known_stream_brings(
-    sandbox: Sandbox, target: TargetUnderTest, first_run: str
+def test_baseline_settles_also_new_records_of_a_known_stream(
+    sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    target.config["first_run"] = first_run
+    target.config["first_run"] = "guard"
     target.run(a_schema(), a_record(1))
 
-    done = ledger_command(
-        target, "baseline", text=text_of([a_schema(), a_record(1), a_record(2)])
-    )
+    messages = text_of([a_schema(), a_record(1), a_record(2)])
+    done = signals(target, "ledger", "baseline", text=messages)
     run = target.run(a_schema(), a_record(1), a_record(2), a_record(3))
 
     assert done.returncode == 0, done.stderr
-    assert "2 signals = 1 duplicate + 1 baselined (2 records read" in done.stderr
+    assert "= 1 duplicate + 1 baselined (2 records read" in done.stderr
     assert "METRIC" not in done.stderr
     assert run.outcomes == {"duplicate": 2, "accepted": 1}
     assert len(sandbox.signals) == 2
-
-
-def _scope(target: TargetUnderTest) -> str:
-    return str(target.config["api_url"]).removesuffix("/v1")
-
-
-def test_erasing_whom_nobody_can_be_is_an_error(target: TargetUnderTest) -> None:
-    target.run(a_schema(), a_record(1))
-
-    done = ledger_command(target, "erase", "--email", "not an address")
-
-    assert done.returncode == 1
-    assert "is not an email address" in done.stderr

@@ -1,4 +1,4 @@
-"""OutageClock around the target: signals at every phase, full disks, locked ledgers."""
+"""Failures around the target: SIGTERM at every phase, full disks, locked ledgers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sent_numbers(sandbox: Sandbox) -> list[int]:
         ("while sending", [Fault(kind="slow", delay_ms=100)], {}),
         ("while it waits for the quota", [], {"requests_per_minute": 5}),
         (
-            "before it looks",
+            "before a lookup",
             [Fault(kind="drop_after_accept")],
             {"verify_delay_seconds": 60},
         ),
@@ -50,7 +50,7 @@ def sent_numbers(sandbox: Sandbox) -> list[int]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_signal_at_any_phase_loses_and_doubles_nothing(
+def test_sigterm_at_any_phase_loses_and_repeats_nothing(
     tmp_path: Path, phase: str, faults: list[Fault], settings: dict[str, object]
 ) -> None:
     with Sandbox(faults=faults) as sandbox:
@@ -107,7 +107,7 @@ def test_full_disk_ends_the_run_and_the_next_one_resumes(
 
 
 @pytest.mark.slow
-def test_ledger_locked_for_long_is_one_clear_error(
+def test_locked_ledger_is_one_clear_error(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     target.run(a_schema(), a_record(1))
@@ -126,7 +126,7 @@ def test_ledger_locked_for_long_is_one_clear_error(
     assert sent_numbers(sandbox) == [1, 2]
 
 
-def test_server_that_goes_away_ends_the_run_and_the_next_one_resumes(
+def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
     sandbox: Sandbox, tmp_path: Path, postgres_url: str
 ) -> None:
     target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)

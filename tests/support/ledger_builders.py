@@ -1,0 +1,92 @@
+"""Builders of versions, claims and dead letters for tests of ledger and sending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from target_stairoids.dedup.rules import Outcome, Version
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
+
+#: Opens one more ledger, as another process does. See the fixture `opened`.
+Opened = Callable[..., Ledger]
+
+API = "https://api.stairoids.com"
+MONDAY = "t2024-01-01T00:00:00.000000+00:00"
+TUESDAY = "t2024-01-02T00:00:00.000000+00:00"
+WEDNESDAY = "t2024-01-03T00:00:00.000000+00:00"
+
+
+def digest(text: str) -> bytes:
+    """Return a readable digest of 16 bytes."""
+    return text.encode().ljust(16, b".")
+
+
+def a_version(
+    state: str = "v1",
+    entity: str = "e",
+    *,
+    mapping: str = "trial",
+    stream: int = 1,
+    **more: Any,
+) -> Version:
+    """Return a version whose content is that of all others."""
+    fields: dict[str, Any] = {
+        "mapping_digest": digest("mapping"),
+        "content_digest": digest("content"),
+    }
+    return Version(
+        key=(digest(entity), mapping),
+        stream=stream,
+        state_digest=digest(state),
+        **fields | more,
+    )
+
+
+def a_claim(version: Version, **more: Any) -> Claim:
+    """Return the claim of a version."""
+    fields: dict[str, Any] = {
+        "stream_name": "trials",
+        "signal": b'{"type":"trial"}',
+        "record": b'{"id":1}',
+    }
+    return Claim(version=version, **fields | more)
+
+
+def a_dead_letter(version: Version, **more: Any) -> DeadLetter:
+    """Return the dead letter of a version."""
+    fields: dict[str, Any] = {
+        "stream_name": "trials",
+        "outcome": Outcome.REJECTED,
+        "reason": "422 validation_error",
+        "record": b'{"id":1}',
+        "signal": b'{"type":"trial"}',
+    }
+    return DeadLetter(version=version, **fields | more)
+
+
+def claim(ledger: Ledger, version: Version, **more: Any) -> int | None:
+    """Claim a version; return the run that holds the claim if it is not ours."""
+    with ledger.transaction() as transaction:
+        _, holders = transaction.claim([a_claim(version, **more)])
+    return holders.get(version.key)
+
+
+def settle(
+    ledger: Ledger,
+    *versions: Version,
+    outcome: Outcome = Outcome.ACCEPTED,
+    **more: Any,
+) -> None:
+    """Write one outcome of versions in one transaction."""
+    settled = [SettledVersion(version=v, outcome=outcome, **more) for v in versions]
+    with ledger.transaction() as transaction:
+        transaction.settle(settled)
+
+
+def add_dead_letters(ledger: Ledger, *dead_letters: DeadLetter) -> None:
+    """Add dead letters in one transaction."""
+    with ledger.transaction() as transaction:
+        for dead_letter in dead_letters:
+            transaction.add_dead_letter(dead_letter)

@@ -1,0 +1,189 @@
+"""Claims: one run at a time sends a signal, and a dead run's claims are taken over."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.ledger.ledger import Ledger
+from tests.support.ledger_builders import API, a_claim, a_version, claim, settle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from target_stairoids.dedup.rules import Version
+    from target_stairoids.ledger.structs import Claim
+    from tests.support.ledger_builders import Opened
+
+
+def claim_on(ledger: Ledger, version: Version) -> Claim | None:
+    with ledger.transaction() as transaction:
+        return transaction.claim_on(version)
+
+
+def test_claim_is_exclusive(opened: Opened) -> None:
+    one, other = opened(), opened()
+
+    assert claim(one, a_version()) is None
+    assert claim(other, a_version()) == one.run
+    assert claim(one, a_version()) == one.run
+
+
+def test_claim_holds_for_all_versions_of_its_entity(opened: Opened) -> None:
+    one, other = opened(), opened()
+
+    assert claim(one, a_version("v1")) is None
+    assert claim(other, a_version("v2")) == one.run
+
+
+def test_claims_of_other_entities_and_mappings_are_independent(ledger: Ledger) -> None:
+    assert claim(ledger, a_version()) is None
+    assert claim(ledger, a_version(entity="another")) is None
+    assert claim(ledger, a_version(mapping="another")) is None
+
+
+def test_claims_of_one_call_share_their_time(ledger: Ledger) -> None:
+    versions = [a_version(entity=name) for name in "ab"]
+
+    with ledger.transaction() as transaction:
+        at, holders = transaction.claim([a_claim(version) for version in versions])
+
+    found = [claim_on(ledger, version) for version in versions]
+    assert [claim and claim.claimed_at for claim in found] == [at, at]
+    assert holders == {}
+
+
+def test_claim_holds_everything_that_a_crash_needs(opened: Opened) -> None:
+    one, other = opened(), opened()
+    claim(one, a_version())
+    with one.transaction() as transaction:
+        assert transaction.claim_again(a_claim(a_version()), attempts=2)
+
+    found = claim_on(other, a_version())
+
+    assert found is not None
+    assert found.version == a_version()
+    assert found.run == one.run
+    assert found.attempts == 2
+    assert found.signal == b'{"type":"trial"}'
+    assert found.record == b'{"id":1}'
+    assert found.claimed_at.endswith("Z")
+    assert found.claimed_at <= found.attempted_at
+
+
+def test_claims_of_a_living_run_are_left_alone(opened: Opened) -> None:
+    one, other = opened(), opened()
+    claim(one, a_version())
+
+    assert other.lives(one.run)
+    assert other.take_over_claims() == []
+    assert claim(other, a_version()) == one.run
+
+
+def test_claims_of_a_dead_run_are_taken_over_once(opened: Opened) -> None:
+    dead = opened()
+    claim(dead, a_version())
+    dead.close()
+    first, second = opened(), opened()
+
+    taken = first.take_over_claims()
+
+    assert [claim.version for claim in taken] == [a_version()]
+    assert second.take_over_claims() == []
+    assert first.take_over_claims() == []
+    with second.transaction() as transaction:
+        assert not transaction.take_over(taken[0])
+
+
+def test_killed_process_is_dead_at_once_and_a_paused_one_lives(
+    ledger: Ledger, url: str
+) -> None:
+    code = (
+        "import sys\n"
+        "from target_stairoids.ledger.ledger import Ledger\n"
+        f"ledger = Ledger.create({url!r}, {API!r})\n"
+        "print(ledger.begin_run(), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        run = int(process.stdout.readline())
+
+        process.send_signal(signal.SIGSTOP)
+        lived = ledger.lives(run)
+        process.kill()
+        process.wait()
+
+        assert lived
+        assert not ledger.lives(run)
+
+
+def test_withdrawn_claim_is_free_again(opened: Opened) -> None:
+    one, other = opened(), opened()
+    claim(one, a_version())
+
+    with one.transaction() as transaction:
+        transaction.withdraw(a_version())
+
+    assert claim(other, a_version()) is None
+
+
+def test_claim_of_another_run_cannot_be_withdrawn_settled_or_counted_up(
+    opened: Opened,
+) -> None:
+    one, other = opened(), opened()
+    claim(one, a_version())
+
+    settle(other, a_version(), outcome=Outcome.UNCHANGED)
+    with other.transaction() as transaction:
+        transaction.withdraw(a_version())
+        assert not transaction.claim_again(a_claim(a_version()), 2)
+
+    assert claim(other, a_version()) == one.run
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN]
+)
+def test_claim_ends_with_its_outcome(ledger: Ledger, outcome: Outcome) -> None:
+    claim(ledger, a_version())
+
+    settle(ledger, a_version(), outcome=outcome)
+
+    assert claim_on(ledger, a_version()) is None
+
+
+def test_settled_signal_leaves_no_text_in_the_file(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    claim(ledger, a_version(), signal=b"CANARY", record=b"CANARY")
+    settle(ledger, a_version())
+
+    ledger.close()
+
+    assert b"CANARY" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_lease_is_found_through_any_path_to_the_ledger(tmp_path: Path) -> None:
+    """Leases lie beside the file, so a link to it must lead to the same ones."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "ledger.db")
+    with (
+        Ledger.create(f"sqlite:///{tmp_path}/ledger.db", API) as one,
+        Ledger.create(f"sqlite:///{tmp_path}/link.db", API) as other,
+    ):
+        assert other.lives(one.begin_run())
+
+
+def test_closed_ledger_leaves_no_lease_behind(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.end_run(0, {}, is_complete=True)
+
+    ledger.close()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.db"]
