@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_second_round_trip_with_meltano_sends_nothing(
     dead_letters = project.meltano("invoke", "target-stairoids:dead-letters")
     assert "neither account.domain nor contact.email" in dead_letters
     stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")
-    assert "automation.action_triggered             19" in stats
+    assert re.search(r"automation\.action_triggered +19\n", stats)
 
 
 @pytest.mark.parametrize(
