@@ -153,7 +153,8 @@ class Compiler:
         self._origins[field] = origin
         if normalise is text_from and "{" not in origin.template:
             return constant(text_from(template.read({})))
-        return template.through(normalise)
+        read = template.read
+        return lambda record: normalise(read(record))
 
     def _when(self) -> Reader | None:
         if self._item.when is None:
@@ -335,7 +336,8 @@ def _selection(
 
     def selected(record: Fields) -> dict[str, Any]:
         found = {} if hidden is None else _scalars(record, hidden)
-        found |= {name: record.get(name) for name in columns}
+        for name in columns:
+            found[name] = record.get(name)
         for name, read in computed.items():
             found[name] = read(record)
         return found
