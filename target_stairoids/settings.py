@@ -167,20 +167,18 @@ def _source_of_tap() -> str:
 def _check_not_masked(**secrets: str) -> None:
     for name, value in secrets.items():
         if value == "(redacted)" or (len(value) > 1 and set(value) == {"*"}):
-            msg = (
+            raise ConfigError(
                 f"`{name}` is masked: this config was printed by `meltano config` "
                 "without `--unsafe`."
             )
-            raise ConfigError(msg)
 
 
 def _check_key(api_key: str) -> None:
     if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
-        msg = (
+        raise ConfigError(
             "`api_key` is empty or holds characters no HTTP header can carry; copy it "
             "again from Settings > API Keys in Stairoids."
         )
-        raise ConfigError(msg)
 
 
 def _origin_of(api_url: str) -> str:
@@ -193,20 +191,20 @@ def _origin_of(api_url: str) -> str:
         url = urlsplit(api_url.strip())
         port = url.port
     except ValueError as error:
-        msg = "`api_url` is not a URL."
-        raise ConfigError(msg) from error
+        raise ConfigError("`api_url` is not a URL.") from error
     if url.scheme not in {"http", "https"} or not url.hostname:
-        msg = "`api_url` must be an https URL such as https://api.stairoids.com/v1."
-        raise ConfigError(msg)
+        raise ConfigError(
+            "`api_url` must be an https URL such as https://api.stairoids.com/v1."
+        )
     if any(mark in api_url for mark in "@?#"):
-        msg = "`api_url` must hold neither credentials nor a query; use `api_key`."
-        raise ConfigError(msg)
+        raise ConfigError(
+            "`api_url` must hold neither credentials nor a query; use `api_key`."
+        )
     if url.scheme == "http" and not _is_loopback(url.hostname):
-        msg = (
+        raise ConfigError(
             f"`api_url` must be https: plain http would show the API key to the "
             f"network (host {url.hostname}). Only loopback addresses may use http."
         )
-        raise ConfigError(msg)
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     is_usual = port in {None, 443 if url.scheme == "https" else 80}
     return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{port}"

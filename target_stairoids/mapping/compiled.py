@@ -19,8 +19,7 @@ class Origin:
     """How one field of a signal is filled.
 
     Attributes:
-        template: The template, from the mapping or inferred.
-        why: `mapping`, or the reason why it was inferred.
+        why: `mapping`, or the reason why the template was inferred.
     """
 
     template: str
@@ -68,11 +67,7 @@ class CompiledMapping:
     wants_deleted: bool
 
     def wants(self, record: Fields) -> bool:
-        """Return whether the condition `when` lets a record become a signal.
-
-        Raises:
-            InvalidSignalError: `when` cannot be evaluated for the record.
-        """
+        """Return whether the condition `when` lets a record become a signal."""
         return self.when is None or bool(self.when(record))
 
     def signal_from(self, record: Fields) -> Signal:

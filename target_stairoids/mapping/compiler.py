@@ -174,8 +174,7 @@ class Compiler:
         try:
             template = compile_text(text, field)
         except TemplateError as error:
-            msg = f"{self._where(field)}: {error}"
-            raise ConfigError(msg) from None
+            raise ConfigError(f"{self._where(field)}: {error}") from None
         for path in template.paths:
             self._check_path(path, field)
         self._paths |= template.paths
@@ -248,11 +247,10 @@ class Compiler:
             or self._columns_but(hidden)
         ):
             return
-        msg = (
+        raise ConfigError(
             f"{self._where('properties')} selects nothing. Name the columns to send, "
             "or write `properties: null` to send none."
         )
-        raise ConfigError(msg)
 
     # Changes
 
@@ -300,22 +298,20 @@ class Compiler:
         name = str(path[0])
         if not schema.is_open and name not in known:
             hint = _nested_hint(name, known) or suggestion(name, known)
-            msg = (
+            raise ConfigError(
                 f"{self._where(field)}: `{name}` is not a property of "
                 f"`{schema.name}`{hint}"
             )
-            raise ConfigError(msg)
         inner: Any = known.get(name)
         for part in path[1:]:
             fields = inner_properties(inner) if inner is not None else None
             if not fields or inner.get("additionalProperties") is not False:
                 return
             if part not in fields:
-                msg = (
+                raise ConfigError(
                     f"{self._where(field)}: `{part}` is not a property of "
                     f"`{name}`{suggestion(str(part), fields)}"
                 )
-                raise ConfigError(msg)
             inner = fields[str(part)]
 
     def _where(self, field: str) -> str:

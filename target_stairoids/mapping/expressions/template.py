@@ -279,8 +279,9 @@ def _guarded(read: Reader, field: str) -> Reader:
             # `tojson` and `escape` give text of a class that marks it as safe HTML.
             return str(value) if isinstance(value, Markup) else value
         except Exception as error:  # a template may fail in any way
-            reason = f"{field}: cannot be evaluated: {_without_values(error)}"
-            raise InvalidSignalError(reason) from error
+            raise InvalidSignalError(
+                f"{field}: cannot be evaluated: {_without_values(error)}"
+            ) from error
 
     return guarded
 
