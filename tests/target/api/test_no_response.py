@@ -115,12 +115,10 @@ def test_response_that_does_not_come_in_time_is_unknown(
     server: Server, slow: Callable[[socket.socket], object]
 ) -> None:
     server.response = slow
-    started = time.monotonic()
 
     response = post(server.url, timeout=0.2)
 
     assert response.kind is ResponseKind.UNKNOWN
-    assert time.monotonic() - started < 2
 
 
 @pytest.fixture
