@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, true
@@ -19,46 +18,11 @@ from target_stairoids.ledger.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
     from sqlalchemy import Column, Row, Select
 
     from target_stairoids.ledger.ledger import Ledger
-
-
-def dead_letters_of(
-    ledger: Ledger,
-    *,
-    ids: Collection[int] = (),
-    stream: str | None = None,
-    reason: str | None = None,
-    older_than: timedelta | None = None,
-    limit: int | None = None,
-) -> list[Row[Any]]:
-    """Return the dead letters of the ledger's scope, the oldest first.
-
-    Args:
-        ids: Only these; none for all.
-        reason: A part of the reason; case does not matter.
-        older_than: Only those that have been there for so long.
-    """
-    query = (
-        select(dead_letters, streams.c.schema)
-        .join(streams, streams.c.stream == dead_letters.c.stream)
-        .where(streams.c.scope == ledger.scope)
-        .order_by(dead_letters.c.id)
-        .limit(limit)
-    )
-    if ids:
-        query = query.where(dead_letters.c.id.in_(ids))
-    if stream is not None:
-        query = query.where(dead_letters.c.stream_name == stream)
-    if reason is not None:
-        query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
-    if older_than is not None:
-        cutoff = (datetime.now(UTC) - older_than).isoformat()
-        query = query.where(dead_letters.c.first_at < cutoff)
-    with ledger.reading() as connection:
-        return list(connection.execute(query).all())
 
 
 def counts(ledger: Ledger) -> dict[str, dict[str, int]]:

@@ -11,6 +11,7 @@ import msgspec
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
+from target_stairoids.ledger.dead_letters import dead_letters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,7 +116,7 @@ def run_history(ledger: Ledger, *, days: int) -> RunHistory:
     not_ended = [row.run for row in rows if row.exit_code is None]
     settled = queries.settled_by(ledger, not_ended)
     runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
-    dead_letters = queries.dead_letters_of(ledger)
+    dead_letters = dead_letters_of(ledger)
     return RunHistory(
         ledger=ledger.name,
         since=since.date().isoformat(),
