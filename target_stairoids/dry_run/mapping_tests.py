@@ -117,36 +117,30 @@ class _Result:
 def failure_of(
     test: MappingTest, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
-    """Run a test.
+    """Run a test, and return the difference from the expected result; None if none.
 
     Args:
         run_dry: Makes a dry run over messages with an observer.
-
-    Returns:
-        The difference from the expected result, as lines. None if there is none.
     """
     result = _Result()
     try:
         run_dry(_messages_of(test), result)
     except StairoidsError as error:
         return str(error)
-    found = (
-        result.signals if result.signals or not result.not_sent else result.not_sent[0]
-    )
-    if test.signals is not UNSET:
-        is_met = test.signals == (found if isinstance(found, list) else [])
-        return None if is_met else _difference(test.signals, found)
-    expected = {"outcome": test.outcome, "reason": test.reason}
-    expected = {name: value for name, value in expected.items() if value is not UNSET}
-    if any(
-        held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
-        for held in result.not_sent
-    ):
+    expected: Json = test.signals
+    is_met = expected == result.signals
+    if expected is UNSET:
+        expected = {"outcome": test.outcome, "reason": test.reason}
+        expected = {name: value for name, value in expected.items() if value}
+        is_met = any(
+            held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
+            for held in result.not_sent
+        )
+    if is_met:
         return None
-    return _difference(expected, found)
-
-
-def _difference(expected: Json, found: Json) -> str:
+    found: Json = result.signals
+    if result.not_sent and not found:
+        found = result.not_sent[0]
     one, other = (
         yaml.safe_dump(value, allow_unicode=True).splitlines()
         for value in (expected, found)

@@ -37,6 +37,7 @@ class CompiledMapping:
         key: The columns that identify the entity; empty for the whole record.
         send: `once`, `on_change` or `always`.
         ignore_changes: Properties whose change alone sends nothing.
+        type: Reads the signal's type; None if the mapping has `type: null`.
         when: Reads whether a record becomes a signal; None for every record.
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
@@ -53,7 +54,7 @@ class CompiledMapping:
     key: tuple[str, ...]
     send: str
     ignore_changes: frozenset[str]
-    type: Reader
+    type: Reader | None
     source: Reader
     account: Mapping[str, Reader]
     contact: Mapping[str, Reader]
@@ -77,7 +78,7 @@ class CompiledMapping:
             InvalidSignalError: A value cannot be sent; the reason names the field.
         """
         return Signal(
-            type=self.type(record) or "",
+            type=(self.type(record) if self.type else None) or "",
             source=self.source(record) or "",
             account=_present(self.account, record),
             contact=_present(self.contact, record),

@@ -111,7 +111,7 @@ class Compiler:
             key=key,
             send=item.send,
             ignore_changes=ignore_changes,
-            type=type_ or _nothing,
+            type=type_,
             source=source or _nothing,
             account=account,
             contact=contact,
