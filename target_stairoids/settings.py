@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,11 +13,7 @@ from msgspec import Meta
 
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.item import MappingItem  # noqa: TC001 - msgspec reads the types of fields
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+from target_stairoids.mapping.item import MappingItem
 
 Json = Any  # any JSON value; narrowed where it is read
 _Name = Annotated[str, Meta(min_length=1)]

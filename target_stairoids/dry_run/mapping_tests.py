@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -13,12 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from target_stairoids.sending.observer import Observation, Observer
-    from target_stairoids.sending.streams import Stream
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.streams import Stream
 
 Json = Any  # a value that JSON can hold
 _Text = Annotated[str, Meta(min_length=1)]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
-
-if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.observer import Observation
-    from target_stairoids.sending.streams import Stream
-    from target_stairoids.settings import Settings
+from target_stairoids.mapping.compiled import CompiledMapping
+from target_stairoids.sending.observer import Observation
+from target_stairoids.sending.streams import Stream
+from target_stairoids.settings import Settings
 
 #: The fields by which Stairoids matches and dates a signal.
 _COVERED = ("account.domain", "contact.email", "occurred_at")

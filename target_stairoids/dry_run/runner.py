@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from msgspec.structs import replace
 from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError
+from target_stairoids.sending.observer import Observer
+from target_stairoids.settings import Settings
 from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from target_stairoids.sending.observer import Observer
-    from target_stairoids.settings import Settings
 
 
 class OverriddenTarget(TargetStairoids):

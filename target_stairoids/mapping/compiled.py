@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.signal import Signal
 from target_stairoids.mapping.values import flat_properties
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,14 +16,20 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiled import CompiledMapping, Origin
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
+    Fields,
+    Path,
+    Reader,
+    Template,
     compile_condition,
     compile_template,
     constant,
     path_text,
 )
 from target_stairoids.mapping.inference import inferred_templates, update_time_columns
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import (
     DELETED_AT,
+    StreamSchema,
     inner_properties,
     may_be_scalar,
     types_of,
@@ -34,20 +41,8 @@ from target_stairoids.mapping.values import (
     time_from,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Mapping
-
-    from target_stairoids.mapping.expressions.template import (
-        Fields,
-        Path,
-        Reader,
-        Template,
-    )
-    from target_stairoids.mapping.item import MappingItem
-    from target_stairoids.mapping.schema import StreamSchema
-
-    Normalise = Callable[[Any], str | None]
-    Selection = Callable[[Fields], dict[str, Any]]
+Normalise = Callable[[Any], str | None]
+Selection = Callable[[Fields], dict[str, Any]]
 
 #: Origin of a `source` that comes from the settings.
 DEFAULT_SOURCE = "no mapping names another"

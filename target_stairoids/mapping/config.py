@@ -5,19 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.compiled import CompiledMapping
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.item import MappingItem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.schema import StreamSchema
 
 _WILDCARD = re.compile(r"[*?\[]")
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6

@@ -7,20 +7,20 @@ account. The names are in `column_names.toml`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from target_stairoids.mapping.compiled import Origin
 from target_stairoids.mapping.expressions.template import path_text
-from target_stairoids.mapping.schema import inner_properties, may_be_scalar
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.schema import (
+    StreamSchema,
+    inner_properties,
+    may_be_scalar,
+)
 
 Json = Any  # any JSON value; narrowed where it is read
 Path = tuple[str, ...]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.reporting.runs import COUNTED_BY_RUN, UNKNOWN_TYPE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from target_stairoids.reporting.runs import Day, RunHistory
+from target_stairoids.reporting.runs import (
+    COUNTED_BY_RUN,
+    UNKNOWN_TYPE,
+    Day,
+    RunHistory,
+)
 
 
 def as_html(history: RunHistory) -> str:

@@ -6,14 +6,11 @@ import json
 import os
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 # The counts of requests without a clear response.
 _UNANSWERED = ("requests", "found", "sent_again", "held")

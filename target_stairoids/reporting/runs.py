@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.ledger import Ledger
 
 #: How to read the sums of several runs.
 COUNTED_BY_RUN = (

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
@@ -28,11 +29,6 @@ from target_stairoids.mapping.expressions.jinja_env import (
     environment,
     value_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jinja2 import Template as JinjaTemplate
 
 Fields = dict[str, Any]
 Path = tuple[str | int, ...]
