@@ -98,23 +98,18 @@ class Preview:
     @property
     def to_send(self) -> int:
         """How many signals the run would send."""
-        return sum(
-            count
-            for (_, outcome, _), count in self.outcomes.items()
-            if outcome == Outcome.WOULD_SEND
-        )
+        counts = self.outcomes.items()
+        return sum(n for (_, o, _), n in counts if o == Outcome.WOULD_SEND)
 
     def minutes(self, settings: Settings) -> dict[str, float]:
         """Return the minutes that sending takes, by plan or by the limit set."""
         limit, per_day = settings.requests_per_minute, settings.requests_per_day
         quotas = {f"{limit} per minute": Quota(limit)} if limit else PLANS
-        return {
-            name: round(
-                quota._replace(per_day=per_day or quota.per_day).minutes(self.to_send),
-                2,
-            )
-            for name, quota in quotas.items()
-        }
+        found = {}
+        for name, (per_minute, usual) in quotas.items():
+            quota = Quota(per_minute, per_day or usual)
+            found[name] = round(quota.minutes(self.to_send), 2)
+        return found
 
     def as_dict(self, settings: Settings) -> dict[str, Any]:
         """Return the whole preview as one JSON object."""

@@ -32,7 +32,6 @@ class CompiledMapping:
         mapping_digest: Digest of the mapping and the default source.
         compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
         key: The columns that identify the entity; empty for the whole record.
-        send: `once`, `on_change` or `always`.
         ignore_changes: Properties whose change alone sends nothing.
         type: Reads the signal's type; None if the mapping has `type: null`.
         when: Reads whether a record becomes a signal; None for every record.
