@@ -33,7 +33,6 @@ class CompiledMapping:
         compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
         key: The columns that identify the entity; empty for the whole record.
         ignore_changes: Properties whose change alone sends nothing.
-        type: Reads the signal's type; None if the mapping has `type: null`.
         when: Reads whether a record becomes a signal; None for every record.
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
@@ -50,7 +49,7 @@ class CompiledMapping:
     key: tuple[str, ...]
     send: str
     ignore_changes: frozenset[str]
-    type: Reader | None
+    type: Reader
     source: Reader
     account: Mapping[str, Reader]
     contact: Mapping[str, Reader]
@@ -74,7 +73,7 @@ class CompiledMapping:
             InvalidSignalError: A value cannot be sent; the reason names the field.
         """
         return Signal(
-            type=(self.type(record) if self.type else None) or "",
+            type=self.type(record) or "",
             source=self.source(record) or "",
             account=_present(self.account, record),
             contact=_present(self.contact, record),

@@ -106,7 +106,7 @@ class Compiler:
             key=key,
             send=item.send,
             ignore_changes=ignore_changes,
-            type=type_,
+            type=type_ or _nothing,
             source=source or _nothing,
             account=account,
             contact=contact,
