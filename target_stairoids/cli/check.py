@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Sequence
+from typing import Any, TextIO
 
 import click
 
 from stairoids_common.text import counted
 from target_stairoids.cli.options import clear_errors, config_option
 from target_stairoids.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Json = Any  # a value that JSON can hold
 
@@ -90,11 +88,10 @@ def _schema_messages(text: str) -> list[dict[str, Json]]:
             return [m for m in messages if m.get("type") == "SCHEMA"]
     except (ValueError, TypeError, AttributeError, KeyError):
         pass
-    msg = (
+    raise ConfigError(
         "The file is neither a catalog (`tap-x --discover`) nor messages of a tap "
         "(`tap-x --config ...`)."
     )
-    raise ConfigError(msg)
 
 
 def _schema_message(stream: dict[str, Json]) -> dict[str, Json]:

@@ -283,8 +283,7 @@ def resolve(
       stairoids-signals dead-letters resolve 7 --delivered --config config.json
     """
     if delivered == resend:
-        msg = "Use either --delivered or --resend."
-        raise ConfigError(msg)
+        raise ConfigError("Use either --delivered or --resend.")
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.transaction() as transaction:
         count = transaction.resolve(ids, outcome)

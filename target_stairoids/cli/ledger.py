@@ -112,8 +112,7 @@ def erase(ledger: Ledger, email: str) -> None:
     from target_stairoids.mapping.values import likely_email_from
 
     if likely_email_from(email) is None:
-        msg = "--email is not an email address such as ann@example.com."
-        raise ConfigError(msg)
+        raise ConfigError("--email is not an email address such as ann@example.com.")
     count = maintenance.erase(ledger, email)
     erased = counted(count, "claim or dead letter", "claims and dead letters")
     click.echo(f"Erased {erased}.")

@@ -10,6 +10,7 @@ from typing import IO, Annotated, Any, Literal
 import msgspec
 import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
+from typing_extensions import override
 
 from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
@@ -90,24 +91,21 @@ def _messages_of(test: MappingTest) -> list[str]:
     return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
-class _Result:
+class _Result(Observer):
     """Observes the dry run of one test."""
 
     def __init__(self) -> None:
         self.signals: list[Json] = []
         self.not_sent: list[dict[str, str]] = []
 
-    def opened(self, stream: Stream) -> None:
-        """Do nothing."""
+    @override
+    def decided(self, observation: Observation) -> None:
+        if observation.outcome is not Outcome.WOULD_SEND:
+            outcome, reason = str(observation.outcome), observation.reason
+            self.not_sent.append({"outcome": outcome, "reason": reason})
 
-    def decided(self, decision: Observation) -> None:
-        """Note the outcome of a record that is not sent."""
-        if decision.outcome is not Outcome.WOULD_SEND:
-            outcome = {"outcome": str(decision.outcome), "reason": decision.reason}
-            self.not_sent.append(outcome)
-
-    def would_send(self, _stream: Stream, body: bytes) -> None:
-        """Note a signal."""
+    @override
+    def would_send(self, stream: Stream, body: bytes) -> None:
         self.signals.append(json.loads(body))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from typing_extensions import override
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.compiled import CompiledMapping
-from target_stairoids.sending.observer import Observation
+from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
@@ -53,7 +56,7 @@ class Coverage:
         return self.filled[name] / self.records if self.records else 0.0
 
 
-class Preview:
+class Preview(Observer):
     """Observes a dry run.
 
     Args:
@@ -67,20 +70,20 @@ class Preview:
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
 
+    @override
     def opened(self, stream: Stream) -> None:
-        """Note a stream, or its new SCHEMA."""
         self.streams[stream.schema.name] = stream
 
-    def decided(self, decision: Observation) -> None:
-        """Count a record and the fields it fills, also if it was sent before."""
-        name, mapping = decision.stream.schema.name, decision.compiled_mapping
-        self.outcomes[name, str(decision.outcome), decision.reason] += 1
-        if mapping is None or decision.outcome is Outcome.FILTERED:
+    @override
+    def decided(self, observation: Observation) -> None:
+        name, mapping = observation.stream.schema.name, observation.compiled_mapping
+        self.outcomes[name, str(observation.outcome), observation.reason] += 1
+        if mapping is None or observation.outcome is Outcome.FILTERED:
             return
         coverage = self.coverage.setdefault((name, mapping.name), Coverage())
         coverage.records += 1
         try:
-            body = mapping.signal_from(decision.record).body()
+            body = mapping.signal_from(observation.record).body()
         except InvalidSignalError:
             return
         for covered in _COVERED:
@@ -88,8 +91,8 @@ class Preview:
             if body.get(group) and (not inner or body[group].get(inner)):
                 coverage.filled[covered] += 1
 
+    @override
     def would_send(self, stream: Stream, body: bytes) -> None:
-        """Keep one of the first signals."""
         if len(self.signals) < self._samples:
             signal = json.loads(body)
             ordered = {name: signal[name] for name in _ORDER if name in signal}
@@ -141,3 +144,14 @@ class Preview:
             "records": coverage.records,
             "coverage": {name: coverage.share(name) for name in _COVERED},
         }
+
+
+class RecordObserver(Observer):
+    """Calls a function for each record of a dry run."""
+
+    def __init__(self, decided: Callable[[Observation], None]) -> None:
+        self._decided = decided
+
+    @override
+    def decided(self, observation: Observation) -> None:
+        self._decided(observation)
