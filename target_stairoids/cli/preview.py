@@ -75,7 +75,11 @@ def preview(
         for mapping in stream.maps:
             _show_mapping(name, mapping, settings)
             _show_coverage(found.coverage.get((name, mapping.name)))
-    _show_outcomes(found)
+    outcomes = found.outcomes.most_common()
+    _show_table(
+        ("stream", "outcome", "signals", "reason"),
+        [(stream, outcome, n, reason) for (stream, outcome, reason), n in outcomes],
+    )
     _show_signals(found)
     _show_time(found.to_send, found.minutes(settings))
 
@@ -128,15 +132,6 @@ def _show_coverage(coverage: Coverage | None) -> None:
         records = counted(coverage.records, "record")
         click.echo(f"  {records} not filtered: {', '.join(shares)}")
     click.echo()
-
-
-def _show_outcomes(found: Preview) -> None:
-    header = ("stream", "outcome", "signals", "reason")
-    rows = [
-        (stream, outcome, count, reason)
-        for (stream, outcome, reason), count in found.outcomes.most_common()
-    ]
-    _show_table(header, rows)
 
 
 def _show_signals(found: Preview) -> None:

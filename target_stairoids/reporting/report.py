@@ -79,21 +79,21 @@ class Report:
             "outcomes": {str(o): outcomes[o] for o in Outcome},
             "streams": {stream: dict(counts) for stream, counts in streams.items()},
             "types": dict(self.types),
-            "reasons": [
-                {
-                    "stream": stream,
-                    "outcome": str(outcome),
-                    "reason": reason,
-                    "count": count,
-                }
-                for (stream, outcome, reason), count in self._counts.most_common()
-                if reason
-            ],
+            "reasons": reasons_in(self._counts),
             "recovered": dict(self.recovered),
             "unanswered": {name: self.unanswered[name] for name in _UNANSWERED},
             "requests": requests,
             "requests_per_minute": quota,
         }
+
+
+def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]]:
+    """Return counts by stream, outcome and reason as objects, the largest first."""
+    return [
+        {"stream": stream, "outcome": str(outcome), "reason": reason, "count": count}
+        for (stream, outcome, reason), count in counts.most_common()
+        if reason
+    ]
 
 
 def write(report: dict[str, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.reporting.report import reasons_in
 
 #: How to read the sums of several runs.
 COUNTED_BY_RUN = (
@@ -182,7 +183,7 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
-    total: Counter[tuple[str, str, str]] = Counter()
+    total: Counter[tuple[str, Outcome, str]] = Counter()
     newest = _newest(runs)
     for run in runs:
         for entry in run.reasons:
@@ -191,7 +192,4 @@ def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
                 continue  # pending no more, or counted by a later run
             key = entry["stream"], entry["outcome"], entry["reason"]
             total[key] += entry["count"]
-    return [
-        {"stream": stream, "outcome": outcome, "reason": reason, "count": count}
-        for (stream, outcome, reason), count in total.most_common()
-    ]
+    return reasons_in(total)
