@@ -26,7 +26,7 @@ def a_response(
 def requested(
     limiter: RateLimiter, count: int, *, at: float, responded_at: float | None = None
 ) -> None:
-    """Start requests that get a response without news."""
+    """Start requests that get responses without a new quota."""
     for _ in range(count):
         limiter.start()
     for _ in range(count):

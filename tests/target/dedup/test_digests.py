@@ -211,7 +211,7 @@ def _respelled(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
             return value
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=8), json_values, max_size=6))
 def test_digest_does_not_depend_on_the_spelling(record: dict[str, Any]) -> None:
     respelled = _respelled(record)
@@ -222,7 +222,7 @@ def test_digest_does_not_depend_on_the_spelling(record: dict[str, Any]) -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(json_values, json_values)
 def test_digests_are_equal_if_the_values_are(one: object, other: object) -> None:
     are_equal = same_value(one, other)

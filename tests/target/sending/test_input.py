@@ -9,12 +9,20 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from stairoids_sandbox import Fault
 from target_stairoids.exceptions import MessageError
 from target_stairoids.sending import input as messages
+from target_stairoids.sending import run
 from target_stairoids.sending.input import discard, messages_of
+from target_stairoids.sending.queue import SendQueue
+from tests.support import singer_io
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stairoids_sandbox import Sandbox
+    from target_stairoids.sending.queue import QueuedSignal
+    from tests.support.singer_io import TargetUnderTest
 
 GOOD = b'{"type": "STATE", "value": 1}\n'
 LAST = b'{"type": "STATE", "value": 2}'
@@ -162,3 +170,25 @@ def test_rest_of_the_input_can_be_discarded() -> None:
         discard(source)
 
         assert source.read() == b""
+
+
+def test_reading_pauses_while_the_queue_is_full(
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=10))
+    records = [singer_io.a_record(number) for number in range(1, 31)]
+    monkeypatch.setattr(run, "_QUEUE_SIZE", 3)
+    monkeypatch.setattr(messages, "_CHUNK", len(singer_io.text_of(records[-1:])))
+    add, sizes = SendQueue.add, []
+
+    def noted(queue: SendQueue, signal: QueuedSignal) -> None:
+        add(queue, signal)
+        sizes.append(len(queue.unfinished))
+
+    monkeypatch.setattr(SendQueue, "add", noted)
+
+    done = target.run(singer_io.a_schema(), *records, singer_io.a_state())
+
+    assert done.outcomes == {"accepted": 30}
+    assert done.states == [{"at": 1}]
+    assert 3 <= max(sizes) <= 5

@@ -64,7 +64,7 @@ class Model:
 
 @pytest.mark.parametrize("send", ["once", "on_change", "always"])
 @pytest.mark.parametrize("has_bookmark", [True, False], ids=["bookmark", "full table"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(syncs=SYNCS)
 def test_exactly_the_expected_signals_are_sent(
     *, send: str, has_bookmark: bool, syncs: list[list[Row]]

@@ -6,6 +6,7 @@ import resource
 import signal
 import sqlite3
 import subprocess
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault, Sandbox
 from tests.support.singer_io import (
+    Message,
     TargetUnderTest,
     a_record,
     a_schema,
@@ -33,51 +35,69 @@ def sent_numbers(sandbox: Sandbox) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("phase", "faults", "settings"),
+    ("faults", "settings"),
     [
-        ("before any input", [], {}),
-        ("while the tap is silent", [], {}),
-        ("while sending", [Fault(kind="slow", delay_ms=100)], {}),
-        ("while it waits for the quota", [], {"requests_per_minute": 5}),
-        (
-            "before a lookup",
-            [Fault(kind="drop_after_accept")],
-            {"verify_delay_seconds": 60},
-        ),
-        ("between two attempts", [Fault(kind="status", status=500)], {}),
-        ("in an outage", [Fault(kind="reset")], {"outage_seconds": 60}),
+        ([Fault(kind="slow", delay_ms=100)], {}),
+        ([], {"requests_per_minute": 5}),
+        ([Fault(kind="drop_after_accept")], {"verify_delay_seconds": 60}),
+        ([Fault(kind="status", status=500)], {}),
+        ([Fault(kind="reset")], {"outage_seconds": 60}),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=[
+        "while sending",
+        "while it waits for the quota",
+        "before a lookup",
+        "between two attempts",
+        "in an outage",
+    ],
 )
 def test_sigterm_at_any_phase_loses_and_repeats_nothing(
-    tmp_path: Path, phase: str, faults: list[Fault], settings: dict[str, object]
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    faults: list[Fault],
+    settings: dict[str, object],
 ) -> None:
-    with Sandbox(faults=faults) as sandbox:
-        target = TargetUnderTest(tmp_path, sandbox.url)
-        with target.start(**settings) as process:
-            assert process.stdin
-            assert process.stdout
-            if phase == "while the tap is silent":
-                process.stdin.write(text_of(MESSAGES[:3]).encode())
-                process.stdin.flush()
-                wait_until(lambda: len(sandbox.signals) == 2)
-            elif phase != "before any input":
-                process.stdin.write(text_of(MESSAGES).encode())
-                process.stdin.flush()
-                wait_until(lambda: len(sandbox.requests) >= 1)
-            else:
-                wait_until((tmp_path / "ledger.db").exists)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 128 + signal.SIGTERM
-            states = process.stdout.read()
-            process.stdin.close()
-        sandbox.faults.set([])
+    sandbox.faults.set(faults)
+    main = threading.main_thread().ident
+    assert main is not None
 
-        resumed = target.run(*MESSAGES)
+    def interrupt() -> None:
+        wait_until(lambda: len(sandbox.requests) > 0)
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    stopped = target.run(*MESSAGES, **settings)
+    thread.join()
+    sandbox.faults.set([])
+
+    resumed = target.run(*MESSAGES)
+
+    assert stopped.exit_code == 128 + signal.SIGTERM
+    assert stopped.states == []
+    assert resumed.exit_code == 0
+    assert sent_numbers(sandbox) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("messages", [[], MESSAGES[:3]], ids=["no input", "silent tap"])
+def test_sigterm_ends_a_process_that_waits_for_its_input(
+    sandbox: Sandbox, target: TargetUnderTest, messages: list[Message]
+) -> None:
+    expected = max(0, len(messages) - 1)
+    with target.start(text_of(messages)) as process:
+        assert process.stdin
+        assert process.stdout
+        wait_until((target.folder / "ledger.db").exists)
+        wait_until(lambda: len(sandbox.signals) == expected)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+        assert process.stdout.read() == b""
+        process.stdin.close()
+
+    resumed = target.run(*MESSAGES)
 
     assert resumed.exit_code == 0
     assert sent_numbers(sandbox) == list(range(1, 41))
-    assert states == b""
 
 
 def test_full_disk_ends_the_run_and_the_next_one_resumes(

@@ -178,7 +178,7 @@ def test_lanes_are_entity_domain_and_email(
     assert lanes_of(b"entity", account, contact) == (b"entity", *lanes)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.sets(st.integers(0, 4), max_size=3), max_size=20),
     st.randoms(use_true_random=False),

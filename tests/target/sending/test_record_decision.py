@@ -45,6 +45,7 @@ DRY_RUN = Checks(None, SuppressionList([]), is_dry_run=True)
 SUPPRESSED = Checks(None, SuppressionList(["acme.com"]), is_dry_run=False)
 WEEK = Checks(7, SuppressionList([]), is_dry_run=False)
 DEAD_LETTER = {**ROW, DEAD_LETTER_FIELD: "7 trials"}
+ALWAYS = {"send": "always"}
 IGNORING = {"ignore_changes": ["plan"]}
 DELETED = {**ROW, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}
 
@@ -86,7 +87,7 @@ def decided(case: Case) -> Decision:
 
 @dataclass
 class Case:
-    """A row with its mapping, and what ledger and queue know about it."""
+    """A row with its mapping, and the state of ledger and queue."""
 
     row: dict[str, Any] = field(default_factory=lambda: ROW)
     item: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +115,7 @@ def latest_of(version: Version) -> Latest:
 
 SENT = version_of(ROW)
 LATEST = latest_of(SENT)
+LATEST_ALWAYS = latest_of(version_of(ROW, ALWAYS))
 LATEST_IGNORING = latest_of(version_of(ROW, IGNORING))
 ACCEPTED = Settled("accepted", 1, SENT.mapping_digest)
 REJECTED = Settled("rejected", 1, SENT.mapping_digest)
@@ -134,7 +136,7 @@ CASES = {
         Case(latest=NEVER_SENT, settled=REJECTED), DUPLICATE, "was rejected before"),
     "only the bookmark is new": (Case(TOUCHED, latest=LATEST), UNCHANGED, ""),
     "only the bookmark is new, with send always": (
-        Case(TOUCHED, {"send": "always"}, latest=LATEST), PENDING, ""),
+        Case(TOUCHED, ALWAYS, latest=LATEST_ALWAYS), PENDING, ""),
     "changed, but send once": (
         Case(CHANGED, {"send": "once"}, latest=LATEST), DUPLICATE, ""),
     "only an ignored column changed": (

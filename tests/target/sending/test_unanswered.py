@@ -43,6 +43,21 @@ def test_report_counts_requests_without_a_clear_response(
     assert run.report["adds_up"]
 
 
+def test_lookup_does_not_find_the_equal_signal_of_another_record(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    mapping = {"stream": "trials", "properties": {"plan": "pro"}}
+    one, two = (a_record(n, email="jo@example.com") for n in (1, 2))
+    target.run(a_schema(), one, signals=[mapping])
+    sandbox.faults.set([FAILED])
+
+    run = target.run(a_schema(), two, signals=[mapping])
+
+    assert run.outcomes == {"accepted": 1}
+    assert run.report["unanswered"]["sent_again"] == 1
+    assert len(sandbox.signals) == 2
+
+
 def test_log_has_one_line_about_requests_without_a_clear_response(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -1,0 +1,99 @@
+"""A small server that responds with any bytes, and a client for it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import socketserver
+import struct
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from target_stairoids.api.client import Client, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+KEY = "sk_live_CANARY"
+BODY = b'{"type":"trial"}'
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Responds to the first request of each connection, then hangs up.
+
+    Attributes:
+        response: Raw bytes, or a function that gets the connection after the request.
+        requests: Head and body of each request.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.response: bytes | Callable[[socket.socket], object] = b""
+        self.requests: list[tuple[str, bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """Reads one request and responds."""
+
+    server: Server
+
+    def handle(self) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = self.rfile.readline()
+            if not line:
+                return
+            head += line
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        body = self.rfile.read(int(length[1])) if length else b""
+        self.server.requests.append((head.decode(), body))
+        if callable(self.server.response):
+            self.server.response(self.connection)
+        else:
+            self.wfile.write(self.server.response)
+
+
+@contextmanager
+def running(server: socketserver.BaseServer) -> Iterator[None]:
+    """Run a server in a thread."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def raw(status: int, body: bytes | str = b"", **headers: str) -> bytes:
+    """Return a response. `_` in the name of a header stands for `-`."""
+    content = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} Some Reason", f"Content-Length: {len(content)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + content
+
+
+def reset(connection: socket.socket) -> None:
+    """Reset a connection."""
+    linger = struct.pack("ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connection.close()
+
+
+def post(url: str, *, timeout: float = 5) -> Response:
+    """Send a signal with the client under test."""
+    client = Client(url, KEY, timeout=timeout)
+    try:
+        return client.post_signal(BODY)
+    finally:
+        client.close()
