@@ -15,7 +15,6 @@ from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.item import MappingItem
 
-Json = Any  # any JSON value; narrowed where it is read
 _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
@@ -150,12 +149,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "Settings(...)"
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Json]) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Return the settings of a config in which `config_errors` found no mistake."""
         return settings_from(cls, config)
 
 
-def config_schema() -> dict[str, Json]:
+def config_schema() -> dict[str, Any]:
     """Return the config's JSON Schema, a new object for every caller."""
     return config_schema_of(Settings)
 

@@ -12,8 +12,6 @@ from stairoids_common.text import counted
 from target_stairoids.cli.options import clear_errors, config_option
 from target_stairoids.exceptions import ConfigError
 
-Json = Any  # a value that JSON can hold
-
 
 @click.command()
 @click.option(
@@ -70,7 +68,7 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
             click.echo(f"         {name} -> {mapping.name}: {found}")
 
 
-def _schema_messages(text: str) -> list[dict[str, Json]]:
+def _schema_messages(text: str) -> list[dict[str, Any]]:
     """Return the SCHEMA messages of a catalog, or of the messages of a tap.
 
     Raises:
@@ -94,9 +92,9 @@ def _schema_messages(text: str) -> list[dict[str, Json]]:
     )
 
 
-def _schema_message(stream: dict[str, Json]) -> dict[str, Json]:
+def _schema_message(stream: dict[str, Any]) -> dict[str, Any]:
     """Return the SCHEMA message of a stream in a catalog."""
-    metadata: dict[str, Json] = {}
+    metadata: dict[str, Any] = {}
     for entry in stream.get("metadata") or ():
         if not entry.get("breadcrumb"):  # of the stream, not of a column
             metadata.update(entry.get("metadata") or {})

@@ -18,7 +18,6 @@ from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
 
-Json = Any  # a value that JSON can hold
 _Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -32,10 +31,10 @@ class MappingTest(Struct, forbid_unknown_fields=True):
 
     name: _Text
     stream: _Text
-    record: dict[Any, Json]
-    schema: dict[str, Json] | UnsetType = UNSET
+    record: dict[Any, Any]
+    schema: dict[str, Any] | UnsetType = UNSET
     key_properties: list[str] = []
-    signals: list[dict[str, Json]] | UnsetType = UNSET
+    signals: list[dict[str, Any]] | UnsetType = UNSET
     outcome: Literal["filtered", "invalid"] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
@@ -84,7 +83,7 @@ def _messages_of(test: MappingTest) -> list[str]:
         "properties": {name: {} for name in test.record},
         "additionalProperties": True,
     }
-    messages: tuple[dict[str, Json], ...] = (
+    messages: tuple[dict[str, Any], ...] = (
         {"type": "SCHEMA", "schema": schema, "key_properties": test.key_properties},
         {"type": "RECORD", "record": test.record},
     )
@@ -95,7 +94,7 @@ class _Result(Observer):
     """Observes the dry run of one test."""
 
     def __init__(self) -> None:
-        self.signals: list[Json] = []
+        self.signals: list[Any] = []
         self.not_sent: list[dict[str, str]] = []
 
     @override
@@ -122,7 +121,7 @@ def failure_of(
         run_dry(_messages_of(test), result)
     except StairoidsError as error:
         return str(error)
-    expected: Json = test.signals
+    expected: Any = test.signals
     is_met = expected == result.signals
     if expected is UNSET:
         expected = {"outcome": test.outcome, "reason": test.reason}
@@ -133,7 +132,7 @@ def failure_of(
         )
     if is_met:
         return None
-    found: Json = result.signals
+    found: Any = result.signals
     if result.not_sent and not found:
         found = result.not_sent[0]
     one, other = (

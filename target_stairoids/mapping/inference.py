@@ -22,7 +22,6 @@ from target_stairoids.mapping.schema import (
     may_be_scalar,
 )
 
-Json = Any  # any JSON value; narrowed where it is read
 Path = tuple[str, ...]
 
 #: The start of the fields that the columns of an owner may fill.
@@ -95,7 +94,7 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
 
 
 def _paths(
-    field: str, properties: Mapping[str, Json], owner: str, depth: int = 1
+    field: str, properties: Mapping[str, Any], owner: str, depth: int = 1
 ) -> Iterator[Path]:
     """Yield the paths that may fill a signal's field, the best one first.
 
@@ -121,7 +120,7 @@ def _paths(
                     yield (name, *path)
 
 
-def _matching(field: str, properties: Mapping[str, Json], owner: str) -> Iterator[Path]:
+def _matching(field: str, properties: Mapping[str, Any], owner: str) -> Iterator[Path]:
     """Yield the columns with a name for the field, the most specific first."""
     places: dict[str, Path] = {}
     for name, schema in properties.items():
