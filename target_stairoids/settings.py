@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,13 +13,8 @@ from msgspec import Meta
 
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.item import MappingItem  # noqa: TC001 - msgspec reads the types of fields
+from target_stairoids.mapping.item import MappingItem
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-Json = Any  # any JSON value; narrowed where it is read
 _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
@@ -153,12 +149,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "Settings(...)"
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Json]) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Return the settings of a config in which `config_errors` found no mistake."""
         return settings_from(cls, config)
 
 
-def config_schema() -> dict[str, Json]:
+def config_schema() -> dict[str, Any]:
     """Return the config's JSON Schema, a new object for every caller."""
     return config_schema_of(Settings)
 

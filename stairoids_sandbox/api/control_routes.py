@@ -18,7 +18,7 @@ from stairoids_sandbox.api.query import limit_from, parameters
 from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import JsonResponse
 from stairoids_sandbox.exceptions import ApiError, UsageError, invalid
-from stairoids_sandbox.faults.faults import Fault  # noqa: TC001 -- msgspec reads the annotation
+from stairoids_sandbox.faults.faults import Fault
 
 if TYPE_CHECKING:
     from starlette.requests import Request

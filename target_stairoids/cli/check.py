@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Sequence
+from typing import Any, TextIO
 
 import click
 
 from stairoids_common.text import counted
 from target_stairoids.cli.options import clear_errors, config_option
 from target_stairoids.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-Json = Any  # a value that JSON can hold
 
 
 @click.command()
@@ -72,7 +68,7 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
             click.echo(f"         {name} -> {mapping.name}: {found}")
 
 
-def _schema_messages(text: str) -> list[dict[str, Json]]:
+def _schema_messages(text: str) -> list[dict[str, Any]]:
     """Return the SCHEMA messages of a catalog, or of the messages of a tap.
 
     Raises:
@@ -90,16 +86,15 @@ def _schema_messages(text: str) -> list[dict[str, Json]]:
             return [m for m in messages if m.get("type") == "SCHEMA"]
     except (ValueError, TypeError, AttributeError, KeyError):
         pass
-    msg = (
+    raise ConfigError(
         "The file is neither a catalog (`tap-x --discover`) nor messages of a tap "
         "(`tap-x --config ...`)."
     )
-    raise ConfigError(msg)
 
 
-def _schema_message(stream: dict[str, Json]) -> dict[str, Json]:
+def _schema_message(stream: dict[str, Any]) -> dict[str, Any]:
     """Return the SCHEMA message of a stream in a catalog."""
-    metadata: dict[str, Json] = {}
+    metadata: dict[str, Any] = {}
     for entry in stream.get("metadata") or ():
         if not entry.get("breadcrumb"):  # of the stream, not of a column
             metadata.update(entry.get("metadata") or {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,13 +49,10 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _find(
-    ledger: Ledger, *, older_than: datetime | None, **chosen: Any
-) -> list[Row[Any]]:
+def _find(ledger: Ledger, **chosen: Any) -> list[Row[Any]]:
     from target_stairoids.ledger.dead_letters import dead_letters_of
 
-    age = None if older_than is None else datetime.now(UTC) - older_than
-    return dead_letters_of(ledger, older_than=age, **chosen)
+    return dead_letters_of(ledger, **chosen)
 
 
 @dead_letters.command("list")
@@ -119,9 +115,7 @@ def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
 
 
 def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
-    """Return the columns of a dead letter's key with the values of its record.
-
-    Empty if the record was not kept, or if neither mapping nor stream has a key.
+    """Return the key of a dead letter's record; empty if there is no key or record.
 
     Args:
         items: The setting `signals`. The `key` of an item precedes the stream's key.
@@ -216,32 +210,24 @@ def _messages_of(found: Sequence[Row[Any]]) -> Iterator[str]:
         if dead.schema != schema:
             schema = dead.schema
             yield schema
-        yield _record_message(dead)
-
-
-def _record_message(dead: Row[Any]) -> str:
-    # Spliced as text, because decoding the record would round its decimals.
-    marker = json.dumps(f"{dead.id} {dead.mapping}")
-    record = dead.record.decode().rstrip()
-    separator = "" if record == "{}" else ","
-    stream = json.dumps(dead.stream_name)
-    return (
-        f'{{"type":"RECORD","stream":{stream},"record":'
-        f'{record[:-1]}{separator}"{DEAD_LETTER_FIELD}":{marker}}}}}'
-    )
+        # Spliced as text, because decoding the record would round its decimals.
+        marker = json.dumps(f"{dead.id} {dead.mapping}")
+        record = dead.record.decode().rstrip()
+        separator = "" if record == "{}" else ","
+        yield (
+            f'{{"type":"RECORD","stream":{json.dumps(dead.stream_name)},"record":'
+            f'{record[:-1]}{separator}"{DEAD_LETTER_FIELD}":{marker}}}}}'
+        )
 
 
 def _summarise(
     count: int, ids: Sequence[int], done: str, *, others: str, err: bool = False
 ) -> None:
-    """Print how many of the dead letters with these ids were changed.
+    """Print how many of the dead letters were changed, and end with 1 if not all were.
 
     Args:
         others: Why the others were not.
         err: Print on stderr, because stdout has messages.
-
-    Raises:
-        click.exceptions.Exit: Exit code 1, if there are others.
     """
     total = len(set(ids))
     click.echo(f"{count} of {counted(total, 'dead letter')} {done}.", err=err)
@@ -287,8 +273,7 @@ def resolve(
     from target_stairoids.ledger import dead_letters as stored
 
     if delivered == resend:
-        msg = "Use either --delivered or --resend."
-        raise ConfigError(msg)
+        raise ConfigError("Use either --delivered or --resend.")
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.transaction() as transaction:
         count = stored.resolve(transaction, ids, outcome)

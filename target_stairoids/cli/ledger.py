@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -90,7 +90,7 @@ def prune(ledger: Ledger, older_than: datetime) -> None:
     """
     from target_stairoids.ledger import maintenance
 
-    count = maintenance.prune(ledger, older_than=datetime.now(UTC) - older_than)
+    count = maintenance.prune(ledger, older_than=older_than)
     click.echo(f"Removed {counted(count, 'old version')}.")
 
 
@@ -112,8 +112,7 @@ def erase(ledger: Ledger, email: str) -> None:
     from target_stairoids.mapping.values import likely_email_from
 
     if likely_email_from(email) is None:
-        msg = "--email is not an email address such as ann@example.com."
-        raise ConfigError(msg)
+        raise ConfigError("--email is not an email address such as ann@example.com.")
     count = maintenance.erase(ledger, email)
     erased = counted(count, "claim or dead letter", "claims and dead letters")
     click.echo(f"Erased {erased}.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -14,9 +15,6 @@ from target_stairoids.cli.options import (
     config_option,
     messages_argument,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @click.command()

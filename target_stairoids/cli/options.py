@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import click
 
 from stairoids_common.cli import exit_with_message
 from target_stairoids.exceptions import StairoidsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 messages_argument = click.argument("messages", type=click.File("r"), default="-")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from target_stairoids.dry_run.preview import Coverage, Preview
     from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.sending.observer import Observation
-    from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
 _MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
@@ -75,7 +75,11 @@ def preview(
         for mapping in stream.maps:
             _show_mapping(name, mapping, settings)
             _show_coverage(found.coverage.get((name, mapping.name)))
-    _show_outcomes(found)
+    outcomes = found.outcomes.most_common()
+    _show_table(
+        ("stream", "outcome", "signals", "reason"),
+        [(stream, outcome, n, reason) for (stream, outcome, reason), n in outcomes],
+    )
     _show_signals(found)
     _show_time(found.to_send, found.minutes(settings))
 
@@ -130,15 +134,6 @@ def _show_coverage(coverage: Coverage | None) -> None:
     click.echo()
 
 
-def _show_outcomes(found: Preview) -> None:
-    header = ("stream", "outcome", "signals", "reason")
-    rows = [
-        (stream, outcome, count, reason)
-        for (stream, outcome, reason), count in found.outcomes.most_common()
-    ]
-    _show_table(header, rows)
-
-
 def _show_signals(found: Preview) -> None:
     header = ("stream", "type", "domain", "email", "occurred_at", "properties")
     rows = [
@@ -173,44 +168,29 @@ def _show_time(count: int, minutes: Mapping[str, float]) -> None:
     click.echo("Nothing was sent and nothing was written.")
 
 
-class _Explanation:
-    """Prints one line for each record of a dry run.
-
-    Args:
-        only: The outcomes to print. Empty for all.
-    """
-
-    def __init__(self, output_format: str, only: Collection[str]) -> None:
-        self._format = output_format
-        self._only = only
-
-    def opened(self, stream: Stream) -> None:
-        """Do nothing."""
-
-    def would_send(self, stream: Stream, body: bytes) -> None:
-        """Do nothing."""
-
-    def decided(self, decision: Observation) -> None:
-        """Print the outcome of a record."""
-        if self._only and decision.outcome not in self._only:
-            return
-        schema, mapping = decision.stream.schema, decision.compiled_mapping
-        names = mapping.key if mapping else schema.key_properties
-        key = {name: value_at(decision.record, name) for name in names}
-        outcome = str(decision.outcome)
-        reason = decision.reason or _EXPLANATIONS.get(decision.outcome, "")
-        if self._format == "json":
-            row = {
-                "outcome": outcome,
-                "stream": schema.name,
-                "mapping": mapping.name if mapping else None,
-                "key": key,
-                "reason": reason,
-            }
-            click.echo(json.dumps(row, default=str))
-        else:
-            shown_key = key_text(key) or "(no key)"
-            click.echo(f"{outcome:10}  {schema.name}  {shown_key}  {reason}")
+def _explain(
+    output_format: str, only: Collection[str], observation: Observation
+) -> None:
+    """Print the outcome of a record, unless only others are asked for."""
+    if only and observation.outcome not in only:
+        return
+    schema, mapping = observation.stream.schema, observation.compiled_mapping
+    names = mapping.key if mapping else schema.key_properties
+    key = {name: value_at(observation.record, name) for name in names}
+    outcome = str(observation.outcome)
+    reason = observation.reason or _EXPLANATIONS.get(observation.outcome, "")
+    if output_format == "json":
+        row = {
+            "outcome": outcome,
+            "stream": schema.name,
+            "mapping": mapping.name if mapping else None,
+            "key": key,
+            "reason": reason,
+        }
+        click.echo(json.dumps(row, default=str))
+    else:
+        shown_key = key_text(key) or "(no key)"
+        click.echo(f"{outcome:10}  {schema.name}  {shown_key}  {reason}")
 
 
 @click.command()
@@ -243,6 +223,8 @@ def explain(
       stairoids-signals explain messages.jsonl --config config.json
       stairoids-signals explain messages.jsonl --only invalid --only filtered --config config.json
     """  # noqa: E501 - an example is one line, ready to be copied
+    from target_stairoids.dry_run.preview import RecordObserver
     from target_stairoids.dry_run.runner import run_dry
 
-    run_dry(config_inputs, messages, _Explanation(output_format, only))
+    observer = RecordObserver(functools.partial(_explain, output_format, only))
+    run_dry(config_inputs, messages, observer)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
+from typing_extensions import override
 
 from stairoids_common.config_errors import config_errors
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.streams import Stream
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from target_stairoids.sending.observer import Observation, Observer
-    from target_stairoids.sending.streams import Stream
-
-Json = Any  # a value that JSON can hold
 _Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -34,10 +31,10 @@ class MappingTest(Struct, forbid_unknown_fields=True):
 
     name: _Text
     stream: _Text
-    record: dict[Any, Json]
-    schema: dict[str, Json] | UnsetType = UNSET
+    record: dict[Any, Any]
+    schema: dict[str, Any] | UnsetType = UNSET
     key_properties: list[str] = []
-    signals: list[dict[str, Json]] | UnsetType = UNSET
+    signals: list[dict[str, Any]] | UnsetType = UNSET
     outcome: Literal["filtered", "invalid"] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
@@ -86,67 +83,58 @@ def _messages_of(test: MappingTest) -> list[str]:
         "properties": {name: {} for name in test.record},
         "additionalProperties": True,
     }
-    messages: tuple[dict[str, Json], ...] = (
+    messages: tuple[dict[str, Any], ...] = (
         {"type": "SCHEMA", "schema": schema, "key_properties": test.key_properties},
         {"type": "RECORD", "record": test.record},
     )
     return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
-class _Result:
+class _Result(Observer):
     """Observes the dry run of one test."""
 
     def __init__(self) -> None:
-        self.signals: list[Json] = []
+        self.signals: list[Any] = []
         self.not_sent: list[dict[str, str]] = []
 
-    def opened(self, stream: Stream) -> None:
-        """Do nothing."""
+    @override
+    def decided(self, observation: Observation) -> None:
+        if observation.outcome is not Outcome.WOULD_SEND:
+            outcome, reason = str(observation.outcome), observation.reason
+            self.not_sent.append({"outcome": outcome, "reason": reason})
 
-    def decided(self, decision: Observation) -> None:
-        """Note the outcome of a record that is not sent."""
-        if decision.outcome is not Outcome.WOULD_SEND:
-            outcome = {"outcome": str(decision.outcome), "reason": decision.reason}
-            self.not_sent.append(outcome)
-
-    def would_send(self, _stream: Stream, body: bytes) -> None:
-        """Note a signal."""
+    @override
+    def would_send(self, stream: Stream, body: bytes) -> None:
         self.signals.append(json.loads(body))
 
 
 def failure_of(
     test: MappingTest, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
-    """Run a test.
+    """Run a test, and return the difference from the expected result; None if none.
 
     Args:
         run_dry: Makes a dry run over messages with an observer.
-
-    Returns:
-        The difference from the expected result, as lines. None if there is none.
     """
     result = _Result()
     try:
         run_dry(_messages_of(test), result)
     except StairoidsError as error:
         return str(error)
-    found = (
-        result.signals if result.signals or not result.not_sent else result.not_sent[0]
-    )
-    if test.signals is not UNSET:
-        is_met = test.signals == (found if isinstance(found, list) else [])
-        return None if is_met else _difference(test.signals, found)
-    expected = {"outcome": test.outcome, "reason": test.reason}
-    expected = {name: value for name, value in expected.items() if value is not UNSET}
-    if any(
-        held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
-        for held in result.not_sent
-    ):
+    expected: Any = test.signals
+    is_met = expected == result.signals
+    if expected is UNSET:
+        expected = {"outcome": test.outcome, "reason": test.reason}
+        expected = {name: value for name, value in expected.items() if value}
+        is_met = any(
+            held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
+            for held in result.not_sent
+        )
+    if is_met:
         return None
-    return _difference(expected, found)
-
-
-def _difference(expected: Json, found: Json) -> str:
+    found: Any = result.signals
+    if result.not_sent and not found:
+        found = result.not_sent[0]
     one, other = (
         yaml.safe_dump(value, allow_unicode=True).splitlines()
         for value in (expected, found)

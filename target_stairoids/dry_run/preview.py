@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from typing_extensions import override
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
-
-if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.observer import Observation
-    from target_stairoids.sending.streams import Stream
-    from target_stairoids.settings import Settings
+from target_stairoids.mapping.compiled import CompiledMapping
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.streams import Stream
+from target_stairoids.settings import Settings
 
 #: The fields by which Stairoids matches and dates a signal.
 _COVERED = ("account.domain", "contact.email", "occurred_at")
@@ -55,7 +56,7 @@ class Coverage:
         return self.filled[name] / self.records if self.records else 0.0
 
 
-class Preview:
+class Preview(Observer):
     """Observes a dry run.
 
     Args:
@@ -69,20 +70,20 @@ class Preview:
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
 
+    @override
     def opened(self, stream: Stream) -> None:
-        """Note a stream, or its new SCHEMA."""
         self.streams[stream.schema.name] = stream
 
-    def decided(self, decision: Observation) -> None:
-        """Count a record and the fields it fills, also if it was sent before."""
-        name, mapping = decision.stream.schema.name, decision.compiled_mapping
-        self.outcomes[name, str(decision.outcome), decision.reason] += 1
-        if mapping is None or decision.outcome is Outcome.FILTERED:
+    @override
+    def decided(self, observation: Observation) -> None:
+        name, mapping = observation.stream.schema.name, observation.compiled_mapping
+        self.outcomes[name, str(observation.outcome), observation.reason] += 1
+        if mapping is None or observation.outcome is Outcome.FILTERED:
             return
         coverage = self.coverage.setdefault((name, mapping.name), Coverage())
         coverage.records += 1
         try:
-            body = mapping.signal_from(decision.record).body()
+            body = mapping.signal_from(observation.record).body()
         except InvalidSignalError:
             return
         for covered in _COVERED:
@@ -90,8 +91,8 @@ class Preview:
             if body.get(group) and (not inner or body[group].get(inner)):
                 coverage.filled[covered] += 1
 
+    @override
     def would_send(self, stream: Stream, body: bytes) -> None:
-        """Keep one of the first signals."""
         if len(self.signals) < self._samples:
             signal = json.loads(body)
             ordered = {name: signal[name] for name in _ORDER if name in signal}
@@ -100,23 +101,18 @@ class Preview:
     @property
     def to_send(self) -> int:
         """How many signals the run would send."""
-        return sum(
-            count
-            for (_, outcome, _), count in self.outcomes.items()
-            if outcome == Outcome.WOULD_SEND
-        )
+        counts = self.outcomes.items()
+        return sum(n for (_, o, _), n in counts if o == Outcome.WOULD_SEND)
 
     def minutes(self, settings: Settings) -> dict[str, float]:
         """Return the minutes that sending takes, by plan or by the limit set."""
         limit, per_day = settings.requests_per_minute, settings.requests_per_day
         quotas = {f"{limit} per minute": Quota(limit)} if limit else PLANS
-        return {
-            name: round(
-                quota._replace(per_day=per_day or quota.per_day).minutes(self.to_send),
-                2,
-            )
-            for name, quota in quotas.items()
-        }
+        found = {}
+        for name, (per_minute, usual) in quotas.items():
+            quota = Quota(per_minute, per_day or usual)
+            found[name] = round(quota.minutes(self.to_send), 2)
+        return found
 
     def as_dict(self, settings: Settings) -> dict[str, Any]:
         """Return the whole preview as one JSON object."""
@@ -148,3 +144,14 @@ class Preview:
             "records": coverage.records,
             "coverage": {name: coverage.share(name) for name in _COVERED},
         }
+
+
+class RecordObserver(Observer):
+    """Calls a function for each record of a dry run."""
+
+    def __init__(self, decided: Callable[[Observation], None]) -> None:
+        self._decided = decided
+
+    @override
+    def decided(self, observation: Observation) -> None:
+        self._decided(observation)

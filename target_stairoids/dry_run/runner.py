@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from msgspec.structs import replace
 from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError
+from target_stairoids.sending.observer import Observer
+from target_stairoids.settings import Settings
 from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from target_stairoids.sending.observer import Observer
-    from target_stairoids.settings import Settings
 
 
 class OverriddenTarget(TargetStairoids):
-    """The target with some settings replaced.
-
-    The config cannot replace them, because environment variables precede it.
-
-    Attributes:
-        overrides: Setting -> value.
-    """
+    """The target with some settings replaced, also those of environment variables."""
 
     overrides: Mapping[str, Any]
 
@@ -47,7 +38,6 @@ def run(
     Args:
         config_inputs: The values of the target's option `--config`.
         messages: An open file, or lines.
-        observer: Gets each decision.
         overrides: Setting -> value, in place of the config's.
         defaults: Settings that the config may lack.
 
@@ -70,11 +60,7 @@ def run_dry(
     observer: Observer,
     **overrides: object,
 ) -> Settings:
-    """Run the target without an API key. It sends nothing and writes nothing.
-
-    Raises:
-        StairoidsError: The run failed.
-    """
+    """Run the target without an API key. It sends nothing and writes nothing."""
     dry = {**overrides, "dry_run": True, "report_path": None}
     return run(
         config_inputs, messages, observer=observer, overrides=dry, api_key="not used"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from target_stairoids.dry_run.preview import Coverage, Preview
-    from target_stairoids.mapping.compiled import CompiledMapping
+from target_stairoids.dry_run.preview import Coverage, Preview
+from target_stairoids.mapping.compiled import CompiledMapping
 
 _BARE = re.compile(r"[^\W\d][\w.-]*")
 _NOT_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})

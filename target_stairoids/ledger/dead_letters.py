@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
@@ -102,7 +102,7 @@ def dead_letters_of(
     ids: Collection[int] = (),
     stream: str | None = None,
     reason: str | None = None,
-    older_than: timedelta | None = None,
+    older_than: datetime | None = None,
     limit: int | None = None,
 ) -> list[Row[Any]]:
     """Return the dead letters of the ledger's scope, the oldest first.
@@ -110,7 +110,7 @@ def dead_letters_of(
     Args:
         ids: Only these; none for all.
         reason: A part of the reason; case does not matter.
-        older_than: Only those that have been there for so long.
+        older_than: Only those that were there before.
     """
     query = (
         select(dead_letters, streams.c.schema)
@@ -126,7 +126,6 @@ def dead_letters_of(
     if reason is not None:
         query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
     if older_than is not None:
-        cutoff = (datetime.now(UTC) - older_than).isoformat()
-        query = query.where(dead_letters.c.first_at < cutoff)
+        query = query.where(dead_letters.c.first_at < older_than.isoformat())
     with ledger.reading() as connection:
         return list(connection.execute(query).all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -50,17 +50,16 @@ def forget(ledger: Ledger, stream: str) -> int:
         return transaction.write(delete(settled).where(settled.c.stream == number))
 
 
-def prune(ledger: Ledger, *, older_than: timedelta) -> int:
-    """Delete old versions, but never an entity's latest one.
+def prune(ledger: Ledger, *, older_than: datetime) -> int:
+    """Delete versions of runs before a time, but never an entity's latest one.
 
     A deleted version that a tap emits again, without a bookmark, counts as new.
 
     Returns:
         How many versions were removed.
     """
-    cutoff = (datetime.now(UTC) - older_than).isoformat()
     old_runs = select(runs.c.run).where(
-        runs.c.scope == ledger.scope, runs.c.started_at < cutoff
+        runs.c.scope == ledger.scope, runs.c.started_at < older_than.isoformat()
     )
     is_latest = (
         select(latest.c.state_digest)

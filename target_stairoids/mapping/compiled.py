@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.signal import Signal
 from target_stairoids.mapping.values import flat_properties
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,6 @@ class CompiledMapping:
         mapping_digest: Digest of the mapping and the default source.
         compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
         key: The columns that identify the entity; empty for the whole record.
-        send: `once`, `on_change` or `always`.
         ignore_changes: Properties whose change alone sends nothing.
         when: Reads whether a record becomes a signal; None for every record.
         paths: The paths that the mapping's own templates read, for warnings about

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,14 +16,20 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiled import CompiledMapping, Origin
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
+    Fields,
+    Path,
+    Reader,
+    Template,
     compile_condition,
     compile_template,
     constant,
     path_text,
 )
 from target_stairoids.mapping.inference import inferred_templates, update_time_columns
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import (
     DELETED_AT,
+    StreamSchema,
     inner_properties,
     may_be_scalar,
     types_of,
@@ -34,20 +41,8 @@ from target_stairoids.mapping.values import (
     time_from,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Mapping
-
-    from target_stairoids.mapping.expressions.template import (
-        Fields,
-        Path,
-        Reader,
-        Template,
-    )
-    from target_stairoids.mapping.item import MappingItem
-    from target_stairoids.mapping.schema import StreamSchema
-
-    Normalise = Callable[[Any], str | None]
-    Selection = Callable[[Fields], dict[str, Any]]
+Normalise = Callable[[Any], str | None]
+Selection = Callable[[Fields], dict[str, Any]]
 
 #: Origin of a `source` that comes from the settings.
 DEFAULT_SOURCE = "no mapping names another"
@@ -214,8 +209,11 @@ class Compiler:
         is_mapped = self._item.properties is not UNSET
         why = _MAPPING if is_mapped else "all other scalars"
         shown: Collection[object] = given
-        if takes_all and self._schema.properties:
-            shown = [n for n in self._columns_but(hidden) if self._is_scalar(n)]
+        if takes_all and (known := self._schema.properties):
+            nested = {"object", "array"}
+            shown = [
+                n for n in self._columns_but(hidden) if not nested & types_of(known[n])
+            ]
         self._origins["properties"] = Origin(_json(shown), why)
         self._property_names = {name for name in shown if isinstance(name, str)}
         return _selection(hidden if takes_all else None, columns, computed)
@@ -233,24 +231,16 @@ class Compiler:
             if name not in hidden and name[:5] != "_sdc_" and may_be_scalar(schema)
         ]
 
-    def _is_scalar(self, name: str) -> bool:
-        return not {"object", "array"} & types_of(self._schema.properties[name])
-
     def _check_selects(self, hidden: Container[str], *, takes_all: bool) -> None:
         """Refuse properties that select nothing in any record."""
         # A glob applies to many streams, and one of them may have no such columns.
         is_glob = re.search(r"[*?\[]", self._item.stream) is not None
-        if takes_all and (
-            self._item.properties is UNSET
-            or is_glob
-            or self._schema.is_open
-            or self._columns_but(hidden)
-        ):
-            return
-        raise ConfigError(
-            f"{self._where('properties')} selects nothing. Name the columns to send, "
-            "or write `properties: null` to send none."
-        )
+        may_be_empty = self._item.properties is UNSET or is_glob or self._schema.is_open
+        if not takes_all or not (may_be_empty or self._columns_but(hidden)):
+            raise ConfigError(
+                f"{self._where('properties')} selects nothing. Name the columns to "
+                "send, or write `properties: null` to send none."
+            )
 
     # Changes
 
@@ -294,25 +284,20 @@ class Compiler:
 
     def _check_path(self, path: Path, field: str) -> None:
         """Refuse a path that the SCHEMA excludes."""
-        schema, known = self._schema, self._schema.properties
-        name = str(path[0])
-        if not schema.is_open and name not in known:
-            hint = _nested_hint(name, known) or suggestion(name, known)
-            raise ConfigError(
-                f"{self._where(field)}: `{name}` is not a property of "
-                f"`{schema.name}`{hint}"
-            )
-        inner: Any = known.get(name)
-        for part in path[1:]:
-            fields = inner_properties(inner) if inner is not None else None
-            if not fields or inner.get("additionalProperties") is not False:
-                return
-            if part not in fields:
+        place, known = self._schema.name, self._schema.properties
+        is_closed = not self._schema.is_open
+        for part in map(str, path):
+            if is_closed and part not in known:
+                hint = _nested_hint(part, known) or suggestion(part, known)
                 raise ConfigError(
-                    f"{self._where(field)}: `{part}` is not a property of "
-                    f"`{name}`{suggestion(str(part), fields)}"
+                    f"{self._where(field)}: `{part}` is not a property of `{place}`"
+                    f"{hint}"
                 )
-            inner = fields[str(part)]
+            column: Any = known.get(part)
+            place, known = part, inner_properties(column) or {}
+            is_closed = bool(known) and column.get("additionalProperties") is False
+            if not is_closed:
+                return
 
     def _where(self, field: str) -> str:
         return f"Stream `{self._schema.name}`: `{field}` of its mapping"

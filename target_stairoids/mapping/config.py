@@ -1,23 +1,22 @@
-"""The setting `signals`: which of its items apply to which stream."""
+"""The setting `signals`: which of its items apply to which stream.
+
+The functions raise `ConfigError` with a message that names the item and the remedy.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.compiled import CompiledMapping
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.item import MappingItem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.schema import StreamSchema
 
 _WILDCARD = re.compile(r"[*?\[]")
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
@@ -30,9 +29,6 @@ def mappings_for(
 
     The first glob that matches the stream applies, with all items that have this glob.
     Without a match, the whole mapping is inferred.
-
-    Raises:
-        ConfigError: A mapping is wrong; the message names stream, field and remedy.
     """
     glob = glob_of(schema.name, items)
     chosen = [item for item in items if item.stream == glob]
@@ -53,11 +49,7 @@ def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
 
 
 def check_globs(items: Iterable[MappingItem]) -> None:
-    """Refuse an item whose streams all belong to an earlier item.
-
-    Raises:
-        ConfigError: The message names both globs.
-    """
+    """Refuse an item whose streams all belong to an earlier item."""
     earlier: list[str] = []
     for item in items:
         glob = item.stream
@@ -85,10 +77,7 @@ def check_spelling(
     """Refuse to infer a stream if the mapping of an item nearly has its name.
 
     Args:
-        seen: The streams of this run so far; an item that matched one is right.
-
-    Raises:
-        ConfigError: The message names the item, the stream and the remedy.
+        seen: The streams of this run so far. An item that matched one is right.
     """
     if glob_of(stream, items) is not None:
         return
@@ -107,14 +96,7 @@ def check_spelling(
 def check_any_match(
     stream: str, items: Sequence[MappingItem], seen: Iterable[str]
 ) -> None:
-    """Refuse to infer a stream as long as no item has matched a stream.
-
-    Args:
-        seen: The streams of this run so far.
-
-    Raises:
-        ConfigError: The message names an item, the stream and the remedy.
-    """
+    """Refuse to infer a stream as long as no item has matched a stream of the run."""
     names = [i.stream for i in items if i.type is not None]
     if names and all(glob_of(name, items) is None for name in (stream, *seen)):
         raise ConfigError(

@@ -7,22 +7,21 @@ account. The names are in `column_names.toml`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from target_stairoids.mapping.compiled import Origin
 from target_stairoids.mapping.expressions.template import path_text
-from target_stairoids.mapping.schema import inner_properties, may_be_scalar
+from target_stairoids.mapping.schema import (
+    StreamSchema,
+    inner_properties,
+    may_be_scalar,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from target_stairoids.mapping.schema import StreamSchema
-
-Json = Any  # any JSON value; narrowed where it is read
 Path = tuple[str, ...]
 
 #: The start of the fields that the columns of an owner may fill.
@@ -95,7 +94,7 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
 
 
 def _paths(
-    field: str, properties: Mapping[str, Json], owner: str, depth: int = 1
+    field: str, properties: Mapping[str, Any], owner: str, depth: int = 1
 ) -> Iterator[Path]:
     """Yield the paths that may fill a signal's field, the best one first.
 
@@ -121,7 +120,7 @@ def _paths(
                     yield (name, *path)
 
 
-def _matching(field: str, properties: Mapping[str, Json], owner: str) -> Iterator[Path]:
+def _matching(field: str, properties: Mapping[str, Any], owner: str) -> Iterator[Path]:
     """Yield the columns with a name for the field, the most specific first."""
     places: dict[str, Path] = {}
     for name, schema in properties.items():

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Json = Any  # any JSON value; narrowed where it is read
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
 _Name = Annotated[str, Meta(min_length=1)]
-_Computed = dict[str, Json]
+_Computed = dict[str, Any]
 _Properties = Literal["*"] | _Computed | tuple[str | _Computed, ...] | UnsetType | None
 
 

@@ -39,9 +39,10 @@ class StreamSchema:
 
     def lack_of(self, record: Mapping[str, Json]) -> str:
         """Return a sentence about the key columns a record lacks; "" if it has all."""
-        missing = [n for n in self.key_properties if not _holds(record, n)]
-        names = ", ".join(f"`{name}`" for name in missing)
-        return f"A record of stream `{self.name}` lacks the key {names}." * bool(names)
+        missing = [f"`{n}`" for n in self.key_properties if not _holds(record, n)]
+        if not missing:
+            return ""
+        return f"A record of stream `{self.name}` lacks the key {', '.join(missing)}."
 
     def as_message(self, schema: Mapping[str, Json]) -> dict[str, Json]:
         """Return the SCHEMA message with these parts and a JSON Schema."""

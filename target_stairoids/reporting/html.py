@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.reporting.runs import COUNTED_BY_RUN, UNKNOWN_TYPE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from target_stairoids.reporting.runs import Day, RunHistory
+from target_stairoids.reporting.runs import (
+    COUNTED_BY_RUN,
+    UNKNOWN_TYPE,
+    Day,
+    RunHistory,
+)
 
 
 def as_html(history: RunHistory) -> str:
@@ -47,16 +46,32 @@ class _Plot(msgspec.Struct, frozen=True, kw_only=True):
 
     title: str
     unit: str
-    days: list[str]
     series: dict[str, list[float]]
     colours: dict[str, int]
     top: float
     scale: float
 
 
+_MAX_SERIES = 7  # distinct colours. The rest is `others`
+_GREY = 7  # neither good nor bad
+_TYPE_COLOURS = {UNKNOWN_TYPE: _GREY}
+_OUTCOME_COLOURS: dict[str, int] = {
+    Outcome.ACCEPTED: 1,
+    Outcome.FILTERED: 0,
+    Outcome.TOO_OLD: 5,
+    Outcome.BASELINED: 6,
+    Outcome.INVALID: 2,
+    Outcome.REJECTED: 3,
+    Outcome.UNKNOWN: 4,
+    Outcome.PENDING: _GREY,
+}
+
+
 def _plots(days: Sequence[Day]) -> list[_Plot]:
+    known = {Outcome.DUPLICATE, Outcome.UNCHANGED}
+    types = [day.types for day in days]
     outcomes = [
-        {name: n for name, n in day.outcomes.items() if name not in _KNOWN}
+        {name: n for name, n in day.outcomes.items() if name not in known}
         for day in days
     ]
     minutes = [
@@ -67,59 +82,37 @@ def _plots(days: Sequence[Day]) -> list[_Plot]:
         for day in days
     ]
     return [
-        _plot("Accepted signals by type", days, [day.types for day in days]),
+        _plot("Accepted signals by type", "signals", types, _TYPE_COLOURS),
         _plot(
             "Outcomes, without duplicate and unchanged",
-            days,
+            "signals",
             outcomes,
-            colours=_COLOURS,
+            _OUTCOME_COLOURS,
         ),
         _plot(
-            "Minutes of runs, and the part that the quota needs",
-            days,
-            minutes,
-            unit="minutes",
+            "Minutes of runs, and the part that the quota needs", "minutes", minutes, {}
         ),
     ]
 
 
-_KNOWN = {Outcome.DUPLICATE, Outcome.UNCHANGED}
-_GREY = 7  # neither good nor bad, as `others`
-#: Outcome -> the number of its colour.
-_COLOURS: dict[str, int] = {
-    Outcome.ACCEPTED: 1,
-    Outcome.FILTERED: 0,
-    Outcome.TOO_OLD: 5,
-    Outcome.BASELINED: 6,
-    Outcome.INVALID: 2,
-    Outcome.REJECTED: 3,
-    Outcome.UNKNOWN: 4,
-    Outcome.PENDING: _GREY,
-}
-_MAX_SERIES = 7  # distinct colours. The rest is `others`
-
-
 def _plot(
     title: str,
-    days: Sequence[Day],
-    parts: Sequence[dict[str, Any]],
-    *,
-    unit: str = "signals",
-    colours: Mapping[str, int] = MappingProxyType({UNKNOWN_TYPE: _GREY}),
+    unit: str,
+    days: Sequence[Mapping[str, float]],
+    colours: Mapping[str, int],
 ) -> _Plot:
     total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part)
+    for day in days:
+        total.update(day)
     shown = [name for name, count in total.most_common(_MAX_SERIES) if count]
-    series = {name: [float(p.get(name, 0)) for p in parts] for name in shown}
-    others = [sum(p.values()) - sum(p.get(n, 0) for n in shown) for p in parts]
+    series = {name: [float(day.get(name, 0)) for day in days] for name in shown}
+    others = [sum(day.values()) - sum(day.get(n, 0) for n in shown) for day in days]
     if any(rest > 0 for rest in others):
         series["others"] = others
-    top = max((sum(part.values()) for part in parts), default=0)
+    top = max((sum(day.values()) for day in days), default=0)
     return _Plot(
         title=title,
         unit=unit,
-        days=[day.day for day in days],
         series=series,
         colours={
             name: colours.get(name, _GREY if name == "others" else number)

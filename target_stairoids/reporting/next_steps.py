@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from target_stairoids.dedup.rules import Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 #: The outcomes that make a dead letter.
 DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)

@@ -1,13 +1,11 @@
-"""Show on stderr how a run is going and how it ended.
-
-A terminal gets a live line and a table, a log gets lines. Stdout belongs to Singer.
-"""
+"""Show on stderr how a run is going and how it ended. Stdout belongs to Singer."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +19,6 @@ from target_stairoids.reporting.next_steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from rich.console import Console, RenderableType
 
 logger = logging.getLogger(__name__)
@@ -82,11 +78,7 @@ class Progress:
 
 
 def progress_for(*, is_observed: bool) -> Progress:
-    """Return the progress display for this process.
-
-    Args:
-        is_observed: An observer of the run shows it instead.
-    """
+    """Return the display for this process; none if an observer shows the run."""
     if is_observed:
         return Progress()
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -139,10 +131,9 @@ class LiveProgress(Progress):
         """Let log lines appear above the live line, not in it."""
         loggers = (logging.getLogger(), logging.getLogger("target-stairoids"))
         for handler in {h for log in loggers for h in log.handlers}:
-            if (
-                isinstance(handler, logging.StreamHandler)
-                and handler.stream is sys.__stderr__
-            ):
+            if not isinstance(handler, logging.StreamHandler):
+                continue
+            if handler.stream is sys.__stderr__:
                 handler.setStream(sys.stderr)
                 self._handlers.append(handler)
 
@@ -158,23 +149,19 @@ class LiveProgress(Progress):
 
 
 def _sentences(report: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield the end of a run in sentences, each with its log level.
-
-    Sentences about dead letters are warnings.
-    """
+    """Yield the end of a run in sentences, each with its log level."""
+    levels = {True: logging.WARNING, False: logging.INFO}
     yield logging.INFO, summary(report)
     for sentence in unanswered_in(report["unanswered"]):
         yield logging.INFO, sentence
     for entry in report["reasons"][:_MAX_REASONS]:
-        count, outcome = f"{entry['count']:,}", entry["outcome"]
-        sentence = f"{count} {outcome} in {entry['stream']}: {entry['reason']}"
-        yield _level(is_dead=outcome in DEAD_OUTCOMES), sentence
+        sentence = (
+            f"{entry['count']:,} {entry['outcome']} in {entry['stream']}: "
+            f"{entry['reason']}"
+        )
+        yield levels[entry["outcome"] in DEAD_OUTCOMES], sentence
     for sentence in next_steps(report):
-        yield _level(is_dead=bool(dead_letters_in(report["outcomes"]))), sentence
-
-
-def _level(*, is_dead: bool) -> int:
-    return logging.WARNING if is_dead else logging.INFO
+        yield levels[dead_letters_in(report["outcomes"]) > 0], sentence
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -197,11 +184,7 @@ def _parts(counts: Mapping[str, int]) -> list[str]:
 
 
 def unanswered_in(unanswered: Mapping[str, int]) -> Iterator[str]:
-    """Yield a sentence about requests without a clear response, if there were any.
-
-    Args:
-        unanswered: The part `unanswered` of a report.
-    """
+    """Yield a sentence about the part `unanswered` of a report, unless it is empty."""
     if not unanswered.get("requests"):
         return
     known = {

@@ -6,14 +6,11 @@ import json
 import os
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 # The counts of requests without a clear response.
 _UNANSWERED = ("requests", "found", "sent_again", "held")
@@ -82,21 +79,21 @@ class Report:
             "outcomes": {str(o): outcomes[o] for o in Outcome},
             "streams": {stream: dict(counts) for stream, counts in streams.items()},
             "types": dict(self.types),
-            "reasons": [
-                {
-                    "stream": stream,
-                    "outcome": str(outcome),
-                    "reason": reason,
-                    "count": count,
-                }
-                for (stream, outcome, reason), count in self._counts.most_common()
-                if reason
-            ],
+            "reasons": reasons_in(self._counts),
             "recovered": dict(self.recovered),
             "unanswered": {name: self.unanswered[name] for name in _UNANSWERED},
             "requests": requests,
             "requests_per_minute": quota,
         }
+
+
+def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]]:
+    """Return counts by stream, outcome and reason as objects, the largest first."""
+    return [
+        {"stream": stream, "outcome": str(outcome), "reason": reason, "count": count}
+        for (stream, outcome, reason), count in counts.most_common()
+        if reason
+    ]
 
 
 def write(report: dict[str, Any], path: Path) -> None:

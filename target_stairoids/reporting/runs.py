@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import dead_letters_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.reporting.report import reasons_in
 
 #: How to read the sums of several runs.
 COUNTED_BY_RUN = (
@@ -31,16 +29,12 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run, from the report that it wrote when it ended.
 
     A run that has not ended wrote none. Its outcomes are counted from the ledger, and
-    all else is None.
+    all else is None. `Report` describes the other fields.
 
     Attributes:
         ending: `exit 0`, `is running` or `was killed`.
         outcomes: Outcome -> number of signals, without zeros.
-        recovered: Outcome -> number of signals that killed runs left. In no sum.
         streams: Stream -> its part of the outcomes.
-        types: Signal type -> number of accepted signals.
-        reasons: `stream`, `outcome`, `reason` and `count` of signals not accepted.
-        requests_per_minute: The rate limit. None if unknown.
     """
 
     run: int
@@ -83,11 +77,8 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         days: Each day, with or without a run.
-        types: Signal type -> number of accepted signals.
         outcomes: The sum of all runs. Pending signals are those of the newest ended
             run of each stream, because earlier runs left the same ones.
-        recovered: Outcome -> number of signals that killed runs left.
-        unanswered: Counts of the requests without a clear response.
         reasons: Why signals were not accepted, the most frequent first.
         dead_letters: Their number now.
         oldest_dead_letter: The time of its first failure. None without dead letters.
@@ -172,9 +163,9 @@ def _day(day: str, runs: Sequence[PastRun]) -> Day:
 def _outcomes(runs: Sequence[PastRun]) -> dict[str, int]:
     total = _sum(run.outcomes for run in runs)
     if Outcome.PENDING in total:
-        newest = _newest(runs).items()
         total[Outcome.PENDING] = sum(
-            run.streams[stream].get(Outcome.PENDING, 0) for stream, run in newest
+            run.streams[stream].get(Outcome.PENDING, 0)
+            for stream, run in _newest(runs).items()
         )
     by_count = sorted(total.items(), key=lambda item: -item[1])
     return {str(name): count for name, count in by_count if count}
@@ -193,7 +184,7 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
-    total: Counter[tuple[str, str, str]] = Counter()
+    total: Counter[tuple[str, Outcome, str]] = Counter()
     newest = _newest(runs)
     for run in runs:
         for entry in run.reasons:
@@ -202,7 +193,4 @@ def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
                 continue  # pending no more, or counted by a later run
             key = entry["stream"], entry["outcome"], entry["reason"]
             total[key] += entry["count"]
-    return [
-        {"stream": stream, "outcome": outcome, "reason": reason, "count": count}
-        for (stream, outcome, reason), count in total.most_common()
-    ]
+    return reasons_in(total)

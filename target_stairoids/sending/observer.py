@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
+from typing_extensions import override
 
 from target_stairoids.sending.streams import warn_if_left_out
 
@@ -33,7 +34,7 @@ class Observation:
     reason: str
 
 
-class Observer(Protocol):
+class Observer:
     """Is called for each record of a run. The arguments may hold personal data."""
 
     def opened(self, stream: Stream) -> None:
@@ -46,21 +47,18 @@ class Observer(Protocol):
         """Note the request that a run would send, as JSON text."""
 
 
-class SampleObserver:
+class SampleObserver(Observer):
     """Prints the first requests of a dry run to stderr."""
 
     def __init__(self) -> None:
         self._shown = 0
 
+    @override
     def opened(self, stream: Stream) -> None:
-        """Warn if a stream is left out, as a run that sends does."""
         warn_if_left_out(stream)
 
-    def decided(self, observation: Observation) -> None:
-        """Print nothing."""
-
-    def would_send(self, _stream: Stream, body: bytes) -> None:
-        """Print one of the first requests."""
+    @override
+    def would_send(self, stream: Stream, body: bytes) -> None:
         if self._shown < _SAMPLES:
             self._shown += 1
             click.echo(f"would send: {body.decode()}", err=True)

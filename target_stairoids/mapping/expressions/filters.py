@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from target_stairoids.mapping.values import (
     likely_domain_from,
@@ -21,9 +22,6 @@ from target_stairoids.mapping.values import (
     likely_time_from,
     text_from,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import json
 import operator
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import ChainableUndefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -20,9 +21,6 @@ from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
 from target_stairoids.mapping.expressions.filters import FILTERS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 Json = Any  # any JSON value; narrowed where it is read
 

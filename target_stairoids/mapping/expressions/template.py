@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
@@ -28,11 +29,6 @@ from target_stairoids.mapping.expressions.jinja_env import (
     environment,
     value_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jinja2 import Template as JinjaTemplate
 
 Fields = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -105,9 +101,12 @@ def compile_template(text: str, field: str) -> Template:
         and not any(map(str.strip, texts))
     ):
         return _expression(others[0], field)
+    names = {name.name for name in tree.find_all(nodes.Name)}
+    own = names - meta.find_undeclared_variables(tree)  # as in `{% set x = 1 %}`
+    paths = frozenset(path for path in _paths(tree) if path[0] not in own)
     compiled = _by_jinja(tree)
     read = _guarded(lambda record: compiled.render(_context(record)), field)
-    return Template(read, frozenset(_paths(tree)))
+    return Template(read, paths)
 
 
 def compile_condition(text: str, field: str) -> Template:
@@ -151,28 +150,15 @@ def _parsed(text: str, parse: Callable[[], _Tree], state: str | None = None) -> 
 # Paths
 
 
-def _paths(tree: nodes.Node) -> Iterator[Path]:
+def _paths(node: nodes.Node, *, is_called: bool = False) -> Iterator[Path]:
     """Yield the paths of a record that a tree reads, each in full length."""
-    inner: set[int] = set()
-    own = _declared(tree)
-    methods = {id(call.node) for call in tree.find_all(nodes.Call)}
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
-        if id(node) in inner:
-            continue
-        inner.update(id(part) for part in node.find_all(nodes.Node))
-        path = _path(node)
-        if path is None:
-            yield from _paths(node) if not isinstance(node, nodes.Name) else ()
-        elif path and path[0] not in own:
-            yield path[:-1] if id(node) in methods else path
-
-
-def _declared(tree: nodes.Node) -> set[str]:
-    """Return the names that a template defines, as in `{% set x = 1 %}`."""
-    used = {n.name for n in tree.find_all(nodes.Name) if n.ctx == "load"}
-    if not isinstance(tree, nodes.Template):
-        return set()
-    return used - meta.find_undeclared_variables(tree)
+    path = _path(node)
+    if path is None:
+        called = node.node if isinstance(node, nodes.Call) else None
+        for child in node.iter_child_nodes():
+            yield from _paths(child, is_called=child is called)
+    elif path := path[:-1] if is_called else path:  # without the method's name
+        yield path
 
 
 def _path(node: nodes.Node) -> Path | None:
@@ -194,7 +180,7 @@ def _path(node: nodes.Node) -> Path | None:
 
 
 def _expression(node: nodes.Expr, field: str) -> Template:
-    paths = frozenset(_paths(nodes.Tuple([node], "load")))
+    paths = frozenset(_paths(node))
     read = _plain_reader(node) or _jinja_reader(node)
     return Template(read if _path(node) else _guarded(read, field), paths)
 

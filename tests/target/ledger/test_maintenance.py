@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from target_stairoids.ledger import maintenance
@@ -49,8 +49,9 @@ def test_pruning_keeps_the_latest_version_of_each_entity(
     settings = Settings.from_config(target.config)
 
     with Ledger.open(settings.ledger_url, settings.scope) as ledger:
-        kept = maintenance.prune(ledger, older_than=timedelta(days=30))
-        removed = maintenance.prune(ledger, older_than=timedelta())
+        now = datetime.now(UTC)
+        kept = maintenance.prune(ledger, older_than=now - timedelta(days=30))
+        removed = maintenance.prune(ledger, older_than=now)
 
     again = target.run(a_schema(plan="string"), a_record(plan="c"))
     assert (kept, removed) == (0, 2)

@@ -153,6 +153,8 @@ def test_condition(condition: str, *, holds: bool) -> None:
         ("{% set x = plan %}{{ x }}", {("plan",)}),
         ("{% for t in labels %}{{ t }}{% endfor %}", {("labels",)}),
         ("{{ record }}", set()),
+        ("{{ record.keys() }}", set()),
+        ("{{ missing() }}", set()),
         ("plain", set()),
     ],
 )
