@@ -90,19 +90,25 @@ class Record(msgspec.Struct, gc=False, eq=False):
             self._state = entity, keyed_digest(entity, self.canonical)
         return self._state[1]
 
-    def source_digest(self, rules: bytes, ignored: Collection[str]) -> bytes:
-        """Return the digest of the columns that a signal's content is made of.
+    def digests(
+        self, entity: bytes, rules: bytes, ignored: Collection[str] | None
+    ) -> tuple[bytes, bytes | None]:
+        """Return the digest of this state, and of the columns that make its content.
 
         Args:
             rules: Digest of the mapping and SCHEMA that make the content.
-            ignored: Columns that are not part of the content.
+            ignored: Columns that are not part of the content; None if that is unknown.
         """
+        if self._state is None or self._state[0] != entity:
+            self._state = entity, keyed_digest(entity, self.canonical)
+        if ignored is None:
+            return self._state[1], None
         if self._source is None or self._source[0] != rules:
-            used = dict(self.canonical)
+            used = dict(self._canonical or self.canonical)
             for name in ignored:
                 used.pop(name, None)
             self._source = rules, keyed_digest(rules, used)
-        return self._source[1]
+        return self._state[1], self._source[1]
 
 
 def _canonical_from(text: bytes) -> dict[str, Any]:

@@ -55,17 +55,18 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         """Its version, without the content digest."""
         if self._version is None:
             mapping, record = self.mapping, self.record
-            bookmark, ignored = self.stream.schema.bookmark, mapping.ignored_columns
+            state, source = record.digests(
+                self.key[0], mapping.compiled_digest, mapping.ignored_columns
+            )
+            bookmark = self.stream.schema.bookmark
             value = record.key.get(bookmark) if bookmark else None
             self._version = Version(
                 key=self.key,
                 stream=self.stream.number,
-                state_digest=record.state_digest(self.key[0]),
+                state_digest=state,
                 mapping_digest=mapping.mapping_digest,
                 bookmark_value=bookmark_value(value) if bookmark else None,
-                source_digest=None
-                if ignored is None
-                else record.source_digest(mapping.compiled_digest, ignored),
+                source_digest=source,
                 text_digest=record.text_digest,
             )
         return self._version
@@ -131,6 +132,11 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     is_queued: bool
     is_superseded: bool = False
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the ledger knows the version or the entity."""
+        return self.settled is not None or self.latest is not None
+
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """The decision on a record.
@@ -176,7 +182,7 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     if facts.is_superseded:
         return _SUPERSEDED
     version, latest = mapped.version, facts.latest
-    if mapped.dead_letter is None and not facts.is_queued:
+    if facts.is_known and mapped.dead_letter is None and not facts.is_queued:
         outcome = rules.decide(version, facts.settled, latest, facts.policy)
         if outcome is not Outcome.PENDING:
             refused = facts.settled and facts.settled.outcome == Outcome.REJECTED
@@ -234,7 +240,7 @@ def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decisi
         return Decision(Outcome.BASELINED, version=version)
     if _is_too_old(signal, checks.max_age_days):
         return Decision(Outcome.TOO_OLD, version=version)
-    if not facts.is_queued:
+    if facts.is_known and not facts.is_queued:
         is_replay = mapped.dead_letter is not None
         outcome = rules.decide(
             version, facts.settled, facts.latest, facts.policy, is_replay=is_replay

@@ -228,7 +228,9 @@ class RecordProcessor:
                 self._apply(item, decide(item, facts, self._checks), known)
 
     def _may_replace(self, mapped: MappedRecord, latest: Latest | None) -> bool:
-        if mapped.dead_letter is not None or mapped.key[0] in self._queue.lanes:
+        if latest is None or mapped.dead_letter is not None:
+            return False
+        if mapped.key[0] in self._queue.lanes:
             return False
         if mapped.key in self._ledger.buffer.known.latest:
             return False
@@ -253,9 +255,9 @@ class RecordProcessor:
         mapping, stream = mapped.mapping, mapped.stream
         if mapping.is_left_out:
             return Facts(None, None, Policy(mapping.send, 0), is_queued=False)
-        version = mapped.version
+        settled = known.settled.get((mapped.version.state_digest, key[1]))
         return Facts(
-            known.settled.get((version.state_digest, key[1])),
+            settled,
             latest,
             Policy(mapping.send, stream.complete_run),
             is_queued=key[0] in self._queue.lanes,

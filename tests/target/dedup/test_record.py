@@ -52,8 +52,8 @@ def test_text_and_fields_make_the_same_record(
     assert sent.fields == fields.fields
     assert sent.key.get("a") == fields.key.get("a")
     assert sent.state_digest(ENTITY) == fields.state_digest(ENTITY)
-    assert sent.source_digest(b"rules", ignored) == fields.source_digest(
-        b"rules", ignored
+    assert sent.digests(ENTITY, b"rules", ignored) == fields.digests(
+        ENTITY, b"rules", ignored
     )
 
 

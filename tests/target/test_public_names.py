@@ -1,0 +1,35 @@
+"""The public names of the target, for use in code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import target_stairoids
+from target_stairoids import Client, Signal
+
+if TYPE_CHECKING:
+    from stairoids_sandbox import Sandbox
+
+
+def test_client_sends_a_signal(sandbox: Sandbox) -> None:
+    trial = Signal(
+        type="trial",
+        source="billing",
+        contact={"email": "ada@example.com"},
+        account={},
+        properties={"plan": "pro"},
+    )
+
+    client = Client(sandbox.url, sandbox.api_key, timeout=30)
+    response = client.post_signal(trial.checked_text())
+    client.close()
+
+    assert response.signal_id == sandbox.signals[0].id
+    assert sandbox.signals[0].body["properties"] == {"plan": "pro"}
+
+
+def test_other_names_are_not_public() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Ledger'"):
+        target_stairoids.Ledger  # noqa: B018 - the access is the test
