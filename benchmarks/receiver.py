@@ -63,9 +63,9 @@ from starlette.routing import Route
 from tap_stairoids_webhooks.event import Delivery, event_from
 from benchmarks.figures import Figure, median_ratio
 from benchmarks.processes import BIN, serving
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.timestamps import now
 
 store, verifier = EventStore.create("sqlite:///" + sys.argv[1]), Verifier(["benchmark"])
 
@@ -76,7 +76,7 @@ async def hook(request):
     if key_id is None:
         return PlainTextResponse("no", 401)
     delivery = Delivery(body=body, signature=signature, key_id=key_id,
-                        received_at=now(), headers={}, event=event_from(body))
+                        received_at=timestamp(), headers={}, event=event_from(body))
     await run_in_threadpool(store.append, [delivery])
     return PlainTextResponse("ok")
 

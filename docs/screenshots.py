@@ -28,13 +28,13 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
+from stairoids_common.time import timestamp
 from stairoids_sandbox.faults.faults import Fault
 from stairoids_sandbox.server import Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.timestamps import stamp
 from tests.support.browser import a_browser, chromium
 from tests.support.sandbox_client import Client, wait_until
 
@@ -142,7 +142,7 @@ def refused_in_days_gone_by(store_url: str) -> None:
     with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
-                at = stamp(today - timedelta(days=ago))
+                at = timestamp(today - timedelta(days=ago))
                 store.add_refusals({reason: RefusalCount(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})

@@ -11,13 +11,9 @@ def current_second() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def timestamp(timespec: str = "microseconds") -> str:
-    """Return the current time as text of a fixed length, so that texts sort by time.
-
-    Args:
-        timespec: The digits after the seconds, as `datetime.isoformat` takes them.
-    """
-    return rfc3339(datetime.now(UTC), timespec)
+def timestamp(moment: datetime | None = None) -> str:
+    """Write a time, by default now, with microseconds, so that texts sort by time."""
+    return rfc3339(moment or datetime.now(UTC), "microseconds")
 
 
 def rfc3339(moment: datetime, timespec: str = "auto") -> str:

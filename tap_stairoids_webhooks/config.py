@@ -13,9 +13,9 @@ from msgspec import Meta
 
 from stairoids_common.config_errors import config_errors
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
+from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL
 from tap_stairoids_webhooks.store.event_filter import EventFilter
-from tap_stairoids_webhooks.timestamps import stamp_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         """The events that the settings select."""
         return EventFilter(
             types=None if self.event_types is None else frozenset(self.event_types),
-            since=stamp_from(self.since) if self.since else None,
+            since=timestamp(parse_time(self.since)) if self.since else None,
         )
 
 
@@ -112,7 +112,7 @@ def problems_in(
     since = config.get("since")
     if since and isinstance(since, str):
         try:
-            stamp_from(since)
+            parse_time(since)
         except ValueError as error:
             problems.append(f"`since` is {error}")
     return problems

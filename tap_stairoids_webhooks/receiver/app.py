@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedRequestError, StoreError
 from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.store.schema import Outcome
-from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -135,7 +135,7 @@ class ReceiverApp:
     def count(self, result: str) -> None:
         """Count the result of a request."""
         self.counts[result] += 1
-        self.last_at[result] = now()
+        self.last_at[result] = timestamp()
 
     def refusals(self) -> Counter[str]:
         """Return the number of refused requests by reason."""
@@ -233,7 +233,7 @@ class ReceiverApp:
             body=body,
             signature=head.signature.decode("ascii"),
             key_id=key_id,
-            received_at=now(),
+            received_at=timestamp(),
             headers=head.kept,
             event=event,
         )

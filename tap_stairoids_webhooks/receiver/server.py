@@ -16,6 +16,7 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.server import ServerState
 
+from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
@@ -31,7 +32,6 @@ from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.timestamps import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +101,8 @@ class Receiver:
             last_at = self.store.last_received_at()
             self._opened = opened.pop_all()
         self._commits = CommitQueue(
-            self.store, last_commit_at=None if last_at is None else seconds_of(last_at)
+            self.store,
+            last_commit_at=None if last_at is None else parse_time(last_at).timestamp(),
         )
         self._app = ReceiverApp(
             verifier=Verifier(secrets),

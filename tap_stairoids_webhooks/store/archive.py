@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedLineError
-from tap_stairoids_webhooks.timestamps import now, stamp_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -103,9 +103,9 @@ def _delivery_from(line: bytes, verifier: Verifier) -> Delivery:
 
 def _received_at(value: object) -> str:
     if value is None:
-        return now()
+        return timestamp()
     if isinstance(value, str):
         with suppress(ValueError):
-            return stamp_from(value)
+            return timestamp(parse_time(value))
     reason = "received_at"
     raise RefusedLineError(reason)

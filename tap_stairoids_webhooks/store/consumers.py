@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFIX
 from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS
-from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) 
     Raises:
         StoreUnavailableError: Nothing was changed.
     """
-    at = now()
+    at = timestamp()
     rows = [
         {"consumer": consumer, "wanted": kind, "sequence": sequence, "updated_at": at}
         for kind, sequence in bookmarks.items()

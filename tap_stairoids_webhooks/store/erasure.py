@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.schema import EVENTS
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.timestamps import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ def _empty(store: EventStore, sequences: list[int]) -> int:
         done = connection.execute(
             sa.update(EVENTS)
             .where(EVENTS.c.sequence.in_(sequences))
-            .values(body=b"", signature="", headers="{}", erased_at=now())
+            .values(body=b"", signature="", headers="{}", erased_at=timestamp())
         )
         return done.rowcount
 

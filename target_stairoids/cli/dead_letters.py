@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,13 +49,10 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _find(
-    ledger: Ledger, *, older_than: datetime | None, **chosen: Any
-) -> list[Row[Any]]:
+def _find(ledger: Ledger, **chosen: Any) -> list[Row[Any]]:
     from target_stairoids.ledger import queries
 
-    age = None if older_than is None else datetime.now(UTC) - older_than
-    return queries.dead_letters_of(ledger, older_than=age, **chosen)
+    return queries.dead_letters_of(ledger, **chosen)
 
 
 @dead_letters.command("list")

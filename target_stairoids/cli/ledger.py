@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -20,6 +20,7 @@ from target_stairoids.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from target_stairoids.ledger.ledger import Ledger
 
@@ -90,7 +91,7 @@ def prune(ledger: Ledger, older_than: datetime) -> None:
     """
     from target_stairoids.ledger import maintenance
 
-    count = maintenance.prune(ledger, older_than=datetime.now(UTC) - older_than)
+    count = maintenance.prune(ledger, older_than=older_than)
     click.echo(f"Removed {counted(count, 'old version')}.")
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select
@@ -19,6 +18,10 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
+from target_stairoids.ledger.transaction import timestamp
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _ROWS_AT_ONCE = 1_000
 
@@ -50,17 +53,16 @@ def forget(ledger: Ledger, stream: str) -> int:
         return transaction.write(delete(settled).where(settled.c.stream == number))
 
 
-def prune(ledger: Ledger, *, older_than: timedelta) -> int:
-    """Delete old versions, but never an entity's latest one.
+def prune(ledger: Ledger, *, older_than: datetime) -> int:
+    """Delete the versions of older runs, but never an entity's latest one.
 
     A deleted version that a tap emits again, without a bookmark, counts as new.
 
     Returns:
         How many versions were removed.
     """
-    cutoff = (datetime.now(UTC) - older_than).isoformat()
     old_runs = select(runs.c.run).where(
-        runs.c.scope == ledger.scope, runs.c.started_at < cutoff
+        runs.c.scope == ledger.scope, runs.c.started_at < timestamp(older_than)
     )
     is_latest = (
         select(latest.c.state_digest)

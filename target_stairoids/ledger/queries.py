@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, true
@@ -16,9 +15,11 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
+from target_stairoids.ledger.transaction import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
     from sqlalchemy import Column, Row, Select
 
@@ -31,7 +32,7 @@ def dead_letters_of(
     ids: Collection[int] = (),
     stream: str | None = None,
     reason: str | None = None,
-    older_than: timedelta | None = None,
+    older_than: datetime | None = None,
     limit: int | None = None,
 ) -> list[Row[Any]]:
     """Return the dead letters of the ledger's scope, the oldest first.
@@ -39,7 +40,7 @@ def dead_letters_of(
     Args:
         ids: Only these; none for all.
         reason: A part of the reason; case does not matter.
-        older_than: Only those that have been there for so long.
+        older_than: Only those that were added before this time.
     """
     query = (
         select(dead_letters, streams.c.schema)
@@ -55,8 +56,7 @@ def dead_letters_of(
     if reason is not None:
         query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
     if older_than is not None:
-        cutoff = (datetime.now(UTC) - older_than).isoformat()
-        query = query.where(dead_letters.c.first_at < cutoff)
+        query = query.where(dead_letters.c.first_at < timestamp(older_than))
     with ledger.reading() as connection:
         return list(connection.execute(query).all())
 
@@ -114,7 +114,7 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     """Return the runs of the ledger's scope since a time, the oldest first."""
     query = (
         select(runs)
-        .where(runs.c.scope == ledger.scope, runs.c.started_at >= moment.isoformat())
+        .where(runs.c.scope == ledger.scope, runs.c.started_at >= timestamp(moment))
         .order_by(runs.c.run)
     )
     with ledger.reading() as connection:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
 
+from stairoids_common.time import rfc3339
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
@@ -252,6 +253,6 @@ def _version_of(row: Any, table: Any) -> Any:  # noqa: ANN401 - an SQL expressio
     return (table.c.state_digest == row.state_digest) & (table.c.mapping == row.mapping)
 
 
-def timestamp() -> str:
-    """Return the current time as the ledger stores it: RFC 3339 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(moment: datetime | None = None) -> str:
+    """Return a time, by default now, as the ledger stores it."""
+    return rfc3339(moment or datetime.now(UTC), "milliseconds")

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import admin_token
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver.app import RESULTS
@@ -25,7 +26,6 @@ from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import Outcome
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.timestamps import now
 from tests.support.paths import ROOT
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, deliveries, exchange
 from tests.tap.receiver.test_app import post, until
@@ -290,9 +290,9 @@ def test_moved_store_stores_nothing_until_it_is_back(
 
 def test_refusals_are_counted_in_the_store(store_url: str) -> None:
     with administered(store_url) as receiver:
-        before = now()
+        before = timestamp()
         post(receiver, a_body(), **{"X-Stairoids-Signature": "sha256=no"})
-        after = now()
+        after = timestamp()
         post(receiver, a_body())
 
     with EventStore.open_read_only(store_url) as store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,10 +81,11 @@ def test_pruning_keeps_the_latest_version_of_each_entity(
     for plan in ("a", "b", "c"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
     settings = Settings.from_config(target.config)
+    now = datetime.now(UTC)
 
     with Ledger.open(settings.ledger_url, settings.scope) as ledger:
-        kept = maintenance.prune(ledger, older_than=timedelta(days=30))
-        removed = maintenance.prune(ledger, older_than=timedelta())
+        kept = maintenance.prune(ledger, older_than=now - timedelta(days=30))
+        removed = maintenance.prune(ledger, older_than=now)
 
     again = target.run(a_schema(plan="string"), a_record(plan="c"))
     assert (kept, removed) == (0, 2)
