@@ -15,7 +15,8 @@ BIN := .venv/bin
 READY := .venv/ready
 
 # The folders whose English is checked. Add each folder when it passes.
-LANGUAGE_PATHS := docs benchmarks stairoids_airbyte tests/airbyte
+LANGUAGE_PATHS := benchmarks demo docs stairoids_airbyte stairoids_common stairoids_pages \
+	stairoids_sandbox tests/airbyte tests/docs tests/pages tests/sandbox tests/support
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow soak lint format docs screenshots build bench \

@@ -40,9 +40,10 @@ HEADLESS = re.compile(
 # Phrases that the two rules above do not look into.
 ALLOWED = re.compile(
     r"\bdead[ _-]?letters?\b|\bDeadLetters?"
-    r"|\ballow_surge\b"  # a setting
+    r"|\ballow[_ ]surge\b"  # a setting
     r"|\b(?:lower-case|upper-case|capital|small|ascii|of) letters\b"  # the alphabet
     r"|\bletters (?:and|or) (?:digits|numbers)\b|\bletters, digits\b"
+    r"|\bwhat to do\b"
     r"|\bnobody@",  # an email address
     re.IGNORECASE,
 )

@@ -1,11 +1,9 @@
-"""Takes the pictures of pages and terminal in docs/images.
+"""Takes the pictures in docs/images.
 
     make screenshots
 
-Everything in them is real: signals of sample_configs/trials.jsonl go to a sandbox, its
-automations call a receiver, and Chromium looks at both; the target runs in a terminal,
-and for the report on some days that are gone. It wants the fonts Inter and JetBrains
-Mono.
+The target sends sample_configs/trials.jsonl to a sandbox, whose automations call a
+receiver. Chromium opens the pages of both. It needs the fonts Inter and JetBrains Mono.
 """
 
 from __future__ import annotations
@@ -29,8 +27,7 @@ from rich.console import Console
 from rich.text import Text
 
 from stairoids_common.time import timestamp
-from stairoids_sandbox.faults.faults import Fault
-from stairoids_sandbox.server import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import RefusalCount
@@ -47,11 +44,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IMAGES = ROOT / "docs/images"
 COLUMNS = 128
-#: How many people the runs of some days met for the first time.
+#: The number of new people in the run of each day.
 NEW_PEOPLE = (31, 44, 38, 12, 9, 52, 47, 35, 61, 40, 8, 14, 58, 43)
 SECRET = "whsec_of_the_pictures"  # noqa: S105 -- signs for the pictures only
-OLD_SECRET = "whsec_that_was_before"  # noqa: S105 -- same
-TOKEN = "a-token-for-the-pictures"  # noqa: S105 -- same
+OLD_SECRET = "whsec_that_was_before"  # noqa: S105 -- signs for the pictures only
+TOKEN = "a-token-for-the-pictures"  # noqa: S105 -- opens the pages of the pictures only
 TYPES = ("product_trial_started", "meeting_booked", "seat_limit_reached")
 MIX = (0, 2, 0, 1, 0, 0, 2, 0)
 SIZE: ViewportSize = {"width": 1320, "height": 840}
@@ -64,7 +61,7 @@ REFUSALS = {
 
 
 def take_pictures() -> None:
-    """Take them all, in light and in dark."""
+    """Take all pictures, the pages in light and in dark."""
     path = chromium()
     if path is None:
         msg = "no Chromium here: apt-get install chromium, or set CHROMIUM"
@@ -82,7 +79,7 @@ def take_pictures() -> None:
             )
         )
         sandbox = opened.enter_context(Sandbox(plan="starter", port=8900))
-        happen(sandbox, receiver, store_url)
+        send_signals(sandbox, receiver, store_url)
         browser = opened.enter_context(a_browser(path))
         for scheme in SCHEMES:
             page = browser.new_page(
@@ -98,8 +95,8 @@ def take_pictures() -> None:
         picture_terminal(pipeline)
 
 
-def happen(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
-    """Let a morning's signals come in, an endpoint fail, and taps read."""
+def send_signals(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
+    """Send signals with deliveries, some of which fail, and write a past."""
     sandbox.automations.add(
         type=TYPES[0], url=receiver.url, secret=SECRET, name="Welcome a trial"
     )
@@ -133,11 +130,11 @@ def happen(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
         client.send(type=TYPES[1], source="calendar")
     taken = [d for d in sandbox.deliveries if "calendar" not in d.endpoint.url]
     wait_until(lambda: all(d.status == "success" for d in taken))
-    refused_in_days_gone_by(store_url)
+    write_past_refusals(store_url)
 
 
-def refused_in_days_gone_by(store_url: str) -> None:
-    """Write what a fortnight leaves behind, and how far two taps are."""
+def write_past_refusals(store_url: str) -> None:
+    """Write the refusals of a fortnight, and the progress of two taps."""
     today = datetime.now(UTC)
     with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
@@ -149,7 +146,7 @@ def refused_in_days_gone_by(store_url: str) -> None:
 
 
 def picture_sandbox(page: Page, sandbox: Sandbox, scheme: str) -> None:
-    """Show the queries and a delivery that went wrong."""
+    """Take the sandbox's overview and a delivery that failed."""
     page.goto(sandbox.origin)
     expect(page.get_by_role("button", name="Live")).to_be_visible()
     page.screenshot(path=IMAGES / f"sandbox-{scheme}.png")
@@ -172,14 +169,14 @@ def picture_receiver(page: Page, url: str, scheme: str) -> None:
 
 
 class Pipeline:
-    """The target over people who start trials, with a ledger of its own."""
+    """A target that sends trials and invoices, with its own ledger."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.config = folder / "config.json"
 
     def run(self, sandbox: Sandbox, people: range, *, in_terminal: bool = False) -> str:
-        """Send what is new of these people; returns what was said on stderr."""
+        """Send the people's new records. Return stderr if it is a terminal."""
         settings = {
             "api_url": sandbox.url,
             "api_key": "sk_test_sandbox",
@@ -188,16 +185,16 @@ class Pipeline:
         }
         self.config.write_text(json.dumps(settings))
         messages = self._folder / "messages.jsonl"
-        messages.write_text("".join(map(_line_of, messages_about(people))))
+        messages.write_text("".join(map(_line_of, messages_of(people))))
         command = [str(BIN / "target-stairoids"), "--config", str(self.config)]
         with messages.open() as source:
             if not in_terminal:
                 subprocess.run(command, stdin=source, check=True, capture_output=True)
                 return ""
-            return _said_in_terminal(command, source)
+            return _stderr_of_terminal(command, source)
 
     def age(self, days: int) -> None:
-        """Let all runs have been so many days earlier."""
+        """Move the start of all runs back by some days."""
         with closing(sqlite3.connect(self._folder / "ledger.db")) as ledger, ledger:
             ledger.execute(
                 "UPDATE stairoids_runs SET started_at ="
@@ -206,8 +203,8 @@ class Pipeline:
             )
 
 
-def messages_about(people: range) -> Iterator[dict[str, object]]:
-    """Yield what a tap says of people, who start trials, pay or are nobody."""
+def messages_of(people: range) -> Iterator[dict[str, object]]:
+    """Yield messages of a tap: trials, invoices, and some without an address."""
     for stream in ("trials", "invoices"):
         yield {
             "type": "SCHEMA",
@@ -226,10 +223,10 @@ def _line_of(message: dict[str, object]) -> str:
     return json.dumps(message) + "\n"
 
 
-def _said_in_terminal(command: list[str], source: IO[str]) -> str:
-    """Run a command whose stderr is a terminal; returns all that it wrote there."""
+def _stderr_of_terminal(command: list[str], source: IO[str]) -> str:
+    """Run a command whose stderr is a terminal. Return its output there."""
     reading, writing = pty.openpty()
-    said = bytearray()
+    output = bytearray()
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     with subprocess.Popen(
         command,
@@ -239,16 +236,16 @@ def _said_in_terminal(command: list[str], source: IO[str]) -> str:
         env=environment,
     ) as process:
         os.close(writing)
-        with suppress(OSError):  # how Linux says that the other end is closed
+        with suppress(OSError):  # Linux reports a closed terminal as an error
             while chunk := os.read(reading, 65_536):
-                said += chunk
+                output += chunk
         assert process.wait() == 0
     os.close(reading)
-    return said.decode()
+    return output.decode()
 
 
 def picture_report(browser: Browser, pipeline: Pipeline) -> None:
-    """Show a month of runs."""
+    """Take the report of a month of runs."""
     last = 1
     with Sandbox(plan="agency") as sandbox:
         for day, more in enumerate(NEW_PEOPLE):
@@ -277,19 +274,19 @@ def picture_report(browser: Browser, pipeline: Pipeline) -> None:
 
 
 def picture_terminal(pipeline: Pipeline) -> None:
-    """Show the live line of a run, and what stands there in the end."""
+    """Draw the live line of a run, and its last lines."""
     faults = [Fault(kind="slow", delay_ms=40)]
     with Sandbox(plan="agency", faults=faults) as sandbox:
         pipeline.run(sandbox, range(1, 400))
-        said = pipeline.run(sandbox, range(1, 700), in_terminal=True)
-    *live, end = said.replace("\r\n", "\n").split("\x1b[2K")
-    lines = [line.strip("\r\n") for line in live if "under way" in line]
+        output = pipeline.run(sandbox, range(1, 700), in_terminal=True)
+    *live, end = output.replace("\r\n", "\n").split("\x1b[2K")
+    lines = [line.strip("\r\n") for line in live if "in the queue" in line]
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print("$ tap-postgres | target-stairoids --config config.json")
     console.print(Text.from_ansi(lines[len(lines) // 2]))
     console.print(Text.from_ansi(end.strip("\r\n")))
     drawn = console.export_svg(title="target-stairoids")
-    # It would ask a server for a font that everybody's terminal has another of.
+    # Leave out the fonts, which a browser would load from another server.
     drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
     (IMAGES / "terminal.svg").write_text(drawn, encoding="utf-8")
 

@@ -46,7 +46,7 @@ def spec() -> None:
     \b
     Example:
       destination-stairoids spec
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte import destination_settings, output
 
     output.write(destination_settings.spec())
@@ -61,7 +61,7 @@ def check(config: dict[str, Any]) -> None:
     \b
     Example:
       destination-stairoids check --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte import destination
 
     write_check(lambda: destination.check(config))
@@ -78,7 +78,7 @@ def write(config: dict[str, Any], catalog: ConfiguredCatalog) -> None:
     Example:
       source-x read --config source.json --catalog catalog.json |
         destination-stairoids write --config config.json --catalog catalog.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte.destination import write_records
 
     write_records(config, catalog, sys.stdin)

@@ -46,7 +46,7 @@ def spec() -> None:
     \b
     Example:
       source-stairoids-webhooks spec
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte import source_settings
     from stairoids_airbyte.output import write
 
@@ -62,7 +62,7 @@ def check(config: dict[str, Any]) -> None:
     \b
     Example:
       source-stairoids-webhooks check --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte import source
 
     write_check(lambda: source.check(config))
@@ -77,7 +77,7 @@ def discover(config: dict[str, Any]) -> None:
     \b
     Example:
       source-stairoids-webhooks discover --config config.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte import source
     from stairoids_airbyte.output import write
 
@@ -97,7 +97,7 @@ def read(config: dict[str, Any], catalog: ConfiguredCatalog, state: Json) -> Non
       source-stairoids-webhooks read --config config.json --catalog catalog.json
       source-stairoids-webhooks read --config config.json --catalog catalog.json \\
         --state state.json
-    """  # noqa: D301 - \b is click's mark for text that is not re-wrapped
+    """
     from stairoids_airbyte import source
 
     source.read(config, catalog, state)

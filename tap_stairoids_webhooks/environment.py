@@ -7,7 +7,6 @@ variables only, because other users can see a command line.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from typing import Annotated, Literal
@@ -31,6 +30,7 @@ DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
 DEFAULT_MIN_FREE_BYTES = 100 * 1024 * 1024
 DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 _MIN_TOKEN_LENGTH = 16
+_Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
 
 class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,10 +88,13 @@ def secrets() -> list[str]:
                 *(SECRETS_VARIABLE, SECRET_VARIABLE) * 2,
             )
         try:
-            return checked_secrets(json.loads(several), name=SECRETS_VARIABLE)
-        except json.JSONDecodeError:
-            # Not chained, because the decoder's error has the text.
-            msg = f'{SECRETS_VARIABLE} must be a JSON array such as ["new", "old"]'
+            return list(msgspec.json.decode(several, type=_Secrets))
+        except msgspec.DecodeError:
+            # Not chained, because the decoder's error may repeat the text.
+            msg = (
+                f'{SECRETS_VARIABLE} must be a JSON array such as ["new", "old"], with'
+                " one or more non-empty strings"
+            )
         raise ConfigError(msg)
     if one := os.environ.get(SECRET_VARIABLE):
         return [one]
@@ -135,19 +138,3 @@ def api_key() -> str:
         )
         raise ConfigError(msg)
     return key
-
-
-def checked_secrets(value: object, *, name: str) -> list[str]:
-    """Return a list of secrets; the error message never repeats a secret.
-
-    Raises:
-        ConfigError: The value is not a list of non-empty strings.
-    """
-    if (
-        isinstance(value, list)
-        and value
-        and all(isinstance(secret, str) and secret for secret in value)
-    ):
-        return list(value)
-    msg = f"{name} must be a list of one or more non-empty strings"
-    raise ConfigError(msg)

@@ -1,18 +1,6 @@
-"""The errors that this package raises on purpose, with the next step of the caller.
+"""The errors that this package raises on purpose, in one tree.
 
-WebhooksError
-├── ConfigError                 fix the setting and start again
-├── MalformedBodyError          store the body and mark the event as malformed
-├── RefusedLineError            count the line of an import and go on
-├── RefusedRequestError         send its HTTP response
-├── StairoidsError              show the response of Stairoids to the operator
-└── StoreError
-    ├── StoreMissingError       start the receiver, or name another store
-    ├── StoreUnavailableError   respond 503, or run again later
-    ├── StoreResetError         ask a person whether to read everything again
-    └── StoreVersionError       use the release that wrote the store
-
-Choose a class by the next step of the caller, not by the place of the fault.
+The class of an error is the next step of the caller, not the place of the fault.
 """
 
 from __future__ import annotations
@@ -34,25 +22,28 @@ class WebhooksError(Exception):
 
 
 class ConfigError(WebhooksError):
-    """A setting, a flag or an environment variable is missing or wrong."""
+    """A setting or an environment variable is wrong: fix it and start again."""
 
     id = "config-wrong"
 
 
 class MalformedBodyError(WebhooksError):
-    """A signed body is not one JSON object; the text is the reason."""
+    """A signed body is not one JSON object: store it and mark it as malformed."""
 
     id = "body-malformed"
 
 
 class RefusedLineError(WebhooksError):
-    """A line of an imported file is not stored; the text is one word for counts."""
+    """A line of an imported file is refused: count it and go on.
+
+    The text is one word for the counts.
+    """
 
     id = "line-refused"
 
 
 class RefusedRequestError(WebhooksError):
-    """A request gets a response other than 2xx.
+    """A request is refused: send its response.
 
     Args:
         status: The HTTP status.
@@ -78,7 +69,7 @@ class RefusedRequestError(WebhooksError):
 
 
 class StairoidsError(WebhooksError):
-    """Stairoids refused a call, or could not be reached."""
+    """Stairoids refused a call or did not respond: show this to the operator."""
 
     id = "stairoids-refused"
 
@@ -90,24 +81,24 @@ class StoreError(WebhooksError):
 
 
 class StoreMissingError(StoreError):
-    """There is no store at this URL."""
+    """There is no store: start the receiver, or name another store."""
 
     id = "store-missing"
 
 
 class StoreUnavailableError(StoreError):
-    """Nothing was stored or read; the same call may succeed later."""
+    """Nothing was stored or read: respond 503, or run again later."""
 
     id = "store-unavailable"
 
 
 class StoreResetError(StoreError):
-    """A bookmark does not belong to the history of this store."""
+    """A bookmark is not of this store: a person decides to read everything again."""
 
     id = "store-reset"
 
 
 class StoreVersionError(StoreError):
-    """Another release wrote the store, with another schema."""
+    """Another release wrote the store: use that release, or another store."""
 
     id = "store-version"

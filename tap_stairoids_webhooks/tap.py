@@ -39,8 +39,12 @@ Examples:
   tap-stairoids-webhooks --about --format=markdown
 
 \b
-Exit codes: 0 all events were emitted; 1 the config, the state or the store is wrong;
-2 the command line is wrong; 128 + n stopped by signal n.
+Exit codes:
+  0  all events were emitted.
+  1  the config, the state or the store is wrong.
+  2  the command line is wrong.
+  128 + n  stopped by SIGTERM or SIGINT (number n).
+
 The receiver, `stairoids-webhooks serve`, fills the store.
 """
 

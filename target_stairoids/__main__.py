@@ -6,10 +6,10 @@ import gc
 
 
 def main() -> None:
-    """Run the target, collecting no garbage until something is read.
+    """Run the target, without garbage collection until the first message.
 
-    What a process loads it keeps. To look through that again and again would be a tenth
-    of a repeated sync.
+    Loaded modules stay in memory. Searching them for garbage would take a tenth of a
+    repeated sync.
     """
     gc.disable()
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above

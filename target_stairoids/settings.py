@@ -1,12 +1,9 @@
-"""The settings of the target, each declared once.
-
-The JSON Schema, the defaults, the table in README.md and `meltano.yml` come from the
-struct `Settings`.
-"""
+"""The settings of the target. Schema, defaults and documents come from `Settings`."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -130,13 +127,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check the key and the URL, and compute the derived values."""
-        _check_not_masked(api_key=self.api_key, ledger_url=self.ledger_url)
+        for name in ("api_key", "ledger_url"):
+            if re.fullmatch(r"\(redacted\)|\*{2,}", getattr(self, name)):
+                raise ConfigError(
+                    f"`{name}` is masked: this config was printed by `meltano config` "
+                    "without `--unsafe`."
+                )
+        key = self.api_key
+        if not key.isascii() or not key.isprintable() or not key.strip():
+            raise ConfigError(
+                "`api_key` is empty or holds characters no HTTP header can carry; copy "
+                "it again from Settings > API Keys in Stairoids."
+            )
+        extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
         derived = {
             "scope": _origin_of(self.api_url),
             "api_url": self.api_url.strip().rstrip("/"),
-            "default_source": self.source or _source_of_tap(),
+            "default_source": self.source or extractor or "singer",
         }
-        _check_key(self.api_key)
         for name, value in derived.items():
             msgspec.structs.force_setattr(self, name, value)
 
@@ -146,11 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Json]) -> Self:
-        """Return the settings of a config in which `config_errors` found no mistake.
-
-        Raises:
-            ConfigError: `api_url` or `api_key` cannot be used; the message says why.
-        """
+        """Return the settings of a config in which `config_errors` found no mistake."""
         return settings_from(cls, config)
 
 
@@ -159,54 +163,26 @@ def config_schema() -> dict[str, Json]:
     return config_schema_of(Settings)
 
 
-def _source_of_tap() -> str:
-    extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
-    return extractor or "singer"
-
-
-def _check_not_masked(**secrets: str) -> None:
-    for name, value in secrets.items():
-        if value == "(redacted)" or (len(value) > 1 and set(value) == {"*"}):
-            msg = (
-                f"`{name}` is masked: this config was printed by `meltano config` "
-                "without `--unsafe`."
-            )
-            raise ConfigError(msg)
-
-
-def _check_key(api_key: str) -> None:
-    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
-        msg = (
-            "`api_key` is empty or holds characters no HTTP header can carry; copy it "
-            "again from Settings > API Keys in Stairoids."
-        )
-        raise ConfigError(msg)
-
-
 def _origin_of(api_url: str) -> str:
-    """Return scheme, host and port of a URL that protects the key.
-
-    Raises:
-        ConfigError: It is no URL, is not encrypted or holds credentials.
-    """
+    """Return scheme, host and port of a URL, and refuse one that exposes the key."""
     try:
         url = urlsplit(api_url.strip())
         port = url.port
     except ValueError as error:
-        msg = "`api_url` is not a URL."
-        raise ConfigError(msg) from error
+        raise ConfigError("`api_url` is not a URL.") from error
     if url.scheme not in {"http", "https"} or not url.hostname:
-        msg = "`api_url` must be an https URL such as https://api.stairoids.com/v1."
-        raise ConfigError(msg)
+        raise ConfigError(
+            "`api_url` must be an https URL such as https://api.stairoids.com/v1."
+        )
     if any(mark in api_url for mark in "@?#"):
-        msg = "`api_url` must hold neither credentials nor a query; use `api_key`."
-        raise ConfigError(msg)
+        raise ConfigError(
+            "`api_url` must hold neither credentials nor a query; use `api_key`."
+        )
     if url.scheme == "http" and not _is_loopback(url.hostname):
-        msg = (
+        raise ConfigError(
             f"`api_url` must be https: plain http would show the API key to the "
             f"network (host {url.hostname}). Only loopback addresses may use http."
         )
-        raise ConfigError(msg)
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     is_usual = port in {None, 443 if url.scheme == "https" else 80}
     return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{port}"

@@ -60,9 +60,14 @@ Examples:
   target-stairoids --about --format=markdown
 
 \b
-Exit codes: 0 all records have an outcome; 1 config, key, input or ledger is wrong; 2
-the command line is wrong; 75 signals are pending and the next run resumes them; 128 + n
-stopped by SIGTERM or SIGINT (number n); 141 the reader of stdout is gone.
+Exit codes:
+  0    all records have an outcome.
+  1    the config, the key, the input or the ledger is wrong.
+  2    the command line is wrong.
+  75   signals are pending; the next run resumes them.
+  128 + n  stopped by SIGTERM or SIGINT (number n).
+  141  the reader of stdout is gone.
+
 `stairoids-signals` shows the outcome of each record.
 """
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -27,7 +27,10 @@ FAST = (
     "target/api/test_retry.py",
     "target/dedup",
     "target/mapping",
+    "target/sending/test_checkpoint.py",
     "target/sending/test_queue.py",
+    "target/sending/test_record_decision.py",
+    "target/sending/test_response_decision.py",
 )
 PACKAGES = ("target_stairoids", "tap_stairoids_webhooks", "stairoids_airbyte")
 

@@ -1,4 +1,4 @@
-"""API keys and the requests that their scopes allow."""
+"""API keys and the permissions of their scopes."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
     Example:
       STAIROIDS_API_KEY=... STAIROIDS_WEBHOOK_SECRET=... \\
         stairoids-webhooks register https://hooks.example.com/webhooks/stairoids
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    """
     secret = environment.secrets()[0]
     endpoint = _endpoints(api_url).register(
         url, events=events or EVENT_TYPES, secret=secret
@@ -95,7 +95,7 @@ def list_endpoints(*, api_url: str) -> None:
     \b
     Example:
       STAIROIDS_API_KEY=... stairoids-webhooks list
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    """
     for endpoint in _endpoints(api_url).list():
         endpoint.pop("secret", None)
         click.echo(json.dumps(endpoint))
@@ -114,7 +114,7 @@ def delete(*, endpoint_id: str, api_url: str) -> None:
     \b
     Example:
       STAIROIDS_API_KEY=... stairoids-webhooks delete wh_7f3
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    """
     _endpoints(api_url).delete(endpoint_id)
     click.echo(json.dumps({"deleted": endpoint_id}))
 
@@ -134,8 +134,8 @@ def send_test(*, url: str) -> None:
     Example:
       STAIROIDS_WEBHOOK_SECRET=... \\
         stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    from tap_stairoids_webhooks.endpoints import send_samples  # noqa: PLC0415 -- slow to import
+    """
+    from tap_stairoids_webhooks.endpoints import send_samples
 
     secret = environment.secrets()[0]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -153,7 +153,7 @@ def send_test(*, url: str) -> None:
 
 
 def _endpoints(api_url: str) -> Endpoints:
-    from tap_stairoids_webhooks.endpoints import Endpoints  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.endpoints import Endpoints
 
     return Endpoints(api_url=api_url, api_key=environment.api_key())
 

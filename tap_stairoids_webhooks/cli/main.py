@@ -29,7 +29,7 @@ def main() -> None:
     \b
     Exit codes: 0 done; 1 not done or only in part, and a message explains it;
     2 the command line is wrong.
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    """
 
 
 for command in (serve, *store.COMMANDS, *endpoints.COMMANDS):

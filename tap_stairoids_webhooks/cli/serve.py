@@ -38,11 +38,11 @@ def serve(**values: Any) -> None:
     \b
     Example:
       STAIROIDS_WEBHOOK_SECRETS='["new", "old"]' stairoids-webhooks serve --port 8880
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    """
     settings = ReceiverSettings(**values)
     log_to_stderr(level=settings.log_level, shape=settings.log_format)
     secrets = environment.secrets()
-    from tap_stairoids_webhooks.receiver.server import Admin, Receiver  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 
     admin = None
     if settings.admin_port is not None:

@@ -43,9 +43,9 @@ def stats(*, store_url: str, output_format: str) -> None:
     Examples:
       stairoids-webhooks stats
       stairoids-webhooks stats --format json --store-url sqlite:///.stairoids/webhooks.db
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    from tap_stairoids_webhooks.store.statistics import statistics_of  # noqa: PLC0415 -- slow to import
-    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
+    """
+    from tap_stairoids_webhooks.store.statistics import statistics_of
+    from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open_read_only(store_url) as store:
         found = statistics_of(store)
@@ -118,10 +118,10 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     \b
     Example:
       STAIROIDS_WEBHOOK_SECRET=... stairoids-webhooks import deliveries.jsonl
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    from tap_stairoids_webhooks.signature import Verifier  # noqa: PLC0415 -- only for this command
-    from tap_stairoids_webhooks.store.archive import import_from  # noqa: PLC0415 -- slow to import
-    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
+    """
+    from tap_stairoids_webhooks.signature import Verifier
+    from tap_stairoids_webhooks.store.archive import import_from
+    from tap_stairoids_webhooks.store.store import EventStore
 
     verifier = Verifier(environment.secrets())
     with EventStore.create(store_url) as store:
@@ -171,17 +171,17 @@ def prune(
     many events were removed, how many stay, and which consumers have not read those.
 
     New events use the space of removed events. --compact returns the space to the file
-    system, and prints the size of the store before and after. Nothing can be stored
-    meanwhile: if it takes seconds, deliveries get 503.
+    system. It prints the size of the store before and after. Nothing can be stored
+    meanwhile. If it takes seconds, deliveries get 503.
 
     \b
     Examples:
       stairoids-webhooks prune --older-than 90d
       stairoids-webhooks prune --older-than 90d --compact
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    from tap_stairoids_webhooks.store import retention  # noqa: PLC0415 -- slow to import
-    from tap_stairoids_webhooks.store.consumers import forget  # noqa: PLC0415 -- slow to import
-    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
+    """
+    from tap_stairoids_webhooks.store import retention
+    from tap_stairoids_webhooks.store.consumers import forget
+    from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
         bytes_before = store.database.total_bytes() if compact else None
@@ -213,11 +213,11 @@ def erase(*, email: str | None, contact_id: str | None, store_url: str) -> None:
     \b
     Example:
       stairoids-webhooks erase --email ada@example.com --contact-id con_1
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
+    """
     if not (email and email.strip()) and not contact_id:
         msg = "name the person with --email, --contact-id or both"
         raise ConfigError(msg)
-    from tap_stairoids_webhooks.store import erasure  # noqa: PLC0415 -- slow to import
+    from tap_stairoids_webhooks.store import erasure
 
     person = erasure.Person(email=email, contact_id=contact_id or None)
     click.echo(json.dumps({"erased": erasure.erase(store_url, person)}))
@@ -236,8 +236,8 @@ def restored(*, store_url: str) -> None:
     \b
     Example:
       stairoids-webhooks restored
-    """  # noqa: D301 -- \b is click's mark for text that is not re-wrapped
-    from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- slow to import
+    """
+    from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
         click.echo(json.dumps({"generation": store.begin_generation()}))

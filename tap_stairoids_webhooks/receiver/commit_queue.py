@@ -41,17 +41,21 @@ class CommitQueue:
     Args:
         store: The store. Only the thread of this queue appends to it.
         last_commit_at: Unix time of the last commit before the start.
+        on_commit: Called after a commit with its number of rows and its seconds.
 
     Attributes:
         waiting: Number of deliveries that are not committed yet.
         waiting_bytes: Size of their bodies.
         failing: True if the last commit failed.
         last_commit_at: Unix time of the last commit; None for never.
-        on_commit: Called after a commit with its number of rows and its seconds.
     """
 
     def __init__(
-        self, store: EventStore, *, last_commit_at: float | None = None
+        self,
+        store: EventStore,
+        *,
+        last_commit_at: float | None = None,
+        on_commit: Callable[[int, float], None] | None = None,
     ) -> None:
         self._store = store
         self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
@@ -61,7 +65,7 @@ class CommitQueue:
         self.waiting_bytes = 0
         self.failing = False
         self.last_commit_at = last_commit_at
-        self.on_commit: Callable[[int, float], None] = lambda _rows, _seconds: None
+        self._on_commit = on_commit
         self._thread = threading.Thread(target=self._run, name="commits")
 
     def start(self) -> None:
@@ -91,10 +95,6 @@ class CommitQueue:
         """Queue counts of refused deliveries, by reason; lost if the store fails."""
         self._waiting.put(refusals)
 
-    def free_bytes(self) -> int | None:
-        """Return the free space of the store's disk; None if it is on another host."""
-        return self._store.database.free_bytes()
-
     def close(self) -> None:
         """Commit the waiting deliveries, then stop the thread."""
         self._waiting.put(None)
@@ -120,7 +120,8 @@ class CommitQueue:
             result = StoreUnavailableError(f"not stored: {type(error).__name__}")
         else:
             self.last_commit_at = time.time()
-            self.on_commit(len(batch), time.perf_counter() - began)
+            if self._on_commit is not None:
+                self._on_commit(len(batch), time.perf_counter() - began)
         self._report(result, len(batch))
         loop = batch[0][1].get_loop()
         # A closed loop has no request that waits for the outcome.

@@ -24,7 +24,10 @@ from tap_stairoids_webhooks.environment import (
 )
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver.admin.app import AdminApp
-from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
+from tap_stairoids_webhooks.receiver.admin.metrics import (
+    CommitHistograms,
+    ReceiverStatus,
+)
 from tap_stairoids_webhooks.receiver.app import ALARMING, ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tap_stairoids_webhooks.receiver.http_limits import Counting
+    from tap_stairoids_webhooks.store.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +104,11 @@ class Receiver:
             self.store = opened.enter_context(EventStore.create(store_url))
             last_at = self.store.last_received_at()
             self._opened = opened.pop_all()
+        histograms = None if admin is None else CommitHistograms()
         self._commits = CommitQueue(
             self.store,
             last_commit_at=None if last_at is None else parse_time(last_at).timestamp(),
+            on_commit=None if histograms is None else histograms.observe,
         )
         self._app = ReceiverApp(
             verifier=Verifier(secrets),
@@ -110,20 +116,29 @@ class Receiver:
             path=path,
             max_body_bytes=max_body_bytes,
         )
-        self._server = _Server(self._app, self._commits, min_free_bytes=min_free_bytes)
+        self._on_ready: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._serve, name="receiver")
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
         self.admin_url: str | None = None
-        if admin is not None and admin_socket is not None:
+        listening = None
+        if admin is not None and admin_socket is not None and histograms is not None:
             admin_port = admin_socket.getsockname()[1]
             self.admin_url = f"http://127.0.0.1:{admin_port}"
             status = ReceiverStatus(
-                self._app, self._commits, self.store, store_url=store_url
+                self._app, self._commits, self.store, store_url, histograms.registry
             )
             self._opened.callback(status.close)
             admin_app = AdminApp(status, token=admin.token, port=admin_port)
-            self._server.admin = (admin_app, admin_socket)
+            listening = (admin_app, admin_socket)
+        self._server = _Server(
+            self._app,
+            self._commits,
+            self.store.database,
+            min_free_bytes=min_free_bytes,
+            admin=listening,
+            on_ready=self._ready,
+        )
 
     @property
     def counts(self) -> Counter[str]:
@@ -132,13 +147,13 @@ class Receiver:
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then finish the requests that have begun."""
-        self._server.on_ready = on_ready
+        self._on_ready = on_ready
         self._serve()
         logger.info(LogLine("stopped", exit_code=0, unanswered=self._server.unanswered))
 
     def __enter__(self) -> Self:
         ready = threading.Event()
-        self._server.on_ready = ready.set
+        self._on_ready = ready.set
         self._thread.start()
         ready.wait()
         return self
@@ -146,6 +161,9 @@ class Receiver:
     def __exit__(self, *_exc_info: object) -> None:
         self._server.should_exit = True
         self._thread.join()
+
+    def _ready(self) -> None:
+        self._on_ready()
 
     def _serve(self) -> None:
         self._commits.start()
@@ -175,33 +193,47 @@ def _config_for(app: Counting) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """A web server that checks connections and free space every second.
 
-    Attributes:
+    Args:
+        app: The application of the public port.
+        commits: Stores the counts of refused requests.
+        database: Where the free space is checked.
+        min_free_bytes: Deliveries are refused with less free space.
+        admin: Application and socket of the admin port; None for no admin port.
         on_ready: Called when the server listens.
-        admin: Application and socket of the admin port.
+
+    Attributes:
         unanswered: Number of requests without a response when the server stopped.
     """
 
     def __init__(
-        self, app: ReceiverApp, commits: CommitQueue, *, min_free_bytes: int
+        self,
+        app: ReceiverApp,
+        commits: CommitQueue,
+        database: Database,
+        *,
+        min_free_bytes: int,
+        admin: tuple[AdminApp, socket.socket] | None,
+        on_ready: Callable[[], None],
     ) -> None:
         super().__init__(_config_for(app))
         self._receiver = app
         self._commits = commits
+        self._database = database
         self._min_free_bytes = min_free_bytes
         self._reported: Counter[str] = app.counts.copy()
         self._stored_refusals: Counter[str] = Counter()
         self._admin_state = ServerState()
         self._admin_server: asyncio.Server | None = None
-        self.on_ready: Callable[[], None] = lambda: None
-        self.admin: tuple[AdminApp, socket.socket] | None = None
+        self._admin = admin
+        self._on_ready = on_ready
         self.unanswered = 0
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._check_disk()
         await super().startup(sockets)
-        if self.admin is not None:
-            app, listening = self.admin
+        if self._admin is not None:
+            app, listening = self._admin
             config = _config_for(app)
             self._admin_server = await asyncio.get_running_loop().create_server(
                 lambda: Connection(
@@ -209,7 +241,7 @@ class _Server(uvicorn.Server):
                 ),
                 sock=listening,
             )
-        self.on_ready()
+        self._on_ready()
 
     @override
     async def on_tick(self, counter: int) -> bool:
@@ -249,7 +281,7 @@ class _Server(uvicorn.Server):
         )
 
     def _check_disk(self) -> None:
-        free = self._commits.free_bytes()
+        free = self._database.free_bytes()
         full = free is not None and free < self._min_free_bytes
         if full and not self._receiver.disk_full:
             logger.error(

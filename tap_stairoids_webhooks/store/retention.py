@@ -2,7 +2,7 @@
 
 `prune` keeps the events that a named consumer has not received. It finds rows through
 a read-only connection and removes them in short transactions, so that the receiver
-hardly waits. `compact` takes long, and nothing can be stored meanwhile.
+hardly waits. Nothing can be stored during `compact`, which takes long.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def _unneeded(connection: sa.Connection, *, force: bool) -> sa.ColumnElement[boo
     pending = pending_for(connection)
     if not pending:
         msg = (
-            "no consumer has acknowledged anything yet: give the tap the setting"
-            " consumer and run it twice (the state of the second run proves that the"
-            " events of the first arrived), or remove old events regardless (--force)"
+            "no consumer has acknowledged anything yet. Give the tap the setting"
+            " consumer and run it twice. The state of the second run proves that the"
+            " events of the first arrived. Or remove old events regardless (--force)"
         )
         raise ConfigError(msg)
     return sa.not_(sa.or_(*pending.values()))

@@ -60,7 +60,7 @@ class Response:
 
     kind: ResponseKind
     status: int | None = None
-    body: Any = field(default=None, repr=False)  # may repeat what was sent
+    body: Any = field(default=None, repr=False)  # may repeat the request
     retry_after: float | None = None
     limit: int | None = None
     remaining: int | None = None

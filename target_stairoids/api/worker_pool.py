@@ -30,9 +30,8 @@ class WorkerPool(Generic[Job]):
     Args:
         client: Sends the requests. Each thread closes its own session.
         count: How many requests may be in flight.
-        patience: Seconds after which a request counts as unanswered, although its
-        thread
-            still waits: for a host name that does not resolve, or a slow response.
+        patience: Seconds after which a request counts as unanswered. Its thread may
+            still wait for a host name or a slow response.
 
     Attributes:
         unanswered: Number of a request -> its job, while it has no response.

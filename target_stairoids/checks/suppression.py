@@ -23,7 +23,7 @@ class SuppressionList:
             addresses and domains. Case does not matter.
 
     Attributes:
-        is_empty: Whether nobody is on the list.
+        is_empty: Whether the list has no entries.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:

@@ -65,18 +65,17 @@ def read_tests(file: IO[str]) -> list[MappingTest]:
     try:
         found = yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        msg = f"The mapping tests are not YAML: {error}"
-        raise ConfigError(msg) from error
+        raise ConfigError(f"The mapping tests are not YAML: {error}") from error
     if not isinstance(found, dict):
-        msg = "The mapping tests are not an object with `tests`."
-        raise ConfigError(msg)
+        raise ConfigError("The mapping tests are not an object with `tests`.")
     if errors := config_errors(found, msgspec.json.schema(_File)):
         raise ConfigError("; ".join(errors))
     tests = msgspec.convert(found, _File).tests
     for test in tests:
         if (test.signals is UNSET) == (test.outcome is UNSET):
-            msg = f"Test `{test.name}` needs either `signals` or `outcome`."
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"Test `{test.name}` needs either `signals` or `outcome`."
+            )
     return tests
 
 

@@ -1,7 +1,7 @@
-"""A lease: the proof that a run lives, which the system takes back when it dies.
+"""Leases: the proof that a run lives.
 
-Never a clock: a run that was paused for an hour still lives, and one that was killed a
-millisecond ago does not.
+A lease is a lock that the system takes back when the process dies, never a clock. A run
+that was paused for an hour still lives.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,40 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
-
-
-class Leases(Protocol):
-    """The leases of all runs on one ledger."""
-
-    def take(self, run: int) -> None:
-        """Take this process's lease."""
-
-    def lives(self, run: int) -> bool:
-        """Say whether some process holds the lease of a run."""
-
-    def is_held(self) -> bool:
-        """Say whether this process's lease, once taken, is still its own."""
-
-    def release(self) -> None:
-        """Give this process's lease back."""
-
-
-class NoLeases:
-    """For a ledger that no other process can see."""
-
-    def take(self, run: int) -> None:
-        """Do nothing: nobody asks."""
-
-    def lives(self, run: int) -> bool:  # noqa: ARG002 - the protocol has the argument
-        """Return False: what another run left cannot be in use."""
-        return False
-
-    def is_held(self) -> bool:
-        """Return True: nobody can take it."""
-        return True
-
-    def release(self) -> None:
-        """Do nothing: nothing was taken."""
 
 
 class FileLeases:
@@ -68,14 +34,14 @@ class FileLeases:
         self._held: tuple[int, Path] | None = None
 
     def take(self, run: int) -> None:
-        """Take this process's lease; the system drops it when the process ends."""
+        """Take this process's lease."""
         path = self._path(run)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._held = (descriptor, path)
 
     def lives(self, run: int) -> bool:
-        """Say whether some process holds the lease of a run."""
+        """Return whether a process holds the lease of a run."""
         try:
             descriptor = os.open(self._path(run), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -90,10 +56,6 @@ class FileLeases:
         finally:
             os.close(descriptor)
 
-    def is_held(self) -> bool:
-        """Return True: the system takes a file lock back from the dead only."""
-        return True
-
     def release(self) -> None:
         """Give this process's lease back."""
         if self._held is not None:
@@ -107,13 +69,10 @@ class FileLeases:
 
 
 class ServerLeases:
-    """Leases as advisory locks of PostgreSQL, each on a connection of its own.
+    """Leases as advisory locks of PostgreSQL, each on its own connection.
 
-    The server drops a lock when the connection ends; then another process may take the
-    run's claims over, so the lease is asked for before every request.
-
-    Args:
-        engine: Gives the connections.
+    The server drops a lock when its connection ends. Then another process may take over
+    the run's claims. So `is_held` is necessary before each request.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -121,12 +80,12 @@ class ServerLeases:
         self._held: Connection | None = None
 
     def take(self, run: int) -> None:
-        """Take this process's lease; the server drops it when the process ends."""
+        """Take this process's lease."""
         self._held = self._connect()
         self._held.execute(select(func.pg_advisory_lock(LOCK_CLASS, run)))
 
     def lives(self, run: int) -> bool:
-        """Say whether some process holds the lease of a run."""
+        """Return whether a process holds the lease of a run."""
         with self._connect() as connection:
             locked = select(func.pg_try_advisory_lock(LOCK_CLASS, run))
             is_dead = bool(connection.scalar(locked))
@@ -135,7 +94,7 @@ class ServerLeases:
             return not is_dead
 
     def is_held(self) -> bool:
-        """Say whether the connection that holds the lock is still there."""
+        """Return whether the connection with the lock is still there."""
         if self._held is None:
             return True
         try:
@@ -147,7 +106,7 @@ class ServerLeases:
     def release(self) -> None:
         """Give this process's lease back."""
         if self._held is not None:
-            # The server would notice the end of the connection only some time later.
+            # The server notices the end of the connection only some time later.
             with contextlib.suppress(SQLAlchemyError):
                 self._held.execute(select(func.pg_advisory_unlock_all()))
             self._held.close()
@@ -155,5 +114,4 @@ class ServerLeases:
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()
-        connection.info.pop("write", None)  # of an earlier use of the connection
         return connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stairoids_common import database
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
-from target_stairoids.ledger.leases import FileLeases, Leases, NoLeases, ServerLeases
+from target_stairoids.ledger.leases import FileLeases, ServerLeases
 from target_stairoids.ledger.schema import (
     LOCK_CLASS,
     claims,
@@ -67,7 +67,7 @@ class Ledger:
         self._streams: dict[str, int] = {}
         self._complete_runs: dict[int, int] = {}
         self._reads_only = reads_only
-        self._leases: Leases = NoLeases()
+        self._leases: FileLeases | ServerLeases | None = None  # None in memory
         path = database.file_of(url)
         with _errors(f"The ledger {self.name} cannot be opened"):
             if path and creates:
@@ -155,7 +155,8 @@ class Ledger:
                 .values(scope=self.scope, started_at=timestamp())
                 .returning(runs.c.run)
             )
-            self._leases.take(self.run)
+            if self._leases:
+                self._leases.take(self.run)
         return self.run
 
     def end_run(
@@ -318,7 +319,7 @@ class Ledger:
             rows = connection.execute(
                 query.where(streams.c.scope == self.scope, claims.c.run != self.run)
             ).all()
-        dead = {run for run in {row.run for row in rows} if not self._leases.lives(run)}
+        dead = {run for run in {row.run for row in rows} if not self.lives(run)}
         left = [claim_from(row) for row in rows if row.run in dead]
         with self.transaction() as transaction:
             return [claim for claim in left if transaction.take_over(claim)]
@@ -329,13 +330,15 @@ class Ledger:
         Raises:
             LedgerError: Another process may have taken them over. Send nothing more.
         """
-        if not self._leases.is_held():
+        if isinstance(self._leases, ServerLeases) and not self._leases.is_held():
             msg = f"The connection to the ledger {self.name} broke. Run again."
             raise LedgerError(msg)
 
     def lives(self, run: int) -> bool:
         """Return whether a run is still at work, here or in another process."""
-        return run == self.run or self._leases.lives(run)
+        if run == self.run or self._leases is None:
+            return run == self.run
+        return self._leases.lives(run)
 
     # Transactions
 
@@ -398,7 +401,8 @@ class Ledger:
 
     def close(self) -> None:
         """Release the lease and close the database."""
-        self._leases.release()
+        if self._leases:
+            self._leases.release()
         self._connection.close()
         self._engine.dispose()
 

@@ -117,8 +117,8 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
             raise LedgerError(msg)
         if reading.scalar(select(func.count()).select_from(claims)):
             msg = (
-                f"The ledger {source.name} holds claims: let its runs end, or run the "
-                "target once more to settle what a killed run left."
+                f"The ledger {source.name} holds claims: let its runs end. Run the "
+                "target once more to settle the claims of a killed run."
             )
             raise LedgerError(msg)
         for table in metadata.sorted_tables:

@@ -35,9 +35,8 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         is_claimed: Whether this run's claim on the entity ends with it.
         is_first: Whether the ledger certainly has no outcome of this version.
-        replaces: State digest of the entity's latest version, if this version only
-        takes
-            its place: same content and newer, or the same state with another text.
+        replaces: State digest of the latest version, if this version only takes its
+            place. It has the same content and is newer, or the same state.
     """
 
     version: Version

@@ -19,8 +19,7 @@ class Origin:
     """How one field of a signal is filled.
 
     Attributes:
-        template: The template, from the mapping or inferred.
-        why: `mapping`, or the reason why it was inferred.
+        why: `mapping`, or the reason why the template was inferred.
     """
 
     template: str
@@ -38,7 +37,6 @@ class CompiledMapping:
         key: The columns that identify the entity; empty for the whole record.
         send: `once`, `on_change` or `always`.
         ignore_changes: Properties whose change alone sends nothing.
-        type: Reads the signal's type; None if the mapping has `type: null`.
         when: Reads whether a record becomes a signal; None for every record.
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
@@ -55,11 +53,11 @@ class CompiledMapping:
     key: tuple[str, ...]
     send: str
     ignore_changes: frozenset[str]
-    type: Reader | None
+    type: Reader
     source: Reader
     account: Mapping[str, Reader]
     contact: Mapping[str, Reader]
-    occurred_at: Reader | None
+    occurred_at: Reader
     properties: Callable[[Fields], dict[str, Any]]
     when: Reader | None
     paths: frozenset[Path]
@@ -69,11 +67,7 @@ class CompiledMapping:
     wants_deleted: bool
 
     def wants(self, record: Fields) -> bool:
-        """Return whether the condition `when` lets a record become a signal.
-
-        Raises:
-            InvalidSignalError: `when` cannot be evaluated for the record.
-        """
+        """Return whether the condition `when` lets a record become a signal."""
         return self.when is None or bool(self.when(record))
 
     def signal_from(self, record: Fields) -> Signal:
@@ -83,12 +77,12 @@ class CompiledMapping:
             InvalidSignalError: A value cannot be sent; the reason names the field.
         """
         return Signal(
-            type=(self.type(record) if self.type else None) or "",
+            type=self.type(record) or "",
             source=self.source(record) or "",
             account=_present(self.account, record),
             contact=_present(self.contact, record),
             properties=flat_properties(self.properties(record)),
-            occurred_at=self.occurred_at(record) if self.occurred_at else None,
+            occurred_at=self.occurred_at(record),
         )
 
 

@@ -1,8 +1,4 @@
-"""The compiler: from one item of the setting `signals` to a compiled mapping.
-
-Fields that the item leaves out are inferred. The compiler finds the mistakes in the
-item before the first record.
-"""
+"""Compile one item of the setting `signals`, and find the mistakes in it."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
@@ -24,10 +20,7 @@ from target_stairoids.mapping.expressions.template import (
     constant,
     path_text,
 )
-from target_stairoids.mapping.inference import (
-    inferred_templates,
-    update_time_columns,
-)
+from target_stairoids.mapping.inference import inferred_templates, update_time_columns
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     inner_properties,
@@ -61,11 +54,7 @@ DEFAULT_SOURCE = "no mapping names another"
 _MAPPING = "mapping"
 _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
     "account": {"domain": domain_from, "name": text_from},
-    "contact": {
-        "email": email_from,
-        "first_name": text_from,
-        "last_name": text_from,
-    },
+    "contact": {"email": email_from, "first_name": text_from, "last_name": text_from},
 }
 _NESTED = frozenset({dict, list})
 
@@ -82,8 +71,11 @@ class Compiler:
     ) -> None:
         self._schema = schema
         self._item = item
-        self._default_source = default_source
-        self._inferred = inferred_templates(schema)
+        self._inferred = {
+            "type": Origin(schema.name, "the stream's name"),
+            "source": Origin(default_source, DEFAULT_SOURCE),
+            **inferred_templates(schema),
+        }
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
         self._mapped_paths: set[Path] = set()  # without those of inferred templates
@@ -99,36 +91,31 @@ class Compiler:
             ConfigError: The item is wrong; the text names stream, field and remedy.
         """
         item, schema = self._item, self._schema
-        type_text = schema.name if item.type is UNSET else item.type
         key = item.key or schema.key_properties
         for name in key:
             path = (name,) if name in schema.properties else tuple(name.split("."))
             self._check_path(path, "key")
-        why_type = "the stream's name" if item.type is UNSET else _MAPPING
-        type_ = None if type_text is None else self._text("type", type_text, why_type)
-        why_source = _MAPPING if item.source else DEFAULT_SOURCE
-        source_text = item.source or self._default_source
-        source = self._text("source", source_text, why_source)
+        type_ = self._field("type", text_from, item.type)
+        source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
         occurred_at = self._field("occurred_at", time_from, item.occurred_at)
-        properties = self._properties()
-        when = self._when()
+        properties, when = self._properties(), self._when()
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
-        given = [item, self._default_source]
         templates = {name: origin.template for name, origin in self._origins.items()}
+        given = [item, self._inferred["source"].template]
         return CompiledMapping(
-            name=item.name or type_text or schema.name,
+            name=item.name or templates.get("type") or schema.name,
             mapping_digest=_digest(given),
             compiled_digest=_digest([*given, templates]),
             key=key,
             send=item.send,
             ignore_changes=ignore_changes,
-            type=type_,
-            source=source,
+            type=type_ or _nothing,
+            source=source or _nothing,
             account=account,
             contact=contact,
-            occurred_at=occurred_at,
+            occurred_at=occurred_at or _nothing,
             properties=properties,
             when=when,
             paths=frozenset(self._mapped_paths),
@@ -139,14 +126,6 @@ class Compiler:
         )
 
     # Fields
-
-    def _text(self, field: str, text: str, why: str) -> Reader:
-        """Compile `type` or `source`."""
-        template = self._template(field, text)
-        self._origins[field] = Origin(text, why)
-        if not template.paths:
-            return constant(text_from(template.read({})))
-        return template.through(text_from)
 
     def _group(self, group: str) -> dict[str, Reader]:
         """Compile `account` or `contact`."""
@@ -164,44 +143,38 @@ class Compiler:
         return {name: read for name, read in readers.items() if read is not None}
 
     def _field(
-        self, field: str, normalise: Normalise, text: str | msgspec.UnsetType | None
+        self, field: str, normalise: Normalise, text: str | UnsetType | None
     ) -> Reader | None:
         """Compile one field from the mapping's template, else the inferred one."""
-        if text is None:
+        origin = self._inferred.get(field) if text is UNSET else _mapped(text)
+        if origin is None:
             return None
-        is_inferred = text is UNSET
-        if text is not UNSET:
-            origin = Origin(text, _MAPPING)
-        elif field in self._inferred:
-            origin = self._inferred[field]
-        else:
-            return None
-        template = self._template(field, origin.template, is_inferred=is_inferred)
+        template = self._template(field, origin.template, is_inferred=text is UNSET)
         self._origins[field] = origin
-        return template.through(normalise)
+        if normalise is text_from and "{" not in origin.template:
+            return constant(text_from(template.read({})))
+        read = template.read
+        return lambda record: normalise(read(record))
 
     def _when(self) -> Reader | None:
-        text = self._item.when
-        if text is None:
+        if self._item.when is None:
             return None
-        template = self._template("when", text, compile_text=compile_condition)
-        self._origins["when"] = Origin(text, _MAPPING)
-        return template.read
+        self._origins["when"] = Origin(self._item.when, _MAPPING)
+        return self._template("when", self._item.when, compile_condition).read
 
     def _template(
         self,
         field: str,
         text: str,
+        compile_text: Callable[[str, str], Template] = compile_template,
         *,
         is_inferred: bool = False,
-        compile_text: Callable[[str, str], Template] = compile_template,
     ) -> Template:
         """Compile a template and note the paths that it reads."""
         try:
             template = compile_text(text, field)
         except TemplateError as error:
-            msg = f"{self._where(field)}: {error}"
-            raise ConfigError(msg) from None
+            raise ConfigError(f"{self._where(field)}: {error}") from None
         for path in template.paths:
             self._check_path(path, field)
         self._paths |= template.paths
@@ -274,11 +247,10 @@ class Compiler:
             or self._columns_but(hidden)
         ):
             return
-        msg = (
+        raise ConfigError(
             f"{self._where('properties')} selects nothing. Name the columns to send, "
             "or write `properties: null` to send none."
         )
-        raise ConfigError(msg)
 
     # Changes
 
@@ -326,32 +298,31 @@ class Compiler:
         name = str(path[0])
         if not schema.is_open and name not in known:
             hint = _nested_hint(name, known) or suggestion(name, known)
-            msg = (
+            raise ConfigError(
                 f"{self._where(field)}: `{name}` is not a property of "
                 f"`{schema.name}`{hint}"
             )
-            raise ConfigError(msg)
         inner: Any = known.get(name)
         for part in path[1:]:
             fields = inner_properties(inner) if inner is not None else None
             if not fields or inner.get("additionalProperties") is not False:
                 return
             if part not in fields:
-                msg = (
+                raise ConfigError(
                     f"{self._where(field)}: `{part}` is not a property of "
                     f"`{name}`{suggestion(str(part), fields)}"
                 )
-                raise ConfigError(msg)
             inner = fields[str(part)]
 
     def _where(self, field: str) -> str:
         return f"Stream `{self._schema.name}`: `{field}` of its mapping"
 
 
+_nothing = constant(None)
+
+
 def _selection(
-    hidden: frozenset[str] | None,
-    columns: Collection[str],
-    computed: Mapping[str, Reader],
+    hidden: frozenset[str] | None, columns: list[str], computed: Mapping[str, Reader]
 ) -> Selection:
     """Return a function that selects the properties of a record.
 
@@ -359,17 +330,15 @@ def _selection(
         hidden: Columns that `*` does not select; None without `*`.
     """
 
-    def named(record: Fields) -> dict[str, Any]:
-        found = {name: record.get(name) for name in columns}
+    def selected(record: Fields) -> dict[str, Any]:
+        found = {} if hidden is None else _scalars(record, hidden)
+        for name in columns:
+            found[name] = record.get(name)
         for name, read in computed.items():
             found[name] = read(record)
         return found
 
-    if hidden is None:
-        return named
-    if not columns and not computed:
-        return lambda record: _scalars(record, hidden)
-    return lambda record: _scalars(record, hidden) | named(record)
+    return selected
 
 
 def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
@@ -378,6 +347,10 @@ def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
         for name, value in record.items()
         if name not in hidden and type(value) not in _NESTED and name[:5] != "_sdc_"
     }
+
+
+def _mapped(template: str | None) -> Origin | None:
+    return None if template is None else Origin(template, _MAPPING)
 
 
 def _json(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -37,14 +38,12 @@ def mappings_for(
     chosen = [item for item in items if item.stream == glob]
     chosen = chosen or [MappingItem(stream="*")]
     compiled = [Compiler(schema, item, default_source).compile() for item in chosen]
-    names = [mapping.name for mapping in compiled]
-    for name in names:
-        if names.count(name) > 1:
-            msg = (
-                f"Stream `{schema.name}`: two mappings are named `{name}`; give each "
-                "its own `name`, because the ledger tells them apart by it."
-            )
-            raise ConfigError(msg)
+    ((name, times),) = Counter(mapping.name for mapping in compiled).most_common(1)
+    if times > 1:
+        raise ConfigError(
+            f"Stream `{schema.name}`: two mappings are named `{name}`; give each "
+            "its own `name`, because the ledger tells them apart by it."
+        )
     return compiled
 
 
@@ -62,16 +61,13 @@ def check_globs(items: Iterable[MappingItem]) -> None:
     earlier: list[str] = []
     for item in items:
         glob = item.stream
-        if glob in earlier:
-            continue
         hiding = next((other for other in earlier if _hides(other, glob)), None)
-        if hiding is not None:
-            msg = (
+        if hiding is not None and glob not in earlier:
+            raise ConfigError(
                 f"The mapping of stream `{glob}` in `signals` is never used: "
                 f"`{hiding}` stands before it and takes all of its streams. Put the "
                 "more specific one first."
             )
-            raise ConfigError(msg)
         earlier.append(glob)
 
 
@@ -100,13 +96,12 @@ def check_spelling(
     names = [i.stream for i in items if not _WILDCARD.search(i.stream)]
     name = next((n for n in names if n not in used and _is_near(n, stream)), None)
     if name is not None:
-        msg = (
+        raise ConfigError(
             f"Stream `{stream}` has no mapping in `signals`. `{name}` is nearly its "
             f"name and matched no stream so far, so nothing was sent. Correct "
             f"`{name}`, or give `{stream}` a mapping of its own (`type: null` leaves "
             "it out)."
         )
-        raise ConfigError(msg)
 
 
 def check_any_match(
@@ -122,13 +117,12 @@ def check_any_match(
     """
     names = [i.stream for i in items if i.type is not None]
     if names and all(glob_of(name, items) is None for name in (stream, *seen)):
-        msg = (
+        raise ConfigError(
             f"Stream `{stream}` has no mapping in `signals`, and no stream so far "
             f"matched `{names[0]}`, so nothing was sent. If `{names[0]}` means "
             f"`{stream}`, correct its name. Otherwise give `{stream}` a mapping of its "
             "own (`type: null` leaves it out), or end `signals` with one for `*`."
         )
-        raise ConfigError(msg)
 
 
 def unused_globs(items: Iterable[MappingItem], streams: Sequence[str]) -> list[str]:

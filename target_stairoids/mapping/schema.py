@@ -92,11 +92,7 @@ def may_be_scalar(schema: Json) -> bool:
 
 
 def inner_properties(schema: Json) -> Mapping[str, Json] | None:
-    """Return the properties of a column that may hold an object.
-
-    Returns:
-        An empty mapping if the properties are unknown; None if it holds no object.
-    """
+    """Return the properties of an object, empty if unknown; None for other columns."""
     types = types_of(schema)
     if types and "object" not in types:
         return None

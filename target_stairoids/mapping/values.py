@@ -34,8 +34,9 @@ def _plain(value: object) -> str:
     """Return the plain text of a text that Jinja marked as safe HTML."""
     if isinstance(value, str):
         return str(value)
-    reason = "a value is neither text, number nor list (a filter without its `| list`?)"
-    raise InvalidSignalError(reason)
+    raise InvalidSignalError(
+        "a value is neither text, number nor list (a filter without its `| list`?)"
+    )
 
 
 _encoder = msgspec.json.Encoder(
@@ -83,7 +84,7 @@ def email_from(value: object) -> str | None:
 
 
 def likely_domain_from(value: object) -> str | None:
-    """Return the host as `domain_from` does, or None if it is no domain."""
+    """Return the host of `domain_from`; None if it is no domain."""
     domain = domain_from(value)
     return domain if domain and DOMAIN.match(domain) else None
 
@@ -113,21 +114,16 @@ def time_from(value: object, field: str = "occurred_at") -> str | None:
     Raises:
         InvalidSignalError: The value is no time.
     """
-    if value is None:
+    if isinstance(value, str):
+        value = value.strip()
+    if value is None or value == "":
         return None
     try:
-        if isinstance(value, str):
-            text = value.strip()
-            if not text:
-                return None
-            moment = _moment(text)
-        else:
-            moment = _epoch(value)
+        moment = _moment(value) if isinstance(value, str) else _epoch(value)
         if moment.tzinfo is not UTC:
             moment = moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
-        reason = f"{field}: not a date and time in ISO 8601"
-        raise InvalidSignalError(reason) from error
+        raise InvalidSignalError(f"{field}: not a date and time in ISO 8601") from error
     return str(msgspec.to_builtins(moment))
 
 
@@ -157,9 +153,7 @@ def _epoch(value: object) -> datetime:
 
 
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
-    """Return properties for the API: flat, without null, lists as JSON text.
-
-    Fields inside an object get its name and a dot as prefix.
+    """Return properties without null, objects as `name.field`, lists as JSON text.
 
     Raises:
         InvalidSignalError: A number is not finite, or a value is nested too deeply.
@@ -168,8 +162,7 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     try:
         _flatten(properties, "", flat)
     except RecursionError as error:
-        reason = "properties: nested too deeply"
-        raise InvalidSignalError(reason) from error
+        raise InvalidSignalError("properties: nested too deeply") from error
     return flat
 
 
@@ -187,8 +180,7 @@ def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -
             _flatten(value, f"{key}.", flat)
         elif value is not None:
             if not _is_finite(value):
-                reason = f"properties.{key}: not a finite number"
-                raise InvalidSignalError(reason)
+                raise InvalidSignalError(f"properties.{key}: not a finite number")
             flat[key] = value if isinstance(value, str) else json_bytes(value).decode()
 
 
@@ -214,5 +206,6 @@ def json_bytes(value: Json) -> bytes:
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError as error:
-        reason = "a text holds half a surrogate pair, which is not Unicode"
-        raise InvalidSignalError(reason) from error
+        raise InvalidSignalError(
+            "a text holds half a surrogate pair, which is not Unicode"
+        ) from error

@@ -111,5 +111,6 @@ def write(report: dict[str, Any], path: Path) -> None:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
-        msg = f"The report cannot be written, see `report_path`: {error.strerror}."
-        raise ConfigError(msg) from error
+        raise ConfigError(
+            f"The report cannot be written, see `report_path`: {error.strerror}."
+        ) from error

@@ -124,7 +124,7 @@ class Scheduler:
         slots: int,
         now: float,
     ) -> list[QueuedSignal | str]:
-        """Write responses and claims in one transaction; return what to send then."""
+        """Write responses and claims in one transaction; return the next requests."""
         checks_lease = self._ledger.may_lose_its_lease
         if checks_lease:
             self._ledger.check_lease()

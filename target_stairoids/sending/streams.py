@@ -161,7 +161,7 @@ def _check_names(
 
 def warn_if_left_out(stream: Stream) -> None:
     """Warn that a stream has no person and no company for a signal."""
-    if any(m.type is not None and m.is_left_out for m in stream.maps):
+    if any(m.is_left_out and "type" in m.origins for m in stream.maps):
         logger.warning(
             "Stream `%s` is left out, because its records have neither an email nor a "
             "domain. To send them, give the stream a mapping with `contact.email` or "

@@ -116,7 +116,7 @@ def test_listings_of_commands_are_not_cut() -> None:
 
 def test_help_of_a_program_has_its_exit_codes() -> None:
     for name, codes in EXIT_CODES.items():
-        listed = help_of(name).partition("Exit codes: ")[2]
+        listed = help_of(name).partition("Exit codes:")[2]
         assert {str(code) for code in codes} <= set(re.findall(r"\d+", listed)), name
 
 

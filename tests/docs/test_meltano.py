@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,11 +34,7 @@ SHIPPED = (
     "meltano.yml",
     "pyproject.toml",
     "sample_configs",
-    "stairoids_airbyte",
-    "stairoids_pages",
-    "stairoids_sandbox",
-    "tap_stairoids_webhooks",
-    "target_stairoids",
+    *(path.name for path in ROOT.glob("*stairoids*/")),
 )
 
 
@@ -141,10 +138,10 @@ def test_second_round_trip_with_meltano_sends_nothing(
     ]
     (project.folder / "messages.jsonl").write_text(text_of([schema, *records]))
     assert "0 signals would be sent" in project.meltano(*preview)
-    dead_letters = project.meltano("invoke", "target-stairoids:dead-dead_letters")
+    dead_letters = project.meltano("invoke", "target-stairoids:dead-letters")
     assert "neither account.domain nor contact.email" in dead_letters
     stats = project.meltano("invoke", "tap-stairoids-webhooks:stats")
-    assert "automation.action_triggered             19" in stats
+    assert re.search(r"automation\.action_triggered +19\n", stats)
 
 
 @pytest.mark.parametrize(

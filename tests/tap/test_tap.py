@@ -271,14 +271,14 @@ def test_bookmark_of_another_store_is_an_error(run: Runner, filled: str) -> None
 
     failed = run(state=state)
     run.config["on_store_reset"] = "resync"
-    anew = run(state=state)
+    again = run(state=state)
 
     assert failed.exit_code == 1
     assert failed.messages == []
     assert "another store" in failed.log
     assert "on_store_reset" in failed.log
-    assert anew.sequences() == list(range(1, 11))
-    assert anew.state != state
+    assert again.sequences() == list(range(1, 11))
+    assert again.state != state
 
 
 @pytest.mark.usefixtures("filled")
@@ -380,7 +380,7 @@ def test_terminated_run_leaves_a_true_state(run: Runner) -> None:
         assert process.stdout is not None
         begun = list(lines_until_record(process.stdout))
         process.send_signal(signal.SIGTERM)
-        rest = process.stdout.read()  # communicate() would lose what is buffered
+        rest = process.stdout.read()  # communicate() would lose the buffer
 
     first = Output(process.returncode, "".join(begun) + rest, "")
     second = run(state=first.state)

@@ -1,4 +1,4 @@
-"""A sandbox to send to, a target that sends to it, a PostgreSQL for its ledger."""
+"""A sandbox, a target that sends to it, and a PostgreSQL server for its ledger."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Sandbox
+from target_stairoids.api import retry
+from target_stairoids.sending import response_handler
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
@@ -34,18 +36,24 @@ def target(
     request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
 ) -> TargetUnderTest:
     """The Singer target; with `on_both_connectors` that of Airbyte as well."""
-    face: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
-    return face(tmp_path, sandbox.url)
+    connector: type[TargetUnderTest] = getattr(request, "param", TargetUnderTest)
+    return connector(tmp_path, sandbox.url)
+
+
+@pytest.fixture
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each pause before a retry be 10 ms."""
+    for module in (retry, response_handler):
+        monkeypatch.setattr(module, "pause_before", lambda _attempt: 0.01)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL; skips where there is none for this Python."""
     pgserver = pytest.importorskip("pgserver")
-    # Not in pytest's folder: run by root, the server is another user, and pytest
-    # closes its folder to others whenever a session begins.
+    # Not in the folder of pytest, which closes it to the other user of the server.
     folder = tempfile.mkdtemp(prefix="ledger-")
-    with warnings.catch_warnings(action="ignore"):  # of its own, about XDG_RUNTIME_DIR
+    with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
         running = pgserver.get_server(folder)
     # At exit it logs into streams that pytest has closed by then.
     logging.getLogger("pgserver").disabled = True

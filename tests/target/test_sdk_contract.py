@@ -1,6 +1,7 @@
-"""The private hooks of the SDK that the target overrides are still there.
+"""The SDK still has the private hooks that the target overrides.
 
-An SDK that renames one would quietly go around us, so it must fail here.
+Without these tests, a release of the SDK that renames a hook would break the target
+unnoticed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     ("ours", "theirs"),
     [(TargetStairoids, Target), (SignalSink, Sink), (LineReader, GenericSingerReader)],
 )
-def test_every_override_overrides_something(ours: type, theirs: type) -> None:
+def test_every_override_overrides_a_method_of_the_sdk(ours: type, theirs: type) -> None:
     overrides = [
         name
         for name, member in vars(ours).items()
@@ -38,22 +39,22 @@ def test_every_override_overrides_something(ours: type, theirs: type) -> None:
     assert [name for name in overrides if not hasattr(theirs, name)] == []
 
 
-def test_sdk_writes_state_only_where_we_know() -> None:
-    """`drain_all` writes `_latest_state`, which we never set."""
+def test_sdk_writes_state_in_one_place_only() -> None:
+    """`drain_all` writes `_latest_state`, which the target never sets."""
     source = inspect.getsource(Target)
 
     assert source.count("self._write_state_message(") == 1
     assert "if self._latest_state:" in inspect.getsource(Target.drain_all)
 
 
-def test_reader_gets_the_callbacks_by_message_type() -> None:
+def test_reader_gets_callbacks_by_message_type() -> None:
     parameters = inspect.signature(GenericSingerReader.process_lines).parameters
 
     assert list(parameters) == ["self", "file_input", "callbacks"]
 
 
 @pytest.mark.parametrize("record", [{"id": 1, "tags": {"a": [1]}}, {}])
-def test_stream_map_that_we_pass_by_would_have_changed_nothing(
+def test_skipped_stream_map_returns_the_record_itself(
     record: dict[str, Any],
 ) -> None:
     stream_map = SameRecordTransform("s", {"properties": {}}, [], None)
@@ -62,22 +63,22 @@ def test_stream_map_that_we_pass_by_would_have_changed_nothing(
     assert stream_map.transform(record) is record
 
 
-def test_stream_map_that_flattens_is_asked() -> None:
+def test_stream_map_that_flattens_is_not_skipped() -> None:
     options = FlatteningOptions(enabled=True, max_level=1)
     stream_map = SameRecordTransform("s", {"properties": {}}, [], options)
 
     assert not passes_unchanged(stream_map)
 
 
-def test_one_sink_at_a_time_is_drained_without_a_pool() -> None:
-    """`max_parallelism = 1` spares the pool of threads that a drain starts."""
+def test_sdk_drains_one_sink_without_a_thread_pool() -> None:
+    """`max_parallelism = 1` avoids the thread pool."""
     assert "if parallelism == 1" in inspect.getsource(Target._drain_all)
 
 
-def test_environment_is_not_overruled_by_a_file(
+def test_env_file_does_not_override_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The SDK looks for a `.env` above its own code, and lets it win."""
+    """The SDK reads a `.env` file above its own code."""
     (tmp_path / ".env").write_text("TARGET_STAIROIDS_SOURCE=of_a_file\n")
     found = str(tmp_path / ".env")
     monkeypatch.setattr(_dict_config, "find_dotenv", lambda: found)

@@ -1,4 +1,4 @@
-"""The SDK's own suite for targets, each test ending in real requests."""
+"""The SDK's own test suite for targets, with a sandbox as the API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Suite = get_target_test_class(TargetStairoids, config={})
 
 
 class TestTargetStairoids(_Suite):  # type: ignore[misc,valid-type]  # made at run time
-    """Every record that the suite wants read is sent to a sandbox."""
+    """Sends the records of the suite to a sandbox."""
 
     @pytest.fixture
     def runner(self, sandbox: Sandbox, tmp_path: Path) -> TargetTestRunner:
@@ -27,7 +27,7 @@ class TestTargetStairoids(_Suite):  # type: ignore[misc,valid-type]  # made at r
             "api_url": sandbox.url,
             "api_key": "sk_test_sandbox",
             "ledger_url": f"sqlite:///{tmp_path / 'ledger.db'}",
-            # The suite's records hold neither e-mail nor domain; now they are signals.
+            # The records of the suite have neither an email nor a domain.
             "signals": [{"stream": "*", "account": {"domain": "example.com"}}],
         }
         return TargetTestRunner(target_class=TargetStairoids, config=config)

@@ -1,4 +1,4 @@
-"""What real taps printed, through the target with nothing but URL and key."""
+"""The output of real taps, sent by a target with only a URL and a key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMS = sorted(DATA.glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
-def test_every_record_is_accounted_for_and_sent_once(
+def test_every_record_of_a_real_tap_has_an_outcome_and_is_sent_once(
     sandbox: Sandbox, target: TargetUnderTest, path: Path
 ) -> None:
     text = path.read_text(encoding="utf-8")

@@ -37,6 +37,34 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+class CommitHistograms:
+    """Histograms of the commits.
+
+    Attributes:
+        registry: The registry of all metrics.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            f"{_PREFIX}commit_seconds",
+            "How long a commit takes.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._rows = Histogram(
+            f"{_PREFIX}commit_rows",
+            "How many deliveries share a commit.",
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Count a commit."""
+        self._rows.observe(rows)
+        self._seconds.observe(seconds)
+
+
 class ReceiverStatus(Collector):
     """The status of a running receiver.
 
@@ -45,10 +73,16 @@ class ReceiverStatus(Collector):
         commits: The deliveries that wait for a commit.
         store: The store of the receiver, for its sizes only.
         store_url: Opened again to read, so that no response waits for a commit.
+        registry: The registry of all metrics.
     """
 
     def __init__(
-        self, app: ReceiverApp, commits: CommitQueue, store: EventStore, store_url: str
+        self,
+        app: ReceiverApp,
+        commits: CommitQueue,
+        store: EventStore,
+        store_url: str,
+        registry: CollectorRegistry,
     ) -> None:
         self._app = app
         self._commits = commits
@@ -56,26 +90,8 @@ class ReceiverStatus(Collector):
         self._store_url = store_url
         self._reader: EventStore | None = None
         self._opening = threading.Lock()
-        self._registry = CollectorRegistry()
-        seconds = Histogram(
-            f"{_PREFIX}commit_seconds",
-            "How long a commit takes.",
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        rows = Histogram(
-            f"{_PREFIX}commit_rows",
-            "How many deliveries share a commit.",
-            buckets=_ROWS,
-            registry=self._registry,
-        )
-
-        def observe(number: int, took: float) -> None:
-            rows.observe(number)
-            seconds.observe(took)
-
-        commits.on_commit = observe
-        self._registry.register(self)
+        self._registry = registry
+        registry.register(self)
 
     def readiness(self) -> dict[str, Any]:
         """Return whether deliveries are accepted now, with the reasons."""
@@ -89,7 +105,7 @@ class ReceiverStatus(Collector):
             "store_failing": commits.failing,
             "queue": commits.waiting,
             "queue_bytes": commits.waiting_bytes,
-            "free_bytes": commits.free_bytes(),
+            "free_bytes": self._store.database.free_bytes(),
             "seconds_since_commit": None if last is None else time.time() - last,
         }
 

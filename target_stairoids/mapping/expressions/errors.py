@@ -15,25 +15,23 @@ class TemplateError(Exception):
     """A template is wrong.
 
     Args:
-        text: The template.
-        place: Offset of the mistake in it.
+        place: Offset of the mistake in the text.
         problem: A description of the mistake.
     """
 
     def __init__(self, text: str, place: int, problem: str) -> None:
-        place = max(0, min(place, len(text)))
-        before = text[:place]
+        before, after = text[:place], text[place:]
+        start = before.rpartition("\n")[2]
+        line = start + after.partition("\n")[0]
         number = before.count("\n") + 1
-        column = len(before) - (before.rfind("\n") + 1)
-        line = text.split("\n")[number - 1]
         where = f" (line {number})" if "\n" in text.strip() else ""
-        super().__init__(f"{problem}{where}\n    {line}\n    {' ' * column}^")
+        super().__init__(f"{problem}{where}\n    {line}\n    {' ' * len(start)}^")
 
 
 def syntax_error(
     error: TemplateSyntaxError, text: str, state: str | None
 ) -> TemplateError:
-    """Return a syntax error of Jinja with its place, of which Jinja tells the line.
+    """Return a syntax error of Jinja with its place, of which Jinja has the line only.
 
     Args:
         state: The state of Jinja's lexer at the start of the text.

@@ -62,10 +62,9 @@ def _names(value: object) -> tuple[str | None, str | None]:
 
 
 def iso8601(value: object, form: str | None = None) -> str | None:
-    """Return a time in UTC; a time without offset counts as UTC.
+    """Return a time in UTC, as `time_from` reads it.
 
     Args:
-        value: A text in ISO 8601, or a Unix time in seconds or milliseconds.
         form: The form of any other text, such as `%d.%m.%Y %H:%M`, in the codes of
             https://docs.python.org/3/library/datetime.html#format-codes.
     """

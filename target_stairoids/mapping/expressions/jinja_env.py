@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 Json = Any  # any JSON value; narrowed where it is read
 
-_HIDDEN_COMPARE = "_compare"
-_HIDDEN_TEXT = "_text"
 _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "lt": operator.lt,
     "lteq": operator.le,
@@ -50,18 +48,17 @@ class NullSafeOperators(NodeTransformer):
         pairs: list[nodes.Expr] = []
         for operand in node.ops:
             pairs += [nodes.Const(operand.op), operand.expr]
-        return nodes.Filter(
-            node.expr, _HIDDEN_COMPARE, pairs, [], None, None, lineno=node.lineno
-        )
+        return _filter(node.expr, "_compare", pairs)
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace the operands of `~`."""
         self.generic_visit(node)
-        node.nodes = [
-            nodes.Filter(part, _HIDDEN_TEXT, [], [], None, None, lineno=node.lineno)
-            for part in node.nodes
-        ]
+        node.nodes = [_filter(part, "_text", []) for part in node.nodes]
         return node
+
+
+def _filter(node: nodes.Expr, name: str, args: list[nodes.Expr]) -> nodes.Filter:
+    return nodes.Filter(node, name, args, [], None, None, lineno=node.lineno)
 
 
 def _compare(value: Json, *pairs: Json) -> bool:
@@ -87,17 +84,12 @@ def value_of(value: Json) -> Json:
 
 def _text(value: Json) -> str:
     """Return the text that stands for a value."""
-    match value_of(value):
-        case None:
-            return ""
-        case bool() as is_true:
-            return "true" if is_true else "false"
-        case str() as text:
-            return text
-        case int() | float() | Decimal() as number:
-            return str(number)
-        case other:
-            return json.dumps(other, default=str)
+    value = value_of(value)
+    if value is None:
+        return ""
+    if isinstance(value, str | float | Decimal):
+        return str(value)
+    return json.dumps(value, default=str)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -126,7 +118,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     for name, function in sandbox.filters.items():
         sandbox.filters[name] = _null_safe(function)
     sandbox.filters |= {name: _without_undefined(f) for name, f in FILTERS.items()}
-    sandbox.filters |= {_HIDDEN_COMPARE: _compare, _HIDDEN_TEXT: _text}
+    sandbox.filters |= {"_compare": _compare, "_text": _text}
     return sandbox
 
 

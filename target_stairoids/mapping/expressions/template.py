@@ -30,7 +30,7 @@ from target_stairoids.mapping.expressions.jinja_env import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from jinja2 import Template as JinjaTemplate
 
@@ -46,6 +46,8 @@ _RESERVED = {
     *("record", "true", "false", "none", "True", "False", "None", "self"),
     *("and", "or", "not", "in", "is", "if", "else"),
 }
+#: Attributes of Jinja's filters that need more than the value and its arguments.
+_NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
 _BRACES = re.compile(r"\{[{%#]|[}%#]\}")
 
 
@@ -55,19 +57,10 @@ class Template:
 
     Attributes:
         paths: The paths that it reads; each begins with a column's name.
-        column: The column's name, if the template is that column and nothing else.
     """
 
     read: Reader
-    paths: frozenset[Path]
-    column: str | None = None
-
-    def through(self, normalise: Callable[[Any], Any]) -> Reader:
-        """Return a reader of the normalised value."""
-        read, column = self.read, self.column
-        if column is not None:
-            return lambda record: normalise(record.get(column))
-        return lambda record: normalise(read(record))
+    paths: frozenset[Path] = frozenset()
 
 
 def constant(value: object) -> Reader:
@@ -97,13 +90,21 @@ def compile_template(text: str, field: str) -> Template:
         if mark := _BRACES.search(data.data):
             problem = f"`{mark[0]}` opens or ends nothing"
             raise TemplateError(text, text.rfind(mark[0]), problem)
-    pieces = [node for part in tree.body for node in _pieces(part)]
+    pieces = [
+        node
+        for part in tree.body
+        for node in (part.nodes if isinstance(part, nodes.Output) else [part])
+    ]
     texts = [piece.data for piece in pieces if isinstance(piece, nodes.TemplateData)]
-    if len(texts) == len(pieces):
-        return Template(constant("".join(texts)), frozenset())
-    filled = [p for p in pieces if not _is_blank(p)]
-    if len(filled) == 1 and isinstance(filled[0], nodes.Expr):
-        return _expression(filled[0], field)
+    others = [piece for piece in pieces if not isinstance(piece, nodes.TemplateData)]
+    if not others:
+        return Template(constant("".join(texts)))
+    if (
+        len(others) == 1
+        and isinstance(others[0], nodes.Expr)
+        and not any(map(str.strip, texts))
+    ):
+        return _expression(others[0], field)
     compiled = _by_jinja(tree)
     read = _guarded(lambda record: compiled.render(_context(record)), field)
     return Template(read, frozenset(_paths(tree)))
@@ -145,14 +146,6 @@ def _parsed(text: str, parse: Callable[[], _Tree], state: str | None = None) -> 
                 problem = f"there is no {kind.lower()} `{node.name}`{hint}"
                 raise TemplateError(text, found.start(1) if found else 0, problem)
     return tree
-
-
-def _pieces(node: nodes.Node) -> Sequence[nodes.Node]:
-    return node.nodes if isinstance(node, nodes.Output) else [node]
-
-
-def _is_blank(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.TemplateData) and not node.data.strip()
 
 
 # Paths
@@ -203,9 +196,7 @@ def _path(node: nodes.Node) -> Path | None:
 def _expression(node: nodes.Expr, field: str) -> Template:
     paths = frozenset(_paths(nodes.Tuple([node], "load")))
     read = _plain_reader(node) or _jinja_reader(node)
-    if path := _path(node):
-        return Template(read, paths, str(path[0]) if len(path) == 1 else None)
-    return Template(_guarded(read, field), paths)
+    return Template(read if _path(node) else _guarded(read, field), paths)
 
 
 def _plain_reader(node: nodes.Node) -> Reader | None:
@@ -215,19 +206,14 @@ def _plain_reader(node: nodes.Node) -> Reader | None:
     match node:
         case nodes.Const(value=value):
             return constant(value)
-        case nodes.Filter(
-            node=nodes.Node() as inner,
-            name=name,
-            args=args,
-            kwargs=[],
-            dyn_args=None,
-            dyn_kwargs=None,
-        ) if _is_function(name) and all(isinstance(a, nodes.Const) for a in args):
-            return _filter_reader(inner, name, [arg.as_const() for arg in args])
         case nodes.Or(left=left, right=right):
             one, other = _plain_reader(left), _plain_reader(right)
             if one and other:
                 return lambda record: one(record) or other(record)
+        case nodes.Filter(
+            node=nodes.Node() as inner, kwargs=[], dyn_args=None, dyn_kwargs=None
+        ):
+            return _filter_reader(node, inner)
     return None
 
 
@@ -250,26 +236,15 @@ def _path_reader(path: Path) -> Reader:
     return read
 
 
-def _filter_reader(
-    inner: nodes.Node, filter_name: str, values: list[Any]
-) -> Reader | None:
+def _filter_reader(node: nodes.Filter, inner: nodes.Node) -> Reader | None:
     # Our own filters need no guard: a plain reader never gives an undefined value.
-    function = FILTERS.get(filter_name) or environment().filters[filter_name]
-    if not values and isinstance(inner, nodes.Name) and inner.name != _RECORD:
-        column = inner.name
-        return lambda record: function(record.get(column))
+    function = FILTERS.get(node.name) or environment().filters[node.name]
     read = _plain_reader(inner)
-    if read is None:
+    is_plain = all(isinstance(argument, nodes.Const) for argument in node.args)
+    if read is None or not is_plain or not _NEED_JINJA.isdisjoint(vars(function)):
         return None
-    return lambda record: function(read(record), *values)
-
-
-def _is_function(filter_name: str) -> bool:
-    """Return whether a filter needs only the value and its arguments."""
-    function = environment().filters[filter_name]
-    return not hasattr(function, "jinja_pass_arg") and not hasattr(
-        function, "jinja_async_variant"
-    )
+    args = [argument.as_const() for argument in node.args]
+    return lambda record: function(read(record), *args)
 
 
 def _jinja_reader(node: nodes.Expr) -> Reader:
@@ -304,8 +279,9 @@ def _guarded(read: Reader, field: str) -> Reader:
             # `tojson` and `escape` give text of a class that marks it as safe HTML.
             return str(value) if isinstance(value, Markup) else value
         except Exception as error:  # a template may fail in any way
-            reason = f"{field}: cannot be evaluated: {_without_values(error)}"
-            raise InvalidSignalError(reason) from error
+            raise InvalidSignalError(
+                f"{field}: cannot be evaluated: {_without_values(error)}"
+            ) from error
 
     return guarded
 

@@ -166,4 +166,4 @@ def test_missing_consumer_is_explained_briefly(page: Page, receiver: Receiver) -
     note = page.get_by_text("No consumer yet").bounding_box()
 
     assert note is not None
-    assert note["height"] < 110  # two lines and what is around them
+    assert note["height"] < 110  # two lines with their margins

@@ -67,7 +67,7 @@ class Stairoids:
                 event_id = f"evt_{sender}_{number}"
                 if self._deliver(session, a_body(event_id)):
                     self.acknowledged.add(event_id)
-                    # A replay by hand, of what had been acknowledged.
+                    # A replay by hand of an acknowledged event.
                     if number % 7 == 0:
                         self._deliver(session, a_body(event_id))
 
@@ -77,13 +77,13 @@ class Stairoids:
             self.redelivered += attempt > 0
             headers = headers_for(body, delivery_id=str(uuid.uuid4()))
             try:
-                answer = session.post(url, body, headers=headers, timeout=15)
+                response = session.post(url, body, headers=headers, timeout=15)
             except requests.RequestException:
                 # Instead of the minutes for which Stairoids backs off.
                 with self._moved:
                     assert self._moved.wait_for(lambda: self._url != url, 60)  # noqa: B023 -- it is this round's
                 continue
-            if answer.status_code == 200:
+            if response.status_code == 200:
                 return True
         return False
 

@@ -66,5 +66,5 @@ def test_text_line_has_its_fields_as_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["time", "level", "logger", "message", "traceback"])
-def test_no_result_hides_what_every_line_has(name: str) -> None:
+def test_no_result_hides_a_common_field(name: str) -> None:
     assert name not in RESULTS

@@ -263,9 +263,9 @@ def serve(store_url: str, *options: str, **env: str) -> Result:
         ({}, "STAIROIDS_WEBHOOK_SECRET"),
         ({"STAIROIDS_WEBHOOK_SECRET": ""}, "STAIROIDS_WEBHOOK_SECRET"),
         ({"STAIROIDS_WEBHOOK_SECRETS": "hunter2"}, "JSON array"),
-        ({"STAIROIDS_WEBHOOK_SECRETS": '"hunter2"'}, "list of one or more"),
-        ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2", ""]'}, "list of one or more"),
-        ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "list of one or more"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '"hunter2"'}, "one or more non-empty"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2", ""]'}, "one or more non-empty"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "one or more non-empty"),
     ],
 )
 def test_unusable_secret_is_an_error(

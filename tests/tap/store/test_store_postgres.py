@@ -27,9 +27,9 @@ def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
         Receiver(store_url=postgres_url, secrets=[SECRET]) as one,
         Receiver(store_url=postgres_url, secrets=[SECRET]) as two,
     ):
-        answers = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
+        responses = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
 
-    assert answers == ["stored", "duplicate"]
+    assert responses == ["stored", "duplicate"]
 
 
 class Unlocked(PostgresDatabase):

@@ -1,4 +1,4 @@
-"""How long to pause when Stairoids throttles or fails, and when to stop."""
+"""Retries: backoff, Retry-After, the quota of the day, and outages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def a_failure(retry_after: float | None = None) -> Response:
     return Response(kind=ResponseKind.UNKNOWN, status=503, retry_after=retry_after)
 
 
-def a_trouble(outage_seconds: float = 900, *, tolerated: int = 0) -> OutageClock:
+def an_outage_clock(outage_seconds: float = 900, *, tolerated: int = 0) -> OutageClock:
     return OutageClock(outage_seconds, tolerated=tolerated)
 
 
@@ -26,7 +26,7 @@ def a_trouble(outage_seconds: float = 900, *, tolerated: int = 0) -> OutageClock
     ("attempt", "longest"),
     [(0, 1), (1, 1), (2, 1), (3, 2), (4, 4), (7, 32), (8, 60), (12, 60), (9999, 60)],
 )
-def test_pause_doubles_up_to_a_minute_and_is_spread(
+def test_backoff_doubles_up_to_a_minute_with_jitter(
     attempt: int, longest: float
 ) -> None:
     pauses = [pause_before(attempt) for _ in range(200)]
@@ -39,10 +39,10 @@ def test_pause_doubles_up_to_a_minute_and_is_spread(
     ("retry_after", "pause"),
     [(0, 1), (5, 5), (120, 120), (120.5, None), (86400, None), (float("inf"), None)],
 )
-def test_retry_after_is_obeyed_up_to_two_minutes_beyond_the_day_is_spent(
+def test_retry_after_of_up_to_two_minutes_is_a_pause_and_a_longer_one_ends_the_day(
     retry_after: float, pause: float | None
 ) -> None:
-    assert a_trouble().throttled(throttling(retry_after), 0) == pause
+    assert an_outage_clock().throttled(throttling(retry_after), 0) == pause
 
 
 @pytest.mark.parametrize(
@@ -56,163 +56,156 @@ def test_retry_after_is_obeyed_up_to_two_minutes_beyond_the_day_is_spent(
         (1e18, "and Stairoids does not say until when"),
     ],
 )
-def test_spent_day_says_until_when_if_that_is_known(
+def test_message_about_the_spent_day_has_its_end_if_known(
     retry_after: float | None, until: str
 ) -> None:
     now = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
 
-    said = day_is_spent(retry_after, now)
-
-    assert said == (
-        f"The quota of the day is spent, {until}; the rest is pending for another run."
+    assert day_is_spent(retry_after, now) == (
+        f"The quota of the day is spent, {until}. The rest is pending for another run."
     )
 
 
-def test_throttling_without_a_time_pauses_all_the_same() -> None:
-    pause = a_trouble().throttled(throttling(None), 0)
+def test_throttling_without_retry_after_is_a_pause() -> None:
+    pause = an_outage_clock().throttled(throttling(None), 0)
 
     assert pause is not None
     assert pause > 0
 
 
-def test_third_throttling_in_a_row_means_the_day_is_spent() -> None:
-    trouble = a_trouble()
+def test_third_throttling_in_a_row_ends_the_day() -> None:
+    clock = an_outage_clock()
 
-    pauses = [trouble.throttled(throttling(5), now) for now in (0, 5, 10)]
+    pauses = [clock.throttled(throttling(5), now) for now in (0, 5, 10)]
 
     assert pauses == [5, 5, None]
 
 
-def test_requests_throttled_together_count_once() -> None:
-    trouble = a_trouble()
+@pytest.mark.parametrize(
+    ("retry_after", "times"), [(5, [0, 0, 0.1, 4.9, 5]), (0, [0, 0.001, 0.2])]
+)
+def test_requests_throttled_together_count_once(
+    retry_after: float, times: list[float]
+) -> None:
+    clock = an_outage_clock()
 
-    pauses = [trouble.throttled(throttling(5), now) for now in (0, 0, 0.1, 4.9, 5)]
+    pauses = [clock.throttled(throttling(retry_after), now) for now in times]
 
-    assert pauses == [5, 5, 5, 5, 5]
+    assert pauses == [max(1, retry_after)] * len(times)
 
 
-def test_acceptance_in_between_makes_it_a_new_row() -> None:
-    trouble = a_trouble()
+def test_accepted_signal_resets_the_count_of_throttlings() -> None:
+    clock = an_outage_clock()
     pauses = []
 
     for now in (0, 10, 20, 30):
-        pauses.append(trouble.throttled(throttling(5), now))
-        trouble.is_over()
+        pauses.append(clock.throttled(throttling(5), now))
+        clock.is_over()
 
     assert pauses == [5, 5, 5, 5]
 
 
-def test_few_failures_stop_nobody_else() -> None:
-    trouble = a_trouble(tolerated=8)
+def test_few_failures_do_not_pause_other_signals() -> None:
+    clock = an_outage_clock(tolerated=8)
 
-    assert [trouble.failed(a_failure(), 0) for _ in range(8)] == [0] * 8
-    assert 0.5 <= trouble.failed(a_failure(), 0) <= 1
-    assert 1 <= trouble.failed(a_failure(), 0) <= 2
-
-
-def test_failure_that_names_a_time_is_waited_for() -> None:
-    trouble = a_trouble(tolerated=8)
-
-    assert trouble.failed(a_failure(7), 0) == 7
-    assert trouble.failed(a_failure(86400), 0) == 120
+    assert [clock.failed(a_failure(), 0) for _ in range(8)] == [0] * 8
+    assert 0.5 <= clock.failed(a_failure(), 0) <= 1
+    assert 1 <= clock.failed(a_failure(), 0) <= 2
 
 
-def test_decision_ends_the_pauses() -> None:
-    trouble = a_trouble(tolerated=0)
+def test_retry_after_of_a_failure_is_a_pause_of_up_to_two_minutes() -> None:
+    clock = an_outage_clock(tolerated=8)
+
+    assert clock.failed(a_failure(7), 0) == 7
+    assert clock.failed(a_failure(86400), 0) == 120
+
+
+def test_backoff_starts_again_after_an_accepted_signal() -> None:
+    clock = an_outage_clock(tolerated=0)
     for _ in range(9):
-        trouble.failed(a_failure(), 0)
+        clock.failed(a_failure(), 0)
 
-    trouble.is_over()
+    clock.is_over()
 
-    assert trouble.failed(a_failure(), 0) <= 1
+    assert clock.failed(a_failure(), 0) <= 1
 
 
 @pytest.mark.parametrize(("now", "is_outage"), [(899.9, False), (900, True)])
-def test_outage_is_failure_for_so_long_and_no_decision(
+def test_outage_begins_after_outage_seconds_of_failures(
     now: float, *, is_outage: bool
 ) -> None:
-    trouble = a_trouble(outage_seconds=900)
-    trouble.failed(a_failure(), 0)
-    trouble.failed(a_failure(), 500)
+    clock = an_outage_clock(outage_seconds=900)
+    clock.failed(a_failure(), 0)
+    clock.failed(a_failure(), 500)
 
-    assert trouble.is_outage(now) is is_outage
-
-
-def test_outage_is_counted_from_the_first_failure_after_a_decision() -> None:
-    trouble = a_trouble(outage_seconds=900)
-    trouble.failed(a_failure(), 0)
-
-    trouble.is_over()
-    assert not trouble.is_outage(10_000)
-
-    trouble.failed(a_failure(), 10_000)
-    assert not trouble.is_outage(10_899)
-    assert trouble.is_outage(10_900)
+    assert clock.is_outage(now) is is_outage
 
 
-def test_throttling_is_no_outage() -> None:
-    trouble = a_trouble(outage_seconds=0)
+def test_outage_counts_from_the_first_failure_after_an_accepted_signal() -> None:
+    clock = an_outage_clock(outage_seconds=900)
+    clock.failed(a_failure(), 0)
 
-    trouble.throttled(throttling(), 0)
+    clock.is_over()
+    assert not clock.is_outage(10_000)
 
-    assert not trouble.is_outage(10_000)
-
-
-def test_outage_of_no_seconds_is_the_first_failure() -> None:
-    trouble = a_trouble(outage_seconds=0)
-
-    trouble.failed(a_failure(), 7)
-
-    assert trouble.is_outage(7)
+    clock.failed(a_failure(), 10_000)
+    assert not clock.is_outage(10_899)
+    assert clock.is_outage(10_900)
 
 
-def test_requests_throttled_together_count_once_even_if_they_may_return_at_once() -> (
-    None
-):
-    trouble = a_trouble()
+def test_throttling_is_not_an_outage() -> None:
+    clock = an_outage_clock(outage_seconds=0)
 
-    pauses = [trouble.throttled(throttling(0), now) for now in (0, 0.001, 0.2)]
+    clock.throttled(throttling(), 0)
 
-    assert None not in pauses
+    assert not clock.is_outage(10_000)
 
 
-def test_two_failures_with_a_long_quiet_between_are_no_outage() -> None:
-    trouble = a_trouble(900)
-    trouble.failed(a_failure(), 0)
-    trouble.failed(a_failure(), 901)
+def test_first_failure_is_an_outage_with_outage_seconds_0() -> None:
+    clock = an_outage_clock(outage_seconds=0)
 
-    assert not trouble.is_outage(901)
+    clock.failed(a_failure(), 7)
 
-
-def test_failures_a_minute_apart_are_an_outage_however_short_it_may_be() -> None:
-    trouble = a_trouble(5)
-    trouble.failed(a_failure(), 0)
-    trouble.failed(a_failure(), 60)
-
-    assert trouble.is_outage(60)
+    assert clock.is_outage(7)
 
 
-def test_trouble_is_news_once_for_each_reason() -> None:
-    trouble = a_trouble()
+def test_two_failures_with_a_long_quiet_time_between_are_not_an_outage() -> None:
+    clock = an_outage_clock(900)
+    clock.failed(a_failure(), 0)
+    clock.failed(a_failure(), 901)
+
+    assert not clock.is_outage(901)
+
+
+def test_failures_a_minute_apart_are_an_outage_of_a_few_seconds() -> None:
+    clock = an_outage_clock(5)
+    clock.failed(a_failure(), 0)
+    clock.failed(a_failure(), 60)
+
+    assert clock.is_outage(60)
+
+
+def test_outage_is_logged_once_for_each_reason() -> None:
+    clock = an_outage_clock()
     refused = Response(kind=ResponseKind.NOT_SENT, trouble="no connection (timeout)")
-    news = []
+    logged = []
 
     for now, response in enumerate([a_failure(), a_failure(), refused, a_failure()]):
-        trouble.failed(response, now)
-        news.append(trouble.is_new(now))
+        clock.failed(response, now)
+        logged.append(clock.is_new(now))
 
-    assert news == [True, False, True, False]
-    assert trouble.seconds_left(3) == 897
+    assert logged == [True, False, True, False]
+    assert clock.seconds_left(3) == 897
 
 
-def test_failure_now_and_then_is_news_once_a_minute() -> None:
-    trouble = a_trouble()
-    news = []
+def test_repeated_short_failure_is_logged_once_per_minute() -> None:
+    clock = an_outage_clock()
+    logged = []
 
     for now in (0, 10, 59, 60):
-        trouble.failed(a_failure(), now)
-        news.append(trouble.is_new(now))
-        trouble.is_over()
+        clock.failed(a_failure(), now)
+        logged.append(clock.is_new(now))
+        clock.is_over()
 
-    assert news == [True, False, False, True]
-    assert trouble.reason == ""
+    assert logged == [True, False, False, True]
+    assert clock.reason == ""

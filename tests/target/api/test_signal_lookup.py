@@ -1,4 +1,4 @@
-"""Was a signal accepted whose response never came? Only what fits in all is it."""
+"""The lookup: was a signal accepted although no response came?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import (
-    id_of,
+    ids_of,
     is_readable,
     listed,
     next_cursor,
@@ -46,9 +46,8 @@ def without(signal: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in signal.items() if name not in names}
 
 
-def found_in(*page: object, sent: dict[str, Any] = SENT, owned: str = "") -> str | None:
-    text = json.dumps(sent).encode()
-    return id_of(text, CLAIMED_AT, list(page), lambda signal_id: signal_id in owned)
+def found_in(*page: object, sent: dict[str, Any] = SENT) -> list[str]:
+    return list(ids_of(json.dumps(sent).encode(), CLAIMED_AT, list(page)))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def found_in(*page: object, sent: dict[str, Any] = SENT, owned: str = "") -> str
         ),
     ],
 )
-def test_query_narrows_to_type_source_and_person_or_company(
+def test_lookup_asks_for_type_source_and_person_or_company(
     sent: dict[str, Any], cursor: str | None, query: dict[str, object]
 ) -> None:
     assert query_for(sent, cursor) == query
@@ -107,7 +106,7 @@ def test_query_narrows_to_type_source_and_person_or_company(
         (None, None),
     ],
 )
-def test_page_is_read_in_its_documented_shapes_only(
+def test_lookup_reads_pages_in_their_documented_shapes_only(
     body: object, signals: list[object] | None
 ) -> None:
     assert listed(a_page(body)) == signals
@@ -127,7 +126,7 @@ def test_page_is_read_in_its_documented_shapes_only(
         (None, None),
     ],
 )
-def test_last_page_has_no_cursor_or_a_null_or_empty_one(
+def test_lookup_ends_at_a_page_without_a_cursor(
     body: object, cursor: str | None
 ) -> None:
     assert next_cursor(a_page(body)) == cursor
@@ -147,14 +146,14 @@ def test_last_page_has_no_cursor_or_a_null_or_empty_one(
         (["sig_1"], False),
     ],
 )
-def test_page_that_does_not_tell_enough_proves_nothing(
+def test_lookup_cannot_read_a_page_without_the_compared_fields(
     page: list[object], *, readable: bool
 ) -> None:
     assert is_readable(json.dumps(SENT).encode(), page) is readable
 
 
 @pytest.mark.parametrize(
-    "schema",
+    "spelling",
     [
         {},
         {"account": "acme.com", "contact": "jane@acme.com"},
@@ -174,13 +173,13 @@ def test_page_that_does_not_tell_enough_proves_nothing(
         {"status": "received", "unknown_field": [1]},
     ],
 )
-def test_sent_signal_is_recognised_in_any_shape(schema: dict[str, Any]) -> None:
-    assert found_in({**FOUND, **schema}) == "sig_1"
+def test_lookup_finds_a_signal_in_any_spelling(spelling: dict[str, Any]) -> None:
+    assert found_in({**FOUND, **spelling}) == ["sig_1"]
 
 
 @pytest.mark.parametrize("name", ["occurred_at", "created_at", "score"])
-def test_field_that_is_not_documented_may_be_missing(name: str) -> None:
-    assert found_in(without(FOUND, name)) == "sig_1"
+def test_lookup_needs_no_optional_field(name: str) -> None:
+    assert found_in(without(FOUND, name)) == ["sig_1"]
 
 
 @pytest.mark.parametrize(
@@ -205,21 +204,21 @@ def test_field_that_is_not_documented_may_be_missing(name: str) -> None:
         {"created_at": "2024-06-14T14:23:01Z"},
     ],
 )
-def test_other_signal_is_not_taken_for_it(difference: dict[str, Any]) -> None:
-    assert found_in({**FOUND, **difference}) is None
+def test_lookup_ignores_other_signals(difference: dict[str, Any]) -> None:
+    assert found_in({**FOUND, **difference}) == []
 
 
 @pytest.mark.parametrize("page", [[], [None], ["sig_1"], [[]], [{}], [7]])
-def test_page_without_it_has_no_id_for_it(page: list[object]) -> None:
-    assert found_in(*page) is None
+def test_lookup_finds_nothing_on_a_page_without_the_signal(page: list[object]) -> None:
+    assert found_in(*page) == []
 
 
-def test_signal_without_properties_equals_one_with_none() -> None:
+def test_lookup_treats_missing_properties_as_empty() -> None:
     sent = without(SENT, "properties")
 
-    assert found_in({**FOUND, "properties": {}}, sent=sent) == "sig_1"
-    assert found_in({**FOUND, "properties": None}, sent=sent) == "sig_1"
-    assert found_in(without(FOUND, "properties"), sent=sent) == "sig_1"
+    assert found_in({**FOUND, "properties": {}}, sent=sent) == ["sig_1"]
+    assert found_in({**FOUND, "properties": None}, sent=sent) == ["sig_1"]
+    assert found_in(without(FOUND, "properties"), sent=sent) == ["sig_1"]
 
 
 @pytest.mark.parametrize(
@@ -232,29 +231,23 @@ def test_signal_without_properties_equals_one_with_none() -> None:
         ("1E-38", "1e-38"),
     ],
 )
-def test_number_is_recognised_that_the_server_keeps_as_a_double(
+def test_lookup_finds_numbers_that_the_server_keeps_as_doubles(
     number: str, kept: str
 ) -> None:
     sent = json.dumps({**SENT, "properties": {"n": 0}}).replace("0}", f"{number}}}")
     found = {**FOUND, "properties": {"n": json.loads(kept)}}
 
-    assert id_of(sent.encode(), CLAIMED_AT, [found], lambda _: False) == "sig_1"
+    assert list(ids_of(sent.encode(), CLAIMED_AT, [found])) == ["sig_1"]
 
 
-def test_signal_that_belongs_to_another_record_is_passed_over() -> None:
-    second = {**FOUND, "id": "sig_2"}
-
-    assert found_in(FOUND, second, owned="sig_1") == "sig_2"
-    assert found_in(FOUND, owned="sig_1") is None
-
-
-def test_signal_about_a_company_alone_is_recognised() -> None:
+def test_lookup_finds_a_signal_about_a_company_only() -> None:
     sent = without(SENT, "contact")
 
-    assert found_in({**FOUND, "contact": None}, sent=sent) == "sig_1"
+    assert found_in({**FOUND, "contact": None}, sent=sent) == ["sig_1"]
 
 
-def test_first_that_fits_is_it() -> None:
+def test_lookup_yields_all_equal_signals_in_the_order_of_the_page() -> None:
     other = {**FOUND, "id": "sig_0", "type": "other"}
+    second = {**FOUND, "id": "sig_2"}
 
-    assert found_in(None, other, FOUND, {**FOUND, "id": "sig_2"}) == "sig_1"
+    assert found_in(None, other, FOUND, second) == ["sig_1", "sig_2"]

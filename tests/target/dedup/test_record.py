@@ -1,4 +1,4 @@
-"""Records: what is read of their text is what their fields would say."""
+"""Records: their JSON text and their fields give the same digests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.dedup.record import Record, RecordReader
@@ -41,9 +41,10 @@ def read(text: bytes, *key: str) -> Record:
     return RecordReader([key]).read(msgspec.Raw(text))
 
 
-@given(records, st.sets(st.text("abc", min_size=1, max_size=1)))
+@settings(max_examples=50, deadline=None)
+@given(records, st.sets(st.sampled_from("abc")))
 def test_text_and_fields_make_the_same_record(
-    record: dict[str, Any], silent: set[str]
+    record: dict[str, Any], ignored: set[str]
 ) -> None:
     sent = RecordReader([["a"]]).read(as_sent(record))
     fields = RecordReader([["a"]]).read(as_fields(record))
@@ -51,12 +52,16 @@ def test_text_and_fields_make_the_same_record(
     assert sent.fields == fields.fields
     assert sent.key.get("a") == fields.key.get("a")
     assert sent.state_digest(ENTITY) == fields.state_digest(ENTITY)
-    assert sent.basis(b"maker", silent) == fields.basis(b"maker", silent)
+    assert sent.source_digest(b"rules", ignored) == fields.source_digest(
+        b"rules", ignored
+    )
 
 
-@pytest.mark.parametrize("depth", [150, 199, 200, 201, 400])
+@pytest.mark.parametrize("depth", [199, 200, 201, 400])
 @pytest.mark.parametrize("brackets", ["[]", "{}"])
-def test_so_do_those_that_are_nested_deeply(depth: int, brackets: str) -> None:
+def test_text_and_fields_of_a_deep_record_have_the_same_digest(
+    depth: int, brackets: str
+) -> None:
     opening, closing = ("[", "]") if brackets == "[]" else ('{"x":', "}")
     text = f'{{"a": {opening * depth}1.50{closing * depth}}}'
     fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(text)
@@ -66,15 +71,15 @@ def test_so_do_those_that_are_nested_deeply(depth: int, brackets: str) -> None:
     assert sent.state_digest(ENTITY) == Record(None, fields).state_digest(ENTITY)
 
 
-def test_same_record_in_another_spelling_is_the_same_version() -> None:
+def test_same_values_in_another_spelling_have_one_state_digest() -> None:
     one = read(b'{"id": 1, "mrr": 1.50, "seats": 2}', "id")
     other = read(b'{"mrr":1.5,"seats":2.0,"id":1}', "id")
 
-    assert one.spelling != other.spelling
+    assert one.text_digest != other.text_digest
     assert one.state_digest(ENTITY) == other.state_digest(ENTITY)
 
 
-def test_version_is_that_of_the_entity_that_is_asked_for() -> None:
+def test_state_digest_depends_on_the_entity() -> None:
     record = read(b'{"id": 1}', "id")
 
     one, other = record.state_digest(b"one"), record.state_digest(b"other")
@@ -83,7 +88,7 @@ def test_version_is_that_of_the_entity_that_is_asked_for() -> None:
     assert one == record.state_digest(b"one")
 
 
-def test_key_is_known_before_the_rest_is_decoded() -> None:
+def test_key_is_decoded_before_the_rest() -> None:
     reader = RecordReader([["id"], ["user.email"]], ["updated_at"])
     text = (
         b'{"id": 1, "user": {"email": "a@b.example"}, "plan": "pro", "updated_at": 3}'
@@ -95,7 +100,7 @@ def test_key_is_known_before_the_rest_is_decoded() -> None:
     assert record.fields["plan"] == "pro"
 
 
-def test_where_the_whole_record_is_the_key_all_of_it_is_known() -> None:
+def test_record_without_a_key_is_decoded_whole() -> None:
     reader = RecordReader([["id"], []])
 
     record = reader.read(msgspec.Raw(b'{"id": 1, "plan": "pro"}'))
@@ -105,8 +110,12 @@ def test_where_the_whole_record_is_the_key_all_of_it_is_known() -> None:
 
 @pytest.mark.parametrize("key", [[["id"]], [[]]], ids=["key", "no key"])
 @pytest.mark.parametrize("text", [b"[1]", b"1", b"null", b'"{}"', b""])
-def test_record_that_is_no_object_is_refused(key: list[list[str]], text: bytes) -> None:
-    with pytest.raises(MessageError, match="lacks its record, or it is no object"):
+def test_record_that_is_no_object_is_an_error(
+    key: list[list[str]], text: bytes
+) -> None:
+    with pytest.raises(
+        MessageError, match="lacks its record, or the record is no object"
+    ):
         RecordReader(key).read(msgspec.Raw(text))
 
 
@@ -114,7 +123,7 @@ def test_record_that_is_no_object_is_refused(key: list[list[str]], text: bytes) 
     "value",
     ["1e9999999999999999999", "-1E-9999999999999999999", "[" * 200_000 + "]" * 200_000],
 )
-def test_record_that_cannot_be_decoded_is_told_when_somebody_asks(value: str) -> None:
+def test_record_that_cannot_be_decoded_is_an_error(value: str) -> None:
     text = f'{{"id": 1, "a": {value}}}'.encode()
     record = Record(text, {"id": 1})
 

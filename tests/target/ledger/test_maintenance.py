@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pytest
-from click.testing import CliRunner
-
-from target_stairoids.cli.main import main
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
-from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema, text_of
+from tests.support.commands import signals
+from tests.support.singer_io import TargetUnderTest, a_record, a_schema, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from click.testing import Result
-
     from stairoids_sandbox.server import Sandbox
-
-    Command = Callable[..., Result]
-
-
-@pytest.fixture
-def command(target: TargetUnderTest) -> Iterator[Command]:
-    """Runs a command of `stairoids-signals ledger` in this process."""
-    loggers = [logging.getLogger(f"target{mark}stairoids") for mark in "-_"]
-    levels = [logger.level for logger in loggers]
-
-    def run(*words: str) -> Result:
-        arguments = ["ledger", *words, "--config", str(config_file(target))]
-        return CliRunner().invoke(main, arguments)
-
-    yield run
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-
-
-def config_file(target: TargetUnderTest) -> Path:
-    path = target.folder / "config.json"
-    path.write_text(json.dumps(target.config))
-    return path
 
 
 def test_forgotten_stream_is_sent_again(
-    sandbox: Sandbox, target: TargetUnderTest, command: Command
+    sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     messages = [a_schema(), a_record(), a_schema("leads"), a_record(stream="leads")]
     target.run(*messages)
 
-    done = command("forget", "--stream", "trials", "--yes")
+    done = signals(target, "ledger", "forget", "--stream", "trials", "--yes")
     again = target.run(*messages)
 
     assert done.stdout == "Forgot 1 signal of `trials`.\n"
@@ -66,12 +32,12 @@ def test_forgotten_stream_is_sent_again(
     assert len(sandbox.signals) == 3
 
 
-def test_unknown_stream_is_named(target: TargetUnderTest, command: Command) -> None:
+def test_unknown_stream_is_named(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record())
 
-    done = command("forget", "--stream", "trails", "--yes")
+    done = signals(target, "ledger", "forget", "--stream", "trails", "--yes")
 
-    assert done.exit_code == 1
+    assert done.returncode == 1
     assert "knows no stream `trails`" in done.stderr
 
 
@@ -92,22 +58,18 @@ def test_pruning_keeps_the_latest_version_of_each_entity(
     assert again.outcomes == {"duplicate": 1}
 
 
-def test_young_versions_are_not_pruned(
-    target: TargetUnderTest, command: Command
-) -> None:
+def test_young_versions_are_not_pruned(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record())
 
-    done = command("prune", "--older-than", "30d")
-    today = command("prune", "--older-than", "30m")  # months, perhaps
+    done = signals(target, "ledger", "prune", "--older-than", "30d")
+    today = signals(target, "ledger", "prune", "--older-than", "30m")  # months, perhaps
 
     assert done.stdout == "Removed 0 old versions.\n"
-    assert today.exit_code == 2
+    assert today.returncode == 2
     assert "less than 1 day." in today.stderr
 
 
-def test_erased_person_is_nowhere_in_the_files(
-    target: TargetUnderTest, command: Command
-) -> None:
+def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
     mapping = {"stream": "trials", "account": {"domain": "none"}}
     target.run(
         a_schema(),
@@ -116,7 +78,7 @@ def test_erased_person_is_nowhere_in_the_files(
         signals=[mapping],
     )
 
-    done = command("erase", "--email", "ann.canary@example.com")
+    done = signals(target, "ledger", "erase", "--email", "ann.canary@example.com")
 
     assert done.stdout.startswith("Erased 1 claim or dead letter.\n")
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
@@ -124,32 +86,30 @@ def test_erased_person_is_nowhere_in_the_files(
     assert b"bob@example.com" in left
 
 
-def test_text_that_is_no_email_cannot_be_erased(
-    target: TargetUnderTest, command: Command
-) -> None:
+def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1))
 
-    done = command("erase", "--email", "not an address")
+    done = signals(target, "ledger", "erase", "--email", "not an address")
 
-    assert done.exit_code == 1
+    assert done.returncode == 1
     assert "mail address" in done.stderr
 
 
 def test_copied_ledger_has_all_outcomes(
-    sandbox: Sandbox, target: TargetUnderTest, command: Command
+    sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     target.run(a_schema(), a_record(1), a_record(2, email=None))
     url = f"sqlite:///{target.folder / 'other.db'}"
 
-    done = command("copy", "--to", url)
+    done = signals(target, "ledger", "copy", "--to", url)
     run = target.run(a_schema(), a_record(1), a_record(3), ledger_url=url)
-    twice = command("copy", "--to", url)
+    twice = signals(target, "ledger", "copy", "--to", url)
 
-    assert done.exit_code == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     assert "settled: 1" in done.stdout
     assert run.outcomes == {"duplicate": 1, "accepted": 1}
     assert len(sandbox.signals) == 2
-    assert twice.exit_code == 1
+    assert twice.returncode == 1
     assert "is not empty" in twice.stderr
 
 
@@ -159,14 +119,8 @@ def test_baseline_settles_also_new_records_of_a_known_stream(
     target.config["first_run"] = "guard"
     target.run(a_schema(), a_record(1))
 
-    command = f"{BIN}/stairoids-signals ledger baseline --config".split()
-    done = subprocess.run(
-        [*command, str(config_file(target))],
-        input=text_of([a_schema(), a_record(1), a_record(2)]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    messages = text_of([a_schema(), a_record(1), a_record(2)])
+    done = signals(target, "ledger", "baseline", text=messages)
     run = target.run(a_schema(), a_record(1), a_record(2), a_record(3))
 
     assert done.returncode == 0, done.stderr

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +12,15 @@ from sqlalchemy import text
 from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
+from tests.support.commands import command
 from tests.support.paths import ROOT
 from tests.support.singer_io import (
-    BIN,
     TargetUnderTest,
     a_record,
     a_schema,
     a_state,
     text_of,
+    wait_until,
 )
 
 if TYPE_CHECKING:
@@ -83,20 +81,16 @@ def test_lost_responses_and_invalid_records_end_as_on_sqlite(
 def test_two_targets_on_one_ledger_send_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=100))
     messages = [a_schema(), *(a_record(n) for n in range(1, 41)), a_state()]
-    lines = text_of(messages).encode()
-    processes = [target.start(), target.start()]
-    threads = [
-        threading.Thread(target=process.communicate, args=(lines,))
-        for process in processes
-    ]
+    with target.start(text_of(messages)) as one:
+        assert one.stdin
+        wait_until(lambda: len(sandbox.signals) > 0)
+        other = target.run(*messages)
+        one.stdin.close()
+        exit_codes = [one.wait(timeout=60), other.exit_code]
 
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert [process.returncode for process in processes] == [0, 0]
+    assert exit_codes == [0, 0]
     numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
     assert numbers == list(range(1, 41))
 
@@ -157,7 +151,10 @@ def test_missing_ledger_is_not_created(postgres_url: str) -> None:
 
 
 def test_documented_copy_command_moves_a_ledger_from_sqlite(
-    sandbox: Sandbox, tmp_path: Path, postgres_url: str
+    sandbox: Sandbox,
+    tmp_path: Path,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     page = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^stairoids-signals ledger copy .*$", page, re.MULTILINE)
@@ -165,14 +162,10 @@ def test_documented_copy_command_moves_a_ledger_from_sqlite(
     target.run(a_schema(), a_record(1))
     target.command(target.config)
 
-    done = subprocess.run(
-        shlex.split(line.replace("postgresql://user@host/ledger", postgres_url)),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
-    )
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line.replace("postgresql://user@host/ledger", postgres_url))
+
+    done = command(*words[1:])
     run = target.run(a_schema(), a_record(1), a_record(2), ledger_url=postgres_url)
 
     assert done.returncode == 0, done.stderr

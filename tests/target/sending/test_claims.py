@@ -1,13 +1,11 @@
-"""Claims of other runs, living and dead, and of a run that is stopped."""
+"""Claims of other runs, and of a run that SIGTERM or SIGINT stops."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +13,12 @@ import pytest
 
 from stairoids_sandbox import Fault
 from target_stairoids.dedup.digests import entity_digest, state_digest
+from target_stairoids.dedup.rules import Version
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Claim
+from target_stairoids.sending import scheduler
 from target_stairoids.settings import Settings
+from tests.support.ledger_builders import claim, digest
 from tests.support.singer_io import (
     Run,
     TargetUnderTest,
@@ -37,13 +37,18 @@ if TYPE_CHECKING:
 SCHEMA = a_schema(plan="string")
 
 
-def settings_of(target: TargetUnderTest) -> Settings:
-    return Settings.from_config(target.config)
+@pytest.fixture
+def other(target: TargetUnderTest) -> Iterator[Ledger]:
+    """Another run on the same ledger with a claim. It lives until it is closed."""
+    with open_ledger(target) as ledger:
+        ledger.begin_run()
+        claim_record(ledger, a_record(1, plan="old")["record"])
+        yield ledger
 
 
-def ledger_of(target: TargetUnderTest) -> Ledger:
-    settings = settings_of(target)
-    return Ledger(settings.ledger_url, settings.scope)
+def open_ledger(target: TargetUnderTest) -> Ledger:
+    settings = Settings.from_config(target.config)
+    return Ledger.create(settings.ledger_url, settings.scope)
 
 
 def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
@@ -55,32 +60,18 @@ def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
         "contact": {"email": record["email"]},
         "properties": {"id": record["id"], "plan": record["plan"]},
     }
-    stream = ledger.stream_number("trials", SCHEMA)
-    with ledger.transaction() as transaction:
-        transaction.claim(
-            Claim(
-                entity=entity,
-                version=state_digest(entity, record),
-                mapping="trials",
-                stream=stream,
-                stream_name="trials",
-                content=b"c" * 16,
-                position=None,
-                fingerprint=b"f" * 16,
-                signal=json.dumps(body).encode(),
-                record=json.dumps(record).encode(),
-            )
-        )
+    version = Version(
+        key=(entity, "trials"),
+        stream=ledger.stream_number("trials", SCHEMA),
+        state_digest=state_digest(entity, record),
+        content_digest=digest("content"),
+        mapping_digest=digest("mapping"),
+    )
+    claim(ledger, version, signal=as_json(body), record=as_json(record))
 
 
-@pytest.fixture
-def other(target: TargetUnderTest) -> Iterator[Ledger]:
-    """Another run on the same ledger, which lives until it is closed."""
-    ledger = ledger_of(target)
-    ledger.begin_run()
-    claim_record(ledger, a_record(1, plan="old")["record"])
-    yield ledger
-    ledger.close()
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def plans(sandbox: Sandbox) -> list[str]:
@@ -88,17 +79,15 @@ def plans(sandbox: Sandbox) -> list[str]:
 
 
 def claims_in(target: TargetUnderTest) -> int:
-    with closing(sqlite3.connect(target.folder / "ledger.db")) as ledger:
-        return int(
-            ledger.execute("SELECT count(*) FROM stairoids_claims").fetchone()[0]
-        )
+    with open_ledger(target) as ledger:
+        return queries.counts(ledger).get("trials", {}).get("claimed", 0)
 
 
-def test_stats_count_what_is_claimed(other: Ledger) -> None:
+def test_counts_include_claims(other: Ledger) -> None:
     assert queries.counts(other) == {"trials": {"claimed": 1}}
 
 
-def test_claim_of_a_run_that_dies_meanwhile_is_settled_first_and_in_order(
+def test_claim_of_a_run_that_dies_in_the_meantime_is_settled_first_and_in_order(
     sandbox: Sandbox, target: TargetUnderTest, other: Ledger
 ) -> None:
     messages = [
@@ -123,14 +112,18 @@ def test_claim_of_a_run_that_dies_meanwhile_is_settled_first_and_in_order(
     assert len(runs[0].states) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("wanted", "exit_code"), [("fail", 75), ("succeed", 0)])
-def test_what_another_living_run_sends_is_left_to_it(
-    target: TargetUnderTest, other: Ledger, wanted: str, exit_code: int
+@pytest.mark.usefixtures("other")
+@pytest.mark.parametrize(("on_incomplete", "exit_code"), [("fail", 75), ("succeed", 0)])
+def test_signal_claimed_by_a_living_run_is_pending(
+    target: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    on_incomplete: str,
+    exit_code: int,
 ) -> None:
-    assert other.run
+    monkeypatch.setattr(scheduler, "_YIELD_SECONDS", 0.001)
+    messages = [SCHEMA, a_record(1, plan="new"), a_state()]
 
-    run = target.run(SCHEMA, a_record(1, plan="new"), a_state(), on_incomplete=wanted)
+    run = target.run(*messages, on_incomplete=on_incomplete)
 
     assert run.exit_code == exit_code
     assert run.outcomes == {"pending": 1}
@@ -138,10 +131,10 @@ def test_what_another_living_run_sends_is_left_to_it(
     assert run.states == []
 
 
-def test_claim_of_a_dead_run_is_kept_when_the_run_that_took_it_over_is_stopped(
+def test_claim_that_was_taken_over_is_kept_if_the_run_is_stopped(
     sandbox: Sandbox, target: TargetUnderTest, other: Ledger
 ) -> None:
-    """Its row may never be read again, so nothing else remembers it."""
+    """Its record may never be read again."""
     other.close()
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=60))
     with target.start() as process:
@@ -162,7 +155,7 @@ def test_claim_of_a_dead_run_is_kept_when_the_run_that_took_it_over_is_stopped(
     assert plans(sandbox) == ["old"]
 
 
-def test_nothing_is_posted_after_the_run_has_ended(
+def test_no_request_is_sent_after_sigint_has_ended_the_run(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.add(Fault(kind="slow", delay_ms=200))

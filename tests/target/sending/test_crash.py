@@ -1,9 +1,8 @@
 """kill -9, again and again: nothing is sent twice, nothing is lost.
 
-A table of rows is synced by runs that are killed at moments of real progress. Between
-two runs rows change, some runs start from an older STATE and replay, and on the way
-responses are lost after acceptance, requests fail before it, and connections are reset.
-`STAIROIDS_KILLS` says how many kills; `make soak` makes many.
+Runs sync a table and are killed while they make progress. Between two runs, rows
+change. Some runs replay from an older STATE. Responses are lost, requests fail, and
+connections are reset. `STAIROIDS_KILLS` is the number of kills; `make soak` has many.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Table:
             self._changed_at[row] = self._clock
 
     def messages(self, since: int = 0) -> list[Message]:
-        """Return what a tap prints that starts from a bookmark."""
+        """Return the messages of a tap that starts from a bookmark."""
         messages = [a_schema(bookmark="at", plan="integer", at="integer")]
         by_change = sorted(self._changed_at.items(), key=lambda item: item[1])
         for row, changed_at in by_change:
@@ -79,7 +78,7 @@ def faults(seed: int) -> list[Fault]:
 def run_and_kill(
     target: TargetUnderTest, sandbox: Sandbox, text: str, *, after: int
 ) -> tuple[bool, list[Any]]:
-    """Kill a run once so many more signals were accepted, or let it end before."""
+    """Kill a run once so many more signals were accepted, unless it ends before."""
     with target.start(text) as process:
         assert process.stdin
         assert process.stdout
@@ -102,9 +101,9 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
-@pytest.mark.parametrize("face", [TargetUnderTest, AirbyteUnderTest])
+@pytest.mark.parametrize("connector", [TargetUnderTest, AirbyteUnderTest])
 def test_each_version_of_each_row_is_sent_once(
-    tmp_path: Path, ledger_url: str, face: type[TargetUnderTest]
+    tmp_path: Path, ledger_url: str, connector: type[TargetUnderTest]
 ) -> None:
     seed = int(os.environ.get("STAIROIDS_SEED", "1"))
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
@@ -112,7 +111,7 @@ def test_each_version_of_each_row_is_sent_once(
     kills = 0
     bookmarks = [0]
     with Sandbox(faults=faults(seed)) as sandbox:
-        target = face(tmp_path, sandbox.url, ledger_url=ledger_url)
+        target = connector(tmp_path, sandbox.url, ledger_url=ledger_url)
         for _ in range(KILLS * 2):
             if kills == KILLS:
                 break
@@ -132,7 +131,7 @@ def test_each_version_of_each_row_is_sent_once(
             for s in sandbox.signals
         )
 
-    assert kills == KILLS, "the kills must really hit"
+    assert kills == KILLS, "the kills must hit running processes"
     assert {pair for pair, count in sent.items() if count > 1} == set()
     assert {pair for pair in table.plans.items() if pair not in sent} == set()
     assert target.report()["adds_up"]

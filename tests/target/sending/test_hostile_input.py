@@ -1,4 +1,4 @@
-"""Servers that behave badly: each signal is judged right and the run ends."""
+"""Servers that behave badly: each signal gets the right outcome and the run ends."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 Response = bytes | list[bytes]
 
 
-def an_answer(status: str = "201 Created", body: bytes = b"{}", *headers: str) -> bytes:
+def a_response(
+    status: str = "201 Created", body: bytes = b"{}", *headers: str
+) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class HostileServer:
-    """Answers every request with the same bytes, in pieces if asked to."""
+    """Responds to every request with the same bytes, or slowly with several pieces."""
 
     def __init__(self, response: Callable[[int], Response]) -> None:
-        self._answer = response
+        self._response = response
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._stopped = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
@@ -60,7 +62,7 @@ class HostileServer:
                         length = int(line.split(b":")[1])
                 lines.read(length)
                 self.requests.append(head)
-                response = self._answer(len(self.requests))
+                response = self._response(len(self.requests))
                 try:
                     for piece in (
                         [response] if isinstance(response, bytes) else response
@@ -88,19 +90,19 @@ def hostile(response: Response | Callable[[int], Response]) -> Iterator[HostileS
 @pytest.mark.parametrize(
     "response",
     [
-        an_answer("200 OK"),
-        an_answer("202 Accepted", b""),
-        an_answer("204 No Content", b""),
-        an_answer("201 Created", b"<html>thanks</html>", "Content-Type: text/html"),
-        an_answer("201 Created", b'{"id": "sig_'),
-        an_answer("201 Created", b'{"data": [1, 2], "id": 7}'),
-        an_answer("201 Created", b"\xff\xfe\x00"),
-        an_answer("201 Created", b"[" * 100_000),
-        an_answer("201 Created", b'"' + b"x" * 8_000_000 + b'"'),
+        a_response("200 OK"),
+        a_response("202 Accepted", b""),
+        a_response("204 No Content", b""),
+        a_response("201 Created", b"<html>thanks</html>", "Content-Type: text/html"),
+        a_response("201 Created", b'{"id": "sig_'),
+        a_response("201 Created", b'{"data": [1, 2], "id": 7}'),
+        a_response("201 Created", b"\xff\xfe\x00"),
+        a_response("201 Created", b"[" * 100_000),
+        a_response("201 Created", b'"' + b"x" * 8_000_000 + b'"'),
     ],
     ids=["200", "202", "204", "html", "cut", "strange", "binary", "deep", "huge"],
 )
-def test_any_2xx_is_accepted_whatever_its_body(response: bytes, tmp_path: Path) -> None:
+def test_any_2xx_is_accepted_with_any_body(response: bytes, tmp_path: Path) -> None:
     with hostile(response) as server:
         run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
 
@@ -110,14 +112,14 @@ def test_any_2xx_is_accepted_whatever_its_body(response: bytes, tmp_path: Path) 
 @pytest.mark.parametrize(
     "response",
     [
-        an_answer("422 Nope", b"<html>" + b"x" * 1_000_000),
-        an_answer("400 Bad Request", b""),
-        an_answer("413 Too Large", b'{"error": "oops"}'),
-        an_answer("409 Conflict", b'{"error": {"code": "canary@example.com !"}}'),
+        a_response("422 Nope", b"<html>" + b"x" * 1_000_000),
+        a_response("400 Bad Request", b""),
+        a_response("413 Too Large", b'{"error": "oops"}'),
+        a_response("409 Conflict", b'{"error": {"code": "canary@example.com !"}}'),
     ],
     ids=["1 MB of HTML", "empty", "odd JSON", "a value as code"],
 )
-def test_rejections_in_any_clothes_are_dead_letters(
+def test_rejections_with_any_body_are_dead_letters(
     response: bytes, tmp_path: Path
 ) -> None:
     with hostile(response) as server:
@@ -128,9 +130,9 @@ def test_rejections_in_any_clothes_are_dead_letters(
 
 
 def test_redirect_is_never_followed(tmp_path: Path) -> None:
-    with hostile(an_answer()) as elsewhere:
+    with hostile(a_response()) as elsewhere:
         location = f"Location: {elsewhere.url}/signals"
-        with hostile(an_answer("307 Temporary Redirect", b"", location)) as server:
+        with hostile(a_response("307 Temporary Redirect", b"", location)) as server:
             run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
 
     assert run.exit_code == 1
@@ -148,11 +150,11 @@ def test_redirect_is_never_followed(tmp_path: Path) -> None:
     ],
     ids=["many headers", "long header", "no HTTP", "cut body"],
 )
-def test_answer_that_is_none_is_unknown(response: bytes, tmp_path: Path) -> None:
+def test_response_that_is_not_http_is_unknown(response: bytes, tmp_path: Path) -> None:
     def once(number: int) -> bytes:
         if number == 1:
             return response
-        return an_answer("403 Forbidden", b"{}")
+        return a_response("403 Forbidden", b"{}")
 
     with hostile(once) as server:
         target = TargetUnderTest(tmp_path, server.url, request_timeout_seconds=1)
@@ -170,7 +172,7 @@ def test_answer_that_is_none_is_unknown(response: bytes, tmp_path: Path) -> None
     ],
     ids=["headers", "body"],
 )
-def test_trickling_answer_does_not_hold_the_run(
+def test_slow_response_does_not_hold_up_the_run(
     trickle: list[bytes], tmp_path: Path
 ) -> None:
     with hostile(trickle) as server:
@@ -185,9 +187,9 @@ def test_trickling_answer_does_not_hold_the_run(
     assert taken < 15
 
 
-def test_acceptances_without_ids_leave_lost_answers_to_a_person(tmp_path: Path) -> None:
-    """What says the same may be the earlier one, so finding it would prove nothing."""
-    with hostile(lambda n: an_answer() if n < 3 else an_answer("500 Oops")) as server:
+def test_lookup_is_not_possible_if_accepted_signals_have_no_id(tmp_path: Path) -> None:
+    """A listed signal with the same content may be an earlier one."""
+    with hostile(lambda n: a_response() if n < 3 else a_response("500 Oops")) as server:
         run = TargetUnderTest(tmp_path, server.url).run(
             a_schema(), *(a_record(n) for n in range(1, 4)), max_in_flight=1
         )
@@ -196,12 +198,12 @@ def test_acceptances_without_ids_leave_lost_answers_to_a_person(tmp_path: Path) 
     assert [line[:4] for line in server.requests] == [b"POST"] * 3
 
 
-def test_pages_that_go_round_in_a_circle_prove_nothing(tmp_path: Path) -> None:
+def test_lookup_gives_up_on_pages_that_go_round_in_a_circle(tmp_path: Path) -> None:
     def response(number: int) -> bytes:
         if number == 1:
-            return an_answer("500 Oops")
+            return a_response("500 Oops")
         cursor = "ab"[number % 2]
-        return an_answer("200 OK", b'{"data":[],"next_cursor":"%s"}' % cursor.encode())
+        return a_response("200 OK", b'{"data":[],"next_cursor":"%s"}' % cursor.encode())
 
     with hostile(response) as server:
         run = TargetUnderTest(tmp_path, server.url).run(a_schema(), a_record())
@@ -210,9 +212,8 @@ def test_pages_that_go_round_in_a_circle_prove_nothing(tmp_path: Path) -> None:
     assert len(server.requests) == 4
 
 
-def test_guard_that_is_throttled_waits_as_it_is_told(tmp_path: Path) -> None:
-    """A day that is spent is spent for questions too."""
-    throttled = an_answer("429 Slow Down", b"{}", "Retry-After: 86400")
+def test_first_run_check_that_is_throttled_respects_retry_after(tmp_path: Path) -> None:
+    throttled = a_response("429 Slow Down", b"{}", "Retry-After: 86400")
     with hostile(throttled) as server:
         run = TargetUnderTest(tmp_path, server.url, first_run="guard").run(
             a_schema(), a_record()
@@ -226,11 +227,11 @@ def test_guard_that_is_throttled_waits_as_it_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found"])
-def test_refusal_while_looking_stops_the_run(tmp_path: Path, status: str) -> None:
-    with hostile(lambda n: an_answer("500 Oops" if n == 1 else status)) as server:
+def test_lookup_that_is_refused_stops_the_run(tmp_path: Path, status: str) -> None:
+    with hostile(lambda n: a_response("500 Oops" if n == 1 else status)) as server:
         target = TargetUnderTest(tmp_path, server.url)
         run = target.run(a_schema(), a_record())
 
     assert run.exit_code == 1
-    assert "Stairoids refuses us" in run.error
+    assert "Stairoids refuses the request" in run.error
     assert run.outcomes == {"pending": 1}

@@ -1,4 +1,4 @@
-"""Messages: whole lines are decoded by the chunk, and an odd one costs no other."""
+"""Reading messages: whole lines are decoded together, odd lines one by one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOOD = b'{"type": "STATE", "value": 1}\n'
 LAST = b'{"type": "STATE", "value": 2}'
 
 
-def attend(_descriptor: int | None) -> bool:
+def go_on(_descriptor: int | None) -> bool:
     return True
 
 
@@ -35,7 +35,7 @@ def a_pipe(text: bytes) -> Iterator[IO[bytes]]:
 
 def read(text: bytes) -> list[dict[str, Any]]:
     with a_pipe(text) as source:
-        return list(messages_of(source, attend))
+        return list(messages_of(source, go_on))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_every_line_is_a_message(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 29, 30, 31, 10_000])
-def test_lines_are_whole_however_they_arrive(
+def test_lines_may_arrive_in_chunks_of_any_size(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(messages, "_CHUNK", size)
@@ -67,13 +67,13 @@ def test_lines_are_whole_however_they_arrive(
     ids=["text", "list", "no type", "type is a number", "too deep"],
 )
 @pytest.mark.parametrize("before", [b"", b"\n\n"], ids=["", "behind empty lines"])
-def test_messages_before_an_odd_line_are_read_and_its_number_is_told(
+def test_error_names_the_line_and_messages_before_it_are_read(
     odd: bytes, before: bytes
 ) -> None:
     seen: list[dict[str, Any]] = []
     number = 3 + before.count(b"\n")
     with a_pipe(before + GOOD + GOOD + odd + b"\n" + GOOD) as source:
-        found = messages_of(source, attend)
+        found = messages_of(source, go_on)
 
         with pytest.raises(MessageError, match=f"Line {number} of"):
             seen.extend(found)
@@ -81,15 +81,15 @@ def test_messages_before_an_odd_line_are_read_and_its_number_is_told(
     assert len(seen) == 2
 
 
-def test_number_counts_lines_of_earlier_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_number_counts_earlier_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "_CHUNK", len(GOOD))
 
     with pytest.raises(MessageError, match="Line 5 of"):
         read(GOOD * 4 + b"not json\n")
 
 
-def test_what_only_python_reads_costs_no_other_line() -> None:
-    """`NaN` and half a surrogate pair are no JSON, but taps print them."""
+def test_nan_is_read_as_python_prints_it() -> None:
+    """`NaN` is not JSON, but taps print it."""
     text = GOOD + b'{"type": "STATE", "value": NaN}\n' + GOOD
 
     values = [message["value"] for message in read(text)]
@@ -103,7 +103,7 @@ def a_record(text: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("others", [b"", GOOD], ids=["alone", "beside a STATE"])
-def test_records_are_handed_on_as_the_text_they_are(others: bytes) -> None:
+def test_record_is_passed_on_as_its_text(others: bytes) -> None:
     text = b'{"id":  1.50, "name": "\\u00e9\xc3\xa9"}'
 
     found = read(others + a_record(text) + others)
@@ -119,25 +119,25 @@ def test_records_are_handed_on_as_the_text_they_are(others: bytes) -> None:
 @pytest.mark.parametrize(
     "odd",
     [b'{"id": NaN}', b'{"_sdc_deleted_at": null}', b'{"a": "\\ud800"}'],
-    ids=["NaN", "a column of Singer's", "half a surrogate pair"],
+    ids=["NaN", "a column of the SDK", "half a surrogate pair"],
 )
-def test_odd_records_are_decoded_at_once(odd: bytes) -> None:
+def test_odd_record_is_decoded_at_once(odd: bytes) -> None:
     found = read(a_record(odd) + GOOD)
 
     assert isinstance(found[0]["record"], dict)
     assert len(found) == 2
 
 
-def test_record_that_is_no_utf_8_is_told_by_its_line() -> None:
+def test_error_names_the_line_that_is_not_utf_8() -> None:
     with a_pipe(GOOD + a_record(b'{"a": "\xff"}') + GOOD) as source:
-        found = messages_of(source, attend)
+        found = messages_of(source, go_on)
 
         assert next(found)["value"] == 1
         with pytest.raises(MessageError, match="Line 2 of"):
             next(found)
 
 
-def test_lines_that_hold_two_messages_beside_others_are_told() -> None:
+def test_error_names_the_line_with_two_messages() -> None:
     record = a_record(b"{}").strip()
 
     with pytest.raises(MessageError, match="Line 2 of"):
@@ -152,12 +152,12 @@ def test_numbers_keep_all_their_digits() -> None:
     assert message["value"] == Decimal("0.1000000000000000055511151231257827")
 
 
-def test_reading_ends_when_it_is_asked_to() -> None:
+def test_reading_ends_when_the_run_stops() -> None:
     with a_pipe(GOOD) as source:
         assert list(messages_of(source, lambda _descriptor: False)) == []
 
 
-def test_rest_of_an_input_can_be_discarded() -> None:
+def test_rest_of_the_input_can_be_discarded() -> None:
     with a_pipe(GOOD * 1000) as source:
         discard(source)
 

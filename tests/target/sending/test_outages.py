@@ -1,4 +1,4 @@
-"""OutageClock around the target: signals at every phase, full disks, locked ledgers."""
+"""Failures around the target: SIGTERM at every phase, full disks, locked ledgers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault, Sandbox
 from tests.support.singer_io import (
-    BIN,
     TargetUnderTest,
     a_record,
     a_schema,
@@ -41,7 +40,7 @@ def sent_numbers(sandbox: Sandbox) -> list[int]:
         ("while sending", [Fault(kind="slow", delay_ms=100)], {}),
         ("while it waits for the quota", [], {"requests_per_minute": 5}),
         (
-            "before it looks",
+            "before a lookup",
             [Fault(kind="drop_after_accept")],
             {"verify_delay_seconds": 60},
         ),
@@ -50,7 +49,7 @@ def sent_numbers(sandbox: Sandbox) -> list[int]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_signal_at_any_phase_loses_and_doubles_nothing(
+def test_sigterm_at_any_phase_loses_and_repeats_nothing(
     tmp_path: Path, phase: str, faults: list[Fault], settings: dict[str, object]
 ) -> None:
     with Sandbox(faults=faults) as sandbox:
@@ -85,11 +84,10 @@ def test_full_disk_ends_the_run_and_the_next_one_resumes(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     messages = [a_schema(), *(a_record(n) for n in range(1, 301)), a_state()]
-    config = target.folder / "config.json"
-    target.shell("")  # writes the config and makes the ledger
+    target.run()  # makes the ledger
 
     full = subprocess.run(
-        [BIN / "target-stairoids", "--config", config],
+        target.command(target.config),
         input=text_of(messages).encode(),
         capture_output=True,
         check=False,
@@ -107,7 +105,7 @@ def test_full_disk_ends_the_run_and_the_next_one_resumes(
 
 
 @pytest.mark.slow
-def test_ledger_locked_for_long_is_one_clear_error(
+def test_locked_ledger_is_one_clear_error(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     target.run(a_schema(), a_record(1))
@@ -126,7 +124,7 @@ def test_ledger_locked_for_long_is_one_clear_error(
     assert sent_numbers(sandbox) == [1, 2]
 
 
-def test_server_that_goes_away_ends_the_run_and_the_next_one_resumes(
+def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
     sandbox: Sandbox, tmp_path: Path, postgres_url: str
 ) -> None:
     target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
@@ -157,13 +155,13 @@ def test_server_that_goes_away_ends_the_run_and_the_next_one_resumes(
 def test_two_targets_on_one_file_send_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    lines = text_of(MESSAGES).encode()
-    with target.start() as one, target.start() as two:
-        for process in (one, two):
-            assert process.stdin
-            process.stdin.write(lines)
-            process.stdin.close()
-        codes = [one.wait(timeout=60), two.wait(timeout=60)]
+    sandbox.faults.add(Fault(kind="slow", delay_ms=100))
+    with target.start(text_of(MESSAGES)) as one:
+        assert one.stdin
+        wait_until(lambda: len(sandbox.signals) > 0)
+        other = target.run(*MESSAGES)
+        one.stdin.close()
+        exit_codes = [one.wait(timeout=60), other.exit_code]
 
-    assert codes == [0, 0]
+    assert exit_codes == [0, 0]
     assert sent_numbers(sandbox) == list(range(1, 41))

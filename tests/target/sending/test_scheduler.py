@@ -1,22 +1,24 @@
-"""Dispatch, a turn at a time: what is claimed, what goes, what is kept."""
+"""The scheduler, step by step: claims, requests, recalled and released signals."""
 
 from __future__ import annotations
 
 import json
 import select
 from collections import Counter
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from stairoids_sandbox import Fault
+from target_stairoids.dedup.rules import Policy
+from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Claim
-from target_stairoids.sending.queue import Entry, SendQueue
-from target_stairoids.sending.scheduler import Dispatch
+from target_stairoids.sending.queue import QueuedSignal, SendQueue
+from target_stairoids.sending.scheduler import Scheduler
+from target_stairoids.sending.stop_signal import StopSignal
 from target_stairoids.settings import Settings
+from tests.support.ledger_builders import a_claim, a_version
 from tests.support.singer_io import TargetUnderTest, wait_until
 
 if TYPE_CHECKING:
@@ -32,104 +34,95 @@ def settings(target: TargetUnderTest) -> Settings:
 
 @pytest.fixture
 def ledger(settings: Settings) -> Iterator[Ledger]:
-    with Ledger(settings.ledger_url, settings.scope) as ledger:
+    with Ledger.create(settings.ledger_url, settings.scope) as ledger:
         ledger.begin_run()
         yield ledger
 
 
 @pytest.fixture
-def window() -> SendQueue:
-    return SendQueue(100)
+def queue() -> SendQueue:
+    return SendQueue()
 
 
 @pytest.fixture
-def dispatch(
-    settings: Settings, ledger: Ledger, window: SendQueue
-) -> Iterator[Dispatch]:
-    dispatch = Dispatch(settings, ledger, window)
-    yield dispatch
-    dispatch.close()
+def scheduler(
+    settings: Settings, ledger: Ledger, queue: SendQueue
+) -> Iterator[Scheduler]:
+    scheduler = Scheduler(settings, ledger, queue, StopSignal())
+    yield scheduler
+    scheduler.close()
 
 
-def an_entry(
-    ledger: Ledger, number: int, signal: bytes | None = None, source: str = "test"
-) -> Entry:
-    body: dict[str, Any] = {
+def a_signal(number: int, source: str = "test") -> QueuedSignal:
+    body = {
         "type": "trial",
         "source": source,
         "contact": {"email": f"u{number}@example.com"},
     }
-    key = f"{number}".encode().ljust(16, b".")
-    claim = Claim(
-        entity=key,
-        version=key,
-        mapping="trial",
-        stream=ledger.stream_number("trials", {}),
-        stream_name="trials",
-        content=key,
-        position=None,
-        fingerprint=b"f" * 16,
-        signal=json.dumps(body).encode() if signal is None else signal,
-        record=b"{}",
+    version = a_version(f"v{number}", f"e{number}")
+    return QueuedSignal(
+        number=number,
+        claim=a_claim(version, signal=json.dumps(body).encode()),
+        source=source,
+        policy=Policy("on_change", 0),
+        lanes=(version.entity,),
     )
-    return Entry(number=number, claim=claim, send="on_change", lanes=(key,))
 
 
-def turn_until(dispatch: Dispatch, condition: Callable[[], bool]) -> None:
-    """Let a dispatch work until something holds."""
-
+def step_until(scheduler: Scheduler, condition: Callable[[], bool]) -> None:
     def holds() -> bool:
-        dispatch.step()
+        scheduler.step()
         return condition()
 
     wait_until(holds)
 
 
-def answered(dispatch: Dispatch) -> None:
+def wait_for_response(scheduler: Scheduler) -> None:
     """Wait for a response without taking it."""
-    readable, _, _ = select.select([dispatch.wake_descriptor], [], [], 30)
+    readable, _, _ = select.select([scheduler.pool.wake_descriptor], [], [], 30)
     assert readable
 
 
-def test_turn_that_breaks_off_keeps_the_claims_of_what_was_sent(
-    sandbox: Sandbox, ledger: Ledger, window: SendQueue, dispatch: Dispatch
+def test_step_that_fails_keeps_the_claims_of_sent_signals(
+    sandbox: Sandbox, ledger: Ledger, queue: SendQueue, scheduler: Scheduler
 ) -> None:
-    """The responses it took are not on disk, so nothing is certainly not accepted."""
+    """Its responses are not on disk, so each signal may have been accepted."""
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=0, count=1))
-    entry = an_entry(ledger, 1)
-    window.add(entry)
-    turn_until(dispatch, lambda: entry.attempts == 2)
-    answered(dispatch)
-    window.add(an_entry(ledger, 2, b"no JSON"))
+    signal, unwritable = a_signal(1), a_signal(2)
+    unwritable.claim = replace(unwritable.claim, record=None)
+    queue.add(signal)
+    step_until(scheduler, lambda: signal.attempts == 2)
+    wait_for_response(scheduler)
+    queue.add(unwritable)
 
-    with pytest.raises(msgspec.DecodeError):
-        dispatch.step()
+    with pytest.raises(LedgerError):
+        scheduler.step()
 
-    assert dispatch.let_go() == []
+    assert scheduler.release() == []
     assert len(sandbox.signals) == 1
     with ledger.transaction() as transaction:
-        assert transaction.claim_on(entry.claim) is not None
-    assert not dispatch.is_whole
+        assert transaction.claim_on(signal.claim.version) is not None
+    assert not scheduler.is_intact
 
 
-def test_guards_question_that_was_recalled_is_asked_when_its_time_has_come(
-    sandbox: Sandbox, settings: Settings, ledger: Ledger, window: SendQueue
+def test_recalled_first_run_check_is_sent_again_when_it_is_due(
+    sandbox: Sandbox, settings: Settings, ledger: Ledger, queue: SendQueue
 ) -> None:
-    guarded = replace(settings, first_run="guard", max_in_flight=1)
-    dispatch = Dispatch(guarded, ledger, window)
-    window.add(an_entry(ledger, 1))
-    turn_until(dispatch, lambda: len(window) == 0)
+    checked = replace(settings, first_run="guard", max_in_flight=1)
+    scheduler = Scheduler(checked, ledger, queue, StopSignal())
+    queue.add(a_signal(1))
+    step_until(scheduler, lambda: not queue.unfinished)
     sandbox.faults.add(Fault(kind="slow", delay_ms=300))
-    window.add(an_entry(ledger, 2))
-    turn_until(dispatch, lambda: dispatch.in_flight == 1)
-    window.add(an_entry(ledger, 3, source="another"))
-    turn_until(dispatch, lambda: dispatch.in_flight == 2)
+    queue.add(a_signal(2))
+    step_until(scheduler, lambda: len(scheduler.pool.unanswered) == 1)
+    queue.add(a_signal(3, source="another"))
+    step_until(scheduler, lambda: len(scheduler.pool.unanswered) == 2)
 
-    dispatch.recall()
+    scheduler.recall()
 
-    assert dispatch.in_flight <= 1
-    assert dispatch.pace.requests <= 3
-    turn_until(dispatch, lambda: len(window) == 0)
+    assert len(scheduler.pool.unanswered) <= 1
+    assert scheduler.limiter.requests <= 3
+    step_until(scheduler, lambda: not queue.unfinished)
     assert Counter(r.method for r in sandbox.requests) == {"GET": 2, "POST": 3}
-    assert dispatch.pace.requests == 5
-    dispatch.close()
+    assert scheduler.limiter.requests == 5
+    scheduler.close()

@@ -1,4 +1,4 @@
-"""Requests without a clear response are counted, and told in the end."""
+"""Requests without a clear response are counted and reported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from stairoids_sandbox import Fault
 from target_stairoids.reporting.progress import summary, unanswered_in
+from tests.support.commands import target_command
 from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ FAILED = Fault(kind="status", status=500, count=1)
 
 
 @pytest.mark.parametrize(
-    ("way", "faults", "unanswered"),
+    ("on_unknown", "faults", "unanswered"),
     [
         ("verify", [], {"requests": 0, "found": 0, "sent_again": 0, "held": 0}),
         ("verify", [ACCEPTED], {"requests": 2, "found": 2, "sent_again": 0, "held": 0}),
@@ -27,33 +28,33 @@ FAILED = Fault(kind="status", status=500, count=1)
         ("hold", [FAILED], {"requests": 1, "found": 0, "sent_again": 0, "held": 1}),
     ],
 )
-def test_report_tells_what_became_of_requests_without_an_answer(
+def test_report_counts_requests_without_a_clear_response(
     sandbox: Sandbox,
     target: TargetUnderTest,
-    way: str,
+    on_unknown: str,
     faults: list[Fault],
     unanswered: dict[str, int],
 ) -> None:
     sandbox.faults.set(faults)
 
-    run = target.run(a_schema(), a_record(1), a_record(2), on_unknown=way)
+    run = target.run(a_schema(), a_record(1), a_record(2), on_unknown=on_unknown)
 
     assert run.report["unanswered"] == unanswered
     assert run.report["adds_up"]
 
 
-def test_log_tells_of_requests_without_an_answer_in_a_line(
+def test_log_has_one_line_about_requests_without_a_clear_response(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     sandbox.faults.set([ACCEPTED])
 
-    done = target.shell(text_of([a_schema(), a_record(1), a_record(2)]))
+    done = target_command(target, text_of([a_schema(), a_record(1), a_record(2)]))
 
     assert "2 requests got no clear response: 2 found at Stairoids." in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("counts", "told"),
+    ("counts", "sentence"),
     [
         ((1, 0, 0, 0), "1 request got no clear response: 1 left for the next run."),
         (
@@ -65,17 +66,17 @@ def test_log_tells_of_requests_without_an_answer_in_a_line(
         ),
     ],
 )
-def test_unanswered_requests_are_one_sentence(
-    counts: tuple[int, int, int, int], told: str
+def test_requests_without_a_clear_response_are_one_sentence(
+    counts: tuple[int, int, int, int], sentence: str
 ) -> None:
     names = ("requests", "found", "sent_again", "held")
 
-    said = unanswered_in(dict(zip(names, counts, strict=True)))
+    found = unanswered_in(dict(zip(names, counts, strict=True)))
 
-    assert list(said) == [told]
+    assert list(found) == [sentence]
 
 
-def test_sum_line_has_what_killed_runs_left() -> None:
+def test_sum_line_counts_signals_recovered_from_killed_runs() -> None:
     report = {
         "signals": 3,
         "outcomes": {"accepted": 3, "duplicate": 0},

@@ -1,0 +1,105 @@
+"""Limits of age, of requests per day and of dead letters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from stairoids_sandbox import Fault
+from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
+
+if TYPE_CHECKING:
+    from stairoids_sandbox import Sandbox
+
+
+def test_events_older_than_max_event_age_days_are_not_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    now = datetime.now(UTC)
+    schema = a_schema(occurred_at="string")
+    records = [
+        a_record(1, occurred_at=(now - timedelta(days=8)).isoformat()),
+        a_record(2, occurred_at=(now - timedelta(days=6)).isoformat()),
+    ]
+
+    first = target.run(schema, *records, max_event_age_days=7)
+    second = target.run(schema, *records)
+
+    assert first.outcomes == {"too_old": 1, "accepted": 1}
+    assert second.outcomes == {"duplicate": 2}
+    assert len(sandbox.signals) == 1
+
+
+def test_requests_per_day_counts_all_runs(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 11)), a_state()]
+
+    first = target.run(*messages, requests_per_day=4)
+    second = target.run(*messages, requests_per_day=4)
+    third = target.run(*messages, requests_per_day=100)
+
+    assert (first.exit_code, first.outcomes) == (75, {"accepted": 4, "pending": 6})
+    assert (second.exit_code, second.outcomes) == (75, {"duplicate": 4, "pending": 6})
+    assert "`requests_per_day`" in second.error
+    assert third.outcomes == {"duplicate": 4, "accepted": 6}
+    assert len(sandbox.signals) == 10
+
+
+def test_requests_per_day_counts_the_first_run_check(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    run = target.run(
+        a_schema(), a_record(), a_state(), first_run="guard", requests_per_day=1
+    )
+
+    assert (run.exit_code, run.outcomes) == (75, {"pending": 1})
+    assert [request.method for request in sandbox.requests] == ["GET"]
+
+
+def test_run_with_dead_letters_fails_if_asked(target: TargetUnderTest) -> None:
+    messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
+
+    run = target.run(*messages, fail_on_dead_letters=True)
+
+    assert run.exit_code == 1
+    assert "1 dead letter in this run" in run.error
+    assert run.outcomes == {"accepted": 1, "invalid": 1}
+    assert run.states == [{"at": 1}]
+
+
+def test_records_are_not_kept_with_keep_records_false(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email="canary"), keep_records=False)
+
+    ledger = (target.folder / "ledger.db").read_bytes()
+    wal = target.folder / "ledger.db-wal"
+    assert b"canary" not in ledger + (wal.read_bytes() if wal.exists() else b"")
+
+
+def test_requests_per_day_ends_the_run_while_a_signal_waits_for_a_retry(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+
+    run = target.run(a_schema(), a_record(), a_state(), requests_per_day=1)
+
+    assert (run.exit_code, run.outcomes) == (75, {"pending": 1})
+    assert run.states == []
+
+
+def test_change_back_after_a_signal_that_was_too_old_is_sent(
+    target: TargetUnderTest, sandbox: Sandbox
+) -> None:
+    """A, then B that is too old, then A again."""
+    schema = a_schema(plan="string", at="string")
+    mapping = {"stream": "trials", "occurred_at": "{{ at }}"}
+    now = datetime.now(UTC).isoformat()
+    first = a_record(plan="a", at=now)
+    old = a_record(plan="b", at="2020-01-01T00:00:00Z")
+    settings = {"signals": [mapping], "max_event_age_days": 7}
+
+    target.run(schema, first, **settings)
+    again = target.run(schema, old, first, **settings)
+
+    assert again.outcomes == {"too_old": 1, "accepted": 1}
+    assert len(sandbox.signals) == 2

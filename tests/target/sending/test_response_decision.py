@@ -1,0 +1,199 @@
+"""The decision on a response: one row for each kind of response and stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.rules import Policy as SendPolicy
+from target_stairoids.sending.queue import QueuedSignal, Stage
+from target_stairoids.sending.response_decision import (
+    Action,
+    Policy,
+    ResponseDecision,
+    decide,
+)
+from tests.support.ledger_builders import a_claim, a_version
+
+DELAY = 10.0
+VERIFY = Policy(looks_up=True, lookup_delay=DELAY, accepted=0)
+HOLD = Policy(looks_up=False, lookup_delay=DELAY, accepted=0)
+FOUND = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, found_id="sig_1")
+OTHERS_ACCEPTED = Policy(looks_up=True, lookup_delay=DELAY, accepted=5)
+LISTED = {
+    "id": "sig_1",
+    "type": "trial",
+    "source": "test",
+    "created_at": "2024-06-15T14:23:01Z",
+    "contact": {"email": "jo@acme.com"},
+}
+
+
+def a_signal(stage: Stage, **more: Any) -> QueuedSignal:
+    body = b'{"type":"trial","source":"test","contact":{"email":"jo@acme.com"}}'
+    fields = {"attempts": 1, "accepted_before": 2, **more}
+    return QueuedSignal(
+        number=1,
+        claim=a_claim(a_version(), signal=body),
+        source="test",
+        policy=SendPolicy("on_change", 0),
+        lanes=(),
+        stage=stage,
+        **fields,
+    )
+
+
+def response(
+    kind: ResponseKind, status: int | None = None, body: object = None
+) -> Response:
+    return Response(kind=kind, status=status, body=body)
+
+
+def page(*signals: object, cursor: str | None = None) -> Response:
+    body = {"data": list(signals), "meta": {"next_cursor": cursor}}
+    return response(ResponseKind.ACCEPTED, 200, body)
+
+
+ACCEPTED = response(ResponseKind.ACCEPTED, 201, {"id": "sig_1"})
+ACCEPTED_WITHOUT_ID = response(ResponseKind.ACCEPTED, 202)
+REJECTED = response(ResponseKind.REJECTED, 422, {"error": {"code": "invalid"}})
+EXCLUDED = response(ResponseKind.REJECTED, 422, {"error": {"code": "domain_excluded"}})
+UNAUTHORIZED = response(ResponseKind.REFUSED, 401)
+FORBIDDEN = response(ResponseKind.REFUSED, 403)
+NO_METHOD = response(ResponseKind.REFUSED, 405)
+THROTTLED = response(ResponseKind.THROTTLED, 429)
+NOT_SENT = response(ResponseKind.NOT_SENT)
+UNKNOWN = response(ResponseKind.UNKNOWN, 500)
+
+RETRY_SEND = ResponseDecision(
+    Action.RETRY, Stage.SEND, Outcome.REJECTED, is_failure=True
+)
+RETRY_LOOKUP = ResponseDecision(Action.RETRY, Stage.LOOK_UP, is_failure=True)
+LOOK_UP_LATER = ResponseDecision(
+    Action.RETRY, Stage.LOOK_UP, delay=DELAY, is_failure=True, is_unclear=True
+)
+GIVE_UP = ResponseDecision(Action.GIVE_UP)
+STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
+
+
+@pytest.mark.parametrize("stage", [Stage.CLAIM, Stage.SEND])
+@pytest.mark.parametrize(
+    ("found", "policy", "decision"),
+    [
+        (ACCEPTED, VERIFY, ResponseDecision(Action.ACCEPT, signal_id="sig_1")),
+        (ACCEPTED_WITHOUT_ID, VERIFY, ResponseDecision(Action.ACCEPT)),
+        (REJECTED, VERIFY, ResponseDecision(Action.REJECT)),
+        (EXCLUDED, VERIFY, ResponseDecision(Action.REJECT, is_final=True)),
+        (UNAUTHORIZED, VERIFY, ResponseDecision(Action.STOP)),
+        (FORBIDDEN, VERIFY, ResponseDecision(Action.STOP)),
+        (THROTTLED, VERIFY, ResponseDecision(Action.SLOW_DOWN)),
+        (NOT_SENT, VERIFY, RETRY_SEND),
+        (NOT_SENT, HOLD, RETRY_SEND),
+        (UNKNOWN, VERIFY, LOOK_UP_LATER),
+        (UNKNOWN, HOLD, ResponseDecision(Action.GIVE_UP, is_unclear=True)),
+    ],
+    ids=[
+        "accepted",
+        "accepted without an id",
+        "rejected",
+        "domain excluded",
+        "unauthorized",
+        "forbidden",
+        "throttled",
+        "not sent",
+        "not sent, without lookups",
+        "unknown",
+        "unknown, without lookups",
+    ],
+)
+def test_decision_on_the_response_to_a_signal(
+    stage: Stage, found: Response, policy: Policy, decision: ResponseDecision
+) -> None:
+    assert decide(a_signal(stage), found, policy) == decision
+
+
+@pytest.mark.parametrize(
+    ("found", "policy", "decision"),
+    [
+        (
+            page(LISTED),
+            FOUND,
+            ResponseDecision(Action.ACCEPT, Stage.LOOK_UP, signal_id="sig_1"),
+        ),
+        (page(LISTED), VERIFY, ResponseDecision(Action.SEND_AGAIN)),
+        (page(), VERIFY, ResponseDecision(Action.SEND_AGAIN)),
+        (
+            page(cursor="next"),
+            VERIFY,
+            ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor="next"),
+        ),
+        (page(LISTED, cursor="read before"), VERIFY, GIVE_UP),
+        (page({"id": "sig_1"}), VERIFY, GIVE_UP),
+        (response(ResponseKind.ACCEPTED, 200, "<html>"), VERIFY, GIVE_UP),
+        (REJECTED, VERIFY, GIVE_UP),
+        (UNAUTHORIZED, VERIFY, STOP_LOOKUP),
+        (response(ResponseKind.REFUSED, 404), VERIFY, STOP_LOOKUP),
+        (FORBIDDEN, VERIFY, GIVE_UP),
+        (NO_METHOD, VERIFY, GIVE_UP),
+        (THROTTLED, VERIFY, ResponseDecision(Action.SLOW_DOWN, Stage.LOOK_UP)),
+        (NOT_SENT, VERIFY, RETRY_LOOKUP),
+        (UNKNOWN, VERIFY, RETRY_LOOKUP),
+    ],
+    ids=[
+        "found",
+        "another signal is listed",
+        "not found",
+        "next page",
+        "circling cursor",
+        "signals without the compared fields",
+        "no page",
+        "lookup rejected",
+        "lookup unauthorized",
+        "lookup not found",
+        "lookup forbidden",
+        "lookup not allowed",
+        "throttled",
+        "not sent",
+        "unknown",
+    ],
+)
+def test_decision_on_the_response_to_a_lookup(
+    found: Response, policy: Policy, decision: ResponseDecision
+) -> None:
+    signal = a_signal(Stage.LOOK_UP, cursors=["read before"])
+
+    assert decide(signal, found, policy) == decision
+
+
+@pytest.mark.parametrize(
+    ("stage", "found", "counts", "policy", "action", "outcome"),
+    [
+        (Stage.SEND, NOT_SENT, (7, 0), OTHERS_ACCEPTED, Action.RETRY, None),
+        (Stage.SEND, NOT_SENT, (8, 0), VERIFY, Action.RETRY, None),
+        (Stage.SEND, NOT_SENT, (8, 0), OTHERS_ACCEPTED, Action.GIVE_UP, "rejected"),
+        (Stage.SEND, UNKNOWN, (8, 0), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),
+        (Stage.LOOK_UP, NOT_SENT, (1, 6), OTHERS_ACCEPTED, Action.RETRY, None),
+        (Stage.LOOK_UP, UNKNOWN, (1, 7), VERIFY, Action.RETRY, None),
+        (Stage.LOOK_UP, UNKNOWN, (1, 7), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),
+        (Stage.LOOK_UP, NOT_SENT, (1, 7), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),
+    ],
+)
+def test_retries_end_after_eight_attempts_if_other_signals_are_accepted(
+    stage: Stage,
+    found: Response,
+    counts: tuple[int, int],
+    policy: Policy,
+    action: Action,
+    outcome: str | None,
+) -> None:
+    attempts, lookups = counts
+    signal = a_signal(stage, attempts=attempts, lookups=lookups)
+
+    decision = decide(signal, found, policy)
+
+    assert decision.action is action
+    assert decision.is_failure
+    assert outcome is None or decision.outcome == outcome

@@ -1,0 +1,199 @@
+"""Singer messages, stream maps and errors of input and mapping, end to end."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from singer_sdk.exceptions import (
+    MissingKeyPropertiesError,
+    RecordsWithoutSchemaException,
+)
+
+from tests.support.connectors import on_both_connectors
+from tests.support.singer_io import (
+    Message,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox import Sandbox
+
+
+def emails(sandbox: Sandbox) -> list[str]:
+    return [signal.body["contact"]["email"] for signal in sandbox.signals]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ("not json", "Line 4 of the input is not JSON"),
+        ('["RECORD"]', "Line 4 of the input is not a Singer message"),
+        ('{"type":"FANCY"}', "unknown type `FANCY`"),
+        ('{"type":"RECORD","stream":"trials"}', "lacks its record"),
+        ('{"type":"SCHEMA","stream":"x"}', "A SCHEMA message lacks `schema`"),
+        ('{"type":"STATE"}', "A STATE message lacks `value`"),
+    ],
+)
+def test_bad_message_ends_the_run_after_everything_before_it(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    caplog: pytest.LogCaptureFixture,
+    bad: str,
+    error: str,
+) -> None:
+    run = target.run(a_schema(), a_record(1), a_state(1), bad, a_record(2), a_state(2))
+
+    assert run.exit_code == 1
+    assert error in run.error
+    assert "Line 4" in run.error or "message 4 of the input" in caplog.text
+    assert run.outcomes == {"accepted": 1}
+    assert run.states == [{"at": 1}]
+    assert emails(sandbox) == ["u1@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (a_record(2, stream="strange"), RecordsWithoutSchemaException),
+        (
+            {"type": "RECORD", "stream": "trials", "record": {"email": "x@y.example"}},
+            MissingKeyPropertiesError,
+        ),
+    ],
+    ids=["before its schema", "without its key"],
+)
+def test_record_without_schema_or_key_raises_the_error_of_the_sdk(
+    sandbox: Sandbox, target: TargetUnderTest, bad: Message, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        target.run(a_schema(), a_record(1), bad)
+
+    assert emails(sandbox) == ["u1@example.com"]
+
+
+def test_records_in_batch_files_are_sent(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+) -> None:
+    file = tmp_path / "batch.json.gz"
+    lines = [json.dumps(a_record(n)["record"]) for n in (1, 2, 3)]
+    file.write_bytes(gzip.compress("\n".join(lines).encode()))
+    batch = {
+        "type": "BATCH",
+        "stream": "trials",
+        "encoding": {"format": "jsonl", "compression": "gzip"},
+        "manifest": [file.as_uri()],
+    }
+
+    run = target.run(a_schema(), batch, a_state())
+
+    assert run.outcomes == {"accepted": 3}
+    assert run.states == [{"at": 1}]
+    assert len(sandbox.signals) == 3
+
+
+def test_activate_version_changes_nothing(target: TargetUnderTest) -> None:
+    version = {"type": "ACTIVATE_VERSION", "stream": "trials", "version": 1}
+
+    run = target.run(a_schema(), version, a_record(), version)
+
+    assert run.outcomes == {"accepted": 1}
+
+
+def test_signals_keep_their_order_across_a_schema_change(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    mail = {"email": "one@example.com"}
+
+    run = target.run(
+        a_schema(), a_record(1, **mail), a_schema(plan="string"),
+        a_record(2, plan="pro", **mail), a_schema(), a_record(3, **mail),
+    )  # fmt: skip
+
+    assert [s.body["properties"]["id"] for s in sandbox.signals] == [1, 2, 3]
+    assert run.outcomes == {"accepted": 3}
+
+
+def test_stream_maps_are_applied_before_the_mapping(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    maps = {
+        "trials": {
+            "__alias__": "starts",
+            "__filter__": "plan != 'free'",
+            "email": "email.lower()",
+        }
+    }
+
+    run = target.run(
+        a_schema(plan="string"),
+        a_record(1, plan="free"),
+        a_record(2, plan="pro", email="ANN@EXAMPLE.COM"),
+        stream_maps=maps,
+    )
+
+    assert run.outcomes == {"filtered": 1, "accepted": 1}
+    assert [(s.body["type"], s.body["contact"]["email"]) for s in sandbox.signals] == [
+        ("starts", "ann@example.com")
+    ]
+
+
+def test_error_about_a_stream_map_names_the_stream_and_no_value(
+    target: TargetUnderTest,
+) -> None:
+    run = target.run(
+        a_schema(),
+        a_record(1, email=None),
+        stream_maps={"trials": {"email": "email.lower()"}},
+    )
+
+    assert run.exit_code == 1
+    assert "Stream `trials`" in run.error
+    assert "`stream_maps`" in run.error
+
+
+@on_both_connectors
+def test_error_in_a_mapping_is_found_at_the_schema(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    signals = [{"stream": "trials", "contact": {"email": "{{ emial }}"}}]
+
+    run = target.run(a_schema(), a_record(), signals=signals)
+
+    assert run.exit_code == 1
+    assert "`emial` is not a property of `trials`; did you mean `email`?" in run.error
+    assert not sandbox.requests
+
+
+def test_typo_in_the_stream_of_a_mapping_sends_nothing(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    items = [{"stream": "trails", "contact": {"email": "{{ email }}"}}]
+
+    run = target.run(a_schema(), a_record(), signals=items)
+
+    assert run.exit_code == 1
+    assert "Correct `trails`" in run.error
+    assert sandbox.signals == []
+
+
+@on_both_connectors
+@pytest.mark.parametrize("number", ["1e9999999999999999999", "-1E-9999999999999999999"])
+def test_number_out_of_bounds_ends_the_run_after_everything_before_it(
+    target: TargetUnderTest, number: str
+) -> None:
+    line = f'{{"type":"RECORD","stream":"trials","record":{{"id":2,"n":{number}}}}}'
+
+    run = target.run(a_schema(), a_record(1), line, a_record(3))
+
+    assert run.exit_code == 1
+    assert "Stream `trials`: A record" in run.error
+    assert "number out of bounds" in run.error
+    assert run.outcomes == {"accepted": 1}
