@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 
 
@@ -43,17 +42,3 @@ def parse_time(text: str) -> datetime:
     except (ValueError, OverflowError):
         msg = "not a time such as 2026-01-31 or 2026-01-31T12:00:00Z"
         raise ValueError(msg) from None
-
-
-def parse_rfc3339(text: str) -> datetime:
-    """Read a date and time with a zone.
-
-    Raises:
-        ValueError: The text lacks one of them. The message does not repeat the text.
-    """
-    with suppress(ValueError, OverflowError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and "T" in text:
-            return moment.astimezone(UTC)
-    msg = "not a date and time with a zone such as 2026-01-31T12:00:00Z"
-    raise ValueError(msg)

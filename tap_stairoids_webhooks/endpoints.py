@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import requests
 
 from stairoids_common.http import BearerAuth, breach_of, obstacle_of
+from stairoids_common.urls import is_loopback
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
 
@@ -190,17 +190,10 @@ def checked_url(url: str, *, name: str) -> str:
         parts, host = urlsplit(""), ""
     if host and parts.scheme == "https":
         return url
-    if host and parts.scheme == "http" and _is_loopback(host):
+    if host and parts.scheme == "http" and is_loopback(host):
         return url
     msg = f"{name} must begin with https:// (http:// only to this machine)"
     raise ConfigError(msg)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _json_of(response: requests.Response) -> object:

@@ -45,6 +45,15 @@ _PRAGMAS = (*database.SAFE_WRITES, "cache_size = -16384")
 _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerError)
 
 
+class _NoLedgerError(LedgerError):
+    def __init__(self, url: URL) -> None:
+        place = database.file_of(url) or database.name_of(url)
+        super().__init__(
+            f"There is no ledger at {place}. Relative paths start at the working "
+            "directory. See `ledger_url`."
+        )
+
+
 class Ledger:
     """The durable list of sent signals. Use `create`, `open` or `open_read_only`.
 
@@ -72,6 +81,8 @@ class Ledger:
         with _errors(f"The ledger {self.name} cannot be opened"):
             if path and creates:
                 database.create_file(path)
+            elif path and not path.exists():
+                raise _NoLedgerError(url)
             self._engine = database.engine_of(url, _PRAGMAS)
             self._connection = self._engine.connect()
         is_sqlite = self._engine.dialect.name == "sqlite"
@@ -89,8 +100,9 @@ class Ledger:
                 with self._begin(write=creates) as connection:
                     if creates:
                         schema.create(connection)
-                    else:
-                        schema.check_version(connection)
+                    elif not schema.is_created(connection):
+                        raise _NoLedgerError(url)
+                    schema.check_version(connection)
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
             self.last_complete_run = self._newest_complete_run()
         except LedgerError:
@@ -117,10 +129,7 @@ class Ledger:
         Raises:
             LedgerError: It cannot be opened, or there is none.
         """
-        parsed = _parsed_url(url)
-        if not _exists(parsed):
-            raise _no_ledger_at(parsed)
-        return cls(parsed, scope, creates=False, reads_only=False)
+        return cls(_parsed_url(url), scope, creates=False, reads_only=False)
 
     @classmethod
     def open_read_only(cls, url: str, scope: str, *, missing_ok: bool) -> Self:
@@ -133,10 +142,11 @@ class Ledger:
             LedgerError: It cannot be opened, or it is missing.
         """
         parsed = _parsed_url(url)
-        if _exists(parsed):
+        try:
             return cls(parsed, scope, creates=False, reads_only=True)
-        if not missing_ok:
-            raise _no_ledger_at(parsed)
+        except _NoLedgerError:
+            if not missing_ok:
+                raise
         ledger = cls(make_url("sqlite://"), scope, creates=True, reads_only=True)
         ledger.name = database.name_of(parsed)
         return ledger
@@ -421,29 +431,3 @@ def _errors(problem: str) -> Iterator[None]:
     except (SQLAlchemyError, OSError) as error:
         msg = f"{problem}: {database.reason_of(error)}. See `ledger_url`."
         raise LedgerError(msg) from None
-
-
-def _exists(url: URL) -> bool:
-    """Return whether a database holds a ledger.
-
-    Raises:
-        LedgerError: The database cannot be opened.
-    """
-    path = database.file_of(url)
-    if path and not path.exists():
-        return False
-    engine = database.engine_of(url, _PRAGMAS)
-    problem = f"The ledger {database.name_of(url)} cannot be opened"
-    try:
-        with _errors(problem), engine.connect() as connection:
-            return schema.is_created(connection)
-    finally:
-        engine.dispose()
-
-
-def _no_ledger_at(url: URL) -> LedgerError:
-    place = database.file_of(url) or database.name_of(url)
-    return LedgerError(
-        f"There is no ledger at {place}. Relative paths start at the working "
-        "directory. See `ledger_url`."
-    )
