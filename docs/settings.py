@@ -16,14 +16,15 @@ import json
 import re
 import sys
 import textwrap
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tap_stairoids_webhooks.config import config_schema as tap_schema
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.settings import config_schema as target_schema
 from target_stairoids.target import TargetStairoids
 
 if TYPE_CHECKING:
@@ -59,9 +60,12 @@ class Plugin:
     builtin: dict[str, dict[str, Any]]
 
 
-def plugin_of(class_: type[PluginBase]) -> Plugin:
-    """Return the settings of a plugin's class."""
-    schema = deepcopy(class_.config_jsonschema)
+def plugin_of(class_: type[PluginBase], schema: dict[str, Any]) -> Plugin:
+    """Return the settings of a plugin's class, and those that the SDK adds.
+
+    Args:
+        schema: The plugin's own settings. The SDK may have changed those of the class.
+    """
     own = dict(schema["properties"])
     required = schema.get("required", ())
     own = {name: {**spec, "required": name in required} for name, spec in own.items()}
@@ -169,7 +173,10 @@ def texts() -> dict[Path, str]:
     Raises:
         LookupError: A file has no place for some settings.
     """
-    target, tap = plugin_of(TargetStairoids), plugin_of(TapStairoidsWebhooks)
+    target, tap = (
+        plugin_of(TargetStairoids, target_schema()),
+        plugin_of(TapStairoidsWebhooks, tap_schema()),
+    )
     contents = {
         "README.md": {"target": table_of(target), "tap": table_of(tap)},
         "meltano.yml": {
