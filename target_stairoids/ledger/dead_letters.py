@@ -126,6 +126,6 @@ def dead_letters_of(
     if reason is not None:
         query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
     if older_than is not None:
-        query = query.where(dead_letters.c.first_at < older_than.isoformat())
+        query = query.where(dead_letters.c.first_at < timestamp(older_than))
     with ledger.reading() as connection:
         return list(connection.execute(query).all())

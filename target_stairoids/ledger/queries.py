@@ -15,6 +15,7 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
+from target_stairoids.ledger.transaction import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,7 +79,7 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     """Return the runs of the ledger's scope since a time, the oldest first."""
     query = (
         select(runs)
-        .where(runs.c.scope == ledger.scope, runs.c.started_at >= moment.isoformat())
+        .where(runs.c.scope == ledger.scope, runs.c.started_at >= timestamp(moment))
         .order_by(runs.c.run)
     )
     with ledger.reading() as connection:

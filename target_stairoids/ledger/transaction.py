@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
 
+from stairoids_common.time import rfc3339
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (
@@ -186,6 +187,6 @@ def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression
     return (claims.c.entity == entity) & (claims.c.mapping == mapping)
 
 
-def timestamp() -> str:
-    """Return the current time as the ledger stores it: RFC 3339 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(moment: datetime | None = None) -> str:
+    """Return a time, by default now, as the ledger stores it."""
+    return rfc3339(moment or datetime.now(UTC), "milliseconds")
