@@ -37,9 +37,13 @@ def texts_in(*packages: str) -> tuple[set[str], set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             texts.add(text_of(node))
             match node:
-                case ast.Assign(targets=[ast.Name("msg")], value=message) | ast.Call(
-                    ast.Attribute(attr="warning" | "error" | "exception"),
-                    [message, *_],
+                case (
+                    ast.Assign(targets=[ast.Name("msg")], value=message)
+                    | ast.Raise(ast.Call(args=[message, *_]))
+                    | ast.Call(
+                        ast.Attribute(attr="warning" | "error" | "exception"),
+                        [message, *_],
+                    )
                 ):
                     messages.add(text_of(message))
     return texts, {text for text in messages if parsed(text)[1] > 1}
