@@ -63,9 +63,9 @@ from starlette.routing import Route
 from tap_stairoids_webhooks.event import Delivery, event_from
 from benchmarks.figures import Figure, median_ratio
 from benchmarks.processes import BIN, serving
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
-from stairoids_common.time import timestamp
 
 store, verifier = EventStore.create("sqlite:///" + sys.argv[1]), Verifier(["benchmark"])
 

@@ -26,7 +26,7 @@ from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
 
-from stairoids_common.time import rfc3339
+from stairoids_common.time import timestamp
 from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
@@ -139,7 +139,7 @@ def write_past_refusals(store_url: str) -> None:
     with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
-                at = rfc3339(today - timedelta(days=ago), "microseconds")
+                at = timestamp(today - timedelta(days=ago))
                 store.add_refusals({reason: RefusalCount(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 
 
@@ -11,13 +10,9 @@ def current_second() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def timestamp(timespec: str = "microseconds") -> str:
-    """Return the current time as text of a fixed length, so that texts sort by time.
-
-    Args:
-        timespec: The digits after the seconds, as `datetime.isoformat` takes them.
-    """
-    return rfc3339(datetime.now(UTC), timespec)
+def timestamp(moment: datetime | None = None) -> str:
+    """Write a time, by default now, with microseconds, so that texts sort by time."""
+    return rfc3339(moment or datetime.now(UTC), "microseconds")
 
 
 def rfc3339(moment: datetime, timespec: str = "auto") -> str:
@@ -47,17 +42,3 @@ def parse_time(text: str) -> datetime:
     except (ValueError, OverflowError):
         msg = "not a time such as 2026-01-31 or 2026-01-31T12:00:00Z"
         raise ValueError(msg) from None
-
-
-def parse_rfc3339(text: str) -> datetime:
-    """Read a date and time with a zone.
-
-    Raises:
-        ValueError: The text lacks one of them. The message does not repeat the text.
-    """
-    with suppress(ValueError, OverflowError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and "T" in text:
-            return moment.astimezone(UTC)
-    msg = "not a date and time with a zone such as 2026-01-31T12:00:00Z"
-    raise ValueError(msg)

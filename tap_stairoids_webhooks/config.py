@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from stairoids_common.config_errors import config_errors
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
-from stairoids_common.time import parse_time, rfc3339
+from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
@@ -90,9 +90,7 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         """The events that the settings select."""
         return EventFilter(
             types=None if self.event_types is None else frozenset(self.event_types),
-            since=rfc3339(parse_time(self.since), "microseconds")
-            if self.since
-            else None,
+            since=timestamp(parse_time(self.since)) if self.since else None,
         )
 
 

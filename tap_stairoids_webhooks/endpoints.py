@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from requests.auth import AuthBase
-from typing_extensions import override
-from urllib3.exceptions import (
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
 
+from stairoids_common.http import BearerAuth, breach_of, obstacle_of
+from stairoids_common.urls import is_loopback
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
 
@@ -32,16 +25,11 @@ _CONNECT_AND_READ_SECONDS = (10, 30)
 _TEST_SECONDS = 10  # as long as Stairoids waits
 _SHOWN_CHARACTERS = 500
 
-#: Reasons for no response. The first that fits, because some are subclasses of others.
-_REASONS = (
-    (NameResolutionError, "host not found"),
-    (ProxyError, "proxy failed"),
-    (SSLError, "TLS failed: the certificate is not trusted, or there is no TLS"),
-    (NewConnectionError, "host not reached"),
-    (requests.Timeout, "timeout"),
-    (requests.exceptions.InvalidURL, "the URL is not valid"),
-    (requests.ConnectionError, "the connection was closed before a response"),
-)
+#: Explanations of some reasons for no response.
+_HINTS = {
+    "connection refused": ": no server listens on this port",
+    "TLS failed": ": the certificate is not trusted, or there is no TLS",
+}
 
 
 class Endpoints:
@@ -56,8 +44,7 @@ class Endpoints:
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
         self._api_key = api_key
         self._session = requests.Session()
-        # As `auth`, because a .netrc file would replace a header.
-        self._session.auth = _Bearer(api_key)
+        self._session.auth = BearerAuth(api_key)
 
     def register(
         self, url: str, *, events: Sequence[str], secret: str
@@ -96,16 +83,6 @@ class Endpoints:
         if response.status_code in {401, 403}:
             msg += ": check the API key and its scope (read_write)"
         raise StairoidsError(msg)
-
-
-class _Bearer(AuthBase):
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    @override
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        r.headers["Authorization"] = f"Bearer {self._api_key}"
-        return r
 
 
 def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]]:
@@ -194,16 +171,10 @@ def _samples(now: str) -> Iterator[tuple[str, bytes]]:
 
 def _reason_of(error: requests.RequestException) -> str:
     """Return in words why there is no response."""
-    cause = error.args[0] if error.args else None
-    cause = getattr(cause, "reason", cause)
-    if isinstance(cause, NewConnectionError) and isinstance(
-        cause.__cause__, ConnectionRefusedError
-    ):
-        return "connection refused: no server listens on this port"
-    for kind, reason in _REASONS:
-        if isinstance(cause, kind) or isinstance(error, kind):
-            return reason
-    return "the response cannot be read"
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return "the URL is not valid"
+    reason = obstacle_of(error) or breach_of(error)
+    return reason + _HINTS.get(reason, "")
 
 
 def checked_url(url: str, *, name: str) -> str:
@@ -219,17 +190,10 @@ def checked_url(url: str, *, name: str) -> str:
         parts, host = urlsplit(""), ""
     if host and parts.scheme == "https":
         return url
-    if host and parts.scheme == "http" and _is_loopback(host):
+    if host and parts.scheme == "http" and is_loopback(host):
         return url
     msg = f"{name} must begin with https:// (http:// only to this machine)"
     raise ConfigError(msg)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _json_of(response: requests.Response) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
-from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty
 from typing_extensions import override
 
 from stairoids_common.config_errors import config_file_error
+from stairoids_common.environment import environment_config
 from tap_stairoids_webhooks.config import config_schema, problems_in
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
@@ -66,7 +65,7 @@ class TapStairoidsWebhooks(Tap):
         """The config of the environment, without `.env` files, which would win."""
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        return parse_environment_config(schema, cls._env_var_prefix, os.devnull)
+        return environment_config(schema, cls._env_var_prefix)
 
     @classmethod
     @override

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
+from stairoids_common.urls import is_loopback
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.item import MappingItem
 
@@ -174,7 +175,7 @@ def _origin_of(api_url: str) -> str:
         raise ConfigError(
             "`api_url` must hold neither credentials nor a query; use `api_key`."
         )
-    if url.scheme == "http" and not _is_loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(url.hostname):
         raise ConfigError(
             f"`api_url` must be https: plain http would show the API key to the "
             f"network (host {url.hostname}). Only loopback addresses may use http."
@@ -182,9 +183,3 @@ def _origin_of(api_url: str) -> str:
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     is_usual = port in {None, 443 if url.scheme == "https" else 80}
     return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or (
-        host.startswith("127.") and host.replace(".", "").isdigit()
-    )

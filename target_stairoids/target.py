@@ -15,7 +15,6 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 from singer_sdk import Target
-from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import (
     ConfigValidationError,
     InvalidInputLine,
@@ -30,6 +29,7 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from stairoids_common.config_errors import config_errors, config_file_error
+from stairoids_common.environment import environment_config
 from target_stairoids.exceptions import (
     ConfigError,
     MessageError,
@@ -142,7 +142,7 @@ class TargetStairoids(Target):
         """The config from the environment variables, without any `.env` file."""
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        return parse_environment_config(schema, cls._env_var_prefix, os.devnull)
+        return environment_config(schema, cls._env_var_prefix)
 
     @property
     def run(self) -> Run:

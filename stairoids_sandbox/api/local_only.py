@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from stairoids_common.urls import is_loopback
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.exceptions import ApiError
-from stairoids_sandbox.webhooks.subscriptions import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stairoids_common.time import current_second, rfc3339
+from stairoids_common.urls import is_loopback
 from stairoids_sandbox.exceptions import invalid
 from stairoids_sandbox.ids import new_id
 from stairoids_sandbox.webhooks.delivery import Endpoint
@@ -99,11 +99,3 @@ def checked_url(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise invalid(msg, param="url")
     return url
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address belongs to this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

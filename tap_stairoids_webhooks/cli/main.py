@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import CONTEXT_SETTINGS
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 from tap_stairoids_webhooks.cli import endpoints, store
 from tap_stairoids_webhooks.cli.serve import serve
 
 
 @click.group(context_settings=CONTEXT_SETTINGS)
-@click.version_option(package_name="singer-stairoids", prog_name="stairoids-webhooks")
+@version_option
 def main() -> None:
     """Receive the webhooks of Stairoids, and manage the received events.
 

@@ -15,7 +15,7 @@ from stairoids_common.cli import (
     older_than_option,
     print_table,
 )
-from stairoids_common.time import rfc3339
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.options import receiver_options
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
@@ -189,11 +189,7 @@ def prune(
             if not forget(store, consumer):
                 msg = f"--forget-consumer: there is no consumer {consumer!r}"
                 raise ConfigError(msg)
-    done = asdict(
-        retention.prune(
-            store_url, before=rfc3339(older_than, "microseconds"), force=force
-        )
-    )
+    done = asdict(retention.prune(store_url, before=timestamp(older_than), force=force))
     try:
         if compact:
             bytes_after = retention.compact(store_url)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stairoids_common.time import parse_time, rfc3339, timestamp
+from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedLineError
 
@@ -106,6 +106,6 @@ def _received_at(value: object) -> str:
         return timestamp()
     if isinstance(value, str):
         with suppress(ValueError):
-            return rfc3339(parse_time(value), "microseconds")
+            return timestamp(parse_time(value))
     reason = "received_at"
     raise RefusedLineError(reason)

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from abc import ABC, abstractmethod
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partialmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
 from typing_extensions import override
 
+from stairoids_common.database import (
+    SAFE_WRITES,
+    create_file,
+    engine_of,
+    file_of,
+    name_of,
+    parsed_url,
+    reason_of,
+)
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
     StoreMissingError,
@@ -26,11 +32,14 @@ from tap_stairoids_webhooks.exceptions import (
 )
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
     import psycopg
 
 _BUSY_SECONDS = 5.0  # below the receiver's own deadline
+_LOG_LIMIT = "journal_size_limit = 67108864"  # bytes
 _CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
 
@@ -80,6 +89,23 @@ class Database(ABC):
             StoreUnavailableError: Something was in the way. Try again.
         """
 
+    @abstractmethod
+    def _autocommit_engine(self) -> sa.Engine:
+        """Return an engine that begins no transaction."""
+
+    @contextmanager
+    def _autocommit(self, failure: str) -> Iterator[sa.Connection]:
+        """Connect for statements that cannot run inside a transaction."""
+        engine = self._autocommit_engine()
+        try:
+            with engine.connect() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            msg = f"{failure}: {reason_of(error)}"
+            raise StoreUnavailableError(msg) from error
+        finally:
+            engine.dispose()
+
     def free_bytes(self) -> int | None:
         """Return the free space of the disk; None if it is on another machine."""
         return None
@@ -101,25 +127,16 @@ def database_at(url: str) -> Database:
     """Return the database of a store URL.
 
     Raises:
-        ConfigError: The URL is of no known kind. The message does not repeat the URL,
-            because it may hold a password.
+        ConfigError: The URL names no database that can hold a store.
     """
-    try:
-        parsed = sa.make_url(url)
-    except ArgumentError as error:
-        msg = "store_url is not a database URL such as sqlite:///webhooks.db"
-        raise ConfigError(msg) from error
-    match parsed.drivername:
-        case "sqlite" if parsed.database and parsed.database != ":memory:":
-            return SqliteDatabase(Path(parsed.database).absolute())
-        case "sqlite":
-            msg = "store_url must name a file: sqlite:///path or sqlite:////abs/path"
-            raise ConfigError(msg)
-        case "postgresql" | "postgresql+psycopg":
-            return PostgresDatabase(parsed.set(drivername="postgresql+psycopg"))
-        case other:
-            msg = f"store_url must begin with sqlite: or postgresql:, not {other}:"
-            raise ConfigError(msg)
+    parsed = parsed_url(url, setting="store_url", error=ConfigError)
+    if parsed.get_backend_name() == "postgresql":
+        return PostgresDatabase(parsed)
+    path = file_of(parsed)
+    if path is None:
+        msg = "`store_url` must name a file: sqlite:///path or sqlite:////abs/path."
+        raise ConfigError(msg)
+    return SqliteDatabase(path)
 
 
 class SqliteDatabase(Database):
@@ -135,21 +152,18 @@ class SqliteDatabase(Database):
         if not make and not self._path.is_file():
             raise StoreMissingError(missing(self.place))
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives its -wal and -shm files the mode of this one.
-            descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
-            self._opened = os.fstat(descriptor)
-            os.close(descriptor)
+            create_file(self._path)
+            self._opened = self._path.stat()
         except OSError as error:
             msg = f"the store {self.place} cannot be made: {error.strerror}"
             raise StoreUnavailableError(msg) from error
-        return self._engine(mode="rw", begin="BEGIN IMMEDIATE")
+        return self._engine("rw", begin="BEGIN IMMEDIATE")
 
     @override
     def reader(self) -> sa.Engine:
         if not self._path.is_file():
             raise StoreMissingError(missing(self.place))
-        return self._engine(mode="ro", begin="BEGIN")
+        return self._engine("ro", begin="BEGIN")
 
     @override
     def lock(self, connection: sa.Connection) -> None:
@@ -187,14 +201,10 @@ class SqliteDatabase(Database):
         )
 
     def _checkpoint(self, *statements: str, failed: str, busy: str) -> None:
-        try:
-            with closing(self._connect("rw")) as connection:
-                for statement in statements:
-                    connection.execute(statement)
-                is_busy, *_ = connection.execute(_CHECKPOINT).fetchone()
-        except sqlite3.Error as error:
-            msg = f"{failed}: {error}"
-            raise StoreUnavailableError(msg) from error
+        with self._autocommit(failed) as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            is_busy, *_ = connection.exec_driver_sql(_CHECKPOINT).one()
         if is_busy:
             msg = f"{busy}, because a reader has the store open: try again"
             raise StoreUnavailableError(msg)
@@ -216,45 +226,33 @@ class SqliteDatabase(Database):
     def total_bytes(self) -> int:
         return sum(self.sizes().values())
 
-    def _engine(self, *, mode: str, begin: str) -> sa.Engine:
-        engine = sa.create_engine(
-            "sqlite://",
-            creator=lambda: self._connect(mode),
-            poolclass=sa.QueuePool,
-            hide_parameters=True,
+    @override
+    def _autocommit_engine(self) -> sa.Engine:
+        return self._engine("rw", begin=None)
+
+    def _engine(self, mode: str, *, begin: str | None) -> sa.Engine:
+        url = sa.URL.create(
+            "sqlite",
+            database=f"file:{quote(str(self._path))}",
+            query={"mode": mode, "uri": "true"},
         )
-        # The driver's own transactions take the write lock too late.
-        sa.event.listen(
-            engine, "begin", lambda connection: connection.exec_driver_sql(begin)
-        )
+        pragmas = (*SAFE_WRITES, _LOG_LIMIT) if mode == "rw" else ()
+        engine = engine_of(url, pragmas, busy_seconds=_BUSY_SECONDS)
+        if mode == "rw":
+            sa.event.listen(engine, "connect", self._require_wal)
+        if begin is not None:
+            sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql(begin))
         return engine
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"file:{quote(str(self._path))}?mode={mode}",
-            uri=True,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            if mode == "rw":
-                _prepare_to_write(connection)
-        except sqlite3.Error:
+    def _require_wal(self, connection: sqlite3.Connection, _record: object) -> None:
+        (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if journal != "wal":
             connection.close()
-            raise
-        return connection
-
-
-def _prepare_to_write(connection: sqlite3.Connection) -> None:
-    """Make commits survive a power cut, and overwrite the rows that are removed."""
-    (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if journal != "wal":
-        msg = f"journal mode is {journal}: put the store on a local disk"
-        raise sqlite3.OperationalError(msg)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
-    connection.execute("PRAGMA secure_delete = ON")
+            msg = (
+                f"the store {self.place} cannot be opened: journal mode is {journal}:"
+                " put the store on a local disk"
+            )
+            raise StoreUnavailableError(msg)
 
 
 class PostgresDatabase(Database):
@@ -262,7 +260,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
-        self.place = url.render_as_string(hide_password=True)
+        self.place = name_of(url)
 
     @override
     def writer(self, *, make: bool) -> sa.Engine:
@@ -281,45 +279,32 @@ class PostgresDatabase(Database):
 
     @override
     def scrub(self) -> None:
-        with self._autocommit("not vacuumed") as connection:
+        with self._autocommit(f"the store {self.place} was not vacuumed") as connection:
             connection.exec_driver_sql("VACUUM webhook_events")
 
     @override
     def compact(self) -> None:
-        with self._autocommit("not compacted") as connection:
+        failure = f"the store {self.place} was not compacted"
+        with self._autocommit(failure) as connection:
             connection.exec_driver_sql("VACUUM FULL webhook_events")
 
-    @contextmanager
-    def _autocommit(self, failure: str) -> Iterator[sa.Connection]:
-        """Connect for statements that cannot run inside a transaction."""
-        engine = self._engine("").execution_options(isolation_level="AUTOCOMMIT")
-        try:
-            with engine.connect() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            msg = f"the store {self.place} was {failure}: {reason_of(error)}"
-            raise StoreUnavailableError(msg) from error
-        finally:
-            engine.dispose()
+    @override
+    def _autocommit_engine(self) -> sa.Engine:
+        return self._engine("").execution_options(isolation_level="AUTOCOMMIT")
 
     @override
     def total_bytes(self) -> int:
         """Return the size of the table of events; the others hold a few rows each."""
         size = "SELECT pg_total_relation_size('webhook_events')"
-        with self._autocommit("not measured") as connection:
+        with self._autocommit(f"the store {self.place} was not measured") as connection:
             return int(connection.exec_driver_sql(size).scalar_one())
 
     def _engine(self, options: str) -> sa.Engine:
-        try:
-            return sa.create_engine(
-                self._url,
-                connect_args={"options": options, "connect_timeout": 5},
-                pool_pre_ping=True,
-                hide_parameters=True,
-            )
-        except ModuleNotFoundError as error:
-            msg = "PostgreSQL needs psycopg: pip install 'singer-stairoids[postgres]'"
-            raise ConfigError(msg) from error
+        return engine_of(
+            self._url,
+            connect_args={"options": options, "connect_timeout": 5},
+            pool_pre_ping=True,
+        )
 
 
 def _read_binary(connection: psycopg.Connection, _record: object) -> None:
@@ -338,11 +323,3 @@ def missing(place: str) -> str:
         f"there is no store at {place}: start the receiver (stairoids-webhooks serve)"
         " with this store, or name another (--store-url; the tap's setting store_url)"
     )
-
-
-def reason_of(error: sa.exc.DBAPIError) -> str:
-    """Return the first line of the database's message.
-
-    Further lines may repeat the values of a row.
-    """
-    return str(error.orig).strip().partition("\n")[0]

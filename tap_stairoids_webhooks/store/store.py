@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Self
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from stairoids_common.database import reason_of
 from tap_stairoids_webhooks.exceptions import (
     StoreError,
     StoreMissingError,
     StoreUnavailableError,
     StoreVersionError,
 )
-from tap_stairoids_webhooks.store.database import database_at, missing, reason_of
+from tap_stairoids_webhooks.store.database import database_at, missing
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.schema import (
     CONSUMERS,

@@ -1,8 +1,7 @@
 """The HTTP client of the Stairoids API.
 
-Each thread has its own session. The key is in an `auth` object, because a `.netrc`
-would replace a header. Redirects are not followed, because the key must not go to other
-hosts.
+Each thread has its own session. Redirects are not followed, because the key must not go
+to other hosts.
 """
 
 from __future__ import annotations
@@ -14,28 +13,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
-from typing_extensions import override
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    SSLError,
-)
+
+from stairoids_common.http import BearerAuth, breach_of, obstacle_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from requests import PreparedRequest
 
 _LONGEST_RESET = 60  # seconds; the quota's window
 _LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
@@ -159,7 +146,7 @@ class Client:
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
         self._api_url = api_url
         self._signals_url = f"{api_url}/signals"
-        self._auth = _BearerAuth(api_key)
+        self._auth = BearerAuth(api_key)
         self._timeout = timeout
         self._of_thread = threading.local()
         # At DEBUG it logs each URL, and a query for signals holds an email address.
@@ -259,66 +246,18 @@ class _Body:
         return text
 
 
-class _BearerAuth(AuthBase):
-    def __init__(self, api_key: str) -> None:
-        self._header = f"Bearer {api_key}"
-
-    @override
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = self._header
-        return request
-
-
 def _no_response(error: requests.RequestException, body: object) -> Response:
     """Return UNKNOWN if the request can have reached Stairoids, else NOT_SENT."""
-    cause = error.args[0] if error.args else None
-    cause = getattr(cause, "reason", cause)
-    never_left = (
-        ConnectTimeoutError,
-        NameResolutionError,
-        NewConnectionError,
-        ProxyError,
-        SSLError,
-    )
-    stayed = isinstance(error, requests.ConnectTimeout) or isinstance(cause, never_left)
+    obstacle = obstacle_of(error)
+    stayed = bool(obstacle) and not isinstance(error, requests.ReadTimeout)
     if isinstance(body, _Body):
         stayed = not body.has_left
     if stayed:
-        trouble = f"no connection ({_obstacle(error, cause)})"
+        trouble = f"no connection ({obstacle or 'connection broke off'})"
         return Response(kind=ResponseKind.NOT_SENT, trouble=trouble)
     if isinstance(error, requests.Timeout):
         return Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
-    return Response(kind=ResponseKind.UNKNOWN, trouble=_breach(error, cause))
-
-
-def _breach(error: Exception, cause: object) -> str:
-    """Return why no usable response came to a request that was sent."""
-    if isinstance(error, ContentDecodingError):
-        return "the response cannot be decoded"
-    if isinstance(error, ChunkedEncodingError):
-        return "the response broke off"
-    inner = cause.args[-1] if isinstance(cause, ProtocolError) else None
-    if isinstance(inner, HTTPException) and not isinstance(inner, ConnectionError):
-        return "the response is not HTTP"
-    return "the connection broke off before a response"
-
-
-def _obstacle(error: Exception, cause: object) -> str:
-    """Return why there is no connection."""
-    if isinstance(cause, NameResolutionError):
-        return "host not found"
-    if isinstance(cause, SSLError):
-        return "TLS failed"
-    if isinstance(cause, ProxyError):
-        return "proxy failed"
-    if isinstance(cause, NewConnectionError):  # urllib3 counts it as a timeout
-        is_refused = isinstance(cause.__cause__, ConnectionRefusedError)
-        return "connection refused" if is_refused else "host not reached"
-    if isinstance(error, requests.Timeout) or isinstance(
-        cause, ConnectTimeoutError | TimeoutError
-    ):
-        return "timeout"
-    return "connection broke off"
+    return Response(kind=ResponseKind.UNKNOWN, trouble=breach_of(error))
 
 
 def _text_of(response: requests.Response) -> bytes:

@@ -7,11 +7,12 @@ responses are read.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from stairoids_common.time import parse_time
 from target_stairoids.dedup.digests import same_value
 from target_stairoids.mapping.values import domain_from, email_from
 
@@ -139,7 +140,6 @@ def _is_from(signal: Mapping[str, Json], earliest: datetime) -> bool:
 
 def _moment(value: Json) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(value)
+        return parse_time(value)
     except (TypeError, ValueError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

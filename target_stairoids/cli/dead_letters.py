@@ -50,9 +50,9 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _find(ledger: Ledger, **chosen: Any) -> list[Row[Any]]:
-    from target_stairoids.ledger import queries
+    from target_stairoids.ledger.dead_letters import dead_letters_of
 
-    return queries.dead_letters_of(ledger, **chosen)
+    return dead_letters_of(ledger, **chosen)
 
 
 @dead_letters.command("list")
@@ -246,8 +246,10 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
     Example:
       stairoids-signals dead-letters discard 7 8 --config config.json
     """
+    from target_stairoids.ledger import dead_letters as stored
+
     with ledger.transaction() as transaction:
-        count = transaction.discard(ids)
+        count = stored.discard(transaction, ids)
     _summarise(count, ids, "discarded", others="not there")
 
 
@@ -268,9 +270,11 @@ def resolve(
     Example:
       stairoids-signals dead-letters resolve 7 --delivered --config config.json
     """
+    from target_stairoids.ledger import dead_letters as stored
+
     if delivered == resend:
         raise ConfigError("Use either --delivered or --resend.")
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.transaction() as transaction:
-        count = transaction.resolve(ids, outcome)
+        count = stored.resolve(transaction, ids, outcome)
     _summarise(count, ids, "resolved", others="not there, or not `unknown`")

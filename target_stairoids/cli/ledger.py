@@ -20,6 +20,7 @@ from target_stairoids.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from target_stairoids.ledger.ledger import Ledger
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import func, insert, make_url, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from stairoids_common import database
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.ledger import database, lookup, schema
+from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import FileLeases, ServerLeases
 from target_stairoids.ledger.schema import (
     LOCK_CLASS,
@@ -37,6 +39,19 @@ if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Key, Known, Latest
     from target_stairoids.ledger.lookup import Mark
     from target_stairoids.ledger.structs import Claim
+
+#: The cache is in KiB. It is large, because keys come in random order.
+_PRAGMAS = (*database.SAFE_WRITES, "cache_size = -16384")
+_parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerError)
+
+
+class _NoLedgerError(LedgerError):
+    def __init__(self, url: URL) -> None:
+        place = database.file_of(url) or database.name_of(url)
+        super().__init__(
+            f"There is no ledger at {place}. Relative paths start at the working "
+            "directory. See `ledger_url`."
+        )
 
 
 class Ledger:
@@ -63,11 +78,12 @@ class Ledger:
         self._reads_only = reads_only
         self._leases: FileLeases | ServerLeases | None = None  # None in memory
         path = database.file_of(url)
-        with self._errors(f"The ledger {self.name} cannot be opened"):
+        with _errors(f"The ledger {self.name} cannot be opened"):
             if path and creates:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                path.touch(mode=0o600)
-            self._engine = database.engine_of(url)
+                database.create_file(path)
+            elif path and not path.exists():
+                raise _NoLedgerError(url)
+            self._engine = database.engine_of(url, _PRAGMAS)
             self._connection = self._engine.connect()
         is_sqlite = self._engine.dialect.name == "sqlite"
         lock = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, 0)"
@@ -76,7 +92,7 @@ class Ledger:
         self._begin_read = "BEGIN" if is_sqlite else ""
         self._statements = Statements(self._engine.dialect.name)
         try:
-            with self._errors(f"The ledger {self.name} cannot be opened"):
+            with _errors(f"The ledger {self.name} cannot be opened"):
                 if path:
                     self._leases = FileLeases(path)
                 elif not is_sqlite:
@@ -84,8 +100,9 @@ class Ledger:
                 with self._begin(write=creates) as connection:
                     if creates:
                         schema.create(connection)
-                    else:
-                        schema.check_version(connection)
+                    elif not schema.is_created(connection):
+                        raise _NoLedgerError(url)
+                    schema.check_version(connection)
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
             self.last_complete_run = self._newest_complete_run()
         except LedgerError:
@@ -103,7 +120,7 @@ class Ledger:
         Raises:
             LedgerError: The database cannot be opened. The message names `ledger_url`.
         """
-        return cls(database.parsed_url(url), scope, creates=True, reads_only=False)
+        return cls(_parsed_url(url), scope, creates=True, reads_only=False)
 
     @classmethod
     def open(cls, url: str, scope: str) -> Self:
@@ -112,10 +129,7 @@ class Ledger:
         Raises:
             LedgerError: It cannot be opened, or there is none.
         """
-        parsed = database.parsed_url(url)
-        if not _exists(parsed):
-            raise _no_ledger_at(parsed)
-        return cls(parsed, scope, creates=False, reads_only=False)
+        return cls(_parsed_url(url), scope, creates=False, reads_only=False)
 
     @classmethod
     def open_read_only(cls, url: str, scope: str, *, missing_ok: bool) -> Self:
@@ -127,11 +141,12 @@ class Ledger:
         Raises:
             LedgerError: It cannot be opened, or it is missing.
         """
-        parsed = database.parsed_url(url)
-        if _exists(parsed):
+        parsed = _parsed_url(url)
+        try:
             return cls(parsed, scope, creates=False, reads_only=True)
-        if not missing_ok:
-            raise _no_ledger_at(parsed)
+        except _NoLedgerError:
+            if not missing_ok:
+                raise
         ledger = cls(make_url("sqlite://"), scope, creates=True, reads_only=True)
         ledger.name = database.name_of(parsed)
         return ledger
@@ -348,7 +363,7 @@ class Ledger:
             msg = f"The ledger {self.name} was opened for reading only."
             raise LedgerError(msg)
         with (
-            self._errors(f"The ledger {self.name} cannot be written"),
+            _errors(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,
         ):
             yield Transaction(connection, self.run, self._statements)
@@ -361,7 +376,7 @@ class Ledger:
             LedgerError: The ledger cannot be read. Stop the run.
         """
         with (
-            self._errors(f"The ledger {self.name} cannot be read"),
+            _errors(f"The ledger {self.name} cannot be read"),
             self._begin(write=False) as connection,
         ):
             yield connection
@@ -372,21 +387,6 @@ class Ledger:
             if begin := self._begin_write if write else self._begin_read:
                 self._connection.exec_driver_sql(begin)
             yield self._connection
-
-    @contextmanager
-    def _errors(self, problem: str) -> Iterator[None]:
-        """Turn the database's errors into one that names the setting and no value."""
-        try:
-            yield
-        except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or type(error).__name__)
-            reason = " ".join(cause.split())
-        except OSError as error:
-            reason = str(error.strerror)
-        else:
-            return
-        msg = f"{problem}: {reason}. See `ledger_url`."
-        raise LedgerError(msg)
 
     def flush(self) -> None:
         """Write the buffered outcomes; after the call they are on disk.
@@ -404,11 +404,10 @@ class Ledger:
         """Overwrite deleted data, also in SQLite's write-ahead log."""
         if self._engine.dialect.name != "sqlite":
             return
-        with self._errors(f"The ledger {self.name} cannot be scrubbed"):
-            raw = self._connection.connection.driver_connection
-            if raw is not None:  # outside of any transaction
-                raw.execute("VACUUM")
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        problem = f"The ledger {self.name} cannot be scrubbed"
+        with _errors(problem), self._connection.begin():  # SQLite begins nothing
+            self._connection.exec_driver_sql("VACUUM")
+            self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Release the lease and close the database."""
@@ -424,31 +423,11 @@ class Ledger:
         self.close()
 
 
-def _exists(url: URL) -> bool:
-    """Return whether a database holds a ledger.
-
-    Raises:
-        LedgerError: The database cannot be opened.
-    """
-    path = database.file_of(url)
-    if path and not path.exists():
-        return False
-    engine = database.engine_of(url)
+@contextmanager
+def _errors(problem: str) -> Iterator[None]:
+    """Turn the database's errors into one that names the setting and no value."""
     try:
-        with engine.connect() as connection:
-            return schema.is_created(connection)
-    except SQLAlchemyError as error:
-        cause = " ".join(str(getattr(error, "orig", error)).split())
-        name = database.name_of(url)
-        msg = f"The ledger {name} cannot be opened: {cause}. See `ledger_url`."
-        raise LedgerError(msg) from error
-    finally:
-        engine.dispose()
-
-
-def _no_ledger_at(url: URL) -> LedgerError:
-    place = database.file_of(url) or database.name_of(url)
-    return LedgerError(
-        f"There is no ledger at {place}. Relative paths start at the working "
-        "directory. See `ledger_url`."
-    )
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        msg = f"{problem}: {database.reason_of(error)}. See `ledger_url`."
+        raise LedgerError(msg) from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select
@@ -19,6 +18,10 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
+from target_stairoids.ledger.transaction import timestamp
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _ROWS_AT_ONCE = 1_000
 
@@ -51,7 +54,7 @@ def forget(ledger: Ledger, stream: str) -> int:
 
 
 def prune(ledger: Ledger, *, older_than: datetime) -> int:
-    """Delete versions of runs before a time, but never an entity's latest one.
+    """Delete the versions of older runs, but never an entity's latest one.
 
     A deleted version that a tap emits again, without a bookmark, counts as new.
 
@@ -59,7 +62,7 @@ def prune(ledger: Ledger, *, older_than: datetime) -> int:
         How many versions were removed.
     """
     old_runs = select(runs.c.run).where(
-        runs.c.scope == ledger.scope, runs.c.started_at < older_than.isoformat()
+        runs.c.scope == ledger.scope, runs.c.started_at < timestamp(older_than)
     )
     is_latest = (
         select(latest.c.state_digest)

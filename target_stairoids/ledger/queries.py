@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, true
@@ -16,48 +15,15 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
+from target_stairoids.ledger.transaction import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
     from sqlalchemy import Column, Row, Select
 
     from target_stairoids.ledger.ledger import Ledger
-
-
-def dead_letters_of(
-    ledger: Ledger,
-    *,
-    ids: Collection[int] = (),
-    stream: str | None = None,
-    reason: str | None = None,
-    older_than: datetime | None = None,
-    limit: int | None = None,
-) -> list[Row[Any]]:
-    """Return the dead letters of the ledger's scope, the oldest first.
-
-    Args:
-        ids: Only these; none for all.
-        reason: A part of the reason; case does not matter.
-        older_than: Only those that were there before.
-    """
-    query = (
-        select(dead_letters, streams.c.schema)
-        .join(streams, streams.c.stream == dead_letters.c.stream)
-        .where(streams.c.scope == ledger.scope)
-        .order_by(dead_letters.c.id)
-        .limit(limit)
-    )
-    if ids:
-        query = query.where(dead_letters.c.id.in_(ids))
-    if stream is not None:
-        query = query.where(dead_letters.c.stream_name == stream)
-    if reason is not None:
-        query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
-    if older_than is not None:
-        query = query.where(dead_letters.c.first_at < older_than.isoformat())
-    with ledger.reading() as connection:
-        return list(connection.execute(query).all())
 
 
 def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
@@ -113,7 +79,7 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     """Return the runs of the ledger's scope since a time, the oldest first."""
     query = (
         select(runs)
-        .where(runs.c.scope == ledger.scope, runs.c.started_at >= moment.isoformat())
+        .where(runs.c.scope == ledger.scope, runs.c.started_at >= timestamp(moment))
         .order_by(runs.c.run)
     )
     with ledger.reading() as connection:

@@ -154,18 +154,13 @@ def is_created(connection: Connection) -> bool:
 
 
 def create(connection: Connection) -> None:
-    """Create the tables that are missing.
-
-    Raises:
-        LedgerError: Another release wrote this ledger.
-    """
+    """Create the tables, unless a release has done so."""
     meta.create(connection, checkfirst=True)
     if _version(connection) is None:
         metadata.create_all(connection)
         connection.execute(
             insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
         )
-    check_version(connection)
 
 
 def check_version(connection: Connection) -> None:

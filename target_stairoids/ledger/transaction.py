@@ -1,4 +1,4 @@
-"""One transaction of the ledger: claims, outcomes and dead letters."""
+"""One transaction of the ledger: claims, outcomes and counters."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
 
-from target_stairoids.dedup.rules import Outcome
+from stairoids_common.time import rfc3339
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (
     claims,
     days,
     dead_letters,
-    latest,
     runs,
     settled,
     streams,
@@ -28,18 +27,22 @@ if TYPE_CHECKING:
 
     from target_stairoids.dedup.rules import Key, Known, Version
     from target_stairoids.ledger.sql import Statements
-    from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
+    from target_stairoids.ledger.structs import Claim, SettledVersion
 
 
 class Transaction:
-    """One transaction. Each method writes at once; the commit makes it durable."""
+    """One transaction. Each method writes at once; the commit makes it durable.
+
+    Attributes:
+        statements: The statements of the dialect.
+    """
 
     def __init__(
         self, connection: Connection, run: int, statements: Statements
     ) -> None:
         self._connection = connection
         self._run = run
-        self._statements = statements
+        self.statements = statements
 
     def look_up(self, states: Collection[bytes], entities: Collection[bytes]) -> Known:
         """Return the outcomes of states and the latest versions of entities."""
@@ -71,7 +74,7 @@ class Transaction:
             }
             for claim in wanted
         ]
-        inserted = self._connection.execute(self._statements.claim, rows)
+        inserted = self._connection.execute(self.statements.claim, rows)
         ours = {(row.entity, row.mapping) for row in inserted}
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
         return at, {
@@ -115,7 +118,7 @@ class Transaction:
     def settle(self, versions: Collection[SettledVersion]) -> None:
         """Write outcomes. Of two outcomes of one version, the later one counts."""
         if versions:
-            write_outcomes(self._connection, self._statements, self._run, versions)
+            write_outcomes(self._connection, self.statements, self._run, versions)
 
     def owns_signal(self, signal_id: str, *, other_than: Version) -> bool:
         """Return whether a Stairoids signal id belongs to another version."""
@@ -126,76 +129,12 @@ class Transaction:
         )
         return self.scalar(query.limit(1)) is not None
 
-    # Dead letters
-
-    def add_dead_letter(self, dead_letter: DeadLetter) -> None:
-        """Keep a dead letter. A second one of the same version counts up."""
-        version, at = dead_letter.version, timestamp()
-        values = {
-            "state_digest": version.state_digest,
-            "mapping": version.mapping,
-            "stream": version.stream,
-            "stream_name": dead_letter.stream_name,
-            "outcome": str(dead_letter.outcome),
-            "reason": dead_letter.reason,
-            "record": dead_letter.record,
-            "signal": dead_letter.signal,
-            "request_id": dead_letter.request_id,
-            "attempts": dead_letter.attempts,
-            "first_at": at,
-            "last_at": at,
-        }
-        self._connection.execute(self._statements.add_dead_letter, values)
-
-    def has_dead_letter(self, number: int) -> bool:
-        """Return whether a dead letter is still there."""
-        query = select(dead_letters.c.id).where(dead_letters.c.id == number)
-        return self.scalar(query) is not None
-
-    def discard(self, numbers: Collection[int]) -> int:
-        """Delete dead letters; return how many there were."""
-        if not numbers:
-            return 0
-        return self.write(delete(dead_letters).where(dead_letters.c.id.in_(numbers)))
-
-    def resolve(self, numbers: Collection[int], outcome: Outcome) -> int:
-        """Settle unknown signals by a person's decision.
-
-        Args:
-            numbers: Dead letters.
-            outcome: ACCEPTED, or REJECTED so that they can be sent again.
-
-        Returns:
-            How many of these dead letters were of unknown signals.
-        """
-        are_unknown = dead_letters.c.id.in_(numbers) & (
-            dead_letters.c.outcome == Outcome.UNKNOWN
-        )
-        found = self._connection.execute(select(dead_letters).where(are_unknown)).all()
-        for row in found:
-            self.write(
-                update(settled)
-                .where(_version_of(row, settled))
-                .values(outcome=str(outcome))
-            )
-        if outcome is Outcome.ACCEPTED:
-            self.write(delete(dead_letters).where(are_unknown))
-            return len(found)
-        self.write(update(dead_letters).where(are_unknown).values(outcome=str(outcome)))
-        for row in found:  # nothing was sent, so the same content is new again
-            self.write(
-                update(latest)
-                .where(_version_of(row, latest))
-                .values(content_digest=None, done=False)
-            )
-        return len(found)
-
     # Streams and counters
 
     def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
         """Return the row of a stream; another process may have added it."""
         self._connection.execute(
-            self._statements.insert_into(streams)
+            self.statements.insert_into(streams)
             .values(scope=scope, name=name)
             .on_conflict_do_nothing()
         )
@@ -205,7 +144,7 @@ class Transaction:
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to today's requests (UTC); return how many there are now."""
-        statement = self._statements.insert_into(days).values(
+        statement = self.statements.insert_into(days).values(
             scope=scope, day=timestamp()[:10], requests=count
         )
         total = statement.on_conflict_do_update(
@@ -248,10 +187,6 @@ def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression
     return (claims.c.entity == entity) & (claims.c.mapping == mapping)
 
 
-def _version_of(row: Any, table: Any) -> Any:  # noqa: ANN401 - an SQL expression
-    return (table.c.state_digest == row.state_digest) & (table.c.mapping == row.mapping)
-
-
-def timestamp() -> str:
-    """Return the current time as the ledger stores it: RFC 3339 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(moment: datetime | None = None) -> str:
+    """Return a time, by default now, as the ledger stores it."""
+    return rfc3339(moment or datetime.now(UTC), "milliseconds")

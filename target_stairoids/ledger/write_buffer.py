@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from target_stairoids.dedup.rules import Known, Outcome, Settled, latest_after
+from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class WriteBuffer:
         """Write everything."""
         transaction.settle(self._settled)
         for dead_letter in self._dead_letters:
-            transaction.add_dead_letter(dead_letter)
-        transaction.discard(self._discarded)
+            dead_letters.add(transaction, dead_letter)
+        dead_letters.discard(transaction, self._discarded)
 
     def clear(self) -> None:
         """Forget everything; call it once the transaction is on disk."""

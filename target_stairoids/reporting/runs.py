@@ -12,6 +12,7 @@ import msgspec
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
+from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import reasons_in
 
@@ -106,7 +107,7 @@ def run_history(ledger: Ledger, *, days: int) -> RunHistory:
     not_ended = [row.run for row in rows if row.exit_code is None]
     settled = queries.settled_by(ledger, not_ended)
     runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
-    dead_letters = queries.dead_letters_of(ledger)
+    dead_letters = dead_letters_of(ledger)
     return RunHistory(
         ledger=ledger.name,
         since=since.date().isoformat(),

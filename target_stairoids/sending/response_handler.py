@@ -22,6 +22,7 @@ from target_stairoids.exceptions import (
     ConfigError,
     IncompleteError,
 )
+from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 from target_stairoids.sending import response_decision
 from target_stairoids.sending.queue import QueuedSignal, Stage
@@ -189,7 +190,7 @@ class ResponseHandler:
             )
         )
         if signal.dead_letter is not None:  # also if a person edited the record
-            transaction.discard([signal.dead_letter])
+            dead_letters.discard(transaction, [signal.dead_letter])
         self.finished.append((signal, Outcome.ACCEPTED, ""))
 
     def _reject(
@@ -232,7 +233,8 @@ class ResponseHandler:
                 version=claim.version, outcome=outcome, is_claimed=is_claimed
             )
         )
-        transaction.add_dead_letter(
+        dead_letters.add(
+            transaction,
             DeadLetter(
                 version=claim.version,
                 stream_name=claim.stream_name,
@@ -242,7 +244,7 @@ class ResponseHandler:
                 signal=claim.signal,
                 request_id=response.request_id,
                 attempts=max(1, signal.attempts),
-            )
+            ),
         )
         self.finished.append((signal, outcome, response.reason))
 

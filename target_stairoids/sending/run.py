@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
-_STATE_SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
@@ -85,13 +84,17 @@ class Run:
     ) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._write_state = write_state
-        self._emits_each_state = emits_each_state
         self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
             observer = SampleObserver()
         self._queue = SendQueue()
-        self._checkpoint = Checkpoint(keeps_each=emits_each_state)
+        self._progress_at = time.monotonic()
+        self._checkpoint = Checkpoint(
+            (lambda _state: None) if settings.dry_run else write_state,
+            ledger.flush,
+            emits_each=emits_each_state,
+            now=self._progress_at,
+        )
         self.report = Report()
         self.stop = StopSignal()
         self.records = RecordProcessor(
@@ -104,8 +107,6 @@ class Run:
             observer,
         )
         self._scheduler = Scheduler(settings, ledger, self._queue, self.stop)
-        self._states: list[str] = []
-        self._state_at = self._progress_at = time.monotonic()
 
     @classmethod
     def on_ledger(cls, settings: Settings, **more: Any) -> Self:
@@ -216,7 +217,7 @@ class Run:
         while (finished := self._scheduler.step()) is not None:
             self._count(finished)
         now = time.monotonic()
-        self._emit_states(now)
+        self._checkpoint.emit_states(now)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
             self._progress.update(self._status(now))
@@ -226,8 +227,8 @@ class Run:
         now = time.monotonic()
         pool = self._scheduler.pool
         ends = [self._progress_at + self._progress.every - now]
-        if self._states:
-            ends.append(self._state_at + _STATE_SECONDS - now)
+        if (state_at := self._checkpoint.next_at) is not None:
+            ends.append(state_at - now)
         seconds = self._scheduler.seconds_to_next_step(now)
         if seconds is not None:
             ends.append(seconds)
@@ -250,20 +251,6 @@ class Run:
             self.report.count(signal.claim.stream_name, outcome, reason)
             if outcome is not Outcome.PENDING:
                 self._checkpoint.close(signal.number)
-
-    def _emit_states(self, now: float, *, final: bool = False) -> None:
-        passed = self._checkpoint.passed()
-        if passed and not self._emits_each_state:
-            self._states.clear()
-        self._states += passed
-        if not self._states or self._settings.dry_run:
-            return
-        if final or now - self._state_at >= _STATE_SECONDS:
-            self._ledger.flush()
-            for state in self._states:
-                self._write_state(state)
-            self._states.clear()
-            self._state_at = now
 
     def _status(self, now: float) -> Status:
         limiter = self._scheduler.limiter
@@ -297,7 +284,7 @@ class Run:
             self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:
             self._count(self._scheduler.release())
-        self._emit_states(time.monotonic(), final=True)
+        self._checkpoint.emit_states(time.monotonic(), is_last=True)
 
     def _left_over(self) -> StairoidsError | None:
         """Return why a run that was not stopped is incomplete after all."""

@@ -21,6 +21,7 @@ from target_stairoids.checks import first_run
 from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
+from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import SettledVersion
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.recovery import Recovery
@@ -244,8 +245,8 @@ class Scheduler:
         """Apply the rules to a claimed signal; settle it if it is not to be sent."""
         version = signal.claim.version
         # A dead letter that is gone was sent by another replay.
-        is_replay = signal.dead_letter is not None and transaction.has_dead_letter(
-            signal.dead_letter
+        is_replay = signal.dead_letter is not None and dead_letters.exists(
+            transaction, signal.dead_letter
         )
         outcome = rules.decide(
             version,

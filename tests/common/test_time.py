@@ -8,7 +8,6 @@ import pytest
 
 from stairoids_common.time import (
     current_second,
-    parse_rfc3339,
     parse_time,
     rfc3339,
     timestamp,
@@ -51,20 +50,3 @@ def test_time_without_a_zone_is_utc(text: str, hour: int) -> None:
 def test_text_that_is_no_time_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(ValueError, match=r"^not a time such as 2026-01-31 or"):
         parse_time(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "2026-01-31",
-        "2026-01-31T12:00:00",
-        "20260131 120000Z",
-        "9999-12-31T23:59:59-01:00",
-    ],
-)
-def test_rfc3339_needs_a_time_and_a_zone(text: str) -> None:
-    assert parse_rfc3339("2026-01-31T14:00:00+02:00") == parse_time(
-        "2026-01-31T12:00:00Z"
-    )
-    with pytest.raises(ValueError, match="with a zone"):
-        parse_rfc3339(text)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from target_stairoids.dedup.rules import Outcome, Version
+from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
 
@@ -85,8 +86,8 @@ def settle(
         transaction.settle(settled)
 
 
-def add_dead_letters(ledger: Ledger, *dead_letters: DeadLetter) -> None:
+def add_dead_letters(ledger: Ledger, *added: DeadLetter) -> None:
     """Add dead letters in one transaction."""
     with ledger.transaction() as transaction:
-        for dead_letter in dead_letters:
-            transaction.add_dead_letter(dead_letter)
+        for dead_letter in added:
+            dead_letters.add(transaction, dead_letter)

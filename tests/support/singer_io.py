@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,7 +19,7 @@ from target_stairoids.exceptions import StairoidsError
 from target_stairoids.target import TargetStairoids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Message = dict[str, Any]
 BIN = Path(sys.executable).parent
@@ -71,6 +73,21 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.005)  # between two polls
+
+
+@contextmanager
+def interrupted(condition: Callable[[], bool], number: int) -> Iterator[None]:
+    """Send SIGTERM or SIGINT to the block's thread once a condition holds."""
+    block = threading.get_ident()
+
+    def interrupt() -> None:
+        wait_until(condition)
+        signal.pthread_kill(block, number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    yield
+    thread.join()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,7 +229,7 @@ def test_missing_store_is_an_error_with_a_remedy(run: Runner) -> None:
     [
         ({"stor_url": "x"}, "`stor_url` is not a setting; did you mean `store_url`?"),
         ({"store_url": ["hunter2"]}, "`store_url` must be of type string"),
-        ({"store_url": "mysql://u:hunter2@h/d"}, "must begin with sqlite:"),
+        ({"store_url": "mysql://u:hunter2@h/d"}, "must name SQLite or"),
         ({"secrets": "hunter2"}, "`secrets` must be of type array"),
         ({"secrets": [["hunter2"]]}, "`secrets[0]` must be of type string"),
         ({"secrets": []}, "`secrets` must not be empty"),

@@ -185,7 +185,7 @@ def closing() -> Iterator[str]:
         ("http://127.0.0.1:1/x", "connection refused: no server listens on this port"),
         ("https://no-such-host.invalid/x", "host not found"),
         ("https://{closing}/x", "TLS failed: "),
-        ("http://{closing}/x", "the connection was closed before a response"),
+        ("http://{closing}/x", "the connection broke off before a response"),
         ("https://.x/", "the URL is not valid"),
     ],
 )

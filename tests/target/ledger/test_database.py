@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.queries import dead_letters_of
 from tests.support.ledger_builders import API, a_version, settle
 
 if TYPE_CHECKING:

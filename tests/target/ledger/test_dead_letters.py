@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.ledger.queries import counts, dead_letters_of
+from target_stairoids.ledger import dead_letters
+from target_stairoids.ledger.dead_letters import dead_letters_of
+from target_stairoids.ledger.queries import counts
 from tests.support.ledger_builders import (
     a_dead_letter,
     a_version,
@@ -62,7 +64,7 @@ def test_accepted_version_has_no_dead_letter_any_more(ledger: Ledger) -> None:
 
     assert [found.state_digest for found in dead_letters_of(ledger)] == [digest("v2")]
     with ledger.transaction() as transaction:
-        assert not transaction.has_dead_letter(first.id)
+        assert not dead_letters.exists(transaction, first.id)
 
 
 def test_rejected_version_keeps_its_dead_letter(ledger: Ledger) -> None:
@@ -72,7 +74,7 @@ def test_rejected_version_keeps_its_dead_letter(ledger: Ledger) -> None:
 
     (found,) = dead_letters_of(ledger)
     with ledger.transaction() as transaction:
-        assert transaction.has_dead_letter(found.id)
+        assert dead_letters.exists(transaction, found.id)
 
 
 def test_counts_are_by_stream_and_outcome(ledger: Ledger) -> None:

@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from target_stairoids.dedup.rules import Known, Latest, Outcome, Settled
+from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.queries import counts, dead_letters_of
+from target_stairoids.ledger.queries import counts
 from target_stairoids.ledger.structs import SettledVersion
 from tests.support.ledger_builders import (
     API,

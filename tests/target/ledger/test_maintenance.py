@@ -47,9 +47,9 @@ def test_pruning_keeps_the_latest_version_of_each_entity(
     for plan in ("a", "b", "c"):
         target.run(a_schema(plan="string"), a_record(plan=plan))
     settings = Settings.from_config(target.config)
+    now = datetime.now(UTC)
 
     with Ledger.open(settings.ledger_url, settings.scope) as ledger:
-        now = datetime.now(UTC)
         kept = maintenance.prune(ledger, older_than=now - timedelta(days=30))
         removed = maintenance.prune(ledger, older_than=now)
 

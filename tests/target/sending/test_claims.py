@@ -25,6 +25,7 @@ from tests.support.singer_io import (
     a_record,
     a_schema,
     a_state,
+    interrupted,
     text_of,
     wait_until,
 )
@@ -137,19 +138,14 @@ def test_claim_that_was_taken_over_is_kept_if_the_run_is_stopped(
     """Its record may never be read again."""
     other.close()
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=60))
-    with target.start() as process:
-        assert process.stdin
-        process.stdin.write(text_of([SCHEMA]).encode())
-        process.stdin.flush()
-        wait_until(lambda: len(sandbox.requests) == 1)
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
-        process.stdin.close()
+    with interrupted(lambda: len(sandbox.requests) == 1, signal.SIGTERM):
+        stopped = target.run(SCHEMA)
     left = claims_in(target)
     sandbox.faults.set([])
 
     resumed = target.run(SCHEMA)
 
+    assert stopped.exit_code == 128 + signal.SIGTERM
     assert left == 1
     assert resumed.report["recovered"] == {"accepted": 1}
     assert plans(sandbox) == ["old"]

@@ -6,7 +6,6 @@ import resource
 import signal
 import sqlite3
 import subprocess
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from tests.support.singer_io import (
     a_record,
     a_schema,
     a_state,
+    interrupted,
     text_of,
     wait_until,
 )
@@ -58,17 +58,8 @@ def test_sigterm_at_any_phase_loses_and_repeats_nothing(
     settings: dict[str, object],
 ) -> None:
     sandbox.faults.set(faults)
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        wait_until(lambda: len(sandbox.requests) > 0)
-        signal.pthread_kill(main, signal.SIGTERM)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    stopped = target.run(*MESSAGES, **settings)
-    thread.join()
+    with interrupted(lambda: len(sandbox.requests) > 0, signal.SIGTERM):
+        stopped = target.run(*MESSAGES, **settings)
     sandbox.faults.set([])
 
     resumed = target.run(*MESSAGES)

@@ -1,0 +1,90 @@
+"""Set up a database: an SQLite file or a PostgreSQL server."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+#: For SQLite: a commit survives a power cut, and deleted personal data is overwritten.
+SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
+
+
+def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:
+    """Return a URL with the right driver and an absolute path, or raise `error`.
+
+    The message names the setting, such as `ledger_url`, and holds no password.
+    """
+    noun = setting.removesuffix("_url")
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        msg = f"`{setting}` is not an SQLAlchemy URL such as sqlite:///{noun}.db."
+        raise error(msg) from None
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
+        path = file_of(parsed)
+        return parsed.set(drivername="sqlite", database=str(path) if path else None)
+    if kind != "postgresql":
+        msg = f"`{setting}` must name SQLite or PostgreSQL, not {kind}."
+        raise error(msg)
+    if find_spec("psycopg") is None:
+        msg = f"A {noun} in PostgreSQL needs `pip install singer-stairoids[postgres]`."
+        raise error(msg)
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def name_of(url: URL) -> str:
+    """Return a URL for people: without password and without driver options."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def file_of(url: URL) -> Path | None:
+    """Return the file of an SQLite URL; None in memory or on a server."""
+    in_memory = url.database in {None, "", ":memory:"}
+    if url.get_backend_name() != "sqlite" or in_memory:
+        return None
+    return Path(str(url.database)).expanduser().resolve()
+
+
+def create_file(path: Path) -> None:
+    """Create an SQLite file and its folder, for their owner only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+
+
+def engine_of(
+    url: URL, pragmas: Sequence[str] = (), *, busy_seconds: float = 30, **options: Any
+) -> Engine:
+    """Return an engine. On SQLite, it executes pragmas, and its caller executes BEGIN.
+
+    `busy_seconds` is how long SQLite waits for a lock.
+    """
+
+    def set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 - of sqlite3
+        connection.isolation_level = None  # the driver takes the write lock too late
+        try:
+            for pragma in (f"busy_timeout = {busy_seconds * 1000:.0f}", *pragmas):
+                connection.execute(f"PRAGMA {pragma}")
+        except Exception:
+            connection.close()
+            raise
+
+    engine = create_engine(url, hide_parameters=True, **options)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", set_up)
+    return engine
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of an error. More lines may repeat the values of a row."""
+    cause = getattr(error, "orig", None) or getattr(error, "strerror", None)
+    return str(cause or type(error).__name__).strip().partition("\n")[0]

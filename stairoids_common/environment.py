@@ -1,0 +1,46 @@
+"""Read the settings of a plugin from environment variables."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Json = Any  # any JSON value
+
+_TRUE = {"1", "true", "yes", "on"}
+
+
+def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Json]:
+    """Return the settings in the environment, without `.env` files.
+
+    Texts are converted as the Singer SDK does. A text that cannot be converted is kept,
+    so that the validation of the config names the setting.
+
+    Args:
+        schema: JSON Schema of the config.
+        prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
+    """
+    found = {}
+    for name, spec in schema["properties"].items():
+        text = os.environ.get(prefix + name.upper().replace("-", "_"))
+        if text is not None:
+            found[name] = _value_of(text, spec)
+    return found
+
+
+def _value_of(text: str, spec: Mapping[str, Json]) -> Json:
+    kinds = spec.get("type", "string")
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    if "boolean" in kinds:
+        return text.strip().lower() in _TRUE
+    if kinds & {"integer", "number", "array", "object"}:
+        try:
+            return json.loads(text)
+        except ValueError:
+            is_list = "array" in kinds and not text.strip().startswith("[")
+            return text.split(",") if is_list else text
+    return text

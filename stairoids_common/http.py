@@ -1,0 +1,66 @@
+"""The key of a request to Stairoids, and the reason why there was no response."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from typing import TYPE_CHECKING
+
+from requests import RequestException, Timeout
+from requests.auth import AuthBase
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from typing_extensions import override
+from urllib3 import exceptions as urllib3
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+#: Why there is no connection. The first that fits, because some are subclasses.
+_OBSTACLES = (
+    (urllib3.NameResolutionError, "host not found"),
+    (urllib3.SSLError, "TLS failed"),
+    (urllib3.ProxyError, "proxy failed"),
+    (urllib3.NewConnectionError, "host not reached"),
+    ((urllib3.ConnectTimeoutError, Timeout), "timeout"),
+)
+
+
+class BearerAuth(AuthBase):
+    """The key of the API. In a header, a `.netrc` file would replace it."""
+
+    def __init__(self, api_key: str) -> None:
+        self._header = f"Bearer {api_key}"
+
+    @override
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+def obstacle_of(error: RequestException) -> str:
+    """Return why a request had no connection or timed out, or an empty text."""
+    cause = _cause_of(error)
+    if isinstance(getattr(cause, "__cause__", None), ConnectionRefusedError):
+        return "connection refused"
+    for kind, reason in _OBSTACLES:
+        if isinstance(cause, kind) or isinstance(error, kind):
+            return reason
+    return ""
+
+
+def breach_of(error: RequestException) -> str:
+    """Return why no usable response came to a request that was sent."""
+    if isinstance(error, ContentDecodingError):
+        return "the response cannot be decoded"
+    if isinstance(error, ChunkedEncodingError):
+        return "the response broke off"
+    cause = _cause_of(error)
+    inner = cause.args[-1] if isinstance(cause, urllib3.ProtocolError) else None
+    if isinstance(inner, HTTPException) and not isinstance(inner, ConnectionError):
+        return "the response is not HTTP"
+    return "the connection broke off before a response"
+
+
+def _cause_of(error: RequestException) -> object:
+    """Return the error of urllib3 below an error of requests."""
+    cause = error.args[0] if error.args else None
+    return getattr(cause, "reason", cause)
