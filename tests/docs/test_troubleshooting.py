@@ -17,10 +17,11 @@ CELLS = re.findall(r"^\| (?!message |reason |---)(.*?) \| ", PAGE, re.MULTILINE)
 ROWS = [re.sub(r":? \w+=\S+", "", r) for cell in CELLS for r in cell.split("; …: ")]
 ITEMS = re.findall(r"^\* `(.*?)`", PAGE, re.MULTILINE)
 OF_OTHERS = {"422 and a text of Stairoids", "unknown", "…: no such file or directory"}
-#: The first two are never shown. The others are parts of messages that have a row.
+#: The first three are never shown. The others are parts of messages that have a row.
 WITHOUT_ROW = {
     "A line holds more than one message.",
     "The ledger … was opened for reading only.",
+    "module … has no attribute …",
     "…: …. See `ledger_url`.",
     "a key that occurs twice",
     "a number that is too long",
