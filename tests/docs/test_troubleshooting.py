@@ -17,10 +17,11 @@ CELLS = re.findall(r"^\| (?!message |reason |---)(.*?) \| ", PAGE, re.MULTILINE)
 ROWS = [re.sub(r":? \w+=\S+", "", r) for cell in CELLS for r in cell.split("; …: ")]
 ITEMS = re.findall(r"^\* `(.*?)`", PAGE, re.MULTILINE)
 OF_OTHERS = {"422 and a text of Stairoids", "unknown", "…: no such file or directory"}
-#: The first two are never shown. The others are parts of messages that have a row.
+#: The first three are never shown. The others are parts of messages that have a row.
 WITHOUT_ROW = {
     "A line holds more than one message.",
     "The ledger … was opened for reading only.",
+    "module … has no attribute …",
     "…: …. See `ledger_url`.",
     "a key that occurs twice",
     "a number that is too long",
@@ -37,9 +38,13 @@ def texts_in(*packages: str) -> tuple[set[str], set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             texts.add(text_of(node))
             match node:
-                case ast.Assign(targets=[ast.Name("msg")], value=message) | ast.Call(
-                    ast.Attribute(attr="warning" | "error" | "exception"),
-                    [message, *_],
+                case (
+                    ast.Assign(targets=[ast.Name("msg")], value=message)
+                    | ast.Raise(ast.Call(args=[message, *_]))
+                    | ast.Call(
+                        ast.Attribute(attr="warning" | "error" | "exception"),
+                        [message, *_],
+                    )
                 ):
                     messages.add(text_of(message))
     return texts, {text for text in messages if parsed(text)[1] > 1}
