@@ -51,8 +51,7 @@ class Scheduler:
     Attributes:
         responses: Applies the responses of Stairoids.
         is_intact: Whether every step came to its end. If not, memory and disk differ:
-        end
-            the run as if it had been killed.
+            end the run as if it had been killed.
     """
 
     def __init__(
