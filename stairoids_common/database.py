@@ -6,13 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Engine
 
 #: For SQLite: a commit survives a power cut, and deleted personal data is overwritten.
 SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from http.client import HTTPException
-from typing import TYPE_CHECKING
 
-from requests import RequestException, Timeout
+from requests import PreparedRequest, RequestException, Timeout
 from requests.auth import AuthBase
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from typing_extensions import override
 from urllib3 import exceptions as urllib3
-
-if TYPE_CHECKING:
-    from requests import PreparedRequest
 
 #: Why there is no connection. The first that fits, because some are subclasses.
 _OBSTACLES = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
 from singer_sdk.exceptions import MapExpressionError
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import msgspec
-    from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
     from target_stairoids.sending.record_processor import RecordProcessor

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from target_stairoids.api.client import Response
 
 _LONGEST_PAUSE = 60.0

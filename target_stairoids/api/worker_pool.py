@@ -12,12 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from target_stairoids.api.client import Response, ResponseKind
-
-if TYPE_CHECKING:
-    from target_stairoids.api.client import Client
+from target_stairoids.api.client import Client, Response, ResponseKind
 
 Job = TypeVar("Job")
 _AHEAD = 4  # requests handed in, for each that may be in flight

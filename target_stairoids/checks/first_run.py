@@ -7,14 +7,10 @@ request finds out, before the first claim of each source.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
-from target_stairoids.api.client import ResponseKind
+from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import listed
 from target_stairoids.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from target_stairoids.api.client import Response
 
 #: Statuses of a key, or an API, that cannot list signals.
 CANNOT_READ = {403, 404, 405}

@@ -5,20 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
-from target_stairoids.ledger.transaction import timestamp
+from target_stairoids.ledger.transaction import Transaction, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import Row
-
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.structs import DeadLetter
-    from target_stairoids.ledger.transaction import Transaction
 
 
 def add(transaction: Transaction, dead_letter: DeadLetter) -> None:

@@ -11,15 +11,13 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.ledger.schema import LOCK_CLASS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from sqlalchemy import Connection, Engine
 
 
 class FileLeases:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import func, insert, make_url, select, update
+from sqlalchemy import URL, Connection, func, insert, make_url, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
@@ -27,18 +27,15 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.sql import Statements
-from target_stairoids.ledger.structs import claim_from
+from target_stairoids.ledger.structs import Claim, claim_from
 from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from sqlalchemy import URL, Connection
-
     from target_stairoids.dedup.rules import Key, Known, Latest
     from target_stairoids.ledger.lookup import Mark
-    from target_stairoids.ledger.structs import Claim
 
 #: The cache is in KiB. It is large, because keys come in random order.
 _PRAGMAS = (*database.SAFE_WRITES, "cache_size = -16384")

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from target_stairoids.dedup.rules import (
+    Key,
+    Latest,
     Outcome,
+    Version,
     is_implied,
     is_left_behind,
     latest_after,
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from target_stairoids.dedup.rules import Key, Latest, Version
     from target_stairoids.ledger.sql import Statements
     from target_stairoids.ledger.structs import SettledVersion
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, true
+from sqlalchemy import Column, Row, Select, func, select, true
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import (
@@ -20,8 +20,6 @@ from target_stairoids.ledger.transaction import timestamp
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
-
-    from sqlalchemy import Column, Row, Select
 
     from target_stairoids.ledger.ledger import Ledger
 

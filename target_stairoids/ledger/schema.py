@@ -7,12 +7,11 @@ them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -28,9 +27,6 @@ from sqlalchemy import (
 )
 
 from target_stairoids.exceptions import LedgerError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 SCHEMA_VERSION = 6
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.

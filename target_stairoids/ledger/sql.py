@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, make_url, update
+from sqlalchemy import Table, bindparam, delete, func, make_url, update
 from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.schema import claims, dead_letters, latest, settled
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
     from sqlalchemy.sql.dml import Delete, Insert, Update
 
 #: A driver's URL, and how it takes parameters in the order of the columns.
@@ -54,11 +53,10 @@ class Statements:
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
         replace_latest: UPDATE that puts a version in the place of the latest one.
             Parameters: the four new values in order; entity, mapping, and the state
-                digest to replace. It changes nothing if another state is the latest.
-                settle: INSERT of outcomes that replaces those of the same version.
-                settle_missing: INSERT of outcomes that leaves existing ones as they
-                    are. set_latest: INSERT of latest versions that replaces those of
-                    the same entity.
+            digest to replace. It changes nothing if another state is the latest.
+        settle: INSERT of outcomes that replaces those of the same version.
+        settle_missing: INSERT of outcomes that leaves existing ones as they are.
+        set_latest: INSERT of latest versions that replaces those of the same entity.
     """
 
     def __init__(self, dialect: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
@@ -17,16 +17,18 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
-from target_stairoids.ledger.structs import VERSION_COLUMNS, claim_from
+from target_stairoids.ledger.structs import (
+    VERSION_COLUMNS,
+    Claim,
+    SettledVersion,
+    claim_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Connection, Row
-
     from target_stairoids.dedup.rules import Key, Known, Version
     from target_stairoids.ledger.sql import Statements
-    from target_stairoids.ledger.structs import Claim, SettledVersion
 
 
 class Transaction:

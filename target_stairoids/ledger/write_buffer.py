@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from target_stairoids.dedup.rules import Known, Outcome, Settled, latest_after
+from target_stairoids.dedup.rules import (
+    Key,
+    Known,
+    Latest,
+    Outcome,
+    Settled,
+    Version,
+    latest_after,
+)
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from target_stairoids.dedup.rules import Key, Latest, Version
     from target_stairoids.ledger.lookup import Mark
     from target_stairoids.ledger.transaction import Transaction
 

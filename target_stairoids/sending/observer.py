@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from typing_extensions import override
 
-from target_stairoids.sending.streams import warn_if_left_out
+from target_stairoids.sending.streams import Stream, warn_if_left_out
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Outcome
     from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.sending.streams import Stream
 
 _SAMPLES = 3
 

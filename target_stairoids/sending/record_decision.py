@@ -18,7 +18,7 @@ from target_stairoids.dedup.digests import (
     entity_digest,
     is_newer,
 )
-from target_stairoids.dedup.rules import Outcome, Policy, Version
+from target_stairoids.dedup.rules import Key, Latest, Outcome, Policy, Settled, Version
 from target_stairoids.exceptions import InvalidSignalError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dedup.record import Record
-    from target_stairoids.dedup.rules import Key, Latest, Settled
     from target_stairoids.mapping.compiled import CompiledMapping
     from target_stairoids.mapping.signal import Signal
     from target_stairoids.sending.streams import Stream

@@ -16,38 +16,34 @@ from msgspec.structs import replace
 from target_stairoids.checks.bulk_change import BulkChangeCheck
 from target_stairoids.checks.suppression import SuppressionList, entries_of
 from target_stairoids.dedup.digests import is_newer
-from target_stairoids.dedup.rules import Known, Outcome, Policy
+from target_stairoids.dedup.rules import Key, Known, Latest, Outcome, Policy
 from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger.structs import Claim, DeadLetter
 from target_stairoids.ledger.write_buffer import FULL
-from target_stairoids.sending.observer import Observation
-from target_stairoids.sending.queue import QueuedSignal, lanes_of
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, lanes_of
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     Checks,
+    Decision,
     Facts,
     MappedRecord,
     decide,
     mapped_records,
     only_replaces_latest,
 )
-from target_stairoids.sending.streams import Streams, warn_if_left_out
+from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_stairoids.dedup.record import Record
-    from target_stairoids.dedup.rules import Key, Latest
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.mapping.expressions.template import Path
     from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.reporting.report import Report
     from target_stairoids.sending.checkpoint import Checkpoint
-    from target_stairoids.sending.observer import Observer
-    from target_stairoids.sending.queue import SendQueue
-    from target_stairoids.sending.record_decision import Decision
     from target_stairoids.sending.stop import Stop
-    from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use

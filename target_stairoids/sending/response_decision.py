@@ -8,17 +8,13 @@ are read first.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import is_readable, listed, next_cursor
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.sending.queue import Stage
-
-if TYPE_CHECKING:
-    from target_stairoids.sending.queue import QueuedSignal
+from target_stairoids.sending.queue import QueuedSignal, Stage
 
 _MAX_ATTEMPTS = 8
 #: Statuses of a lookup that refuse the lookup only, not the key.

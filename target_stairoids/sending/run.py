@@ -25,10 +25,10 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.progress import Status, progress_for
+from target_stairoids.reporting.progress import Progress, Status, progress_for
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
-from target_stairoids.sending.observer import SampleObserver
+from target_stairoids.sending.observer import Observer, SampleObserver
 from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.scheduler import Scheduler
@@ -37,8 +37,6 @@ from target_stairoids.sending.stop import Stop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_stairoids.reporting.progress import Progress
-    from target_stairoids.sending.observer import Observer
     from target_stairoids.sending.response_handler import Finished
     from target_stairoids.settings import Settings
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.api.client import Client
+from target_stairoids.api.client import Client, Response
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
@@ -22,18 +22,14 @@ from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import dead_letters
-from target_stairoids.ledger.structs import SettledVersion
-from target_stairoids.sending.queue import QueuedSignal, Stage
+from target_stairoids.ledger.structs import Claim, SettledVersion
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.recovery import Recovery
-from target_stairoids.sending.response_handler import ResponseHandler
+from target_stairoids.sending.response_handler import Finished, ResponseHandler
 
 if TYPE_CHECKING:
-    from target_stairoids.api.client import Response
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.ledger.structs import Claim
     from target_stairoids.ledger.transaction import Transaction
-    from target_stairoids.sending.queue import SendQueue
-    from target_stairoids.sending.response_handler import Finished
     from target_stairoids.sending.stop import Stop
     from target_stairoids.settings import Settings
 

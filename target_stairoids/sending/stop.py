@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from target_stairoids.exceptions import IncompleteError
-
-if TYPE_CHECKING:
-    from target_stairoids.exceptions import StairoidsError
+from target_stairoids.exceptions import IncompleteError, StairoidsError
 
 
 class Stop:

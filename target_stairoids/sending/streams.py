@@ -16,16 +16,14 @@ from target_stairoids.mapping.config import (
     mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.expressions.template import path_text
-from target_stairoids.mapping.schema import SOURCE_FIELD
+from target_stairoids.mapping.expressions.template import Path, path_text
+from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.mapping.expressions.template import Path
-    from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
