@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 #: For SQLite: a commit survives a power cut, and deleted personal data is overwritten.
 SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Json = Any  # any JSON value; narrowed where it is read
 _Settings = TypeVar("_Settings", bound=msgspec.Struct)

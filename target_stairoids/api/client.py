@@ -9,20 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 
 from stairoids_common.http import BearerAuth, breach_of, obstacle_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _LONGEST_RESET = 60  # seconds; the quota's window
 _LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits

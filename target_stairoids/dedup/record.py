@@ -6,9 +6,10 @@ of the text are enough.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -20,9 +21,6 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.schema import DELETED_AT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
 
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)

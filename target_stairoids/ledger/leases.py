@@ -9,15 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.ledger.schema import LOCK_CLASS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class FileLeases:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select
@@ -19,9 +20,6 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.transaction import timestamp
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _ROWS_AT_ONCE = 1_000
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 _SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
 
