@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
 
-from stairoids_common.time import rfc3339
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (
@@ -189,4 +188,5 @@ def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression
 
 def timestamp(moment: datetime | None = None) -> str:
     """Return a time, by default now, as the ledger stores it."""
-    return rfc3339(moment or datetime.now(UTC), "milliseconds")
+    text = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import select
 import time
-from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -47,14 +46,6 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
-
-
-class Wake(Enum):
-    """Why a run woke up, or why it cannot sleep."""
-
-    INPUT = auto()  # the input has more
-    WORK = auto()  # a response came, or the next step is due
-    STUCK = auto()  # nothing can happen before another process has done something
 
 
 class Run:
@@ -152,13 +143,8 @@ class Run:
             has_room = len(self._queue.unfinished) < _QUEUE_SIZE
             if has_room and source is None:
                 return True
-            match self._wait(source if has_room else None):
-                case Wake.INPUT:
-                    return True
-                case Wake.STUCK:
-                    text = "The queue is full, and another run is sending all of it."
-                    self.stop.set(IncompleteError(text))
-                    return False
+            if self._wait(source if has_room else None):
+                return True
 
     def interrupt(self, number: int) -> None:
         """Stop soon; safe in a handler of SIGTERM or SIGINT."""
@@ -222,23 +208,19 @@ class Run:
             self._progress_at = now
             self._progress.update(self._status(now))
 
-    def _wait(self, source: int | None) -> Wake:
-        """Sleep until there is input or work."""
+    def _wait(self, source: int | None) -> bool:
+        """Sleep until there is input or work; return whether the input has more."""
         now = time.monotonic()
-        pool = self._scheduler.pool
         ends = [self._progress_at + self._progress.every - now]
         if (state_at := self._checkpoint.next_at) is not None:
             ends.append(state_at - now)
-        seconds = self._scheduler.seconds_to_next_step(now)
-        if seconds is not None:
+        if (seconds := self._scheduler.seconds_to_next_step(now)) is not None:
             ends.append(seconds)
-        elif source is None and not pool.unanswered:
-            return Wake.STUCK
-        descriptors = [pool.wake_descriptor]
+        descriptors = [self._scheduler.pool.wake_descriptor]
         if source is not None:
             descriptors.append(source)
         readable, _, _ = select.select(descriptors, [], [], max(0.001, min(ends)))
-        return Wake.INPUT if source in readable else Wake.WORK
+        return source is not None and source in readable
 
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let STATE pass them."""
@@ -272,8 +254,7 @@ class Run:
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
-            if self._wait(None) is Wake.STUCK:
-                break
+            self._wait(None)
             self._send()
         if self.stop.reason is not None and self.stop.is_hard:
             self._scheduler.recall()
