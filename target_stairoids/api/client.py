@@ -119,8 +119,7 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
 
     Args:
         asks_to_return: Whether it has `Retry-After`. A 503 with a time was certainly
-        not
-            accepted.
+            not accepted.
     """
     if 200 <= status < 300:
         return ResponseKind.ACCEPTED

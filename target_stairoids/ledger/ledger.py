@@ -296,8 +296,7 @@ class Ledger:
 
         Args:
             marks: Name of the mapping -> entities, each with the text or state digest
-            of
-                its record.
+                of its record.
 
         Returns:
             (entity, name of the mapping) -> the latest version, or None if there is

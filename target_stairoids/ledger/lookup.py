@@ -61,8 +61,7 @@ def changed_entities(
 
     Args:
         marks: Name of the mapping -> entities, each with the text or state digest of
-        its
-            record.
+            its record.
 
     Returns:
         (entity, name of the mapping) -> the latest version, or None if there is none.

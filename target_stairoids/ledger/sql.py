@@ -54,10 +54,11 @@ class Statements:
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
         replace_latest: UPDATE that puts a version in the place of the latest one.
             Parameters: the four new values in order; entity, mapping, and the state
-            digest to replace. It changes nothing if another state is the latest.
-        settle: INSERT of outcomes that replaces those of the same version.
-        settle_missing: INSERT of outcomes that leaves existing ones as they are.
-        set_latest: INSERT of latest versions that replaces those of the same entity.
+                digest to replace. It changes nothing if another state is the latest.
+                settle: INSERT of outcomes that replaces those of the same version.
+                settle_missing: INSERT of outcomes that leaves existing ones as they
+                    are. set_latest: INSERT of latest versions that replaces those of
+                    the same entity.
     """
 
     def __init__(self, dialect: str) -> None:

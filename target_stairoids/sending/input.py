@@ -75,8 +75,7 @@ def messages_of(
     Args:
         source: A file, a pipe, or another iterable of lines.
         work: Is called before each read, with the descriptor to be read if there is
-        one.
-            Reading ends when it returns False.
+            one. Reading ends when it returns False.
 
     Raises:
         MessageError: A line is no message. All before it were yielded.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from target_stairoids.sending.observer import Observer
     from target_stairoids.sending.queue import SendQueue
     from target_stairoids.sending.record_decision import Decision
-    from target_stairoids.sending.stop_signal import StopSignal
+    from target_stairoids.sending.stop import Stop
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -71,7 +71,7 @@ class RecordProcessor:
         report: Report,
         queue: SendQueue,
         checkpoint: Checkpoint,
-        stop: StopSignal,
+        stop: Stop,
         observer: Observer | None,
     ) -> None:
         self._settings = settings

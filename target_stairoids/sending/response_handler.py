@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.transaction import Transaction
     from target_stairoids.sending.queue import SendQueue
     from target_stairoids.sending.response_decision import ResponseDecision
-    from target_stairoids.sending.stop_signal import StopSignal
+    from target_stairoids.sending.stop import Stop
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class ResponseHandler:
         settings: Settings,
         queue: SendQueue,
         limiter: RateLimiter,
-        stop: StopSignal,
+        stop: Stop,
         *,
         checks_sources: bool,
     ) -> None:

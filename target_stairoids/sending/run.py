@@ -32,7 +32,7 @@ from target_stairoids.sending.observer import SampleObserver
 from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.scheduler import Scheduler
-from target_stairoids.sending.stop_signal import StopSignal
+from target_stairoids.sending.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class Run:
             now=self._progress_at,
         )
         self.report = Report()
-        self.stop = StopSignal()
+        self.stop = Stop()
         self.records = RecordProcessor(
             settings,
             ledger,

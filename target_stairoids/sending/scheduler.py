@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.transaction import Transaction
     from target_stairoids.sending.queue import SendQueue
     from target_stairoids.sending.response_handler import Finished
-    from target_stairoids.sending.stop_signal import StopSignal
+    from target_stairoids.sending.stop import Stop
     from target_stairoids.settings import Settings
 
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all
@@ -51,12 +51,11 @@ class Scheduler:
     Attributes:
         responses: Applies the responses of Stairoids.
         is_intact: Whether every step came to its end. If not, memory and disk differ:
-        end
-            the run as if it had been killed.
+            end the run as if it had been killed.
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, queue: SendQueue, stop: StopSignal
+        self, settings: Settings, ledger: Ledger, queue: SendQueue, stop: Stop
     ) -> None:
         self._settings = settings
         self._ledger = ledger

@@ -16,7 +16,7 @@ from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.sending.queue import QueuedSignal, SendQueue
 from target_stairoids.sending.scheduler import Scheduler
-from target_stairoids.sending.stop_signal import StopSignal
+from target_stairoids.sending.stop import Stop
 from target_stairoids.settings import Settings
 from tests.support.ledger_builders import a_claim, a_version
 from tests.support.singer_io import TargetUnderTest, wait_until
@@ -48,7 +48,7 @@ def queue() -> SendQueue:
 def scheduler(
     settings: Settings, ledger: Ledger, queue: SendQueue
 ) -> Iterator[Scheduler]:
-    scheduler = Scheduler(settings, ledger, queue, StopSignal())
+    scheduler = Scheduler(settings, ledger, queue, Stop())
     yield scheduler
     scheduler.close()
 
@@ -109,7 +109,7 @@ def test_recalled_first_run_check_is_sent_again_when_it_is_due(
     sandbox: Sandbox, settings: Settings, ledger: Ledger, queue: SendQueue
 ) -> None:
     checked = replace(settings, first_run="guard", max_in_flight=1)
-    scheduler = Scheduler(checked, ledger, queue, StopSignal())
+    scheduler = Scheduler(checked, ledger, queue, Stop())
     queue.add(a_signal(1))
     step_until(scheduler, lambda: not queue.unfinished)
     sandbox.faults.add(Fault(kind="slow", delay_ms=300))

@@ -1,4 +1,4 @@
-"""The stop signal: why a run ends before its input does."""
+"""Why a run ends before its input does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from target_stairoids.exceptions import StairoidsError
 
 
-class StopSignal:
-    """Made by the run, shared by all its parts.
+class Stop:
+    """The reason to stop, made by the run and shared by all its parts.
 
     Attributes:
         reason: The first reason to stop; None while the run goes on.
