@@ -57,15 +57,11 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     preview = Preview(samples=0)
     run_dry(config_inputs, [json.dumps(message) for message in messages], preview)
     click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
-    for name, stream in preview.streams.items():
-        for mapping in stream.maps:
-            fields = [
-                field
-                for field in ("account.domain", "contact.email")
-                if field in mapping.origins
-            ]
-            found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
-            click.echo(f"         {name} -> {mapping.name}: {found}")
+    for stream, mapping, _ in preview.mappings():
+        known = ("account.domain", "contact.email")
+        fields = [field for field in known if field in mapping.origins]
+        found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
+        click.echo(f"         {stream} -> {mapping.name}: {found}")
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:

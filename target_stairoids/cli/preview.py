@@ -71,10 +71,9 @@ def preview(
     if output_format == "json":
         click.echo(json.dumps(found.as_dict(settings)))
         return
-    for name, stream in found.streams.items():
-        for mapping in stream.maps:
-            _show_mapping(name, mapping, settings)
-            _show_coverage(found.coverage.get((name, mapping.name)))
+    for stream, mapping, coverage in found.mappings():
+        _show_mapping(stream, mapping, settings)
+        _show_coverage(coverage)
     outcomes = found.outcomes.most_common()
     _show_table(
         ("stream", "outcome", "signals", "reason"),
@@ -123,8 +122,8 @@ def _listed(template: str) -> str:
     return template
 
 
-def _show_coverage(coverage: Coverage | None) -> None:
-    if coverage is not None:
+def _show_coverage(coverage: Coverage) -> None:
+    if coverage.records:
         shares = (
             f"{coverage.share(name):.0%} have {name}"
             for name in ("account.domain", "contact.email", "occurred_at")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 from typing_extensions import override
 
 from target_stairoids.dedup.rules import Outcome
@@ -66,7 +67,7 @@ class Preview(Observer):
     def __init__(self, samples: int) -> None:
         self._samples = samples
         self.streams: dict[str, Stream] = {}
-        self.coverage: dict[tuple[str, str], Coverage] = {}
+        self._coverage: defaultdict[tuple[str, str], Coverage] = defaultdict(Coverage)
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
 
@@ -80,7 +81,7 @@ class Preview(Observer):
         self.outcomes[name, str(observation.outcome), observation.reason] += 1
         if mapping is None or observation.outcome is Outcome.FILTERED:
             return
-        coverage = self.coverage.setdefault((name, mapping.name), Coverage())
+        coverage = self._coverage[name, mapping.name]
         coverage.records += 1
         try:
             body = mapping.signal_from(observation.record).body()
@@ -97,6 +98,12 @@ class Preview(Observer):
             signal = json.loads(body)
             ordered = {name: signal[name] for name in _ORDER if name in signal}
             self.signals.append({"stream": stream.schema.name, **ordered})
+
+    def mappings(self) -> Iterator[tuple[str, CompiledMapping, Coverage]]:
+        """Yield each mapping with the name of its stream and its coverage."""
+        for name, stream in self.streams.items():
+            for mapping in stream.maps:
+                yield name, mapping, self._coverage[name, mapping.name]
 
     @property
     def to_send(self) -> int:
@@ -116,11 +123,20 @@ class Preview(Observer):
 
     def as_dict(self, settings: Settings) -> dict[str, Any]:
         """Return the whole preview as one JSON object."""
+        streams: dict[str, list[dict[str, Any]]] = {name: [] for name in self.streams}
+        for stream, mapping, coverage in self.mappings():
+            description = {
+                "name": mapping.name,
+                "is_left_out": mapping.is_left_out,
+                "fields": msgspec.to_builtins(mapping.origins),
+                "key": list(mapping.key),
+                "send": mapping.send,
+                "records": coverage.records,
+                "coverage": {name: coverage.share(name) for name in _COVERED},
+            }
+            streams[stream].append(description)
         return {
-            "streams": {
-                name: [self._mapping_as_dict(name, m) for m in stream.maps]
-                for name, stream in self.streams.items()
-            },
+            "streams": streams,
             "outcomes": [
                 {"stream": s, "outcome": o, "reason": reason, "signals": count}
                 for (s, o, reason), count in self.outcomes.items()
@@ -128,21 +144,6 @@ class Preview(Observer):
             "signals": self.signals,
             "to_send": self.to_send,
             "minutes": self.minutes(settings),
-        }
-
-    def _mapping_as_dict(self, stream: str, mapping: CompiledMapping) -> dict[str, Any]:
-        coverage = self.coverage.get((stream, mapping.name), Coverage())
-        return {
-            "name": mapping.name,
-            "is_left_out": mapping.is_left_out,
-            "fields": {
-                name: {"template": origin.template, "why": origin.why}
-                for name, origin in mapping.origins.items()
-            },
-            "key": list(mapping.key),
-            "send": mapping.send,
-            "records": coverage.records,
-            "coverage": {name: coverage.share(name) for name in _COVERED},
         }
 
 

@@ -18,13 +18,9 @@ _MATCHED_BY = {"contact.email": "an email address", "account.domain": "a domain"
 def as_yaml(preview: Preview) -> str:
     """Return the inferred mappings as the setting `signals`."""
     lines = ["signals:"]
-    for name, stream in preview.streams.items():
-        for compiled_mapping in stream.maps:
-            coverage = preview.coverage.get((name, compiled_mapping.name))
-            if compiled_mapping.is_left_out:
-                lines += _left_out(name)
-            else:
-                lines += _item(name, compiled_mapping, coverage)
+    for stream, mapping, coverage in preview.mappings():
+        is_left_out = mapping.is_left_out
+        lines += _left_out(stream) if is_left_out else _item(stream, mapping, coverage)
     return "\n".join(lines) + "\n"
 
 
@@ -34,17 +30,15 @@ def _left_out(stream: str) -> Iterator[str]:
     yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
 
 
-def _item(
-    stream: str, compiled_mapping: CompiledMapping, coverage: Coverage | None
-) -> Iterator[str]:
-    if coverage and coverage.records:
+def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator[str]:
+    if coverage.records:
         shares = ", ".join(
             f"{coverage.share(field):.0%} with {words}"
             for field, words in _MATCHED_BY.items()
         )
         yield f"# {stream}: {coverage.records} records, {shares}"
     yield f"- stream: {_text(stream)}"
-    origins = compiled_mapping.origins
+    origins = mapping.origins
     yield f"  type: {_text(origins['type'].template)}"
     for group in _GROUPS:
         fields = {f: o for f, o in origins.items() if f.startswith(f"{group}.")}
@@ -59,8 +53,8 @@ def _item(
     if ignored := origins.get("ignore_changes"):
         names = _properties(ignored.template)
         yield f"  ignore_changes: {names}  # {ignored.why}"
-    if compiled_mapping.key:
-        yield f"  key: {_texts(compiled_mapping.key)}"
+    if mapping.key:
+        yield f"  key: {_texts(mapping.key)}"
 
 
 def _properties(listed: str) -> str:
