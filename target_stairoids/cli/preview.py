@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from target_stairoids.dry_run.preview import Coverage, Preview
-    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.mapping.signal import CompiledMapping
     from target_stairoids.sending.observer import Observation
     from target_stairoids.settings import Settings
 

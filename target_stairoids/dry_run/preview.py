@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.compiled import CompiledMapping
+from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from target_stairoids.dry_run.preview import Coverage, Preview
-from target_stairoids.mapping.compiled import CompiledMapping
+from target_stairoids.mapping.signal import CompiledMapping
 
 _BARE = re.compile(r"[^\W\d][\w.-]*")
 _NOT_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})

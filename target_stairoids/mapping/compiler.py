@@ -13,16 +13,15 @@ from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.compiled import CompiledMapping, Origin
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
-    Fields,
     Path,
     Reader,
     Template,
     compile_condition,
     compile_template,
     constant,
+    normalised,
     path_text,
 )
 from target_stairoids.mapping.inference import inferred_templates, update_time_columns
@@ -34,6 +33,12 @@ from target_stairoids.mapping.schema import (
     may_be_scalar,
     types_of,
 )
+from target_stairoids.mapping.signal import (
+    CompiledMapping,
+    Origin,
+    Selection,
+    selection,
+)
 from target_stairoids.mapping.values import (
     domain_from,
     email_from,
@@ -42,7 +47,6 @@ from target_stairoids.mapping.values import (
 )
 
 Normalise = Callable[[Any], str | None]
-Selection = Callable[[Fields], dict[str, Any]]
 
 #: Origin of a `source` that comes from the settings.
 DEFAULT_SOURCE = "no mapping names another"
@@ -51,7 +55,6 @@ _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
     "account": {"domain": domain_from, "name": text_from},
     "contact": {"email": email_from, "first_name": text_from, "last_name": text_from},
 }
-_NESTED = frozenset({dict, list})
 
 
 class Compiler:
@@ -148,8 +151,7 @@ class Compiler:
         self._origins[field] = origin
         if normalise is text_from and "{" not in origin.template:
             return constant(text_from(template.read({})))
-        read = template.read
-        return lambda record: normalise(read(record))
+        return normalised(template.read, normalise)
 
     def _when(self) -> Reader | None:
         if self._item.when is None:
@@ -216,7 +218,7 @@ class Compiler:
             ]
         self._origins["properties"] = Origin(_json(shown), why)
         self._property_names = {name for name in shown if isinstance(name, str)}
-        return _selection(hidden if takes_all else None, columns, computed)
+        return selection(hidden if takes_all else None, columns, computed)
 
     def _property(self, name: str, value: object) -> Reader:
         if isinstance(value, str):
@@ -304,34 +306,6 @@ class Compiler:
 
 
 _nothing = constant(None)
-
-
-def _selection(
-    hidden: frozenset[str] | None, columns: list[str], computed: Mapping[str, Reader]
-) -> Selection:
-    """Return a function that selects the properties of a record.
-
-    Args:
-        hidden: Columns that `*` does not select; None without `*`.
-    """
-
-    def selected(record: Fields) -> dict[str, Any]:
-        found = {} if hidden is None else _scalars(record, hidden)
-        for name in columns:
-            found[name] = record.get(name)
-        for name, read in computed.items():
-            found[name] = read(record)
-        return found
-
-    return selected
-
-
-def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in record.items()
-        if name not in hidden and type(value) not in _NESTED and name[:5] != "_sdc_"
-    }
 
 
 def _mapped(template: str | None) -> Origin | None:

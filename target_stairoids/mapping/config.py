@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.compiled import CompiledMapping
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.signal import CompiledMapping
 
 _WILDCARD = re.compile(r"[*?\[]")
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from target_stairoids.mapping.compiled import Origin
 from target_stairoids.mapping.expressions.template import path_text
 from target_stairoids.mapping.schema import (
     StreamSchema,
     inner_properties,
     may_be_scalar,
 )
+from target_stairoids.mapping.signal import Origin
 
 Path = tuple[str, ...]
 

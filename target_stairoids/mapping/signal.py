@@ -1,4 +1,4 @@
-"""A signal, and the rules of the Stairoids API that it must keep.
+"""Signals, and the compiled mappings that make signals of records.
 
 The rules are those of https://docs.stairoids.com/integrations/custom-api and
 `/api-reference/signals/send-signal`; the stricter one where the two pages differ.
@@ -7,16 +7,29 @@ The rules are those of https://docs.stairoids.com/integrations/custom-api and
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.values import DOMAIN, EMAIL, Json, Scalar, json_bytes
+from target_stairoids.mapping.expressions.template import Fields, Path, Reader
+from target_stairoids.mapping.values import (
+    DOMAIN,
+    EMAIL,
+    Json,
+    Scalar,
+    flat_properties,
+    json_bytes,
+)
 
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT.*Z$")
 _SCALARS: tuple[type, ...] = (str, int, float, Decimal)
+_NESTED = frozenset({dict, list})
+
+Selection = Callable[[Fields], dict[str, Any]]
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,3 +93,110 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 def type_of(text: bytes) -> str:
     """Return the type of a signal, given the JSON text of its request."""
     return str(msgspec.json.decode(text)["type"])
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How one field of a signal is filled.
+
+    Attributes:
+        why: `mapping`, or the reason why the template was inferred.
+    """
+
+    template: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledMapping:
+    """One mapping of one stream, compiled.
+
+    Attributes:
+        name: The mapping's name in the ledger.
+        mapping_digest: Digest of the mapping and the default source.
+        compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
+        key: The columns that identify the entity; empty for the whole record.
+        ignore_changes: Properties whose change alone sends nothing.
+        when: Reads whether a record becomes a signal; None for every record.
+        paths: The paths that the mapping's own templates read, for warnings about
+            columns that no record had.
+        origins: Signal field -> how it is filled, for the operator.
+        ignored_columns: Columns whose change alone does not change the content; None
+            if they are unknown.
+        is_left_out: Whether no record of the stream can become a signal.
+        wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
+    """
+
+    name: str
+    mapping_digest: bytes
+    compiled_digest: bytes
+    key: tuple[str, ...]
+    send: str
+    ignore_changes: frozenset[str]
+    type: Reader
+    source: Reader
+    account: Mapping[str, Reader]
+    contact: Mapping[str, Reader]
+    occurred_at: Reader
+    properties: Callable[[Fields], dict[str, Any]]
+    when: Reader | None
+    paths: frozenset[Path]
+    origins: Mapping[str, Origin]
+    ignored_columns: frozenset[str] | None
+    is_left_out: bool
+    wants_deleted: bool
+
+    def wants(self, record: Fields) -> bool:
+        """Return whether the condition `when` lets a record become a signal."""
+        return self.when is None or bool(self.when(record))
+
+    def signal_from(self, record: Fields) -> Signal:
+        """Return the record's signal, normalised but not checked.
+
+        Raises:
+            InvalidSignalError: A value cannot be sent; the reason names the field.
+        """
+        return Signal(
+            type=self.type(record) or "",
+            source=self.source(record) or "",
+            account=_present(self.account, record),
+            contact=_present(self.contact, record),
+            properties=flat_properties(self.properties(record)),
+            occurred_at=self.occurred_at(record),
+        )
+
+
+def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
+    return {
+        name: value
+        for name, read in readers.items()
+        if (value := read(record)) is not None
+    }
+
+
+def selection(
+    hidden: frozenset[str] | None, columns: list[str], computed: Mapping[str, Reader]
+) -> Selection:
+    """Return a function that selects the properties of a record.
+
+    Args:
+        hidden: Columns that `*` does not select; None without `*`.
+    """
+
+    def selected(record: Fields) -> dict[str, Any]:
+        found = {} if hidden is None else _scalars(record, hidden)
+        for name in columns:
+            found[name] = record.get(name)
+        for name, read in computed.items():
+            found[name] = read(record)
+        return found
+
+    return selected
+
+
+def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in hidden and type(value) not in _NESTED and name[:5] != "_sdc_"
+    }

@@ -12,7 +12,7 @@ from target_stairoids.sending.streams import Stream, warn_if_left_out
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Outcome
-    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.mapping.signal import CompiledMapping
 
 _SAMPLES = 3
 

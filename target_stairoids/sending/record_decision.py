@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dedup.record import Record
-    from target_stairoids.mapping.compiled import CompiledMapping
-    from target_stairoids.mapping.signal import Signal
+    from target_stairoids.mapping.signal import CompiledMapping, Signal
     from target_stairoids.sending.streams import Stream
 
 #: Column of an exported dead letter: "<number> <name of the mapping>".

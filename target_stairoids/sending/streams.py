@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.mapping.signal import CompiledMapping
     from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)

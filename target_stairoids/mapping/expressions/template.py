@@ -64,6 +64,11 @@ def constant(value: object) -> Reader:
     return lambda _record: value
 
 
+def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
+    """Return a reader that normalises the values of another one."""
+    return lambda record: normalise(read(record))
+
+
 def path_text(path: Path) -> str:
     """Return the expression that reads a path."""
     parts = [str(part) for part in path]

@@ -20,7 +20,7 @@ from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.mapping.signal import CompiledMapping
 
 TEXT = {"type": ["null", "string"]}
 TRIALS = dict.fromkeys(

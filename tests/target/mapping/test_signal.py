@@ -20,7 +20,7 @@ from target_stairoids.mapping.signal import Signal
 from target_stairoids.mapping.values import DOMAIN, EMAIL
 
 if TYPE_CHECKING:
-    from target_stairoids.mapping.compiled import CompiledMapping
+    from target_stairoids.mapping.signal import CompiledMapping
 
 #: The rules of the API's two pages about signals.
 SIGNAL_SCHEMA: dict[str, Any] = {
