@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from stairoids_common.text import counted
 from stairoids_common.time import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from rich.table import Table
 
     Command = Callable[..., Any]

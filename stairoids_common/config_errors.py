@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from jsonschema.exceptions import ValidationError
 
 Json = Any  # any JSON value; narrowed where it is read

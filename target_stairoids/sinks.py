@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import msgspec
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from target_stairoids.api.client import Client, Response, ResponseKind
 from target_stairoids.exceptions import AccessRefusedError
-
-if TYPE_CHECKING:
-    from target_stairoids.settings import Settings
+from target_stairoids.settings import Settings
 
 
 def check_reachable(settings: Settings) -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from target_stairoids.api.client import Response
+from target_stairoids.api.client import Response
 
 WINDOW_SECONDS = 60.0
 _NO_LIMIT = 1_000_000

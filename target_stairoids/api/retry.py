@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import random
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from target_stairoids.api.client import Response
+from target_stairoids.api.client import Response
 
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 120.0  # a longer one means that the day's quota is spent

@@ -7,19 +7,16 @@ responses are read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from stairoids_common.time import parse_time
+from target_stairoids.api.client import Response
 from target_stairoids.dedup.digests import same_value
 from target_stairoids.mapping.values import domain_from, email_from
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from target_stairoids.api.client import Response
 
 _PAGE = 200  # the documented maximum
 _CLOCK_SKEW = timedelta(minutes=5)

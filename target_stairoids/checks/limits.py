@@ -5,12 +5,10 @@ Signals beyond a limit stay pending for the next run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from target_stairoids.exceptions import IncompleteError
-
-if TYPE_CHECKING:
-    from target_stairoids.settings import Settings
+from target_stairoids.settings import Settings
 
 
 class Limits:

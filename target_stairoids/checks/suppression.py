@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fnmatch import translate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from target_stairoids.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from target_stairoids.mapping.signal import Signal
+from target_stairoids.mapping.signal import Signal
 
 
 class SuppressionList:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +17,6 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from sqlalchemy import Row
 
     from target_stairoids.ledger.ledger import Ledger

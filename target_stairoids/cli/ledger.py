@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,9 +20,6 @@ from target_stairoids.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
     from target_stairoids.ledger.ledger import Ledger
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -20,8 +21,6 @@ from target_stairoids.dedup.digests import value_at
 from target_stairoids.dedup.rules import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from target_stairoids.dry_run.preview import Coverage, Preview
     from target_stairoids.mapping.signal import CompiledMapping
     from target_stairoids.sending.observer import Observation

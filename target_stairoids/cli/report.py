@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,8 +12,6 @@ from stairoids_common.text import counted
 from target_stairoids.cli.options import with_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.reporting.runs import PastRun, RunHistory
 

@@ -8,6 +8,7 @@ numbers by value: 1 and 1.0 are the same key, "1" is another.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -17,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from target_stairoids.mapping.signal import Signal
 
 #: Values nested deeper than this do not tell two records apart.

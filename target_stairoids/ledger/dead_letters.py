@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ from target_stairoids.ledger.schema import dead_letters, latest, settled, stream
 from target_stairoids.ledger.transaction import Transaction, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.structs import DeadLetter
 

@@ -6,6 +6,7 @@ One thread uses a `Ledger`; several processes may share its database.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -32,8 +33,6 @@ from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
     from target_stairoids.dedup.rules import Key, Known, Latest
     from target_stairoids.ledger.lookup import Mark
 

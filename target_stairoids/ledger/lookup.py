@@ -6,6 +6,7 @@ SQLAlchemy takes twice as long.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,8 +15,6 @@ from target_stairoids.dedup.rules import Key, Known, Latest, Settled
 from target_stairoids.ledger.schema import latest, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
     from sqlalchemy import Column, Connection
 
 T = TypeVar("T")

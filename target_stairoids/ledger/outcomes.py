@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -19,8 +20,6 @@ from target_stairoids.ledger import sql
 from target_stairoids.ledger.lookup import known_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from sqlalchemy import Connection
 
     from target_stairoids.ledger.sql import Statements

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Row, Select, func, select, true
@@ -18,9 +20,6 @@ from target_stairoids.ledger.schema import (
 from target_stairoids.ledger.transaction import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
     from target_stairoids.ledger.ledger import Ledger
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,6 @@ from target_stairoids.ledger.structs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from target_stairoids.dedup.rules import Key, Known, Version
     from target_stairoids.ledger.sql import Statements
 

@@ -7,6 +7,7 @@ about one page of the database per row, and a large one shares pages.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -24,8 +25,6 @@ from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from target_stairoids.ledger.lookup import Mark
     from target_stairoids.ledger.transaction import Transaction
 

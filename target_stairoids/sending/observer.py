@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from typing_extensions import override
 
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.streams import Stream, warn_if_left_out
-
-if TYPE_CHECKING:
-    from target_stairoids.dedup.rules import Outcome
-    from target_stairoids.mapping.signal import CompiledMapping
 
 _SAMPLES = 3
 

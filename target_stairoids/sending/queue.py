@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from target_stairoids.dedup.rules import Policy
-    from target_stairoids.ledger.structs import Claim
+from target_stairoids.dedup.rules import Policy
+from target_stairoids.ledger.structs import Claim
 
 
 class Stage(Enum):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,6 @@ from target_stairoids.dedup.rules import Key, Latest, Outcome, Policy, Settled, 
 from target_stairoids.exceptions import InvalidSignalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dedup.record import Record
     from target_stairoids.mapping.signal import CompiledMapping, Signal

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -16,10 +17,16 @@ from msgspec.structs import replace
 from target_stairoids.checks.bulk_change import BulkChangeCheck
 from target_stairoids.checks.suppression import SuppressionList, entries_of
 from target_stairoids.dedup.digests import is_newer
+from target_stairoids.dedup.record import Record
 from target_stairoids.dedup.rules import Key, Known, Latest, Outcome, Policy
 from target_stairoids.exceptions import MessageError, MissingKeyError
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter
 from target_stairoids.ledger.write_buffer import FULL
+from target_stairoids.mapping.expressions.template import Path
+from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.reporting.report import Report
+from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, lanes_of
 from target_stairoids.sending.record_decision import (
@@ -32,19 +39,9 @@ from target_stairoids.sending.record_decision import (
     mapped_records,
     only_replaces_latest,
 )
+from target_stairoids.sending.stop import Stop
 from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from target_stairoids.dedup.record import Record
-    from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping.expressions.template import Path
-    from target_stairoids.mapping.schema import StreamSchema
-    from target_stairoids.reporting.report import Report
-    from target_stairoids.sending.checkpoint import Checkpoint
-    from target_stairoids.sending.stop import Stop
-    from target_stairoids.settings import Settings
+from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from target_stairoids.dedup.rules import Policy
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
-
-if TYPE_CHECKING:
-    from target_stairoids.ledger.structs import Claim
 
 
 class Recovery:

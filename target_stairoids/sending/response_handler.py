@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 from target_stairoids.api.signal_lookup import ids_of, listed
 from target_stairoids.checks import first_run
@@ -24,15 +24,12 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending import response_decision
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.response_decision import Action, ResponseDecision
-
-if TYPE_CHECKING:
-    from target_stairoids.api.rate_limiter import RateLimiter
-    from target_stairoids.ledger.transaction import Transaction
-    from target_stairoids.sending.stop import Stop
-    from target_stairoids.settings import Settings
+from target_stairoids.sending.stop import Stop
+from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
 

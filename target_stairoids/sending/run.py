@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import select
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from stairoids_common.text import counted
 from target_stairoids.dedup.rules import Outcome
@@ -31,14 +32,10 @@ from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
 from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_processor import RecordProcessor
+from target_stairoids.sending.response_handler import Finished
 from target_stairoids.sending.scheduler import Scheduler
 from target_stairoids.sending.stop import Stop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from target_stairoids.sending.response_handler import Finished
-    from target_stairoids.settings import Settings
+from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
 

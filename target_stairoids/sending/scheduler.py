@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -22,16 +21,14 @@ from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import dead_letters
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, SettledVersion
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.recovery import Recovery
 from target_stairoids.sending.response_handler import Finished, ResponseHandler
-
-if TYPE_CHECKING:
-    from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.ledger.transaction import Transaction
-    from target_stairoids.sending.stop import Stop
-    from target_stairoids.settings import Settings
+from target_stairoids.sending.stop import Stop
+from target_stairoids.settings import Settings
 
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all
 _YIELD_SECONDS = 0.05

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from target_stairoids.dedup.record import RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.config import (
     check_any_match,
     check_globs,
@@ -18,13 +20,8 @@ from target_stairoids.mapping.config import (
 )
 from target_stairoids.mapping.expressions.template import Path, path_text
 from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping.signal import CompiledMapping
-    from target_stairoids.settings import Settings
+from target_stairoids.mapping.signal import CompiledMapping
+from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
 
