@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 import pytest
 
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping.config import (
-    check_any_match,
-    check_globs,
-    check_spelling,
     mappings_for,
-    unused_globs,
 )
-from target_stairoids.mapping.item import MappingItem
-from target_stairoids.mapping.schema import StreamSchema
-
-if TYPE_CHECKING:
-    from target_stairoids.mapping.signal import CompiledMapping
-
-TEXT = {"type": ["null", "string"]}
-TRIALS = dict.fromkeys(
-    ["trial_id", "email", "company_website", "company_name", "plan", "seats"], TEXT
-) | {"user": {"type": "object"}, "updated_at": TEXT, "_sdc_deleted_at": TEXT}
-
-
-def a_shape(
-    name: str = "public-trials",
-    properties: dict[str, Any] = TRIALS,
-    key: tuple[str, ...] = ("trial_id",),
-) -> StreamSchema:
-    return StreamSchema(name=name, properties=properties, key_properties=key)
-
-
-def items_of(*items: dict[str, Any]) -> tuple[MappingItem, ...]:
-    return msgspec.convert(items, tuple[MappingItem, ...])
-
-
-def a_map(schema: StreamSchema | None = None, **item: Any) -> CompiledMapping:
-    found = mappings_for(
-        schema or a_shape(), items_of({"stream": "*", **item}), "tests"
-    )
-    assert len(found) == 1
-    return found[0]
-
-
-def properties_of(record: dict[str, Any], **item: Any) -> dict[str, Any]:
-    return dict(a_map(**item).signal_from(record).properties)
+from tests.support.mapping_builders import (
+    TEXT,
+    TRIALS,
+    a_map,
+    a_shape,
+    items_of,
+    properties_of,
+)
 
 
 def test_mapping_fills_every_field_of_a_signal() -> None:
@@ -118,54 +87,6 @@ def test_stream_without_mapping_is_inferred() -> None:
     assert compiled_mapping.key == ("trial_id",)
     assert compiled_mapping.send == "on_change"
     assert compiled_mapping.ignore_changes == {"updated_at"}
-
-
-@pytest.mark.parametrize(
-    ("globs", "types"),
-    [
-        (["public-trials"], ["0"]),
-        (["public-trial?"], ["0"]),
-        (["public-[st]rials"], ["0"]),
-        (["other", "*"], ["1"]),
-        (["public-*", "*"], ["0"]),
-        (["public-*", "*", "public-*"], ["0", "2"]),
-        (["Public-*", "*"], ["1"]),
-        (["public"], ["public-trials"]),
-        ([], ["public-trials"]),
-    ],
-)
-def test_first_matching_glob_applies_with_all_its_items(
-    globs: list[str], types: list[str]
-) -> None:
-    items = [MappingItem(stream=g, type=str(i)) for i, g in enumerate(globs)]
-
-    found = mappings_for(a_shape(), items, "tests")
-
-    assert [
-        compiled_mapping.signal_from({}).type for compiled_mapping in found
-    ] == types
-
-
-@pytest.mark.parametrize(
-    ("item", "name"),
-    [
-        ({}, "public-trials"),
-        ({"type": "trial"}, "trial"),
-        ({"type": "trial", "name": "mine"}, "mine"),
-        ({"type": None}, "public-trials"),
-    ],
-)
-def test_name_of_a_mapping_is_its_type_by_default(
-    item: dict[str, Any], name: str
-) -> None:
-    assert a_map(**item).name == name
-
-
-def test_two_mappings_of_one_stream_need_two_names() -> None:
-    items = [MappingItem(stream="*", type="trial")] * 2
-
-    with pytest.raises(ConfigError, match="two mappings are named `trial`"):
-        mappings_for(a_shape(), items, "tests")
 
 
 @pytest.mark.parametrize(
@@ -262,100 +183,6 @@ def test_open_schema_allows_unknown_columns() -> None:
 
     assert signal.contact == {"email": "jane@acme.com"}
     assert signal.properties == {"whatever": 1, "x": 2}
-
-
-RECORD = {
-    "trial_id": 1,
-    "email": "jane@acme.com",
-    "company_website": "acme.com",
-    "company_name": "Acme",
-    "plan": "pro",
-    "seats": 5,
-    "user": {"id": 1, "tags": ["a"]},
-    "updated_at": "2024-06-15T14:23:00Z",
-    "_sdc_deleted_at": None,
-}
-
-
-NO_TIME = {"skip": ["updated_at"]}
-
-
-@pytest.mark.parametrize(
-    ("item", "properties"),
-    [
-        ({"skip": ["updated_at", "plan"]}, {"trial_id": 1, "seats": 5}),
-        (NO_TIME, {"trial_id": 1, "plan": "pro", "seats": 5}),
-        (
-            {**NO_TIME, "properties": "*", "account": {"domain": None, "name": None}},
-            {
-                "trial_id": 1,
-                "plan": "pro",
-                "seats": 5,
-                "company_website": "acme.com",
-                "company_name": "Acme",
-            },
-        ),
-        (
-            {**NO_TIME, "properties": "*", "contact": {"last_name": "{{ plan }}"}},
-            {"trial_id": 1, "seats": 5},
-        ),
-        ({"properties": None}, {}),
-        ({"properties": ["plan", "seats"]}, {"plan": "pro", "seats": 5}),
-        ({"properties": ["email"]}, {"email": "jane@acme.com"}),
-        ({"properties": ["user"]}, {"user.id": 1, "user.tags": '["a"]'}),
-        (
-            {"properties": ["plan", {"n": "{{ seats }}", "m": "{{ user.id }}"}]},
-            {"plan": "pro", "n": 5, "m": 1},
-        ),
-        ({"properties": [{"a": 1}, {"b": "x"}]}, {"a": 1, "b": "x"}),
-        ({"properties": {"on": True, "n": 1.5, "no": None}}, {"on": True, "n": 1.5}),
-        ({"properties": {"o": {"p": 1}}}, {"o.p": 1}),
-    ],
-)
-def test_properties_are_all_some_computed_or_no_columns(
-    item: dict[str, Any], properties: dict[str, Any]
-) -> None:
-    assert properties_of(RECORD, **item) == properties
-
-
-def test_all_properties_are_scalars_without_columns_of_the_sdk() -> None:
-    record = {"plan": "pro", "_sdc_batched_at": "x", "user": {"a": 1}, "list": [1]}
-
-    assert properties_of(record, properties="*") == {"plan": "pro"}
-
-
-@pytest.mark.parametrize(
-    ("item", "account", "contact"),
-    [
-        ({"account": None}, {}, {"email": "jane@acme.com"}),
-        (
-            {"account": {"name": None}},
-            {"domain": "acme.com"},
-            {"email": "jane@acme.com"},
-        ),
-        ({"contact": None}, {"domain": "acme.com", "name": "Acme"}, {}),
-        (
-            {"contact": {"email": None}, "account": {"name": None}},
-            {"domain": "acme.com"},
-            {},
-        ),
-    ],
-)
-def test_null_leaves_a_field_out(
-    item: dict[str, Any], account: dict[str, str], contact: dict[str, str]
-) -> None:
-    signal = a_map(**item).signal_from(RECORD)
-
-    assert signal.account == account
-    assert signal.contact == contact
-
-
-def test_null_leaves_the_time_out() -> None:
-    schema = a_shape(properties={"email": TEXT, "occurred_at": TEXT}, key=())
-    record = {"email": "jane@acme.com", "occurred_at": "2024-06-15T14:23:00Z"}
-
-    assert a_map(schema).signal_from(record).occurred_at == "2024-06-15T14:23:00Z"
-    assert a_map(schema, occurred_at=None).signal_from(record).occurred_at is None
 
 
 @pytest.mark.parametrize(
@@ -568,97 +395,6 @@ def test_error_of_a_nested_column_shows_the_template_for_it() -> None:
         "`user.plan` is not a property of `public-trials`; for a field inside an "
         "object write `plan: '{{ user.plan }}'`"
     )
-
-
-@pytest.mark.parametrize(
-    ("globs", "hidden"),
-    [
-        (["*", "public-trials"], "public-trials"),
-        (["crm-*", "crm-c*"], "crm-c*"),
-        (["crm-?", "crm-a"], "crm-a"),
-        (["public-trials", "*"], None),
-        (["crm-?", "crm-*"], None),
-        (["a*", "*a"], None),
-        (["*", "*"], None),
-    ],
-)
-def test_item_hidden_by_an_earlier_glob_is_refused(
-    globs: list[str], hidden: str | None
-) -> None:
-    items = [MappingItem(stream=glob) for glob in globs]
-
-    if hidden is None:
-        check_globs(items)
-    else:
-        with pytest.raises(ConfigError, match="is never used") as refused:
-            check_globs(items)
-        assert f"stream `{hidden}`" in str(refused.value)
-
-
-def test_glob_that_matched_no_stream_is_reported() -> None:
-    items = items_of({"stream": "public-trails"}, {"stream": "crm-*"})
-
-    assert unused_globs(items, ["public-trials", "crm-contacts"]) == [
-        (
-            "No stream matched the mapping of `public-trails` in `signals`; "
-            "did you mean `public-trials`?"
-        )
-    ]
-
-
-@pytest.mark.parametrize(
-    ("item", "stream"),
-    [
-        ("trails", "trials"),
-        ("Trials", "trials"),
-        ("trial", "trials"),
-        ("public-trails", "public-trials"),
-        ("public.trials", "public-trials"),
-        ("trials", "public-trials"),
-        ("public-trials", "trials"),
-    ],
-)
-def test_stream_with_a_name_near_that_of_an_unused_item_is_refused(
-    item: str, stream: str
-) -> None:
-    with pytest.raises(ConfigError, match="so nothing was sent") as refused:
-        check_spelling(stream, [MappingItem(stream=item)], [])
-
-    assert f"`{item}`" in str(refused.value)
-    assert f"`{stream}`" in str(refused.value)
-    assert "`type: null`" in str(refused.value)
-
-
-def test_stream_is_refused_as_long_as_no_item_has_matched() -> None:
-    items = items_of({"stream": "people"}, {"stream": "deals", "type": None})
-
-    with pytest.raises(ConfigError, match="so nothing was sent") as refused:
-        check_any_match("contacts", items, ["tickets"])
-
-    assert "no stream so far matched `people`" in str(refused.value)
-    check_any_match("contacts", items, ["people"])
-    check_any_match("contacts", items[1:], [])  # `type: null` alone matches no stream
-    check_any_match("contacts", [], [])
-
-
-@pytest.mark.parametrize(
-    ("items", "stream", "seen"),
-    [
-        (["public-trials"], "public-users", ["public-trials"]),
-        (["public-deals", "trials"], "public-leads", ["trials"]),
-        (["trials"], "tickets", ["trials"]),
-        (["trials"], "trials_old", ["trials"]),
-        (["trials"], "trails", ["trials"]),
-        (["trail*"], "trials", ["trails"]),
-        (["trials", "*"], "trails", []),
-        (["trials", "trails"], "trails", []),
-        ([], "trails", []),
-    ],
-)
-def test_stream_with_another_name_than_all_items_is_inferred(
-    items: list[str], stream: str, seen: list[str]
-) -> None:
-    check_spelling(stream, [MappingItem(stream=item) for item in items], seen)
 
 
 @pytest.mark.parametrize(
