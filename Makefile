@@ -41,7 +41,7 @@ test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 soak: $(READY) ## hundreds of kills and real quota minutes (half an hour)
 	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/sending/test_crash.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
-	$(BIN)/python -m benchmarks pace
+	$(BIN)/python -m benchmarks quota
 
 lint: $(READY) ## ruff, mypy, import contracts, the English of code and pages
 	$(BIN)/ruff check

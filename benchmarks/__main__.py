@@ -40,7 +40,7 @@ PATHS = {
     "sending": "15,000 signals to a sandbox that responds after 0, 5 and 50 ms",
     "receiver": "deliveries verified and stored",
     "tap": "stored events emitted",
-    "pace": "real quota minutes of each plan; takes six of them",
+    "quota": "real quota minutes of each plan; takes six of them",
 }
 
 

@@ -37,7 +37,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
         taken, throttled = _seconds(plan.lower(), count)
         assert throttled == 0, f"{throttled} requests of {plan} were throttled"
         yield Figure(
-            path=f"pace of {plan}: {count:,} signals at {quota:,} a minute",
+            path=f"quota of {plan}: {count:,} signals at {quota:,} per minute",
             value=taken,
             unit="s",
             beside=f"the ideal, {ideal} s; 0 throttled",
