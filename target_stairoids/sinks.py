@@ -46,9 +46,9 @@ class SignalSink(Sink):
                 name=stream_name,
                 properties=self.original_schema["properties"],
                 key_properties=tuple(key_properties or ()),
-                bookmark=target.bookmark_of_schema(),
+                bookmark=target.bookmark,
                 allows_more=bool(self.original_schema.get("additionalProperties")),
-                source=target.source_of_schema(),
+                source=target.source,
             )
         )
 
@@ -75,10 +75,7 @@ class SignalSink(Sink):
         return 0  # no record waits here, so the SDK has nothing to drain
 
     def take(self, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Apply the stream map to a record from the tap, and pass it on.
-
-        Args:
-            sent: Its columns, or their JSON text.
+        """Pass on a record, as columns or JSON text, as its stream map returns it.
 
         Raises:
             MessageError: It is no object, or lacks its key.
@@ -91,12 +88,11 @@ class SignalSink(Sink):
         try:
             transformed = self._stream_map.transform(dict(fields))
         except MapExpressionError as error:
-            msg = (
+            raise ConfigError(
                 f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
                 f"fails for a record ({type(error.__cause__).__name__}). Guard it, as "
                 "in `email.lower() if email else None`."
-            )
-            raise ConfigError(msg) from None
+            ) from None
         if transformed is None:
             self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
         else:

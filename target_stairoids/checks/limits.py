@@ -5,8 +5,6 @@ Signals beyond a limit stay pending for the next run.
 
 from __future__ import annotations
 
-from typing import Self
-
 from target_stairoids.exceptions import IncompleteError
 from target_stairoids.settings import Settings
 
@@ -15,18 +13,11 @@ class Limits:
     """The limits in the settings.
 
     Args:
-        started: When the run began, in the caller's monotonic seconds.
+        started: When the run began, in monotonic seconds.
 
     Attributes:
         per_day: Requests per day (UTC); None without a limit.
     """
-
-    @classmethod
-    def of(cls, settings: Settings, started: float) -> Self | None:
-        """Return the limits; None if the settings have none."""
-        limits = cls(settings, started)
-        found = (limits.per_day, limits._signals, limits._minutes)
-        return None if found == (None, None, None) else limits
 
     def __init__(self, settings: Settings, started: float) -> None:
         self._signals = settings.max_signals_per_run

@@ -251,7 +251,7 @@ class Run:
         while self.stop.reason is None and self._queue.unfinished:
             self._wait(None)
             self._send()
-        if self.stop.reason is not None and self.stop.is_hard:
+        if self.stop.is_hard:
             self._scheduler.recall()
         pool = self._scheduler.pool
         deadline = time.monotonic() + _GRACE_SECONDS
@@ -266,8 +266,9 @@ class Run:
         """Return why a run that was not stopped is incomplete after all."""
         outcomes = self.report.outcomes
         if not self.report.adds_up:
-            text = "The sum of the outcomes does not add up. Please report this bug."
-            return StairoidsError(text)
+            return StairoidsError(
+                "The sum of the outcomes does not add up. Please report this bug."
+            )
         if pending := outcomes[Outcome.PENDING]:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."

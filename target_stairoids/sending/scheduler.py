@@ -6,7 +6,6 @@ signals, in one transaction. Claimed signals go to the workers only after the co
 
 from __future__ import annotations
 
-import functools
 import time
 
 import msgspec
@@ -37,10 +36,6 @@ _YIELD_SECONDS = 0.05
 class Scheduler:
     """Everything between the send queue and Stairoids.
 
-    Args:
-        queue: Signals that wait or are in flight.
-        stop: Once it is set, no request starts.
-
     Attributes:
         responses: Applies the responses of Stairoids.
         is_intact: Whether every step came to its end. If not, memory and disk differ:
@@ -60,7 +55,7 @@ class Scheduler:
             client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
-        self._limits = Limits.of(settings, time.monotonic())
+        self._limits = Limits(settings, time.monotonic())
         delay = settings.verify_delay_seconds
         self._recovery = Recovery(delay, self.pool.longest_wait)
         is_checked = settings.first_run == "guard" and ledger.is_new()
@@ -93,8 +88,7 @@ class Scheduler:
             The outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        if self._limits:
-            self._stop.set(self._limits.minutes_reached(now))
+        self._stop.set(self._limits.minutes_reached(now))
         responses = self.pool.responses()
         for _, response in responses:
             self.limiter.responded(response, now)
@@ -106,7 +100,7 @@ class Scheduler:
         finished = self._finish_all()
         for job in starting:
             self._hand_in(job)
-        if responses and self._must_recall(now):
+        if responses and (self._stop.is_hard or self.limiter.is_held(now)):
             self.recall()
         self.is_intact = True
         return finished if responses or starting or finished else None
@@ -133,10 +127,6 @@ class Scheduler:
         if starting and checks_lease:
             self._ledger.check_lease()
         return starting
-
-    def _must_recall(self, now: float) -> bool:
-        stop = self._stop
-        return (stop.reason is not None and stop.is_hard) or self.limiter.is_held(now)
 
     def _finish_all(self) -> Finished:
         """Remove the signals whose outcomes are on disk now from the queue."""
@@ -169,8 +159,8 @@ class Scheduler:
         self, transaction: Transaction, slots: int, now: float
     ) -> list[QueuedSignal | str]:
         """Return the signals to send now, all claimed, or a source to ask about."""
-        limits, per_day = self._limits, self._limits and self._limits.per_day
-        if slots and limits and per_day:
+        limits, per_day = self._limits, self._limits.per_day
+        if slots and per_day:
             today = transaction.count_requests(self._settings.scope, 0)
             self._stop.set(limits.day_reached(today))
             slots = min(slots, per_day - today)
@@ -185,7 +175,7 @@ class Scheduler:
                 self._queue.wait_until(signal, signal.not_before)
             elif signal.stage is not Stage.CLAIM:
                 taken.append(signal)
-            elif limits and (reached := limits.signals_reached(self._started)):
+            elif reached := limits.signals_reached(self._started):
                 self._queue.put_back(signal)
                 self._stop.set(reached)
             elif clear is None or signal.source in clear:
@@ -281,18 +271,18 @@ class Scheduler:
         if isinstance(job, str):
             self.responses.asked_source = job
             query = first_run.query_of(job)
-            self.pool.hand_in(job, functools.partial(_list, query))
+            self.pool.hand_in(job, lambda client: client.list_signals(query))
             return
         text = job.claim.signal
         if job.stage is Stage.LOOK_UP:
             cursor = job.cursors[-1] if job.cursors else None
             query = query_for(msgspec.json.decode(text), cursor)
-            self.pool.hand_in(job, functools.partial(_list, query))
+            self.pool.hand_in(job, lambda client: client.list_signals(query))
             return
         if not job.attempts:
             job.accepted_before = self.responses.accepted
         job.attempts += 1
-        self.pool.hand_in(job, functools.partial(_post, text))
+        self.pool.hand_in(job, lambda client: client.post_signal(text))
 
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
@@ -309,8 +299,7 @@ class Scheduler:
     def release(self) -> Finished:
         """Settle held rejections, and drop the claims that the next run need not check.
 
-        Returns:
-            The outcomes that are on disk now.
+        Returns the outcomes that are on disk now.
         """
         if not self.is_intact:
             return []
@@ -331,11 +320,3 @@ class Scheduler:
         """Stop the workers. Requests that none of them has begun are not sent."""
         self.recall()
         self.pool.close()
-
-
-def _post(signal: bytes, client: Client) -> Response:
-    return client.post_signal(signal)
-
-
-def _list(query: dict[str, str | int], client: Client) -> Response:
-    return client.list_signals(query)

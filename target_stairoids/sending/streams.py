@@ -145,13 +145,12 @@ def _check_names(
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
     if gone:
         old = min(gone)
-        msg = (
+        raise ConfigError(
             f"Stream `{stream}` was sent as `{old}`, which is in no mapping now. "
             f"`{new[0]}` is new and would send its records again. If it is a typo, fix "
             f"it. If only the `type` has changed, add `name: {old}` to the mapping. If "
             "all records must be sent again, set `allow_surge` for one run."
         )
-        raise ConfigError(msg)
 
 
 def warn_if_left_out(stream: Stream) -> None:
