@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     import click
 
     from target_stairoids.sending.observer import Observer
+    from target_stairoids.sending.record_processor import RecordProcessor
     from target_stairoids.sending.run import Run
 
 _EXAMPLES = """\b
@@ -129,6 +130,7 @@ class TargetStairoids(Target):
         self.bookmark: str | None = None
         self.source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
+        self._records: RecordProcessor
 
     @classproperty
     @override
@@ -193,7 +195,10 @@ class TargetStairoids(Target):
             raise MessageError("A RECORD message lacks its stream or its record.")
         try:
             for sink in self._routes.get(stream) or self._sinks_of(stream):
-                sink.take(record)
+                if sink.passes_unchanged:
+                    self._records.take(sink.stream, record)
+                else:
+                    sink.take(record)
         except MissingKeyError as error:
             raise MissingKeyPropertiesError(str(error)) from error
 
@@ -220,6 +225,7 @@ class TargetStairoids(Target):
         maps = self.mapper.stream_maps[stream]
         aliases = [m.stream_alias for m in maps if self.sink_exists(m.stream_alias)]
         sinks = [self.get_sink(alias) for alias in aliases]
+        self._records = self.run.records
         self._routes[stream] = sinks  # type: ignore[assignment]  # SignalSink is the only class
         return self._routes[stream]
 

@@ -5,6 +5,8 @@ Signals beyond a limit stay pending for the next run.
 
 from __future__ import annotations
 
+from typing import Self
+
 from target_stairoids.exceptions import IncompleteError
 from target_stairoids.settings import Settings
 
@@ -18,6 +20,13 @@ class Limits:
     Attributes:
         per_day: Requests per day (UTC); None without a limit.
     """
+
+    @classmethod
+    def of(cls, settings: Settings, started: float) -> Self | None:
+        """Return the limits; None if the settings have none."""
+        limits = cls(settings, started)
+        found = (limits.per_day, limits._signals, limits._minutes)
+        return None if found == (None, None, None) else limits
 
     def __init__(self, settings: Settings, started: float) -> None:
         self._signals = settings.max_signals_per_run

@@ -30,8 +30,6 @@ class QueuedSignal:
 
     Attributes:
         number: Its place in the input. Negative for the claim of a dead run.
-        source: The signal's `source`.
-        policy: How its mapping sends.
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         dead_letter: The dead letter that a person sends again, if it is one.

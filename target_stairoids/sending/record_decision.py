@@ -99,13 +99,7 @@ def _dead_letter_of(marker: object) -> tuple[int | None, str]:
 
 
 class Checks(msgspec.Struct, frozen=True):
-    """The checks of a run that look at single signals.
-
-    Attributes:
-        max_age_days: The setting `max_event_age_days`.
-        suppressed: People and companies that get no signal.
-        is_dry_run: Whether nothing is sent.
-    """
+    """The checks of a run that look at single signals."""
 
     max_age_days: int | None
     suppressed: SuppressionList
@@ -116,9 +110,6 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     """The state of the ledger and the queue that a decision depends on.
 
     Attributes:
-        settled: The outcome of the record's version, if it has one.
-        latest: The latest version of its entity, if there is one.
-        policy: How its mapping sends, and the stream's last complete run.
         is_queued: Whether a signal of its entity is in the queue.
         is_superseded: Whether a dead letter has a newer version that was sent.
     """
@@ -142,7 +133,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         outcome: PENDING if the signal is to be sent.
         reason: For people; "" if the outcome needs none.
         version: With its content digest, once a signal was made.
-        signal: The signal, if it is to be sent.
         text: The signal's request, as JSON text.
         discards: Whether the record is a dead letter that is no longer needed.
         is_mapped: Whether a mapping looked at the record.
@@ -193,14 +183,12 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
         return Decision(Outcome.INVALID, error.reason, version)
 
 
-def only_replaces_latest(
-    mapped: MappedRecord, latest: Latest | None, checks: Checks
-) -> bool:
+def only_replaces_latest(mapped: MappedRecord, latest: Latest, checks: Checks) -> bool:
     """Return whether a record's version only takes the place of the latest one.
 
     It has the same content and is newer, or it is the same state with another text.
     """
-    if latest is None or latest.content_digest is None:
+    if latest.content_digest is None:
         return False
     version = mapped.version
     if latest.state_digest == version.state_digest:

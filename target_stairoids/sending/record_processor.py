@@ -50,11 +50,8 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 class RecordProcessor:
     """Takes records in blocks, and applies the decision on each.
 
-    Args:
-        queue: Receives the signals that are to be sent.
-        checkpoint: Receives STATE messages.
-        stop: Is set by the bulk-change check.
-        observer: Sees every decision of a dry run.
+    Signals go to the queue, STATE messages to the checkpoint. The bulk-change check may
+    set `stop`.
     """
 
     def __init__(
@@ -83,14 +80,7 @@ class RecordProcessor:
         self.streams = Streams(settings, ledger)
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Compile a stream's mappings and find its number in the ledger.
-
-        Args:
-            message: The SCHEMA message.
-
-        Raises:
-            ConfigError: A mapping is wrong.
-        """
+        """Open a stream as `Streams.open` does, and warn if it is left out."""
         stream = self.streams.open(schema, message)
         if self._observer is None:
             warn_if_left_out(stream)
@@ -99,10 +89,7 @@ class RecordProcessor:
         return stream
 
     def take(self, stream: Stream, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Take a record.
-
-        Args:
-            sent: Its columns, or their JSON text.
+        """Take a record, as columns or JSON text.
 
         Raises:
             MessageError: It is no object or lacks its key; or a record before it cannot
@@ -145,12 +132,12 @@ class RecordProcessor:
             if isinstance(taken, str):
                 items.append(taken)
                 continue
-            found = list(mapped_records(*taken, self._settings.scope))
-            if found or DEAD_LETTER_FIELD not in taken[1].key:
+            stream, record = taken
+            found = list(mapped_records(stream, record, self._settings.scope))
+            if found or DEAD_LETTER_FIELD not in record.key:
                 items += found
                 self._report.read += 1
             else:
-                stream, record = taken
                 self.filtered(stream, record.fields, "its mapping is gone")
         new = self._new_in(items)
         items, changed, broken = _changed(items, new)
@@ -221,13 +208,13 @@ class RecordProcessor:
                 self._apply(item, decide(item, facts, self._checks), known)
 
     def _may_replace(self, mapped: MappedRecord, latest: Latest | None) -> bool:
-        if latest is None or mapped.dead_letter is not None:
-            return False
-        if mapped.key[0] in self._queue.lanes:
-            return False
-        if mapped.key in self._ledger.buffer.known.latest:
-            return False
-        return only_replaces_latest(mapped, latest, self._checks)
+        return (
+            latest is not None
+            and mapped.dead_letter is None
+            and mapped.key[0] not in self._queue.lanes
+            and mapped.key not in self._ledger.buffer.known.latest
+            and only_replaces_latest(mapped, latest, self._checks)
+        )
 
     def _replace_latest(self, mapped: MappedRecord, latest: Latest) -> None:
         self._note_fields(mapped.stream, mapped.record)
@@ -244,15 +231,13 @@ class RecordProcessor:
             stream.unseen -= {p for p in stream.unseen if _has(record.fields, p)}
 
     def _facts_of(self, mapped: MappedRecord, known: Known) -> Facts:
-        key, latest = mapped.key, known.latest.get(mapped.key)
-        mapping, stream = mapped.mapping, mapped.stream
-        if mapping.is_left_out:
-            return Facts(None, None, Policy(mapping.send, 0), is_queued=False)
-        settled = known.settled.get((mapped.version.state_digest, key[1]))
+        key, latest, settled = mapped.key, known.latest.get(mapped.key), None
+        if not mapped.mapping.is_left_out:
+            settled = known.settled.get((mapped.version.state_digest, key[1]))
         return Facts(
             settled,
             latest,
-            Policy(mapping.send, stream.complete_run),
+            Policy(mapped.mapping.send, mapped.stream.complete_run),
             is_queued=key[0] in self._queue.lanes,
             is_superseded=mapped.dead_letter is not None
             and self._is_superseded(mapped, mapped.dead_letter, latest),
@@ -286,7 +271,15 @@ class RecordProcessor:
             return
         if decision.version is not None:
             if outcome is Outcome.INVALID:
-                buffer.add_dead_letter(self._dead_letter(mapped, decision))
+                buffer.add_dead_letter(
+                    DeadLetter(
+                        version=mapped.version,
+                        stream_name=stream.schema.name,
+                        outcome=outcome,
+                        reason=decision.reason,
+                        record=self._kept(mapped.record),
+                    )
+                )
             elif outcome is not Outcome.DUPLICATE:
                 buffer.settle(decision.version, outcome, known, self._ledger.run)
         if outcome is Outcome.WOULD_SEND and self._observer is not None:
@@ -319,15 +312,6 @@ class RecordProcessor:
             )
         )
 
-    def _dead_letter(self, mapped: MappedRecord, decision: Decision) -> DeadLetter:
-        return DeadLetter(
-            version=mapped.version,
-            stream_name=mapped.stream.schema.name,
-            outcome=decision.outcome,
-            reason=decision.reason,
-            record=self._kept(mapped.record),
-        )
-
     def _kept(self, record: Record) -> bytes:
         """Return a record's text, or none if records are not kept."""
         if not self._settings.keep_records:
@@ -356,11 +340,9 @@ class RecordProcessor:
 def _changed(
     items: list[MappedRecord | str], new: dict[Key, Latest | None]
 ) -> tuple[list[MappedRecord | str], list[MappedRecord], MessageError | None]:
-    """Return the records that need a decision.
+    """Return the items before the first record that cannot be decoded.
 
-    Returns:
-        The items before the first record that cannot be decoded, the records in them
-        that need a decision, and the error.
+    Returns also the records in them that need a decision, and the error.
     """
     changed: list[MappedRecord] = []
     for place, item in enumerate(items if new else ()):

@@ -30,6 +30,8 @@ class Recovery:
         self._count += 1
         signal = msgspec.json.decode(claim.signal)
         account, contact = signal.get("account", {}), signal.get("contact", {})
+        age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
+        wait = self._lookup_delay - (age.total_seconds() - self._longest_wait)
         return QueuedSignal(
             number=-self._count,
             claim=claim,
@@ -37,14 +39,8 @@ class Recovery:
             policy=Policy("always", 0),
             lanes=lanes_of(claim.version.entity, account, contact),
             stage=Stage.LOOK_UP,
-            not_before=time.monotonic() + self._wait(claim),
+            # A clock that was set back must not make it wait for ever.
+            not_before=time.monotonic() + min(max(0.0, wait), self._lookup_delay),
             recovered=True,
             attempts=claim.attempts,
         )
-
-    def _wait(self, claim: Claim) -> float:
-        """Return the seconds until a lookup can see the signal, if it was accepted."""
-        age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
-        since_sent = age.total_seconds() - self._longest_wait
-        # A clock that was set back must not make it wait for ever.
-        return min(self._lookup_delay, max(0.0, self._lookup_delay - since_sent))

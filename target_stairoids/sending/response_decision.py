@@ -41,7 +41,7 @@ class Policy(msgspec.Struct, frozen=True):
         looks_up: Whether unclear signals are looked up (`on_unknown: verify`).
         lookup_delay: Seconds between a request and its lookup.
         accepted: How many signals this run saw accepted.
-        found_id: Id of the listed signal that is this one; None if none is.
+        found_id: Id of the listed signal that is this one.
     """
 
     looks_up: bool
@@ -56,9 +56,7 @@ class ResponseDecision(msgspec.Struct, frozen=True):
     Attributes:
         stage: The signal's next stage, if it stays in the queue.
         outcome: Its outcome if it is given up.
-        signal_id: Stairoids' id of an accepted signal.
         delay: Seconds to wait at least before a retry.
-        cursor: Where a lookup reads on.
         is_failure: Whether the request failed, so that an outage may have begun.
         is_unclear: Whether the signal may or may not have been accepted.
         is_final: Whether a rejection says nothing about other signals of the stream.

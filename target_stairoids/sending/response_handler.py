@@ -41,9 +41,6 @@ _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 class ResponseHandler:
     """Applies responses within the transaction of a step.
 
-    Args:
-        checks_sources: Whether the first-run check applies.
-
     Attributes:
         accepted: How many signals this run saw accepted.
         unanswered: `requests` without a usable response, and their outcomes; those of
@@ -150,15 +147,11 @@ class ResponseHandler:
         self, transaction: Transaction, signal: QueuedSignal, response: Response
     ) -> str | None:
         """Return the id of the listed signal that is this one, if one is."""
-        if (
-            signal.stage is not Stage.LOOK_UP
-            or response.kind is not ResponseKind.ACCEPTED
-        ):
+        kind, claim = response.kind, signal.claim
+        if signal.stage is not Stage.LOOK_UP or kind is not ResponseKind.ACCEPTED:
             return None
         self.write_settled(transaction)  # ids of this step count as well
-        claim = signal.claim
-        page = listed(response) or []
-        for found in ids_of(claim.signal, claim.claimed_at, page):
+        for found in ids_of(claim.signal, claim.claimed_at, listed(response) or []):
             if not transaction.owns_signal(found, other_than=claim.version):
                 return found
         return None
@@ -172,20 +165,15 @@ class ResponseHandler:
     ) -> None:
         self.accepted += 1
         self._end_outage()
-        for held, response in self._breaker.accepted(signal.claim.stream_name):
-            self._give_up(
-                transaction, held, Outcome.REJECTED, response, is_claimed=False
-            )
+        claim, outcome = signal.claim, Outcome.ACCEPTED
+        for held, response in self._breaker.accepted(claim.stream_name):
+            self._give_up(transaction, held, Outcome.REJECTED, response)
         self.settled.append(
-            SettledVersion(
-                version=signal.claim.version,
-                outcome=Outcome.ACCEPTED,
-                signal_id=signal_id,
-            )
+            SettledVersion(version=claim.version, outcome=outcome, signal_id=signal_id)
         )
         if signal.dead_letter is not None:  # also if a person edited the record
             dead_letters.discard(transaction, [signal.dead_letter])
-        self.finished.append((signal, Outcome.ACCEPTED, ""))
+        self.finished.append((signal, outcome, ""))
 
     def _reject(
         self,
@@ -216,10 +204,9 @@ class ResponseHandler:
         signal: QueuedSignal,
         outcome: Outcome,
         response: Response,
-        *,
-        is_claimed: bool = True,
     ) -> None:
         claim = signal.claim
+        is_claimed = signal.number in self._queue.unfinished  # not if it was held
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
         self.settled.append(
@@ -254,9 +241,7 @@ class ResponseHandler:
                 reason = "rejected with nearly all others"
                 self.finished.append((signal, Outcome.PENDING, reason))
             else:
-                self._give_up(
-                    transaction, signal, Outcome.REJECTED, response, is_claimed=False
-                )
+                self._give_up(transaction, signal, Outcome.REJECTED, response)
 
     # The first-run check
 

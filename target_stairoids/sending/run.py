@@ -122,13 +122,10 @@ class Run:
             self._scheduler.recover(claim)
 
     def work(self, source: int | None = None) -> bool:
-        """Work until there is more to read.
+        """Work until there is more to read, or return False: then call `finish`.
 
         Args:
             source: File descriptor of the input; None if it is always readable.
-
-        Returns:
-            False if nothing more must be read. Then call `finish`.
         """
         self._decide()
         while True:
@@ -155,7 +152,7 @@ class Run:
         """End the run: settle everything that was read, then report.
 
         Args:
-            error: Why reading ended early, if it did.
+            error: Why reading ended early, if it did. It is not raised again.
 
         Raises:
             StairoidsError: Something is left. Its `exit_code` is that of the program.

@@ -55,7 +55,7 @@ class Scheduler:
             client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
-        self._limits = Limits(settings, time.monotonic())
+        self._limits = Limits.of(settings, time.monotonic())
         delay = settings.verify_delay_seconds
         self._recovery = Recovery(delay, self.pool.longest_wait)
         is_checked = settings.first_run == "guard" and ledger.is_new()
@@ -88,7 +88,8 @@ class Scheduler:
             The outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        self._stop.set(self._limits.minutes_reached(now))
+        if self._limits:
+            self._stop.set(self._limits.minutes_reached(now))
         responses = self.pool.responses()
         for _, response in responses:
             self.limiter.responded(response, now)
@@ -159,8 +160,8 @@ class Scheduler:
         self, transaction: Transaction, slots: int, now: float
     ) -> list[QueuedSignal | str]:
         """Return the signals to send now, all claimed, or a source to ask about."""
-        limits, per_day = self._limits, self._limits.per_day
-        if slots and per_day:
+        limits, per_day = self._limits, self._limits and self._limits.per_day
+        if slots and limits and per_day:
             today = transaction.count_requests(self._settings.scope, 0)
             self._stop.set(limits.day_reached(today))
             slots = min(slots, per_day - today)
@@ -175,7 +176,7 @@ class Scheduler:
                 self._queue.wait_until(signal, signal.not_before)
             elif signal.stage is not Stage.CLAIM:
                 taken.append(signal)
-            elif reached := limits.signals_reached(self._started):
+            elif limits and (reached := limits.signals_reached(self._started)):
                 self._queue.put_back(signal)
                 self._stop.set(reached)
             elif clear is None or signal.source in clear:

@@ -33,9 +33,7 @@ class Stream:
     """One stream of a run.
 
     Attributes:
-        maps: Its mappings, compiled.
         number: Its number in the ledger.
-        reader: Makes records of the tap's data.
         is_baseline: Whether its records are remembered and not sent.
         known_entities: How many entities the ledger knew before the first new one;
             None until then.
@@ -73,10 +71,7 @@ class Streams:
         self._streams: dict[str, Stream] = {}
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Compile a stream's mappings and find its number in the ledger.
-
-        Args:
-            message: The SCHEMA message.
+        """Compile the mappings of a SCHEMA message, and find the stream's number.
 
         Raises:
             ConfigError: A mapping is wrong.
