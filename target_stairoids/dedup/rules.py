@@ -52,11 +52,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         key: Digest of the record's key (the entity), and name of the mapping.
         stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
-        mapping_digest: Digest of the mapping that decided on it.
         content_digest: Digest of the signal; None while unknown, or if it was rejected.
         bookmark_value: As `digests.bookmark_value` returns it.
         source_digest: Digest of the record's part that the content is made of.
-        text_digest: Digest of the record's JSON text.
     """
 
     key: Key
@@ -145,8 +143,6 @@ def decide(
 
     Args:
         version: If its content is unknown, only the rules that need no content apply.
-        settled: The outcome of this version, if it has one.
-        latest: The latest version of its entity, if there is one.
         is_replay: Whether a person sends a dead letter again. Then only the content
             counts.
     """

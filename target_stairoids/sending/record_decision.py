@@ -21,6 +21,7 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.dedup.rules import Key, Latest, Outcome, Policy, Settled, Version
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.schema import DELETED_AT
 
 if TYPE_CHECKING:
     from target_stairoids.checks.suppression import SuppressionList
@@ -164,7 +165,8 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     mapping, record = mapped.mapping, mapped.record
     if mapping.is_left_out:
         return _LEFT_OUT
-    if record.text is None and record.is_deleted and not mapping.wants_deleted:
+    is_deleted = record.text is None and record.key.get(DELETED_AT) is not None
+    if is_deleted and not mapping.wants_deleted:
         return _DELETED
     if facts.is_superseded:
         return _SUPERSEDED
@@ -183,12 +185,14 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
         return Decision(Outcome.INVALID, error.reason, version)
 
 
-def only_replaces_latest(mapped: MappedRecord, latest: Latest, checks: Checks) -> bool:
+def only_replaces_latest(
+    mapped: MappedRecord, latest: Latest | None, checks: Checks
+) -> bool:
     """Return whether a record's version only takes the place of the latest one.
 
     It has the same content and is newer, or it is the same state with another text.
     """
-    if latest.content_digest is None:
+    if latest is None or latest.content_digest is None:
         return False
     version = mapped.version
     if latest.state_digest == version.state_digest:

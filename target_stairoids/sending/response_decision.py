@@ -17,8 +17,7 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 
 _MAX_ATTEMPTS = 8
-#: Statuses of a lookup that refuse the lookup only, not the key.
-_NO_LOOKUP = {403, 405}
+_NO_LOOKUP = {403, 405}  # statuses of a lookup that refuse the lookup, not the key
 
 
 class Action(Enum):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from target_stairoids.api.client import Response, ResponseKind
@@ -38,6 +39,7 @@ Finished = list[tuple[QueuedSignal, Outcome, str]]
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
+@dataclass(eq=False)
 class ResponseHandler:
     """Applies responses within the transaction of a step.
 
@@ -52,30 +54,23 @@ class ResponseHandler:
         asked_source: The source that the first-run check asks about at the moment.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        queue: SendQueue,
-        limiter: RateLimiter,
-        stop: Stop,
-        *,
-        checks_sources: bool,
-    ) -> None:
-        self._settings = settings
-        self._queue = queue
-        self._limiter = limiter
-        self._stop = stop
-        self.clear_sources: set[str] | None = set() if checks_sources else None
+    settings: Settings
+    queue: SendQueue
+    limiter: RateLimiter
+    stop: Stop
+    clear_sources: set[str] | None
+    asked_source: str | None = None
+    accepted: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    settled: list[SettledVersion] = field(default_factory=list)
+    finished: Finished = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start without an outage and without held rejections."""
+        tolerated = self.settings.max_in_flight
+        self.outage = OutageClock(self.settings.outage_seconds, tolerated=tolerated)
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
         self._returns_ids = True  # until an accepted signal comes without an id
-        self.settled: list[SettledVersion] = []
-        self.finished: Finished = []
-        self.asked_source: str | None = None
-        self.accepted = 0
-        self.unanswered: Counter[str] = Counter()
-        self.outage = OutageClock(
-            settings.outage_seconds, tolerated=settings.max_in_flight
-        )
 
     def apply(
         self,
@@ -98,8 +93,8 @@ class ResponseHandler:
         now: float,
     ) -> None:
         policy = response_decision.Policy(
-            looks_up=self._settings.on_unknown == "verify" and self._returns_ids,
-            lookup_delay=float(self._settings.verify_delay_seconds),
+            looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
+            lookup_delay=float(self.settings.verify_delay_seconds),
             accepted=self.accepted,
             found_id=self._found_id(transaction, signal, response),
         )
@@ -112,7 +107,7 @@ class ResponseHandler:
         if decision.is_failure:
             signal.lookups += was_lookup
             pause = self.outage.failed(response, now)
-            self._limiter.hold(pause, now)
+            self.limiter.hold(pause, now)
         match decision.action:
             case Action.ACCEPT:
                 if was_lookup:
@@ -128,18 +123,18 @@ class ResponseHandler:
             case Action.RETRY:
                 tries = max(signal.attempts, signal.lookups)
                 wait = max(decision.delay, pause, pause_before(tries + 1))
-                self._queue.wait_until(signal, now + wait)
+                self.queue.wait_until(signal, now + wait)
                 self._stop_in_outage(response, now)
             case Action.SLOW_DOWN:
-                self._queue.put_back(signal)
+                self.queue.put_back(signal)
                 self._slow_down(response, now)
             case Action.SEND_AGAIN:
                 self._note(signal, "sent_again")
                 signal.cursors.clear()
-                self._queue.put_back(signal)
+                self.queue.put_back(signal)
             case Action.READ_ON:
                 signal.cursors.append(decision.cursor)
-                self._queue.put_back(signal)
+                self.queue.put_back(signal)
             case Action.STOP:
                 self._refuse(response)
 
@@ -188,7 +183,7 @@ class ResponseHandler:
             return
         # Certainly not accepted: it needs no claim, and no other signal waits for it.
         transaction.withdraw(signal.claim.version)
-        self._queue.finish(signal)
+        self.queue.finish(signal)
         stream = signal.claim.stream_name
         if self._breaker.rejected(stream, (signal, response)):
             text = (
@@ -196,7 +191,7 @@ class ResponseHandler:
                 f"({response.reason}): its mapping must be wrong. These signals are "
                 "pending. Fix the mapping in `signals` and run again."
             )
-            self._stop.set(ConfigError(text))
+            self.stop.set(ConfigError(text))
 
     def _give_up(
         self,
@@ -206,7 +201,7 @@ class ResponseHandler:
         response: Response,
     ) -> None:
         claim = signal.claim
-        is_claimed = signal.number in self._queue.unfinished  # not if it was held
+        is_claimed = signal.number in self.queue.unfinished  # not if it was held
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
         self.settled.append(
@@ -237,7 +232,7 @@ class ResponseHandler:
     def release_rejected(self, transaction: Transaction) -> None:
         """End held rejections: dead letters, or pending if the mapping is wrong."""
         for signal, response in self._breaker.release():
-            if isinstance(self._stop.reason, ConfigError):
+            if isinstance(self.stop.reason, ConfigError):
                 reason = "rejected with nearly all others"
                 self.finished.append((signal, Outcome.PENDING, reason))
             else:
@@ -254,14 +249,14 @@ class ResponseHandler:
         try:
             finding = first_run.finding_of(source, response)
         except ConfigError as error:
-            self._stop.set(error)
+            self.stop.set(error)
             return
         if finding is Finding.ASK_AGAIN:
             if response.kind is ResponseKind.THROTTLED:
                 self._slow_down(response, now)
             else:
                 pause = max(1.0, self.outage.failed(response, now))
-                self._limiter.hold(pause, now)
+                self.limiter.hold(pause, now)
                 self._stop_in_outage(response, now)
             return
         if self.clear_sources is not None:
@@ -279,33 +274,33 @@ class ResponseHandler:
         request = f" (request_id {response.request_id})" if response.request_id else ""
         text = (
             f"Stairoids refuses the request: {response.reason}{request} at "
-            f"{self._settings.api_url}. Check `api_key` (it needs the `read_write` "
+            f"{self.settings.api_url}. Check `api_key` (it needs the `read_write` "
             "scope) and `api_url`. No signals were lost. Fix it and run again."
         )
-        self._stop.set(AccessRefusedError(text))
+        self.stop.set(AccessRefusedError(text))
 
     def _slow_down(self, response: Response, now: float) -> None:
         """Pause for as long as a 429 asks, or stop if the day's quota is spent."""
         pause = self.outage.throttled(response, now)
         if pause is None:
             text = day_is_spent(response.retry_after, datetime.now(UTC))
-            self._stop.set(IncompleteError(text))
+            self.stop.set(IncompleteError(text))
             pause = _GRACE_SECONDS
-        self._limiter.hold(pause, now)
+        self.limiter.hold(pause, now)
 
     def _stop_in_outage(self, response: Response, now: float) -> None:
-        if self._stop.reason is None and self.outage.is_outage(now):
+        if self.stop.reason is None and self.outage.is_outage(now):
             text = (
-                f"Nothing was accepted for {self._settings.outage_seconds} s "
-                f"(`outage_seconds`). {self._settings.api_url}: {response.reason}. "
+                f"Nothing was accepted for {self.settings.outage_seconds} s "
+                f"(`outage_seconds`). {self.settings.api_url}: {response.reason}. "
                 "No signals were lost. Run again."
             )
-            self._stop.set(IncompleteError(text))
-        if self._stop.reason is None and self.outage.is_new(now):
+            self.stop.set(IncompleteError(text))
+        if self.stop.reason is None and self.outage.is_new(now):
             self._log_outage(response, now)
 
     def _log_outage(self, response: Response, now: float) -> None:
-        url = self._settings.api_url
+        url = self.settings.api_url
         words = response.reason.removeprefix("no connection")
         text = f"{url}: {words}"
         if words != response.reason:
@@ -317,7 +312,7 @@ class ResponseHandler:
             "%s. Trying again until %s UTC (outage_seconds %d).",
             text,
             f"{until:%H:%M}",
-            self._settings.outage_seconds,
+            self.settings.outage_seconds,
         )
 
     def _end_outage(self) -> None:

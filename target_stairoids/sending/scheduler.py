@@ -59,8 +59,9 @@ class Scheduler:
         delay = settings.verify_delay_seconds
         self._recovery = Recovery(delay, self.pool.longest_wait)
         is_checked = settings.first_run == "guard" and ledger.is_new()
+        clear_sources: set[str] | None = set() if is_checked else None
         self.responses = ResponseHandler(
-            settings, queue, self.limiter, stop, checks_sources=is_checked
+            settings, queue, self.limiter, stop, clear_sources
         )
         self._started = 0
         self.is_intact = True
