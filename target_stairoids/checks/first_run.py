@@ -24,13 +24,8 @@ class Finding(Enum):
     ASK_AGAIN = auto()  # the request failed
 
 
-def query_of(source: str) -> dict[str, str | int]:
-    """Return the query for one signal of a source."""
-    return {"source": source, "limit": 1}
-
-
 def finding_of(source: str, response: Response) -> Finding:
-    """Return the finding for a source.
+    """Return the finding from a list with at most one signal of a source.
 
     Raises:
         ConfigError: Stairoids has signals of the source, and the ledger is new.

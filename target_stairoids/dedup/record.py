@@ -44,11 +44,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """All columns.
-
-        Raises:
-            MessageError: The text is JSON, but cannot be decoded.
-        """
+        """All columns; `MessageError` if the text is JSON, but cannot be decoded."""
         if self.text is None:
             return self.key
         if self._fields is None:
@@ -57,11 +53,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def canonical(self) -> dict[str, Any]:
-        """All columns without `_sdc_*`, with one spelling for equal values.
-
-        Raises:
-            MessageError: The text is JSON, but cannot be decoded.
-        """
+        """`fields` without `_sdc_*`, with one spelling for equal values."""
         if self._canonical is None:
             if self.text is None:
                 self._canonical = canonical_fields(self.key)

@@ -67,13 +67,13 @@ class RecordProcessor:
     def __post_init__(self) -> None:
         """Make the streams and the checks."""
         settings = self.settings
-        self.streams = Streams(settings, self.ledger)
         self._bulk_change = None if settings.allow_surge else BulkChangeCheck()
         suppressed = [*settings.suppress, *entries_of(settings.suppress_path)]
         self._checks = Checks(
             settings.max_event_age_days, SuppressionList(suppressed), settings.dry_run
         )
         self._block: list[tuple[Stream, Record] | str] = []
+        self.streams = Streams(settings, self.ledger)
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream as `Streams.open` does, and warn if it is left out."""

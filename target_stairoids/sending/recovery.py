@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,6 +13,7 @@ from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
 
 
+@dataclass
 class Recovery:
     """Makes queued signals of claims.
 
@@ -20,10 +22,9 @@ class Recovery:
         longest_wait: Seconds that a claimed signal may have waited before it left.
     """
 
-    def __init__(self, lookup_delay: float, longest_wait: float) -> None:
-        self._lookup_delay = lookup_delay
-        self._longest_wait = longest_wait
-        self._count = 0
+    lookup_delay: float
+    longest_wait: float
+    _count: int = 0
 
     def signal_of(self, claim: Claim) -> QueuedSignal:
         """Return the signal of a claim. It may or may not have been accepted."""
@@ -31,7 +32,7 @@ class Recovery:
         signal = msgspec.json.decode(claim.signal)
         account, contact = signal.get("account", {}), signal.get("contact", {})
         age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
-        wait = self._lookup_delay - (age.total_seconds() - self._longest_wait)
+        wait = self.lookup_delay - (age.total_seconds() - self.longest_wait)
         return QueuedSignal(
             number=-self._count,
             claim=claim,
@@ -40,7 +41,7 @@ class Recovery:
             lanes=lanes_of(claim.version.entity, account, contact),
             stage=Stage.LOOK_UP,
             # A clock that was set back must not make it wait for ever.
-            not_before=time.monotonic() + min(max(0.0, wait), self._lookup_delay),
+            not_before=time.monotonic() + min(max(0.0, wait), self.lookup_delay),
             recovered=True,
             attempts=claim.attempts,
         )

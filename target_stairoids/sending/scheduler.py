@@ -15,7 +15,6 @@ from target_stairoids.api.client import Client, Response
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
-from target_stairoids.checks import first_run
 from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
@@ -204,8 +203,9 @@ class Scheduler:
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
         new = [signal for signal in taken if signal.stage is Stage.CLAIM]
-        starting: list[QueuedSignal | str] = []
-        starting += [signal for signal in again if signal.stage is not Stage.CLAIM]
+        starting: list[QueuedSignal | str] = [
+            signal for signal in again if signal.stage is not Stage.CLAIM
+        ]
         at, holders = transaction.claim([signal.claim for signal in new])
         claimed = []
         for signal in new:
@@ -272,7 +272,7 @@ class Scheduler:
         self.limiter.start()
         if isinstance(job, str):
             self.responses.asked_source = job
-            query = first_run.query_of(job)
+            query: dict[str, str | int] = {"source": job, "limit": 1}
             self.pool.hand_in(job, lambda client: client.list_signals(query))
             return
         text = job.claim.signal

@@ -58,11 +58,7 @@ class Stream:
 
 
 class Streams:
-    """The streams of a run.
-
-    Raises:
-        ConfigError: No stream can ever match one of the mappings.
-    """
+    """The streams of a run; `ConfigError` if no stream can ever match a mapping."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         check_globs(settings.signals)
