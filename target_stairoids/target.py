@@ -101,12 +101,7 @@ class LineReader(GenericSingerReader[str]):
 
 
 class TargetStairoids(Target):
-    """Sends the records of any tap to Stairoids as signals, each once.
-
-    Attributes:
-        bookmark: The bookmark column in the SCHEMA message that is being processed.
-        source: The source that this message names.
-    """
+    """Sends the records of any tap to Stairoids as signals, each once."""
 
     name = "target-stairoids"
     package_name = "singer-stairoids"
@@ -127,8 +122,6 @@ class TargetStairoids(Target):
         super().__init__(**kwargs)
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
-        self.bookmark: str | None = None
-        self.source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
         self._records: RecordProcessor
 
@@ -178,14 +171,13 @@ class TargetStairoids(Target):
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
-        self.bookmark = bookmark_column(bookmarks, keys)
-        self.source = source_in(message_dict)
+        bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
                 assert isinstance(sink, SignalSink)  # noqa: S101 - the only class there is
-                sink.follow(stream_map, self.bookmark, self.source)
+                sink.follow(stream_map, bookmark, source)
         self._routes.clear()
 
     @override

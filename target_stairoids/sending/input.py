@@ -18,7 +18,7 @@ import msgspec
 from target_stairoids.exceptions import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from target_stairoids.sending.run import Run
 
@@ -80,7 +80,11 @@ def messages_of(
     if descriptor is not None:
         number = 1
         for lines in _chunks(descriptor, work):
-            yield from _messages(lines, number)
+            yield from _at_once(lines) or (
+                message_from(line, n)
+                for n, line in enumerate(lines.split(b"\n"), start=number)
+                if line and not line.isspace()
+            )
             number += lines.count(b"\n")
         return
     for number, line in enumerate(source, start=1):
@@ -106,19 +110,6 @@ def _chunks(descriptor: int, work: Callable[[int | None], bool]) -> Iterator[byt
         return
     if any(rest):
         yield b"".join(rest)
-
-
-def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
-    """Return the messages of whole lines, the first of which has this number.
-
-    They are decoded together, without their records. If one is odd, they are decoded
-    one by one.
-    """
-    return _at_once(lines) or (
-        message_from(line, n)
-        for n, line in enumerate(lines.split(b"\n"), start=number)
-        if line and not line.isspace()
-    )
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -162,9 +153,7 @@ def _record(line: _Line) -> dict[str, Any]:
 def discard(source: IO[Any]) -> None:
     """Read an input to its end, so that the tap gets no broken pipe."""
     descriptor = _descriptor_of(source)
-    if descriptor is None:
-        return
-    while os.read(descriptor, _CHUNK):
+    while descriptor is not None and os.read(descriptor, _CHUNK):
         pass
 
 

@@ -92,12 +92,8 @@ class SendQueue:
     def add(self, signal: QueuedSignal) -> None:
         """Add a signal behind all earlier ones with a common subject."""
         self.unfinished[signal.number] = signal
-        before = {
-            id(last): last
-            for lane in signal.lanes
-            if (last := self.lanes.get(lane)) is not None
-        }
-        for last in before.values():
+        before = {self.lanes[lane] for lane in signal.lanes if lane in self.lanes}
+        for last in before:
             last.followers.append(signal)
         signal.blockers = len(before)
         for lane in signal.lanes:

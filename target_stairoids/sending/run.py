@@ -114,12 +114,11 @@ class Run:
 
     def open(self) -> None:
         """Begin the run and continue with the claims of dead runs."""
-        if self._settings.dry_run:
-            return
-        self.report.run = self._ledger.begin_run()
-        logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
-        for claim in self._ledger.take_over_claims():
-            self._scheduler.recover(claim)
+        if not self._settings.dry_run:
+            self.report.run = self._ledger.begin_run()
+            logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
+            for claim in self._ledger.take_over_claims():
+                self._scheduler.recover(claim)
 
     def work(self, source: int | None = None) -> bool:
         """Work until there is more to read, or return False: then call `finish`.
