@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
@@ -40,20 +39,9 @@ class SignalSink(Sink):
         super().__init__(target, stream_name, schema, key_properties)
         self._records: RecordProcessor = target.run.records
         self._counted = 0
-        self.passes_unchanged = False
-        self.stream = self._open(
-            StreamSchema(
-                name=stream_name,
-                properties=self.original_schema["properties"],
-                key_properties=tuple(key_properties or ()),
-                bookmark=target.bookmark_of_schema(),
-                allows_more=bool(self.original_schema.get("additionalProperties")),
-                source=target.source_of_schema(),
-            )
-        )
-
-    def _open(self, schema: StreamSchema) -> Stream:
-        return self._records.stream(schema, schema.as_message(self.original_schema))
+        self._key = tuple(key_properties or ())
+        self._schema: StreamSchema | None = None
+        self.stream: Stream
 
     def follow(
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
@@ -61,9 +49,18 @@ class SignalSink(Sink):
         """Use the stream map, bookmark and source of a SCHEMA message."""
         self._stream_map = stream_map
         self.passes_unchanged = passes_unchanged(stream_map)
-        schema = self.stream.schema
-        if (bookmark, source) != (schema.bookmark, schema.source):
-            self.stream = self._open(replace(schema, bookmark=bookmark, source=source))
+        original = self.original_schema
+        schema = StreamSchema(
+            name=self.stream_name,
+            properties=original["properties"],
+            key_properties=self._key,
+            bookmark=bookmark,
+            allows_more=bool(original.get("additionalProperties")),
+            source=source,
+        )
+        if schema != self._schema:
+            self._schema = schema
+            self.stream = self._records.stream(schema, schema.as_message(original))
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:
@@ -75,10 +72,7 @@ class SignalSink(Sink):
         return 0  # no record waits here, so the SDK has nothing to drain
 
     def take(self, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Apply the stream map to a record from the tap, and pass it on.
-
-        Args:
-            sent: Its columns, or their JSON text.
+        """Pass on a record, as columns or JSON text, as its stream map returns it.
 
         Raises:
             MessageError: It is no object, or lacks its key.
@@ -91,12 +85,11 @@ class SignalSink(Sink):
         try:
             transformed = self._stream_map.transform(dict(fields))
         except MapExpressionError as error:
-            msg = (
+            raise ConfigError(
                 f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
                 f"fails for a record ({type(error.__cause__).__name__}). Guard it, as "
                 "in `email.lower() if email else None`."
-            )
-            raise ConfigError(msg) from None
+            ) from None
         if transformed is None:
             self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
         else:

@@ -91,18 +91,9 @@ class LineReader(GenericSingerReader[str]):
         file_input: IO[str] | None,
         callbacks: dict[str, Callable[[dict[str, Any]], None]],
     ) -> Counter[str]:
-        """Read to the end of the input, or until the run stops.
-
-        Raises:
-            Exception: From a message or its handler, after everything before it is
-                settled.
-        """
-        return read_messages(
-            file_input or sys.stdin,
-            self.target.run,
-            callbacks,
-            otherwise=_refuse_unknown,
-        )
+        """Read to the end of the input, or until the run stops."""
+        source, run = file_input or sys.stdin, self.target.run
+        return read_messages(source, run, callbacks, otherwise=_refuse_unknown)
 
     @override
     def deserialize_json(self, line: str) -> dict[str, Any]:
@@ -131,8 +122,6 @@ class TargetStairoids(Target):
         super().__init__(**kwargs)
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
-        self._bookmark: str | None = None
-        self._source: str | None = None
         self._routes: dict[str, list[SignalSink]] = {}
         self._records: RecordProcessor
 
@@ -162,14 +151,6 @@ class TargetStairoids(Target):
         """Return the config as a struct."""
         return Settings.from_config(self.config)
 
-    def bookmark_of_schema(self) -> str | None:
-        """Return the bookmark column of the SCHEMA message that is being processed."""
-        return self._bookmark
-
-    def source_of_schema(self) -> str | None:
-        """Return the source that the SCHEMA message that is being processed names."""
-        return self._source
-
     # Messages
 
     @override
@@ -182,8 +163,7 @@ class TargetStairoids(Target):
         self._assert_line_requires(message_dict, requires={"stream", "schema"})
         stream, schema = message_dict["stream"], message_dict["schema"]
         if not isinstance(schema, dict):
-            msg = f"The SCHEMA of stream `{stream}` is not an object."
-            raise MessageError(msg)
+            raise MessageError(f"The SCHEMA of stream `{stream}` is not an object.")
         keys = message_dict.get("key_properties") or []
         if "properties" not in schema and not keys:
             msg = f"The SCHEMA of stream `{stream}` has neither properties nor key."
@@ -191,22 +171,20 @@ class TargetStairoids(Target):
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         schema.setdefault("properties", {})
         bookmarks = message_dict.get("bookmark_properties") or []
-        self._bookmark = bookmark_column(bookmarks, keys)
-        self._source = source_in(message_dict)
+        bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
                 assert isinstance(sink, SignalSink)  # noqa: S101 - the only class there is
-                sink.follow(stream_map, self._bookmark, self._source)
+                sink.follow(stream_map, bookmark, source)
         self._routes.clear()
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream, record = message_dict.get("stream"), message_dict.get("record")
         if not isinstance(stream, str) or not isinstance(record, (dict, msgspec.Raw)):
-            msg = "A RECORD message lacks its stream or its record."
-            raise MessageError(msg)
+            raise MessageError("A RECORD message lacks its stream or its record.")
         try:
             for sink in self._routes.get(stream) or self._sinks_of(stream):
                 if sink.passes_unchanged:
@@ -247,12 +225,10 @@ class TargetStairoids(Target):
     def _assert_line_requires(
         self, message_dict: dict[str, Any], requires: set[str]
     ) -> None:
-        missing = ", ".join(
-            f"`{name}`" for name in sorted(requires - set(message_dict))
-        )
-        if missing:
-            msg = f"A {message_dict.get('type')} message lacks {missing}."
-            raise MessageError(msg)
+        lacking = sorted(requires - set(message_dict))
+        if lacking:
+            missing = ", ".join(f"`{name}`" for name in lacking)
+            raise MessageError(f"A {message_dict.get('type')} message lacks {missing}.")
 
     # Life cycle
 
@@ -313,12 +289,9 @@ class TargetStairoids(Target):
         """Run. Expected errors become one sentence and an exit code."""
         try:
             super().invoke(**kwargs)
-        except StairoidsError as error:
+        except (StairoidsError, *INPUT_ERRORS) as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
-            sys.exit(error.exit_code)
-        except INPUT_ERRORS as error:
-            cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
-            sys.exit(1)
+            sys.exit(getattr(error, "exit_code", 1))
         except BrokenPipeError:
             cls.logger.error(  # noqa: TRY400 - same
                 "STATE could not be written, because the reader of stdout is gone. No "
@@ -339,12 +312,7 @@ def _refuse_unknown(message: dict[str, Any]) -> None:
 
 
 def _print_state(text: str) -> None:
-    """Print a STATE message.
-
-    Raises:
-        BrokenPipeError: The reader of stdout has ended.
-        StairoidsError: The disk is full, for example.
-    """
+    """Print a STATE message. A closed pipe remains a `BrokenPipeError`."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -358,14 +326,7 @@ def _print_state(text: str) -> None:
 
 
 def settings_from(config_inputs: Sequence[str]) -> Settings:
-    """Return the settings in `--config`, as the target reads them.
-
-    Args:
-        config_inputs: Paths of JSON files, or `ENV` for environment variables.
-
-    Raises:
-        ConfigError: A file cannot be read or a setting is wrong.
-    """
+    """Return the settings in `--config`; see `target_from`."""
     return target_from(config_inputs, TargetStairoids).settings()
 
 
@@ -393,5 +354,4 @@ def target_from(
         raise ConfigError("; ".join(error.errors)) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        msg = f"The config cannot be read: {why}."
-        raise ConfigError(msg) from error
+        raise ConfigError(f"The config cannot be read: {why}.") from error

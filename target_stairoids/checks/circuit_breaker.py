@@ -7,7 +7,7 @@ the mapping is fixed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import Generic, TypeVar
 
 _FIRST = 25  # rejections in a row at a stream's start
@@ -21,19 +21,21 @@ class CircuitBreaker(Generic[Held]):
     """Rejections by stream."""
 
     def __init__(self) -> None:
-        self._held: dict[str, list[Held]] = {}
-        self._recent: dict[str, deque[bool]] = {}
+        self._held: defaultdict[str, list[Held]] = defaultdict(list)
+        self._recent: defaultdict[str, deque[bool]] = defaultdict(
+            lambda: deque(maxlen=_LAST)
+        )
 
     def accepted(self, stream: str) -> list[Held]:
         """Note an accepted signal; return the held rejections, to be settled now."""
-        self._recent_of(stream).append(True)
+        self._recent[stream].append(True)
         return self._held.pop(stream, []) if self._held else []
 
     def rejected(self, stream: str, held: Held) -> bool:
         """Hold a rejection; return whether the breaker trips."""
-        recent = self._recent_of(stream)
+        recent = self._recent[stream]
         recent.append(False)
-        self._held.setdefault(stream, []).append(held)
+        self._held[stream].append(held)
         if len(recent) == _FIRST and not any(recent):
             return True
         return len(recent) == _LAST and recent.count(False) >= _SHARE * _LAST
@@ -43,6 +45,3 @@ class CircuitBreaker(Generic[Held]):
         held = [item for items in self._held.values() for item in items]
         self._held.clear()
         return held
-
-    def _recent_of(self, stream: str) -> deque[bool]:
-        return self._recent.setdefault(stream, deque(maxlen=_LAST))

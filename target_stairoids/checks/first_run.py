@@ -24,26 +24,20 @@ class Finding(Enum):
     ASK_AGAIN = auto()  # the request failed
 
 
-def query_of(source: str) -> dict[str, str | int]:
-    """Return the query for one signal of a source."""
-    return {"source": source, "limit": 1}
-
-
 def finding_of(source: str, response: Response) -> Finding:
-    """Return the finding for a source.
+    """Return the finding from a list with at most one signal of a source.
 
     Raises:
         ConfigError: Stairoids has signals of the source, and the ledger is new.
     """
     found = listed(response) if response.kind is ResponseKind.ACCEPTED else None
     if found:
-        msg = (
+        raise ConfigError(
             "The ledger is new, but Stairoids already holds signals of source "
             f"`{source}`. Sending now might repeat them. Restore the ledger "
             "(`ledger_url`), or set `first_run` to `baseline` (remember all records, "
             "send only later ones) or `send` (send all)."
         )
-        raise ConfigError(msg)
     is_final = response.kind in {ResponseKind.ACCEPTED, ResponseKind.REJECTED}
     if is_final or response.status in CANNOT_READ:
         return Finding.CLEAR if found == [] else Finding.UNREADABLE

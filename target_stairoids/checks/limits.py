@@ -15,7 +15,7 @@ class Limits:
     """The limits in the settings.
 
     Args:
-        started: When the run began, in the caller's monotonic seconds.
+        started: When the run began, in monotonic seconds.
 
     Attributes:
         per_day: Requests per day (UTC); None without a limit.

@@ -17,9 +17,6 @@ class SuppressionList:
     Args:
         entries: `example.com`, `ann@example.com`, or a pattern with `*` or `?` for
             addresses and domains. Case does not matter.
-
-    Attributes:
-        is_empty: Whether the list has no entries.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:

@@ -30,10 +30,10 @@ _LONGEST_WHOLE_NUMBER = 400  # digits; 1E+9999999 as an integer would fill the m
 
 def _canonical(value: object, depth: int = 0) -> object:
     """Return a value in which equal numbers have one spelling."""
-    if isinstance(value, (Decimal, float)):
-        return _number(value)
     if type(value) in _PLAIN:
         return value
+    if isinstance(value, (Decimal, float)):
+        return _number(value)
     if depth > DEEPEST:
         return "too deep"
     if isinstance(value, dict):
@@ -91,12 +91,8 @@ def entity_digest(
     """
     if not key:
         return state_digest(_digest([scope, stream]), record)
-    return _digest([scope, stream, [_key_value(record, name) for name in key]])
-
-
-def _key_value(record: dict[str, Any], name: str) -> object:
-    value = value_at(record, name)
-    return value if type(value) in _PLAIN else _canonical(value)
+    values = [_canonical(value_at(record, name)) for name in key]
+    return _digest([scope, stream, values])
 
 
 def value_at(record: Mapping[str, Any], name: str) -> object:

@@ -20,7 +20,6 @@ from target_stairoids.dedup.digests import (
     keyed_digest,
 )
 from target_stairoids.exceptions import MessageError
-from target_stairoids.mapping.schema import DELETED_AT
 
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)
@@ -45,11 +44,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """All columns.
-
-        Raises:
-            MessageError: The text is JSON, but cannot be decoded.
-        """
+        """All columns; `MessageError` if the text is JSON, but cannot be decoded."""
         if self.text is None:
             return self.key
         if self._fields is None:
@@ -58,22 +53,13 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def canonical(self) -> dict[str, Any]:
-        """All columns without `_sdc_*`, with one spelling for equal values.
-
-        Raises:
-            MessageError: The text is JSON, but cannot be decoded.
-        """
+        """`fields` without `_sdc_*`, with one spelling for equal values."""
         if self._canonical is None:
             if self.text is None:
                 self._canonical = canonical_fields(self.key)
             else:
                 self._canonical = _decoded(_canonical_from, self.text)
         return self._canonical
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether the source deleted the row (`_sdc_deleted_at`)."""
-        return self.text is None and self.key.get(DELETED_AT) is not None
 
     @property
     def text_digest(self) -> bytes | None:
@@ -97,16 +83,15 @@ class Record(msgspec.Struct, gc=False, eq=False):
             rules: Digest of the mapping and SCHEMA that make the content.
             ignored: Columns that are not part of the content; None if that is unknown.
         """
-        if self._state is None or self._state[0] != entity:
-            self._state = entity, keyed_digest(entity, self.canonical)
+        state = self.state_digest(entity)
         if ignored is None:
-            return self._state[1], None
+            return state, None
         if self._source is None or self._source[0] != rules:
-            used = dict(self._canonical or self.canonical)
+            used = dict(self.canonical)
             for name in ignored:
                 used.pop(name, None)
             self._source = rules, keyed_digest(rules, used)
-        return self._state[1], self._source[1]
+        return state, self._source[1]
 
 
 def _canonical_from(text: bytes) -> dict[str, Any]:
@@ -129,7 +114,7 @@ class RecordReader:
 
     Args:
         keys: The columns, or paths into objects, of the key of each mapping. An empty
-            key means all columns.
+            key stands for all columns.
         more: Other columns to decode at once.
     """
 
@@ -153,9 +138,9 @@ class RecordReader:
             return Record(None, sent)
         text = bytes(sent)
         try:
-            if self._decoder is not None:
-                return Record(text, _decoded(self._decoder.decode, text))
-            return Record(None, _decoded(_decoder.decode, text))
+            if self._decoder is None:
+                return Record(None, _decoded(_decoder.decode, text))
+            return Record(text, _decoded(self._decoder.decode, text))
         except msgspec.DecodeError as error:
             msg = "A RECORD message lacks its record, or the record is no object."
             raise MessageError(msg) from error

@@ -52,11 +52,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         key: Digest of the record's key (the entity), and name of the mapping.
         stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
-        mapping_digest: Digest of the mapping that decided on it.
         content_digest: Digest of the signal; None while unknown, or if it was rejected.
         bookmark_value: As `digests.bookmark_value` returns it.
         source_digest: Digest of the record's part that the content is made of.
-        text_digest: Digest of the record's JSON text.
     """
 
     key: Key
@@ -145,8 +143,6 @@ def decide(
 
     Args:
         version: If its content is unknown, only the rules that need no content apply.
-        settled: The outcome of this version, if it has one.
-        latest: The latest version of its entity, if there is one.
         is_replay: Whether a person sends a dead letter again. Then only the content
             counts.
     """
@@ -165,26 +161,15 @@ def _is_settled(
 ) -> bool:
     if settled and settled.outcome == Outcome.REJECTED:
         return settled.mapping_digest == version.mapping_digest
+    is_latest = latest is not None and latest.state_digest == version.state_digest
     if version.bookmark_value is not None:
-        if settled or is_current(latest, version.state_digest):
+        was_sent = latest is not None and latest.content_digest is not None
+        if settled or (is_latest and was_sent):
             return True
         if policy.send == "always" or not latest or latest.bookmark_value is None:
             return False
         return is_before(version.bookmark_value, latest.bookmark_value)
-    if not settled:
-        return False
-    if latest and latest.state_digest == version.state_digest:
-        return True
-    return settled.run > policy.last_complete_run
-
-
-def is_current(latest: Latest | None, state_digest: bytes) -> bool:
-    """Return whether a state is the last one that was sent of its entity."""
-    return (
-        latest is not None
-        and latest.state_digest == state_digest
-        and latest.content_digest is not None
-    )
+    return settled is not None and (is_latest or settled.run > policy.last_complete_run)
 
 
 def has_same_source(latest: Latest | None, source_digest: bytes | None) -> bool:

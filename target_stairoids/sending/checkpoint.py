@@ -58,11 +58,7 @@ class Checkpoint:
         return self._emitted_at + _SECONDS if self._passed else None
 
     def emit_states(self, now: float, *, is_last: bool = False) -> None:
-        """Emit the STATEs that may pass, at most once per second.
-
-        Args:
-            is_last: Whether the run ends, so that none may wait.
-        """
+        """Emit the STATEs that may pass, once per second and at the end of the run."""
         oldest = next(iter(self._open), self._newest + 1)
         while self._states and self._states[0][0] < oldest:
             if not self._emits_each:

@@ -18,7 +18,7 @@ import msgspec
 from target_stairoids.exceptions import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from target_stairoids.sending.run import Run
 
@@ -32,12 +32,9 @@ _decoder = msgspec.json.Decoder(float_hook=Decimal)
 def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     """Return one message. Numbers keep all their digits.
 
-    Args:
-        number: The line's number, for the error.
-
     Raises:
-        MessageError: The line is no JSON object with a `type`. The message does not
-            quote it, because it may hold personal data.
+        MessageError: The line is no JSON object with a `type`. The error names its
+            number and does not quote it, because it may hold personal data.
     """
     try:
         message = _decoder.decode(line)
@@ -57,11 +54,10 @@ def _lenient(line: bytes | str, number: int) -> object:
     try:
         return json.loads(line, parse_float=Decimal)
     except (ValueError, ArithmeticError, RecursionError) as error:
-        msg = (
+        raise MessageError(
             f"Line {number} of the input is not JSON. Does the tap print something "
             "else to stdout?"
-        )
-        raise MessageError(msg) from error
+        ) from error
 
 
 def messages_of(
@@ -81,18 +77,16 @@ def messages_of(
         MessageError: A line is no message. All before it were yielded.
     """
     descriptor = _descriptor_of(source)
-    if descriptor is None:
-        yield from _by_line(source, work)
+    if descriptor is not None:
+        number = 1
+        for lines in _chunks(descriptor, work):
+            yield from _at_once(lines) or (
+                message_from(line, n)
+                for n, line in enumerate(lines.split(b"\n"), start=number)
+                if line and not line.isspace()
+            )
+            number += lines.count(b"\n")
         return
-    number = 1
-    for lines in _chunks(descriptor, work):
-        yield from _messages(lines, number)
-        number += lines.count(b"\n")
-
-
-def _by_line(
-    source: IO[Any], work: Callable[[int | None], bool]
-) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(source, start=1):
         if number % _AT_ONCE == 1 and not work(None):
             return
@@ -118,22 +112,6 @@ def _chunks(descriptor: int, work: Callable[[int | None], bool]) -> Iterator[byt
         yield b"".join(rest)
 
 
-def _messages(lines: bytes, number: int) -> Iterable[dict[str, Any]]:
-    """Return the messages of whole lines.
-
-    They are decoded together, without their records. If one is odd, they are decoded
-    one by one.
-
-    Args:
-        number: The number of the first line.
-    """
-    return _at_once(lines) or (
-        message_from(line, n)
-        for n, line in enumerate(lines.split(b"\n"), start=number)
-        if line and not line.isspace()
-    )
-
-
 class _Line(msgspec.Struct, gc=False):
     """The part of a message that all types share; a RECORD message has no more."""
 
@@ -148,22 +126,23 @@ _lines_decoder = msgspec.json.Decoder(_Line)
 def _at_once(lines: bytes) -> list[dict[str, Any]]:
     """Return the messages of whole lines, with records as JSON text.
 
-    Returns:
-        Nothing if lines have to be decoded one by one: one is no message, or has
-        `_sdc_*` columns.
+    Returns none if lines have to be decoded one by one, because one is no message, or
+    has `_sdc_*` columns.
     """
-    if b'"_sdc_' in lines or not _is_utf_8(lines):
+    if b'"_sdc_' in lines:
         return []
     try:
+        if not lines.isascii():
+            lines.decode()  # must be UTF-8; records are not decoded below
         found = _lines_decoder.decode_lines(lines)
         if {line.type for line in found} == {"RECORD"}:
             return [_record(line) for line in found]
-        texts = _texts_of(lines, len(found))
+        texts = [text for text in lines.split(b"\n") if text and not text.isspace()]
         return [
             _record(line) if line.type == "RECORD" else message_from(text, n)
             for n, (line, text) in enumerate(zip(found, texts, strict=True))
         ]
-    except (msgspec.DecodeError, RecursionError, MessageError):
+    except (ValueError, RecursionError, MessageError):  # also not a message per line
         return []
 
 
@@ -171,41 +150,14 @@ def _record(line: _Line) -> dict[str, Any]:
     return {"type": "RECORD", "stream": line.stream, "record": line.record}
 
 
-def _texts_of(lines: bytes, count: int) -> list[bytes]:
-    """Return the lines that are not empty.
-
-    Raises:
-        MessageError: Their number differs from `count`.
-    """
-    texts = [text for text in lines.split(b"\n") if text and not text.isspace()]
-    if len(texts) != count:
-        msg = "A line holds more than one message."
-        raise MessageError(msg)
-    return texts
-
-
-def _is_utf_8(lines: bytes) -> bool:
-    """Return whether bytes are UTF-8; undecoded records are not checked otherwise."""
-    if lines.isascii():
-        return True
-    try:
-        lines.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def discard(source: IO[Any]) -> None:
     """Read an input to its end, so that the tap gets no broken pipe."""
     descriptor = _descriptor_of(source)
-    if descriptor is None:
-        return
-    while os.read(descriptor, _CHUNK):
+    while descriptor is not None and os.read(descriptor, _CHUNK):
         pass
 
 
 def _descriptor_of(source: IO[Any]) -> int | None:
-    """Return the file descriptor of an input; None if it has none."""
     try:
         return source.fileno()
     except (AttributeError, OSError, ValueError):
@@ -228,7 +180,7 @@ def read_messages(
         begin: Is called once the run is open, before anything is read.
 
     Returns:
-        How many messages there were of each type. The caller calls `run.finish`.
+        Type -> number of messages. The caller calls `run.finish`.
 
     Raises:
         Exception: From a message or its handler, after everything before it is settled

@@ -30,8 +30,6 @@ class QueuedSignal:
 
     Attributes:
         number: Its place in the input. Negative for the claim of a dead run.
-        source: The signal's `source`.
-        policy: How its mapping sends.
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         dead_letter: The dead letter that a person sends again, if it is one.
@@ -94,12 +92,8 @@ class SendQueue:
     def add(self, signal: QueuedSignal) -> None:
         """Add a signal behind all earlier ones with a common subject."""
         self.unfinished[signal.number] = signal
-        before = {
-            id(last): last
-            for lane in signal.lanes
-            if (last := self.lanes.get(lane)) is not None
-        }
-        for last in before.values():
+        before = {self.lanes[lane] for lane in signal.lanes if lane in self.lanes}
+        for last in before:
             last.followers.append(signal)
         signal.blockers = len(before)
         for lane in signal.lanes:

@@ -21,6 +21,7 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.dedup.rules import Key, Latest, Outcome, Policy, Settled, Version
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.schema import DELETED_AT
 
 if TYPE_CHECKING:
     from target_stairoids.checks.suppression import SuppressionList
@@ -99,13 +100,7 @@ def _dead_letter_of(marker: object) -> tuple[int | None, str]:
 
 
 class Checks(msgspec.Struct, frozen=True):
-    """The checks of a run that look at single signals.
-
-    Attributes:
-        max_age_days: The setting `max_event_age_days`.
-        suppressed: People and companies that get no signal.
-        is_dry_run: Whether nothing is sent.
-    """
+    """The checks of a run that look at single signals."""
 
     max_age_days: int | None
     suppressed: SuppressionList
@@ -116,9 +111,6 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     """The state of the ledger and the queue that a decision depends on.
 
     Attributes:
-        settled: The outcome of the record's version, if it has one.
-        latest: The latest version of its entity, if there is one.
-        policy: How its mapping sends, and the stream's last complete run.
         is_queued: Whether a signal of its entity is in the queue.
         is_superseded: Whether a dead letter has a newer version that was sent.
     """
@@ -142,7 +134,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         outcome: PENDING if the signal is to be sent.
         reason: For people; "" if the outcome needs none.
         version: With its content digest, once a signal was made.
-        signal: The signal, if it is to be sent.
         text: The signal's request, as JSON text.
         discards: Whether the record is a dead letter that is no longer needed.
         is_mapped: Whether a mapping looked at the record.
@@ -174,7 +165,8 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     mapping, record = mapped.mapping, mapped.record
     if mapping.is_left_out:
         return _LEFT_OUT
-    if record.text is None and record.is_deleted and not mapping.wants_deleted:
+    is_deleted = record.text is None and record.key.get(DELETED_AT) is not None
+    if is_deleted and not mapping.wants_deleted:
         return _DELETED
     if facts.is_superseded:
         return _SUPERSEDED

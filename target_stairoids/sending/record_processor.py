@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -47,62 +48,44 @@ _BLOCK = 998  # two queries on SQLite builds that are still in use
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
+@dataclass(eq=False)
 class RecordProcessor:
     """Takes records in blocks, and applies the decision on each.
 
-    Args:
-        queue: Receives the signals that are to be sent.
-        checkpoint: Receives STATE messages.
-        stop: Is set by the bulk-change check.
-        observer: Sees every decision of a dry run.
+    Signals go to the queue, STATE messages to the checkpoint. The bulk-change check may
+    set `stop`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        report: Report,
-        queue: SendQueue,
-        checkpoint: Checkpoint,
-        stop: Stop,
-        observer: Observer | None,
-    ) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._report = report
-        self._queue = queue
-        self._checkpoint = checkpoint
-        self._stop = stop
-        self._observer = observer
+    settings: Settings
+    ledger: Ledger
+    report: Report
+    queue: SendQueue
+    checkpoint: Checkpoint
+    stop: Stop
+    observer: Observer | None
+
+    def __post_init__(self) -> None:
+        """Make the streams and the checks."""
+        settings = self.settings
         self._bulk_change = None if settings.allow_surge else BulkChangeCheck()
         suppressed = [*settings.suppress, *entries_of(settings.suppress_path)]
         self._checks = Checks(
             settings.max_event_age_days, SuppressionList(suppressed), settings.dry_run
         )
         self._block: list[tuple[Stream, Record] | str] = []
-        self.streams = Streams(settings, ledger)
+        self.streams = Streams(settings, self.ledger)
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Compile a stream's mappings and find its number in the ledger.
-
-        Args:
-            message: The SCHEMA message.
-
-        Raises:
-            ConfigError: A mapping is wrong.
-        """
+        """Open a stream as `Streams.open` does, and warn if it is left out."""
         stream = self.streams.open(schema, message)
-        if self._observer is None:
+        if self.observer is None:
             warn_if_left_out(stream)
         else:
-            self._observer.opened(stream)
+            self.observer.opened(stream)
         return stream
 
     def take(self, stream: Stream, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Take a record.
-
-        Args:
-            sent: Its columns, or their JSON text.
+        """Take a record, as columns or JSON text.
 
         Raises:
             MessageError: It is no object or lacks its key; or a record before it cannot
@@ -124,12 +107,12 @@ class RecordProcessor:
 
     def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
         """Count a record that no mapping sees."""
-        self._report.read += 1
-        self._report.signals += 1
-        self._report.count(stream.schema.name, Outcome.FILTERED, reason)
-        if self._observer is not None:
+        self.report.read += 1
+        self.report.signals += 1
+        self.report.count(stream.schema.name, Outcome.FILTERED, reason)
+        if self.observer is not None:
             filtered = Observation(stream, None, record, Outcome.FILTERED, reason)
-            self._observer.decided(filtered)
+            self.observer.decided(filtered)
 
     def flush(self) -> None:
         """Decide on all that was taken.
@@ -145,18 +128,18 @@ class RecordProcessor:
             if isinstance(taken, str):
                 items.append(taken)
                 continue
-            found = list(mapped_records(*taken, self._settings.scope))
-            if found or DEAD_LETTER_FIELD not in taken[1].key:
+            stream, record = taken
+            found = list(mapped_records(stream, record, self.settings.scope))
+            if found or DEAD_LETTER_FIELD not in record.key:
                 items += found
-                self._report.read += 1
+                self.report.read += 1
             else:
-                stream, record = taken
                 self.filtered(stream, record.fields, "its mapping is gone")
         new = self._new_in(items)
         items, changed, broken = _changed(items, new)
         self._decide_all(items, changed, new)
-        if self._ledger.buffer.size >= FULL:
-            self._ledger.flush()
+        if self.ledger.buffer.size >= FULL:
+            self.ledger.flush()
         if broken is not None:
             raise broken
 
@@ -174,14 +157,14 @@ class RecordProcessor:
             key, record = mapped.key, mapped.record
             if mapped.mapping.is_left_out:
                 new[key] = None
-            elif mapped.dead_letter is not None or key[0] in self._queue.lanes:
+            elif mapped.dead_letter is not None or key[0] in self.queue.lanes:
                 unsure.add(key)
             else:
                 mark = record.text_digest or record.state_digest(key[0])
                 marks.setdefault(key[1], []).append((key[0], mark))
-        new |= self._ledger.changed_entities(marks)
+        new |= self.ledger.changed_entities(marks)
         if unsure:
-            latest = self._ledger.look_up((), unsure).latest
+            latest = self.ledger.look_up((), unsure).latest
             new |= {key: latest.get(key) for key in unsure}
         return new
 
@@ -199,19 +182,19 @@ class RecordProcessor:
                 replacing.add(mapped)
             else:
                 states.append((mapped.version.state_digest, mapped.key[1]))
-        settled = self._ledger.look_up(states, ()).settled if states else {}
+        settled = self.ledger.look_up(states, ()).settled if states else {}
         duplicates = Counter(
             item.stream.schema.name
             for item in items
             if not isinstance(item, str) and item.key not in new
         )
         for name, times in duplicates.items():
-            self._report.signals += times
-            self._report.count(name, Outcome.DUPLICATE, times=times)
+            self.report.signals += times
+            self.report.count(name, Outcome.DUPLICATE, times=times)
         known = Known(settled, {key: latest for key, latest in new.items() if latest})
         for item in items:
             if isinstance(item, str):
-                self._checkpoint.state(item)
+                self.checkpoint.state(item)
             elif item.key not in new:
                 self._observe(item, Outcome.DUPLICATE, "")
             elif item in replacing:
@@ -221,18 +204,17 @@ class RecordProcessor:
                 self._apply(item, decide(item, facts, self._checks), known)
 
     def _may_replace(self, mapped: MappedRecord, latest: Latest | None) -> bool:
-        if latest is None or mapped.dead_letter is not None:
-            return False
-        if mapped.key[0] in self._queue.lanes:
-            return False
-        if mapped.key in self._ledger.buffer.known.latest:
-            return False
-        return only_replaces_latest(mapped, latest, self._checks)
+        return (
+            mapped.dead_letter is None
+            and mapped.key[0] not in self.queue.lanes
+            and mapped.key not in self.ledger.buffer.known.latest
+            and only_replaces_latest(mapped, latest, self._checks)
+        )
 
     def _replace_latest(self, mapped: MappedRecord, latest: Latest) -> None:
         self._note_fields(mapped.stream, mapped.record)
         same = replace(mapped.version, content_digest=latest.content_digest)
-        self._ledger.buffer.replace_latest(same, latest)
+        self.ledger.buffer.replace_latest(same, latest)
         is_same_state = same.state_digest == latest.state_digest
         outcome = Outcome.DUPLICATE if is_same_state else Outcome.UNCHANGED
         self._count(mapped, outcome, "")
@@ -244,16 +226,14 @@ class RecordProcessor:
             stream.unseen -= {p for p in stream.unseen if _has(record.fields, p)}
 
     def _facts_of(self, mapped: MappedRecord, known: Known) -> Facts:
-        key, latest = mapped.key, known.latest.get(mapped.key)
-        mapping, stream = mapped.mapping, mapped.stream
-        if mapping.is_left_out:
-            return Facts(None, None, Policy(mapping.send, 0), is_queued=False)
-        settled = known.settled.get((mapped.version.state_digest, key[1]))
+        key, latest, settled = mapped.key, known.latest.get(mapped.key), None
+        if not mapped.mapping.is_left_out:
+            settled = known.settled.get((mapped.version.state_digest, key[1]))
         return Facts(
             settled,
             latest,
-            Policy(mapping.send, stream.complete_run),
-            is_queued=key[0] in self._queue.lanes,
+            Policy(mapped.mapping.send, mapped.stream.complete_run),
+            is_queued=key[0] in self.queue.lanes,
             is_superseded=mapped.dead_letter is not None
             and self._is_superseded(mapped, mapped.dead_letter, latest),
         )
@@ -269,16 +249,16 @@ class RecordProcessor:
         if mapped.mapping.send == "always" or is_same:
             return False
         if version.bookmark_value is None or latest.bookmark_value is None:
-            return self._ledger.was_sent_since(dead_letter, mapped.key)
+            return self.ledger.was_sent_since(dead_letter, mapped.key)
         return is_newer(latest.bookmark_value, version.bookmark_value)
 
     def _apply(self, mapped: MappedRecord, decision: Decision, known: Known) -> None:
         """Write the decision's effects to the ledger's buffer or the send queue."""
-        outcome, buffer, stream = decision.outcome, self._ledger.buffer, mapped.stream
+        outcome, buffer, stream = decision.outcome, self.ledger.buffer, mapped.stream
         if decision.is_mapped:
             self._note_fields(stream, mapped.record)
         if stream.known_entities is None and decision.version is not None:
-            stream.known_entities = self._ledger.entities_of(stream.number)
+            stream.known_entities = self.ledger.entities_of(stream.number)
         if decision.discards and mapped.dead_letter is not None:
             buffer.discard(mapped.dead_letter)
         if outcome is Outcome.PENDING:
@@ -286,11 +266,19 @@ class RecordProcessor:
             return
         if decision.version is not None:
             if outcome is Outcome.INVALID:
-                buffer.add_dead_letter(self._dead_letter(mapped, decision))
+                buffer.add_dead_letter(
+                    DeadLetter(
+                        version=mapped.version,
+                        stream_name=stream.schema.name,
+                        outcome=outcome,
+                        reason=decision.reason,
+                        record=self._kept(mapped.record),
+                    )
+                )
             elif outcome is not Outcome.DUPLICATE:
-                buffer.settle(decision.version, outcome, known, self._ledger.run)
-        if outcome is Outcome.WOULD_SEND and self._observer is not None:
-            self._observer.would_send(stream, decision.text)
+                buffer.settle(decision.version, outcome, known, self.ledger.run)
+        if outcome is Outcome.WOULD_SEND and self.observer is not None:
+            self.observer.would_send(stream, decision.text)
         self._count(mapped, outcome, decision.reason)
 
     def _enqueue(self, mapped: MappedRecord, decision: Decision, known: Known) -> None:
@@ -299,13 +287,13 @@ class RecordProcessor:
         assert signal is not None  # noqa: S101 - same
         if mapped.key in known.latest and self._bulk_change is not None:
             known_entities = stream.known_entities or 0
-            self._stop.set(
+            self.stop.set(
                 self._bulk_change.changed(stream.schema.name, known=known_entities)
             )
-        self._report.signals += 1
-        self._queue.add(
+        self.report.signals += 1
+        self.queue.add(
             QueuedSignal(
-                number=self._checkpoint.open(),
+                number=self.checkpoint.open(),
                 claim=Claim(
                     version=version,
                     stream_name=stream.schema.name,
@@ -319,18 +307,9 @@ class RecordProcessor:
             )
         )
 
-    def _dead_letter(self, mapped: MappedRecord, decision: Decision) -> DeadLetter:
-        return DeadLetter(
-            version=mapped.version,
-            stream_name=mapped.stream.schema.name,
-            outcome=decision.outcome,
-            reason=decision.reason,
-            record=self._kept(mapped.record),
-        )
-
     def _kept(self, record: Record) -> bytes:
         """Return a record's text, or none if records are not kept."""
-        if not self._settings.keep_records:
+        if not self.settings.keep_records:
             return b""
         if record.text is not None:
             return record.text
@@ -341,14 +320,14 @@ class RecordProcessor:
             return json.dumps(fields, default=str).encode()
 
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
-        self._report.signals += 1
-        self._report.count(mapped.stream.schema.name, outcome, reason)
+        self.report.signals += 1
+        self.report.count(mapped.stream.schema.name, outcome, reason)
         self._observe(mapped, outcome, reason)
 
     def _observe(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
-        if self._observer is not None:
+        if self.observer is not None:
             stream, fields = mapped.stream, mapped.record.fields
-            self._observer.decided(
+            self.observer.decided(
                 Observation(stream, mapped.mapping, fields, outcome, reason)
             )
 
@@ -356,11 +335,9 @@ class RecordProcessor:
 def _changed(
     items: list[MappedRecord | str], new: dict[Key, Latest | None]
 ) -> tuple[list[MappedRecord | str], list[MappedRecord], MessageError | None]:
-    """Return the records that need a decision.
+    """Return the items before the first record that cannot be decoded.
 
-    Returns:
-        The items before the first record that cannot be decoded, the records in them
-        that need a decision, and the error.
+    Returns also the records in them that need a decision, and the error.
     """
     changed: list[MappedRecord] = []
     for place, item in enumerate(items if new else ()):

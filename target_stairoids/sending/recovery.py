@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,6 +13,7 @@ from target_stairoids.ledger.structs import Claim
 from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
 
 
+@dataclass
 class Recovery:
     """Makes queued signals of claims.
 
@@ -20,16 +22,17 @@ class Recovery:
         longest_wait: Seconds that a claimed signal may have waited before it left.
     """
 
-    def __init__(self, lookup_delay: float, longest_wait: float) -> None:
-        self._lookup_delay = lookup_delay
-        self._longest_wait = longest_wait
-        self._count = 0
+    lookup_delay: float
+    longest_wait: float
+    _count: int = 0
 
     def signal_of(self, claim: Claim) -> QueuedSignal:
         """Return the signal of a claim. It may or may not have been accepted."""
         self._count += 1
         signal = msgspec.json.decode(claim.signal)
         account, contact = signal.get("account", {}), signal.get("contact", {})
+        age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
+        wait = self.lookup_delay - (age.total_seconds() - self.longest_wait)
         return QueuedSignal(
             number=-self._count,
             claim=claim,
@@ -37,14 +40,8 @@ class Recovery:
             policy=Policy("always", 0),
             lanes=lanes_of(claim.version.entity, account, contact),
             stage=Stage.LOOK_UP,
-            not_before=time.monotonic() + self._wait(claim),
+            # A clock that was set back must not make it wait for ever.
+            not_before=time.monotonic() + min(max(0.0, wait), self.lookup_delay),
             recovered=True,
             attempts=claim.attempts,
         )
-
-    def _wait(self, claim: Claim) -> float:
-        """Return the seconds until a lookup can see the signal, if it was accepted."""
-        age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
-        since_sent = age.total_seconds() - self._longest_wait
-        # A clock that was set back must not make it wait for ever.
-        return min(self._lookup_delay, max(0.0, self._lookup_delay - since_sent))

@@ -17,8 +17,7 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 
 _MAX_ATTEMPTS = 8
-#: Statuses of a lookup that refuse the lookup only, not the key.
-_NO_LOOKUP = {403, 405}
+_NO_LOOKUP = {403, 405}  # statuses of a lookup that refuse the lookup, not the key
 
 
 class Action(Enum):
@@ -41,7 +40,7 @@ class Policy(msgspec.Struct, frozen=True):
         looks_up: Whether unclear signals are looked up (`on_unknown: verify`).
         lookup_delay: Seconds between a request and its lookup.
         accepted: How many signals this run saw accepted.
-        found_id: Id of the listed signal that is this one; None if none is.
+        found_id: Id of the listed signal that is this one.
     """
 
     looks_up: bool
@@ -56,9 +55,7 @@ class ResponseDecision(msgspec.Struct, frozen=True):
     Attributes:
         stage: The signal's next stage, if it stays in the queue.
         outcome: Its outcome if it is given up.
-        signal_id: Stairoids' id of an accepted signal.
         delay: Seconds to wait at least before a retry.
-        cursor: Where a lookup reads on.
         is_failure: Whether the request failed, so that an outage may have begun.
         is_unclear: Whether the signal may or may not have been accepted.
         is_final: Whether a rejection says nothing about other signals of the stream.

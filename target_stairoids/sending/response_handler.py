@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from target_stairoids.api.client import Response, ResponseKind
@@ -38,11 +39,9 @@ Finished = list[tuple[QueuedSignal, Outcome, str]]
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
+@dataclass(eq=False)
 class ResponseHandler:
     """Applies responses within the transaction of a step.
-
-    Args:
-        checks_sources: Whether the first-run check applies.
 
     Attributes:
         accepted: How many signals this run saw accepted.
@@ -55,30 +54,23 @@ class ResponseHandler:
         asked_source: The source that the first-run check asks about at the moment.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        queue: SendQueue,
-        limiter: RateLimiter,
-        stop: Stop,
-        *,
-        checks_sources: bool,
-    ) -> None:
-        self._settings = settings
-        self._queue = queue
-        self._limiter = limiter
-        self._stop = stop
-        self.clear_sources: set[str] | None = set() if checks_sources else None
+    settings: Settings
+    queue: SendQueue
+    limiter: RateLimiter
+    stop: Stop
+    clear_sources: set[str] | None
+    asked_source: str | None = None
+    accepted: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    settled: list[SettledVersion] = field(default_factory=list)
+    finished: Finished = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start without an outage and without held rejections."""
+        tolerated = self.settings.max_in_flight
+        self.outage = OutageClock(self.settings.outage_seconds, tolerated=tolerated)
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
         self._returns_ids = True  # until an accepted signal comes without an id
-        self.settled: list[SettledVersion] = []
-        self.finished: Finished = []
-        self.asked_source: str | None = None
-        self.accepted = 0
-        self.unanswered: Counter[str] = Counter()
-        self.outage = OutageClock(
-            settings.outage_seconds, tolerated=settings.max_in_flight
-        )
 
     def apply(
         self,
@@ -101,8 +93,8 @@ class ResponseHandler:
         now: float,
     ) -> None:
         policy = response_decision.Policy(
-            looks_up=self._settings.on_unknown == "verify" and self._returns_ids,
-            lookup_delay=float(self._settings.verify_delay_seconds),
+            looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
+            lookup_delay=float(self.settings.verify_delay_seconds),
             accepted=self.accepted,
             found_id=self._found_id(transaction, signal, response),
         )
@@ -115,7 +107,7 @@ class ResponseHandler:
         if decision.is_failure:
             signal.lookups += was_lookup
             pause = self.outage.failed(response, now)
-            self._limiter.hold(pause, now)
+            self.limiter.hold(pause, now)
         match decision.action:
             case Action.ACCEPT:
                 if was_lookup:
@@ -131,18 +123,18 @@ class ResponseHandler:
             case Action.RETRY:
                 tries = max(signal.attempts, signal.lookups)
                 wait = max(decision.delay, pause, pause_before(tries + 1))
-                self._queue.wait_until(signal, now + wait)
+                self.queue.wait_until(signal, now + wait)
                 self._stop_in_outage(response, now)
             case Action.SLOW_DOWN:
-                self._queue.put_back(signal)
+                self.queue.put_back(signal)
                 self._slow_down(response, now)
             case Action.SEND_AGAIN:
                 self._note(signal, "sent_again")
                 signal.cursors.clear()
-                self._queue.put_back(signal)
+                self.queue.put_back(signal)
             case Action.READ_ON:
                 signal.cursors.append(decision.cursor)
-                self._queue.put_back(signal)
+                self.queue.put_back(signal)
             case Action.STOP:
                 self._refuse(response)
 
@@ -150,15 +142,11 @@ class ResponseHandler:
         self, transaction: Transaction, signal: QueuedSignal, response: Response
     ) -> str | None:
         """Return the id of the listed signal that is this one, if one is."""
-        if (
-            signal.stage is not Stage.LOOK_UP
-            or response.kind is not ResponseKind.ACCEPTED
-        ):
+        kind, claim = response.kind, signal.claim
+        if signal.stage is not Stage.LOOK_UP or kind is not ResponseKind.ACCEPTED:
             return None
         self.write_settled(transaction)  # ids of this step count as well
-        claim = signal.claim
-        page = listed(response) or []
-        for found in ids_of(claim.signal, claim.claimed_at, page):
+        for found in ids_of(claim.signal, claim.claimed_at, listed(response) or []):
             if not transaction.owns_signal(found, other_than=claim.version):
                 return found
         return None
@@ -172,20 +160,15 @@ class ResponseHandler:
     ) -> None:
         self.accepted += 1
         self._end_outage()
-        for held, response in self._breaker.accepted(signal.claim.stream_name):
-            self._give_up(
-                transaction, held, Outcome.REJECTED, response, is_claimed=False
-            )
+        claim, outcome = signal.claim, Outcome.ACCEPTED
+        for held, response in self._breaker.accepted(claim.stream_name):
+            self._give_up(transaction, held, Outcome.REJECTED, response)
         self.settled.append(
-            SettledVersion(
-                version=signal.claim.version,
-                outcome=Outcome.ACCEPTED,
-                signal_id=signal_id,
-            )
+            SettledVersion(version=claim.version, outcome=outcome, signal_id=signal_id)
         )
         if signal.dead_letter is not None:  # also if a person edited the record
             dead_letters.discard(transaction, [signal.dead_letter])
-        self.finished.append((signal, Outcome.ACCEPTED, ""))
+        self.finished.append((signal, outcome, ""))
 
     def _reject(
         self,
@@ -200,7 +183,7 @@ class ResponseHandler:
             return
         # Certainly not accepted: it needs no claim, and no other signal waits for it.
         transaction.withdraw(signal.claim.version)
-        self._queue.finish(signal)
+        self.queue.finish(signal)
         stream = signal.claim.stream_name
         if self._breaker.rejected(stream, (signal, response)):
             text = (
@@ -208,7 +191,7 @@ class ResponseHandler:
                 f"({response.reason}): its mapping must be wrong. These signals are "
                 "pending. Fix the mapping in `signals` and run again."
             )
-            self._stop.set(ConfigError(text))
+            self.stop.set(ConfigError(text))
 
     def _give_up(
         self,
@@ -216,10 +199,9 @@ class ResponseHandler:
         signal: QueuedSignal,
         outcome: Outcome,
         response: Response,
-        *,
-        is_claimed: bool = True,
     ) -> None:
         claim = signal.claim
+        is_claimed = signal.number in self.queue.unfinished  # not if it was held
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
         self.settled.append(
@@ -250,13 +232,11 @@ class ResponseHandler:
     def release_rejected(self, transaction: Transaction) -> None:
         """End held rejections: dead letters, or pending if the mapping is wrong."""
         for signal, response in self._breaker.release():
-            if isinstance(self._stop.reason, ConfigError):
+            if isinstance(self.stop.reason, ConfigError):
                 reason = "rejected with nearly all others"
                 self.finished.append((signal, Outcome.PENDING, reason))
             else:
-                self._give_up(
-                    transaction, signal, Outcome.REJECTED, response, is_claimed=False
-                )
+                self._give_up(transaction, signal, Outcome.REJECTED, response)
 
     # The first-run check
 
@@ -269,14 +249,14 @@ class ResponseHandler:
         try:
             finding = first_run.finding_of(source, response)
         except ConfigError as error:
-            self._stop.set(error)
+            self.stop.set(error)
             return
         if finding is Finding.ASK_AGAIN:
             if response.kind is ResponseKind.THROTTLED:
                 self._slow_down(response, now)
             else:
                 pause = max(1.0, self.outage.failed(response, now))
-                self._limiter.hold(pause, now)
+                self.limiter.hold(pause, now)
                 self._stop_in_outage(response, now)
             return
         if self.clear_sources is not None:
@@ -294,33 +274,33 @@ class ResponseHandler:
         request = f" (request_id {response.request_id})" if response.request_id else ""
         text = (
             f"Stairoids refuses the request: {response.reason}{request} at "
-            f"{self._settings.api_url}. Check `api_key` (it needs the `read_write` "
+            f"{self.settings.api_url}. Check `api_key` (it needs the `read_write` "
             "scope) and `api_url`. No signals were lost. Fix it and run again."
         )
-        self._stop.set(AccessRefusedError(text))
+        self.stop.set(AccessRefusedError(text))
 
     def _slow_down(self, response: Response, now: float) -> None:
         """Pause for as long as a 429 asks, or stop if the day's quota is spent."""
         pause = self.outage.throttled(response, now)
         if pause is None:
             text = day_is_spent(response.retry_after, datetime.now(UTC))
-            self._stop.set(IncompleteError(text))
+            self.stop.set(IncompleteError(text))
             pause = _GRACE_SECONDS
-        self._limiter.hold(pause, now)
+        self.limiter.hold(pause, now)
 
     def _stop_in_outage(self, response: Response, now: float) -> None:
-        if self._stop.reason is None and self.outage.is_outage(now):
+        if self.stop.reason is None and self.outage.is_outage(now):
             text = (
-                f"Nothing was accepted for {self._settings.outage_seconds} s "
-                f"(`outage_seconds`). {self._settings.api_url}: {response.reason}. "
+                f"Nothing was accepted for {self.settings.outage_seconds} s "
+                f"(`outage_seconds`). {self.settings.api_url}: {response.reason}. "
                 "No signals were lost. Run again."
             )
-            self._stop.set(IncompleteError(text))
-        if self._stop.reason is None and self.outage.is_new(now):
+            self.stop.set(IncompleteError(text))
+        if self.stop.reason is None and self.outage.is_new(now):
             self._log_outage(response, now)
 
     def _log_outage(self, response: Response, now: float) -> None:
-        url = self._settings.api_url
+        url = self.settings.api_url
         words = response.reason.removeprefix("no connection")
         text = f"{url}: {words}"
         if words != response.reason:
@@ -332,7 +312,7 @@ class ResponseHandler:
             "%s. Trying again until %s UTC (outage_seconds %d).",
             text,
             f"{until:%H:%M}",
-            self._settings.outage_seconds,
+            self.settings.outage_seconds,
         )
 
     def _end_outage(self) -> None:

@@ -114,21 +114,17 @@ class Run:
 
     def open(self) -> None:
         """Begin the run and continue with the claims of dead runs."""
-        if self._settings.dry_run:
-            return
-        self.report.run = self._ledger.begin_run()
-        logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
-        for claim in self._ledger.take_over_claims():
-            self._scheduler.recover(claim)
+        if not self._settings.dry_run:
+            self.report.run = self._ledger.begin_run()
+            logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
+            for claim in self._ledger.take_over_claims():
+                self._scheduler.recover(claim)
 
     def work(self, source: int | None = None) -> bool:
-        """Work until there is more to read.
+        """Work until there is more to read, or return False: then call `finish`.
 
         Args:
             source: File descriptor of the input; None if it is always readable.
-
-        Returns:
-            False if nothing more must be read. Then call `finish`.
         """
         self._decide()
         while True:
@@ -155,7 +151,7 @@ class Run:
         """End the run: settle everything that was read, then report.
 
         Args:
-            error: Why reading ended early, if it did.
+            error: Why reading ended early, if it did. It is not raised again.
 
         Raises:
             StairoidsError: Something is left. Its `exit_code` is that of the program.
@@ -251,7 +247,7 @@ class Run:
         while self.stop.reason is None and self._queue.unfinished:
             self._wait(None)
             self._send()
-        if self.stop.reason is not None and self.stop.is_hard:
+        if self.stop.is_hard:
             self._scheduler.recall()
         pool = self._scheduler.pool
         deadline = time.monotonic() + _GRACE_SECONDS
@@ -266,8 +262,9 @@ class Run:
         """Return why a run that was not stopped is incomplete after all."""
         outcomes = self.report.outcomes
         if not self.report.adds_up:
-            text = "The sum of the outcomes does not add up. Please report this bug."
-            return StairoidsError(text)
+            return StairoidsError(
+                "The sum of the outcomes does not add up. Please report this bug."
+            )
         if pending := outcomes[Outcome.PENDING]:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."

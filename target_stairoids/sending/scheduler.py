@@ -6,7 +6,6 @@ signals, in one transaction. Claimed signals go to the workers only after the co
 
 from __future__ import annotations
 
-import functools
 import time
 
 import msgspec
@@ -16,7 +15,6 @@ from target_stairoids.api.client import Client, Response
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
-from target_stairoids.checks import first_run
 from target_stairoids.checks.limits import Limits
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
@@ -36,10 +34,6 @@ _YIELD_SECONDS = 0.05
 
 class Scheduler:
     """Everything between the send queue and Stairoids.
-
-    Args:
-        queue: Signals that wait or are in flight.
-        stop: Once it is set, no request starts.
 
     Attributes:
         responses: Applies the responses of Stairoids.
@@ -64,8 +58,9 @@ class Scheduler:
         delay = settings.verify_delay_seconds
         self._recovery = Recovery(delay, self.pool.longest_wait)
         is_checked = settings.first_run == "guard" and ledger.is_new()
+        clear_sources: set[str] | None = set() if is_checked else None
         self.responses = ResponseHandler(
-            settings, queue, self.limiter, stop, checks_sources=is_checked
+            settings, queue, self.limiter, stop, clear_sources
         )
         self._started = 0
         self.is_intact = True
@@ -106,7 +101,7 @@ class Scheduler:
         finished = self._finish_all()
         for job in starting:
             self._hand_in(job)
-        if responses and self._must_recall(now):
+        if responses and (self._stop.is_hard or self.limiter.is_held(now)):
             self.recall()
         self.is_intact = True
         return finished if responses or starting or finished else None
@@ -133,10 +128,6 @@ class Scheduler:
         if starting and checks_lease:
             self._ledger.check_lease()
         return starting
-
-    def _must_recall(self, now: float) -> bool:
-        stop = self._stop
-        return (stop.reason is not None and stop.is_hard) or self.limiter.is_held(now)
 
     def _finish_all(self) -> Finished:
         """Remove the signals whose outcomes are on disk now from the queue."""
@@ -212,8 +203,9 @@ class Scheduler:
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
         new = [signal for signal in taken if signal.stage is Stage.CLAIM]
-        starting: list[QueuedSignal | str] = []
-        starting += [signal for signal in again if signal.stage is not Stage.CLAIM]
+        starting: list[QueuedSignal | str] = [
+            signal for signal in again if signal.stage is not Stage.CLAIM
+        ]
         at, holders = transaction.claim([signal.claim for signal in new])
         claimed = []
         for signal in new:
@@ -280,19 +272,19 @@ class Scheduler:
         self.limiter.start()
         if isinstance(job, str):
             self.responses.asked_source = job
-            query = first_run.query_of(job)
-            self.pool.hand_in(job, functools.partial(_list, query))
+            query: dict[str, str | int] = {"source": job, "limit": 1}
+            self.pool.hand_in(job, lambda client: client.list_signals(query))
             return
         text = job.claim.signal
         if job.stage is Stage.LOOK_UP:
             cursor = job.cursors[-1] if job.cursors else None
             query = query_for(msgspec.json.decode(text), cursor)
-            self.pool.hand_in(job, functools.partial(_list, query))
+            self.pool.hand_in(job, lambda client: client.list_signals(query))
             return
         if not job.attempts:
             job.accepted_before = self.responses.accepted
         job.attempts += 1
-        self.pool.hand_in(job, functools.partial(_post, text))
+        self.pool.hand_in(job, lambda client: client.post_signal(text))
 
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
@@ -309,8 +301,7 @@ class Scheduler:
     def release(self) -> Finished:
         """Settle held rejections, and drop the claims that the next run need not check.
 
-        Returns:
-            The outcomes that are on disk now.
+        Returns the outcomes that are on disk now.
         """
         if not self.is_intact:
             return []
@@ -331,11 +322,3 @@ class Scheduler:
         """Stop the workers. Requests that none of them has begun are not sent."""
         self.recall()
         self.pool.close()
-
-
-def _post(signal: bytes, client: Client) -> Response:
-    return client.post_signal(signal)
-
-
-def _list(query: dict[str, str | int], client: Client) -> Response:
-    return client.list_signals(query)

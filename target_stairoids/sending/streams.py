@@ -33,9 +33,7 @@ class Stream:
     """One stream of a run.
 
     Attributes:
-        maps: Its mappings, compiled.
         number: Its number in the ledger.
-        reader: Makes records of the tap's data.
         is_baseline: Whether its records are remembered and not sent.
         known_entities: How many entities the ledger knew before the first new one;
             None until then.
@@ -60,11 +58,7 @@ class Stream:
 
 
 class Streams:
-    """The streams of a run.
-
-    Raises:
-        ConfigError: No stream can ever match one of the mappings.
-    """
+    """The streams of a run; `ConfigError` if no stream can ever match a mapping."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         check_globs(settings.signals)
@@ -73,10 +67,7 @@ class Streams:
         self._streams: dict[str, Stream] = {}
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Compile a stream's mappings and find its number in the ledger.
-
-        Args:
-            message: The SCHEMA message.
+        """Compile the mappings of a SCHEMA message, and find the stream's number.
 
         Raises:
             ConfigError: A mapping is wrong.
@@ -145,13 +136,12 @@ def _check_names(
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
     if gone:
         old = min(gone)
-        msg = (
+        raise ConfigError(
             f"Stream `{stream}` was sent as `{old}`, which is in no mapping now. "
             f"`{new[0]}` is new and would send its records again. If it is a typo, fix "
             f"it. If only the `type` has changed, add `name: {old}` to the mapping. If "
             "all records must be sent again, set `allow_surge` for one run."
         )
-        raise ConfigError(msg)
 
 
 def warn_if_left_out(stream: Stream) -> None:
