@@ -86,7 +86,7 @@ class Ledger:
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
-        self._statements = Statements(self._engine.dialect.name)
+        self._statements = Statements(self._engine.dialect)
         try:
             with _errors(f"The ledger {self.name} cannot be opened"):
                 if path:
@@ -99,8 +99,11 @@ class Ledger:
                     elif not schema.is_created(connection):
                         raise _NoLedgerError(url)
                     schema.check_version(connection)
+                    newest = select(func.max(runs.c.run)).where(
+                        runs.c.scope == scope, runs.c.is_complete
+                    )
+                    self.last_complete_run = connection.scalar(newest) or 0
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
-            self.last_complete_run = self._newest_complete_run()
         except LedgerError:
             self.close()
             raise
@@ -150,11 +153,7 @@ class Ledger:
     # Runs
 
     def begin_run(self) -> int:
-        """Begin a run and take its lease.
-
-        Returns:
-            The run's number, greater than any before.
-        """
+        """Begin a run, take its lease, and return its number. Numbers count up."""
         with self.transaction() as transaction:
             self.run = transaction.scalar(
                 insert(runs)
@@ -191,13 +190,6 @@ class Ledger:
                     .values(complete_run=self.run)
                 )
 
-    def _newest_complete_run(self) -> int:
-        newest = select(func.max(runs.c.run)).where(
-            runs.c.scope == self.scope, runs.c.is_complete
-        )
-        with self.reading() as connection:
-            return connection.scalar(newest) or 0
-
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
         entries = (
@@ -217,25 +209,15 @@ class Ledger:
 
         A read-only ledger keeps nothing; the number of a new stream is 0 there.
         """
-        query = select(streams.c.stream, streams.c.schema, streams.c.complete_run)
-        query = query.where(streams.c.scope == self.scope, streams.c.name == name)
-        row: Any
-        if self._reads_only:
-            with self.reading() as connection:
-                row = connection.execute(query).first()
-        else:
+        query = select(streams.c.stream, streams.c.complete_run).where(
+            streams.c.scope == self.scope, streams.c.name == name
+        )
+        if not self._reads_only:
             text = json.dumps(schema_message, default=str)
             with self.transaction() as transaction:
-                row = transaction.first(query)
-                if row is None:
-                    transaction.add_stream(self.scope, name)
-                    row = transaction.first(query)
-                if row is not None and row.schema != text:
-                    transaction.write(
-                        update(streams)
-                        .where(streams.c.stream == row.stream)
-                        .values(schema=text)
-                    )
+                transaction.keep_schema(self.scope, name, text)
+        with self.reading() as connection:
+            row = connection.execute(query).first()
         if row is None:
             return 0
         number = self._streams[name] = int(row.stream)
@@ -336,8 +318,9 @@ class Ledger:
             LedgerError: Another process may have taken them over. Send nothing more.
         """
         if isinstance(self._leases, ServerLeases) and not self._leases.is_held():
-            msg = f"The connection to the ledger {self.name} broke. Run again."
-            raise LedgerError(msg)
+            raise LedgerError(
+                f"The connection to the ledger {self.name} broke. Run again."
+            )
 
     def lives(self, run: int) -> bool:
         """Return whether a run is still at work, here or in another process."""
@@ -355,8 +338,7 @@ class Ledger:
             LedgerError: Nothing of the block is written. Stop the run.
         """
         if self._reads_only:
-            msg = f"The ledger {self.name} was opened for reading only."
-            raise LedgerError(msg)
+            raise LedgerError(f"The ledger {self.name} was opened for reading only.")
         with (
             _errors(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,
@@ -424,5 +406,5 @@ def _errors(problem: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        msg = f"{problem}: {database.reason_of(error)}. See `ledger_url`."
-        raise LedgerError(msg) from None
+        reason = database.reason_of(error)
+        raise LedgerError(f"{problem}: {reason}. See `ledger_url`.") from None
