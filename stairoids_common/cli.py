@@ -109,14 +109,13 @@ def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
         age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
         time = parse_time(text) if age is None else now - age
     except (ValueError, OverflowError):
-        msg = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
-        raise click.BadParameter(msg) from None
+        raise click.BadParameter(
+            "not an age (90d, 12h, 30m) or a time (2026-01-31)."
+        ) from None
     if time > now:
-        msg = "this time is in the future."
-        raise click.BadParameter(msg)
+        raise click.BadParameter("this time is in the future.")
     if now - time < min_age:
-        msg = f"less than {counted(min_age.days, 'day')}."
-        raise click.BadParameter(msg)
+        raise click.BadParameter(f"less than {counted(min_age.days, 'day')}.")
     return time
 
 

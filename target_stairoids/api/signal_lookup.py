@@ -47,8 +47,7 @@ def listed(response: Response) -> list[Json] | None:
     match response.body:
         case {"data": list() as signals} | {"signals": list() as signals}:
             return signals
-        case _:
-            return None
+    return None
 
 
 def next_cursor(response: Response) -> str | None:
@@ -58,8 +57,7 @@ def next_cursor(response: Response) -> str | None:
             "next_cursor": str() | int() as cursor
         }:
             return str(cursor) or None
-        case _:
-            return None
+    return None
 
 
 def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:

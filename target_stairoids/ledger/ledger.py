@@ -117,28 +117,21 @@ class Ledger:
             scope: Origin of the API.
 
         Raises:
-            LedgerError: The database cannot be opened. The message names `ledger_url`.
+            LedgerError: The database cannot be opened.
         """
         return cls(_parsed_url(url), scope, creates=True, reads_only=False)
 
     @classmethod
     def open(cls, url: str, scope: str) -> Self:
-        """Open an existing ledger for writing.
-
-        Raises:
-            LedgerError: It cannot be opened, or there is none.
-        """
+        """Open an existing ledger for writing, or raise `LedgerError`."""
         return cls(_parsed_url(url), scope, creates=False, reads_only=False)
 
     @classmethod
     def open_read_only(cls, url: str, scope: str, *, missing_ok: bool) -> Self:
-        """Open a ledger for reading. Nothing is created.
+        """Open a ledger for reading, or raise `LedgerError`. Nothing is created.
 
         Args:
             missing_ok: Whether a missing ledger counts as an empty one.
-
-        Raises:
-            LedgerError: It cannot be opened, or it is missing.
         """
         parsed = _parsed_url(url)
         try:
@@ -312,11 +305,7 @@ class Ledger:
             return [claim for claim in left if transaction.take_over(claim)]
 
     def check_lease(self) -> None:
-        """Make sure that this run's claims are still its own.
-
-        Raises:
-            LedgerError: Another process may have taken them over. Send nothing more.
-        """
+        """Raise `LedgerError` if another process may have taken over our claims."""
         if isinstance(self._leases, ServerLeases) and not self._leases.is_held():
             raise LedgerError(
                 f"The connection to the ledger {self.name} broke. Run again."
@@ -366,11 +355,7 @@ class Ledger:
             yield self._connection
 
     def flush(self) -> None:
-        """Write the buffered outcomes; after the call they are on disk.
-
-        Raises:
-            LedgerError: None of them is written.
-        """
+        """Write the buffered outcomes; after the call they are on disk."""
         if not self.buffer.size:
             return
         with self.transaction() as transaction:
