@@ -61,11 +61,9 @@ def next_cursor(response: Response) -> str | None:
 
 
 def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
-    """Yield the ids of listed signals that are equal to a sent one.
+    """Yield the ids of listed signals that equal a sent one and are not older.
 
-    Args:
-        sent: The request's JSON text.
-        claimed_at: When it was claimed. Older signals are not equal.
+    `sent` is the request's JSON text.
     """
     body = msgspec.json.decode(sent)
     earliest = datetime.fromisoformat(claimed_at) - _CLOCK_SKEW

@@ -35,7 +35,7 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
 def exists(transaction: Transaction, number: int) -> bool:
     """Return whether a dead letter is still there."""
     query = select(dead_letters.c.id).where(dead_letters.c.id == number)
-    return transaction.scalar(query) is not None
+    return transaction.connection.scalar(query) is not None
 
 
 def discard(transaction: Transaction, numbers: Collection[int]) -> int:
@@ -55,7 +55,8 @@ def resolve(
     are_unknown = dead_letters.c.id.in_(numbers) & (
         dead_letters.c.outcome == Outcome.UNKNOWN
     )
-    found = transaction.all(select(dead_letters).where(are_unknown))
+    query = select(dead_letters).where(are_unknown)
+    found = transaction.connection.execute(query).all()
     for row in found:
         of_version = update(settled).where(_is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))

@@ -148,7 +148,7 @@ class Ledger:
     def begin_run(self) -> int:
         """Begin a run, take its lease, and return its number. Numbers count up."""
         with self.transaction() as transaction:
-            self.run = transaction.scalar(
+            self.run = transaction.connection.scalar(
                 insert(runs)
                 .values(scope=self.scope, started_at=timestamp())
                 .returning(runs.c.run)

@@ -41,7 +41,7 @@ def forget(ledger: Ledger, stream: str) -> int:
         streams.c.scope == ledger.scope, streams.c.name == stream
     )
     with ledger.transaction() as transaction:
-        number = transaction.scalar(query)
+        number = transaction.connection.scalar(query)
         if number is None:
             raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
         transaction.write(delete(latest).where(latest.c.stream == number))
@@ -83,7 +83,7 @@ def erase(ledger: Ledger, email: str) -> int:
         for table in (claims, dead_letters):
             key = list(table.primary_key)
             query = select(*key, table.c.signal, table.c.record)
-            for row in transaction.all(query):
+            for row in transaction.connection.execute(query).all():
                 if _mentions(row.signal, wanted) or _mentions(row.record, wanted):
                     same = (column == row[i] for i, column in enumerate(key))
                     gone += transaction.write(delete(table).where(*same))
@@ -99,11 +99,11 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
     """
     copied = {}
     with source.transaction() as reading, target.transaction() as writing:
-        if writing.scalar(select(func.count()).select_from(runs)):
+        if writing.connection.scalar(select(func.count()).select_from(runs)):
             raise LedgerError(
                 f"The ledger {target.name} is not empty; copy into a new one."
             )
-        if reading.scalar(select(func.count()).select_from(claims)):
+        if reading.connection.scalar(select(func.count()).select_from(claims)):
             raise LedgerError(
                 f"The ledger {source.name} holds claims: let its runs end. Run the "
                 "target once more to settle the claims of a killed run."
@@ -111,7 +111,7 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
         for table in metadata.sorted_tables:
             if table is meta:
                 continue
-            rows = [row._asdict() for row in reading.all(select(table))]
+            rows = [row._asdict() for row in reading.connection.execute(select(table))]
             if rows:
                 writing.write(insert(table), rows)
             copied[table.name] = len(rows)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
@@ -74,7 +74,9 @@ class Transaction:
         ours = {(row.entity, row.mapping) for row in inserted}
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
         return at, {
-            key: self.scalar(select(claims.c.run).where(_claims_of(version)))
+            key: self.connection.execute(
+                select(claims.c.run).where(_claims_of(version))
+            ).scalar_one()
             for key, version in others.items()
         }
 
@@ -92,7 +94,8 @@ class Transaction:
 
     def claim_on(self, version: Version) -> Claim | None:
         """Return the claim on a version's entity and mapping, if there is one."""
-        row = self.first(select(claims).where(_claims_of(version)))
+        query = select(claims).where(_claims_of(version))
+        row = self.connection.execute(query).first()
         return None if row is None else claim_from(row)
 
     def take_over(self, claim: Claim) -> bool:
@@ -123,7 +126,7 @@ class Transaction:
             (settled.c.state_digest != other_than.state_digest)
             | (settled.c.mapping != other_than.mapping),
         )
-        return self.scalar(query.limit(1)) is not None
+        return self.connection.scalar(query.limit(1)) is not None
 
     # Streams and counters
 
@@ -148,7 +151,7 @@ class Transaction:
             index_elements=["scope", "day"],
             set_={"requests": days.c.requests + statement.excluded.requests},
         ).returning(days.c.requests)
-        return int(self.scalar(total))
+        return int(self.connection.scalar(total))
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""
@@ -165,18 +168,6 @@ class Transaction:
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""
         return int(self.connection.execute(statement, rows).rowcount)
-
-    def all(self, statement: Any) -> Sequence[Row[Any]]:  # noqa: ANN401 - any SQL query
-        """Return the rows of a query."""
-        return self.connection.execute(statement).all()
-
-    def first(self, statement: Any) -> Row[Any] | None:  # noqa: ANN401 - any SQL query
-        """Return the first row of a query, or None."""
-        return self.connection.execute(statement).first()
-
-    def scalar(self, statement: Any) -> Any:  # noqa: ANN401 - any column
-        """Return the first column of the first row, or None."""
-        return self.connection.scalar(statement)
 
 
 def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression

@@ -69,11 +69,9 @@ class WriteBuffer:
     def settle(
         self, version: Version, outcome: Outcome, known: Known, run: int
     ) -> None:
-        """Settle a version.
+        """Settle a version in a run (0 for a dry run).
 
-        Args:
-            known: The outcome is added here as well, for the rest of a block.
-            run: The current run; 0 for a dry run.
+        The outcome is added to `known` as well, for the rest of a block.
         """
         settled = Settled(outcome, run or sys.maxsize, version.mapping_digest)
         state = version.state_digest, version.mapping
@@ -91,8 +89,7 @@ class WriteBuffer:
     def replace_latest(self, version: Version, before: Latest) -> None:
         """Put a version with the same content in the place of the latest one.
 
-        Args:
-            before: The latest version in the database. None of its entity is unwritten.
+        No version of the entity is unwritten, so `before` is in the database.
         """
         self.known.latest[version.key] = replace(
             before,
