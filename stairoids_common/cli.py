@@ -62,8 +62,7 @@ def format_option(
 ) -> Callable[[Command], Command]:
     """Return the option `--format`, passed as `output_format`.
 
-    Args:
-        choices: The first one is the default. Without any: `table` and `json`.
+    The first choice is the default. Without choices, these are `table` and `json`.
     """
     known = choices or ("table", "json")
     return click.option(
@@ -84,9 +83,7 @@ def older_than_option(
 ) -> Callable[[Command], Command]:
     """Return the option `--older-than`, passed as a `datetime` in UTC.
 
-    Args:
-        help: The effect of the option. Examples of a value are added.
-        min_age: A younger time is refused.
+    The option refuses a time younger than `min_age`. Examples are added to `help`.
     """
 
     def convert(
@@ -109,14 +106,13 @@ def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
         age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
         time = parse_time(text) if age is None else now - age
     except (ValueError, OverflowError):
-        msg = "not an age (90d, 12h, 30m) or a time (2026-01-31)."
-        raise click.BadParameter(msg) from None
+        raise click.BadParameter(
+            "not an age (90d, 12h, 30m) or a time (2026-01-31)."
+        ) from None
     if time > now:
-        msg = "this time is in the future."
-        raise click.BadParameter(msg)
+        raise click.BadParameter("this time is in the future.")
     if now - time < min_age:
-        msg = f"less than {counted(min_age.days, 'day')}."
-        raise click.BadParameter(msg)
+        raise click.BadParameter(f"less than {counted(min_age.days, 'day')}.")
     return time
 
 
@@ -140,12 +136,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 
 def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table for a rich console.
+    """Return a table for a rich console, without titles if the header is empty.
 
-    Args:
-        header: The titles of the columns. Empty for a table without titles.
-        rows: Numbers are printed as `1,234` or `1.5` and aligned right. None is
-            printed as `?`.
+    Numbers are printed as `1,234` or `1.5` and aligned right, None as `?`.
     """
     from rich.table import Table  # noqa: PLC0415 - slow to import
     from rich.text import Text  # noqa: PLC0415 - slow to import

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 Json = Any  # any JSON value; narrowed where it is read
 
+_BROKEN_RULES = {
+    "type": "must be of type {}",
+    "enum": "must be one of {}",
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "minLength": "must not be empty",
+    "minItems": "must not be empty",
+}
+
 
 def config_file_error(path: str) -> str | None:
     """Return why a config file cannot be used; None if it holds a JSON object.
@@ -56,37 +65,22 @@ def _describe(error: ValidationError) -> str:
     match error.validator:
         case "required":
             missing = (_join(where, name) for name in rule if name not in given)
-            text = ", ".join(f"`{name}`" for name in missing) + " is required"
+            return ", ".join(f"`{name}`" for name in missing) + " is required"
         case "additionalProperties":
             schema: Json = error.schema
             known = schema["properties"]
-            text = "; ".join(
+            return "; ".join(
                 f"`{_join(where, name)}` is not a setting{suggestion(name, known)}"
                 for name in given
                 if name not in known
             )
-        case "type":
-            text = f"`{where}` must be of type {_listed(rule)}"
-        case "enum":
-            text = f"`{where}` must be one of {_listed(rule)}"
-        case "minimum":
-            text = f"`{where}` must be at least {rule}"
-        case "maximum":
-            text = f"`{where}` must be at most {rule}"
-        case "minLength" | "minItems":
-            text = f"`{where}` must not be empty"
-        case _:
-            text = f"`{where}` has a form that is not allowed"
-    return text
+    text = _BROKEN_RULES.get(str(error.validator), "has a form that is not allowed")
+    allowed = map(str, rule if isinstance(rule, list) else [rule])
+    return f"`{where}` {text.format(' or '.join(allowed))}"
 
 
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
-
-
-def _listed(values: object) -> str:
-    items = values if isinstance(values, list) else [values]
-    return " or ".join(str(item) for item in items)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -23,18 +23,19 @@ def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        msg = f"`{setting}` is not an SQLAlchemy URL such as sqlite:///{noun}.db."
-        raise error(msg) from None
+        raise error(
+            f"`{setting}` is not an SQLAlchemy URL such as sqlite:///{noun}.db."
+        ) from None
     kind = parsed.get_backend_name()
     if kind == "sqlite":
         path = file_of(parsed)
         return parsed.set(drivername="sqlite", database=str(path) if path else None)
     if kind != "postgresql":
-        msg = f"`{setting}` must name SQLite or PostgreSQL, not {kind}."
-        raise error(msg)
+        raise error(f"`{setting}` must name SQLite or PostgreSQL, not {kind}.")
     if find_spec("psycopg") is None:
-        msg = f"A {noun} in PostgreSQL needs `pip install singer-stairoids[postgres]`."
-        raise error(msg)
+        raise error(
+            f"A {noun} in PostgreSQL needs `pip install singer-stairoids[postgres]`."
+        )
     return parsed.set(drivername="postgresql+psycopg")
 
 

@@ -22,12 +22,11 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
         schema: JSON Schema of the config.
         prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
     """
-    found = {}
-    for name, spec in schema["properties"].items():
-        text = os.environ.get(prefix + name.upper().replace("-", "_"))
-        if text is not None:
-            found[name] = _value_of(text, spec)
-    return found
+    return {
+        name: _value_of(os.environ[variable], spec)
+        for name, spec in schema["properties"].items()
+        if (variable := prefix + name.upper().replace("-", "_")) in os.environ
+    }
 
 
 def _value_of(text: str, spec: Mapping[str, Json]) -> Json:

@@ -6,9 +6,7 @@ from __future__ import annotations
 def counted(count: int, one: str, many: str | None = None) -> str:
     """Return `1 signal`, `2 signals` or `1,000 signals`.
 
-    Args:
-        one: The singular, with a verb if the verb changes: `signal is`.
-        many: The plural. By default the singular with an s.
+    The singular includes a verb if the verb changes: `signal is`.
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 

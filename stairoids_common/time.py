@@ -16,16 +16,12 @@ def timestamp(moment: datetime | None = None) -> str:
 
 
 def rfc3339(moment: datetime, timespec: str = "auto") -> str:
-    """Write a time as RFC 3339 in UTC, such as `2026-01-31T12:00:00Z`.
+    """Write an aware datetime as RFC 3339 in UTC, such as `2026-01-31T12:00:00Z`.
 
-    Args:
-        moment: An aware datetime.
-        timespec: The digits after the seconds, as `datetime.isoformat` takes them.
-            By default microseconds, or none if they are zero.
+    `timespec` is that of `datetime.isoformat`: by default microseconds, if not zero.
     """
-    return (
-        moment.astimezone(UTC).isoformat(timespec=timespec).removesuffix("+00:00") + "Z"
-    )
+    text = moment.astimezone(UTC).isoformat(timespec=timespec)
+    return text.removesuffix("+00:00") + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -10,20 +10,16 @@ from target_stairoids.settings import Settings
 
 
 def check_reachable(settings: Settings) -> None:
-    """Make sure that the API's address responds. The key is not sent.
+    """Raise `AccessRefusedError` if the API's address does not respond.
 
-    Raises:
-        AccessRefusedError: It does not respond.
+    The key is not sent.
     """
     with closing(_client(settings, api_key="")) as client:
         _check_response(settings, client.reach())
 
 
 def check_key(settings: Settings) -> str:
-    """Send the key, by listing one signal.
-
-    Returns:
-        The result, in a sentence.
+    """Send the key, by listing one signal, and return the result in a sentence.
 
     Raises:
         AccessRefusedError: Stairoids does not know the key, or does not respond.
@@ -32,11 +28,10 @@ def check_key(settings: Settings) -> str:
         response = client.list_signals({"limit": 1})
     _check_response(settings, response)
     if response.status == 401:
-        msg = (
+        raise AccessRefusedError(
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
             "Check `api_key` (it needs the `read_write` scope) and `api_url`."
         )
-        raise AccessRefusedError(msg)
     if response.kind is ResponseKind.ACCEPTED:
         return "The key is known and may read."
     return (
@@ -51,7 +46,6 @@ def _client(settings: Settings, *, api_key: str) -> Client:
 
 def _check_response(settings: Settings, response: Response) -> None:
     if response.status is None:
-        msg = (
+        raise AccessRefusedError(
             f"{settings.api_url} cannot be reached: {response.trouble}. See `api_url`."
         )
-        raise AccessRefusedError(msg)

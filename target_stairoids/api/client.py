@@ -70,8 +70,7 @@ class Response:
         match self.body:
             case {"data": dict() | list() as data}:
                 return data
-            case _:
-                return self.body
+        return self.body
 
     @property
     def signal_id(self) -> str | None:
@@ -79,8 +78,7 @@ class Response:
         match self.data:
             case {"id": str(signal_id)}:
                 return signal_id
-            case _:
-                return None
+        return None
 
     @property
     def request_id(self) -> str | None:
@@ -92,8 +90,7 @@ class Response:
                 | {"request_id": str(found)}
             ):
                 return found[:100]
-            case _:
-                return None
+        return None
 
     @property
     def code(self) -> str | None:
@@ -101,8 +98,7 @@ class Response:
         match self.body:
             case {"error": {"code": str(code)}} if code.replace("_", "").isalnum():
                 return code[:60]
-            case _:
-                return None
+        return None
 
     @property
     def reason(self) -> str:
@@ -115,9 +111,7 @@ class Response:
 def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
     """Return the meaning of a status for the signal that was sent.
 
-    Args:
-        asks_to_return: Whether it has `Retry-After`. A 503 with a time was certainly
-            not accepted.
+    A 503 with `Retry-After` (`asks_to_return`) was certainly not accepted.
     """
     if 200 <= status < 300:
         return ResponseKind.ACCEPTED
@@ -145,7 +139,7 @@ class Client:
         self._signals_url = f"{api_url}/signals"
         self._auth = BearerAuth(api_key)
         self._timeout = timeout
-        self._of_thread = threading.local()
+        self._of_thread = _ThreadSession(self._signals_url)
         # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
@@ -178,43 +172,38 @@ class Client:
         return self._send(requests.Request("GET", self._api_url))
 
     def _send(self, request: requests.Request) -> Response:
-        session, settings = self._session()
+        session = self._of_thread.session
         try:
             response = session.send(
                 session.prepare_request(request),
                 timeout=self._timeout,
                 allow_redirects=False,
-                **settings,
+                **self._of_thread.settings,
             )
             text = _text_of(response)
         except requests.RequestException as error:
             return _no_response(error, request.data)
         return _read(response, text)
 
-    def _session(self) -> tuple[requests.Session, Mapping[str, Any]]:
-        """Return this thread's session, and its proxies from the environment.
-
-        The environment is read once, because reading it costs more than a request.
-        """
-        found: tuple[requests.Session, Mapping[str, Any]] | None
-        found = getattr(self._of_thread, "session", None)
-        if found is None:
-            session = requests.Session()
-            session.mount("https://", HTTPAdapter(max_retries=0))
-            session.headers["User-Agent"] = USER_AGENT
-            settings = session.merge_environment_settings(
-                self._signals_url, {}, stream=True, verify=None, cert=None
-            )
-            session.trust_env = False
-            found = self._of_thread.session = (session, settings)
-        return found
-
     def close(self) -> None:
         """Close this thread's connections."""
-        found = getattr(self._of_thread, "session", None)
-        if found is not None:
-            found[0].close()
-            del self._of_thread.session
+        self._of_thread.session.close()
+
+
+class _ThreadSession(threading.local):
+    """Each thread's session, and its proxies from the environment.
+
+    The environment is read once, because reading it costs more than a request.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.session = requests.Session()
+        self.session.mount("https://", HTTPAdapter(max_retries=0))
+        self.session.headers["User-Agent"] = USER_AGENT
+        self.settings = self.session.merge_environment_settings(
+            url, {}, stream=True, verify=None, cert=None
+        )
+        self.session.trust_env = False
 
 
 class _Body:

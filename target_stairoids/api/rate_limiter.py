@@ -15,9 +15,7 @@ from target_stairoids.api.client import Response
 WINDOW_SECONDS = 60.0
 _NO_LIMIT = 1_000_000
 _FIRST_GUESS = 60  # requests per minute of the smallest plan
-_LONGEST_WAY = (
-    2.0  # seconds that usually pass between counting a request and its response
-)
+_LONGEST_WAY = 2.0  # seconds: the usual maximum from counting a request to its response
 
 
 class RateLimiter:
@@ -26,13 +24,17 @@ class RateLimiter:
     Args:
         requests_per_minute: The limit; None to learn it from the responses.
         window: Seconds in which the limit holds.
+
+    Attributes:
+        limit: Requests per window; None if Stairoids names no limit.
+        requests: How many were started.
     """
 
     def __init__(
         self, requests_per_minute: int | None, *, window: float = WINDOW_SECONDS
     ) -> None:
         self._fixed = requests_per_minute is not None
-        self._limit: int | None = requests_per_minute or _FIRST_GUESS
+        self.limit: int | None = requests_per_minute or _FIRST_GUESS
         self._window = window
         self._responded: deque[float] = deque()
         self._in_flight = 0
@@ -44,26 +46,20 @@ class RateLimiter:
         self._has_response = False
         self.requests = 0
 
-    @property
-    def limit(self) -> int | None:
-        """Requests per window; None if Stairoids names no limit."""
-        return self._limit
-
     def room(self, now: float) -> int:
         """Return how many requests may start now."""
         self._forget(now)
-        if now < self._held_until:
+        if self.is_held(now):
             return 0
-        room = _NO_LIMIT if self._limit is None else self._limit - self.used
+        room = _NO_LIMIT if self.limit is None else self.limit - self.used
         if not self._has_response:
-            # One request first: its response has the quota, and shows a wrong key or
-            # URL.
+            # The first response has the quota, and shows a wrong key or URL.
             room = min(room, 1 - self._in_flight)
         return max(0, room)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until there may be room; None if a response must come."""
-        if now < self._held_until:
+        if self.is_held(now):
             return self._held_until - now
         if self.room(now) > 0:
             return 0.0
@@ -119,11 +115,11 @@ class RateLimiter:
 
     def _learn(self, response: Response) -> None:
         if response.limit is not None:
-            self._limit = max(1, response.limit)
+            self.limit = max(1, response.limit)
         elif response.status == 429:
-            self._limit = min(self._limit or _FIRST_GUESS, _FIRST_GUESS)
+            self.limit = min(self.limit or _FIRST_GUESS, _FIRST_GUESS)
         elif response.status is not None and 200 <= response.status < 300:
-            self._limit = None
+            self.limit = None
 
     def hold(self, seconds: float, now: float) -> None:
         """Start nothing for so many seconds."""

@@ -28,16 +28,13 @@ def pause_before(attempt: int) -> float:
 
 def day_is_spent(retry_after: float | None, now: datetime) -> str:
     """Return a sentence that the day's quota is spent, and until when, if known."""
+    until = "and Stairoids does not say until when"
     if retry_after is not None and retry_after > _LONGEST_RETRY_AFTER:
         with contextlib.suppress(OverflowError):  # beyond the calendar
             moment = now + timedelta(seconds=retry_after)
-            return (
-                f"The quota of the day is spent, until {moment:%Y-%m-%d %H:%M} UTC. "
-                "The rest is pending for another run."
-            )
+            until = f"until {moment:%Y-%m-%d %H:%M} UTC"
     return (
-        "The quota of the day is spent, and Stairoids does not say until when. The "
-        "rest is pending for another run."
+        f"The quota of the day is spent, {until}. The rest is pending for another run."
     )
 
 

@@ -47,8 +47,7 @@ def listed(response: Response) -> list[Json] | None:
     match response.body:
         case {"data": list() as signals} | {"signals": list() as signals}:
             return signals
-        case _:
-            return None
+    return None
 
 
 def next_cursor(response: Response) -> str | None:
@@ -58,16 +57,13 @@ def next_cursor(response: Response) -> str | None:
             "next_cursor": str() | int() as cursor
         }:
             return str(cursor) or None
-        case _:
-            return None
+    return None
 
 
 def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
-    """Yield the ids of listed signals that are equal to a sent one.
+    """Yield the ids of listed signals that equal a sent one and are not older.
 
-    Args:
-        sent: The request's JSON text.
-        claimed_at: When it was claimed. Older signals are not equal.
+    `sent` is the request's JSON text.
     """
     body = msgspec.json.decode(sent)
     earliest = datetime.fromisoformat(claimed_at) - _CLOCK_SKEW

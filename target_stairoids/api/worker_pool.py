@@ -18,7 +18,8 @@ from target_stairoids.api.client import Client, Response, ResponseKind
 
 Job = TypeVar("Job")
 _AHEAD = 4  # requests handed in, for each that may be in flight
-Request = Callable[["Client"], "Response"]
+_OVERDUE = Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
+Request = Callable[[Client], Response]
 
 
 class WorkerPool(Generic[Job]):
@@ -57,9 +58,8 @@ class WorkerPool(Generic[Job]):
     def room(self, *, ahead: bool) -> int:
         """Return how many more requests may be handed in.
 
-        Args:
-            ahead: Whether some may wait behind those in flight, so that no worker waits
-                for a commit. Without it, sending reaches about half the speed.
+        With `ahead`, some wait behind those in flight, so that no worker waits for a
+        commit. Without it, sending reaches about half the speed.
         """
         return self._count * (_AHEAD if ahead else 1) - len(self.unanswered)
 
@@ -98,9 +98,7 @@ class WorkerPool(Generic[Job]):
         for number, began in list(self._began.items()):
             if began <= overdue and number in self.unanswered:
                 self._began.pop(number, None)  # its thread may have removed it
-                job = self.unanswered.pop(number)
-                kind = ResponseKind.UNKNOWN
-                found.append((job, Response(kind=kind, trouble="no response in time")))
+                found.append((self.unanswered.pop(number), _OVERDUE))
                 self._stuck += 1
         return found
 

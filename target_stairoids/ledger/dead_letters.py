@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
 from sqlalchemy import Row, delete, select, update
 
 from target_stairoids.dedup.rules import Outcome
@@ -19,28 +20,22 @@ if TYPE_CHECKING:
 
 def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
     """Keep a dead letter. A second one of the same version counts up."""
-    version, at = dead_letter.version, timestamp()
-    values = {
+    values = asdict(dead_letter)
+    version = values.pop("version")
+    values |= {
         "state_digest": version.state_digest,
         "mapping": version.mapping,
         "stream": version.stream,
-        "stream_name": dead_letter.stream_name,
         "outcome": str(dead_letter.outcome),
-        "reason": dead_letter.reason,
-        "record": dead_letter.record,
-        "signal": dead_letter.signal,
-        "request_id": dead_letter.request_id,
-        "attempts": dead_letter.attempts,
-        "first_at": at,
-        "last_at": at,
     }
+    values["first_at"] = values["last_at"] = timestamp()
     transaction.write(transaction.statements.add_dead_letter, [values])
 
 
 def exists(transaction: Transaction, number: int) -> bool:
     """Return whether a dead letter is still there."""
     query = select(dead_letters.c.id).where(dead_letters.c.id == number)
-    return transaction.scalar(query) is not None
+    return transaction.connection.scalar(query) is not None
 
 
 def discard(transaction: Transaction, numbers: Collection[int]) -> int:
@@ -53,37 +48,26 @@ def discard(transaction: Transaction, numbers: Collection[int]) -> int:
 def resolve(
     transaction: Transaction, numbers: Collection[int], outcome: Outcome
 ) -> int:
-    """Settle unknown signals by a person's decision.
+    """Settle unknown signals by a person's decision; return how many there were.
 
-    Args:
-        numbers: Dead letters.
-        outcome: ACCEPTED, or REJECTED so that they can be sent again.
-
-    Returns:
-        How many of these dead letters were of unknown signals.
+    The outcome is ACCEPTED, or REJECTED so that the signals can be sent again.
     """
     are_unknown = dead_letters.c.id.in_(numbers) & (
         dead_letters.c.outcome == Outcome.UNKNOWN
     )
-    found = transaction.all(select(dead_letters).where(are_unknown))
+    query = select(dead_letters).where(are_unknown)
+    found = transaction.connection.execute(query).all()
     for row in found:
-        transaction.write(
-            update(settled)
-            .where(_is_version(row, settled))
-            .values(outcome=str(outcome))
-        )
+        of_version = update(settled).where(_is_version(row, settled))
+        transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
         transaction.write(delete(dead_letters).where(are_unknown))
         return len(found)
-    transaction.write(
-        update(dead_letters).where(are_unknown).values(outcome=str(outcome))
-    )
+    unknown = update(dead_letters).where(are_unknown)
+    transaction.write(unknown.values(outcome=str(outcome)))
     for row in found:  # nothing was sent, so the same content is new again
-        transaction.write(
-            update(latest)
-            .where(_is_version(row, latest))
-            .values(content_digest=None, done=False)
-        )
+        of_version = update(latest).where(_is_version(row, latest))
+        transaction.write(of_version.values(content_digest=None, done=False))
     return len(found)
 
 
@@ -106,7 +90,6 @@ def dead_letters_of(
     Args:
         ids: Only these; none for all.
         reason: A part of the reason; case does not matter.
-        older_than: Only those that were there before.
     """
     query = (
         select(dead_letters, streams.c.schema)

@@ -18,11 +18,7 @@ from target_stairoids.ledger.schema import LOCK_CLASS
 
 
 class FileLeases:
-    """Leases as locked files beside an SQLite ledger.
-
-    Args:
-        ledger: The ledger's file.
-    """
+    """Leases as locked files beside the file of an SQLite ledger."""
 
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger

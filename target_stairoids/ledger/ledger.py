@@ -86,7 +86,7 @@ class Ledger:
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
-        self._statements = Statements(self._engine.dialect.name)
+        self._statements = Statements(self._engine.dialect)
         try:
             with _errors(f"The ledger {self.name} cannot be opened"):
                 if path:
@@ -99,8 +99,11 @@ class Ledger:
                     elif not schema.is_created(connection):
                         raise _NoLedgerError(url)
                     schema.check_version(connection)
+                    newest = select(func.max(runs.c.run)).where(
+                        runs.c.scope == scope, runs.c.is_complete
+                    )
+                    self.last_complete_run = connection.scalar(newest) or 0
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
-            self.last_complete_run = self._newest_complete_run()
         except LedgerError:
             self.close()
             raise
@@ -114,28 +117,21 @@ class Ledger:
             scope: Origin of the API.
 
         Raises:
-            LedgerError: The database cannot be opened. The message names `ledger_url`.
+            LedgerError: The database cannot be opened.
         """
         return cls(_parsed_url(url), scope, creates=True, reads_only=False)
 
     @classmethod
     def open(cls, url: str, scope: str) -> Self:
-        """Open an existing ledger for writing.
-
-        Raises:
-            LedgerError: It cannot be opened, or there is none.
-        """
+        """Open an existing ledger for writing, or raise `LedgerError`."""
         return cls(_parsed_url(url), scope, creates=False, reads_only=False)
 
     @classmethod
     def open_read_only(cls, url: str, scope: str, *, missing_ok: bool) -> Self:
-        """Open a ledger for reading. Nothing is created.
+        """Open a ledger for reading, or raise `LedgerError`. Nothing is created.
 
         Args:
             missing_ok: Whether a missing ledger counts as an empty one.
-
-        Raises:
-            LedgerError: It cannot be opened, or it is missing.
         """
         parsed = _parsed_url(url)
         try:
@@ -150,13 +146,9 @@ class Ledger:
     # Runs
 
     def begin_run(self) -> int:
-        """Begin a run and take its lease.
-
-        Returns:
-            The run's number, greater than any before.
-        """
+        """Begin a run, take its lease, and return its number. Numbers count up."""
         with self.transaction() as transaction:
-            self.run = transaction.scalar(
+            self.run = transaction.connection.scalar(
                 insert(runs)
                 .values(scope=self.scope, started_at=timestamp())
                 .returning(runs.c.run)
@@ -191,13 +183,6 @@ class Ledger:
                     .values(complete_run=self.run)
                 )
 
-    def _newest_complete_run(self) -> int:
-        newest = select(func.max(runs.c.run)).where(
-            runs.c.scope == self.scope, runs.c.is_complete
-        )
-        with self.reading() as connection:
-            return connection.scalar(newest) or 0
-
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
         entries = (
@@ -217,25 +202,15 @@ class Ledger:
 
         A read-only ledger keeps nothing; the number of a new stream is 0 there.
         """
-        query = select(streams.c.stream, streams.c.schema, streams.c.complete_run)
-        query = query.where(streams.c.scope == self.scope, streams.c.name == name)
-        row: Any
-        if self._reads_only:
-            with self.reading() as connection:
-                row = connection.execute(query).first()
-        else:
+        query = select(streams.c.stream, streams.c.complete_run).where(
+            streams.c.scope == self.scope, streams.c.name == name
+        )
+        if not self._reads_only:
             text = json.dumps(schema_message, default=str)
             with self.transaction() as transaction:
-                row = transaction.first(query)
-                if row is None:
-                    transaction.add_stream(self.scope, name)
-                    row = transaction.first(query)
-                if row is not None and row.schema != text:
-                    transaction.write(
-                        update(streams)
-                        .where(streams.c.stream == row.stream)
-                        .values(schema=text)
-                    )
+                transaction.keep_schema(self.scope, name, text)
+        with self.reading() as connection:
+            row = connection.execute(query).first()
         if row is None:
             return 0
         number = self._streams[name] = int(row.stream)
@@ -330,14 +305,11 @@ class Ledger:
             return [claim for claim in left if transaction.take_over(claim)]
 
     def check_lease(self) -> None:
-        """Make sure that this run's claims are still its own.
-
-        Raises:
-            LedgerError: Another process may have taken them over. Send nothing more.
-        """
+        """Raise `LedgerError` if another process may have taken over our claims."""
         if isinstance(self._leases, ServerLeases) and not self._leases.is_held():
-            msg = f"The connection to the ledger {self.name} broke. Run again."
-            raise LedgerError(msg)
+            raise LedgerError(
+                f"The connection to the ledger {self.name} broke. Run again."
+            )
 
     def lives(self, run: int) -> bool:
         """Return whether a run is still at work, here or in another process."""
@@ -355,8 +327,7 @@ class Ledger:
             LedgerError: Nothing of the block is written. Stop the run.
         """
         if self._reads_only:
-            msg = f"The ledger {self.name} was opened for reading only."
-            raise LedgerError(msg)
+            raise LedgerError(f"The ledger {self.name} was opened for reading only.")
         with (
             _errors(f"The ledger {self.name} cannot be written"),
             self._begin(write=True) as connection,
@@ -384,11 +355,7 @@ class Ledger:
             yield self._connection
 
     def flush(self) -> None:
-        """Write the buffered outcomes; after the call they are on disk.
-
-        Raises:
-            LedgerError: None of them is written.
-        """
+        """Write the buffered outcomes; after the call they are on disk."""
         if not self.buffer.size:
             return
         with self.transaction() as transaction:
@@ -424,5 +391,5 @@ def _errors(problem: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        msg = f"{problem}: {database.reason_of(error)}. See `ledger_url`."
-        raise LedgerError(msg) from None
+        reason = database.reason_of(error)
+        raise LedgerError(f"{problem}: {reason}. See `ledger_url`.") from None

@@ -57,13 +57,7 @@ def changed_entities(
     """Return the entities whose latest version is not the marked one.
 
     In most syncs that is a small part, so most records cost no result row at all.
-
-    Args:
-        marks: Name of the mapping -> entities, each with the text or state digest of
-            its record.
-
-    Returns:
-        (entity, name of the mapping) -> the latest version, or None if there is none.
+    `Ledger.changed_entities` describes the values.
     """
     found: dict[Key, Latest | None] = {}
     style = connection.dialect.paramstyle
@@ -114,10 +108,7 @@ def _select(
 
 @lru_cache(maxsize=64)
 def _select_changed(count: int, paramstyle: str) -> str:
-    """Return the SELECT of `changed_entities`.
-
-    Its parameters are so many pairs of entity and mark, then the name of the mapping.
-    """
+    """Return a SELECT with so many pairs of entity and mark, then the mapping."""
     mark = "?" if paramstyle == "qmark" else "%s"
     pairs = ", ".join([f"({mark}, {mark})"] * count)
     columns = ", ".join(f"l.{name}" for name in _LATEST)

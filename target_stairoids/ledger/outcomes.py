@@ -20,74 +20,63 @@ from target_stairoids.ledger import sql
 from target_stairoids.ledger.lookup import known_versions
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from target_stairoids.ledger.sql import Statements
     from target_stairoids.ledger.structs import SettledVersion
+    from target_stairoids.ledger.transaction import Transaction
 
 Row = tuple[Any, ...]
 
 
 def write_outcomes(
-    connection: Connection,
-    statements: Statements,
-    run: int,
-    versions: Collection[SettledVersion],
+    transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
     """Write outcomes, and delete the claims and dead letters that end with them."""
     replacing = [item for item in versions if item.replaces]
     others = [item for item in versions if not item.replaces]
-    late = _replace_latest(connection, statements, run, replacing)
-    _write_rows(connection, statements, run, late + others)
+    late = _replace_latest(transaction, replacing)
+    _write_rows(transaction, late + others)
     claimed = [
         {
             "key_entity": item.version.entity,
             "key_mapping": item.version.mapping,
-            "key_run": run,
+            "key_run": transaction.run,
         }
         for item in versions
         if item.is_claimed
     ]
     if claimed:
-        connection.execute(sql.DELETE_CLAIM, claimed)
+        transaction.connection.execute(sql.DELETE_CLAIM, claimed)
     accepted = [
         {"key_state": item.version.state_digest, "key_mapping": item.version.mapping}
         for item in versions
         if item.outcome is Outcome.ACCEPTED
     ]
     if accepted:
-        connection.execute(sql.DELETE_DEAD_LETTER, accepted)
+        transaction.connection.execute(sql.DELETE_DEAD_LETTER, accepted)
 
 
 def _replace_latest(
-    connection: Connection,
-    statements: Statements,
-    run: int,
-    versions: list[SettledVersion],
+    transaction: Transaction, versions: list[SettledVersion]
 ) -> list[SettledVersion]:
     """Put versions in the place of the latest ones with the same content.
 
-    Returns:
-        The versions whose latest one was changed by another run in the meantime.
+    Return the versions whose latest one was changed by another run in the meantime.
     """
+    if not versions:
+        return []
     rows = [
         (
             item.version.state_digest,
             item.version.bookmark_value,
             item.version.text_digest,
-            run,
-            item.version.entity,
-            item.version.mapping,
+            transaction.run,
+            *item.version.key,
             item.replaces,
         )
         for item in versions
     ]
-    if not rows:
+    if _execute(transaction, transaction.statements.replace_latest, rows) == len(rows):
         return []
-    written = connection.exec_driver_sql(statements.replace_latest, rows)
-    if written.rowcount == len(rows):
-        return []
-    newest = known_versions(connection, [], {i.version.entity for i in versions}).latest
+    newest = _latest_before(transaction, versions)
     return [
         replace(item, replaces=None)
         for item in versions
@@ -96,15 +85,16 @@ def _replace_latest(
     ]
 
 
-def _write_rows(
-    connection: Connection,
-    statements: Statements,
-    run: int,
-    versions: Collection[SettledVersion],
-) -> None:
-    if not versions:
-        return
-    known = known_versions(connection, [], {i.version.entity for i in versions}).latest
+def _latest_before(
+    transaction: Transaction, versions: list[SettledVersion]
+) -> dict[Key, Latest]:
+    entities = {item.version.entity for item in versions}
+    return known_versions(transaction.connection, [], entities).latest
+
+
+def _write_rows(transaction: Transaction, versions: list[SettledVersion]) -> None:
+    statements, run = transaction.statements, transaction.run
+    known = _latest_before(transaction, versions)
     newest: dict[Key, Row] = {}
     outcomes: list[Row] = []
     left_behind: list[Row] = []
@@ -124,15 +114,14 @@ def _write_rows(
             left_behind.append(_settled_row(unchanged, run))
         known[version.key] = now
         newest[version.key] = _latest_row(version, now, run)
-    _execute(connection, statements.settle_missing, left_behind)
-    _execute(connection, statements.settle, outcomes)
-    _execute(connection, statements.set_latest, list(newest.values()))
+    _execute(transaction, statements.settle_missing, left_behind)
+    _execute(transaction, statements.settle, outcomes)
+    _execute(transaction, statements.set_latest, list(newest.values()))
 
 
 def _latest_row(version: Version, now: Latest, run: int) -> Row:
     return (
-        version.entity,
-        version.mapping,
+        *version.key,
         version.stream,
         now.state_digest,
         now.content_digest,
@@ -156,6 +145,6 @@ def _settled_row(item: SettledVersion, run: int) -> Row:
     )
 
 
-def _execute(connection: Connection, text: str, rows: list[Row]) -> None:
-    if rows:
-        connection.exec_driver_sql(text, rows)
+def _execute(transaction: Transaction, text: str, rows: list[Row]) -> int:
+    """Execute a text of the driver for each row; return how many rows it changed."""
+    return transaction.connection.exec_driver_sql(text, rows).rowcount if rows else 0

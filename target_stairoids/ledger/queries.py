@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Row, Select, func, select, true
+from sqlalchemy import Column, Row, Select, func, literal, select, true
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import (
@@ -30,35 +30,27 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     or were left by a killed run.
     """
     invalid = dead_letters.c.outcome == Outcome.INVALID
+    claimed = literal("claimed").label("outcome")
     found: dict[str, dict[str, int]] = {}
     with ledger.reading() as connection:
-        for table, chosen in ((settled, true()), (dead_letters, invalid)):
+        for table, outcome_column, chosen in (
+            (settled, settled.c.outcome, true()),
+            (dead_letters, dead_letters.c.outcome, invalid),
+            (claims, claimed, true()),
+        ):
             query = (
-                select(streams.c.name, table.c.outcome, func.count())
-                .join(streams, streams.c.stream == table.c.stream)
+                select(streams.c.name, outcome_column, func.count())
+                .join_from(table, streams, streams.c.stream == table.c.stream)
                 .where(streams.c.scope == ledger.scope, chosen)
-                .group_by(streams.c.name, table.c.outcome)
+                .group_by(streams.c.name, "outcome")
             )
             for name, outcome, count in connection.execute(query):
                 found.setdefault(name, {})[outcome] = count
-        query = (
-            select(streams.c.name, func.count())
-            .select_from(claims)
-            .join(streams, streams.c.stream == claims.c.stream)
-            .where(streams.c.scope == ledger.scope)
-            .group_by(streams.c.name)
-        )
-        for name, count in connection.execute(query):
-            found.setdefault(name, {})["claimed"] = count
     return found
 
 
 def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
-    """Return run -> outcome -> how many versions it settled.
-
-    Args:
-        dead: Runs without a report. The whole table is read.
-    """
+    """Return run -> outcome -> how many versions it settled; reads all rows."""
     query = (
         select(settled.c.run, settled.c.outcome, func.count())
         .where(settled.c.run.in_(dead))

@@ -7,24 +7,7 @@ them.
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    insert,
-    inspect,
-    select,
-)
+import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
@@ -32,51 +15,51 @@ SCHEMA_VERSION = 6
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
-metadata = MetaData()
-_Id = BigInteger().with_variant(Integer, "sqlite")
+metadata = sa.MetaData()
+_Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
-meta = Table(
+meta = sa.Table(
     "stairoids_meta",
     metadata,
-    Column("name", String(40), primary_key=True),
-    Column("value", Text, nullable=False),
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
-runs = Table(
+runs = sa.Table(
     "stairoids_runs",
     metadata,
-    Column("run", _Id, primary_key=True, autoincrement=True),
-    Column("scope", Text, nullable=False),
-    Column("started_at", String(32), nullable=False),
-    Column("ended_at", String(32)),
-    Column("exit_code", SmallInteger),
-    Column("is_complete", Boolean),  # all its input is settled
-    Column("report", Text),
+    sa.Column("run", _Id, primary_key=True, autoincrement=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("started_at", sa.String(32), nullable=False),
+    sa.Column("ended_at", sa.String(32)),
+    sa.Column("exit_code", sa.SmallInteger),
+    sa.Column("is_complete", sa.Boolean),  # all its input is settled
+    sa.Column("report", sa.Text),
     sqlite_autoincrement=True,
 )
-streams = Table(
+streams = sa.Table(
     "stairoids_streams",
     metadata,
-    Column("stream", Integer, primary_key=True, autoincrement=True),
-    Column("scope", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("complete_run", _Id),  # the newest run that settled all its input
-    Column("schema", Text),  # the last SCHEMA message, for exporting dead letters
-    UniqueConstraint("scope", "name"),
+    sa.Column("stream", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("complete_run", _Id),  # the newest run that settled all its input
+    sa.Column("schema", sa.Text),  # the last SCHEMA message, for exporting dead letters
+    sa.UniqueConstraint("scope", "name"),
 )
-settled = Table(
+settled = sa.Table(
     "stairoids_settled",
     metadata,
-    Column("state_digest", LargeBinary(16), primary_key=True),
-    Column("mapping", Text, primary_key=True),
-    Column("stream", Integer, nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("run", _Id, nullable=False),
-    Column("mapping_digest", LargeBinary(16), nullable=False),
-    Column("signal_id", Text),
+    sa.Column("state_digest", sa.LargeBinary(16), primary_key=True),
+    sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("run", _Id, nullable=False),
+    sa.Column("mapping_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("signal_id", sa.Text),
     sqlite_with_rowid=False,
 )
 # Partial, because most versions have no id and each index costs a page per written row.
-settled_signal = Index(
+settled_signal = sa.Index(
     "stairoids_settled_signal",
     settled.c.signal_id,
     sqlite_where=settled.c.signal_id.is_not(None),
@@ -84,99 +67,94 @@ settled_signal = Index(
 )
 # On SQLite in the order of insertion, which is the tap's order: rows that change
 # together share pages.
-latest = Table(
+latest = sa.Table(
     "stairoids_latest",
     metadata,
-    Column("entity", LargeBinary(16), primary_key=True),
-    Column("mapping", Text, primary_key=True),
-    Column("stream", Integer, nullable=False),
-    Column("state_digest", LargeBinary(16), nullable=False),
-    Column("content_digest", LargeBinary(16)),
-    Column("bookmark_value", Text),
-    Column("done", Boolean, nullable=False),
-    Column("run", _Id, nullable=False),
-    Column("source_digest", LargeBinary(16)),
-    Column("text_digest", LargeBinary(16)),
+    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
+    sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Integer, nullable=False),
+    sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("content_digest", sa.LargeBinary(16)),
+    sa.Column("bookmark_value", sa.Text),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("run", _Id, nullable=False),
+    sa.Column("source_digest", sa.LargeBinary(16)),
+    sa.Column("text_digest", sa.LargeBinary(16)),
 )
-claims = Table(
+claims = sa.Table(
     "stairoids_claims",
     metadata,
-    Column("entity", LargeBinary(16), primary_key=True),
-    Column("mapping", Text, primary_key=True),
-    Column("state_digest", LargeBinary(16), nullable=False),
-    Column("stream", Integer, nullable=False),
-    Column("stream_name", Text, nullable=False),
-    Column("content_digest", LargeBinary(16), nullable=False),
-    Column("bookmark_value", Text),
-    Column("mapping_digest", LargeBinary(16), nullable=False),
-    Column("run", _Id, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("claimed_at", String(32), nullable=False),
-    Column("attempted_at", String(32), nullable=False),
-    Column("signal", LargeBinary, nullable=False),
-    Column("record", LargeBinary, nullable=False),
+    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
+    sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("stream", sa.Integer, nullable=False),
+    sa.Column("stream_name", sa.Text, nullable=False),
+    sa.Column("content_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("bookmark_value", sa.Text),
+    sa.Column("mapping_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("run", _Id, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("claimed_at", sa.String(32), nullable=False),
+    sa.Column("attempted_at", sa.String(32), nullable=False),
+    sa.Column("signal", sa.LargeBinary, nullable=False),
+    sa.Column("record", sa.LargeBinary, nullable=False),
 )
-dead_letters = Table(
+dead_letters = sa.Table(
     "stairoids_dead_letters",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("state_digest", LargeBinary(16), nullable=False),
-    Column("mapping", Text, nullable=False),
-    Column("stream", Integer, nullable=False),
-    Column("stream_name", Text, nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("request_id", Text),
-    Column("attempts", Integer, nullable=False),
-    Column("first_at", String(32), nullable=False),
-    Column("last_at", String(32), nullable=False),
-    Column("signal", LargeBinary),
-    Column("record", LargeBinary, nullable=False),
-    UniqueConstraint("state_digest", "mapping"),
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("mapping", sa.Text, nullable=False),
+    sa.Column("stream", sa.Integer, nullable=False),
+    sa.Column("stream_name", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_at", sa.String(32), nullable=False),
+    sa.Column("last_at", sa.String(32), nullable=False),
+    sa.Column("signal", sa.LargeBinary),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("state_digest", "mapping"),
     sqlite_autoincrement=True,
 )
-days = Table(
+days = sa.Table(
     "stairoids_days",
     metadata,
-    Column("scope", Text, primary_key=True),
-    Column("day", String(10), primary_key=True),
-    Column("requests", Integer, nullable=False),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("requests", sa.Integer, nullable=False),
 )
 
 
-def is_created(connection: Connection) -> bool:
+def is_created(connection: sa.Connection) -> bool:
     """Return whether a database holds a ledger."""
-    return inspect(connection).has_table(meta.name)
+    return sa.inspect(connection).has_table(meta.name)
 
 
-def create(connection: Connection) -> None:
+def create(connection: sa.Connection) -> None:
     """Create the tables, unless a release has done so."""
     meta.create(connection, checkfirst=True)
     if _version(connection) is None:
         metadata.create_all(connection)
         connection.execute(
-            insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
+            sa.insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
         )
 
 
-def check_version(connection: Connection) -> None:
-    """Refuse a ledger of another release.
-
-    Raises:
-        LedgerError: The message says which versions differ.
-    """
+def check_version(connection: sa.Connection) -> None:
+    """Raise `LedgerError` for a ledger of another release."""
     found = _version(connection)
     if found != str(SCHEMA_VERSION):
-        msg = (
+        raise LedgerError(
             f"The ledger has schema version {found}, this release reads "
             f"{SCHEMA_VERSION}. Install the release that wrote it, or upgrade "
             "singer-stairoids, or name another ledger in `ledger_url`."
         )
-        raise LedgerError(msg)
 
 
-def _version(connection: Connection) -> str | None:
+def _version(connection: sa.Connection) -> str | None:
     found: str | None = connection.scalar(
-        select(meta.c.value).where(meta.c.name == "schema_version")
+        sa.select(meta.c.value).where(meta.c.name == "schema_version")
     )
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, bindparam, delete, func, make_url, update
+from sqlalchemy import Dialect, Table, bindparam, delete, func, update
 from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.schema import claims, dead_letters, latest, settled
@@ -15,11 +15,6 @@ from target_stairoids.ledger.schema import claims, dead_letters, latest, settled
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import Delete, Insert, Update
 
-#: A driver's URL, and how it takes parameters in the order of the columns.
-_DRIVERS = {
-    "sqlite": ("sqlite://", "qmark"),
-    "postgresql": ("postgresql+psycopg://", "format"),
-}
 _OUR_CLAIM = (
     claims.c.entity == bindparam("key_entity"),
     claims.c.mapping == bindparam("key_mapping"),
@@ -59,8 +54,11 @@ class Statements:
         set_latest: INSERT of latest versions that replaces those of the same entity.
     """
 
-    def __init__(self, dialect: str) -> None:
-        self._dialect = dialect
+    def __init__(self, dialect: Dialect) -> None:
+        self._is_sqlite = dialect.name == "sqlite"
+        dialect_class: Any = type(dialect)
+        style = "qmark" if self._is_sqlite else "format"
+        self._positional = dialect_class(paramstyle=style)
         self.claim: Insert = (
             self.insert_into(claims)
             .on_conflict_do_nothing()
@@ -75,7 +73,7 @@ class Statements:
 
     def insert_into(self, table: Table) -> Any:  # noqa: ANN401 - of either dialect
         """Return an INSERT with the dialect's ON CONFLICT."""
-        if self._dialect == "sqlite":
+        if self._is_sqlite:
             return sqlite.insert(table)
         # Late: the import takes a tenth of a second, and SQLite needs none of it.
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415
@@ -83,13 +81,12 @@ class Statements:
         return postgresql.insert(table)
 
     def _replace_latest(self) -> str:
-        mark = "?" if _DRIVERS[self._dialect][1] == "qmark" else "%s"
-        new = ("state_digest", "bookmark_value", "text_digest", "run")
-        values = ", ".join(f"{name} = {mark}" for name in new)
-        where = " AND ".join(
-            f"{name} = {mark}" for name in ("entity", "mapping", "state_digest")
+        text = (
+            f"UPDATE {latest.name} SET state_digest = ?, bookmark_value = ?,"  # noqa: S608 - names of our own table
+            " text_digest = ?, run = ?"
+            " WHERE entity = ? AND mapping = ? AND state_digest = ?"
         )
-        return f"UPDATE {latest.name} SET {values} WHERE {where}"  # noqa: S608 - names of our own table
+        return text if self._is_sqlite else text.replace("?", "%s")
 
     def _upsert(self, table: Table, *key: str) -> str:
         statement = self.insert_into(table)
@@ -99,16 +96,12 @@ class Statements:
         if table is settled:  # a known signal id stays known
             old, new = settled.c.signal_id, statement.excluded.signal_id
             others["signal_id"] = func.coalesce(new, old)
-        replaced = statement.on_conflict_do_update(
-            index_elements=list(key), set_=others
-        )
+        replaced = statement.on_conflict_do_update(index_elements=key, set_=others)
         return self._compiled(table, replaced)
 
     def _compiled(self, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
-        url, style = _DRIVERS[self._dialect]
-        driver: Any = make_url(url).get_dialect()
-        dialect = driver(paramstyle=style)
-        return str(statement.compile(dialect=dialect, column_keys=table.c.keys()))
+        keys = table.c.keys()
+        return str(statement.compile(dialect=self._positional, column_keys=keys))
 
     def _add_dead_letter(self) -> Insert:
         statement = self.insert_into(dead_letters)

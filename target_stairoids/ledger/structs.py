@@ -72,16 +72,7 @@ VERSION_COLUMNS = (
 
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim in a row of `claims`."""
-    return Claim(
-        version=Version(
-            key=(row.entity, row.mapping),
-            **{name: getattr(row, name) for name in VERSION_COLUMNS},
-        ),
-        stream_name=row.stream_name,
-        signal=row.signal,
-        record=row.record,
-        attempts=row.attempts,
-        claimed_at=row.claimed_at,
-        attempted_at=row.attempted_at,
-        run=row.run,
-    )
+    values = row._asdict()
+    version = {name: values.pop(name) for name in VERSION_COLUMNS}
+    key = values.pop("entity"), values.pop("mapping")
+    return Claim(version=Version(key=key, **version), **values)

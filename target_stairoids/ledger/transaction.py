@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
@@ -31,22 +31,18 @@ if TYPE_CHECKING:
 
 
 class Transaction:
-    """One transaction. Each method writes at once; the commit makes it durable.
-
-    Attributes:
-        statements: The statements of the dialect.
-    """
+    """One transaction. Each method writes at once; the commit makes it durable."""
 
     def __init__(
         self, connection: Connection, run: int, statements: Statements
     ) -> None:
-        self._connection = connection
-        self._run = run
+        self.connection = connection
+        self.run = run
         self.statements = statements
 
     def look_up(self, states: Collection[bytes], entities: Collection[bytes]) -> Known:
         """Return the outcomes of states and the latest versions of entities."""
-        return lookup.known_versions(self._connection, states, entities)
+        return lookup.known_versions(self.connection, states, entities)
 
     # Claims
 
@@ -67,18 +63,20 @@ class Transaction:
                 "stream_name": claim.stream_name,
                 "signal": claim.signal,
                 "record": claim.record,
-                "run": self._run,
+                "run": self.run,
                 "attempts": 1,
                 "claimed_at": at,
                 "attempted_at": at,
             }
             for claim in wanted
         ]
-        inserted = self._connection.execute(self.statements.claim, rows)
+        inserted = self.connection.execute(self.statements.claim, rows)
         ours = {(row.entity, row.mapping) for row in inserted}
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
         return at, {
-            key: self.scalar(select(claims.c.run).where(_claims_of(version)))
+            key: self.connection.execute(
+                select(claims.c.run).where(_claims_of(version))
+            ).scalar_one()
             for key, version in others.items()
         }
 
@@ -88,15 +86,16 @@ class Transaction:
         values = {
             "key_entity": entity,
             "key_mapping": mapping,
-            "key_run": self._run,
+            "key_run": self.run,
             "attempts": attempts,
             "attempted_at": timestamp(),
         }
-        return self._connection.execute(sql.CLAIM_AGAIN, values).rowcount == 1
+        return self.connection.execute(sql.CLAIM_AGAIN, values).rowcount == 1
 
     def claim_on(self, version: Version) -> Claim | None:
         """Return the claim on a version's entity and mapping, if there is one."""
-        row = self.first(select(claims).where(_claims_of(version)))
+        query = select(claims).where(_claims_of(version))
+        row = self.connection.execute(query).first()
         return None if row is None else claim_from(row)
 
     def take_over(self, claim: Claim) -> bool:
@@ -104,13 +103,13 @@ class Transaction:
         taken = self.write(
             update(claims)
             .where(_claims_of(claim.version), claims.c.run == claim.run)
-            .values(run=self._run)
+            .values(run=self.run)
         )
         return taken == 1
 
     def withdraw(self, version: Version) -> None:
         """Delete our claim of a signal that was certainly not accepted."""
-        ours = claims.c.run == self._run
+        ours = claims.c.run == self.run
         self.write(delete(claims).where(_claims_of(version), ours))
 
     # Outcomes
@@ -118,7 +117,7 @@ class Transaction:
     def settle(self, versions: Collection[SettledVersion]) -> None:
         """Write outcomes. Of two outcomes of one version, the later one counts."""
         if versions:
-            write_outcomes(self._connection, self.statements, self._run, versions)
+            write_outcomes(self, versions)
 
     def owns_signal(self, signal_id: str, *, other_than: Version) -> bool:
         """Return whether a Stairoids signal id belongs to another version."""
@@ -127,20 +126,21 @@ class Transaction:
             (settled.c.state_digest != other_than.state_digest)
             | (settled.c.mapping != other_than.mapping),
         )
-        return self.scalar(query.limit(1)) is not None
+        return self.connection.scalar(query.limit(1)) is not None
 
     # Streams and counters
 
-    def add_stream(self, scope: str, name: str) -> Any:  # noqa: ANN401 - a row
-        """Return the row of a stream; another process may have added it."""
-        self._connection.execute(
-            self.statements.insert_into(streams)
-            .values(scope=scope, name=name)
-            .on_conflict_do_nothing()
+    def keep_schema(self, scope: str, name: str, schema: str) -> None:
+        """Keep the SCHEMA message of a stream, which may be new."""
+        statement = self.statements.insert_into(streams).values(
+            scope=scope, name=name, schema=schema
         )
-        query = select(streams.c.stream, streams.c.schema)
-        found = query.where(streams.c.scope == scope, streams.c.name == name)
-        return self._connection.execute(found).one()
+        changed = streams.c.schema.is_distinct_from(statement.excluded.schema)
+        self.write(
+            statement.on_conflict_do_update(
+                index_elements=["scope", "name"], set_={"schema": schema}, where=changed
+            )
+        )
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to today's requests (UTC); return how many there are now."""
@@ -151,35 +151,23 @@ class Transaction:
             index_elements=["scope", "day"],
             set_={"requests": days.c.requests + statement.excluded.requests},
         ).returning(days.c.requests)
-        return int(self.scalar(total))
+        return int(self.connection.scalar(total))
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""
-        if self._connection.dialect.name != "postgresql":
+        if self.connection.dialect.name != "postgresql":
             return
         for column in (runs.c.run, streams.c.stream, dead_letters.c.id):
             table = column.table.name
             sequence = func.pg_get_serial_sequence(table, column.name)
             newest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
-            self._connection.execute(select(func.setval(sequence, newest, False)))  # noqa: FBT003 - positional in SQL
+            self.connection.execute(select(func.setval(sequence, newest, False)))  # noqa: FBT003 - positional in SQL
 
     # Any statement
 
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""
-        return int(self._connection.execute(statement, rows).rowcount)
-
-    def all(self, statement: Any) -> Sequence[Row[Any]]:  # noqa: ANN401 - any SQL query
-        """Return the rows of a query."""
-        return self._connection.execute(statement).all()
-
-    def first(self, statement: Any) -> Row[Any] | None:  # noqa: ANN401 - any SQL query
-        """Return the first row of a query, or None."""
-        return self._connection.execute(statement).first()
-
-    def scalar(self, statement: Any) -> Any:  # noqa: ANN401 - any column
-        """Return the first column of the first row, or None."""
-        return self._connection.scalar(statement)
+        return int(self.connection.execute(statement, rows).rowcount)
 
 
 def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression

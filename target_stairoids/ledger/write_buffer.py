@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -27,6 +27,8 @@ from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 if TYPE_CHECKING:
     from target_stairoids.ledger.lookup import Mark
     from target_stairoids.ledger.transaction import Transaction
+
+T = TypeVar("T")
 
 #: Rows after which it is time to write; each takes about a kilobyte of memory.
 FULL = 10_000
@@ -67,11 +69,9 @@ class WriteBuffer:
     def settle(
         self, version: Version, outcome: Outcome, known: Known, run: int
     ) -> None:
-        """Settle a version.
+        """Settle a version in a run (0 for a dry run).
 
-        Args:
-            known: The outcome is added here as well, for the rest of a block.
-            run: The current run; 0 for a dry run.
+        The outcome is added to `known` as well, for the rest of a block.
         """
         settled = Settled(outcome, run or sys.maxsize, version.mapping_digest)
         state = version.state_digest, version.mapping
@@ -81,22 +81,15 @@ class WriteBuffer:
             memory.settled[state] = settled
             if now is not None:
                 memory.latest[version.key] = now
-        if not self._is_kept:
-            self.size += 1
-            self._settled.append(
-                SettledVersion(
-                    version=version,
-                    outcome=outcome,
-                    is_claimed=False,
-                    is_first=is_first,
-                )
-            )
+        row = SettledVersion(
+            version=version, outcome=outcome, is_claimed=False, is_first=is_first
+        )
+        self._append(self._settled, row)
 
     def replace_latest(self, version: Version, before: Latest) -> None:
         """Put a version with the same content in the place of the latest one.
 
-        Args:
-            before: The latest version in the database. None of its entity is unwritten.
+        No version of the entity is unwritten, so `before` is in the database.
         """
         self.known.latest[version.key] = replace(
             before,
@@ -104,28 +97,26 @@ class WriteBuffer:
             bookmark_value=version.bookmark_value,
             text_digest=version.text_digest,
         )
-        if not self._is_kept:
-            self.size += 1
-            self._settled.append(
-                SettledVersion(
-                    version=version,
-                    outcome=Outcome.UNCHANGED,
-                    is_claimed=False,
-                    replaces=before.state_digest,
-                )
-            )
+        row = SettledVersion(
+            version=version,
+            outcome=Outcome.UNCHANGED,
+            is_claimed=False,
+            replaces=before.state_digest,
+        )
+        self._append(self._settled, row)
 
     def add_dead_letter(self, dead_letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""
-        if not self._is_kept:
-            self.size += 1
-            self._dead_letters.append(dead_letter)
+        self._append(self._dead_letters, dead_letter)
 
     def discard(self, dead_letter: int) -> None:
         """Remove a dead letter, because a newer version was sent."""
+        self._append(self._discarded, dead_letter)
+
+    def _append(self, rows: list[T], row: T) -> None:
         if not self._is_kept:
             self.size += 1
-            self._discarded.append(dead_letter)
+            rows.append(row)
 
     def write(self, transaction: Transaction) -> None:
         """Write everything."""
@@ -137,8 +128,6 @@ class WriteBuffer:
     def clear(self) -> None:
         """Forget everything; call it once the transaction is on disk."""
         self.size = 0
-        self._settled.clear()
-        self._dead_letters.clear()
-        self._discarded.clear()
-        self.known.settled.clear()
-        self.known.latest.clear()
+        for rows in (self._settled, self._dead_letters, self._discarded):
+            rows.clear()
+        self.known = Known({}, {})

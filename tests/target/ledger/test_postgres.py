@@ -120,7 +120,7 @@ def test_lost_lease_stops_the_run_before_another_request(
         ledger.begin_run()
         ledger.check_lease()
         with other.transaction() as transaction:
-            transaction.first(
+            transaction.connection.execute(
                 text(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
                     " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"
