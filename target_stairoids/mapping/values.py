@@ -101,7 +101,7 @@ def text_from(value: object) -> str | None:
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
-    if isinstance(value, float | Decimal) and not _is_finite(value):
+    if not _is_finite(value):
         return None
     return str(value).strip() or None
 
@@ -156,7 +156,7 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     """Return properties without null, objects as `name.field`, lists as JSON text.
 
     Raises:
-        InvalidSignalError: A number is not finite, or a value is nested too deeply.
+        InvalidSignalError: No double holds a number, or a value is nested too deeply.
     """
     flat: dict[str, Scalar] = {}
     try:
@@ -166,30 +166,33 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     return flat
 
 
-_PLAIN = frozenset({str, bool, int})
-_FRACTIONS = frozenset({float, Decimal})
+_PLAIN = frozenset({str, bool})
+_NUMBERS = frozenset({int, float, Decimal})
 
 
 def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -> None:
     for name, value in values.items():
         key = prefix + name if prefix else name
         kind = type(value)
-        if kind in _PLAIN or (kind in _FRACTIONS and _is_finite(value)):
+        if kind in _PLAIN or (kind in _NUMBERS and _is_finite(value)):
             flat[key] = value
         elif isinstance(value, Mapping):
             _flatten(value, f"{key}.", flat)
         elif value is not None:
             if not _is_finite(value):
-                raise InvalidSignalError(f"properties.{key}: not a finite number")
+                raise InvalidSignalError(
+                    f"properties.{key}: not a number that a double holds"
+                )
             flat[key] = value if isinstance(value, str) else json_bytes(value).decode()
 
 
 def _is_finite(value: Json) -> bool:
-    """Return whether JSON has all numbers of a value."""
-    if isinstance(value, Decimal):
-        return value.is_finite()
-    if isinstance(value, float):
-        return math.isfinite(value)
+    """Return whether a double holds all numbers of a value, as readers of JSON need."""
+    if isinstance(value, int | float | Decimal):
+        try:
+            return math.isfinite(value)
+        except (OverflowError, ValueError):  # a large int, a signalling NaN
+            return False
     if isinstance(value, dict):
         return all(map(_is_finite, value.values()))
     if isinstance(value, list):

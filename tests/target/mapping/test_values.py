@@ -228,16 +228,22 @@ def test_properties_are_flat_scalars(
         (float("nan"), "properties.a"),
         (float("inf"), "properties.a"),
         (Decimal("-Infinity"), "properties.a"),
+        (Decimal("sNaN"), "properties.a"),
+        (Decimal("1e400"), "properties.a"),
+        (-(10**309), "properties.a"),
+        ([Decimal("1e400")], "properties.a"),
         ({"b": float("nan")}, "properties.a.b"),
         ([float("nan")], "properties.a"),
         ([[{"x": float("inf")}]], "properties.a"),
     ],
 )
-def test_nan_and_infinity_are_refused_at_any_depth(value: object, field: str) -> None:
+def test_number_that_no_double_holds_is_refused_at_any_depth(
+    value: object, field: str
+) -> None:
     with pytest.raises(InvalidSignalError) as refused:
         flat_properties({"a": value})
 
-    assert refused.value.reason == f"{field}: not a finite number"
+    assert refused.value.reason == f"{field}: not a number that a double holds"
 
 
 @pytest.mark.parametrize("in_lists", [True, False])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stairoids_sandbox import Fault, Sandbox
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
 if TYPE_CHECKING:
@@ -231,3 +232,24 @@ def test_lookup_that_is_refused_stops_the_run(tmp_path: Path, status: str) -> No
     assert run.exit_code == 1
     assert "Stairoids refuses the request" in run.error
     assert run.outcomes == {"pending": 1}
+
+
+def test_number_that_no_double_holds_is_a_dead_letter(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = json.dumps(a_schema(plan="number"))
+    rows = [
+        '{"id": 1, "email": "a@b.example", "plan": 1e400}',
+        '{"id": 2, "email": "c@b.example", "plan": 1e300}',
+    ]
+    lines = [
+        f'{{"type": "RECORD", "stream": "trials", "record": {row}}}' for row in rows
+    ]
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=1))
+
+    run = target.run_text("\n".join([schema, *lines]), verify_delay_seconds=0)
+    again = target.run_text("\n".join([schema, *lines]))
+
+    assert run.outcomes == {"invalid": 1, "accepted": 1}
+    assert again.outcomes == {"invalid": 1, "duplicate": 1}
+    assert len(sandbox.signals) == 1
