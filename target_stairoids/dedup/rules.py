@@ -123,8 +123,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         send: `once`, `on_change` or `always`.
-        last_complete_run: The newest run that settled all its input; 0 if there is
-            none.
+        last_complete_run: The newest run that settled all its input, or 0.
     """
 
     send: str

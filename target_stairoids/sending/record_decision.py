@@ -212,11 +212,7 @@ def _has_same_content(mapped: MappedRecord, latest: Latest, checks: Checks) -> b
 
 
 def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
-    """Make a record's signal, and return the decision on it.
-
-    Raises:
-        InvalidSignalError: It cannot be made, or breaks the contract of Stairoids.
-    """
+    """Make a record's signal, and return the decision on it."""
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
     if mapping.when is not None and not mapping.when(fields):
         return _FILTERED

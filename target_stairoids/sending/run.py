@@ -121,7 +121,7 @@ class Run:
                 self._scheduler.recover(claim)
 
     def work(self, source: int | None = None) -> bool:
-        """Work until there is more to read, or return False: then call `finish`.
+        """Work until there is more to read. If it returns False, call `finish`.
 
         Args:
             source: File descriptor of the input; None if it is always readable.

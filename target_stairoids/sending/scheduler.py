@@ -84,8 +84,7 @@ class Scheduler:
     def step(self) -> Finished | None:
         """Write the responses that came, and start the signals that may start.
 
-        Returns:
-            The outcomes that are on disk now; None if there was nothing to do.
+        Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
         if self._limits:

@@ -126,11 +126,7 @@ class Streams:
 def _check_names(
     ledger: Ledger, number: int, stream: str, maps: Sequence[CompiledMapping]
 ) -> None:
-    """Refuse a new mapping in place of one that a known stream was sent with.
-
-    Raises:
-        ConfigError: It would send the stream's records again.
-    """
+    """Refuse a new mapping in place of the one that sent a known stream before."""
     names = [mapping.name for mapping in maps if not mapping.is_left_out]
     new = [name for name in names if not queries.has_sent(ledger, number, name)]
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
