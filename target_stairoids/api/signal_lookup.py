@@ -61,9 +61,9 @@ def next_cursor(response: Response) -> str | None:
 
 
 def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
-    """Yield the ids of listed signals that equal a sent one and are not older.
+    """Yield the ids of the signals on a page that equal a sent one.
 
-    `sent` is the request's JSON text.
+    `sent` is the request's JSON text. A signal from before the claim is not equal.
     """
     body = msgspec.json.decode(sent)
     earliest = datetime.fromisoformat(claimed_at) - _CLOCK_SKEW

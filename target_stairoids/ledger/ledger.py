@@ -110,14 +110,9 @@ class Ledger:
 
     @classmethod
     def create(cls, url: str, scope: str) -> Self:
-        """Open a ledger for writing, and create it if it is missing.
+        """Open a ledger for writing, or raise `LedgerError`. A missing one is created.
 
-        Args:
-            url: SQLAlchemy URL of an SQLite or PostgreSQL database.
-            scope: Origin of the API.
-
-        Raises:
-            LedgerError: The database cannot be opened.
+        The URL is SQLAlchemy's for SQLite or PostgreSQL. The scope is the API's origin.
         """
         return cls(_parsed_url(url), scope, creates=True, reads_only=False)
 
@@ -130,8 +125,7 @@ class Ledger:
     def open_read_only(cls, url: str, scope: str, *, missing_ok: bool) -> Self:
         """Open a ledger for reading, or raise `LedgerError`. Nothing is created.
 
-        Args:
-            missing_ok: Whether a missing ledger counts as an empty one.
+        With `missing_ok`, a missing ledger counts as an empty one.
         """
         parsed = _parsed_url(url)
         try:
@@ -160,11 +154,7 @@ class Ledger:
     def end_run(
         self, exit_code: int, report: Mapping[str, Any], *, is_complete: bool
     ) -> None:
-        """End the run.
-
-        Args:
-            is_complete: Whether all its input is settled. Its streams are known then.
-        """
+        """End the run. With `is_complete`, all its input is settled."""
         with self.transaction() as transaction:
             transaction.write(
                 update(runs)
@@ -243,35 +233,25 @@ class Ledger:
     def look_up(self, states: Collection[Key], entities: Collection[Key]) -> Known:
         """Return the outcomes of states and the latest versions of entities.
 
-        Args:
-            states: (state digest, name of the mapping) of each.
-            entities: (entity, name of the mapping) of each.
+        Each key is a state digest or an entity, with the name of the mapping.
         """
         with self.reading() as connection:
             known = lookup.known_versions(
                 connection, {key[0] for key in states}, {key[0] for key in entities}
             )
-        unwritten = self.buffer.known
-        if unwritten.settled:
-            outcomes = unwritten.settled
+        if outcomes := self.buffer.known.settled:
             known.settled.update({k: outcomes[k] for k in states if k in outcomes})
-        if unwritten.latest:
-            newest = unwritten.latest
+        if newest := self.buffer.known.latest:
             known.latest.update({k: newest[k] for k in entities if k in newest})
         return known
 
     def changed_entities(
         self, marks: Mapping[str, Sequence[Mark]]
     ) -> dict[Key, Latest | None]:
-        """Return the entities whose latest version is not the marked one.
+        """Return the latest versions that are not the marked ones; None if missing.
 
-        Args:
-            marks: Name of the mapping -> entities, each with the text or state digest
-                of its record.
-
-        Returns:
-            (entity, name of the mapping) -> the latest version, or None if there is
-            none.
+        `marks` has the entities by the name of their mapping, each with the text or
+        state digest of its record.
         """
         with self.reading() as connection:
             found = lookup.changed_entities(connection, marks)
