@@ -70,6 +70,7 @@ class Ledger:
         self.name = database.name_of(url)
         self.buffer = WriteBuffer(is_kept=reads_only)
         self._streams: dict[str, int] = {}
+        self._schemas: dict[str, str] = {}
         self._complete_runs: dict[int, int] = {}
         self._reads_only = reads_only
         self._leases: FileLeases | ServerLeases | None = None  # None in memory
@@ -195,10 +196,11 @@ class Ledger:
         query = select(streams.c.stream, streams.c.complete_run).where(
             streams.c.scope == self.scope, streams.c.name == name
         )
-        if not self._reads_only:
-            text = json.dumps(schema_message, default=str)
+        text = json.dumps(schema_message, default=str)
+        if not self._reads_only and self._schemas.get(name) != text:
             with self.transaction() as transaction:
                 transaction.keep_schema(self.scope, name, text)
+            self._schemas[name] = text
         with self.reading() as connection:
             row = connection.execute(query).first()
         if row is None:
