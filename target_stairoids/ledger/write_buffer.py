@@ -57,14 +57,15 @@ class WriteBuffer:
         self, found: dict[Key, Latest | None], marks: Mapping[str, Sequence[Mark]]
     ) -> dict[Key, Latest | None]:
         """Return changed entities with the unwritten latest versions over them."""
+        changed: dict[Key, Latest | None] = {}
         for mapping, asked in marks.items():
             for entity, mark in asked:
                 if newest := self.known.latest.get((entity, mapping)):
                     found.pop((entity, mapping), None)
                     is_same = mark in {newest.state_digest, newest.text_digest}
                     if newest.content_digest is None or not is_same:
-                        found[entity, mapping] = newest
-        return found
+                        changed[entity, mapping] = newest
+        return found | changed
 
     def settle(
         self, version: Version, outcome: Outcome, known: Known, run: int

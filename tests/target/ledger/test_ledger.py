@@ -385,3 +385,17 @@ def test_ledger_is_new_until_a_signal_is_claimed_or_settled(ledger: Ledger) -> N
 
     settle(ledger, a_version())
     assert not ledger.is_new()
+
+
+def test_changed_record_beside_its_unwritten_duplicate_is_changed(
+    ledger: Ledger,
+) -> None:
+    """The order of the two marks does not matter."""
+    version = a_version("v1")
+    ledger.buffer.settle(version, Outcome.BASELINED, Known({}, {}), ledger.run)
+    entity, mapping = version.key
+    same, other = (entity, version.state_digest), (entity, digest("v2"))
+
+    for marks in ([other, same], [same, other]):
+        assert set(ledger.changed_entities({mapping: marks})) == {version.key}
+    assert ledger.changed_entities({mapping: [same]}) == {}
