@@ -39,6 +39,8 @@ def drop(scope: Scope) -> None:
 def reset(scope: Scope) -> None:
     """Close the connection with a TCP reset."""
     transport = _transport(scope)
+    if transport.is_closing():  # the client was faster
+        return
     transport.get_extra_info("socket").setsockopt(
         socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
     )
