@@ -9,14 +9,17 @@ from typing import Any
 
 Json = Any  # any JSON value
 
-_TRUE = {"1", "true", "yes", "on"}
+_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("", "0", "false", "no", "off"), False
+)
 
 
 def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Json]:
     """Return the settings in the environment, without `.env` files.
 
     Texts are converted as the Singer SDK does. A text that cannot be converted is kept,
-    so that the validation of the config names the setting.
+    so that the validation of the config names the setting. The SDK takes any text that
+    it does not know as false: a misspelt `dry_run` would send.
 
     Args:
         schema: JSON Schema of the config.
@@ -33,7 +36,7 @@ def _value_of(text: str, spec: Mapping[str, Json]) -> Json:
     kinds = spec.get("type", "string")
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
     if "boolean" in kinds:
-        return text.strip().lower() in _TRUE
+        return _BOOLEANS.get(text.strip().lower(), text)
     if kinds & {"integer", "number", "array", "object"}:
         try:
             return json.loads(text)
