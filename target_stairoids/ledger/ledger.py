@@ -58,6 +58,7 @@ class Ledger:
         run: Number of the current run; 0 before `begin_run`.
         name: The database, for messages: no password.
         buffer: Outcomes that `flush` writes. Lookups include them.
+        secret: The key of digests of people, made with the ledger and kept in copies.
         last_complete_run: The newest run that settled all its input.
         may_lose_its_lease: Whether `check_lease` is necessary before sending.
     """
@@ -100,6 +101,7 @@ class Ledger:
                     elif not schema.is_created(connection):
                         raise _NoLedgerError(url)
                     schema.check_version(connection)
+                    self.secret = schema.secret_of(connection)
                     newest = select(func.max(runs.c.run)).where(
                         runs.c.scope == scope, runs.c.is_complete
                     )

@@ -16,6 +16,7 @@ from target_stairoids.ledger.schema import (
     latest,
     meta,
     metadata,
+    replace_secret,
     runs,
     settled,
     streams,
@@ -115,6 +116,7 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
             if rows:
                 writing.write(insert(table), rows)
             copied[table.name] = len(rows)
+        replace_secret(writing.connection, source.secret)
         writing.advance_counters()
     return copied
 

@@ -7,11 +7,13 @@ them.
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -118,6 +120,17 @@ dead_letters = sa.Table(
     sa.UniqueConstraint("state_digest", "mapping"),
     sqlite_autoincrement=True,
 )
+# Keyed digests only. Each row of the data is one entry. Two rows of one person are two
+# entries, so that the removal of one leaves the other.
+suppressed = sa.Table(
+    "stairoids_suppressed",
+    metadata,
+    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
+    sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Integer, nullable=False),
+    sa.Column("digest", sa.LargeBinary(16), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
 days = sa.Table(
     "stairoids_days",
     metadata,
@@ -135,16 +148,16 @@ def is_created(connection: sa.Connection) -> bool:
 def create(connection: sa.Connection) -> None:
     """Create the tables, unless a release has done so."""
     meta.create(connection, checkfirst=True)
-    if _version(connection) is None:
+    if _value(connection, "schema_version") is None:
         metadata.create_all(connection)
-        connection.execute(
-            sa.insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION))
-        )
+        rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
+        for name, value in rows.items():
+            connection.execute(sa.insert(meta).values(name=name, value=value))
 
 
 def check_version(connection: sa.Connection) -> None:
     """Raise `LedgerError` for a ledger of another release."""
-    found = _version(connection)
+    found = _value(connection, "schema_version")
     if found != str(SCHEMA_VERSION):
         raise LedgerError(
             f"The ledger has schema version {found}, this release reads "
@@ -153,8 +166,19 @@ def check_version(connection: sa.Connection) -> None:
         )
 
 
-def _version(connection: sa.Connection) -> str | None:
+def secret_of(connection: sa.Connection) -> bytes:
+    """Return the ledger's own secret: 32 bytes, the key of digests of people."""
+    return bytes.fromhex(_value(connection, "secret") or "")
+
+
+def replace_secret(connection: sa.Connection, secret: bytes) -> None:
+    """Give a ledger the secret of the ledger that it is a copy of."""
+    is_secret = meta.c.name == "secret"
+    connection.execute(sa.update(meta).where(is_secret).values(value=secret.hex()))
+
+
+def _value(connection: sa.Connection, name: str) -> str | None:
     found: str | None = connection.scalar(
-        sa.select(meta.c.value).where(meta.c.name == "schema_version")
+        sa.select(meta.c.value).where(meta.c.name == name)
     )
     return found

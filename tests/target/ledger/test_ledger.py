@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from target_stairoids.dedup.rules import Known, Latest, Outcome, Settled
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.maintenance import copy
 from target_stairoids.ledger.queries import counts
 from target_stairoids.ledger.structs import SettledVersion
 from tests.support.ledger_builders import (
@@ -25,6 +26,8 @@ from tests.support.ledger_builders import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from target_stairoids.dedup.rules import Version
     from tests.support.ledger_builders import Opened
 
@@ -44,6 +47,20 @@ def latest_in(ledger: Ledger, entity: str = "e") -> Latest | None:
 def latest_state(ledger: Ledger, entity: str = "e") -> bytes | None:
     latest = latest_in(ledger, entity)
     return None if latest is None else latest.state_digest
+
+
+# Secret
+
+
+def test_each_ledger_has_a_secret_of_its_own_that_copies_keep(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two", "copy")]
+    one, two, target = (Ledger.create(url, API) for url in urls)
+    with one, two, target:
+        assert len(one.secret) == len(two.secret) == 32
+        assert one.secret != two.secret
+        copy(one, target)
+    with Ledger.open(urls[2], API) as copied, Ledger.open(urls[0], SANDBOX) as again:
+        assert copied.secret == again.secret == one.secret
 
 
 # Outcomes
