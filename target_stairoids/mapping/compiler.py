@@ -12,15 +12,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
+    Fields,
     Path,
     Reader,
     Template,
     compile_condition,
     compile_template,
     constant,
+    lossy_filters,
     normalised,
     path_text,
 )
@@ -39,11 +41,16 @@ from target_stairoids.mapping.signal import (
     Selection,
     selection,
 )
+from target_stairoids.mapping.times import (
+    UNREADABLE,
+    event_time_from,
+    likely_event_time_from,
+)
 from target_stairoids.mapping.values import (
     domain_from,
     email_from,
+    is_filled,
     text_from,
-    time_from,
 )
 
 Normalise = Callable[[Any], str | None]
@@ -81,6 +88,8 @@ class Compiler:
         self._computed_names: set[str] = set()
         self._content_columns: set[str] = set()  # read for more than `occurred_at`
         self._reads_whole_record = False
+        self._time_paths: set[str] = set()
+        self._time_columns: frozenset[str] = frozenset()
 
     def compile(self) -> CompiledMapping:
         """Return the compiled mapping.
@@ -96,7 +105,7 @@ class Compiler:
         type_ = self._field("type", text_from, item.type)
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
-        occurred_at = self._field("occurred_at", time_from, item.occurred_at)
+        has_unread_time, occurred_at = self._occurred_at()
         properties, when = self._properties(), self._when()
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
@@ -113,7 +122,7 @@ class Compiler:
             source=source or _nothing,
             account=account,
             contact=contact,
-            occurred_at=occurred_at or _nothing,
+            occurred_at=occurred_at,
             properties=properties,
             when=when,
             paths=frozenset(self._mapped_paths),
@@ -121,6 +130,8 @@ class Compiler:
             ignored_columns=self._ignored_columns(ignore_changes),
             is_left_out=type_ is None or is_about_nobody,
             wants_deleted=(DELETED_AT,) in self._mapped_paths,
+            has_unread_time=has_unread_time,
+            time_columns=self._time_columns,
         )
 
     # Fields
@@ -153,6 +164,39 @@ class Compiler:
             return constant(text_from(template.read({})))
         return normalised(template.read, normalise)
 
+    def _occurred_at(self) -> tuple[Callable[[Fields], bool], Reader]:
+        """Return whether a record has an unreadable time, and the reader of the time.
+
+        A mapped time that cannot be read makes the record invalid, an inferred one is
+        left out.
+        """
+        is_inferred = self._item.occurred_at is UNSET
+        normalise = likely_event_time_from if is_inferred else event_time_from
+        read = self._field("occurred_at", normalise, self._item.occurred_at)
+        if read is None:
+            return _never, _nothing
+        filters = lossy_filters(self._origins["occurred_at"].template, "occurred_at")
+
+        def has_unread(record: Fields) -> bool:
+            for before, after in filters:
+                found = after(record)
+                is_lost = found is None or isinstance(found, str)
+                if (
+                    is_lost
+                    and is_filled(before(record))
+                    and not likely_event_time_from(found)
+                ):
+                    return True
+            return False
+
+        def read_strictly(record: Fields) -> object:
+            time = read(record)
+            if time is None and has_unread(record):
+                raise InvalidSignalError(UNREADABLE)
+            return time
+
+        return has_unread, read if is_inferred else read_strictly
+
     def _when(self) -> Reader | None:
         if self._item.when is None:
             return None
@@ -177,7 +221,9 @@ class Compiler:
         self._paths |= template.paths
         if not is_inferred:
             self._mapped_paths |= template.paths
-        if field != "occurred_at":
+        if field == "occurred_at":
+            self._time_paths = {str(p[0]) for p in template.paths if len(p) == 1}
+        else:
             self._content_columns |= {str(path[0]) for path in template.paths}
             self._reads_whole_record |= "record" in text
         return template
@@ -206,6 +252,8 @@ class Compiler:
         columns = [name for name in columns if name not in skip]
         computed = {name: read for name, read in computed.items() if name not in skip}
         takes_all = "*" in entries
+        if takes_all and self._item.occurred_at is UNSET:
+            self._time_columns = frozenset(self._time_paths) - set(skip)
         if not columns and not computed:
             self._check_selects(hidden, takes_all=takes_all)
         is_mapped = self._item.properties is not UNSET
@@ -306,6 +354,7 @@ class Compiler:
 
 
 _nothing = constant(None)
+_never = constant(False)  # noqa: FBT003 - the value that it returns
 
 
 def _mapped(template: str | None) -> Origin | None:

@@ -22,6 +22,7 @@ from target_stairoids.mapping.values import (
     Json,
     Scalar,
     flat_properties,
+    is_filled,
     json_bytes,
 )
 
@@ -125,6 +126,8 @@ class CompiledMapping:
             if they are unknown.
         is_left_out: Whether no record of the stream can become a signal.
         wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
+        has_unread_time: Whether a record has a time that `occurred_at` cannot be.
+        time_columns: Columns of `occurred_at` that are properties if they are no times.
     """
 
     name: str
@@ -145,6 +148,8 @@ class CompiledMapping:
     ignored_columns: frozenset[str] | None
     is_left_out: bool
     wants_deleted: bool
+    has_unread_time: Callable[[Fields], bool]
+    time_columns: frozenset[str]
 
     def wants(self, record: Fields) -> bool:
         """Return whether the condition `when` lets a record become a signal."""
@@ -156,13 +161,17 @@ class CompiledMapping:
         Raises:
             InvalidSignalError: A value cannot be sent; the reason names the field.
         """
+        properties, occurred_at = self.properties(record), self.occurred_at(record)
+        if occurred_at is None and self.time_columns:
+            found = {name: record.get(name) for name in self.time_columns}
+            properties |= {n: value for n, value in found.items() if is_filled(value)}
         return Signal(
             type=self.type(record) or "",
             source=self.source(record) or "",
             account=_present(self.account, record),
             contact=_present(self.contact, record),
-            properties=flat_properties(self.properties(record)),
-            occurred_at=self.occurred_at(record),
+            properties=flat_properties(properties),
+            occurred_at=occurred_at,
         )
 
 

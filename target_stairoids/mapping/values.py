@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -26,8 +25,6 @@ EMAIL = re.compile(r"^[^\s\x00-\x1f@]+@[^\s\x00-\x1f@]+\.[^\s\x00-\x1f@.]+$")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://|^//", re.IGNORECASE)
 _HOST_ENDS = re.compile(r"[/?#\s]")
 _CACHED_HOSTS = 4096  # the records of a stream repeat their companies
-_MILLISECONDS = 100_000_000_000  # in seconds this is the year 5138
-_EPOCH_DIGITS = (10, 13)  # of a Unix time as text, in seconds or milliseconds
 
 
 def _plain(value: object) -> str:
@@ -106,50 +103,9 @@ def text_from(value: object) -> str | None:
     return str(value).strip() or None
 
 
-def time_from(value: object, field: str = "occurred_at") -> str | None:
-    """Return a time as RFC 3339 in UTC; a time without offset counts as UTC.
-
-    Numbers are Unix times, in seconds or, from 100,000,000,000 on, in milliseconds.
-
-    Raises:
-        InvalidSignalError: The value is no time.
-    """
-    if isinstance(value, str):
-        value = value.strip()
-    if value is None or value == "":
-        return None
-    try:
-        moment = _moment(value) if isinstance(value, str) else _epoch(value)
-        if moment.tzinfo is not UTC:
-            moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise InvalidSignalError(f"{field}: not a date and time in ISO 8601") from error
-    return str(msgspec.to_builtins(moment))
-
-
-def likely_time_from(value: object) -> str | None:
-    """Return the time as `time_from` does, or None if it is no time."""
-    try:
-        return time_from(value)
-    except InvalidSignalError:
-        return None
-
-
-def _moment(text: str) -> datetime:
-    if text.isdecimal() and text.isascii() and len(text) in _EPOCH_DIGITS:
-        return _epoch(int(text))
-    # BigQuery, for one, writes the zone's name.
-    moment = datetime.fromisoformat(text.removesuffix(" UTC"))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _epoch(value: object) -> datetime:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
-        raise ValueError  # noqa: TRY004 - `time_from` catches ValueError
-    seconds = float(value)
-    return datetime.fromtimestamp(
-        seconds / 1000 if seconds >= _MILLISECONDS else seconds, tz=UTC
-    )
+def is_filled(value: object) -> bool:
+    """Return whether a value is neither null nor blank text."""
+    return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:

@@ -135,6 +135,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         reason: For people; "" if the outcome needs none.
         version: With its content digest, once a signal was made.
         text: The signal's request, as JSON text.
+        has_unread_time: Whether the signal lacks a time that could not be read.
         discards: Whether the record is a dead letter that is no longer needed.
         is_mapped: Whether a mapping looked at the record.
     """
@@ -144,6 +145,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     version: Version | None = None
     signal: Signal | None = None
     text: bytes = b""
+    has_unread_time: bool = False
     discards: bool = False
     is_mapped: bool = True
 
@@ -223,6 +225,11 @@ def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decisi
     version = replace(mapped.version, content_digest=content_digest(signal, ignored))
     if stream.is_baseline:
         return Decision(Outcome.BASELINED, version=version)
+    is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
+    if is_unread and checks.max_age_days is not None:
+        raise InvalidSignalError(
+            "occurred_at: cannot be read, and `max_event_age_days` needs it"
+        )
     if _is_too_old(signal, checks.max_age_days):
         return Decision(Outcome.TOO_OLD, version=version)
     if facts.is_known and not facts.is_queued:
@@ -234,12 +241,12 @@ def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decisi
             return Decision(outcome, version=version, discards=is_replay)
     text = signal.checked_text()
     if not checks.is_dry_run:
-        return Decision(Outcome.PENDING, "", version, signal, text)
+        return Decision(Outcome.PENDING, "", version, signal, text, is_unread)
     reason = ""
     if facts.latest is not None:
         was_sent = facts.latest.content_digest is not None
         reason = "its content changed" if was_sent else "was rejected before"
-    return Decision(Outcome.WOULD_SEND, reason, version, signal, text)
+    return Decision(Outcome.WOULD_SEND, reason, version, signal, text, is_unread)
 
 
 def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:

@@ -257,6 +257,7 @@ class RecordProcessor:
         outcome, buffer, stream = decision.outcome, self.ledger.buffer, mapped.stream
         if decision.is_mapped:
             self._note_fields(stream, mapped.record)
+        stream.unread_times += decision.has_unread_time
         if stream.known_entities is None and decision.version is not None:
             stream.known_entities = self.ledger.entities_of(stream.number)
         if decision.discards and mapped.dead_letter is not None:

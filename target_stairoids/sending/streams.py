@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stairoids_common.text import counted
 from target_stairoids.dedup.record import RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
@@ -40,6 +41,7 @@ class Stream:
         unseen: Fields that its mappings use and no record had so far.
         is_seen: Whether a mapping has looked at any record.
         taken: How many records were read.
+        unread_times: How many signals lack a time that could not be read.
         keys: Columns that each record must have.
         complete_run: The newest run before this one that settled all its input.
     """
@@ -55,6 +57,7 @@ class Stream:
     unseen: set[Path] = field(default_factory=set)
     is_seen: bool = False
     taken: int = 0
+    unread_times: int = 0
 
 
 class Streams:
@@ -102,6 +105,7 @@ class Streams:
             known_entities=None if before is None else before.known_entities,
             unseen=used if before is None else before.unseen & used,
             is_seen=before is not None and before.is_seen,
+            unread_times=0 if before is None else before.unread_times,
         )
         self._streams[name] = stream
         return stream
@@ -112,6 +116,16 @@ class Streams:
             for sentence in unused_globs(self._settings.signals, list(self._streams)):
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
+            if stream.unread_times:
+                columns = sorted({c for m in stream.maps for c in m.time_columns})
+                logger.warning(
+                    "Stream `%s`: %s without `occurred_at`, because %s holds no time "
+                    "that can be read. Stairoids uses its own time for them. To read "
+                    "it, map `occurred_at`, such as with the filter `iso8601`.",
+                    name,
+                    counted(stream.unread_times, "signal is", "signals are"),
+                    " and ".join(f"`{column}`" for column in columns) or "its column",
+                )
             if stream.unseen and stream.is_seen:
                 fields = sorted(path_text(path) for path in stream.unseen)
                 more = len(fields) - _SHOWN

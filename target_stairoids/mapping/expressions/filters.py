@@ -16,10 +16,10 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
+from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import (
     likely_domain_from,
     likely_email_from,
-    likely_time_from,
     text_from,
 )
 

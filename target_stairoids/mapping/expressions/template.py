@@ -44,6 +44,8 @@ _RESERVED = {
 }
 #: Attributes of Jinja's filters that need more than the value and its arguments.
 _NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
+#: Filters that return null for a value that they cannot read.
+_LOSSY = frozenset({"iso8601", "int", "float"})
 _BRACES = re.compile(r"\{[{%#]|[}%#]\}")
 
 
@@ -67,6 +69,16 @@ def constant(value: object) -> Reader:
 def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
     """Return a reader that normalises the values of another one."""
     return lambda record: normalise(read(record))
+
+
+def lossy_filters(text: str, field: str) -> list[tuple[Reader, Reader]]:
+    """Return, for each filter that may lose a time, readers of its input and result."""
+    tree = _parsed(text, lambda: environment().parse(text))
+    return [
+        (_expression(node.node, field).read, _expression(node, field).read)
+        for node in tree.find_all(nodes.Filter)
+        if node.name in _LOSSY and isinstance(node.node, nodes.Expr)
+    ]
 
 
 def path_text(path: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from stairoids_sandbox import Fault
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
@@ -28,6 +30,54 @@ def test_events_older_than_max_event_age_days_are_not_sent(
     assert first.outcomes == {"too_old": 1, "accepted": 1}
     assert second.outcomes == {"duplicate": 2}
     assert len(sandbox.signals) == 1
+
+
+def test_inferred_time_that_cannot_be_read_is_not_sent_under_an_age_limit(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = [
+        a_schema(event_time="string"),
+        *(a_record(n, event_time=t) for n, t in enumerate(["5.11.25", "45292", ""])),
+    ]
+
+    limited = target.run(*messages, max_event_age_days=30)
+    assert limited.outcomes == {"invalid": 2, "accepted": 1}
+    assert [reason["reason"] for reason in limited.report["reasons"]] == [
+        "occurred_at: cannot be read, and `max_event_age_days` needs it"
+    ]
+    assert "without `occurred_at`" not in caplog.text
+
+
+def test_inferred_time_that_cannot_be_read_is_warned_about_once_with_the_count(
+    sandbox: Sandbox, target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = ["5.11.25", "45292", "", "2025/11/05", "1899-12-30"]
+
+    run = target.run(
+        a_schema(event_time="string"),
+        *(a_record(n, event_time=time) for n, time in enumerate(times)),
+    )
+
+    assert run.outcomes == {"accepted": 5}
+    found = {
+        s.body["properties"]["id"]: (
+            s.body["properties"].get("event_time"),
+            s.body.get("occurred_at"),
+        )
+        for s in sandbox.signals
+    }
+    assert found == {
+        0: ("5.11.25", None),
+        1: ("45292", None),
+        2: (None, None),
+        3: (None, "2025-11-05T00:00:00Z"),
+        4: ("1899-12-30", None),
+    }
+    assert caplog.text.count("without `occurred_at`") == 1
+    assert (
+        "Stream `trials`: 3 signals are without `occurred_at`, because `event_time` "
+        "holds no time that can be read."
+    ) in caplog.text
 
 
 def test_requests_per_day_counts_all_runs(

@@ -218,6 +218,7 @@ def test_inferred_value_that_is_wrong_costs_the_field_and_not_the_record() -> No
         "type": "public-trials",
         "source": "tests",
         "contact": {"email": "jane@acme.com"},
+        "properties": {"event_time": "soon"},
     }
 
 

@@ -15,7 +15,6 @@ from target_stairoids.mapping.values import (
     likely_domain_from,
     likely_email_from,
     text_from,
-    time_from,
 )
 
 HALF_A_PAIR = "\ud83d"
@@ -138,62 +137,6 @@ def test_text_is_trimmed_and_numbers_become_text(
     value: object, text: str | None
 ) -> None:
     assert text_from(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "time_in_utc"),
-    [
-        ("2024-06-15T14:23:00Z", "2024-06-15T14:23:00Z"),
-        ("2024-06-15T14:23:00+02:00", "2024-06-15T12:23:00Z"),
-        ("2024-06-15T14:23:00", "2024-06-15T14:23:00Z"),
-        ("2024-06-15 14:23:00", "2024-06-15T14:23:00Z"),
-        ("2024-06-15", "2024-06-15T00:00:00Z"),
-        (" 2024-06-15T14:23:00.5Z ", "2024-06-15T14:23:00.500000Z"),
-        ("2024-06-15T14:23:00.123456789Z", "2024-06-15T14:23:00.123456Z"),
-        ("2024-06-15T14:23:00.000000Z", "2024-06-15T14:23:00Z"),
-        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
-        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
-        (0, "1970-01-01T00:00:00Z"),
-        (1718461380, "2024-06-15T14:23:00Z"),
-        (1718461380000, "2024-06-15T14:23:00Z"),
-        (Decimal("1718461380.5"), "2024-06-15T14:23:00.500000Z"),
-        (-1, "1969-12-31T23:59:59Z"),
-        (None, None),
-        ("", None),
-        ("   ", None),
-    ],
-)
-def test_time_is_utc_with_z(value: object, time_in_utc: str | None) -> None:
-    assert time_from(value) == time_in_utc
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "yesterday",
-        "2024-02-30",
-        "0000-00-00 00:00:00",
-        "15/06/2024",
-        "2024-06-15T25:00:00Z",
-        "0001-01-01T00:00:00+14:00",
-        "9999-12-31T23:59:59-14:00",
-        HALF_A_PAIR,
-        "2024-06-15\x00",
-        True,
-        float("nan"),
-        Decimal("1e400"),
-        10**400,
-        -(10**15),
-        ["2024-06-15"],
-        {},
-        "9" * 1_000_000,
-    ],
-)
-def test_value_that_is_no_time_is_refused_and_not_repeated(value: object) -> None:
-    with pytest.raises(InvalidSignalError) as refused:
-        time_from(value)
-
-    assert refused.value.reason == "occurred_at: not a date and time in ISO 8601"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""Read times as taps write them, where their meaning is certain.
+
+A text is read in ISO 8601, as a mail header or a program prints it, as `2025/11/05` or
+`5.11.2025`, or as a Unix time. `5/11/2025` may be in May or November, and is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.values import is_filled
+
+#: A placeholder for an unknown time, or for never, lies outside of these years.
+_YEARS = range(1971, 2099)
+UNREADABLE = (
+    "occurred_at: not a date and time that can be read, such as 2026-01-31T12:00:00Z"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The digits of a Unix time in seconds, milli-, micro- or nanoseconds.
+_EPOCH_DIGITS = frozenset({10, 13, 16, 19})
+_NUMBER = re.compile(r"\d{10}(?:\d{3}){0,3}(?:\.\d+)?", re.ASCII)
+_COMPACT = re.compile(r"(\d{8})(\d{6})", re.ASCII)  # 20251105143000
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july", "august"),
+    *("september", "october", "november", "december"),
+)
+#: Abbreviations of one meaning. BST, CST, IST and others have several.
+_ZONES = {
+    name: hours
+    for hours, names in {
+        0: "Z UT UTC GMT WET",
+        1: "CET WEST",
+        2: "CEST EET",
+        3: "EEST MSK",
+        9: "JST KST",
+        10: "AEST",
+        11: "AEDT",
+        12: "NZST",
+        13: "NZDT",
+        -4: "EDT",
+        -5: "EST",
+        -6: "MDT",
+        -7: "MST PDT",
+        -8: "PST",
+    }.items()
+    for name in names.split()
+}
+_DAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?"
+_TIME = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d(?:[.,]\d+)?))?"
+    r"(?: ?(?P<half>[ap])\.?m\.?)?"
+)
+_ZONE = (
+    r"(?: ?(?:(?:utc|gmt)?(?P<offset>[+-]\d\d(?::?\d\d)?)(?: [a-z]{3,5})?"
+    r"|(?P<zone>[a-z]{1,5}))(?:\[[\w/+-]+\]| \([^()]*\))?)?"
+)
+_YEAR, _WORD, _ONE = r"(?P<year>\d{4})", r"(?P<word>[a-z]{3,9})\.?", r"\d{1,2}"
+_FORMS = [
+    re.compile(form, re.ASCII | re.IGNORECASE)
+    for form in (
+        *(
+            rf"{_DAY}{date}(?:(?:t|,? ){_TIME})?{_ZONE}"
+            for date in (
+                rf"{_YEAR}(?P<sep>[-/.])(?P<month>{_ONE})(?P=sep)(?P<day>{_ONE})",
+                rf"(?P<day>{_ONE})\.(?P<month>{_ONE})\.{_YEAR}",
+                rf"(?P<day>{_ONE})(?P<sep>[ -]){_WORD}(?P=sep){_YEAR}",
+                rf"{_WORD} (?P<day>{_ONE}),? {_YEAR}",
+            )
+        ),
+        rf"{_DAY}{_WORD} (?P<day>{_ONE}) {_TIME}{_ZONE} {_YEAR}",  # C's asctime
+    )
+]
+
+
+def time_from(value: object) -> str | None:
+    """Return a time as RFC 3339 in UTC; None if it is empty.
+
+    A time without an offset is in UTC.
+
+    Raises:
+        InvalidSignalError: The value is no time of certain meaning.
+    """
+    if not is_filled(value):
+        return None
+    try:
+        moment = _text_moment(value) if isinstance(value, str) else _moment(value)
+        if moment.tzinfo is not UTC:
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidSignalError(UNREADABLE) from error
+    return str(msgspec.to_builtins(moment))
+
+
+def event_time_from(value: object) -> str | None:
+    """Return the time of an event as `time_from` does.
+
+    Raises:
+        InvalidSignalError: The value is no time, or a placeholder for one.
+    """
+    time = time_from(value)
+    if time is not None and int(time[:4]) not in _YEARS:
+        raise InvalidSignalError(
+            f"occurred_at: not a time from {_YEARS[0]} to {_YEARS[-1]}, so it is a "
+            "placeholder"
+        )
+    return time
+
+
+def likely_time_from(value: object) -> str | None:
+    """Return the time as `time_from` does, or None if it is no time."""
+    try:
+        return time_from(value)
+    except InvalidSignalError:
+        return None
+
+
+def likely_event_time_from(value: object) -> str | None:
+    """Return the time as `event_time_from` does, or None if it is none."""
+    try:
+        return event_time_from(value)
+    except InvalidSignalError:
+        return None
+
+
+def _moment(value: object) -> datetime:
+    """Return the moment of a number: a Unix time, `20251105` or `20251105143000`."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
+        raise ValueError  # noqa: TRY004 - `time_from` catches ValueError
+    number = Decimal(value) if isinstance(value, int) else Decimal(str(value))
+    if not number.is_finite() or number <= 0:
+        raise ValueError
+    digits = number.adjusted() + 1
+    if digits in _EPOCH_DIGITS:
+        return _EPOCH + timedelta(microseconds=int(number.scaleb(16 - digits)))
+    if digits > 14 or number != int(number):
+        raise ValueError
+    return _text_moment(str(int(number)))
+
+
+def _text_moment(text: str) -> datetime:
+    text = " ".join(text.split())
+    if _NUMBER.fullmatch(text):
+        return _moment(Decimal(text))
+    text = _COMPACT.sub(r"\1T\2", text) if _COMPACT.fullmatch(text) else text
+    # Python takes any character for the `T`, also the sign of an offset.
+    if len(text) <= 10 or text[10] in "Tt " or text[8] in "Tt":
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass  # perhaps in another form
+    found = next(filter(None, (form.fullmatch(text) for form in _FORMS)), None)
+    if found is None:
+        raise ValueError
+    return datetime.fromisoformat(_iso8601(found.groupdict()))
+
+
+def _iso8601(parts: dict[str, str | None]) -> str:
+    month, word = parts.get("month"), (parts.get("word") or "").lower()
+    if not month:
+        names = enumerate(_MONTHS, start=1)
+        month = str(next((n for n, name in names if name.startswith(word)), 0))
+    hour = int(parts["hour"] or 0)
+    if parts["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError
+        hour = hour % 12 + (12 if parts["half"] in "pP" else 0)
+    zone = (parts["zone"] or "UTC").upper()
+    if zone not in _ZONES:
+        raise ValueError
+    offset = parts["offset"] or f"{_ZONES[zone]:+03}:00"
+    date = f"{parts['year']}-{int(month):02}-{int(parts['day'] or 0):02}"
+    time = f"{hour:02}:{parts['minute'] or '00'}:{parts['second'] or '00'}"
+    return f"{date}T{time}{offset}"
