@@ -100,6 +100,38 @@ def older_than_option(
     )
 
 
+def confirmed_removal(command: Command) -> Command:
+    """Add `--dry-run` and `--yes` to a command that removes something.
+
+    The command gets `is_confirmed`, a function. Call it with a sentence about the
+    things to be removed, and remove them only if it returns True. Without a terminal
+    and without `--yes` the command is refused before it begins.
+    """
+
+    @click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print what would be removed, and remove nothing.",
+    )
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    @functools.wraps(command)
+    def asking(*args: Any, dry_run: bool, yes: bool, **options: Any) -> None:
+        def is_confirmed(sentence: str) -> bool:
+            if dry_run:
+                click.echo(f"{sentence} Nothing was removed (--dry-run).")
+            elif not yes:
+                click.confirm(f"{sentence} Go on?", abort=True, err=True)
+            return not dry_run
+
+        if not (dry_run or yes or sys.stdin.isatty()):
+            text = "This command removes data. Add --yes, or --dry-run to look first."
+            click.echo(f"Error: {text}", err=True)
+            raise click.exceptions.Exit(2)
+        command(*args, is_confirmed=is_confirmed, **options)
+
+    return asking
+
+
 def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
     try:
         match = _AGE.fullmatch(text)

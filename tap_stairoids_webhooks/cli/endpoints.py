@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stairoids_common.cli import exit_with_message
+from stairoids_common.cli import confirmed_removal, exit_with_message
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import (
     API_URL_VARIABLE,
@@ -23,6 +23,8 @@ from tap_stairoids_webhooks.event import EVENT_TYPES
 from tap_stairoids_webhooks.exceptions import WebhooksError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tap_stairoids_webhooks.endpoints import Endpoints
 
 #: Advice for the status of a receiver's response.
@@ -104,8 +106,11 @@ def list_endpoints(*, api_url: str) -> None:
 @click.command()
 @click.argument("endpoint_id")
 @api_url_option
+@confirmed_removal
 @exit_with_message(WebhooksError)
-def delete(*, endpoint_id: str, api_url: str) -> None:
+def delete(
+    *, endpoint_id: str, api_url: str, is_confirmed: Callable[[str], bool]
+) -> None:
     """Delete an endpoint, so that Stairoids sends nothing more to it.
 
     `list` shows the ids. The API key is read from STAIROIDS_API_KEY; it needs the
@@ -115,8 +120,10 @@ def delete(*, endpoint_id: str, api_url: str) -> None:
     Example:
       STAIROIDS_API_KEY=... stairoids-webhooks delete wh_7f3
     """
-    _endpoints(api_url).delete(endpoint_id)
-    click.echo(json.dumps({"deleted": endpoint_id}))
+    endpoints = _endpoints(api_url)
+    if is_confirmed(f"Stairoids sends nothing more to the endpoint {endpoint_id!r}."):
+        endpoints.delete(endpoint_id)
+        click.echo(json.dumps({"deleted": endpoint_id}))
 
 
 @click.command("send-test")

@@ -1,29 +1,34 @@
-"""Commands about the store: `stats`, `import`, `prune`, `erase` and `restored`."""
+"""Commands about the store, such as `stats`, `import`, `prune` and `erase`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from stairoids_common.cli import (
+    confirmed_removal,
     exit_with_message,
     format_option,
     older_than_option,
     print_table,
 )
+from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.options import receiver_options
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from tap_stairoids_webhooks.store.statistics import Statistics
+    from tap_stairoids_webhooks.store.store import EventStore
 
 store_url_option = receiver_options("store_url")
 
@@ -154,6 +159,7 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     "--compact", is_flag=True, help="Then return the space to the file system."
 )
 @store_url_option
+@confirmed_removal
 @exit_with_message(WebhooksError)
 def prune(
     *,
@@ -162,6 +168,7 @@ def prune(
     forgotten: tuple[str, ...],
     compact: bool,
     store_url: str,
+    is_confirmed: Callable[[str], bool],
 ) -> None:
     """Remove old events that every consumer has read.
 
@@ -180,16 +187,19 @@ def prune(
       stairoids-webhooks prune --older-than 90d --compact
     """
     from tap_stairoids_webhooks.store import retention
-    from tap_stairoids_webhooks.store.consumers import forget
     from tap_stairoids_webhooks.store.store import EventStore
 
+    prune_events = partial(
+        retention.prune, store_url, before=timestamp(older_than), force=force
+    )
     with EventStore.open(store_url) as store:
+        _check_consumers(store, forgotten)
         bytes_before = store.database.total_bytes() if compact else None
-        for consumer in forgotten:
-            if not forget(store, consumer):
-                msg = f"--forget-consumer: there is no consumer {consumer!r}"
-                raise ConfigError(msg)
-    done = asdict(retention.prune(store_url, before=timestamp(older_than), force=force))
+    found = prune_events(forgotten=forgotten, dry_run=True)
+    if not is_confirmed(f"{counted(found.removed, 'event')} can be removed."):
+        return
+    _forget(store_url, forgotten)
+    done = asdict(prune_events())
     try:
         if compact:
             bytes_after = retention.compact(store_url)
@@ -198,12 +208,64 @@ def prune(
         click.echo(json.dumps(done))
 
 
+def _check_consumers(store: EventStore, names: Sequence[str]) -> None:
+    from tap_stairoids_webhooks.store.consumers import lags
+
+    known = lags(store)
+    for name in names:
+        if name not in known:
+            msg = f"there is no consumer {name!r}"
+            raise ConfigError(msg)
+
+
+def _forget(store_url: str, names: Sequence[str]) -> None:
+    from tap_stairoids_webhooks.store import consumers
+    from tap_stairoids_webhooks.store.store import EventStore
+
+    with EventStore.open(store_url) as store:
+        for name in names:
+            consumers.forget(store, name)
+
+
+@click.command()
+@click.argument("consumer")
+@store_url_option
+@confirmed_removal
+@exit_with_message(WebhooksError)
+def forget(
+    *, consumer: str, store_url: str, is_confirmed: Callable[[str], bool]
+) -> None:
+    """Forget a consumer that is gone, so that `prune` no longer waits for it.
+
+    `stats` lists the consumers. A tap with this name becomes a consumer again when it
+    runs.
+
+    \b
+    Example:
+      stairoids-webhooks forget warehouse
+    """
+    from tap_stairoids_webhooks.store.store import EventStore
+
+    with EventStore.open(store_url) as store:
+        _check_consumers(store, [consumer])
+    if is_confirmed(f"The store forgets the consumer {consumer!r}."):
+        _forget(store_url, [consumer])
+        click.echo(json.dumps({"forgotten": consumer}))
+
+
 @click.command()
 @click.option("--email", help="Email address of the person, anywhere in a body.")
 @click.option("--contact-id", help="Id of the person at Stairoids.")
 @store_url_option
+@confirmed_removal
 @exit_with_message(WebhooksError)
-def erase(*, email: str | None, contact_id: str | None, store_url: str) -> None:
+def erase(
+    *,
+    email: str | None,
+    contact_id: str | None,
+    store_url: str,
+    is_confirmed: Callable[[str], bool],
+) -> None:
     """Erase every event that names a person, as a data subject may request.
 
     Body, signature and headers are erased, also from SQLite's write-ahead log. The
@@ -220,7 +282,9 @@ def erase(*, email: str | None, contact_id: str | None, store_url: str) -> None:
     from tap_stairoids_webhooks.store import erasure
 
     person = erasure.Person(email=email, contact_id=contact_id or None)
-    click.echo(json.dumps({"erased": erasure.erase(store_url, person)}))
+    count = erasure.erase(store_url, person, dry_run=True)
+    if is_confirmed(f"The store has {counted(count, 'event')} about this person."):
+        click.echo(json.dumps({"erased": erasure.erase(store_url, person)}))
 
 
 @click.command()
@@ -243,4 +307,4 @@ def restored(*, store_url: str) -> None:
         click.echo(json.dumps({"generation": store.begin_generation()}))
 
 
-COMMANDS = (stats, import_file, prune, erase, restored)
+COMMANDS = (stats, import_file, prune, erase, forget, restored)

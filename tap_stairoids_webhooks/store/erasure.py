@@ -58,12 +58,17 @@ class Person:
         return re.compile(rf"(?<![\w.+-]){address}(?![\w-])(?!\.\w)", re.IGNORECASE)
 
 
-def erase(url: str, person: Person) -> int:
+def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
     """Erase body, signature and headers of the events about a person.
 
     On return the bodies are neither in the tables nor in SQLite's write-ahead log. The
     events are found through a read-only connection, so that the receiver waits for
     short transactions only. It is safe to repeat.
+
+    Args:
+        url: The store.
+        person: The person.
+        dry_run: Erase nothing, and return the number of an erasure.
 
     Returns:
         Number of events that were erased.
@@ -79,9 +84,10 @@ def erase(url: str, person: Person) -> int:
                 sequence, upper=upper, selected=EventFilter()
             ):
                 if found := [e.sequence for e in page if person.is_in(e.body)]:
-                    erased += _empty(store, found)
+                    erased += len(found) if dry_run else _empty(store, found)
                 sequence = page[-1].sequence
-        store.scrub()
+        if not dry_run:
+            store.scrub()
     return erased
 
 

@@ -18,7 +18,7 @@ from tap_stairoids_webhooks.store.schema import EVENTS, STORE
 from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _BATCH_ROWS = 500  # rows in one transaction
 
@@ -38,13 +38,22 @@ class Pruned:
     kept_for: Mapping[str, int] = field(default_factory=dict)
 
 
-def prune(url: str, *, before: str, force: bool = False) -> Pruned:
+def prune(
+    url: str,
+    *,
+    before: str,
+    force: bool = False,
+    forgotten: Collection[str] = (),
+    dry_run: bool = False,
+) -> Pruned:
     """Remove old events that every consumer has received.
 
     Args:
         url: The store.
         before: Remove events received before this time, written as `received_at`.
         force: Also remove events that a consumer has not acknowledged.
+        forgotten: Consumers that need no events.
+        dry_run: Remove nothing, and return the numbers of a removal.
 
     Raises:
         ConfigError: No consumer ever acknowledged an event: no tap has a name, or this
@@ -54,9 +63,13 @@ def prune(url: str, *, before: str, force: bool = False) -> Pruned:
     removed = sequence = 0
     old = EVENTS.c.received_at < before
     with EventStore.open(url) as store, EventStore.open_read_only(url) as reader:
-        while True:
+        if dry_run:
             with reader.transaction("cannot be read") as connection:
-                unneeded = _unneeded(connection, force=force)
+                unneeded = _unneeded(connection, force=force, forgotten=forgotten)
+                removed = _count(connection, old & unneeded)
+        while not dry_run:
+            with reader.transaction("cannot be read") as connection:
+                unneeded = _unneeded(connection, force=force, forgotten=forgotten)
                 found = connection.execute(
                     sa.select(EVENTS.c.sequence)
                     .where(old, unneeded, EVENTS.c.sequence > sequence)
@@ -67,15 +80,16 @@ def prune(url: str, *, before: str, force: bool = False) -> Pruned:
             if not sequences:
                 break
             sequence = sequences[-1]
-            removed += _remove(store, sequences, force=force)
+            removed += _remove(store, sequences, force=force, forgotten=forgotten)
         with reader.transaction("cannot be read") as connection:
             return Pruned(
                 removed=removed,
-                kept=_count(connection, old),
+                kept=_count(connection, old) - (removed if dry_run else 0),
                 kept_for={
                     consumer: number
                     for consumer, pending in pending_for(connection).items()
-                    if (number := _count(connection, sa.and_(old, pending)))
+                    if consumer not in forgotten
+                    and (number := _count(connection, sa.and_(old, pending)))
                 },
             )
 
@@ -85,10 +99,13 @@ def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
     return connection.execute(query).scalar_one()
 
 
-def _unneeded(connection: sa.Connection, *, force: bool) -> sa.ColumnElement[bool]:
+def _unneeded(
+    connection: sa.Connection, *, force: bool, forgotten: Collection[str]
+) -> sa.ColumnElement[bool]:
     if force:
         return sa.true()
-    pending = pending_for(connection)
+    of_each = pending_for(connection).items()
+    pending = {name: events for name, events in of_each if name not in forgotten}
     if not pending:
         msg = (
             "no consumer has acknowledged anything yet. Give the tap the setting"
@@ -99,11 +116,17 @@ def _unneeded(connection: sa.Connection, *, force: bool) -> sa.ColumnElement[boo
     return sa.not_(sa.or_(*pending.values()))
 
 
-def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:
+def _remove(
+    store: EventStore,
+    sequences: Sequence[int],
+    *,
+    force: bool,
+    forgotten: Collection[str],
+) -> int:
     last = sequences[-1]
     with store.transaction("cannot be pruned", lock=True) as connection:
         # Checked again, because a consumer may have gone back meanwhile.
-        unneeded = _unneeded(connection, force=force)
+        unneeded = _unneeded(connection, force=force, forgotten=forgotten)
         gone = connection.execute(
             sa.delete(EVENTS).where(EVENTS.c.sequence.in_(sequences), unneeded)
         )

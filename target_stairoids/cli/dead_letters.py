@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stairoids_common.cli import format_option, older_than_option, print_table
+from stairoids_common.cli import (
+    confirmed_removal,
+    format_option,
+    older_than_option,
+    print_table,
+)
 from stairoids_common.text import counted
 from target_stairoids.cli.options import key_text, log_the_run, with_ledger
 from target_stairoids.dedup.digests import value_at
@@ -237,8 +242,11 @@ def _summarise(
 
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=int, required=True)
+@confirmed_removal
 @with_ledger
-def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
+def discard(
+    ledger: Ledger, ids: tuple[int, ...], is_confirmed: Callable[[str], bool]
+) -> None:
     """Delete dead letters by their ids, with their records.
 
     \b
@@ -247,9 +255,11 @@ def discard(ledger: Ledger, ids: tuple[int, ...]) -> None:
     """
     from target_stairoids.ledger import dead_letters as stored
 
-    with ledger.transaction() as transaction:
-        count = stored.discard(transaction, ids)
-    _summarise(count, ids, "discarded", others="not there")
+    count = len(_find(ledger, ids=ids))
+    if is_confirmed(f"{counted(count, 'dead letter')} of {len(set(ids))} are there."):
+        with ledger.transaction() as transaction:
+            count = stored.discard(transaction, ids)
+        _summarise(count, ids, "discarded", others="not there")
 
 
 @dead_letters.command()

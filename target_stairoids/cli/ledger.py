@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from stairoids_common.cli import format_option, older_than_option, print_table
+from stairoids_common.cli import (
+    confirmed_removal,
+    format_option,
+    older_than_option,
+    print_table,
+)
 from stairoids_common.text import counted
 from target_stairoids.cli.options import (
     clear_errors,
@@ -58,9 +63,9 @@ def stats(ledger: Ledger, output_format: str) -> None:
 
 @ledger.command()
 @click.option("--stream", required=True, help="Name of the stream.")
-@click.confirmation_option(prompt="All of the stream will be sent again. Go on?")
+@confirmed_removal
 @with_ledger
-def forget(ledger: Ledger, stream: str) -> None:
+def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> None:
     """Forget a stream, so that its signals are sent again.
 
     \b
@@ -69,8 +74,11 @@ def forget(ledger: Ledger, stream: str) -> None:
     """
     from target_stairoids.ledger import maintenance
 
-    count = maintenance.forget(ledger, stream)
-    click.echo(f"Forgot {counted(count, 'signal')} of `{stream}`.")
+    count = maintenance.forget(ledger, stream, dry_run=True)
+    signals = f"{counted(count, 'signal')} of `{stream}`"
+    if is_confirmed(f"The ledger forgets {signals}. They will be sent again."):
+        maintenance.forget(ledger, stream)
+        click.echo(f"Forgot {signals}.")
 
 
 @ledger.command()
@@ -79,8 +87,11 @@ def forget(ledger: Ledger, stream: str) -> None:
     min_age=timedelta(days=1),
     required=True,
 )
+@confirmed_removal
 @with_ledger
-def prune(ledger: Ledger, older_than: datetime) -> None:
+def prune(
+    ledger: Ledger, older_than: datetime, is_confirmed: Callable[[str], bool]
+) -> None:
     """Delete old versions of records, never the latest one.
 
     \b
@@ -89,14 +100,17 @@ def prune(ledger: Ledger, older_than: datetime) -> None:
     """
     from target_stairoids.ledger import maintenance
 
-    count = maintenance.prune(ledger, older_than=older_than)
-    click.echo(f"Removed {counted(count, 'old version')}.")
+    count = maintenance.prune(ledger, older_than=older_than, dry_run=True)
+    if is_confirmed(f"The ledger has {counted(count, 'old version')} to remove."):
+        count = maintenance.prune(ledger, older_than=older_than)
+        click.echo(f"Removed {counted(count, 'old version')}.")
 
 
 @ledger.command()
 @click.option("--email", required=True, help="The person's email address.")
+@confirmed_removal
 @with_ledger
-def erase(ledger: Ledger, email: str) -> None:
+def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> None:
     """Erase the email address of a person.
 
     The command deletes the claims and dead letters that have the address. The rest
@@ -112,10 +126,12 @@ def erase(ledger: Ledger, email: str) -> None:
 
     if likely_email_from(email) is None:
         raise ConfigError("--email is not an email address such as ann@example.com.")
-    count = maintenance.erase(ledger, email)
-    erased = counted(count, "claim or dead letter", "claims and dead letters")
-    click.echo(f"Erased {erased}.")
-    click.echo("The rest of the ledger has digests, and no address.")
+    count = maintenance.erase(ledger, email, dry_run=True)
+    found = counted(count, "claim or dead letter", "claims and dead letters")
+    if is_confirmed(f"The ledger has {found} with this address."):
+        maintenance.erase(ledger, email)
+        click.echo(f"Erased {found}.")
+        click.echo("The rest of the ledger has digests, and no address.")
 
 
 @ledger.command()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, select
 
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
@@ -21,7 +21,7 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
-from target_stairoids.ledger.transaction import timestamp
+from target_stairoids.ledger.transaction import Transaction, timestamp
 
 
 def writable_ledger(url: str, scope: str) -> str:
@@ -32,8 +32,10 @@ def writable_ledger(url: str, scope: str) -> str:
         return ledger.name
 
 
-def forget(ledger: Ledger, stream: str) -> int:
+def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> int:
     """Forget all outcomes of a stream; return how many versions it had.
+
+    With `dry_run`, this function and those below only count.
 
     Raises:
         LedgerError: The ledger knows no such stream.
@@ -45,11 +47,14 @@ def forget(ledger: Ledger, stream: str) -> int:
         number = transaction.connection.scalar(query)
         if number is None:
             raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
-        transaction.write(delete(latest).where(latest.c.stream == number))
-        return transaction.write(delete(settled).where(settled.c.stream == number))
+        if not dry_run:
+            transaction.write(delete(latest).where(latest.c.stream == number))
+        return _delete(
+            transaction, settled, settled.c.stream == number, dry_run=dry_run
+        )
 
 
-def prune(ledger: Ledger, *, older_than: datetime) -> int:
+def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int:
     """Delete the versions of older runs, but never an entity's latest one.
 
     Return how many. A deleted version that a tap emits again, without a bookmark,
@@ -67,12 +72,11 @@ def prune(ledger: Ledger, *, older_than: datetime) -> int:
         .exists()
     )
     with ledger.transaction() as transaction:
-        return transaction.write(
-            delete(settled).where(settled.c.run.in_(old_runs), ~is_latest)
-        )
+        is_old = settled.c.run.in_(old_runs) & ~is_latest
+        return _delete(transaction, settled, is_old, dry_run=dry_run)
 
 
-def erase(ledger: Ledger, email: str) -> int:
+def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     """Delete claims and dead letters that contain an email address.
 
     Return how many. Settled versions stay, so that the person gets no signal twice.
@@ -86,9 +90,10 @@ def erase(ledger: Ledger, email: str) -> int:
             query = select(*key, table.c.signal, table.c.record)
             for row in transaction.connection.execute(query).all():
                 if _mentions(row.signal, wanted) or _mentions(row.record, wanted):
-                    same = (column == row[i] for i, column in enumerate(key))
-                    gone += transaction.write(delete(table).where(*same))
-    ledger.scrub()
+                    same = and_(*(column == row[i] for i, column in enumerate(key)))
+                    gone += _delete(transaction, table, same, dry_run=dry_run)
+    if not dry_run:
+        ledger.scrub()
     return gone
 
 
@@ -119,6 +124,16 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
         replace_secret(writing.connection, source.secret)
         writing.advance_counters()
     return copied
+
+
+def _delete(
+    transaction: Transaction, table: Table, rows: ColumnElement[bool], *, dry_run: bool
+) -> int:
+    """Delete rows, or only count them; return how many."""
+    if dry_run:
+        query = select(func.count()).select_from(table).where(rows)
+        return transaction.connection.scalar(query) or 0
+    return transaction.write(delete(table).where(rows))
 
 
 def _mentions(text: bytes | None, wanted: bytes) -> bool:

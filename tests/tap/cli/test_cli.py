@@ -87,7 +87,9 @@ def api() -> Iterator[Api]:
 def test_help_names_every_command() -> None:
     result = run("--help")
 
-    expected = "delete erase import list prune register restored send-test serve stats"
+    expected = (
+        "delete erase forget import list prune register restored send-test serve stats"
+    )
     assert sorted(main.commands) == expected.split()
     for command in main.commands:
         assert command in result.output
@@ -284,7 +286,7 @@ def test_list_reads_every_documented_shape(api: Api, content: object) -> None:
 def test_delete_escapes_the_id(api: Api) -> None:
     api.status = 204
 
-    assert run("delete", "wh_1/..", "--api-url", api.url).exit_code == 0
+    assert run("delete", "wh_1/..", "--yes", "--api-url", api.url).exit_code == 0
     assert api.seen[0][:2] == ("DELETE", "/v1/webhooks/wh_1%2F..")
 
 
@@ -354,7 +356,7 @@ def test_missing_key_is_named() -> None:
     ("command", "key"),
     [
         ("list", "sk_canary\n"),
-        ("delete wh_1", "sk_canary\r\nX: y"),
+        ("delete wh_1 --yes", "sk_canary\r\nX: y"),
         ("register https://x.test/", "“sk_canary”"),
     ],
 )

@@ -112,13 +112,16 @@ def test_prune_keeps_events_of_consumers_until_they_are_forgotten(
     store.append(deliveries(3))
     acknowledge(store, "crm", {"*": 2})
 
-    young = run("prune", "--older-than", "2024-10-15", url=store_url)
-    pruned = run("prune", "--older-than", "30d", url=store_url)
-    unknown = run("prune", "--older-than", "1h", "--forget-consumer=x", url=store_url)
-    forgotten = run(
-        *("prune", "--older-than", "1m", "--forget-consumer", "crm"), url=store_url
+    young = run("prune", "--yes", "--older-than", "2024-10-15", url=store_url)
+    pruned = run("prune", "--yes", "--older-than", "30d", url=store_url)
+    unknown = run(
+        "prune", "--yes", "--older-than", "1h", "--forget-consumer=x", url=store_url
     )
-    forced = run("prune", "--older-than", "30d", "--force", url=store_url)
+    forgotten = run(
+        *("prune", "--yes", "--older-than", "1m", "--forget-consumer", "crm"),
+        url=store_url,
+    )
+    forced = run("prune", "--yes", "--older-than", "30d", "--force", url=store_url)
 
     assert json.loads(young.output) == {"removed": 0, "kept": 0, "kept_for": {}}
     assert json.loads(pruned.output) == {
@@ -139,9 +142,9 @@ def test_compact_returns_the_space_of_pruned_events(
         store.append([a_delivery(body.replace(b"evt_1", b"evt_%d" % number))])
     acknowledge(store, "crm", {"*": 19})
 
-    run("prune", "--older-than", "1d", url=store_url)
+    run("prune", "--yes", "--older-than", "1d", url=store_url)
     before = sum(store.database.sizes().values())
-    done = run("prune", "--older-than", "1d", "--compact", url=store_url)
+    done = run("prune", "--yes", "--older-than", "1d", "--compact", url=store_url)
 
     printed = json.loads(done.output)
     assert printed["kept_for"] == {"crm": 1}
@@ -154,7 +157,7 @@ def test_compact_returns_the_space_of_pruned_events(
 
 @pytest.mark.parametrize("age", ["soon", "999999999999d", ""])
 def test_wrong_age_is_refused(store_url: str, age: str) -> None:
-    result = run("prune", "--older-than", age, url=store_url)
+    result = run("prune", "--yes", "--older-than", age, url=store_url)
 
     assert result.exit_code == 2
     assert "not an age (90d, 12h, 30m) or a time (2026-01-31)" in result.output
@@ -163,8 +166,8 @@ def test_wrong_age_is_refused(store_url: str, age: str) -> None:
 def test_erase_empties_events_of_a_person(store: EventStore, store_url: str) -> None:
     store.append([a_delivery(), a_delivery(a_body("evt_2", data={"id": "con_9"}))])
 
-    by_id = run("erase", "--contact-id", "con_9", url=store_url)
-    by_email = run("erase", "--email", EMAIL.upper(), url=store_url)
+    by_id = run("erase", "--yes", "--contact-id", "con_9", url=store_url)
+    by_email = run("erase", "--yes", "--email", EMAIL.upper(), url=store_url)
 
     assert json.loads(by_id.output) == {"erased": 1}
     assert json.loads(by_email.output) == {"erased": 1}
@@ -177,7 +180,7 @@ def test_erase_empties_events_of_a_person(store: EventStore, store_url: str) -> 
 
 @pytest.mark.parametrize("arguments", [(), ("--email", " "), ("--contact-id", "")])
 def test_erase_needs_a_person(store_url: str, arguments: tuple[str, ...]) -> None:
-    result = run("erase", *arguments, url=store_url)
+    result = run("erase", "--yes", *arguments, url=store_url)
 
     assert result.exit_code == 1
     assert "name the person" in result.output
@@ -187,3 +190,16 @@ def test_restored_begins_another_generation(store: EventStore, store_url: str) -
     result = run("restored", url=store_url)
 
     assert json.loads(result.output) == {"generation": store.generation + 1}
+
+
+def test_forgotten_consumer_is_a_consumer_no_longer(
+    store: EventStore, store_url: str
+) -> None:
+    acknowledge(store, "crm", {"*": 2})
+
+    done = run("forget", "crm", "--yes", url=store_url)
+    again = run("forget", "crm", "--yes", url=store_url)
+
+    assert json.loads(done.output) == {"forgotten": "crm"}
+    assert statistics_of(store).consumers == {}
+    assert (again.exit_code, "no consumer 'crm'" in again.output) == (1, True)

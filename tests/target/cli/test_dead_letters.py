@@ -203,7 +203,7 @@ def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
 def test_discard_deletes_a_dead_letter(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1, email=None))
 
-    done = signals(target, "dead-letters", "discard", "1", "7")
+    done = signals(target, "dead-letters", "discard", "1", "7", "--yes")
 
     assert done.returncode == 1
     assert done.stdout == "1 of 2 dead letters discarded.\n"

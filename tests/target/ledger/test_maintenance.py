@@ -61,8 +61,10 @@ def test_pruning_keeps_the_latest_version_of_each_entity(
 def test_young_versions_are_not_pruned(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record())
 
-    done = signals(target, "ledger", "prune", "--older-than", "30d")
-    today = signals(target, "ledger", "prune", "--older-than", "30m")  # months, perhaps
+    done = signals(target, "ledger", "prune", "--older-than", "30d", "--yes")
+    today = signals(
+        target, "ledger", "prune", "--older-than", "30m", "--yes"
+    )  # months, perhaps
 
     assert done.stdout == "Removed 0 old versions.\n"
     assert today.returncode == 2
@@ -78,7 +80,9 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
         signals=[mapping],
     )
 
-    done = signals(target, "ledger", "erase", "--email", "ann.canary@example.com")
+    done = signals(
+        target, "ledger", "erase", "--email", "ann.canary@example.com", "--yes"
+    )
 
     assert done.stdout.startswith("Erased 1 claim or dead letter.\n")
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
@@ -89,7 +93,7 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
 def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1))
 
-    done = signals(target, "ledger", "erase", "--email", "not an address")
+    done = signals(target, "ledger", "erase", "--email", "not an address", "--yes")
 
     assert done.returncode == 1
     assert "mail address" in done.stderr
