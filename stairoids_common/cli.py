@@ -111,7 +111,7 @@ def confirmed_removal(command: Command) -> Command:
     @click.option(
         "--dry-run",
         is_flag=True,
-        help="Print what would be removed, and remove nothing.",
+        help="Count the things to be removed, and remove nothing.",
     )
     @click.option("--yes", is_flag=True, help="Do not ask.")
     @functools.wraps(command)
