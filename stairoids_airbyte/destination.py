@@ -87,7 +87,7 @@ class _Sync:
         catalog: ConfiguredCatalog,
         schemas: Mapping[Descriptor, StreamSchema],
     ) -> None:
-        self._run = Run.on_ledger(
+        self._run = Run(
             settings,
             write_state=lambda line: write_line(line.encode()),
             emits_each_state=True,

@@ -139,7 +139,7 @@ class TargetStairoids(Target):
         if self._run is None:
             from target_stairoids.sending.run import Run  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
 
-            self._run = Run.on_ledger(
+            self._run = Run(
                 self.settings(), write_state=_print_state, observer=self.observer
             )
             if not gc.isenabled():  # see `__main__`: loaded modules stay in memory

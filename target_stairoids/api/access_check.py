@@ -47,5 +47,5 @@ def _client(settings: Settings, *, api_key: str) -> Client:
 def _check_response(settings: Settings, response: Response) -> None:
     if response.status is None:
         raise AccessRefusedError(
-            f"{settings.api_url} cannot be reached: {response.trouble}. See `api_url`."
+            f"{settings.api_url} cannot be reached: {response.failure}. See `api_url`."
         )

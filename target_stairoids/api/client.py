@@ -53,7 +53,7 @@ class Response:
         retry_after: Seconds from `Retry-After` or `X-RateLimit-Reset`.
         limit: Requests per minute, from `X-RateLimit-Limit`.
         remaining: Requests left in this minute, from `X-RateLimit-Remaining`.
-        trouble: Why no response came, without any value of the request.
+        failure: Why no response came, without any value of the request.
     """
 
     kind: ResponseKind
@@ -62,7 +62,7 @@ class Response:
     retry_after: float | None = None
     limit: int | None = None
     remaining: int | None = None
-    trouble: str = ""
+    failure: str = ""
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - JSON as Stairoids wrote it
@@ -104,7 +104,7 @@ class Response:
     def reason(self) -> str:
         """Status and error code. The message is left out: it may quote values."""
         if self.status is None:
-            return self.trouble
+            return self.failure
         return f"{self.status} {self.code or 'without an error code'}"
 
 
@@ -239,11 +239,11 @@ def _no_response(error: requests.RequestException, body: object) -> Response:
     if isinstance(body, _Body):
         stayed = not body.has_left
     if stayed:
-        trouble = f"no connection ({obstacle or 'connection broke off'})"
-        return Response(kind=ResponseKind.NOT_SENT, trouble=trouble)
+        failure = f"no connection ({obstacle or 'connection broke off'})"
+        return Response(kind=ResponseKind.NOT_SENT, failure=failure)
     if isinstance(error, requests.Timeout):
-        return Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
-    return Response(kind=ResponseKind.UNKNOWN, trouble=breach_of(error))
+        return Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
+    return Response(kind=ResponseKind.UNKNOWN, failure=breach_of(error))
 
 
 def _text_of(response: requests.Response) -> bytes:

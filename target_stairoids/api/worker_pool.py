@@ -18,7 +18,7 @@ from target_stairoids.api.client import Client, Response, ResponseKind
 
 Job = TypeVar("Job")
 _AHEAD = 4  # requests handed in, for each that may be in flight
-_OVERDUE = Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
+_OVERDUE = Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
 Request = Callable[[Client], Response]
 
 
@@ -124,8 +124,8 @@ class WorkerPool(Generic[Job]):
             try:
                 response = request(self._client)
             except Exception as error:  # noqa: BLE001 - without a response, the run hangs
-                trouble = f"the request failed ({type(error).__name__})"
-                response = Response(kind=ResponseKind.UNKNOWN, trouble=trouble)
+                failure = f"the request failed ({type(error).__name__})"
+                response = Response(kind=ResponseKind.UNKNOWN, failure=failure)
             self._began.pop(number, None)
             self._responses.put((number, response))
             # While other requests wait, several responses share one commit.

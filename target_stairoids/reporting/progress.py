@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -21,47 +20,44 @@ from target_stairoids.reporting.next_steps import (
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from target_stairoids.reporting.report import Report
+
 logger = logging.getLogger(__name__)
 
 _MAX_REASONS = 5  # the most frequent ones
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How a run is going.
+def status_line(
+    report: Report,
+    *,
+    queued: int,
+    used: int,
+    limit: int | None,
+    pause: float,
+    failure: str,
+) -> str:
+    """Return one line about how a run is going.
 
-    Attributes:
-        outcomes: Outcome -> number of signals, without zeros.
+    Args:
         queued: Signals without an outcome yet.
         used: Requests of the last minute and in flight.
         limit: Requests per minute. None if unknown.
         pause: Seconds until the rate limiter allows the next request.
-        trouble: Why the API accepts nothing now. Empty if it does.
+        failure: Why the API accepts nothing now. Empty if it does.
     """
-
-    read: int
-    outcomes: Mapping[str, int]
-    queued: int
-    used: int
-    limit: int | None
-    pause: float
-    trouble: str = ""
-
-    def __str__(self) -> str:
-        parts = [f"{counted(self.read, 'record')} read"]
-        parts += [f"{count:,} {name}" for name, count in self.outcomes.items()]
-        parts.append(f"{self.queued:,} in the queue")
-        seconds_left = 0.0
-        if self.limit:
-            parts.append(f"{self.used} of {self.limit} requests per minute")
-            seconds_left = self.queued * 60 / self.limit
-        if self.trouble:
-            parts.append(f"{self.trouble}, trying again")
-        elif self.pause >= 1:
-            parts.append(f"waiting {self.pause:.0f} s for the quota")
-        elif seconds_left >= 1:
-            parts.append(f"about {duration(seconds_left)} left")
-        return " · ".join(parts)
+    parts = [f"{counted(report.read, 'record')} read", *_parts(report.outcomes)]
+    parts.append(f"{queued:,} in the queue")
+    seconds_left = 0.0
+    if limit:
+        parts.append(f"{used} of {limit} requests per minute")
+        seconds_left = queued * 60 / limit
+    if failure:
+        parts.append(f"{failure}, trying again")
+    elif pause >= 1:
+        parts.append(f"waiting {pause:.0f} s for the quota")
+    elif seconds_left >= 1:
+        parts.append(f"about {duration(seconds_left)} left")
+    return " · ".join(parts)
 
 
 class Progress:
@@ -70,7 +66,7 @@ class Progress:
     #: Seconds between two calls of `update`.
     every = 30.0
 
-    def update(self, status: Status) -> None:
+    def update(self, status: str) -> None:
         """Show how the run is going."""
 
     def end(self, report: dict[str, Any]) -> None:
@@ -89,7 +85,7 @@ class LogProgress(Progress):
     """Logs a line every half minute, and a summary at the end."""
 
     @override
-    def update(self, status: Status) -> None:
+    def update(self, status: str) -> None:
         logger.info("%s", status)
 
     @override
@@ -121,11 +117,11 @@ class LiveProgress(Progress):
         logging.getLogger("singer_sdk.metrics").setLevel(logging.WARNING)
 
     @override
-    def update(self, status: Status) -> None:
+    def update(self, status: str) -> None:
         if not self._live.is_started:
             self._live.start()
             self._redirect_logs()
-        self._live.update(str(status), refresh=True)
+        self._live.update(status, refresh=True)
 
     def _redirect_logs(self) -> None:
         """Let log lines appear above the live line, not in it."""
@@ -179,7 +175,7 @@ def summary(report: dict[str, Any]) -> str:
     )
 
 
-def _parts(counts: Mapping[str, int]) -> list[str]:
+def _parts(counts: Mapping[Any, int]) -> list[str]:
     return [f"{count:,} {name}" for name, count in counts.items() if count]
 
 

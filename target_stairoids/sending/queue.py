@@ -7,10 +7,14 @@ email, so that a person gets signals in the right order. All others run side by 
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
+
+import msgspec
 
 from target_stairoids.dedup.rules import Policy
 from target_stairoids.ledger.structs import Claim
@@ -19,6 +23,7 @@ from target_stairoids.ledger.structs import Claim
 class Stage(Enum):
     """The next step of a signal in the queue."""
 
+    ASK = auto()  # ask whether Stairoids has signals of its source
     CLAIM = auto()  # decide once more, claim, send
     SEND = auto()  # send again, because it was certainly not accepted
     LOOK_UP = auto()  # look up whether it was accepted
@@ -55,6 +60,34 @@ class QueuedSignal:
     cursors: list[str] = field(default_factory=list)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
+
+
+def recovered_signal(
+    claim: Claim, number: int, *, lookup_delay: float, longest_wait: float
+) -> QueuedSignal:
+    """Return the signal of a dead run's claim. It may or may not have been accepted.
+
+    Args:
+        number: A negative one.
+        lookup_delay: Seconds between a request and its lookup.
+        longest_wait: Seconds that a claimed signal may have waited before it left.
+    """
+    signal = msgspec.json.decode(claim.signal)
+    account, contact = signal.get("account", {}), signal.get("contact", {})
+    age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
+    wait = lookup_delay - (age.total_seconds() - longest_wait)
+    return QueuedSignal(
+        number=number,
+        claim=claim,
+        source=signal["source"],
+        policy=Policy("always", 0),
+        lanes=lanes_of(claim.version.entity, account, contact),
+        stage=Stage.LOOK_UP,
+        # A clock that was set back must not make it wait for ever.
+        not_before=time.monotonic() + min(max(0.0, wait), lookup_delay),
+        recovered=True,
+        attempts=claim.attempts,
+    )
 
 
 def lanes_of(

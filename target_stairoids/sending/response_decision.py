@@ -17,19 +17,22 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 
 _MAX_ATTEMPTS = 8
-_NO_LOOKUP = {403, 405}  # statuses of a lookup that refuse the lookup, not the key
+#: Statuses that refuse a question about a signal, and not the key.
+_UNREADABLE = {Stage.LOOK_UP: {403, 405}, Stage.ASK: {403, 404, 405}}
 
 
 class Action(Enum):
     """The next step for a signal after a response."""
 
     ACCEPT = auto()  # it was accepted
-    REJECT = auto()  # Stairoids rejected it
+    REJECT = auto()  # Stairoids rejected it, with any mapping
+    HOLD = auto()  # Stairoids rejected it, and the mapping may be wrong
     GIVE_UP = auto()  # it becomes a dead letter
     RETRY = auto()  # the request failed: repeat it after a pause
     SLOW_DOWN = auto()  # 429: repeat it when Stairoids allows
     SEND_AGAIN = auto()  # a lookup shows that it was not accepted
     READ_ON = auto()  # read the next page of the lookup
+    CHECK_SOURCE = auto()  # let the first-run check decide on its source
     STOP = auto()  # Stairoids refuses the key or the URL
 
 
@@ -58,7 +61,6 @@ class ResponseDecision(msgspec.Struct, frozen=True):
         delay: Seconds to wait at least before a retry.
         is_failure: Whether the request failed, so that an outage may have begun.
         is_unclear: Whether the signal may or may not have been accepted.
-        is_final: Whether a rejection says nothing about other signals of the stream.
     """
 
     action: Action
@@ -69,21 +71,20 @@ class ResponseDecision(msgspec.Struct, frozen=True):
     cursor: str = ""
     is_failure: bool = False
     is_unclear: bool = False
-    is_final: bool = False
 
 
 def decide(
     signal: QueuedSignal, response: Response, policy: Policy
 ) -> ResponseDecision:
-    """Return the decision on the response to a signal, or to its lookup."""
-    if signal.stage is Stage.LOOK_UP:
-        return _decide_lookup(signal, response, policy)
+    """Return the decision on the response to a signal, or to a question about it."""
+    if signal.stage in _UNREADABLE:
+        return _decide_question(signal, response, policy)
     match response.kind:
         case ResponseKind.ACCEPTED:
             return ResponseDecision(Action.ACCEPT, signal_id=response.signal_id)
         case ResponseKind.REJECTED:
-            is_final = response.code == "domain_excluded"
-            return ResponseDecision(Action.REJECT, is_final=is_final)
+            is_excluded = response.code == "domain_excluded"
+            return ResponseDecision(Action.REJECT if is_excluded else Action.HOLD)
         case ResponseKind.REFUSED:
             return ResponseDecision(Action.STOP)
         case ResponseKind.THROTTLED:
@@ -96,31 +97,38 @@ def decide(
             return ResponseDecision(Action.GIVE_UP, is_unclear=True)
 
 
-def _decide_lookup(
+def _decide_question(
     signal: QueuedSignal, response: Response, policy: Policy
 ) -> ResponseDecision:
-    stage = Stage.LOOK_UP
+    """Return the decision on a list of signals: a lookup or the first-run check."""
+    is_lookup = signal.stage is Stage.LOOK_UP
+    stage = Stage.LOOK_UP if is_lookup else Stage.CLAIM
     match response.kind:
-        case ResponseKind.REFUSED if response.status not in _NO_LOOKUP:
+        case ResponseKind.REFUSED if response.status not in _UNREADABLE[signal.stage]:
             return ResponseDecision(Action.STOP, stage)
         case ResponseKind.THROTTLED:
             return ResponseDecision(Action.SLOW_DOWN, stage)
         case ResponseKind.NOT_SENT | ResponseKind.UNKNOWN:
             return _retry(signal, policy, stage)
-        case ResponseKind.ACCEPTED:
-            page = listed(response)
-        case _:
-            page = None
+    if not is_lookup:
+        return ResponseDecision(Action.CHECK_SOURCE, stage)
+    return _decide_page(signal, response, policy)
+
+
+def _decide_page(
+    signal: QueuedSignal, response: Response, policy: Policy
+) -> ResponseDecision:
+    page = listed(response) if response.kind is ResponseKind.ACCEPTED else None
     if page is None or not is_readable(signal.claim.signal, page):
         return ResponseDecision(Action.GIVE_UP)
     if policy.found_id is not None:
-        return ResponseDecision(Action.ACCEPT, stage, signal_id=policy.found_id)
+        return ResponseDecision(Action.ACCEPT, Stage.LOOK_UP, signal_id=policy.found_id)
     cursor = next_cursor(response)
     if cursor is None:
         return ResponseDecision(Action.SEND_AGAIN)
     if cursor in signal.cursors:  # the pages go round in a circle and prove nothing
         return ResponseDecision(Action.GIVE_UP)
-    return ResponseDecision(Action.READ_ON, stage, cursor=cursor)
+    return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
 
 
 def _retry(

@@ -16,7 +16,6 @@ from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 from target_stairoids.api.signal_lookup import ids_of, listed
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
-from target_stairoids.checks.first_run import Finding
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -26,9 +25,8 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 from target_stairoids.ledger.transaction import Transaction
-from target_stairoids.sending import response_decision
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
-from target_stairoids.sending.response_decision import Action, ResponseDecision
+from target_stairoids.sending.response_decision import Action, Policy, decide
 from target_stairoids.sending.stop import Stop
 from target_stairoids.settings import Settings
 
@@ -45,24 +43,20 @@ class ResponseHandler:
 
     Attributes:
         accepted: How many signals this run saw accepted.
+        clear_sources: Sources that passed the first-run check.
         unanswered: `requests` without a usable response, and their outcomes; those of
             dead runs are not counted.
         outage: Since when nothing was accepted or rejected.
-        settled: Outcomes that `write_settled` writes.
         finished: Outcomes that hold once the step is on disk.
-        clear_sources: Sources whose signals may be claimed; None for all.
-        asked_source: The source that the first-run check asks about at the moment.
     """
 
     settings: Settings
     queue: SendQueue
     limiter: RateLimiter
     stop: Stop
-    clear_sources: set[str] | None
-    asked_source: str | None = None
     accepted: int = 0
+    clear_sources: set[str] = field(default_factory=set)
     unanswered: Counter[str] = field(default_factory=Counter)
-    settled: list[SettledVersion] = field(default_factory=list)
     finished: Finished = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,34 +65,23 @@ class ResponseHandler:
         self.outage = OutageClock(self.settings.outage_seconds, tolerated=tolerated)
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
         self._returns_ids = True  # until an accepted signal comes without an id
+        self._settled: list[SettledVersion] = []
 
-    def apply(
-        self,
-        transaction: Transaction,
-        job: QueuedSignal | str,
-        response: Response,
-        now: float,
-    ) -> None:
-        """Apply the response to a signal, or to the first-run check of a source."""
-        if isinstance(job, str):
-            self._apply_first_run(job, response, now)
-        else:
-            self._apply_to_signal(transaction, job, response, now)
-
-    def _apply_to_signal(  # noqa: C901 - one case per action
+    def apply(  # noqa: C901, PLR0912 - one case per action
         self,
         transaction: Transaction,
         signal: QueuedSignal,
         response: Response,
         now: float,
     ) -> None:
-        policy = response_decision.Policy(
+        """Apply the response to a signal, or to a question about it."""
+        policy = Policy(
             looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
             lookup_delay=float(self.settings.verify_delay_seconds),
             accepted=self.accepted,
             found_id=self._found_id(transaction, signal, response),
         )
-        decision = response_decision.decide(signal, response, policy)
+        decision = decide(signal, response, policy)
         was_lookup = signal.stage is Stage.LOOK_UP
         signal.stage = decision.stage
         if decision.is_unclear:
@@ -117,13 +100,18 @@ class ResponseHandler:
                 self._accept(transaction, signal, decision.signal_id)
             case Action.REJECT:
                 self._end_outage()
-                self._reject(transaction, signal, response, decision)
+                self._give_up(transaction, signal, Outcome.REJECTED, response)
+            case Action.HOLD:
+                self._end_outage()
+                self._hold(transaction, signal, response)
             case Action.GIVE_UP:
                 self._give_up(transaction, signal, decision.outcome, response)
             case Action.RETRY:
                 tries = max(signal.attempts, signal.lookups)
                 wait = max(decision.delay, pause, pause_before(tries + 1))
                 self.queue.wait_until(signal, now + wait)
+                if signal.stage is Stage.CLAIM:  # its source was not checked
+                    self.limiter.hold(wait, now)
                 self._stop_in_outage(response, now)
             case Action.SLOW_DOWN:
                 self.queue.put_back(signal)
@@ -134,6 +122,10 @@ class ResponseHandler:
                 self.queue.put_back(signal)
             case Action.READ_ON:
                 signal.cursors.append(decision.cursor)
+                self.queue.put_back(signal)
+            case Action.CHECK_SOURCE:
+                self.stop.set(first_run.refusal(signal.source, response))
+                self.clear_sources.add(signal.source)
                 self.queue.put_back(signal)
             case Action.STOP:
                 self._refuse(response)
@@ -160,27 +152,16 @@ class ResponseHandler:
     ) -> None:
         self.accepted += 1
         self._end_outage()
-        claim, outcome = signal.claim, Outcome.ACCEPTED
-        for held, response in self._breaker.accepted(claim.stream_name):
+        for held, response in self._breaker.accepted(signal.claim.stream_name):
             self._give_up(transaction, held, Outcome.REJECTED, response)
-        self.settled.append(
-            SettledVersion(version=claim.version, outcome=outcome, signal_id=signal_id)
-        )
         if signal.dead_letter is not None:  # also if a person edited the record
             dead_letters.discard(transaction, [signal.dead_letter])
-        self.finished.append((signal, outcome, ""))
+        self.settle(signal, Outcome.ACCEPTED, signal_id=signal_id)
 
-    def _reject(
-        self,
-        transaction: Transaction,
-        signal: QueuedSignal,
-        response: Response,
-        decision: ResponseDecision,
+    def _hold(
+        self, transaction: Transaction, signal: QueuedSignal, response: Response
     ) -> None:
         """Hold a rejection until it is clear that not the mapping is wrong."""
-        if decision.is_final:
-            self._give_up(transaction, signal, Outcome.REJECTED, response)
-            return
         # Certainly not accepted: it needs no claim, and no other signal waits for it.
         transaction.withdraw(signal.claim.version)
         self.queue.finish(signal)
@@ -201,14 +182,8 @@ class ResponseHandler:
         response: Response,
     ) -> None:
         claim = signal.claim
-        is_claimed = signal.number in self.queue.unfinished  # not if it was held
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
-        self.settled.append(
-            SettledVersion(
-                version=claim.version, outcome=outcome, is_claimed=is_claimed
-            )
-        )
         dead_letters.add(
             transaction,
             DeadLetter(
@@ -222,12 +197,31 @@ class ResponseHandler:
                 attempts=max(1, signal.attempts),
             ),
         )
-        self.finished.append((signal, outcome, response.reason))
+        self.settle(signal, outcome, response.reason)
+
+    def settle(
+        self,
+        signal: QueuedSignal,
+        outcome: Outcome,
+        reason: str = "",
+        signal_id: str | None = None,
+    ) -> None:
+        """Give a signal its outcome, which `write_settled` writes."""
+        self._settled.append(
+            SettledVersion(
+                version=signal.claim.version,
+                outcome=outcome,
+                signal_id=signal_id,
+                # A held rejection has left the queue and has no claim.
+                is_claimed=signal.number in self.queue.unfinished,
+            )
+        )
+        self.finished.append((signal, outcome, reason))
 
     def write_settled(self, transaction: Transaction) -> None:
         """Write the outcomes so far."""
-        transaction.settle(self.settled)
-        self.settled.clear()
+        transaction.settle(self._settled)
+        self._settled.clear()
 
     def release_rejected(self, transaction: Transaction) -> None:
         """End held rejections: dead letters, or pending if the mapping is wrong."""
@@ -237,36 +231,6 @@ class ResponseHandler:
                 self.finished.append((signal, Outcome.PENDING, reason))
             else:
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
-
-    # The first-run check
-
-    def _apply_first_run(self, source: str, response: Response, now: float) -> None:
-        self.asked_source = None
-        is_refused = response.kind is ResponseKind.REFUSED
-        if is_refused and response.status not in first_run.CANNOT_READ:
-            self._refuse(response)
-            return
-        try:
-            finding = first_run.finding_of(source, response)
-        except ConfigError as error:
-            self.stop.set(error)
-            return
-        if finding is Finding.ASK_AGAIN:
-            if response.kind is ResponseKind.THROTTLED:
-                self._slow_down(response, now)
-            else:
-                pause = max(1.0, self.outage.failed(response, now))
-                self.limiter.hold(pause, now)
-                self._stop_in_outage(response, now)
-            return
-        if self.clear_sources is not None:
-            self.clear_sources.add(source)
-        if finding is Finding.UNREADABLE:
-            logger.warning(
-                "The ledger is new and the API key may not read. So the target cannot "
-                "check whether signals of source `%s` were sent before. Sending them.",
-                source,
-            )
 
     # Outages
 
@@ -289,18 +253,16 @@ class ResponseHandler:
         self.limiter.hold(pause, now)
 
     def _stop_in_outage(self, response: Response, now: float) -> None:
-        if self.stop.reason is None and self.outage.is_outage(now):
+        """Stop if nothing was accepted for too long; until then, log it."""
+        url, seconds = self.settings.api_url, self.settings.outage_seconds
+        if self.outage.is_outage(now):
             text = (
-                f"Nothing was accepted for {self.settings.outage_seconds} s "
-                f"(`outage_seconds`). {self.settings.api_url}: {response.reason}. "
-                "No signals were lost. Run again."
+                f"Nothing was accepted for {seconds} s (`outage_seconds`). {url}: "
+                f"{response.reason}. No signals were lost. Run again."
             )
             self.stop.set(IncompleteError(text))
-        if self.stop.reason is None and self.outage.is_new(now):
-            self._log_outage(response, now)
-
-    def _log_outage(self, response: Response, now: float) -> None:
-        url = self.settings.api_url
+        if self.stop.reason is not None or not self.outage.is_new(now):
+            return
         words = response.reason.removeprefix("no connection")
         text = f"{url}: {words}"
         if words != response.reason:
@@ -312,7 +274,7 @@ class ResponseHandler:
             "%s. Trying again until %s UTC (outage_seconds %d).",
             text,
             f"{until:%H:%M}",
-            self.settings.outage_seconds,
+            seconds,
         )
 
     def _end_outage(self) -> None:

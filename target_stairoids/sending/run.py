@@ -12,7 +12,6 @@ import select
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
 
 from stairoids_common.text import counted
 from target_stairoids.dedup.rules import Outcome
@@ -26,7 +25,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.progress import Progress, Status, progress_for
+from target_stairoids.reporting.progress import Progress, progress_for, status_line
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
@@ -44,7 +43,7 @@ _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
 class Run:
-    """One run on an open ledger, which it closes.
+    """One run on the ledger that its settings name.
 
     Args:
         write_state: Is called with each STATE to emit, as JSON text.
@@ -56,12 +55,14 @@ class Run:
         records: Takes the records and STATE messages of the input.
         report: Counts the outcomes.
         stop: Why the run ends before its input does.
+
+    Raises:
+        StairoidsError: The ledger, or a setting, cannot be used.
     """
 
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
         *,
         write_state: Callable[[str], None],
         emits_each_state: bool = False,
@@ -69,47 +70,37 @@ class Run:
         progress: Progress | None = None,
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
         self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
             observer = SampleObserver()
+        url, scope = settings.ledger_url, settings.scope
+        if settings.dry_run:
+            self._ledger = Ledger.open_read_only(url, scope, missing_ok=True)
+        else:
+            self._ledger = Ledger.create(url, scope)
         self._queue = SendQueue()
         self._progress_at = time.monotonic()
         self._checkpoint = Checkpoint(
             (lambda _state: None) if settings.dry_run else write_state,
-            ledger.flush,
+            self._ledger.flush,
             emits_each=emits_each_state,
             now=self._progress_at,
         )
         self.report = Report()
         self.stop = Stop()
-        self.records = RecordProcessor(
-            settings,
-            ledger,
-            self.report,
-            self._queue,
-            self._checkpoint,
-            self.stop,
-            observer,
-        )
-        self._scheduler = Scheduler(settings, ledger, self._queue, self.stop)
-
-    @classmethod
-    def on_ledger(cls, settings: Settings, **more: Any) -> Self:
-        """Return a run on the ledger that the settings name.
-
-        Raises:
-            StairoidsError: The ledger, or a setting, cannot be used.
-        """
-        url, scope = settings.ledger_url, settings.scope
-        if settings.dry_run:
-            ledger = Ledger.open_read_only(url, scope, missing_ok=True)
-        else:
-            ledger = Ledger.create(url, scope)
         try:
-            return cls(settings, ledger, **more)
+            self.records = RecordProcessor(
+                settings,
+                self._ledger,
+                self.report,
+                self._queue,
+                self._checkpoint,
+                self.stop,
+                observer,
+            )
+            self._scheduler = Scheduler(settings, self._ledger, self._queue, self.stop)
         except StairoidsError:
-            ledger.close()
+            self._ledger.close()
             raise
 
     def open(self) -> None:
@@ -117,8 +108,7 @@ class Run:
         if not self._settings.dry_run:
             self.report.run = self._ledger.begin_run()
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
-            for claim in self._ledger.take_over_claims():
-                self._scheduler.recover(claim)
+            self._scheduler.recover()
 
     def work(self, source: int | None = None) -> bool:
         """Work until there is more to read. If it returns False, call `finish`.
@@ -162,8 +152,8 @@ class Run:
                 self._settle_all()
         except Exception as raised:  # noqa: BLE001 - raised again below
             unforeseen = raised
-        trouble = self._scheduler.responses.outage.reason
-        reason = f"not reached: {trouble}" if trouble else "not reached"
+        outage = self._scheduler.responses.outage.reason
+        reason = f"not reached: {outage}" if outage else "not reached"
         self._count(
             [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
         )
@@ -197,7 +187,17 @@ class Run:
         self._checkpoint.emit_states(now)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            self._progress.update(self._status(now))
+            limiter = self._scheduler.limiter
+            self._progress.update(
+                status_line(
+                    self.report,
+                    queued=len(self._queue.unfinished),
+                    used=limiter.used,
+                    limit=limiter.limit,
+                    pause=limiter.wait(now) or 0.0,
+                    failure=self._scheduler.responses.outage.reason,
+                )
+            )
 
     def _wait(self, source: int | None) -> bool:
         """Sleep until there is input or work; return whether the input has more."""
@@ -224,18 +224,6 @@ class Run:
             self.report.count(signal.claim.stream_name, outcome, reason)
             if outcome is not Outcome.PENDING:
                 self._checkpoint.close(signal.number)
-
-    def _status(self, now: float) -> Status:
-        limiter = self._scheduler.limiter
-        return Status(
-            read=self.report.read,
-            outcomes={str(o): n for o, n in self.report.outcomes.items() if n},
-            queued=len(self._queue.unfinished),
-            used=limiter.used,
-            limit=limiter.limit,
-            pause=limiter.wait(now) or 0.0,
-            trouble=self._scheduler.responses.outage.reason,
-        )
 
     # The end
 

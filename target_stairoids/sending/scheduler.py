@@ -20,10 +20,14 @@ from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Claim, SettledVersion
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.ledger.transaction import Transaction
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
-from target_stairoids.sending.recovery import Recovery
+from target_stairoids.sending.queue import (
+    QueuedSignal,
+    SendQueue,
+    Stage,
+    recovered_signal,
+)
 from target_stairoids.sending.response_handler import Finished, ResponseHandler
 from target_stairoids.sending.stop import Stop
 from target_stairoids.settings import Settings
@@ -50,24 +54,30 @@ class Scheduler:
         self._stop = stop
         timeout = settings.request_timeout_seconds
         client = Client(settings.api_url, settings.api_key, timeout=timeout)
-        self.pool: WorkerPool[QueuedSignal | str] = WorkerPool(
+        self.pool: WorkerPool[QueuedSignal] = WorkerPool(
             client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
         self._limits = Limits.of(settings, time.monotonic())
-        delay = settings.verify_delay_seconds
-        self._recovery = Recovery(delay, self.pool.longest_wait)
-        is_checked = settings.first_run == "guard" and ledger.is_new()
-        clear_sources: set[str] | None = set() if is_checked else None
-        self.responses = ResponseHandler(
-            settings, queue, self.limiter, stop, clear_sources
-        )
+        self.responses = ResponseHandler(settings, queue, self.limiter, stop)
+        self._is_new = settings.first_run == "guard" and ledger.is_new()
         self._started = 0
+        self._recovered = 0
         self.is_intact = True
 
-    def recover(self, claim: Claim) -> None:
-        """Continue with the claim of a dead run."""
-        self._queue.add(self._recovery.signal_of(claim))
+    def recover(self) -> None:
+        """Continue with the claims of dead runs."""
+        for claim in self._ledger.take_over_claims():
+            self._queue.add(self._recovered_signal(claim))
+
+    def _recovered_signal(self, claim: Claim) -> QueuedSignal:
+        self._recovered += 1
+        return recovered_signal(
+            claim,
+            -self._recovered,
+            lookup_delay=self._settings.verify_delay_seconds,
+            longest_wait=self.pool.longest_wait,
+        )
 
     def seconds_to_next_step(self, now: float) -> float | None:
         """Return when the next step has work; None if only a response brings some."""
@@ -98,8 +108,8 @@ class Scheduler:
         self.is_intact = False
         starting = self._write(responses, slots, now)
         finished = self._finish_all()
-        for job in starting:
-            self._hand_in(job)
+        for signal in starting:
+            self._hand_in(signal)
         if responses and (self._stop.is_hard or self.limiter.is_held(now)):
             self.recall()
         self.is_intact = True
@@ -107,23 +117,21 @@ class Scheduler:
 
     def _write(
         self,
-        responses: list[tuple[QueuedSignal | str, Response]],
+        responses: list[tuple[QueuedSignal, Response]],
         slots: int,
         now: float,
-    ) -> list[QueuedSignal | str]:
+    ) -> list[QueuedSignal]:
         """Write responses and claims in one transaction; return the next requests."""
         checks_lease = self._ledger.may_lose_its_lease
         if checks_lease:
             self._ledger.check_lease()
         with self._ledger.transaction() as transaction:
             if responses:
-                for job, response in responses:
-                    self.responses.apply(transaction, job, response, now)
+                for signal, response in responses:
+                    self.responses.apply(transaction, signal, response, now)
                 self.responses.write_settled(transaction)
                 slots = self._slots(now)
             starting = self._starting(transaction, slots, now)
-            if self.responses.settled:
-                self.responses.write_settled(transaction)
         if starting and checks_lease:
             self._ledger.check_lease()
         return starting
@@ -157,54 +165,52 @@ class Scheduler:
 
     def _starting(
         self, transaction: Transaction, slots: int, now: float
-    ) -> list[QueuedSignal | str]:
-        """Return the signals to send now, all claimed, or a source to ask about."""
+    ) -> list[QueuedSignal]:
+        """Return the signals to send or to ask about now, claimed if they are sent."""
         limits, per_day = self._limits, self._limits and self._limits.per_day
         if slots and limits and per_day:
             today = transaction.count_requests(self._settings.scope, 0)
             self._stop.set(limits.day_reached(today))
             slots = min(slots, per_day - today)
         taken: list[QueuedSignal] = []
-        question: list[QueuedSignal | str] = []
-        clear = self.responses.clear_sources
-        while len(taken) < slots and self._stop.reason is None and not question:
+        while len(taken) < slots and self._stop.reason is None:
             signal = self._queue.take(now)
             if signal is None:
                 break
             if signal.stage is Stage.LOOK_UP and now < signal.not_before:
                 self._queue.wait_until(signal, signal.not_before)
-            elif signal.stage is not Stage.CLAIM:
-                taken.append(signal)
-            elif limits and (reached := limits.signals_reached(self._started)):
-                self._queue.put_back(signal)
-                self._stop.set(reached)
-            elif clear is None or signal.source in clear:
-                self._started += 1
-                taken.append(signal)
-            else:
-                self._queue.put_back(signal)
-                if self.responses.asked_source is not None:
+                continue
+            if signal.stage is Stage.CLAIM:
+                if limits and (reached := limits.signals_reached(self._started)):
+                    self._queue.put_back(signal)
+                    self._stop.set(reached)
                     break
-                question.append(signal.source)
-        starting = question + self._claimed(transaction, taken) if taken else question
+                if self._is_new and signal.source not in self.responses.clear_sources:
+                    asking = [*taken, *self.pool.unanswered.values()]
+                    if any(other.stage is Stage.ASK for other in asking):
+                        self._queue.put_back(signal)
+                        break
+                    signal.stage = Stage.ASK
+                else:
+                    self._started += 1
+            taken.append(signal)
+        starting = self._claimed(transaction, taken) if taken else []
         if starting and per_day:
             transaction.count_requests(self._settings.scope, len(starting))
         return starting
 
     def _claimed(
         self, transaction: Transaction, taken: list[QueuedSignal]
-    ) -> list[QueuedSignal | str]:
+    ) -> list[QueuedSignal]:
         """Claim signals; return those to send after the rules are applied once more."""
-        again = [signal for signal in taken if signal.stage is not Stage.CLAIM]
-        for signal in again:
+        starting: list[QueuedSignal] = []
+        new: list[QueuedSignal] = []
+        for signal in taken:
             if signal.stage is Stage.SEND and not transaction.claim_again(
                 signal.claim, signal.attempts + 1
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
-        new = [signal for signal in taken if signal.stage is Stage.CLAIM]
-        starting: list[QueuedSignal | str] = [
-            signal for signal in again if signal.stage is not Stage.CLAIM
-        ]
+            (new if signal.stage is Stage.CLAIM else starting).append(signal)
         at, holders = transaction.claim([signal.claim for signal in new])
         claimed = []
         for signal in new:
@@ -219,10 +225,12 @@ class Scheduler:
             [version.state_digest for version in versions],
             [version.key[0] for version in versions],
         )
-        starting += [s for s in claimed if self._is_new(transaction, s, known)]
-        return starting
+        due = [signal for signal in claimed if self._is_due(transaction, signal, known)]
+        if len(due) < len(claimed):
+            self.responses.write_settled(transaction)
+        return starting + due
 
-    def _is_new(
+    def _is_due(
         self, transaction: Transaction, signal: QueuedSignal, known: rules.Known
     ) -> bool:
         """Apply the rules to a claimed signal; settle it if it is not to be sent."""
@@ -240,13 +248,12 @@ class Scheduler:
         )
         if outcome is Outcome.PENDING:
             return True
-        transaction.withdraw(version)
         self._started -= 1
         if outcome is Outcome.UNCHANGED:
-            self.responses.settled.append(
-                SettledVersion(version=version, outcome=outcome, is_claimed=False)
-            )
-        self.responses.finished.append((signal, outcome, ""))
+            self.responses.settle(signal, outcome)
+        else:
+            transaction.withdraw(version)
+            self.responses.finished.append((signal, outcome, ""))
         return False
 
     def _yield_to(
@@ -258,7 +265,7 @@ class Scheduler:
         if not self._ledger.lives(holder):
             left = transaction.claim_on(signal.claim.version)
         if left is not None and transaction.take_over(left):
-            self._queue.add_before(self._recovery.signal_of(left), signal)
+            self._queue.add_before(self._recovered_signal(left), signal)
         elif signal.yields < _MAX_YIELDS:
             signal.yields += 1
             due = time.monotonic() + _YIELD_SECONDS * 2**signal.yields
@@ -267,35 +274,33 @@ class Scheduler:
             reason = "another run is sending it"
             self.responses.finished.append((signal, Outcome.PENDING, reason))
 
-    def _hand_in(self, job: QueuedSignal | str) -> None:
+    def _hand_in(self, signal: QueuedSignal) -> None:
         self.limiter.start()
-        if isinstance(job, str):
-            self.responses.asked_source = job
-            query: dict[str, str | int] = {"source": job, "limit": 1}
-            self.pool.hand_in(job, lambda client: client.list_signals(query))
-            return
-        text = job.claim.signal
-        if job.stage is Stage.LOOK_UP:
-            cursor = job.cursors[-1] if job.cursors else None
+        text = signal.claim.signal
+        query: dict[str, str | int]
+        if signal.stage is Stage.ASK:
+            query = {"source": signal.source, "limit": 1}
+        elif signal.stage is Stage.LOOK_UP:
+            cursor = signal.cursors[-1] if signal.cursors else None
             query = query_for(msgspec.json.decode(text), cursor)
-            self.pool.hand_in(job, lambda client: client.list_signals(query))
+        else:
+            if not signal.attempts:
+                signal.accepted_before = self.responses.accepted
+            signal.attempts += 1
+            self.pool.hand_in(signal, lambda client: client.post_signal(text))
             return
-        if not job.attempts:
-            job.accepted_before = self.responses.accepted
-        job.attempts += 1
-        self.pool.hand_in(job, lambda client: client.post_signal(text))
+        self.pool.hand_in(signal, lambda client: client.list_signals(query))
 
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
-        for job in reversed(self.pool.recall()):
+        for signal in reversed(self.pool.recall()):
             self.limiter.not_started()
-            if isinstance(job, str):
-                self.responses.asked_source = None
-                continue
-            if job.stage is not Stage.LOOK_UP:
-                job.stage = Stage.SEND  # claimed, and certainly not sent
-                job.attempts -= 1
-            self._queue.put_back(job)
+            if signal.stage is Stage.ASK:
+                signal.stage = Stage.CLAIM
+            elif signal.stage is not Stage.LOOK_UP:
+                signal.stage = Stage.SEND  # claimed, and certainly not sent
+                signal.attempts -= 1
+            self._queue.put_back(signal)
 
     def release(self) -> Finished:
         """Settle held rejections, and drop the claims that the next run need not check.

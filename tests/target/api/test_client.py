@@ -200,7 +200,7 @@ def test_key_and_values_are_not_in_any_repr_or_reason(
 
     found = client.post_signal(BODY)
 
-    shown = f"{client!r} {vars(client)!r} {found!r} {found.reason} {found.trouble}"
+    shown = f"{client!r} {vars(client)!r} {found!r} {found.reason} {found.failure}"
     client.close()
     assert "CANARY" not in shown
 

@@ -26,14 +26,14 @@ def test_refused_connection_was_not_sent() -> None:
     response = post(f"http://127.0.0.1:{port}/v1")
 
     assert response.kind is ResponseKind.NOT_SENT
-    assert response.trouble == "no connection (connection refused)"
+    assert response.failure == "no connection (connection refused)"
 
 
 def test_unknown_host_was_not_sent() -> None:
     response = post("http://no-such-host.invalid/v1")
 
     assert response.kind is ResponseKind.NOT_SENT
-    assert response.trouble == "no connection (host not found)"
+    assert response.failure == "no connection (host not found)"
 
 
 def test_proxy_that_cannot_be_reached_was_not_sent(
@@ -66,7 +66,7 @@ def trickle(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "trouble"),
+    ("broken", "failure"),
     [
         (reset, "the connection broke off before a response"),
         (b"", "the connection broke off before a response"),
@@ -98,7 +98,7 @@ def trickle(connection: socket.socket) -> None:
 def test_response_that_breaks_off_is_unknown(
     server: Server,
     broken: bytes | Callable[[socket.socket], object],
-    trouble: str,
+    failure: str,
 ) -> None:
     server.response = broken
 
@@ -107,7 +107,7 @@ def test_response_that_breaks_off_is_unknown(
     assert len(server.requests) == 1
     assert response.kind is ResponseKind.UNKNOWN
     assert response.status is None
-    assert response.trouble == trouble
+    assert response.failure == failure
 
 
 @pytest.mark.parametrize("slow", [hang, trickle])
@@ -168,7 +168,7 @@ def test_untrusted_certificate_means_not_sent(certificate: Path) -> None:
     response, requests = response_over_tls(certificate, raw(201))
 
     assert response.kind is ResponseKind.NOT_SENT
-    assert response.trouble == "no connection (TLS failed)"
+    assert response.failure == "no connection (TLS failed)"
     assert requests == 0
 
 

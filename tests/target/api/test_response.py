@@ -125,7 +125,7 @@ def test_reason_is_status_and_error_code_without_the_message(
 
 
 def test_reason_without_a_response_is_the_trouble() -> None:
-    response = Response(kind=ResponseKind.UNKNOWN, trouble="no response in time")
+    response = Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
 
     assert response.reason == "no response in time"
     assert response.request_id is None

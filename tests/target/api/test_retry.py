@@ -187,7 +187,7 @@ def test_failures_a_minute_apart_are_an_outage_of_a_few_seconds() -> None:
 
 def test_outage_is_logged_once_for_each_reason() -> None:
     clock = an_outage_clock()
-    refused = Response(kind=ResponseKind.NOT_SENT, trouble="no connection (timeout)")
+    refused = Response(kind=ResponseKind.NOT_SENT, failure="no connection (timeout)")
     logged = []
 
     for now, response in enumerate([a_failure(), a_failure(), refused, a_failure()]):

@@ -6,14 +6,15 @@ import os
 import pty
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stairoids_sandbox import Fault
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.next_steps import next_steps
-from target_stairoids.reporting.progress import Status
+from target_stairoids.reporting.progress import status_line
+from target_stairoids.reporting.report import Report
 from tests.support.commands import target_command
 from tests.support.singer_io import a_record, a_schema, a_state, text_of
 
@@ -120,16 +121,12 @@ def test_empty_input_is_a_warning(target: TargetUnderTest) -> None:
     assert "Nothing to send (0 records read, " in done.stderr
 
 
-def status(**more: object) -> str:
-    usual = {
-        "read": 1234,
-        "outcomes": {"accepted": 1000},
-        "queued": 234,
-        "used": 57,
-        "limit": 60,
-        "pause": 0.0,
-    }
-    return str(Status(**{**usual, **more}))  # type: ignore[arg-type]  # as they are named
+def status(**more: Any) -> str:
+    report = Report()
+    report.read = 1234
+    report.count("trials", Outcome.ACCEPTED, times=1000)
+    usual = {"queued": 234, "used": 57, "limit": 60, "pause": 0.0, "failure": ""}
+    return status_line(report, **{**usual, **more})
 
 
 @pytest.mark.parametrize(
@@ -144,12 +141,12 @@ def status(**more: object) -> str:
         ({"queued": 6000}, "about 1 h 40 min left"),
         ({"queued": 5}, "about 5 s left"),
         (
-            {"pause": 3, "trouble": "no connection (timeout)"},
+            {"pause": 3, "failure": "no connection (timeout)"},
             "requests per minute · no connection (timeout), trying again",
         ),
     ],
 )
-def test_status_is_one_line(more: dict[str, object], end: str) -> None:
+def test_status_is_one_line(more: dict[str, Any], end: str) -> None:
     assert status(**more).endswith(end)
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from target_stairoids.ledger import transaction
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.sending.queue import Stage
-from target_stairoids.sending.recovery import Recovery
+from target_stairoids.sending.queue import Stage, recovered_signal
 from target_stairoids.settings import Settings
 from tests.support.ledger_builders import a_claim, a_version, claim
 
@@ -42,7 +41,7 @@ def test_recovered_signal_is_looked_up_once_the_list_must_show_it(
 ) -> None:
     left = a_claim(a_version(), signal=SIGNAL, attempted_at=seconds_ago(age))
 
-    signal = Recovery(lookup_delay=100, longest_wait=50).signal_of(left)
+    signal = recovered_signal(left, -1, lookup_delay=100, longest_wait=50)
 
     assert signal.not_before - time.monotonic() == pytest.approx(wait, abs=10)
 
@@ -51,16 +50,15 @@ def test_recovered_signal_continues_from_its_claim() -> None:
     left = a_claim(
         a_version(), signal=SIGNAL, attempts=3, attempted_at=seconds_ago(1_000)
     )
-    recovery = Recovery(lookup_delay=0, longest_wait=0)
 
-    one, two = recovery.signal_of(left), recovery.signal_of(left)
+    signal = recovered_signal(left, -1, lookup_delay=0, longest_wait=0)
 
-    assert (one.number, two.number) == (-1, -2)
-    assert one.claim == left
-    assert one.stage is Stage.LOOK_UP
-    assert one.recovered
-    assert one.attempts == 3
-    assert one.lanes == (a_version().entity, ("email", "a@b.example"))
+    assert signal.number == -1
+    assert signal.claim == left
+    assert signal.stage is Stage.LOOK_UP
+    assert signal.recovered
+    assert signal.attempts == 3
+    assert signal.lanes == (a_version().entity, ("email", "a@b.example"))
 
 
 def test_recovered_signal_may_have_waited_for_a_worker(

@@ -85,8 +85,8 @@ STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
     [
         (ACCEPTED, VERIFY, ResponseDecision(Action.ACCEPT, signal_id="sig_1")),
         (ACCEPTED_WITHOUT_ID, VERIFY, ResponseDecision(Action.ACCEPT)),
-        (REJECTED, VERIFY, ResponseDecision(Action.REJECT)),
-        (EXCLUDED, VERIFY, ResponseDecision(Action.REJECT, is_final=True)),
+        (REJECTED, VERIFY, ResponseDecision(Action.HOLD)),
+        (EXCLUDED, VERIFY, ResponseDecision(Action.REJECT)),
         (UNAUTHORIZED, VERIFY, ResponseDecision(Action.STOP)),
         (FORBIDDEN, VERIFY, ResponseDecision(Action.STOP)),
         (THROTTLED, VERIFY, ResponseDecision(Action.SLOW_DOWN)),
@@ -166,6 +166,31 @@ def test_decision_on_the_response_to_a_lookup(
     signal = a_signal(Stage.LOOK_UP, cursors=["read before"])
 
     assert decide(signal, found, policy) == decision
+
+
+@pytest.mark.parametrize(
+    ("found", "action"),
+    [
+        (page(), Action.CHECK_SOURCE),
+        (page(LISTED), Action.CHECK_SOURCE),
+        (response(ResponseKind.ACCEPTED, 200, "<html>"), Action.CHECK_SOURCE),
+        (REJECTED, Action.CHECK_SOURCE),
+        (FORBIDDEN, Action.CHECK_SOURCE),
+        (response(ResponseKind.REFUSED, 404), Action.CHECK_SOURCE),
+        (NO_METHOD, Action.CHECK_SOURCE),
+        (UNAUTHORIZED, Action.STOP),
+        (THROTTLED, Action.SLOW_DOWN),
+        (NOT_SENT, Action.RETRY),
+        (UNKNOWN, Action.RETRY),
+    ],
+)
+def test_decision_on_the_response_to_the_first_run_check(
+    found: Response, action: Action
+) -> None:
+    decision = decide(a_signal(Stage.ASK), found, VERIFY)
+
+    assert decision.action is action
+    assert decision.stage is Stage.CLAIM
 
 
 @pytest.mark.parametrize(
