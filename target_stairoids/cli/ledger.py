@@ -122,14 +122,15 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
     """
     from target_stairoids.exceptions import ConfigError
     from target_stairoids.ledger import maintenance
-    from target_stairoids.mapping.values import likely_email_from
+    from target_stairoids.mapping.people_and_companies import likely_email_from
 
-    if likely_email_from(email) is None:
+    address = likely_email_from(email)
+    if address is None:
         raise ConfigError("--email is not an email address such as ann@example.com.")
-    count = maintenance.erase(ledger, email, dry_run=True)
+    count = maintenance.erase(ledger, address, dry_run=True)
     found = counted(count, "claim or dead letter", "claims and dead letters")
     if is_confirmed(f"The ledger has {found} with this address."):
-        maintenance.erase(ledger, email)
+        maintenance.erase(ledger, address)
         click.echo(f"Erased {found}.")
         click.echo("The rest of the ledger has digests, and no address.")
 

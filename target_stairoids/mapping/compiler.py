@@ -28,6 +28,12 @@ from target_stairoids.mapping.expressions.template import (
 )
 from target_stairoids.mapping.inference import inferred_templates, update_time_columns
 from target_stairoids.mapping.item import MappingItem
+from target_stairoids.mapping.people_and_companies import (
+    company_name_from,
+    domain_from,
+    email_from,
+    person_name_from,
+)
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     StreamSchema,
@@ -46,12 +52,7 @@ from target_stairoids.mapping.times import (
     event_time_from,
     likely_event_time_from,
 )
-from target_stairoids.mapping.values import (
-    domain_from,
-    email_from,
-    is_filled,
-    text_from,
-)
+from target_stairoids.mapping.values import is_filled, text_from
 
 Normalise = Callable[[Any], str | None]
 
@@ -59,8 +60,12 @@ Normalise = Callable[[Any], str | None]
 DEFAULT_SOURCE = "no mapping names another"
 _MAPPING = "mapping"
 _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
-    "account": {"domain": domain_from, "name": text_from},
-    "contact": {"email": email_from, "first_name": text_from, "last_name": text_from},
+    "account": {"domain": domain_from, "name": company_name_from},
+    "contact": {
+        "email": email_from,
+        "first_name": person_name_from,
+        "last_name": person_name_from,
+    },
 }
 
 

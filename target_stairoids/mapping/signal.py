@@ -16,9 +16,8 @@ import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
+from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.values import (
-    DOMAIN,
-    EMAIL,
     Json,
     Scalar,
     flat_properties,
@@ -79,9 +78,9 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         domain, email = self.account.get("domain"), self.contact.get("email")
         if domain is None and email is None:
             return "neither account.domain nor contact.email is known"
-        if domain is not None and not DOMAIN.search(domain):
+        if domain is not None and not is_domain(domain):
             return "account.domain: not a domain such as example.com"
-        if email is not None and not EMAIL.search(email):
+        if email is not None and not is_email(email):
             return "contact.email: not an email address such as ann@example.com"
         if self.occurred_at and not _TIME.search(self.occurred_at):
             return "occurred_at: not a date and time in ISO 8601"

