@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
@@ -27,7 +28,13 @@ class SignalSink(Sink):
 
     Records are not validated by the tap's schema, because real taps violate theirs. The
     signal is validated instead.
+
+    Attributes:
+        take: Passes on a record, as columns or JSON text, as its stream map returns it.
+            Raises `MessageError` if it is no object or lacks its key.
     """
+
+    take: Callable[[dict[str, Any] | msgspec.Raw], None]
 
     def __init__(
         self,
@@ -47,8 +54,6 @@ class SignalSink(Sink):
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
     ) -> None:
         """Use the stream map, bookmark and source of a SCHEMA message."""
-        self._stream_map = stream_map
-        self.passes_unchanged = passes_unchanged(stream_map)
         original = self.original_schema
         schema = StreamSchema(
             name=self.stream_name,
@@ -61,6 +66,10 @@ class SignalSink(Sink):
         if schema != self._schema:
             self._schema = schema
             self.stream = self._records.stream(schema, schema.as_message(original))
+        if passes_unchanged(stream_map):
+            self.take = partial(self._records.take, self.stream)
+        else:
+            self.take = partial(self._take_mapped, stream_map)
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:
@@ -71,19 +80,17 @@ class SignalSink(Sink):
     def current_size(self) -> int:
         return 0  # no record waits here, so the SDK has nothing to drain
 
-    def take(self, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Pass on a record, as columns or JSON text, as its stream map returns it.
+    def _take_mapped(
+        self, stream_map: StreamMap, sent: dict[str, Any] | msgspec.Raw
+    ) -> None:
+        """Pass on a record as its stream map returns it.
 
         Raises:
-            MessageError: It is no object, or lacks its key.
             ConfigError: The stream map fails.
         """
-        if self.passes_unchanged:
-            self._records.take(self.stream, sent)
-            return
         fields = self.stream.reader.read(sent).fields
         try:
-            transformed = self._stream_map.transform(dict(fields))
+            transformed = stream_map.transform(dict(fields))
         except MapExpressionError as error:
             raise ConfigError(
                 f"Stream `{self.stream_name}`: an expression of its `stream_maps` "

@@ -11,9 +11,10 @@ import gc
 import os
 import signal
 import sys
-from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 from singer_sdk import Target
 from singer_sdk.exceptions import (
     ConfigValidationError,
@@ -43,13 +44,12 @@ from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     import click
 
     from target_stairoids.sending.observer import Observer
-    from target_stairoids.sending.record_processor import RecordProcessor
     from target_stairoids.sending.run import Run
 
 _EXAMPLES = """\b
@@ -101,7 +101,12 @@ class LineReader(GenericSingerReader[str]):
 
 
 class TargetStairoids(Target):
-    """Sends the records of any tap to Stairoids as signals, each once."""
+    """Sends the records of any tap to Stairoids as signals, each once.
+
+    Attributes:
+        observer: Sees every decision.
+        overrides: Setting -> value, in place of the config's and the environment's.
+    """
 
     name = "target-stairoids"
     package_name = "singer-stairoids"
@@ -115,15 +120,14 @@ class TargetStairoids(Target):
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
 
-    observer: Observer | None = None
-
     def __init__(self, **kwargs: Any) -> None:
+        self.observer: Observer | None = None
+        self.overrides: Mapping[str, Any] = {}
         self._run: Run | None = None
         super().__init__(**kwargs)
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
-        self._routes: dict[str, list[SignalSink]] = {}
-        self._records: RecordProcessor
+        self._routes: dict[str, list[Callable[[Any], None]]] = {}
 
     @classproperty
     @override
@@ -149,7 +153,7 @@ class TargetStairoids(Target):
 
     def settings(self) -> Settings:
         """Return the config as a struct."""
-        return Settings.from_config(self.config)
+        return replace(Settings.from_config(self.config), **self.overrides)
 
     # Messages
 
@@ -186,18 +190,15 @@ class TargetStairoids(Target):
         if not isinstance(stream, str) or not isinstance(record, (dict, msgspec.Raw)):
             raise MessageError("A RECORD message lacks its stream or its record.")
         try:
-            for sink in self._routes.get(stream) or self._sinks_of(stream):
-                if sink.passes_unchanged:
-                    self._records.take(sink.stream, record)
-                else:
-                    sink.take(record)
+            for take in self._routes.get(stream) or self._takers_of(stream):
+                take(record)
         except MissingKeyError as error:
             raise MissingKeyPropertiesError(str(error)) from error
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, {"stream", "encoding", "manifest"})
-        self._sinks_of(message_dict["stream"])
+        self._takers_of(message_dict["stream"])
         super()._process_batch_message(message_dict)
 
     @override
@@ -211,15 +212,13 @@ class TargetStairoids(Target):
         if value:  # Meltano and other runners ignore an empty state
             self.run.records.state(_encode(value).decode())
 
-    def _sinks_of(self, stream: str) -> list[SignalSink]:
+    def _takers_of(self, stream: str) -> list[Callable[[Any], None]]:
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         maps = self.mapper.stream_maps[stream]
         aliases = [m.stream_alias for m in maps if self.sink_exists(m.stream_alias)]
-        sinks = [self.get_sink(alias) for alias in aliases]
-        self._records = self.run.records
-        self._routes[stream] = sinks  # type: ignore[assignment]  # SignalSink is the only class
-        return self._routes[stream]
+        takers = [self.get_sink(alias).take for alias in aliases]  # type: ignore[attr-defined]  # of a SignalSink
+        return self._routes.setdefault(stream, takers)
 
     @override
     def _assert_line_requires(
@@ -327,15 +326,10 @@ def _print_state(text: str) -> None:
 
 def settings_from(config_inputs: Sequence[str]) -> Settings:
     """Return the settings in `--config`; see `target_from`."""
-    return target_from(config_inputs, TargetStairoids).settings()
+    return target_from(config_inputs).settings()
 
 
-_SomeTarget = TypeVar("_SomeTarget", bound=TargetStairoids)
-
-
-def target_from(
-    config_inputs: Sequence[str], target_class: type[_SomeTarget], **defaults: object
-) -> _SomeTarget:
+def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStairoids:
     """Return a target with the config in `--config`.
 
     Args:
@@ -349,7 +343,7 @@ def target_from(
     try:
         given = _ConfigInput.from_cli_args(*config_inputs)
         config = {**defaults, **given.config}
-        return target_class(config=config, parse_env_config=given.parse_env)
+        return TargetStairoids(config=config, parse_env_config=given.parse_env)
     except ConfigValidationError as error:
         raise ConfigError("; ".join(error.errors)) from None
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 
 from target_stairoids.api.client import Client, Response, ResponseKind
@@ -14,8 +15,7 @@ def check_reachable(settings: Settings) -> None:
 
     The key is not sent.
     """
-    with closing(_client(settings, api_key="")) as client:
-        _check_response(settings, client.reach())
+    _ask(settings, "", Client.reach)
 
 
 def check_key(settings: Settings) -> str:
@@ -24,9 +24,9 @@ def check_key(settings: Settings) -> str:
     Raises:
         AccessRefusedError: Stairoids does not know the key, or does not respond.
     """
-    with closing(_client(settings, api_key=settings.api_key)) as client:
-        response = client.list_signals({"limit": 1})
-    _check_response(settings, response)
+    response = _ask(
+        settings, settings.api_key, lambda client: client.list_signals({"limit": 1})
+    )
     if response.status == 401:
         raise AccessRefusedError(
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
@@ -40,12 +40,14 @@ def check_key(settings: Settings) -> str:
     )
 
 
-def _client(settings: Settings, *, api_key: str) -> Client:
-    return Client(settings.api_url, api_key, timeout=settings.request_timeout_seconds)
-
-
-def _check_response(settings: Settings, response: Response) -> None:
+def _ask(
+    settings: Settings, api_key: str, request: Callable[[Client], Response]
+) -> Response:
+    timeout = settings.request_timeout_seconds
+    with closing(Client(settings.api_url, api_key, timeout=timeout)) as client:
+        response = request(client)
     if response.status is None:
         raise AccessRefusedError(
             f"{settings.api_url} cannot be reached: {response.failure}. See `api_url`."
         )
+    return response

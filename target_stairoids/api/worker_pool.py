@@ -7,10 +7,12 @@ wakes the deciding thread, which may be waiting for the tap at the same time.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -19,7 +21,13 @@ from target_stairoids.api.client import Client, Response, ResponseKind
 Job = TypeVar("Job")
 _AHEAD = 4  # requests handed in, for each that may be in flight
 _OVERDUE = Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
-Request = Callable[[Client], Response]
+
+
+@dataclass(slots=True, eq=False)
+class _Request(Generic[Job]):
+    job: Job
+    send: Callable[[Client], Response]
+    began: float = math.inf  # monotonic time; written by its thread
 
 
 class WorkerPool(Generic[Job]):
@@ -30,9 +38,6 @@ class WorkerPool(Generic[Job]):
         count: How many requests may be in flight.
         patience: Seconds after which a request counts as unanswered. Its thread may
             still wait for a host name or a slow response.
-
-    Attributes:
-        unanswered: Number of a request -> its job, while it has no response.
     """
 
     def __init__(self, client: Client, count: int, *, patience: float) -> None:
@@ -41,14 +46,17 @@ class WorkerPool(Generic[Job]):
         self._patience = patience
         self._threads: list[threading.Thread] = []
         self._stuck = 0  # threads whose request was given up
-        self._requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
-        self._responses: SimpleQueue[tuple[int, Response]] = SimpleQueue()
-        self.unanswered: dict[int, Job] = {}
-        self._began: dict[int, float] = {}  # written by the threads
-        self._handed_in = 0
+        self._requests: SimpleQueue[_Request[Job] | None] = SimpleQueue()
+        self._responses: SimpleQueue[tuple[_Request[Job], Response]] = SimpleQueue()
+        self._open: set[_Request[Job]] = set()  # requests without a response
         self.wake_descriptor, self._waker = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         os.set_blocking(self._waker, False)
+
+    @property
+    def unanswered(self) -> list[Job]:
+        """The jobs whose requests have no response yet."""
+        return [request.job for request in self._open]
 
     @property
     def longest_wait(self) -> float:
@@ -61,26 +69,26 @@ class WorkerPool(Generic[Job]):
         With `ahead`, some wait behind those in flight, so that no worker waits for a
         commit. Without it, sending reaches about half the speed.
         """
-        return self._count * (_AHEAD if ahead else 1) - len(self.unanswered)
+        return self._count * (_AHEAD if ahead else 1) - len(self._open)
 
     @property
     def next_overdue(self) -> float | None:
         """When, in monotonic seconds, the next request may be given up."""
-        if not self.unanswered:
+        if not self._open:
             return None
-        began = list(self._began.values())
-        return min(began, default=time.monotonic()) + self._patience
+        began = min(request.began for request in self._open)
+        return min(began, time.monotonic()) + self._patience
 
-    def hand_in(self, job: Job, request: Request) -> None:
+    def hand_in(self, job: Job, send: Callable[[Client], Response]) -> None:
         """Let a worker send a request for a job."""
-        self._handed_in += 1
-        self.unanswered[self._handed_in] = job
-        wanted = min(self._count, len(self.unanswered))
+        request = _Request(job, send)
+        self._open.add(request)
+        wanted = min(self._count, len(self._open))
         if len(self._threads) - self._stuck < wanted:
             thread = threading.Thread(target=self._work, name="worker", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._requests.put((self._handed_in, request))
+        self._requests.put(request)
 
     def responses(self) -> list[tuple[Job, Response]]:
         """Return the jobs that got a response or were given up since the last call."""
@@ -89,17 +97,17 @@ class WorkerPool(Generic[Job]):
         found = []
         with contextlib.suppress(Empty):
             while True:
-                number, response = self._responses.get_nowait()
-                if number in self.unanswered:
-                    found.append((self.unanswered.pop(number), response))
+                request, response = self._responses.get_nowait()
+                if request in self._open:
+                    self._open.remove(request)
+                    found.append((request.job, response))
                 else:
                     self._stuck -= 1  # too late, but the thread is free again
         overdue = time.monotonic() - self._patience
-        for number, began in list(self._began.items()):
-            if began <= overdue and number in self.unanswered:
-                self._began.pop(number, None)  # its thread may have removed it
-                found.append((self.unanswered.pop(number), _OVERDUE))
-                self._stuck += 1
+        for request in [r for r in self._open if r.began <= overdue]:
+            self._open.remove(request)
+            found.append((request.job, _OVERDUE))
+            self._stuck += 1
         return found
 
     def recall(self) -> list[Job]:
@@ -107,9 +115,10 @@ class WorkerPool(Generic[Job]):
         found = []
         with contextlib.suppress(Empty):
             while True:
-                item = self._requests.get_nowait()
-                if item is not None:
-                    found.append(self.unanswered.pop(item[0]))
+                request = self._requests.get_nowait()
+                if request is not None:
+                    self._open.remove(request)
+                    found.append(request.job)
         return found
 
     def wake(self) -> None:
@@ -118,16 +127,14 @@ class WorkerPool(Generic[Job]):
             os.write(self._waker, b"!")
 
     def _work(self) -> None:
-        while (item := self._requests.get()) is not None:
-            number, request = item
-            self._began[number] = time.monotonic()
+        while (request := self._requests.get()) is not None:
+            request.began = time.monotonic()
             try:
-                response = request(self._client)
+                response = request.send(self._client)
             except Exception as error:  # noqa: BLE001 - without a response, the run hangs
                 failure = f"the request failed ({type(error).__name__})"
                 response = Response(kind=ResponseKind.UNKNOWN, failure=failure)
-            self._began.pop(number, None)
-            self._responses.put((number, response))
+            self._responses.put((request, response))
             # While other requests wait, several responses share one commit.
             runs_dry = self._requests.qsize() <= self._count
             if runs_dry or self._responses.qsize() >= self._count:
@@ -138,7 +145,7 @@ class WorkerPool(Generic[Job]):
         """Stop the threads. One that is still in a request is left behind."""
         for _ in self._threads:
             self._requests.put(None)
-        if not self.unanswered and not self._stuck:
+        if not self._open and not self._stuck:
             for thread in self._threads:
                 thread.join()
         descriptor, self._waker = self._waker, -1

@@ -6,23 +6,10 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import IO, Any
 
-from msgspec.structs import replace
-from typing_extensions import override
-
 from target_stairoids.exceptions import MessageError
 from target_stairoids.sending.observer import Observer
 from target_stairoids.settings import Settings
-from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
-
-
-class OverriddenTarget(TargetStairoids):
-    """The target with some settings replaced, also those of environment variables."""
-
-    overrides: Mapping[str, Any]
-
-    @override
-    def settings(self) -> Settings:
-        return replace(super().settings(), **self.overrides)
+from target_stairoids.target import INPUT_ERRORS, target_from
 
 
 def run(
@@ -44,7 +31,7 @@ def run(
     Raises:
         StairoidsError: The run failed.
     """
-    target = target_from(config_inputs, OverriddenTarget, **defaults)
+    target = target_from(config_inputs, **defaults)
     target.observer, target.overrides = observer, overrides or {}
     lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-
-import msgspec
+from typing import Any
 
 from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
@@ -34,24 +33,6 @@ def _amount(number: float) -> str:
     return f"{number:.2g}"
 
 
-class _Plot(msgspec.Struct, frozen=True, kw_only=True):
-    """A stacked bar for each day.
-
-    Attributes:
-        series: Name -> one number per day.
-        colours: Name -> the number of its colour.
-        top: The largest sum of a day.
-        scale: The end of the axis.
-    """
-
-    title: str
-    unit: str
-    series: dict[str, list[float]]
-    colours: dict[str, int]
-    top: float
-    scale: float
-
-
 _MAX_SERIES = 7  # distinct colours. The rest is `others`
 _GREY = 7  # neither good nor bad
 _TYPE_COLOURS = {UNKNOWN_TYPE: _GREY}
@@ -67,7 +48,7 @@ _OUTCOME_COLOURS: dict[str, int] = {
 }
 
 
-def _plots(days: Sequence[Day]) -> list[_Plot]:
+def _plots(days: Sequence[Day]) -> list[dict[str, Any]]:
     known = {Outcome.DUPLICATE, Outcome.UNCHANGED}
     types = [day.types for day in days]
     outcomes = [
@@ -100,27 +81,27 @@ def _plot(
     unit: str,
     days: Sequence[Mapping[str, float]],
     colours: Mapping[str, int],
-) -> _Plot:
+) -> dict[str, Any]:
+    """Return a stacked bar for each day: names with colours and daily numbers."""
     total: Counter[str] = Counter()
     for day in days:
         total.update(day)
     shown = [name for name, count in total.most_common(_MAX_SERIES) if count]
-    series = {name: [float(day.get(name, 0)) for day in days] for name in shown}
+    series = [
+        (name, colours.get(name, number), [day.get(name, 0.0) for day in days])
+        for number, name in enumerate(shown)
+    ]
     others = [sum(day.values()) - sum(day.get(n, 0) for n in shown) for day in days]
     if any(rest > 0 for rest in others):
-        series["others"] = others
+        series.append(("others", _GREY, others))
     top = max((sum(day.values()) for day in days), default=0)
-    return _Plot(
-        title=title,
-        unit=unit,
-        series=series,
-        colours={
-            name: colours.get(name, _GREY if name == "others" else number)
-            for number, name in enumerate(series)
-        },
-        top=top,
-        scale=axis_end(top),
-    )
+    return {
+        "title": title,
+        "unit": unit,
+        "series": series,
+        "top": top,
+        "scale": axis_end(top),
+    }
 
 
 def axis_end(top: float) -> float:

@@ -32,7 +32,6 @@ class Checkpoint:
         self._open: OrderedDict[int, None] = OrderedDict()
         self._newest = 0
         self._states: deque[tuple[int, str]] = deque()
-        self._passed: list[str] = []
         self._emitted_at = now
 
     def open(self) -> int:
@@ -55,18 +54,19 @@ class Checkpoint:
     @property
     def next_at(self) -> float | None:
         """When, in monotonic seconds, the next STATE is due; None if none may pass."""
-        return self._emitted_at + _SECONDS if self._passed else None
+        return self._emitted_at + _SECONDS if self._may_pass() else None
+
+    def _may_pass(self) -> bool:
+        oldest = next(iter(self._open), self._newest + 1)
+        return bool(self._states) and self._states[0][0] < oldest
 
     def emit_states(self, now: float, *, is_last: bool = False) -> None:
         """Emit the STATEs that may pass, once per second and at the end of the run."""
-        oldest = next(iter(self._open), self._newest + 1)
-        while self._states and self._states[0][0] < oldest:
-            if not self._emits_each:
-                self._passed.clear()
-            self._passed.append(self._states.popleft()[1])
-        if self._passed and (is_last or now - self._emitted_at >= _SECONDS):
-            self._flush()
-            for state in self._passed:
+        if not self._may_pass() or not (is_last or now - self._emitted_at >= _SECONDS):
+            return
+        self._flush()
+        while self._may_pass():
+            state = self._states.popleft()[1]
+            if self._emits_each or not self._may_pass():
                 self._emit(state)
-            self._passed.clear()
-            self._emitted_at = now
+        self._emitted_at = now

@@ -186,7 +186,7 @@ class Scheduler:
                     self._stop.set(reached)
                     break
                 if self._is_new and signal.source not in self.responses.clear_sources:
-                    asking = [*taken, *self.pool.unanswered.values()]
+                    asking = [*taken, *self.pool.unanswered]
                     if any(other.stage is Stage.ASK for other in asking):
                         self._queue.put_back(signal)
                         break
@@ -310,7 +310,7 @@ class Scheduler:
         if not self.is_intact:
             return []
         self.recall()
-        in_flight = list(self.pool.unanswered.values())
+        in_flight = self.pool.unanswered
         with self._ledger.transaction() as transaction:
             self.responses.release_rejected(transaction)
             self.responses.write_settled(transaction)
