@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from glob import escape
 
 from target_stairoids.dry_run.preview import Coverage, Preview
 from target_stairoids.mapping.signal import CompiledMapping
@@ -26,7 +27,7 @@ def as_yaml(preview: Preview) -> str:
 
 def _left_out(stream: str) -> Iterator[str]:
     yield f"# {stream}: no field was found that names a person or company."
-    yield f"# - stream: {_text(stream)}"
+    yield f"# - stream: {_text(escape(stream))}"
     yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
 
 
@@ -37,7 +38,7 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
             for field, words in _MATCHED_BY.items()
         )
         yield f"# {stream}: {coverage.records} records, {shares}"
-    yield f"- stream: {_text(stream)}"
+    yield f"- stream: {_text(escape(stream))}"
     origins = mapping.origins
     yield f"  type: {_text(origins['type'].template)}"
     for group in _GROUPS:

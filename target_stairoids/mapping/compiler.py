@@ -28,6 +28,7 @@ from target_stairoids.mapping.expressions.template import (
 )
 from target_stairoids.mapping.inference import inferred_templates, update_time_columns
 from target_stairoids.mapping.item import MappingItem
+from target_stairoids.mapping.mistakes import mistake_in
 from target_stairoids.mapping.people_and_companies import (
     company_name_from,
     domain_from,
@@ -82,8 +83,8 @@ class Compiler:
         self._schema = schema
         self._item = item
         self._inferred = {
-            "type": Origin(schema.name, "the stream's name"),
-            "source": Origin(default_source, DEFAULT_SOURCE),
+            "type": Origin(_literal(schema.name), "the stream's name"),
+            "source": Origin(_literal(default_source), DEFAULT_SOURCE),
             **inferred_templates(schema),
         }
         self._origins: dict[str, Origin] = {}
@@ -95,6 +96,7 @@ class Compiler:
         self._reads_whole_record = False
         self._time_paths: set[str] = set()
         self._time_columns: frozenset[str] = frozenset()
+        self._warnings: tuple[str, ...] = ()
 
     def compile(self) -> CompiledMapping:
         """Return the compiled mapping.
@@ -106,7 +108,7 @@ class Compiler:
         key = item.key or schema.key_properties
         for name in key:
             path = (name,) if name in schema.properties else tuple(name.split("."))
-            self._check_path(path, "key")
+            self._check_path(path, "key", must_be_listed=bool(item.key))
         type_ = self._field("type", text_from, item.type)
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
@@ -117,7 +119,7 @@ class Compiler:
         templates = {name: origin.template for name, origin in self._origins.items()}
         given = [item, self._inferred["source"].template]
         return CompiledMapping(
-            name=item.name or templates.get("type") or schema.name,
+            name=item.name or (isinstance(item.type, str) and item.type) or schema.name,
             mapping_digest=_digest(given),
             compiled_digest=_digest([*given, templates]),
             key=key,
@@ -137,6 +139,7 @@ class Compiler:
             wants_deleted=(DELETED_AT,) in self._mapped_paths,
             has_unread_time=has_unread_time,
             time_columns=self._time_columns,
+            warnings=self._warnings,
         )
 
     # Fields
@@ -221,6 +224,10 @@ class Compiler:
             template = compile_text(text, field)
         except TemplateError as error:
             raise ConfigError(f"{self._where(field)}: {error}") from None
+        if not is_inferred and field != "when":
+            mistake = mistake_in(text, field, self._schema.properties)
+            if mistake is not None:
+                raise ConfigError(f"{self._where(field)}: {mistake}")
         for path in template.paths:
             self._check_path(path, field)
         self._paths |= template.paths
@@ -303,7 +310,14 @@ class Compiler:
         """Return the properties whose change alone sends nothing."""
         given = self._item.ignore_changes
         if given is not None:
-            self._check_columns("ignore_changes", set(given) - self._computed_names)
+            if not self._schema.is_open:
+                known = {*self._schema.properties, *self._computed_names}
+                self._warnings = tuple(
+                    f"{self._where('ignore_changes')}: `{name}` is not a property of "
+                    f"`{self._schema.name}`{suggestion(name, known) or '.'}"
+                    for name in given
+                    if name not in known
+                )
             return given
         if self._item.send != "on_change":
             return ()
@@ -337,10 +351,12 @@ class Compiler:
         for name in names:
             self._check_path((name,), field)
 
-    def _check_path(self, path: Path, field: str) -> None:
-        """Refuse a path that the SCHEMA excludes."""
+    def _check_path(
+        self, path: Path, field: str, *, must_be_listed: bool = False
+    ) -> None:
+        """Refuse a path that the SCHEMA excludes, or does not list."""
         place, known = self._schema.name, self._schema.properties
-        is_closed = not self._schema.is_open
+        is_closed = bool(known) if must_be_listed else not self._schema.is_open
         for part in map(str, path):
             if is_closed and part not in known:
                 hint = _nested_hint(part, known) or suggestion(part, known)
@@ -364,6 +380,11 @@ _never = constant(False)  # noqa: FBT003 - the value that it returns
 
 def _mapped(template: str | None) -> Origin | None:
     return None if template is None else Origin(template, _MAPPING)
+
+
+def _literal(text: str) -> str:
+    """Return the template that gives a text, also a text with braces."""
+    return f"{{{{ {_json(text)} }}}}" if re.search(r"[{}$%]", text) else text
 
 
 def _json(value: object) -> str:

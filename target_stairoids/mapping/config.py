@@ -48,6 +48,18 @@ def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
     return next((i.stream for i in items if fnmatchcase(stream, i.stream)), None)
 
 
+def check_brackets(stream: str, items: Iterable[MappingItem]) -> None:
+    """Refuse an item that matches a stream only if its `[` is no part of a pattern."""
+    for item in items:
+        escaped = item.stream.replace("[", "[[]")
+        if fnmatchcase(stream, escaped) and not fnmatchcase(stream, item.stream):
+            raise ConfigError(
+                f"The mapping of stream `{item.stream}` in `signals` does not match "
+                f"the stream `{stream}`, because `[` begins a set of characters; did "
+                f"you mean `{escaped}`?"
+            )
+
+
 def check_globs(items: Iterable[MappingItem]) -> None:
     """Refuse an item whose streams all belong to an earlier item."""
     earlier: list[str] = []

@@ -127,6 +127,7 @@ class CompiledMapping:
         wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
         has_unread_time: Whether a record has a time that `occurred_at` cannot be.
         time_columns: Columns of `occurred_at` that are properties if they are no times.
+        warnings: Sentences about harmless mistakes in the mapping.
     """
 
     name: str
@@ -149,6 +150,7 @@ class CompiledMapping:
     wants_deleted: bool
     has_unread_time: Callable[[Fields], bool]
     time_columns: frozenset[str]
+    warnings: tuple[str, ...]
 
     def wants(self, record: Fields) -> bool:
         """Return whether the condition `when` lets a record become a signal."""

@@ -14,6 +14,7 @@ from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.config import (
     check_any_match,
+    check_brackets,
     check_globs,
     check_spelling,
     mappings_for,
@@ -68,6 +69,7 @@ class Streams:
         self._settings = settings
         self._ledger = ledger
         self._streams: dict[str, Stream] = {}
+        self._warned: set[str] = set()
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Compile the mappings of a SCHEMA message, and find the stream's number.
@@ -76,6 +78,7 @@ class Streams:
             ConfigError: A mapping is wrong.
         """
         settings, name = self._settings, schema.name
+        check_brackets(name, settings.signals)
         check_spelling(name, settings.signals, self._streams)
         source = settings.default_source
         if schema.source is not None and settings.source is None:
@@ -108,6 +111,10 @@ class Streams:
             unread_times=0 if before is None else before.unread_times,
         )
         self._streams[name] = stream
+        for warning in (w for mapping in maps for w in mapping.warnings):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                logger.warning("%s", warning)
         return stream
 
     def warn(self) -> None:

@@ -27,6 +27,7 @@ WITHOUT_ROW = {
     "a number that is too long",
     "half of a surrogate pair",
     "not UTF-8",
+    "occurred_at: not a time from … to …, so it is a placeholder",
     "not a time such as 2026-01-31 or 2026-01-31T12:00:00Z",
 }
 

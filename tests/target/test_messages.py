@@ -172,6 +172,33 @@ def test_error_in_a_mapping_is_found_at_the_schema(
     assert not sandbox.requests
 
 
+def test_ignored_change_of_an_absent_column_is_warned_about_once(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = [{"stream": "trials", "ignore_changes": ["region"]}]
+
+    run = target.run(
+        a_schema(), a_record(1), a_schema(plan="string"), a_record(2), signals=items
+    )
+
+    assert run.outcomes == {"accepted": 2}
+    assert caplog.text.count("`region` is not a property of `trials`") == 1
+
+
+def test_stream_that_a_glob_misses_because_of_brackets_sends_nothing(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    name = "Sheet [2024]"
+
+    run = target.run(
+        a_schema(name), a_record(stream=name), signals=[{"stream": name, "type": "x"}]
+    )
+
+    assert run.exit_code == 1
+    assert "did you mean `Sheet [[]2024]`?" in run.error
+    assert sandbox.signals == []
+
+
 def test_typo_in_the_stream_of_a_mapping_sends_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -12,12 +12,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext
 from markupsafe import Markup
 
 from stairoids_common.config_errors import suggestion
@@ -44,6 +46,14 @@ _RESERVED = {
 }
 #: Attributes of Jinja's filters that need more than the value and its arguments.
 _NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
+#: The methods of the values that JSON has, and of Jinja's `loop`.
+_METHODS = {
+    name
+    for kind in (str, int, float, Decimal, list, dict, LoopContext)
+    for name in dir(kind)
+    if name[0] != "_"
+}
+_NO_FUNCTIONS = ", because a template reads the record only"
 #: Filters that return null for a value that they cannot read.
 _LOSSY = frozenset({"iso8601", "int", "float"})
 _BRACES = re.compile(r"\{[{%#]|[}%#]\}")
@@ -161,7 +171,33 @@ def _parsed(text: str, parse: Callable[[], _Tree], state: str | None = None) -> 
                 hint = suggestion(node.name, (n for n in known if n[0] != "_"))
                 problem = f"there is no {kind.lower()} `{node.name}`{hint}"
                 raise TemplateError(text, found.start(1) if found else 0, problem)
+    for call in tree.find_all(nodes.Call):
+        _check_call(call, tree, text)
+    for tag in tree.find_all(
+        (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
+    ):
+        name = type(tag).__name__.lower()
+        raise TemplateError(text, 0, f"`{name}` needs another template; there is none")
     return tree
+
+
+def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
+    """Refuse a call of a function or a method that does not exist."""
+    match call.node:
+        case nodes.Name(name=name):
+            macros = {macro.name for macro in tree.find_all(nodes.Macro)}
+            if name in macros | {"caller", "loop"}:
+                return
+            hint = f"; did you mean the filter `| {name}`?"
+            hint = hint if name in environment().filters else _NO_FUNCTIONS
+            problem, before = f"there is no function `{name}`{hint}", r"\b"
+        case nodes.Getattr(attr=name) if name not in _METHODS:
+            hint = suggestion(name, _METHODS)
+            problem, before = f"there is no method `{name}`{hint}", r"\.\s*"
+        case _:
+            return
+    found = re.search(rf"{before}({re.escape(name)})\s*\(", text)
+    raise TemplateError(text, found.start(1) if found else 0, problem)
 
 
 # Paths

@@ -264,6 +264,32 @@ def test_suggested_mapping_makes_the_inferred_signals(
     assert mapped["outcomes"] == inferred["outcomes"]
 
 
+def test_suggested_mappings_match_their_own_streams_only(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+) -> None:
+    names = [
+        "Sheet [2024]",
+        "a*b",
+        "axb",
+        "x?",
+        "xy",
+        "[!a]",
+        "{email}",
+        "é: #1",
+        "- y",
+    ]
+    messages = tmp_path / "messages.jsonl"
+    messages.write_text(
+        text_of(m for name in names for m in (a_schema(name), a_record(stream=name)))
+    )
+    suggested = yaml.safe_load(signals(target, "suggest", messages).stdout)
+
+    run = target.run_text(messages.read_text(), signals=suggested["signals"])
+
+    assert run.outcomes == {"accepted": len(names)}
+    assert sorted(signal.body["type"] for signal in sandbox.signals) == sorted(names)
+
+
 def test_suggest_needs_no_config() -> None:
     done = command("suggest", POSTGRES)
 

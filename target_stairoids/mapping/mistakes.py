@@ -1,0 +1,47 @@
+"""Find texts in a mapping that surely mean a column, although they lack the braces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from target_stairoids.mapping.expressions.errors import TemplateError
+from target_stairoids.mapping.expressions.template import compile_condition, path_text
+
+_IN_BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+#: The placeholders of other tools: `{x}`, `${x}`, `$x`, `%(x)s`.
+_PLACEHOLDER = re.compile(r"\$?\{([^{}]+)\}|\$(\w+)|%\((\w+)\)s")
+
+
+def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
+    """Return why a text of the mapping is surely a mistake; None if it may be right.
+
+    Args:
+        columns: The columns of the stream; empty if they are unknown.
+    """
+    constant = _IN_BRACES.sub("", text)
+    for found in _PLACEHOLDER.finditer(constant):
+        inner = next(filter(None, found.groups()))
+        if meant := _expression_in(inner, columns):
+            return f"`{found[0]}` is no placeholder; did you mean `{{{{ {meant} }}}}`?"
+    if constant != text or not text.strip() or field in {"type", "source"}:
+        return None
+    if meant := _expression_in(text, columns or [field.partition(".")[2] or field]):
+        return (
+            f"`{text}` is a text and not a column; did you mean `{{{{ {meant} }}}}`? "
+            f"If you mean the text, write `{{{{ {text.strip()!r} }}}}`."
+        )
+    return None
+
+
+def _expression_in(text: str, columns: Collection[str]) -> str | None:
+    """Return the expression that a text is, if it reads these columns only."""
+    names = {name.strip().casefold(): name for name in columns}
+    if name := names.get(text.strip().casefold()):
+        return path_text((name,))
+    try:
+        paths = compile_condition(text, "").paths
+    except (TemplateError, RecursionError):
+        return None
+    reads = {str(path[0]) if path else "" for path in paths}
+    return text.strip() if reads and reads <= set(columns) else None

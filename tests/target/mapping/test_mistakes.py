@@ -1,0 +1,230 @@
+"""Mistakes in a mapping that are found when the SCHEMA arrives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.config import check_brackets, glob_of
+from target_stairoids.mapping.item import MappingItem
+from target_stairoids.mapping.schema import StreamSchema
+from tests.support.mapping_builders import TEXT, a_map, a_shape
+
+PEOPLE = a_shape(
+    "people",
+    {
+        **dict.fromkeys(
+            ["id", "email", "first_name", "plan", "Full name", "Website"], TEXT
+        ),
+        "user": {"type": "object", "properties": {"email": TEXT}},
+    },
+    key=("id",),
+)
+OPEN = a_shape("people", {}, key=())
+
+
+def mistake(schema: StreamSchema = PEOPLE, **item: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        a_map(schema, **item)
+    sentence = str(refused.value)
+    assert sentence.startswith("Stream `people`: `")
+    return sentence
+
+
+def item_with(field: str, value: str) -> dict[str, Any]:
+    group, _, name = field.partition(".")
+    return {group: {name: value} if name else value}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("contact.email", "contact.first_name", "contact.last_name", "account.domain"),
+        *("account.name", "properties.x", "occurred_at"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("first_name", "first_name"),
+        (" First_Name ", "first_name"),
+        ("website", "Website"),
+        ("Full name", 'record["Full name"]'),
+        ("user.email", "user.email"),
+        ("record['Full name']", "record['Full name']"),
+        ("email | lower", "email | lower"),
+        ("email or user.email", "email or user.email"),
+    ],
+)
+def test_text_that_is_a_column_or_an_expression_is_a_mistake(
+    field: str, text: str, meant: str
+) -> None:
+    sentence = mistake(**item_with(field, text))
+
+    assert f"`{field}` of its mapping: `{text}` is a text and not a column" in sentence
+    assert f"did you mean `{{{{ {meant} }}}}`?" in sentence
+
+
+@pytest.mark.parametrize("field", ["contact.first_name", "properties.x", "type"])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{plan}", "{plan}"),
+        ("${PLAN}", "${PLAN}"),
+        ("${ plan }", "${ plan }"),
+        ("$plan", "$plan"),
+        ("%(plan)s", "%(plan)s"),
+        ("the {plan} plan", "{plan}"),
+        ("{{ email }} {plan}", "{plan}"),
+    ],
+)
+def test_placeholder_of_another_tool_is_a_mistake(
+    field: str, text: str, found: str
+) -> None:
+    sentence = mistake(**item_with(field, text))
+
+    assert f"`{found}` is no placeholder; did you mean `{{{{ plan }}}}`?" in sentence
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("contact.email", "email"),
+        ("contact.first_name", "First_Name"),
+        ("occurred_at", "occurred_at"),
+        ("properties.plan", "plan"),
+    ],
+)
+def test_text_that_is_the_name_of_its_field_is_a_mistake_in_an_open_schema(
+    field: str, text: str
+) -> None:
+    meant = f"did you mean `{{{{ {text.lower()} }}}}`?"
+
+    assert meant in mistake(OPEN, **item_with(field, text))
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("type", "plan"),
+        ("source", "plan"),
+        ("contact.email", "sales@acme.com"),
+        ("contact.first_name", "Ada"),
+        ("account.domain", "acme.com"),
+        ("account.domain", "no host"),
+        ("account.name", "Acme (Plan)"),
+        ("account.name", ""),
+        ("occurred_at", "2025-11-05"),
+        ("properties.plan", "pro"),
+        ("properties.x", "{{ 'plan' }}"),
+        ("properties.x", "New lead, of plan 3"),
+        ("properties.x", '{"a": 1}'),
+        ("properties.x", "{seats} for $5"),
+        ("properties.x", "5"),
+        ("properties.x", "{{ plan }} {x}"),
+    ],
+)
+def test_constant_is_no_mistake(field: str, text: str) -> None:
+    a_map(PEOPLE, **item_with(field, text))
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{{ now() }}", "there is no function `now`"),
+        ("{{ range(3) }}", "there is no function `range`"),
+        ('{{ env_var("x") }}', "there is no function `env_var`"),
+        ("{{ dict(a=1) }}", "there is no function `dict`"),
+        ("{{ lower(email) }}", "`lower`; did you mean the filter `| lower`?"),
+        ("{{ email or\n   today() }}", "there is no function `today`"),
+        ("{{ email.lowr() }}", "there is no method `lowr`; did you mean `lower`?"),
+        ("{% include 'other' %}", "`include` needs another template"),
+        ("{% from 'x' import y %}", "`fromimport` needs another template"),
+    ],
+)
+@pytest.mark.parametrize("schema", [PEOPLE, OPEN], ids=["listed", "open"])
+def test_unknown_function_is_a_mistake_with_its_place(
+    template: str, problem: str, schema: StreamSchema
+) -> None:
+    for field in ("contact.email", "properties.x", "type"):
+        sentence = mistake(schema, **item_with(field, template))
+
+        assert f"`{field}` of its mapping: " in sentence
+        assert problem in sentence
+        assert sentence.endswith("^")
+        assert ("(line 2)" in sentence) is ("\n" in template)
+
+
+def test_unknown_function_in_a_condition_is_a_mistake() -> None:
+    assert "no function `now`" in mistake(when="email and now() > 3")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice(plan) }}",
+        "{% for t in plan %}{{ loop.cycle('a', 'b') }}{% endfor %}",
+        "{{ plan.upper().strip() }}",
+    ],
+)
+def test_function_that_exists_is_no_mistake(template: str) -> None:
+    a_map(PEOPLE, properties={"x": template})
+
+
+@pytest.mark.parametrize("name", ["idd", "account_id", "user.mail"])
+def test_misspelt_key_is_a_mistake_although_the_schema_allows_more(name: str) -> None:
+    schema = StreamSchema(
+        name="people",
+        properties={**PEOPLE.properties, "user": {**PEOPLE.properties["user"],
+                                                  "additionalProperties": False}},
+        key_properties=("id",),
+        allows_more=True,
+    )  # fmt: skip
+
+    assert "is not a property of" in mistake(schema, key=[name])
+    a_map(schema, key=["id", "user.email"])
+
+
+def test_ignored_change_of_an_absent_column_is_a_warning() -> None:
+    mapping = a_map(PEOPLE, ignore_changes=["plan", "plam", "x"], properties={"x": "1"})
+
+    assert mapping.ignore_changes == {"plan", "plam", "x"}
+    assert mapping.warnings == (
+        (
+            "Stream `people`: `ignore_changes` of its mapping: `plam` is not a "
+            "property of `people`; did you mean `plan`?"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("glob", "stream", "meant"),
+    [
+        ("Sheet [2024]", "Sheet [2024]", "Sheet [[]2024]"),
+        ("Sheet [2024]*", "Sheet [2024] final", "Sheet [[]2024]*"),
+        ("[a]", "[a]", "[[]a]"),
+    ],
+)
+def test_glob_that_does_not_match_because_of_brackets_is_a_mistake(
+    glob: str, stream: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_brackets(stream, [MappingItem(stream=glob), MappingItem(stream="*")])
+
+    assert f"did you mean `{meant}`?" in str(refused.value)
+    check_brackets(stream, [MappingItem(stream=meant)])
+    assert glob_of(stream, [MappingItem(stream=meant)]) == meant
+
+
+def test_stream_with_braces_in_its_name_is_its_own_type() -> None:
+    for name in ("{{ email }}", "{email}", "a{%b", "${id}"):
+        mapping = a_map(a_shape(name, dict(PEOPLE.properties), key=("id",)))
+
+        assert mapping.signal_from({}).type == name
+        assert mapping.name == name
+        a_map(
+            a_shape(name, dict(PEOPLE.properties), key=("id",)),
+            type=mapping.origins["type"].template,
+        )
