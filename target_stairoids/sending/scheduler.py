@@ -15,7 +15,7 @@ from target_stairoids.api.client import Client, Response
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
-from target_stairoids.checks.limits import Limits
+from target_stairoids.checks.limits import limit_reached
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import dead_letters
@@ -58,9 +58,9 @@ class Scheduler:
             client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
-        self._limits = Limits.of(settings, time.monotonic())
         self.responses = ResponseHandler(settings, queue, self.limiter, stop)
-        self._is_new = settings.first_run == "guard" and ledger.is_new()
+        self._is_first_run = settings.first_run == "guard" and ledger.is_new()
+        self._began = time.monotonic()
         self._started = 0
         self._recovered = 0
         self.is_intact = True
@@ -97,8 +97,9 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        if self._limits:
-            self._stop.set(self._limits.minutes_reached(now))
+        if self._settings.max_run_minutes:
+            minutes = (now - self._began) / 60
+            self._stop.set(limit_reached(self._settings, minutes=minutes))
         responses = self.pool.responses()
         for _, response in responses:
             self.limiter.responded(response, now)
@@ -167,11 +168,10 @@ class Scheduler:
         self, transaction: Transaction, slots: int, now: float
     ) -> list[QueuedSignal]:
         """Return the signals to send or to ask about now, claimed if they are sent."""
-        limits, per_day = self._limits, self._limits and self._limits.per_day
-        if slots and limits and per_day:
-            today = transaction.count_requests(self._settings.scope, 0)
-            self._stop.set(limits.day_reached(today))
-            slots = min(slots, per_day - today)
+        settings, today = self._settings, 0
+        if slots and settings.requests_per_day:
+            today = transaction.count_requests(settings.scope, 0)
+        is_limited = settings.max_signals_per_run or settings.requests_per_day
         taken: list[QueuedSignal] = []
         while len(taken) < slots and self._stop.reason is None:
             signal = self._queue.take(now)
@@ -180,23 +180,30 @@ class Scheduler:
             if signal.stage is Stage.LOOK_UP and now < signal.not_before:
                 self._queue.wait_until(signal, signal.not_before)
                 continue
-            if signal.stage is Stage.CLAIM:
-                if limits and (reached := limits.signals_reached(self._started)):
+            is_new = signal.stage is Stage.CLAIM
+            if is_limited and (
+                reached := limit_reached(
+                    settings,
+                    signals=self._started if is_new else 0,
+                    requests=today + len(taken),
+                )
+            ):
+                self._queue.put_back(signal)
+                self._stop.set(reached)
+                break
+            is_clear = signal.source in self.responses.clear_sources
+            if is_new and (is_clear or not self._is_first_run):
+                self._started += 1
+            elif is_new:
+                asking = [*taken, *self.pool.unanswered]
+                if any(other.stage is Stage.ASK for other in asking):
                     self._queue.put_back(signal)
-                    self._stop.set(reached)
                     break
-                if self._is_new and signal.source not in self.responses.clear_sources:
-                    asking = [*taken, *self.pool.unanswered]
-                    if any(other.stage is Stage.ASK for other in asking):
-                        self._queue.put_back(signal)
-                        break
-                    signal.stage = Stage.ASK
-                else:
-                    self._started += 1
+                signal.stage = Stage.ASK
             taken.append(signal)
         starting = self._claimed(transaction, taken) if taken else []
-        if starting and per_day:
-            transaction.count_requests(self._settings.scope, len(starting))
+        if starting and settings.requests_per_day:
+            transaction.count_requests(settings.scope, len(starting))
         return starting
 
     def _claimed(
