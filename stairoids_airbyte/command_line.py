@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 import traceback
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,7 +123,7 @@ def read_file(path: Path, type_: type[_Some], *, name: str) -> _Some:
         WrongConfigError: The file cannot be read, or has other content.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
+        return msgspec.json.decode(path.read_bytes().removeprefix(BOM_UTF8), type=type_)
     except OSError as error:
         msg = f"The {name} cannot be read: {error.strerror}."
         raise WrongConfigError(msg) from error

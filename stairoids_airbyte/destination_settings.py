@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stairoids_airbyte.catalog import SYNC_MODES
 from stairoids_airbyte.specification import specification
+from stairoids_common.config import understood
 from stairoids_common.config_errors import config_errors
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
@@ -70,12 +71,12 @@ def settings_from(config: Mapping[str, Json]) -> Settings:
     for name in _LEFT_OUT:
         del schema["properties"][name]
     schema["required"] = ["api_key", "ledger_url"]
-    completed = {"source": _SOURCE, **config}
-    if isinstance(config.get("signals"), list):
-        completed["signals"] = [_with_properties_read(i) for i in config["signals"]]
+    completed = {"source": _SOURCE, **understood(config, schema)}
+    if isinstance(items := completed.get("signals"), list):
+        completed["signals"] = [_with_properties_read(item) for item in items]
     if errors := config_errors(completed, schema):
         raise ConfigError("; ".join(errors))
-    _check_place(config["ledger_url"])
+    _check_place(completed["ledger_url"])
     return Settings.from_config(completed)
 
 

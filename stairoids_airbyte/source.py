@@ -28,7 +28,7 @@ from stairoids_airbyte.protocol import (
     now,
     status_message,
 )
-from stairoids_airbyte.source_settings import check_config
+from stairoids_airbyte.source_settings import checked_config
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
     StoreMissingError,
@@ -61,7 +61,7 @@ def check(config: Mapping[str, Json]) -> str:
         ConnectorError: A sync could not begin.
     """
     with _converted_errors():
-        check_config(config)
+        config = checked_config(config)
         last = Reading(config).snapshot.upper
         return f"The store can be read. Its last event is number {last}."
 
@@ -73,7 +73,7 @@ def discover(config: Mapping[str, Json]) -> Message:
         ConnectorError: The config is wrong.
     """
     with _converted_errors():
-        check_config(config)
+        config = checked_config(config)
         streams = [_described(records) for records in Reading(config).records]
         return Message(type="CATALOG", catalog=Catalog(streams=streams))
 
@@ -93,7 +93,7 @@ def read(
         ConnectorError: Some events were not written.
     """
     with _converted_errors():
-        check_config(config)
+        config = checked_config(config)
         _Sync(Reading(config), catalog, _bookmarks_in(state)).run()
 
 

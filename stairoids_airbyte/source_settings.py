@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.specification import specification
+from stairoids_common.config import understood
 from tap_stairoids_webhooks.config import config_schema, problems_in
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ def spec() -> Message:
     )
 
 
-def check_config(config: Mapping[str, Json]) -> None:
-    """Check a config.
+def checked_config(config: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a config with the right types and without settings that are null.
 
     Raises:
         WrongConfigError: A setting is wrong. The message has no values.
     """
-    problems = problems_in(config)
-    if "store_url" not in config:
+    found = understood(config, config_schema())
+    problems = problems_in(found)
+    if "store_url" not in found:
         problems.append("store_url is required")
     if problems:
         raise WrongConfigError("; ".join(problems))
+    return found

@@ -6,9 +6,7 @@ A value may be a secret, and error messages end up in logs.
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
@@ -28,22 +26,16 @@ _BROKEN_RULES = {
 }
 
 
-def config_file_error(path: str) -> str | None:
-    """Return why a config file cannot be used; None if it holds a JSON object.
+class WrongConfigError(ValueError):
+    """A config cannot be read, or a setting is wrong.
 
-    The sentence names the file and the place.
+    Args:
+        errors: One sentence for each mistake. None repeats a value.
     """
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return f"{path}: no such file"
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
-    except json.JSONDecodeError as error:
-        return f"{path}, line {error.lineno}, column {error.colno}: not JSON"
-    except (ValueError, RecursionError):
-        return f"{path}: not JSON"
-    return None if isinstance(config, dict) else f"{path}: not a JSON object"
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        super().__init__("; ".join(errors))
 
 
 def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
@@ -74,6 +66,8 @@ def _describe(error: ValidationError) -> str:
                 for name in given
                 if name not in known
             )
+    if rule == "boolean":
+        return f"`{where}` must be true or false"
     text = _BROKEN_RULES.get(str(error.validator), "has a form that is not allowed")
     allowed = map(str, rule if isinstance(rule, list) else [rule])
     return f"`{where}` {text.format(' or '.join(allowed))}"

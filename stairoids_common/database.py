@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,22 +22,49 @@ def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:
     """
     noun = setting.removesuffix("_url")
     try:
-        parsed = make_url(url)
+        parsed = make_url(url.strip())
+        kind = parsed.get_backend_name()
     except (ArgumentError, ValueError):
+        kind = ""
+    if not kind or "\0" in url:
         raise error(
             f"`{setting}` is not an SQLAlchemy URL such as sqlite:///{noun}.db."
-        ) from None
-    kind = parsed.get_backend_name()
+        )
     if kind == "sqlite":
-        path = file_of(parsed)
-        return parsed.set(drivername="sqlite", database=str(path) if path else None)
-    if kind != "postgresql":
+        return _file_url(parsed, setting, error)
+    if kind not in {"postgres", "postgresql"}:
         raise error(f"`{setting}` must name SQLite or PostgreSQL, not {kind}.")
+    # A password with `@`, or with `@` after `:` in a query, is split at a wrong place.
+    if url.count("@") > 1 or re.search(r"\?\w+=", parsed.password or ""):
+        raise error(
+            f"`{setting}` has `@` or `?` at a place where it separates other parts. "
+            "In a password, write `%40` for `@`, `%2F` for `/` and `%3F` for `?`."
+        )
     if find_spec("psycopg") is None:
         raise error(
             f"A {noun} in PostgreSQL needs `pip install singer-stairoids[postgres]`."
         )
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _file_url(parsed: URL, setting: str, error: type[Exception]) -> URL:
+    noun, path = setting.removesuffix("_url"), parsed.database or ""
+    example = f"sqlite:///{noun}.db, or sqlite:////absolute/path/{noun}.db"
+    if parsed.host or parsed.query or path.startswith("file:"):
+        raise error(
+            f"`{setting}` must name a file with three slashes and without options: "
+            f"{example}."
+        )
+    if path in {"", ":memory:"}:
+        raise error(
+            f"`{setting}` must name a file: {example}. A {noun} in memory is lost at "
+            "the end of the program."
+        )
+    try:
+        found = file_of(parsed)
+    except RuntimeError:  # of `~name`
+        raise error(f"`{setting}` names the folder of an unknown user (`~`).") from None
+    return parsed.set(drivername="sqlite", database=str(found))
 
 
 def name_of(url: URL) -> str:

@@ -1,46 +1,159 @@
-"""Read the settings of a plugin from environment variables."""
+"""Read settings from environment variables, and refuse misspelt variables."""
 
 from __future__ import annotations
 
+import difflib
 import json
+import logging
+import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from stairoids_common.config_errors import WrongConfigError, config_errors
 
 Json = Any  # any JSON value
 
-_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
-    ("", "0", "false", "no", "off"), False
+logger = logging.getLogger(__name__)
+
+_BOOLEANS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
+    ("0", "false", "f", "no", "n", "off"), False
 )
+_NEARLY = 0.8  # `max_signal_per_run` and `max_signals_per_run` have 0.97
+#: Kubernetes sets these for a service with the name of the plugin.
+_OF_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
+_NEARLY_PREFIX = 0.7  # `STAIROIDS_` and `TARGET_STAIROIDS_` have 0.74
+_PREFIXES = ("STAIROIDS_WEBHOOKS_", "TAP_STAIROIDS_WEBHOOKS_", "TARGET_STAIROIDS_")
+#: Setting -> variable that several programs read.
+SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_URL"}
+
+
+def variable(name: str) -> str | None:
+    """Return the text of an environment variable; None if it is not set or blank.
+
+    White space around it and one pair of quotes are removed. `docker --env-file` keeps
+    the quotes, and a file of Windows leaves a carriage return.
+    """
+    text = os.environ.get(name, "").strip("\ufeff \t\r\n")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text or None
 
 
 def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Json]:
-    """Return the settings in the environment, without `.env` files.
+    """Return the settings in the environment. No `.env` file is read.
 
-    Texts are converted as the Singer SDK does. A text that cannot be converted is kept,
-    so that the validation of the config names the setting. The SDK takes any text that
-    it does not know as false: a misspelt `dry_run` would send.
+    The SDK takes any text that it does not know as false: a misspelt `dry_run` would
+    send.
 
     Args:
         schema: JSON Schema of the config.
         prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
+
+    Raises:
+        WrongConfigError: A text has another type than its setting.
     """
-    return {
-        name: _value_of(os.environ[variable], spec)
-        for name, spec in schema["properties"].items()
-        if (variable := prefix + name.upper().replace("-", "_")) in os.environ
-    }
+    config: dict[str, Json] = {}
+    errors: list[str] = []
+    for name, spec in schema["properties"].items():
+        variable_name = _variable_of(name, prefix)
+        if (text := variable(variable_name)) is not None:
+            config[name] = value_of(text, spec)
+            only = {"properties": {variable_name: spec}}
+            errors += config_errors({variable_name: config[name]}, only)
+    if errors:
+        raise WrongConfigError(errors)
+    return config
 
 
-def _value_of(text: str, spec: Mapping[str, Json]) -> Json:
-    kinds = spec.get("type", "string")
-    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
-    if "boolean" in kinds:
+def value_of(text: str, spec: Mapping[str, Json]) -> Json:
+    """Return the value that a text stands for, or the text if it stands for none.
+
+    Args:
+        text: A text of the environment, or of a config in place of another type.
+        spec: JSON Schema of the setting.
+    """
+    types = spec.get("type", "string")
+    types = {types} if isinstance(types, str) else set(types)
+    if "string" in types:
+        return text
+    if "boolean" in types:
         return _BOOLEANS.get(text.strip().lower(), text)
-    if kinds & {"integer", "number", "array", "object"}:
-        try:
-            return json.loads(text)
-        except ValueError:
-            is_list = "array" in kinds and not text.strip().startswith("[")
-            return text.split(",") if is_list else text
-    return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        # A secret may have a comma.
+        is_list = spec.get("items", {}).get("type") == "string" and "secret" not in spec
+        if is_list and not text.lstrip().startswith(("[", "{")):
+            return [part.strip() for part in text.split(",") if part.strip()]
+        return text
+    if types & {"integer", "number"}:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return value if is_number and math.isfinite(value) else text
+    return value if isinstance(value, (list, dict)) else text
+
+
+def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
+    """Refuse each variable that is nearly the variable of a setting.
+
+    The variables of Meltano and of loaders that inherit from this one are left alone.
+
+    Args:
+        prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
+        names: The names of the settings.
+        warns: Whether to log the other variables with this prefix.
+
+    Raises:
+        WrongConfigError: A variable is nearly that of a setting.
+    """
+    known = {_variable_of(name, "") for name in (*names, "loglevel")}
+    errors = []
+    for name in sorted(os.environ.keys() - {prefix + setting for setting in known}):
+        if near := _nearest(name, prefix, known):
+            text = f"`{name}` is not a variable of a setting"
+            errors.append(f"{text}; did you mean `{prefix}{near}`?")
+        elif (
+            warns and name.startswith(prefix) and not _is_of_others(name, prefix, known)
+        ):
+            logger.warning("`%s` is not a variable of a setting. It is ignored.", name)
+    if errors:
+        raise WrongConfigError(errors)
+
+
+def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
+    """Return the end of the variable that a name nearly has, such as `DRY_RUN`."""
+    plain = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    rest = plain.removeprefix(prefix)
+    if name in SHARED_VARIABLES.values():
+        return None
+    if not plain.startswith(prefix):
+        ends = (s for s in known if plain.endswith(f"_{s}") and "STAIR" in plain)
+        return next((s for s in ends if _is_like(plain.removesuffix(s), prefix)), None)
+    if rest in known:  # in another case, or with other separators
+        return rest
+    if _is_of_others(name, prefix, known):
+        return None
+    return next(iter(difflib.get_close_matches(rest, known, 1, _NEARLY)), None)
+
+
+def _is_like(head: str, prefix: str) -> bool:
+    alike = difflib.SequenceMatcher(None, head, prefix).ratio() >= _NEARLY_PREFIX
+    return alike and head not in _PREFIXES
+
+
+def _is_of_others(name: str, prefix: str, known: Collection[str]) -> bool:
+    """Return whether a variable with this prefix belongs to another program.
+
+    Meltano's own settings begin with `_`, such as `_LOAD_SCHEMA`. A loader
+    `target-stairoids-eu` that inherits from this one has `TARGET_STAIROIDS_EU_API_KEY`.
+    """
+    rest = name.removeprefix(prefix)
+    if "__" in f"_{rest}" or _OF_KUBERNETES.fullmatch(rest):
+        return True
+    is_of_heir = any(rest.endswith(f"_{setting}") for setting in known)
+    return is_of_heir and any(name.startswith("MELTANO_") for name in os.environ)
+
+
+def _variable_of(name: str, prefix: str) -> str:
+    return prefix + name.upper().replace("-", "_")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.plugin_base import _ConfigInput
 from typing_extensions import override
 
-from stairoids_common.config_errors import config_file_error
+from stairoids_common.config import read_config, read_file, understood
+from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import environment_config
 from tap_stairoids_webhooks.config import config_schema, problems_in
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
@@ -128,6 +130,7 @@ class TapStairoidsWebhooks(Tap):
         """Find mistakes; the messages repeat no value, because it may be a secret."""
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
+        self._config = understood(self._config, schema)
         errors = problems_in(self._config, schema)
         if errors and raise_errors:
             msg = "Config validation failed"
@@ -162,11 +165,10 @@ class TapStairoidsWebhooks(Tap):
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> Any:
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
         with cls._clear_errors():
-            for path in value:
-                if path != "ENV" and (problem := config_file_error(path)):
-                    raise ConfigError(problem)
-            return super().cb_config(ctx, param, value)
+            return _ConfigInput(config=read_config(value, schema, cls._env_var_prefix))
 
     @classmethod
     @override
@@ -186,7 +188,7 @@ class TapStairoidsWebhooks(Tap):
         """Turn errors that the user can fix into one line each and exit code 1."""
         try:
             yield
-        except ConfigValidationError as error:
+        except (ConfigValidationError, WrongConfigError) as error:
             for problem in error.errors:
                 cls.logger.error("%s", problem)  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
@@ -197,7 +199,11 @@ class TapStairoidsWebhooks(Tap):
 
 def _check_state_file(path: str) -> None:
     """Refuse a state that is not JSON, such as an empty file."""
-    if path != "<stdin>" and (problem := config_file_error(path)):
+    if path == "<stdin>":
+        return
+    try:
+        read_file(path)
+    except WrongConfigError as error:
         remedy = "put the last state back, or `{}` to read everything again"
-        msg = f"state: {problem}; {remedy}"
-        raise ConfigError(msg)
+        msg = f"state: {error}; {remedy}"
+        raise ConfigError(msg) from None

@@ -25,11 +25,12 @@ from singer_sdk.exceptions import (
 )
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.plugin_base import PluginBase, _ConfigInput
+from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from stairoids_common.config_errors import config_errors, config_file_error
+from stairoids_common.config import default_inputs, read_config, understood
+from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
 from target_stairoids.exceptions import (
     ConfigError,
@@ -246,6 +247,7 @@ class TargetStairoids(Target):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Validate like the SDK, but never repeat a value. It may be a secret."""
         self.append_builtin_config(self.config_jsonschema)
+        self._config = understood(self._config, self.config_jsonschema)
         errors = config_errors(self._config, self.config_jsonschema)
         if errors and raise_errors:
             summary = "The config is wrong"
@@ -274,20 +276,18 @@ class TargetStairoids(Target):
     @override
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
-    ) -> _ConfigInput:
-        try:
-            _check_files(value)
-        except ConfigError as error:
-            sys.stderr.write(f"Error: {error}\n")
-            sys.exit(error.exit_code)
-        return super().cb_config(ctx, param, value)
+    ) -> Any:
+        """Return the paths. `invoke` reads them, so that `--about` needs no config."""
+        return value
 
     @classmethod
     @override
     def invoke(cls, **kwargs: Any) -> None:
         """Run. Expected errors become one sentence and an exit code."""
+        inputs, source = kwargs.pop("config"), kwargs.pop("file_input")
+        PluginBase.invoke.__func__(cls, **kwargs)  # type: ignore[attr-defined]  # past Target's own
         try:
-            super().invoke(**kwargs)
+            target_from(inputs or default_inputs()).listen(source)
         except (StairoidsError, *INPUT_ERRORS) as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(getattr(error, "exit_code", 1))
@@ -297,12 +297,6 @@ class TargetStairoids(Target):
                 "signals were lost. Run again."
             )
             sys.exit(128 + signal.SIGPIPE)
-
-
-def _check_files(config_inputs: Sequence[str]) -> None:
-    for path in config_inputs:
-        if path != "ENV" and (wrong := config_file_error(path)):
-            raise ConfigError(wrong)
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:
@@ -339,13 +333,13 @@ def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStair
     Raises:
         ConfigError: A file cannot be read or a setting is wrong.
     """
-    _check_files(config_inputs)
+    schema = TargetStairoids.config_jsonschema
+    TargetStairoids.append_builtin_config(schema)
+    prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK
     try:
-        given = _ConfigInput.from_cli_args(*config_inputs)
-        config = {**defaults, **given.config}
-        return TargetStairoids(config=config, parse_env_config=given.parse_env)
+        config = {**defaults, **read_config(config_inputs, schema, prefix)}
+        return TargetStairoids(config=config)
+    except WrongConfigError as error:
+        raise ConfigError(str(error)) from None
     except ConfigValidationError as error:
         raise ConfigError("; ".join(error.errors)) from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise ConfigError(f"The config cannot be read: {why}.") from error

@@ -10,6 +10,7 @@ import shutil
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from functools import partialmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,7 +21,6 @@ from stairoids_common.database import (
     SAFE_WRITES,
     create_file,
     engine_of,
-    file_of,
     name_of,
     parsed_url,
     reason_of,
@@ -34,7 +34,6 @@ from tap_stairoids_webhooks.exceptions import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from pathlib import Path
 
     import psycopg
 
@@ -132,11 +131,7 @@ def database_at(url: str) -> Database:
     parsed = parsed_url(url, setting="store_url", error=ConfigError)
     if parsed.get_backend_name() == "postgresql":
         return PostgresDatabase(parsed)
-    path = file_of(parsed)
-    if path is None:
-        msg = "`store_url` must name a file: sqlite:///path or sqlite:////abs/path."
-        raise ConfigError(msg)
-    return SqliteDatabase(path)
+    return SqliteDatabase(Path(str(parsed.database)))
 
 
 class SqliteDatabase(Database):

@@ -36,11 +36,11 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) 
     import yaml
 
     from target_stairoids.dry_run.preview import Preview
-    from target_stairoids.dry_run.runner import run_dry
+    from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
     from target_stairoids.dry_run.suggest import as_yaml
 
     preview = Preview(samples=0)
-    run_dry(config_inputs, messages, preview, signals=(), ledger_url="sqlite://")
+    run_dry(config_inputs, messages, preview, signals=(), ledger_url=NO_LEDGER)
     text = as_yaml(preview)
     if output_format == "json":
         text = json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False) + "\n"
@@ -74,9 +74,9 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
       stairoids-signals test mapping_tests.yml --config config.json
     """
     from target_stairoids.dry_run.mapping_tests import failure_of, read_tests
-    from target_stairoids.dry_run.runner import run_dry
+    from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 
-    run = functools.partial(run_dry, config_inputs, ledger_url="sqlite://")
+    run = functools.partial(run_dry, config_inputs, ledger_url=NO_LEDGER)
     failed = 0
     found = read_tests(tests)
     for test in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import IO, Any
@@ -10,6 +11,9 @@ from target_stairoids.exceptions import MessageError
 from target_stairoids.sending.observer import Observer
 from target_stairoids.settings import Settings
 from target_stairoids.target import INPUT_ERRORS, target_from
+
+#: No ledger can be there, and a dry run takes a missing one for an empty one.
+NO_LEDGER = f"sqlite:///{os.devnull}/none"
 
 
 def run(

@@ -132,7 +132,7 @@ def test_check_succeeds_and_sends_nothing(
         ({"api_url": "http://127.0.0.1:1/v1"}, "cannot be reached"),
         ({"api_keey": "canary"}, "did you mean `api_key`?"),
         ({"ledger_url": "sqlite:///canary.db"}, "by an absolute path"),
-        ({"dry_run": "canary"}, "`dry_run` must be of type boolean"),
+        ({"dry_run": "canary"}, "`dry_run` must be true or false"),
         ({"on_incomplete": "succeed"}, "`on_incomplete` is not a setting"),
         ({"signals": [{"stream": "*", "properties": "[canary"}]}, "has a form"),
     ],

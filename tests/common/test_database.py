@@ -7,7 +7,7 @@ import sys
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from stairoids_common.database import parsed_url, reason_of
+from stairoids_common.database import name_of, parsed_url, reason_of
 
 
 def test_missing_driver_is_named_with_its_extra(
@@ -32,3 +32,78 @@ def test_reason_of_a_system_error_has_no_path() -> None:
     assert reason_of(PermissionError(13, "Permission denied", "/CANARY")) == (
         "Permission denied"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        *(
+            (f"postgresql://{rest}", "write `%40` for `@`, `%2F` for `/`")
+            for rest in (
+                "me:p@CANARY@host/db",
+                "me:p@CANARY/x@host/db",
+                "me:p/x@CANARY@host/db",
+                "me:p@CANARY?x@host/db",
+                "me:p@CANARY?x=1@host/db",
+                "host:5432/db?password=p@CANARY",
+                "me@tenant:CANARY@host/db",
+            )
+        ),
+        *(
+            (f"sqlite:{rest}", "in memory is lost at the end of the program")
+            for rest in ("//", "///", "///:memory:", "//?")
+        ),
+        *(
+            (f"sqlite:{rest}", "with three slashes and without options")
+            for rest in (
+                "//ledger.db",
+                "///file::memory:",
+                "///file::memory:?cache=shared&uri=true",
+                "///file:ledger.db?mode=memory&uri=true",
+                "///ledger.db?mode=memory",
+                "///ledger.db?password=CANARY",
+            )
+        ),
+        ("sqlite+pysqlite:///:memory:", "in memory"),
+        ("sqlite:///~nobody-here/ledger.db", "unknown user"),
+        ("sqlite:///led\0ger.db", "not an SQLAlchemy URL"),
+        ("postgresql://host:CANARY/db", "not an SQLAlchemy URL"),
+        ("mysql://u:CANARY@host/db", "must name SQLite or PostgreSQL, not mysql"),
+    ],
+)
+def test_url_that_would_forget_or_expose_something_is_refused_with_a_hint(
+    url: str, reason: str
+) -> None:
+    with pytest.raises(LookupError) as refused:
+        parsed_url(url, setting="ledger_url", error=LookupError)
+
+    assert str(refused.value).startswith("`ledger_url` ")
+    assert reason in str(refused.value)
+    assert "CANARY" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgres://me:CANARY@host/db", "postgresql+psycopg://me:***@host/db"),
+        (
+            " postgresql://me:C/AN%40ARY@host/db\n",
+            "postgresql+psycopg://me:***@host/db",
+        ),
+        ("postgresql://host/db?password=CAN@ARY", "postgresql+psycopg://host/db"),
+        ("postgresql:///db?host=/run/pg&user=me", "postgresql+psycopg:///db"),
+        ("sqlite:////tmp/a%20b.db", "sqlite:////tmp/a b.db"),
+    ],
+)
+def test_name_of_a_database_has_no_password(url: str, name: str) -> None:
+    parsed = parsed_url(url, setting="ledger_url", error=LookupError)
+
+    assert name_of(parsed) == name
+
+
+def test_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+
+    parsed = parsed_url("sqlite:///~/x/l.db", setting="ledger_url", error=LookupError)
+
+    assert parsed.database == "/home/ada/x/l.db"

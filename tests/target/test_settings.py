@@ -99,7 +99,7 @@ def test_unknown_setting_is_an_error_with_a_suggestion(
 
 def test_all_config_errors_are_reported_at_once() -> None:
     assert errors_of(max_in_flight=0, dry_run="yes", zzz=1) == [
-        "`dry_run` must be of type boolean",
+        "`dry_run` must be true or false",
         "`max_in_flight` must be at least 1",
         "`zzz` is not a setting",
     ]

@@ -211,7 +211,8 @@ def test_config_file_that_cannot_be_read_is_one_sentence(
         command("ledger", "stats", "--config", "config.json"),
     ):
         assert done.returncode == 1
-        assert done.stderr == f"Error: {error}\n"
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.endswith(f" {error}\n")
 
 
 def test_closed_stdout_ends_the_run_and_loses_nothing(

@@ -1,0 +1,137 @@
+"""Read a config from JSON files and from the environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import (
+    SHARED_VARIABLES,
+    check_variables,
+    environment_config,
+    value_of,
+    variable,
+)
+
+Json = Any  # any JSON value; narrowed where it is read
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = "ENV"  # in place of a file
+_DEFAULT_FILE = "config.json"
+
+
+def default_inputs() -> tuple[str, ...]:
+    """Return the config to use without `--config`.
+
+    It is STAIROIDS_CONFIG, else `config.json` in the working directory if it exists.
+    """
+    if named := variable("STAIROIDS_CONFIG"):
+        return (named,)
+    return (_DEFAULT_FILE,) if Path(_DEFAULT_FILE).is_file() else ()
+
+
+def read_config(
+    inputs: Sequence[str], schema: Mapping[str, Json], prefix: str
+) -> dict[str, Json]:
+    """Return the settings of all inputs. The environment precedes files.
+
+    Args:
+        inputs: Paths of JSON files, or `ENV`. Later files precede earlier ones.
+        schema: JSON Schema of the config.
+        prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
+
+    Raises:
+        WrongConfigError: A file or a variable is wrong.
+    """
+    config: dict[str, Json] = {}
+    for path in inputs:
+        if path != ENVIRONMENT:
+            config |= understood(read_file(path), schema)
+    is_read = ENVIRONMENT in inputs
+    check_variables(prefix, schema["properties"], warns=is_read)
+    if is_read:
+        config |= environment_config(schema, prefix)
+    elif not any(name.startswith("MELTANO_") for name in os.environ):
+        _warn_of_unread(config, schema, prefix)
+    for name, variable_name in SHARED_VARIABLES.items():
+        if name in schema["properties"] and (text := variable(variable_name)):
+            config.setdefault(name, text)
+    return config
+
+
+def _warn_of_unread(
+    config: Mapping[str, Json], schema: Mapping[str, Json], prefix: str
+) -> None:
+    """Log each variable that `--config ENV` would read as another value."""
+    for name, spec in schema["properties"].items():
+        text = variable(prefix + name.upper())
+        if text and value_of(text, spec) != config.get(name, spec.get("default")):
+            logger.warning(
+                "`%s` is set, but it is not read. Add `--config ENV` to read the "
+                "environment.",
+                prefix + name.upper(),
+            )
+
+
+def understood(
+    config: Mapping[str, Json], schema: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Return a config without settings that are not set, and with the right types.
+
+    Null means not set, except for a field that may be null. Text such as `"true"` in
+    place of another type is read as from the environment, because Meltano passes
+    undeclared settings as text. `$schema` is for editors.
+    """
+    found: dict[str, Json] = {}
+    for name, value in config.items():
+        spec = schema["properties"].get(name, {})
+        if value is None or name == "$schema":
+            continue
+        if not isinstance(value, str):
+            found[name] = _without_null(value, spec)
+        elif value.strip() or "string" in spec.get("type", "string"):
+            found[name] = _without_null(value_of(value, spec), spec)
+    return found
+
+
+def _without_null(value: Json, spec: Mapping[str, Json]) -> Json:
+    """Return a value without its fields that are null and may not be."""
+    if isinstance(value, list) and "items" in spec:
+        return [_without_null(item, spec["items"]) for item in value]
+    if not isinstance(value, dict) or not spec.get("properties"):
+        return value
+    fields = spec["properties"]
+    return {
+        name: _without_null(inner, fields.get(name, {}))
+        for name, inner in value.items()
+        if inner is not None or "null" in fields.get(name, {}).get("type", ["null"])
+    }
+
+
+def read_file(path: str) -> dict[str, Json]:
+    """Return the JSON object in a file, which may begin with a byte order mark.
+
+    Raises:
+        WrongConfigError: There is none. The sentence names the file and the place.
+    """
+    try:
+        config = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        error = f"{path}: no such file"
+    except OSError as failure:
+        error = f"{path} cannot be read: {failure.strerror}"
+    except json.JSONDecodeError as failure:
+        error = f"{path}, line {failure.lineno}, column {failure.colno}: not JSON"
+    except (ValueError, RecursionError):
+        error = f"{path}: not JSON"
+    else:
+        if isinstance(config, dict):
+            return config
+        error = f"{path}: not a JSON object"
+    raise WrongConfigError([error])

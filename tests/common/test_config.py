@@ -1,0 +1,119 @@
+"""Configs from files: null, text in place of other types, byte order marks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stairoids_common.config import default_inputs, read_config, read_file, understood
+from target_stairoids.settings import config_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ({"source": None, "stream_maps": None}, {}),
+        ({"$schema": "target-stairoids.schema.json"}, {}),
+        ({"dry_run": "true"}, {"dry_run": True}),
+        ({"dry_run": "off"}, {"dry_run": False}),
+        ({"dry_run": ""}, {}),
+        ({"dry_run": "ture"}, {"dry_run": "ture"}),
+        ({"max_in_flight": " 8 "}, {"max_in_flight": 8}),
+        ({"max_in_flight": "eight"}, {"max_in_flight": "eight"}),
+        ({"signals": '[{"stream": "a"}]'}, {"signals": [{"stream": "a"}]}),
+        ({"signals": ""}, {}),
+        ({"suppress": "a.com,b.com"}, {"suppress": ["a.com", "b.com"]}),
+        ({"stream_maps": '{"a": null}'}, {"stream_maps": {"a": None}}),
+        (
+            {"source": "true", "report_path": "1"},
+            {"source": "true", "report_path": "1"},
+        ),
+        ({"unknown": "true"}, {"unknown": "true"}),
+        (
+            {"signals": [{"stream": "a", "key": None, "send": None, "name": None}]},
+            {"signals": [{"stream": "a"}]},
+        ),
+        (
+            {"signals": [{"stream": "a", "type": None, "contact": {"email": None}}]},
+            {"signals": [{"stream": "a", "type": None, "contact": {"email": None}}]},
+        ),
+        ({"signals": [None, 1, "x"]}, {"signals": [None, 1, "x"]}),
+    ],
+    ids=str,
+)
+def test_config_is_understood(given: dict[str, Any], value: dict[str, Any]) -> None:
+    schema = config_schema()
+    schema["properties"]["stream_maps"] = {"type": ["object", "null"], "properties": {}}
+
+    assert understood(given, schema) == value
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_config_file_may_begin_with_a_byte_order_mark(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"source": "é"}', encoding)
+
+    assert read_file(str(path)) == {"source": "é"}
+
+
+def test_shared_variables_fill_what_the_config_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"STAIROIDS_API_KEY": '"sk_shared"', "STAIROIDS_API_URL": "https://s/v1"}
+    monkeypatch.setattr("os.environ", shared)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"api_url": "https://own/v1"}))
+    prefix = "TARGET_STAIROIDS_"
+
+    of_file = read_config([str(path)], config_schema(), prefix)
+    of_environment = read_config(["ENV"], config_schema(), prefix)
+    shared["TARGET_STAIROIDS_API_KEY"] = "sk_own"
+    own = read_config(["ENV"], config_schema(), prefix)
+
+    assert of_file == {"api_key": "sk_shared", "api_url": "https://own/v1"}
+    assert of_environment == {"api_key": "sk_shared", "api_url": "https://s/v1"}
+    assert own["api_key"] == "sk_own"
+
+
+@pytest.mark.parametrize(
+    ("of_meltano", "text", "is_warned"),
+    [({}, "true", True), ({}, "false", False), ({"MELTANO_X": ""}, "true", False)],
+    ids=["other value", "same value", "Meltano"],
+)
+def test_variable_that_would_change_the_config_and_is_not_read_is_warned_about(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    of_meltano: dict[str, str],
+    text: str,
+    is_warned: bool,  # noqa: FBT001 - an expected value
+) -> None:
+    monkeypatch.setattr("os.environ", {"TARGET_STAIROIDS_DRY_RUN": text, **of_meltano})
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+
+    read_config([str(path)], config_schema(), "TARGET_STAIROIDS_")
+
+    assert ("`TARGET_STAIROIDS_DRY_RUN` is set, but it" in caplog.text) is is_warned
+
+
+def test_default_config_is_the_variable_or_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STAIROIDS_CONFIG", raising=False)
+    nothing = default_inputs()
+    (tmp_path / "config.json").write_text("{}")
+    file = default_inputs()
+    monkeypatch.setenv("STAIROIDS_CONFIG", "ENV")
+
+    assert (nothing, file, default_inputs()) == ((), ("config.json",), ("ENV",))
