@@ -65,7 +65,7 @@ def test_config_file_may_begin_with_a_byte_order_mark(
     assert read_file(str(path)) == {"source": "é"}
 
 
-def test_shared_variables_fill_what_the_config_leaves_out(
+def test_shared_variables_are_used_if_the_config_has_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = {"STAIROIDS_API_KEY": '"sk_shared"', "STAIROIDS_API_URL": "https://s/v1"}
