@@ -117,10 +117,6 @@ class SignalSink(Sink):
         for record in context.get("records", ()):
             self.take(record)
 
-    @override
-    def activate_version(self, new_version: int) -> None:
-        """Do nothing, because sent signals cannot be taken back."""
-
 
 def passes_unchanged(stream_map: StreamMap) -> bool:
     """Return whether a stream map returns every record as it is."""

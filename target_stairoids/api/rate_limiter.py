@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from target_stairoids.api.client import Response
 
-WINDOW_SECONDS = 60.0
+_WINDOW_SECONDS = 60.0
 _NO_LIMIT = 1_000_000
 _FIRST_GUESS = 60  # requests per minute of the smallest plan
 _LONGEST_WAY = 2.0  # seconds: the usual maximum from counting a request to its response
@@ -23,19 +23,15 @@ class RateLimiter:
 
     Args:
         requests_per_minute: The limit; None to learn it from the responses.
-        window: Seconds in which the limit holds.
 
     Attributes:
-        limit: Requests per window; None if Stairoids names no limit.
+        limit: Requests per minute; None if Stairoids names no limit.
         requests: How many were started.
     """
 
-    def __init__(
-        self, requests_per_minute: int | None, *, window: float = WINDOW_SECONDS
-    ) -> None:
+    def __init__(self, requests_per_minute: int | None) -> None:
         self._fixed = requests_per_minute is not None
         self.limit: int | None = requests_per_minute or _FIRST_GUESS
-        self._window = window
         self._responded: deque[float] = deque()
         self._in_flight = 0
         self._forgotten = 0  # how many left `_responded`
@@ -63,7 +59,7 @@ class RateLimiter:
             return self._held_until - now
         if self.room(now) > 0:
             return 0.0
-        ends = [self._responded[0] + self._window] if self._responded else []
+        ends = [self._responded[0] + _WINDOW_SECONDS] if self._responded else []
         if self._foreign:
             ends.append(self._foreign_until)
         return min(ends) - now if ends else None
@@ -105,13 +101,13 @@ class RateLimiter:
         or may not have forgotten requests from one window ago. Between both bounds, the
         former estimate stands.
         """
-        leaving = now - self._window + _LONGEST_WAY
+        leaving = now - _WINDOW_SECONDS + _LONGEST_WAY
         fading = sum(1 for _ in takewhile(leaving.__ge__, self._responded))
         certain = self._certain_before - self._forgotten - fading
         least = counted - len(self._responded) - self._in_flight
         most = counted - max(0, certain) - 1
         self._foreign = max(0, min(max(self._foreign, least), most))
-        self._foreign_until = now + self._window
+        self._foreign_until = now + _WINDOW_SECONDS
 
     def _learn(self, response: Response) -> None:
         if response.limit is not None:
@@ -131,7 +127,7 @@ class RateLimiter:
         return self._in_flight + len(self._responded) + self._foreign
 
     def _forget(self, now: float) -> None:
-        while self._responded and self._responded[0] + self._window <= now:
+        while self._responded and self._responded[0] + _WINDOW_SECONDS <= now:
             self._responded.popleft()
             self._forgotten += 1
         if self._foreign_until <= now:

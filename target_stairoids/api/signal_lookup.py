@@ -72,7 +72,7 @@ def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
             isinstance(signal, dict)
             and isinstance(signal.get("id"), str)
             and _is_equal(body, signal)
-            and _is_from(signal, earliest)
+            and (_moment(signal.get("created_at")) or earliest) >= earliest
         ):
             yield signal["id"]
 
@@ -124,11 +124,6 @@ def _as_doubles(properties: Json) -> Json:
 def _inner(value: Json, name: str) -> Json:
     """Return a field of an account or contact. Some pages show these as a string."""
     return value.get(name) if isinstance(value, dict) else value
-
-
-def _is_from(signal: Mapping[str, Json], earliest: datetime) -> bool:
-    created = _moment(signal.get("created_at"))
-    return created is None or created >= earliest
 
 
 def _moment(value: Json) -> datetime | None:

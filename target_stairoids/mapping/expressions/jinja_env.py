@@ -115,26 +115,23 @@ def environment() -> ImmutableSandboxedEnvironment:
     sandbox.globals.clear()
     for name, function in sandbox.filters.items():
         sandbox.filters[name] = _null_safe(function)
-    sandbox.filters |= {name: _without_undefined(f) for name, f in FILTERS.items()}
+    for name, function in FILTERS.items():  # null for an undefined value
+        sandbox.filters[name] = _null_safe(function, takes_null=True)
     sandbox.filters |= {"_compare": _compare, "_text": _text}
     return sandbox
 
 
-def _null_safe(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return one of Jinja's filters, changed to return null for null."""
+def _null_safe(
+    function: Callable[..., Any], *, takes_null: bool = False
+) -> Callable[..., Any]:
+    """Return a filter that gets no undefined value, and null only if it takes null."""
     place = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @functools.wraps(function)
     def filtered(*args: Any, **options: Any) -> Json:
         value = value_of(args[place])
-        return None if value is None else function(*args, **options)
-
-    return filtered
-
-
-def _without_undefined(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def filtered(value: Json, *args: Any, **options: Any) -> Json:
-        return function(value_of(value), *args, **options)
+        if value is None and not takes_null:
+            return None
+        return function(*args[:place], value, *args[place + 1 :], **options)
 
     return filtered
