@@ -73,8 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             the mapping that sent the stream before.
         suppress: People and companies that never get a signal: domains (with their
             subdomains), email addresses, or patterns with `*`.
-        suppress_path: A file with more of `suppress`, one per line; `#` starts a
-            comment.
+        suppress_path: A file with more of `suppress`: one per line, or the first column
+            of a CSV file; `#` starts a comment.
         keep_records: Whether dead letters keep the tap's record. Without it they cannot
             be exported and sent again.
         scope: The origin of `api_url`. Each origin has its own entries in the ledger.
@@ -136,6 +136,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "`api_key` is empty or holds characters no HTTP header can carry; copy "
                 "it again from Settings > API Keys in Stairoids."
             )
+        for number, item in enumerate(self.signals):
+            if item.suppress is not None and (useless := item.without_use()):
+                raise ConfigError(
+                    f"`signals[{number}].{useless[0]}` has no use, because a mapping "
+                    "with `suppress` sends nothing. Remove it, or give the stream a "
+                    "second mapping."
+                )
         extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
         derived = {
             "scope": _origin_of(self.api_url),

@@ -2,62 +2,202 @@
 
 from __future__ import annotations
 
+import csv
+import logging
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.signal import Signal
+from target_stairoids.mapping.people_and_companies import is_domain, is_email
+from target_stairoids.mapping.suppression_entry import entry_of
+
+if TYPE_CHECKING:
+    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.ledger.transaction import Transaction
+    from target_stairoids.settings import Settings
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: First cells of the header of a list that was exported from a table.
+_HEADERS = {"email", "e-mail", "mail", "email address", "address", "domain", "company"}
+_WILDCARD = re.compile(r"\*+|\?|\[[^\]]+\]")
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_BLANK = " \t\"'\u200b\ufeff,;|"
+_MAX_TRIES = 20_000
 
 
 class SuppressionList:
-    """Domains (with their subdomains), email addresses and patterns.
+    """Email addresses, domains with their subdomains, and patterns.
 
     Args:
         entries: `example.com`, `ann@example.com`, or a pattern with `*` or `?` for
-            addresses and domains. Case does not matter.
+            addresses and domains, with the place of each for errors.
+
+    Raises:
+        ConfigError: An entry can match nothing. The message names its place only.
     """
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        cleaned = {entry.strip().lower() for entry in entries} - {""}
-        self.is_empty = not cleaned
-        patterns = {entry for entry in cleaned if set(entry) & set("*?[")}
-        plain = cleaned - patterns
-        self._emails = {entry for entry in plain if "@" in entry}
-        self._domains = plain - self._emails
+    def __init__(self, entries: Iterable[tuple[str, str]]) -> None:
+        self._names: set[str] = set()
+        patterns: set[str] = set()
+        for place, text in entries:
+            name = _entry_in(text, place)
+            (patterns if _WILDCARD.search(name) else self._names).add(name)
+        self._pattern_count = len(patterns)
         joined = "|".join(translate(pattern) for pattern in sorted(patterns))
         self._pattern = re.compile(joined) if joined else None
 
-    def hides(self, signal: Signal) -> bool:
-        """Return whether the person or company of a signal is on the list."""
-        email = signal.contact.get("email", "").lower()
-        domains = {signal.account.get("domain", ""), email.rpartition("@")[2]} - {""}
-        if email in self._emails:
+    @classmethod
+    def of(cls, settings: Settings) -> SuppressionList:
+        """Return the list of the settings `suppress` and `suppress_path`."""
+        listed = enumerate(settings.suppress, 1)
+        entries = [
+            (f"Entry {number} of `suppress`", text)
+            for number, text in listed
+            if text.strip()
+        ]
+        return cls([*entries, *_lines_of(settings.suppress_path)])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the list has no entry."""
+        return not self._names and self._pattern is None
+
+    def hides(self, names: Sequence[str]) -> bool:
+        """Return whether one of the names of a signal is on the list."""
+        if not self._names.isdisjoint(names):
             return True
-        if any(parent in self._domains for d in domains for parent in _parents(d)):
-            return True
-        names = domains | ({email} if email else set())
         return self._pattern is not None and any(map(self._pattern.match, names))
 
+    def __str__(self) -> str:
+        """Return how many entries there are."""
+        emails = sum("@" in name for name in self._names)
+        parts = [
+            counted(emails, "address", "addresses"),
+            counted(len(self._names) - emails, "domain"),
+        ]
+        if self._pattern_count:
+            parts.append(counted(self._pattern_count, "pattern"))
+        return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
-def _parents(domain: str) -> list[str]:
-    parts = domain.split(".")
-    return [".".join(parts[start:]) for start in range(len(parts))]
+
+class Suppression:
+    """Everybody who gets no signal now: by the settings, and by data in the ledger.
+
+    Attributes:
+        by_data: The entries of records.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._list = SuppressionList.of(settings)
+        self.by_data = ledger.suppressed
+        if settings.suppress or settings.suppress_path:
+            logger.info("Suppression: %s.", self._list)
+
+    def hidden(
+        self, names: Mapping[T, Sequence[str]], transaction: Transaction | None = None
+    ) -> set[T]:
+        """Return the signals, or records, with a name that is on the list now.
+
+        Args:
+            names: Signal -> the entries that would suppress it.
+            transaction: The open one, if there is one.
+        """
+        hidden = {one for one, its in names.items() if self._list.hides(its)}
+        asked = {name for its in names.values() for name in its}
+        if listed := self.by_data.listed(asked, transaction):
+            hidden |= {one for one, its in names.items() if not listed.isdisjoint(its)}
+        return hidden
+
+    def is_empty(self, transaction: Transaction | None = None) -> bool:
+        """Return whether there is no entry at all."""
+        return self._list.is_empty and self.by_data.is_empty(transaction)
 
 
-def entries_of(path: str | None) -> list[str]:
-    """Return the entries of a suppression file. `#` starts a comment.
+def _entry_in(text: str, place: str) -> str:
+    """Return the cleaned entry, or the pattern, in a text or its first CSV column."""
+    cells = _cells_of(text)
+    for cell in (text, cells[0]):
+        name = entry_of(cell) or cell.strip("\"' \t\u200b").lower()
+        if _can_match(name):
+            break
+    else:
+        raise ConfigError(
+            f"{place} can match no person and no company. Write an address such as "
+            "ann@example.com, a domain such as example.com, or a pattern such as "
+            "*@example.com."
+        )
+    others = {entry for cell in cells[1:] if (entry := entry_of(cell))} - {name}
+    if any("@" in other or "@" not in name for other in others):
+        raise ConfigError(
+            f"{place} names two people or companies. Write one per entry."
+        )
+    return name
+
+
+def _cells_of(text: str) -> list[str]:
+    """Return the columns of a line of CSV with any of the usual separators."""
+    try:
+        return max(
+            (next(csv.reader([text], delimiter=mark), [text]) for mark in ",;\t|"),
+            key=len,
+        )
+    except csv.Error:
+        return [text]
+
+
+def _can_match(name: str) -> bool:
+    """Return whether an entry is an address or a domain, or a pattern of one."""
+    parts = re.split(rf"({_WILDCARD.pattern})", name)
+    choices = [
+        _choices_of(part) if place % 2 else [part] for place, part in enumerate(parts)
+    ]
+    if math.prod(map(len, choices)) > _MAX_TRIES:
+        return True
+    tries = map("".join, product(*choices))
+    return any(is_email(text) or is_domain(text) for text in tries)
+
+
+def _choices_of(wildcard: str) -> Sequence[str]:
+    """Return texts that a wildcard matches, enough to try whether a pattern matches."""
+    if wildcard[0] == "*":
+        return ("a", "", "aa", ".aa", "aa.aa", "@a.aa", "a@a.aa")
+    if wildcard[0] == "?" or wildcard[1] == "!":
+        return "a1.@-_"
+    return wildcard[1:-1]
+
+
+def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the entries of a suppression file with their places.
+
+    `#` starts a comment. The header of a table is left out.
 
     Raises:
         ConfigError: It cannot be read.
     """
     if not path:
-        return []
+        return
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         msg = f"The file of `suppress_path` cannot be read: {why}."
-        raise ConfigError(msg) from error
-    return [line.partition("#")[0] for line in lines]
+        raise ConfigError(msg) from None
+    is_first = True
+    for number, line in enumerate(text.split("\n"), 1):
+        entry = _COMMENT.sub("", line)
+        entry = entry if entry_of(entry) else entry.partition("#")[0]
+        if not entry.strip(_BLANK):
+            continue
+        header = _cells_of(entry)[0].strip(_BLANK).lower().replace("_", " ")
+        if not (is_first and header in _HEADERS):
+            yield f"Line {number} of the file of `suppress_path`", entry
+        is_first = False

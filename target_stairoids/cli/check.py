@@ -35,11 +35,14 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
       stairoids-signals check --config config.json --catalog catalog.json
     """
     from target_stairoids.api.access_check import check_key, check_reachable
+    from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
     click.echo("config   is valid")
+    if settings.suppress or settings.suppress_path:
+        click.echo(f"suppress {SuppressionList.of(settings)}")
     if catalog is not None:
         _check_mapping(config_inputs, catalog)
     ledger = writable_ledger(settings.ledger_url, settings.scope)
@@ -61,6 +64,8 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
         known = ("account.domain", "contact.email")
         fields = [field for field in known if field in mapping.origins]
         found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
+        if mapping.suppress is not None:
+            found = "puts people on the suppression list"
         click.echo(f"         {stream} -> {mapping.name}: {found}")
 
 

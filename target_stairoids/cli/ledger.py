@@ -74,11 +74,16 @@ def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> 
     """
     from target_stairoids.ledger import maintenance
 
-    count = maintenance.forget(ledger, stream, dry_run=True)
-    signals = f"{counted(count, 'signal')} of `{stream}`"
-    if is_confirmed(f"The ledger forgets {signals}. They will be sent again."):
+    count, entries = maintenance.forget(ledger, stream, dry_run=True)
+    forgotten = f"{counted(count, 'signal')} of `{stream}`"
+    effect = "They will be sent again."
+    if entries:
+        listed = counted(entries, "entry", "entries")
+        forgotten += f" and {listed} of the suppression list"
+        effect = "These people may get signals until the stream is read again."
+    if is_confirmed(f"The ledger forgets {forgotten}. {effect}"):
         maintenance.forget(ledger, stream)
-        click.echo(f"Forgot {signals}.")
+        click.echo(f"Forgot {forgotten}.")
 
 
 @ledger.command()
@@ -133,6 +138,10 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
         maintenance.erase(ledger, address)
         click.echo(f"Erased {found}.")
         click.echo("The rest of the ledger has digests, and no address.")
+    if ledger.suppressed.listed([address.lower()]):
+        click.echo(
+            "The person stays on the suppression list: the ledger keeps the digest."
+        )
 
 
 @ledger.command()

@@ -106,7 +106,8 @@ def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> 
         for field, origin in mapping.origins.items()
     ]
     key = ", ".join(mapping.key) or "the whole record"
-    rows.append(("  key", key, f"sent {mapping.send}"))
+    effect = "nothing is sent" if mapping.suppress else f"sent {mapping.send}"
+    rows.append(("  key", key, effect))
     print_table(("  field", "is filled by", "because"), rows)
 
 

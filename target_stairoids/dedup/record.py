@@ -32,10 +32,12 @@ class Record(msgspec.Struct, gc=False, eq=False):
         text: The JSON text from the tap. None if the record came as fields, or has
             `_sdc_*` columns.
         key: The columns of its keys and the bookmark. All columns if `text` is None.
+        salt: Digest of the conditions that the text digest depends on as well.
     """
 
     text: bytes | None
     key: dict[str, Any]
+    salt: bytes = b""
     _fields: dict[str, Any] | None = None
     _canonical: dict[str, Any] | None = None
     _text_digest: bytes | None = None
@@ -63,9 +65,10 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def text_digest(self) -> bytes | None:
-        """Digest of the text; None without a text."""
+        """Digest of text and salt; None without a text."""
         if self._text_digest is None and self.text is not None:
-            self._text_digest = blake2b(self.text, digest_size=16).digest()
+            digest = blake2b(self.text, digest_size=16, key=self.salt)
+            self._text_digest = digest.digest()
         return self._text_digest
 
     def state_digest(self, entity: bytes) -> bytes:
@@ -109,6 +112,12 @@ def _decoded(decode: Callable[[bytes], dict[str, Any]], text: bytes) -> dict[str
         raise MessageError(msg) from error
 
 
+def _salt(conditions: Collection[str]) -> bytes:
+    if not any(conditions):
+        return b""
+    return blake2b(msgspec.json.encode(conditions), digest_size=16).digest()
+
+
 class RecordReader:
     """Makes records of one stream.
 
@@ -116,11 +125,17 @@ class RecordReader:
         keys: The columns, or paths into objects, of the key of each mapping. An empty
             key stands for all columns.
         more: Other columns to decode at once.
+        conditions: The conditions `when`. A new condition lets each record be decided
+            again, also one that is known word for word.
     """
 
     def __init__(
-        self, keys: Collection[Collection[str]], more: Collection[str] = ()
+        self,
+        keys: Collection[Collection[str]],
+        more: Collection[str] = (),
+        conditions: Collection[str] = (),
     ) -> None:
+        self._salt = _salt(conditions)
         self._decoder: msgspec.json.Decoder[Any] | None = None
         if all(keys):
             paths = {*more, *(path for key in keys for path in key)}
@@ -140,7 +155,7 @@ class RecordReader:
         try:
             if self._decoder is None:
                 return Record(None, _decoded(_decoder.decode, text))
-            return Record(text, _decoded(self._decoder.decode, text))
+            return Record(text, _decoded(self._decoder.decode, text), self._salt)
         except msgspec.DecodeError as error:
             msg = "A RECORD message lacks its record, or the record is no object."
             raise MessageError(msg) from error

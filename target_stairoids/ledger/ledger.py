@@ -29,6 +29,7 @@ from target_stairoids.ledger.schema import (
 )
 from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import Claim, claim_from
+from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
@@ -57,6 +58,7 @@ class Ledger:
         scope: Origin of the API. Entries of other origins are not visible.
         run: Number of the current run; 0 before `begin_run`.
         name: The database, for messages: no password.
+        suppressed: The people and companies that data put on the suppression list.
         buffer: Outcomes that `flush` writes. Lookups include them.
         secret: The key of digests of people, made with the ledger and kept in copies.
         last_complete_run: The newest run that settled all its input.
@@ -70,6 +72,7 @@ class Ledger:
         self.run = 0
         self.name = database.name_of(url)
         self.buffer = WriteBuffer(is_kept=reads_only)
+        self.suppressed = SuppressedByData(self, is_dry=reads_only)
         self._streams: dict[str, int] = {}
         self._schemas: dict[str, str] = {}
         self._complete_runs: dict[int, int] = {}

@@ -38,8 +38,8 @@ def known_versions(
     connection: Connection, states: Collection[bytes], entities: Collection[bytes]
 ) -> Known:
     """Return the outcomes of states and the latest versions of entities."""
-    outcomes = _rows(connection, settled.c.state_digest, _SETTLED, states)
-    newest = _rows(
+    outcomes = rows_in(connection, settled.c.state_digest, _SETTLED, states)
+    newest = rows_in(
         connection, latest.c.entity, ("entity", "mapping", *_LATEST), entities
     )
     return Known(
@@ -71,12 +71,13 @@ def changed_entities(
     return found
 
 
-def _rows(
+def rows_in(
     connection: Connection,
     key: Column[Any],
     columns: tuple[str, ...],
     values: Collection[bytes],
 ) -> Iterator[Sequence[Any]]:
+    """Yield columns of the rows whose key is one of the values."""
     style = connection.dialect.paramstyle
     for block in _blocks(values, _PARAMETERS):
         text = _select(key, columns, len(block), style)

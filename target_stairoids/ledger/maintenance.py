@@ -20,6 +20,7 @@ from target_stairoids.ledger.schema import (
     runs,
     settled,
     streams,
+    suppressed,
 )
 from target_stairoids.ledger.transaction import Transaction, timestamp
 
@@ -32,8 +33,10 @@ def writable_ledger(url: str, scope: str) -> str:
         return ledger.name
 
 
-def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> int:
-    """Forget all outcomes of a stream; return how many versions it had.
+def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, int]:
+    """Forget all outcomes of a stream, and its entries of the suppression list.
+
+    Return how many versions and entries it had.
 
     With `dry_run`, this function and those below only count.
 
@@ -49,9 +52,11 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> int:
             raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
         if not dry_run:
             transaction.write(delete(latest).where(latest.c.stream == number))
-        return _delete(
-            transaction, settled, settled.c.stream == number, dry_run=dry_run
+        versions, entries = (
+            _delete(transaction, table, table.c.stream == number, dry_run=dry_run)
+            for table in (settled, suppressed)
         )
+        return versions, entries
 
 
 def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int:
@@ -80,7 +85,7 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     """Delete claims and dead letters that contain an email address.
 
     Return how many. Settled versions stay, so that the person gets no signal twice.
-    They hold digests only.
+    They hold digests only. So do entries of the suppression list, which stay too.
     """
     wanted = email.strip().lower().encode()
     gone = 0

@@ -16,6 +16,7 @@ from target_stairoids.ledger.schema import (
     runs,
     settled,
     streams,
+    suppressed,
 )
 from target_stairoids.ledger.transaction import timestamp
 
@@ -27,7 +28,7 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     """Return the number of versions by stream and outcome.
 
     Invalid records are counted by their dead letters. `claimed` versions are in flight,
-    or were left by a killed run.
+    or were left by a killed run. `suppressed` are the people that a stream suppresses.
     """
     invalid = dead_letters.c.outcome == Outcome.INVALID
     claimed = literal("claimed").label("outcome")
@@ -37,6 +38,7 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
             (settled, settled.c.outcome, true()),
             (dead_letters, dead_letters.c.outcome, invalid),
             (claims, claimed, true()),
+            (suppressed, literal("suppressed").label("outcome"), true()),
         ):
             query = (
                 select(streams.c.name, outcome_column, func.count())

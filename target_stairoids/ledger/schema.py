@@ -127,8 +127,8 @@ suppressed = sa.Table(
     metadata,
     sa.Column("entity", sa.LargeBinary(16), primary_key=True),
     sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary(16), primary_key=True, index=True),
     sa.Column("stream", sa.Integer, nullable=False),
-    sa.Column("digest", sa.LargeBinary(16), nullable=False, index=True),
     sqlite_with_rowid=False,
 )
 days = sa.Table(

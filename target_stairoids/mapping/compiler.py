@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -48,6 +49,7 @@ from target_stairoids.mapping.signal import (
     Selection,
     selection,
 )
+from target_stairoids.mapping.suppression_entry import DELETED_COLUMNS, entry_from
 from target_stairoids.mapping.times import (
     UNREADABLE,
     event_time_from,
@@ -81,7 +83,7 @@ class Compiler:
         self, schema: StreamSchema, item: MappingItem, default_source: str
     ) -> None:
         self._schema = schema
-        self._item = item
+        self._item = item if item.suppress is None else item.without_signal()
         self._inferred = {
             "type": Origin(_literal(schema.name), "the stream's name"),
             "source": Origin(_literal(default_source), DEFAULT_SOURCE),
@@ -118,7 +120,7 @@ class Compiler:
         is_about_nobody = "domain" not in account and "email" not in contact
         templates = {name: origin.template for name, origin in self._origins.items()}
         given = [item, self._inferred["source"].template]
-        return CompiledMapping(
+        compiled = CompiledMapping(
             name=item.name or (isinstance(item.type, str) and item.type) or schema.name,
             mapping_digest=_digest(given),
             compiled_digest=_digest([*given, templates]),
@@ -140,6 +142,31 @@ class Compiler:
             has_unread_time=has_unread_time,
             time_columns=self._time_columns,
             warnings=self._warnings,
+        )
+        return compiled if item.suppress is None else self._suppressing(compiled)
+
+    def _suppressing(self, compiled: CompiledMapping) -> CompiledMapping:
+        """Return the mapping of an item that suppresses people and sends nothing."""
+        text = str(self._item.suppress)
+        template = self._template("suppress", text)
+        if not template.paths:
+            raise ConfigError(
+                f"{self._where('suppress')} reads no column. Write for example "
+                '`suppress: "{{ email }}"`.'
+            )
+        del self._origins["source"]
+        self._origins["suppress"] = Origin(text, _MAPPING)
+        return replace(
+            compiled,
+            name=self._item.name or "suppress",
+            origins=self._origins,
+            paths=frozenset(self._mapped_paths),
+            is_left_out=False,
+            wants_deleted=True,
+            suppress=normalised(template.read, entry_from),
+            deleted_columns=tuple(
+                name for name in DELETED_COLUMNS if (name,) not in self._mapped_paths
+            ),
         )
 
     # Fields

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
@@ -70,6 +71,9 @@ class MappingItem(_Part, frozen=True):
             (`on_change`), or with every new record (`always`).
         ignore_changes: Properties whose change alone sends nothing. Without it the
             columns that are named like the time of a row's last update.
+        suppress: A template for an email address or a domain that gets no signal from
+            now on. The stream itself sends nothing. A deleted record, or one that
+            `when` excludes, takes its entry off the list again.
     """
 
     stream: _Name
@@ -85,3 +89,19 @@ class MappingItem(_Part, frozen=True):
     key: Annotated[tuple[str, ...], Meta(min_length=1)] = ()
     send: Literal["once", "on_change", "always"] = "on_change"
     ignore_changes: tuple[str, ...] | None = None
+    suppress: _Name | None = None
+
+    def without_use(self) -> list[str]:
+        """Return the given fields that have no use beside `suppress`."""
+        plain = MappingItem(stream=self.stream)
+        return [
+            name
+            for name in self.__struct_fields__
+            if name not in {"name", "when", "key", "suppress"}
+            and getattr(self, name) != getattr(plain, name)
+        ]
+
+    def without_signal(self) -> MappingItem:
+        """Return the item with each field of a signal left out."""
+        fields = ("type", "account", "contact", "occurred_at", "properties")
+        return replace(self, **dict.fromkeys(fields))

@@ -17,6 +17,7 @@ import msgspec
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
+from target_stairoids.mapping.suppression_entry import names_of
 from target_stairoids.mapping.values import (
     Json,
     Scalar,
@@ -125,6 +126,9 @@ class CompiledMapping:
             if they are unknown.
         is_left_out: Whether no record of the stream can become a signal.
         wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
+        suppress: Reads the address or domain that a record puts on the suppression
+            list; None if the mapping makes signals.
+        deleted_columns: Columns that mark a record of such a mapping as deleted.
         has_unread_time: Whether a record has a time that `occurred_at` cannot be.
         time_columns: Columns of `occurred_at` that are properties if they are no times.
         warnings: Sentences about harmless mistakes in the mapping.
@@ -151,6 +155,13 @@ class CompiledMapping:
     has_unread_time: Callable[[Fields], bool]
     time_columns: frozenset[str]
     warnings: tuple[str, ...]
+    suppress: Reader | None = None
+    deleted_columns: tuple[str, ...] = ()
+
+    def names(self, record: Fields) -> list[str]:
+        """Return each entry of a suppression list that would hide a record's signal."""
+        account, contact = self.account, self.contact
+        return names_of(_present(account, record), _present(contact, record))
 
     def wants(self, record: Fields) -> bool:
         """Return whether the condition `when` lets a record become a signal."""

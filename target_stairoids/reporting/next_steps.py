@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from target_stairoids.dedup.rules import Outcome
+from target_stairoids.ledger.suppressed import Effect
 
 #: The outcomes that make a dead letter.
 DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
@@ -22,6 +23,8 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
     """Yield a sentence for each thing that is left to do after a run."""
     outcomes = report["outcomes"]
     is_dry = not report["run"]  # and has written no dead letters
+    if changes := ", ".join(_suppression_changes(report["reasons"])):
+        yield f"Suppression list: {changes}."
     if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
         yield f"See which, and why: {dead_letters_command()}"
     if outcomes[Outcome.UNKNOWN]:
@@ -33,6 +36,13 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
         yield "No signals were lost. The next run resumes the pending ones."
     if outcomes[Outcome.WOULD_SEND]:
         yield "This was a dry run. Without `dry_run` it sends."
+
+
+def _suppression_changes(reasons: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield `12 added` and `1 removed`, without zeros."""
+    for effect in (Effect.ADDED, Effect.REMOVED):
+        if count := sum(e["count"] for e in reasons if e["reason"] == effect.value):
+            yield f"{count:,} {effect.name.lower()}"
 
 
 def dead_letters_in(outcomes: Mapping[Any, int]) -> int:

@@ -24,7 +24,6 @@ from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.schema import DELETED_AT
 
 if TYPE_CHECKING:
-    from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dedup.record import Record
     from target_stairoids.mapping.signal import CompiledMapping, Signal
     from target_stairoids.sending.streams import Stream
@@ -33,12 +32,17 @@ if TYPE_CHECKING:
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 
+#: The reason of a signal whose person or company is on the suppression list.
+SUPPRESSED = "suppressed"
+
+
 class MappedRecord(msgspec.Struct, gc=False, eq=False):
     """A record under one mapping of its stream.
 
     Attributes:
         key: Its entity, and the name of the mapping.
         dead_letter: The dead letter that a person sends again, if it is one.
+        is_suppressed: Whether its person or company must not get a signal.
     """
 
     stream: Stream
@@ -46,7 +50,19 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     record: Record
     key: Key
     dead_letter: int | None = None
+    is_suppressed: bool = False
     _version: Version | None = None
+    _is_wanted: bool | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether `when` lets the record become a signal, or cannot be evaluated."""
+        if self._is_wanted is None:
+            try:
+                self._is_wanted = self.mapping.wants(self.record.fields)
+            except InvalidSignalError:
+                self._is_wanted = True
+        return self._is_wanted
 
     @property
     def version(self) -> Version:
@@ -103,7 +119,6 @@ class Checks(msgspec.Struct, frozen=True):
     """The checks of a run that look at single signals."""
 
     max_age_days: int | None
-    suppressed: SuppressionList
     is_dry_run: bool
 
 
@@ -151,7 +166,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 _FILTERED = Decision(Outcome.FILTERED, "by `when`")
-_SUPPRESSED = Decision(Outcome.FILTERED, "suppressed")
+_SUPPRESSED = Decision(Outcome.FILTERED, SUPPRESSED)
 _LEFT_OUT = Decision(Outcome.FILTERED, "its stream is left out", is_mapped=False)
 _DELETED = Decision(Outcome.FILTERED, "deleted at its source", is_mapped=False)
 _SUPERSEDED = Decision(
@@ -164,12 +179,8 @@ _SUPERSEDED = Decision(
 
 def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     """Return the decision on a record that is not known word for word."""
-    mapping, record = mapped.mapping, mapped.record
-    if mapping.is_left_out:
-        return _LEFT_OUT
-    is_deleted = record.text is None and record.key.get(DELETED_AT) is not None
-    if is_deleted and not mapping.wants_deleted:
-        return _DELETED
+    if filtered := _filtered(mapped):
+        return filtered
     if facts.is_superseded:
         return _SUPERSEDED
     version, latest = mapped.version, facts.latest
@@ -187,6 +198,19 @@ def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
         return Decision(Outcome.INVALID, error.reason, version)
 
 
+def _filtered(mapped: MappedRecord) -> Decision | None:
+    """Return why a record is kept from becoming a signal; None if it may be one."""
+    mapping, record = mapped.mapping, mapped.record
+    if mapping.is_left_out:
+        return _LEFT_OUT
+    is_deleted = record.text is None and record.key.get(DELETED_AT) is not None
+    if is_deleted and not mapping.wants_deleted:
+        return _DELETED
+    if mapped.is_suppressed:
+        return _SUPPRESSED
+    return None if mapped.is_wanted else _FILTERED
+
+
 def only_replaces_latest(
     mapped: MappedRecord, latest: Latest | None, checks: Checks
 ) -> bool:
@@ -195,6 +219,8 @@ def only_replaces_latest(
     It has the same content and is newer, or it is the same state with another text.
     """
     if latest is None or latest.content_digest is None:
+        return False
+    if mapped.is_suppressed or not mapped.is_wanted:
         return False
     version = mapped.version
     if latest.state_digest == version.state_digest:
@@ -216,11 +242,9 @@ def _has_same_content(mapped: MappedRecord, latest: Latest, checks: Checks) -> b
 def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
     """Make a record's signal, and return the decision on it."""
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
-    if mapping.when is not None and not mapping.when(fields):
-        return _FILTERED
+    if mapping.when is not None:
+        mapping.when(fields)  # raises an error that `is_wanted` leaves out
     signal = mapping.signal_from(fields)
-    if not checks.suppressed.is_empty and checks.suppressed.hides(signal):
-        return _SUPPRESSED
     ignored = {*mapping.ignore_changes, stream.schema.bookmark}
     version = replace(mapped.version, content_digest=content_digest(signal, ignored))
     if stream.is_baseline:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.checks.bulk_change import BulkChangeCheck
-from target_stairoids.checks.suppression import SuppressionList, entries_of
+from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.digests import is_newer
 from target_stairoids.dedup.record import Record
 from target_stairoids.dedup.rules import Key, Known, Latest, Outcome, Policy
@@ -42,6 +42,7 @@ from target_stairoids.sending.record_decision import (
 )
 from target_stairoids.sending.stop import Stop
 from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
+from target_stairoids.sending.suppression import apply_opt_outs
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use
@@ -63,15 +64,13 @@ class RecordProcessor:
     checkpoint: Checkpoint
     stop: Stop
     observer: Observer | None
+    suppression: Suppression
 
     def __post_init__(self) -> None:
         """Make the streams and the checks."""
         settings = self.settings
         self._bulk_change = None if settings.allow_surge else BulkChangeCheck()
-        suppressed = [*settings.suppress, *entries_of(settings.suppress_path)]
-        self._checks = Checks(
-            settings.max_event_age_days, SuppressionList(suppressed), settings.dry_run
-        )
+        self._checks = Checks(settings.max_event_age_days, settings.dry_run)
         self._block: list[tuple[Stream, Record] | str] = []
         self.streams = Streams(settings, self.ledger)
 
@@ -135,12 +134,15 @@ class RecordProcessor:
                 self.report.read += 1
             else:
                 self.filtered(stream, record.fields, "its mapping is gone")
+        items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
+        for mapped, decision in opt_outs:
+            self._apply(mapped, decision, Known({}, {}))
         new = self._new_in(items)
         items, changed, broken = _changed(items, new)
         self._decide_all(items, changed, new)
         if self.ledger.buffer.size >= FULL:
             self.ledger.flush()
-        if broken is not None:
+        if broken := broken or unreadable:
             raise broken
 
     def _new_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
@@ -157,7 +159,12 @@ class RecordProcessor:
             key, record = mapped.key, mapped.record
             if mapped.mapping.is_left_out:
                 new[key] = None
-            elif mapped.dead_letter is not None or key[0] in self.queue.lanes:
+            elif (
+                mapped.dead_letter is not None
+                or mapped.is_suppressed
+                or (record.text is None and mapped.mapping.when is not None)
+                or key[0] in self.queue.lanes
+            ):
                 unsure.add(key)
             else:
                 mark = record.text_digest or record.state_digest(key[0])

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stairoids_common.text import counted
+from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
     DeadLettersError,
@@ -89,6 +90,7 @@ class Run:
         self.report = Report()
         self.stop = Stop()
         try:
+            suppression = Suppression(settings, self._ledger)
             self.records = RecordProcessor(
                 settings,
                 self._ledger,
@@ -97,8 +99,11 @@ class Run:
                 self._checkpoint,
                 self.stop,
                 observer,
+                suppression,
             )
-            self._scheduler = Scheduler(settings, self._ledger, self._queue, self.stop)
+            self._scheduler = Scheduler(
+                settings, self._ledger, self._queue, self.stop, suppression
+            )
         except StairoidsError:
             self._ledger.close()
             raise

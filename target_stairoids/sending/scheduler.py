@@ -16,18 +16,21 @@ from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
 from target_stairoids.checks.limits import limit_reached
+from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import rules
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.mapping.suppression_entry import names_of
 from target_stairoids.sending.queue import (
     QueuedSignal,
     SendQueue,
     Stage,
     recovered_signal,
 )
+from target_stairoids.sending.record_decision import SUPPRESSED
 from target_stairoids.sending.response_handler import Finished, ResponseHandler
 from target_stairoids.sending.stop import Stop
 from target_stairoids.settings import Settings
@@ -46,12 +49,18 @@ class Scheduler:
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, queue: SendQueue, stop: Stop
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        queue: SendQueue,
+        stop: Stop,
+        suppression: Suppression,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._queue = queue
         self._stop = stop
+        self._suppression = suppression
         timeout = settings.request_timeout_seconds
         client = Client(settings.api_url, settings.api_key, timeout=timeout)
         self.pool: WorkerPool[QueuedSignal] = WorkerPool(
@@ -212,7 +221,7 @@ class Scheduler:
         """Claim signals; return those to send after the rules are applied once more."""
         starting: list[QueuedSignal] = []
         new: list[QueuedSignal] = []
-        for signal in taken:
+        for signal in self._not_suppressed(transaction, taken):
             if signal.stage is Stage.SEND and not transaction.claim_again(
                 signal.claim, signal.attempts + 1
             ):
@@ -236,6 +245,25 @@ class Scheduler:
         if len(due) < len(claimed):
             self.responses.write_settled(transaction)
         return starting + due
+
+    def _not_suppressed(
+        self, transaction: Transaction, taken: list[QueuedSignal]
+    ) -> list[QueuedSignal]:
+        """Settle the signals of people who were suppressed since; return the others."""
+        if self._suppression.is_empty(transaction):
+            return taken
+        names = {
+            signal: names_of(body.get("account", {}), body.get("contact", {}))
+            for signal in taken
+            if signal.stage in {Stage.CLAIM, Stage.SEND}
+            and (body := msgspec.json.decode(signal.claim.signal))
+        }
+        hidden = self._suppression.hidden(names, transaction)
+        for signal in hidden:
+            self._started -= signal.stage is Stage.CLAIM
+            transaction.withdraw(signal.claim.version)
+            self.responses.finished.append((signal, Outcome.FILTERED, SUPPRESSED))
+        return [signal for signal in taken if signal not in hidden]
 
     def _is_due(
         self, transaction: Transaction, signal: QueuedSignal, known: rules.Known

@@ -102,6 +102,7 @@ class Streams:
             reader=RecordReader(
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *filter(None, [schema.bookmark])],
+                [m.origins["when"].template if m.when else "" for m in maps],
             ),
             keys=frozenset(schema.key_properties),
             complete_run=self._ledger.complete_run_of(number),
@@ -148,7 +149,8 @@ def _check_names(
     ledger: Ledger, number: int, stream: str, maps: Sequence[CompiledMapping]
 ) -> None:
     """Refuse a new mapping in place of the one that sent a known stream before."""
-    names = [mapping.name for mapping in maps if not mapping.is_left_out]
+    senders = (m for m in maps if not m.is_left_out and m.suppress is None)
+    names = [mapping.name for mapping in senders]
     new = [name for name in names if not queries.has_sent(ledger, number, name)]
     gone = queries.mappings_of(ledger, number) - set(names) if new else set()
     if gone:

@@ -1,4 +1,4 @@
-"""Suppressed people and companies get no signal."""
+"""Suppressed people and companies get no signal: lists in the config."""
 
 from __future__ import annotations
 
@@ -7,44 +7,98 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_stairoids.checks.suppression import SuppressionList
-from target_stairoids.mapping.signal import Signal
+from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.suppression_entry import names_of
+from tests.support.commands import signals
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stairoids_sandbox import Sandbox
+    from tests.support.singer_io import Run
+
+
+def hides(entry: str) -> bool:
+    """Return whether an entry hides Ann, of `eu.acme.com`, at company.example."""
+    names = names_of({"domain": "company.example"}, {"email": "Ann@eu.acme.com"})
+    return SuppressionList([("Line 1", entry)]).hides(names)
 
 
 @pytest.mark.parametrize(
     ("entry", "is_suppressed"),
     [
-        ("acme.example", True),
-        ("eu.acme.example", True),
-        ("me.example", False),
-        ("x.eu.acme.example", False),
-        ("ANN@eu.Acme.example", True),
-        ("bob@eu.acme.example", False),
+        ("acme.com", True),
+        ("eu.acme.com", True),
+        ("www.acme.com", True),
+        ("mail.acme.com", True),
+        ("me.com", False),
+        ("ANN@eu.Acme.com", True),
+        ("bob@eu.acme.com", False),
+        ("ann@acme.com", False),
         ("*@*.acme.*", True),
+        ("ann@*", True),
         ("eu.acme.*", True),
-        ("acme.*", False),
+        ("acme.*", True),
+        ("a[mn]n@eu.acme.com", True),
+        ("a??@eu.acme.com", True),
         ("company.example", True),
-        ("  ", False),
+        ("other.example", False),
+        # Spellings of exports and of people.
+        ('"ann@eu.acme.com"', True),
+        ("'acme.com'", True),
+        ("ann@eu.acme.com,unsubscribed,2026-01-01", True),
+        ('"ann@eu.acme.com";"unsubscribed"', True),
+        ("ann@eu.acme.com\tunsubscribed", True),
+        ("ann@eu.acme.com,acme.org", True),
+        ("mailto:ann@eu.acme.com?subject=x", True),
+        ("Ann Lee <ann@eu.acme.com>", True),
+        ('"Lee, Ann" <ann@eu.acme.com>', True),
+        ("<ann@eu.acme.com>", True),
+        ("@acme.com", True),
+        ("@eu.acme.com,", True),
+        ("https://acme.com/", True),
+        ("http://www.acme.com/about?x=1", True),
+        ("https://www.acme.com/,left us", True),
+        ("acme.com.", True),
+        ("\ufeffacme.com", True),
+        ("ann@eu.acme.com\u200b", True),
     ],
 )
 def test_suppression_matches_email_and_domains(
     entry: str, *, is_suppressed: bool
 ) -> None:
-    signal = Signal(
-        type="trial",
-        source="test",
-        account={"domain": "company.example"},
-        contact={"email": "Ann@eu.acme.example"},
-        properties={},
-        occurred_at=None,
-    )
+    assert hides(entry) is is_suppressed
 
-    assert SuppressionList([entry]).hides(signal) is is_suppressed
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "ann",
+        "unsubscribed",
+        "ann@",
+        "ann@localhost",
+        "a@b..com",
+        "Ann ann@acme.com",
+        "1,ann@acme.com",
+        "ann@acme.com, bob@acme.com",
+        "ann@acme.com;bob@acme.com",
+        "acme.com, birch.com",
+        "acme.com,ann@birch.com",
+        "https://*.acme.com/",
+        "[abc]",
+        "ann lee*@acme.com",
+        "*.münchen.de",
+        "?",
+        "email",
+        "-",
+    ],
+)
+def test_entry_without_a_possible_match_is_refused_by_its_place(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"^Line 1 ") as refused:
+        hides(entry)
+
+    assert entry not in str(refused.value).removeprefix("Line 1 ").split(". Write")[0]
 
 
 def test_suppressed_person_gets_no_signal(
@@ -58,15 +112,72 @@ def test_suppressed_person_gets_no_signal(
     assert [s.body["contact"]["email"] for s in sandbox.signals] == ["u2@example.com"]
 
 
+def with_list(target: TargetUnderTest, text: str | bytes) -> Run:
+    """Run over the records of Ann, Bob and Carl with a suppression file."""
+    path = target.folder / "never.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    emails = ["ann@birch.com", "Bob@Oak.example", "carl@elm.example"]
+    records = [a_record(n, email=email) for n, email in enumerate(emails)]
+    return target.run(a_schema(), *records, suppress_path=str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann@birch.com\noak.example\n",
+        "\ufeffann@birch.com\r\noak.example\r\n",
+        "email,status\nann@birch.com,bounced\nbob@oak.example,left\n",
+        '"Email";"Status"\n"ann@birch.com";"bounced"\n"bob@oak.example";"left"',
+        "# people\n\n  Ann <ann@birch.com>  # in May\n  # companies\n@oak.example",
+        "birch.com#our own\nhttps://oak.example/\n,,\n",
+    ],
+)
+def test_suppression_file_may_be_an_export(target: TargetUnderTest, text: str) -> None:
+    assert with_list(target, text).outcomes == {"filtered": 2, "accepted": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("# list\nann@birch.com\n\nBob\n", "Line 4 of the file of `suppress_path`"),
+        ("email\nann@birch.com\nemail\n", "Line 3 of the file of `suppress_path`"),
+        ("ann@birch.com bob@oak.example\n", "Line 1 of the file of `suppress_path`"),
+        ("ann@birch.com\n".encode("utf-16"), "it is not UTF-8"),
+    ],
+)
+def test_wrong_line_of_a_suppression_file_stops_the_run(
+    sandbox: Sandbox, target: TargetUnderTest, text: str | bytes, error: str
+) -> None:
+    run = with_list(target, text)
+
+    assert run.exit_code == 1
+    assert error in run.error
+    assert "irch" not in run.error
+    assert sandbox.signals == []
+
+
 def test_suppression_file_must_be_readable(
     target: TargetUnderTest, tmp_path: Path
 ) -> None:
-    path = tmp_path / "never.txt"
-    path.write_text("example.com  # our own\n\n")
-
-    suppressed = target.run(a_schema(), a_record(), suppress_path=str(path))
     missing = target.run(a_schema(), a_record(), suppress_path=str(tmp_path / "no"))
 
-    assert suppressed.outcomes == {"filtered": 1}
     assert missing.exit_code == 1
     assert "`suppress_path` cannot be read: No such file" in missing.error
+
+
+def test_run_and_check_print_how_many_entries_there_are(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.config["suppress"] = [
+        "ann@birch.com",
+        "Ann@Birch.com",
+        "oak.example",
+        "*.org",
+    ]
+    caplog.set_level("INFO", "target_stairoids")
+
+    target.run(a_schema())
+    checked = signals(target, "check")
+
+    assert "Suppression: 1 address, 1 domain and 1 pattern." in caplog.text
+    assert "suppress 1 address, 1 domain and 1 pattern" in checked.stdout

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from target_stairoids.checks.suppression import SuppressionList
 from target_stairoids.dedup.record import RecordReader
 from target_stairoids.dedup.rules import (
     Latest,
@@ -40,10 +39,9 @@ ROW = {"id": 1, "email": "jo@acme.com", "plan": "pro", "at": 2}
 TOUCHED = {**ROW, "at": 3}
 CHANGED = {**TOUCHED, "plan": "free"}
 OLDER = {**ROW, "plan": "free", "at": 1}
-NO_CHECKS = Checks(None, SuppressionList([]), is_dry_run=False)
-DRY_RUN = Checks(None, SuppressionList([]), is_dry_run=True)
-SUPPRESSED = Checks(None, SuppressionList(["acme.com"]), is_dry_run=False)
-WEEK = Checks(7, SuppressionList([]), is_dry_run=False)
+NO_CHECKS = Checks(None, is_dry_run=False)
+DRY_RUN = Checks(None, is_dry_run=True)
+WEEK = Checks(7, is_dry_run=False)
 DEAD_LETTER = {**ROW, DEAD_LETTER_FIELD: "7 trials"}
 ALWAYS = {"send": "always"}
 IGNORING = {"ignore_changes": ["plan"]}
@@ -82,7 +80,9 @@ def decided(case: Case) -> Decision:
     stream = a_stream(case.item, is_baseline=case.is_baseline)
     policy = Policy(stream.maps[0].send, 0)
     facts = Facts(case.settled, case.latest, policy, case.is_queued, case.is_superseded)
-    return decide(mapped(case.row, stream), facts, case.checks)
+    record = mapped(case.row, stream)
+    record.is_suppressed = case.is_suppressed
+    return decide(record, facts, case.checks)
 
 
 @dataclass
@@ -97,6 +97,7 @@ class Case:
     is_baseline: bool = False
     is_queued: bool = False
     is_superseded: bool = False
+    is_suppressed: bool = False
 
 
 def version_of(row: dict[str, Any], item: dict[str, Any] | None = None) -> Version:
@@ -150,7 +151,13 @@ CASES = {
         Outcome.TOO_OLD, ""),
     "young enough": (
         Case(item={"occurred_at": "2098-01-01T00:00:00Z"}, checks=WEEK), PENDING, ""),
-    "suppressed": (Case(checks=SUPPRESSED), FILTERED, "suppressed"),
+    "suppressed": (Case(is_suppressed=True), FILTERED, "suppressed"),
+    "suppressed, but sent before": (
+        Case(latest=LATEST, settled=ACCEPTED, is_suppressed=True), FILTERED,
+        "suppressed"),
+    "excluded by when, but sent before": (
+        Case(item={"when": "plan == 'free'"}, latest=LATEST, settled=ACCEPTED),
+        FILTERED, "by `when`"),
     "excluded by when": (
         Case(item={"when": "plan == 'free'"}), FILTERED, "by `when`"),
     "left out": (Case(item={"type": None}), FILTERED, "its stream is left out"),

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from stairoids_sandbox import Fault
+from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Policy
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
@@ -48,7 +49,9 @@ def queue() -> SendQueue:
 def scheduler(
     settings: Settings, ledger: Ledger, queue: SendQueue
 ) -> Iterator[Scheduler]:
-    scheduler = Scheduler(settings, ledger, queue, Stop())
+    scheduler = Scheduler(
+        settings, ledger, queue, Stop(), Suppression(settings, ledger)
+    )
     yield scheduler
     scheduler.close()
 
@@ -109,7 +112,7 @@ def test_recalled_first_run_check_is_sent_again_when_it_is_due(
     sandbox: Sandbox, settings: Settings, ledger: Ledger, queue: SendQueue
 ) -> None:
     checked = replace(settings, first_run="guard", max_in_flight=1)
-    scheduler = Scheduler(checked, ledger, queue, Stop())
+    scheduler = Scheduler(checked, ledger, queue, Stop(), Suppression(settings, ledger))
     queue.add(a_signal(1))
     step_until(scheduler, lambda: not queue.unfinished)
     sandbox.faults.add(Fault(kind="slow", delay_ms=300))

@@ -1,0 +1,158 @@
+"""The people and companies that data put on the suppression list.
+
+The table has keyed digests only. The remark on the table says why a person may have
+several entries.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select
+
+from target_stairoids.dedup.digests import keyed_digest
+from target_stairoids.ledger.lookup import rows_in
+from target_stairoids.ledger.schema import suppressed
+
+if TYPE_CHECKING:
+    from target_stairoids.dedup.rules import Key
+    from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.ledger.transaction import Transaction
+
+#: Entity and mapping of the row that made the entry, and the digest of its name.
+_Entry = tuple[bytes, str, bytes]
+_COLUMNS = ("entity", "mapping", "digest")
+_REMOVE = delete(suppressed).where(
+    suppressed.c.entity == bindparam("key_entity"),
+    suppressed.c.mapping == bindparam("key_mapping"),
+    suppressed.c.digest == bindparam("key_digest"),
+)
+
+
+class Effect(Enum):
+    """The effect of a row on the suppression list, in words."""
+
+    ADDED = "added to the suppression list"
+    KEPT = "is on the suppression list"
+    REMOVED = "removed from the suppression list"
+    ABSENT = "is not on the suppression list"
+
+
+class SuppressionRow(msgspec.Struct, frozen=True, gc=False):
+    """A record of a mapping with `suppress`.
+
+    Attributes:
+        name: The address or domain; None if the record has none.
+        is_removed: Whether the record was deleted at its source, or `when` excludes it.
+    """
+
+    key: Key
+    stream: int
+    name: str | None
+    is_removed: bool
+
+
+class SuppressedByData:
+    """The entries of a ledger. A dry run keeps its own in memory."""
+
+    def __init__(self, ledger: Ledger, *, is_dry: bool) -> None:
+        self._ledger = ledger
+        self._is_dry = is_dry
+        self._unwritten: dict[_Entry, bool] = {}  # entry -> whether it exists now
+
+    def is_empty(self, transaction: Transaction | None = None) -> bool:
+        """Return whether there is no entry."""
+        if any(self._unwritten.values()):
+            return False
+        with self._reading(transaction) as connection:
+            query = select(suppressed.c.digest).limit(1)
+            return connection.scalar(query) is None
+
+    def listed(
+        self, names: Collection[str], transaction: Transaction | None = None
+    ) -> set[str]:
+        """Return the names that are on the list now."""
+        by_digest = {self._digest(name): name for name in names}
+        with self._reading(transaction) as connection:
+            found = rows_in(connection, suppressed.c.digest, _COLUMNS, by_digest)
+            entries = self._with_unwritten(found)
+        return {by_digest[digest] for *_, digest in entries if digest in by_digest}
+
+    def apply(self, rows: Sequence[SuppressionRow]) -> list[Effect]:
+        """Add and remove the entries of rows, in order; return the effect of each.
+
+        Afterwards they are on disk. A row adds its own entry. A removed row takes away
+        its own entry only, or all entries of its key if it has no name any more.
+        """
+        entities = {row.key[0] for row in rows}
+        with self._ledger.reading() as connection:
+            found = rows_in(connection, suppressed.c.entity, _COLUMNS, entities)
+            entries = self._with_unwritten(found)
+        own: defaultdict[Key, set[bytes]] = defaultdict(set)
+        for entity, mapping, digest in entries:
+            own[entity, mapping].add(digest)
+        changes: dict[_Entry, int | None] = {}  # entry -> its stream; None if removed
+        effects = [self._effect(row, own[row.key], changes) for row in rows]
+        if self._is_dry:
+            self._unwritten |= {e: stream is not None for e, stream in changes.items()}
+        elif changes:
+            self._write(changes)
+        return effects
+
+    def _effect(
+        self, row: SuppressionRow, own: set[bytes], changes: dict[_Entry, int | None]
+    ) -> Effect:
+        """Add or remove a row's entry in `own` and `changes`; return the effect."""
+        digest = self._digest(row.name) if row.name else None
+        if row.is_removed:
+            gone = own & {digest} if digest else set(own)
+            own -= gone
+            changes |= {(*row.key, one): None for one in gone}
+            return Effect.REMOVED if gone else Effect.ABSENT
+        if digest is None or digest in own:
+            return Effect.KEPT
+        own.add(digest)
+        changes[*row.key, digest] = row.stream
+        return Effect.ADDED
+
+    def _write(self, changes: dict[_Entry, int | None]) -> None:
+        added = [
+            dict(zip(_COLUMNS, entry, strict=True), stream=stream)
+            for entry, stream in changes.items()
+            if stream is not None
+        ]
+        removed = [
+            dict(zip(("key_entity", "key_mapping", "key_digest"), entry, strict=True))
+            for entry, stream in changes.items()
+            if stream is None
+        ]
+        with self._ledger.transaction() as transaction:
+            if removed:
+                transaction.write(_REMOVE, removed)
+            if added:
+                insert = transaction.statements.insert_into(suppressed)
+                transaction.write(insert.on_conflict_do_nothing(), added)
+
+    def _with_unwritten(self, rows: Iterable[Sequence[Any]]) -> set[_Entry]:
+        found = {(entity, mapping, digest) for entity, mapping, digest in rows}
+        for entry, exists in self._unwritten.items():
+            (found.add if exists else found.discard)(entry)
+        return found
+
+    @contextmanager
+    def _reading(self, transaction: Transaction | None) -> Iterator[Connection]:
+        if transaction is not None:
+            yield transaction.connection
+        else:
+            with self._ledger.reading() as connection:
+                yield connection
+
+    def _digest(self, name: str) -> bytes:
+        """Return the digest of an address or a domain, for this API only."""
+        fields = {"scope": self._ledger.scope, "name": name}
+        return keyed_digest(self._ledger.secret, fields)

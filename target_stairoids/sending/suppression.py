@@ -1,0 +1,102 @@
+"""Suppression while records are read: apply opt-outs, and mark suppressed records."""
+
+from __future__ import annotations
+
+from target_stairoids.checks.suppression import Suppression
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.exceptions import InvalidSignalError, MessageError
+from target_stairoids.ledger.suppressed import Effect, SuppressionRow
+from target_stairoids.mapping.suppression_entry import is_deleted
+from target_stairoids.sending.record_decision import Decision, MappedRecord
+
+#: Mapped records, and STATE messages in their places.
+Items = list[MappedRecord | str]
+Decisions = list[tuple[MappedRecord, Decision]]
+
+
+def apply_opt_outs(
+    items: Items, suppression: Suppression
+) -> tuple[Items, Decisions, MessageError | None]:
+    """Apply the records that suppress people, and mark the records of such people.
+
+    Returns the other items before the first record that cannot be decoded, the
+    decisions on the opt-outs, and the error. All entries are on disk.
+    """
+    rest: Items = []
+    decisions: Decisions = []
+    rows: list[tuple[MappedRecord, SuppressionRow]] = []
+    error = None
+    for item in items:
+        if isinstance(item, str) or item.mapping.suppress is None:
+            rest.append(item)
+            continue
+        try:
+            rows.append((item, _row_of(item)))
+        except InvalidSignalError as invalid:
+            decision = Decision(Outcome.INVALID, invalid.reason, item.version)
+            decisions.append((item, decision))
+        except MessageError as raised:
+            error = _named(item, raised)
+            break
+    if rows:
+        effects = suppression.by_data.apply([row for _, row in rows])
+        for (item, row), effect in zip(rows, effects, strict=True):
+            decisions.append((item, _decision_on(item, row, effect)))
+    rest, unreadable = _mark_suppressed(rest, suppression)
+    return rest, decisions, unreadable or error
+
+
+def _row_of(item: MappedRecord) -> SuppressionRow:
+    """Return the entry that a record adds or removes.
+
+    Raises:
+        InvalidSignalError: It has no name, but would add an entry.
+    """
+    mapping, fields = item.mapping, item.record.fields
+    assert mapping.suppress is not None  # noqa: S101 - the caller has looked
+    is_removed = is_deleted(fields, mapping.deleted_columns)
+    is_removed = is_removed or not mapping.wants(fields)
+    try:
+        name = mapping.suppress(fields)
+    except InvalidSignalError:
+        if not is_removed:
+            raise
+        name = None
+    if name is None and not is_removed:
+        raise InvalidSignalError("suppress: neither an email address nor a domain")
+    return SuppressionRow(item.key, item.stream.number, name, is_removed)
+
+
+def _decision_on(item: MappedRecord, row: SuppressionRow, effect: Effect) -> Decision:
+    reason = effect.value
+    if effect is Effect.ABSENT:
+        reason = "deleted at its source" if item.is_wanted else "by `when`"
+    discards = item.dead_letter is not None and not row.is_removed
+    return Decision(Outcome.FILTERED, reason, discards=discards)
+
+
+def _mark_suppressed(
+    items: Items, suppression: Suppression
+) -> tuple[Items, MessageError | None]:
+    """Mark the records whose person or company gets no signal now."""
+    if suppression.is_empty():
+        return items, None
+    names: dict[MappedRecord, list[str]] = {}
+    error = None
+    for place, item in enumerate(items):
+        if isinstance(item, str) or item.mapping.is_left_out:
+            continue
+        try:
+            names[item] = item.mapping.names(item.record.fields)
+        except InvalidSignalError:
+            continue  # the decision on the record says so
+        except MessageError as raised:
+            items, error = items[:place], _named(item, raised)
+            break
+    for item in suppression.hidden(names):
+        item.is_suppressed = True
+    return items, error
+
+
+def _named(item: MappedRecord, error: MessageError) -> MessageError:
+    return MessageError(f"Stream `{item.stream.schema.name}`: {error}")
