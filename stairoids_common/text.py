@@ -1,6 +1,16 @@
-"""Write numbers and times for people."""
+"""Write numbers and times for people, in UTF-8."""
 
 from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+
+
+def write_utf8() -> None:
+    """Let stdout and stderr be UTF-8 in every locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common.cli import CONTEXT_SETTINGS, exit_with_message, version_option
+from stairoids_common.text import write_utf8
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
 from stairoids_sandbox.faults.faults import fault_from
 from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
@@ -169,6 +170,7 @@ def _pairs(
     texts: Iterable[str], separator: str, option: str, shape: str
 ) -> list[tuple[str, str]]:
     """Split each text at its first separator, such as ``KEY:SCOPE``."""
+    write_utf8()
     pairs = []
     for text in texts:
         left, found, right = text.partition(separator)

@@ -114,8 +114,7 @@ class SignalSink(Sink):
 
     @override
     def process_batch(self, context: dict[str, Any]) -> None:
-        for record in context.get("records", ()):
-            self.take(record)
+        """Do nothing, because `TargetStairoids` reads BATCH files."""
 
 
 def passes_unchanged(stream_map: StreamMap) -> bool:

@@ -8,6 +8,7 @@ hooks of the SDK that this module overrides.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -32,14 +33,20 @@ from typing_extensions import override
 from stairoids_common.config import default_inputs, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
+from stairoids_common.text import write_utf8
 from target_stairoids.exceptions import (
     ConfigError,
     MessageError,
     MissingKeyError,
     StairoidsError,
 )
-from target_stairoids.mapping.schema import bookmark_column, source_in
-from target_stairoids.sending.input import message_from, read_messages
+from target_stairoids.mapping.schema import bookmark_column, check_message, source_in
+from target_stairoids.sending.input import (
+    AT_ONCE,
+    batch_records,
+    message_from,
+    read_messages,
+)
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
 
@@ -71,6 +78,12 @@ Exit codes:
 
 `stairoids-signals` shows the outcome of each record.
 """
+_BATCH_ENCODINGS = (
+    {"format": "jsonl", "compression": "gzip"},
+    {"format": "jsonl", "compression": "none"},
+    {"format": "jsonl", "compression": None},
+    {"format": "jsonl"},
+)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 INPUT_ERRORS = (
     InvalidInputLine,
@@ -166,18 +179,21 @@ class TargetStairoids(Target):
     @override
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "schema"})
-        stream, schema = message_dict["stream"], message_dict["schema"]
-        if not isinstance(schema, dict):
-            raise MessageError(f"The SCHEMA of stream `{stream}` is not an object.")
-        keys = message_dict.get("key_properties") or []
-        if "properties" not in schema and not keys:
-            msg = f"The SCHEMA of stream `{stream}` has neither properties nor key."
-            raise MessageError(msg)
+        check_message(message_dict)
+        stream, keys = message_dict["stream"], message_dict.get("key_properties") or []
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
-        schema.setdefault("properties", {})
-        bookmarks = message_dict.get("bookmark_properties") or []
+        message_dict["schema"].setdefault("properties", {})
+        bookmarks = [b for b in message_dict.get("bookmark_properties") or () if b]
         bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
-        super()._process_schema_message(message_dict)
+        try:
+            super()._process_schema_message(message_dict)
+        except (StairoidsError, *INPUT_ERRORS):
+            raise
+        except Exception as error:  # the SDK flattens correct schemas only
+            raise MessageError(
+                f"The SCHEMA of stream `{stream}` does not fit the flattening or the "
+                f"`stream_maps` of the config ({type(error).__name__})."
+            ) from error
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
@@ -199,8 +215,27 @@ class TargetStairoids(Target):
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, {"stream", "encoding", "manifest"})
-        self._takers_of(message_dict["stream"])
-        super()._process_batch_message(message_dict)
+        stream, encoding = message_dict["stream"], message_dict["encoding"]
+        if not isinstance(stream, str):
+            raise MessageError("The `stream` of a BATCH message is not a text.")
+        if encoding not in _BATCH_ENCODINGS:
+            raise MessageError(
+                f"A BATCH of stream `{stream}` is not in the format `jsonl`, plain or "
+                "with `gzip`. Change the tap's `batch_config`."
+            )
+        files = message_dict["manifest"]
+        if not isinstance(files, list) or not all(isinstance(f, str) for f in files):
+            raise MessageError(
+                f"The `manifest` of a BATCH of stream `{stream}` is no list of files."
+            )
+        is_gzip = encoding.get("compression") == "gzip"
+        for take, file in itertools.product(self._takers_of(stream), files):
+            for number, record in enumerate(
+                batch_records(file, stream, is_gzip=is_gzip), start=1
+            ):
+                take(record)
+                if number % AT_ONCE == 0:
+                    self.run.work()
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
@@ -210,8 +245,15 @@ class TargetStairoids(Target):
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
         value = message_dict["value"]
+        if value is not None and not isinstance(value, dict):
+            raise MessageError("The `value` of a STATE message is not an object.")
         if value:  # Meltano and other runners ignore an empty state
-            self.run.records.state(_encode(value).decode())
+            try:
+                self.run.records.state(_encode(value).decode())
+            except (ValueError, OverflowError, RecursionError) as error:
+                raise MessageError(
+                    "A STATE message holds a value that is not JSON."
+                ) from error
 
     def _takers_of(self, stream: str) -> list[Callable[[Any], None]]:
         if stream not in self.mapper.stream_maps:
@@ -284,6 +326,7 @@ class TargetStairoids(Target):
     @override
     def invoke(cls, **kwargs: Any) -> None:
         """Run. Expected errors become one sentence and an exit code."""
+        write_utf8()
         inputs, source = kwargs.pop("config"), kwargs.pop("file_input")
         PluginBase.invoke.__func__(cls, **kwargs)  # type: ignore[attr-defined]  # past Target's own
         try:

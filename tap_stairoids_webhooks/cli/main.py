@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.text import write_utf8
 from tap_stairoids_webhooks.cli import endpoints, store
 from tap_stairoids_webhooks.cli.serve import serve
 
@@ -30,6 +31,7 @@ def main() -> None:
     Exit codes: 0 done; 1 not done or only in part, and a message explains it;
     2 the command line is wrong.
     """
+    write_utf8()
 
 
 for command in (serve, *store.COMMANDS, *endpoints.COMMANDS):

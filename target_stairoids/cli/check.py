@@ -16,7 +16,7 @@ from target_stairoids.exceptions import ConfigError
 @click.command()
 @click.option(
     "--catalog",
-    type=click.File("r"),
+    type=click.File("r", encoding="utf-8-sig"),
     metavar="FILE",
     help="Also check the mapping against a tap's catalog or its SCHEMA messages.",
 )

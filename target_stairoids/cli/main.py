@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check
 from target_stairoids.cli.dead_letters import dead_letters
 from target_stairoids.cli.ledger import ledger
@@ -44,6 +45,7 @@ next run.
 @version_option
 def main() -> None:
     """Preview, check and report the signals of target-stairoids."""
+    write_utf8()
 
 
 for command in (suggest, preview, explain, test, check, report, dead_letters, ledger):

@@ -48,7 +48,7 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) 
 
 
 @click.command()
-@click.argument("tests", type=click.File("r"))
+@click.argument("tests", type=click.File("r", encoding="utf-8-sig"))
 @config_option()
 @clear_errors
 def test(config_inputs: Sequence[str], tests: TextIO) -> None:

@@ -13,7 +13,9 @@ import click
 from stairoids_common.cli import exit_with_message
 from target_stairoids.exceptions import StairoidsError
 
-messages_argument = click.argument("messages", type=click.File("r"), default="-")
+messages_argument = click.argument(
+    "messages", type=click.File("r", encoding="utf-8-sig"), default="-"
+)
 
 
 def config_option(*, required: bool = True) -> Callable[..., Any]:

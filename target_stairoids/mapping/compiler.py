@@ -108,9 +108,9 @@ class Compiler:
         """
         item, schema = self._item, self._schema
         key = item.key or schema.key_properties
-        for name in key:
+        for name in item.key:
             path = (name,) if name in schema.properties else tuple(name.split("."))
-            self._check_path(path, "key", must_be_listed=bool(item.key))
+            self._check_path(path, "key", must_be_listed=True)
         type_ = self._field("type", text_from, item.type)
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")

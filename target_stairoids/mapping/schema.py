@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stairoids_common.config_errors import suggestion
+from target_stairoids.exceptions import MessageError
+
+_ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 Json = Any  # any JSON value; narrowed where it is read
 #: Key of a SCHEMA message from the ledger: the `source` its records were sent with.
 SOURCE_FIELD = "stairoids_source"
@@ -64,6 +69,80 @@ def _holds(record: Mapping[str, Json], path: str) -> bool:
     return bool(rest) and isinstance(inner, Mapping) and _holds(inner, rest)
 
 
+def check_message(message: Mapping[str, Json]) -> None:
+    """Refuse a SCHEMA message that is not as the Singer specification has it.
+
+    Raises:
+        MessageError: The sentence names the stream and the part of its SCHEMA.
+    """
+    stream, schema = message["stream"], message["schema"]
+    if not _is_text(stream) or not stream.strip():
+        raise MessageError("The `stream` of a SCHEMA message is not a text.")
+    if not isinstance(schema, Mapping):
+        raise MessageError(f"The SCHEMA of stream `{stream}` is not an object.")
+    keys, bookmarks = message.get("key_properties"), message.get("bookmark_properties")
+    if "properties" not in schema and not keys:
+        raise MessageError(
+            f"The SCHEMA of stream `{stream}` has neither properties nor key."
+        )
+    problem = _odd_part(schema, "")
+    if not _are_texts(keys or []):
+        problem = "`key_properties` is not a list of texts"
+    elif not isinstance(bookmarks, list | None) or not _are_texts(
+        [name for name in bookmarks or () if name is not None]
+    ):
+        problem = "`bookmark_properties` is not a list of texts"
+    if problem := problem or _unknown_key(schema, keys or []):
+        raise MessageError(f"The SCHEMA of stream `{stream}` is wrong: {problem}.")
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value is text, and in Unicode."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _odd_part(schema: Json, place: str) -> str:
+    """Return the first part of a JSON Schema that has the wrong form; "" if none."""
+    if not isinstance(schema, Mapping):
+        return f"`{place[:-1]}` is not an object"
+    types = schema.get("type", [])
+    if not isinstance(types, str) and not _are_texts(types):
+        return f"`{place}type` is neither a text nor a list of texts"
+    parts: list[tuple[str, Json]] = []
+    if "properties" in schema:
+        if not isinstance(schema["properties"], Mapping):
+            return f"`{place}properties` is not an object"
+        parts = [
+            (f"{place}properties.{n}.", s) for n, s in schema["properties"].items()
+        ]
+        if not all(map(_is_text, schema["properties"])):
+            return f"`{place}properties` has a name that is not Unicode"
+    for word in _ALTERNATIVES:
+        if not isinstance(schema.get(word, []), list):
+            return f"`{place}{word}` is not a list"
+        parts += [(f"{place}{word}.", inner) for inner in schema.get(word, [])]
+    return next(filter(None, (_odd_part(inner, name) for name, inner in parts)), "")
+
+
+def _unknown_key(schema: Mapping[str, Json], keys: Sequence[str]) -> str:
+    """Return why a key column is not a property; "" if all are or may be."""
+    known = schema.get("properties") or {}
+    for key in keys if known else ():
+        if key in known or key.partition(".")[0] in known:
+            continue
+        simple = key.strip("\ufeff ").casefold()
+        near = [n for n in known if n.strip("\ufeff ").casefold() == simple]
+        if near or not schema.get("additionalProperties"):
+            hint = f"; did you mean `{near[0]}`?" if near else suggestion(key, known)
+            problem = f"its key `{key}` is not one of its properties{hint}"
+            return problem.replace("\ufeff", "\\ufeff").rstrip("?")
+    return ""
+
+
 def source_in(message: Mapping[str, Json]) -> str | None:
     """Return the source that a SCHEMA message from the ledger names; None if none."""
     found = message.get(SOURCE_FIELD)
@@ -105,6 +184,5 @@ def _parts_of(schema: Json) -> list[Mapping[str, Json]]:
     """Return a column's schema after the alternatives of `anyOf`, `oneOf`, `allOf`."""
     if not isinstance(schema, Mapping):
         return []
-    words = ("anyOf", "oneOf", "allOf")
-    parts = [p for w in words for s in schema.get(w, ()) for p in _parts_of(s)]
+    parts = [p for w in _ALTERNATIVES for s in schema.get(w, ()) for p in _parts_of(s)]
     return [*parts, schema]

@@ -6,6 +6,7 @@ that signals are sent and STATE is emitted while the tap is slow.
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
+from upath import UPath
 
 from target_stairoids.exceptions import MessageError
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
-_AT_ONCE = 256  # lines between two calls of `work`, if the input has no descriptor
+#: Lines between two calls of `work`, in files and in inputs without a descriptor.
+AT_ONCE = 256
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -36,27 +39,55 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
         MessageError: The line is no JSON object with a `type`. The error names its
             number and does not quote it, because it may hold personal data.
     """
-    try:
-        message = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
-        message = _lenient(line, number)
-    except RecursionError as error:
-        msg = f"Line {number} of the input is nested too deeply."
-        raise MessageError(msg) from error
+    message = _decoded(line, f"Line {number} of the input")
     if isinstance(message, dict) and isinstance(message.get("type"), str):
         return message
     msg = f"Line {number} of the input is not a Singer message with a `type`."
     raise MessageError(msg)
 
 
-def _lenient(line: bytes | str, number: int) -> object:
-    """Read a line with NaN or lone surrogates, which Python's `json` writes."""
+def _decoded(line: bytes | str, place: str) -> object:
+    """Return a line's value, also with NaN and lone surrogates, as `json` does."""
+    try:
+        return _decoder.decode(line)
+    except RecursionError as error:
+        raise MessageError(f"{place} is nested too deeply.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
+        pass
     try:
         return json.loads(line, parse_float=Decimal)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise MessageError(
-            f"Line {number} of the input is not JSON. Does the tap print something "
-            "else to stdout?"
+            f"{place} is not JSON. Does the tap print something else to stdout?"
+        ) from error
+
+
+def batch_records(url: str, stream: str, *, is_gzip: bool) -> Iterator[dict[str, Any]]:
+    """Yield the records of a BATCH file: JSON objects, one per line.
+
+    Raises:
+        MessageError: The file cannot be read, or a line is no object. All before it
+            were yielded.
+    """
+    place = f"the BATCH file `{url.partition('?')[0].rpartition('/')[2]}`"
+    for number, line in enumerate(_lines_of_file(url, place, is_gzip=is_gzip), start=1):
+        if not line.isspace():
+            record = _decoded(line, f"Line {number} of {place} of stream `{stream}`")
+            if not isinstance(record, dict):
+                raise MessageError(
+                    f"Line {number} of {place} of stream `{stream}` is not an object."
+                )
+            yield record
+
+
+def _lines_of_file(url: str, place: str, *, is_gzip: bool) -> Iterator[bytes]:
+    try:
+        with UPath(url).open("rb") as file:
+            yield from gzip.GzipFile(fileobj=file) if is_gzip else file
+    except Exception as error:  # each storage has errors of its own
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise MessageError(
+            f"{place[0].upper()}{place[1:]} cannot be read: {why}."
         ) from error
 
 
@@ -88,7 +119,7 @@ def messages_of(
             number += lines.count(b"\n")
         return
     for number, line in enumerate(source, start=1):
-        if number % _AT_ONCE == 1 and not work(None):
+        if number % AT_ONCE == 1 and not work(None):
             return
         if not line.isspace():
             yield message_from(line, number)

@@ -1,0 +1,283 @@
+"""Messages that are not as Singer has them end the run with one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.singer_io import (
+    Message,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox import Sandbox
+
+
+def schema_with(properties: object = None, **parts: object) -> Message:
+    """Return a SCHEMA with other properties, or with other parts of the message."""
+    message = a_schema()
+    if properties is not None:
+        message["schema"]["properties"].update(properties)
+    return {**message, **parts}
+
+
+NO_TYPE = "is neither a text nor a list of texts"
+ODD_SCHEMAS: dict[str, tuple[Message, str]] = {
+    "a type that is null": (
+        schema_with({"plan": {"type": None}}),
+        f"`properties.plan.type` {NO_TYPE}",
+    ),
+    "a type in a list that is null": (
+        schema_with({"plan": {"type": ["string", None]}}),
+        f"`properties.plan.type` {NO_TYPE}",
+    ),
+    "a type that is an object": (
+        schema_with({"user": {"properties": {"id": {"type": {}}}}}),
+        f"`properties.user.properties.id.type` {NO_TYPE}",
+    ),
+    "anyOf that is null": (
+        schema_with({"plan": {"anyOf": None}}),
+        "`properties.plan.anyOf` is not a list",
+    ),
+    "an alternative that is no object": (
+        schema_with({"plan": {"oneOf": ["string"]}}),
+        "`properties.plan.oneOf` is not an object",
+    ),
+    "a column that is null": (
+        schema_with({"plan": None}),
+        "`properties.plan` is not an object",
+    ),
+    "properties that are null": (
+        schema_with(schema={"type": "object", "properties": None}),
+        "`properties` is not an object",
+    ),
+    "properties that are a list": (
+        schema_with(schema={"properties": ["id"]}),
+        "`properties` is not an object",
+    ),
+    "inner properties that are null": (
+        schema_with({"user": {"type": "object", "properties": None}}),
+        "`properties.user.properties` is not an object",
+    ),
+    "a nested key": (
+        schema_with(key_properties=[["id"]]),
+        "`key_properties` is not a list of texts",
+    ),
+    "a key that is a text": (
+        schema_with(key_properties="id"),
+        "`key_properties` is not a list of texts",
+    ),
+    "a key in another case": (
+        schema_with(key_properties=["ID"]),
+        "its key `ID` is not one of its properties; did you mean `id`",
+    ),
+    "a key without the column's BOM": (
+        schema_with(schema={"properties": {"\ufeffid": {}, "email": {}}}),
+        "its key `id` is not one of its properties; did you mean `\\ufeffid`",
+    ),
+    "a key that is no column": (
+        schema_with(key_properties=["customer"]),
+        "its key `customer` is not one of its properties",
+    ),
+    "a key in another case of a schema that allows more": (
+        schema_with(
+            key_properties=["Id"],
+            schema={"properties": {"id": {}}, "additionalProperties": True},
+        ),
+        "its key `Id` is not one of its properties; did you mean `id`",
+    ),
+    "a bookmark that is a text": (
+        schema_with(bookmark_properties="id"),
+        "`bookmark_properties` is not a list of texts",
+    ),
+    "a bookmark that is an object": (
+        schema_with(bookmark_properties=[{"id": 1}]),
+        "`bookmark_properties` is not a list of texts",
+    ),
+    "half a surrogate pair": (
+        schema_with({"\ud800": {}}),
+        "`properties` has a name that is not Unicode",
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "problem"), ODD_SCHEMAS.values(), ids=ODD_SCHEMAS)
+def test_odd_schema_is_one_sentence_with_the_stream_and_the_part(
+    sandbox: Sandbox, target: TargetUnderTest, schema: Message, problem: str
+) -> None:
+    run = target.run(a_schema("leads"), a_record(stream="leads"), a_state(), schema)
+
+    assert run.exit_code == 1
+    assert run.error == f"The SCHEMA of stream `trials` is wrong: {problem}."
+    assert run.states == [{"at": 1}]
+    assert len(sandbox.signals) == 1
+
+
+@pytest.mark.parametrize("stream", [None, 1, ["trials"], {}])
+@pytest.mark.parametrize("kind", ["SCHEMA", "BATCH", "RECORD"])
+def test_stream_that_is_no_text_is_one_sentence(
+    target: TargetUnderTest, kind: str, stream: object
+) -> None:
+    message = {**schema_with(stream=stream), "record": {"id": 1}, "type": kind}
+
+    run = target.run({**message, "encoding": {"format": "jsonl"}, "manifest": []})
+
+    assert run.exit_code == 1
+    assert "stream" in run.error
+
+
+@pytest.mark.parametrize("stream", ["", " ", "\ud800"])
+def test_stream_without_a_name_in_unicode_is_one_sentence(
+    target: TargetUnderTest, stream: str
+) -> None:
+    run = target.run(schema_with(stream=stream))
+
+    assert run.error == "The `stream` of a SCHEMA message is not a text."
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        schema_with({"plan": {}, "any": {"type": []}}),
+        schema_with(bookmark_properties=[None]),
+        schema_with(bookmark_properties=None, key_properties=None),
+        schema_with(
+            key_properties=["other"],
+            schema={
+                "properties": {"id": {}, "email": {}},
+                "additionalProperties": True,
+            },
+        ),
+    ],
+)
+def test_schema_that_real_taps_print_is_accepted(
+    target: TargetUnderTest, schema: Message
+) -> None:
+    assert target.run(schema, a_record(other="x")).outcomes == {"accepted": 1}
+
+
+def test_schema_that_the_sdk_cannot_flatten_is_one_sentence(
+    target: TargetUnderTest,
+) -> None:
+    schema = schema_with({"user": {"anyOf": [{"properties": {}}, {"type": "null"}]}})
+
+    run = target.run(
+        schema, a_record(), flattening_enabled=True, flattening_max_depth=1
+    )
+
+    assert run.exit_code == 1
+    assert "stream `trials` does not fit the flattening" in run.error
+
+
+RECORDS = "".join(json.dumps(a_record(n)["record"]) + "\n" for n in (1, 2)).encode()
+
+
+def batch(file: Path | str, **parts: object) -> Message:
+    return {
+        "type": "BATCH",
+        "stream": "trials",
+        "encoding": {"format": "jsonl", "compression": "gzip"},
+        "manifest": [file if isinstance(file, str) else file.as_uri()],
+        **parts,
+    }
+
+
+DAMAGED: dict[str, tuple[bytes | None, str]] = {
+    "missing": (None, "`b.gz` cannot be read: No such file or directory."),
+    "not gzip": (RECORDS, "`b.gz` cannot be read: BadGzipFile."),
+    "cut off": (gzip.compress(RECORDS)[:-9], "`b.gz` cannot be read: EOFError."),
+    "damaged": (b"\x1f\x8b\x08" + b"x" * 30, "`b.gz` cannot be read: "),
+    "not JSON": (
+        gzip.compress(b"PAR1\n"),
+        "Line 1 of the BATCH file `b.gz` of stream ",
+    ),
+    "a list": (gzip.compress(RECORDS + b"[1]"), "Line 3 of the BATCH file `b.gz` of "),
+    "no key": (gzip.compress(b'{"id": 1}\n{"email": "a"}'), "lacks the key `id`"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_batch_file_is_one_sentence(
+    target: TargetUnderTest, tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    file = tmp_path / "b.gz"
+    if content is not None:
+        file.write_bytes(content)
+
+    run = target.run(a_schema(), batch(file), a_state())
+
+    assert run.exit_code == 1
+    assert problem in run.error
+    assert run.states == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ({"encoding": {"format": "parquet"}}, "is not in the format `jsonl`"),
+        ({"encoding": {"format": "jsonl", "compression": "zstd"}}, "`jsonl`"),
+        ({"encoding": {"compression": "gzip"}}, "is not in the format `jsonl`"),
+        ({"encoding": "jsonl"}, "is not in the format `jsonl`"),
+        ({"manifest": "file:///b.gz"}, "is no list of files"),
+        ({"manifest": [None]}, "is no list of files"),
+        ({"manifest": ["nowhere://x/b.gz"]}, "`b.gz` cannot be read"),
+        ({"manifest": [""]}, "cannot be read"),
+    ],
+)
+def test_odd_batch_is_one_sentence(
+    target: TargetUnderTest, parts: dict[str, Any], problem: str
+) -> None:
+    run = target.run(a_schema(), batch("", **parts), a_state())
+
+    assert run.exit_code == 1
+    assert problem in run.error
+    assert run.states == []
+
+
+def test_batch_of_many_records_is_sent_while_it_is_read(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    file = tmp_path / "b.jsonl"
+    lines = [json.dumps(a_record(n)["record"]) for n in range(1000)]
+    file.write_text("\n".join(lines) + "\n\n")
+    plain = batch(str(file), encoding={"format": "jsonl"})
+
+    run = target.run(a_schema(), plain, a_state())
+
+    assert run.outcomes == {"accepted": 1000}
+    assert run.states == [{"at": 1}]
+
+
+@pytest.mark.parametrize("value", ["text", 1, True, [], [1], ""])
+def test_state_that_is_no_object_is_one_sentence(
+    sandbox: Sandbox, target: TargetUnderTest, value: object
+) -> None:
+    run = target.run(a_schema(), a_record(), {"type": "STATE", "value": value})
+
+    assert run.exit_code == 1
+    assert run.error == "The `value` of a STATE message is not an object."
+    assert run.states == []
+    assert len(sandbox.signals) == 1
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-16"])
+def test_state_is_utf_8_in_every_locale(target: TargetUnderTest, encoding: str) -> None:
+    env = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": encoding}
+
+    done = target.shell(
+        text_of([a_schema("é日"), a_record(stream="é日"), a_state("é日")]), env=env
+    )
+
+    assert done.returncode == 0
+    assert target.states_in(done.stdout) == [{"at": "é日"}]
