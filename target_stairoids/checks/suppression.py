@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -43,6 +44,9 @@ class SuppressionList:
 
     Raises:
         ConfigError: An entry can match nothing. The message names its place only.
+
+    Attributes:
+        digest: Differs between two lists; "" for an empty one.
     """
 
     def __init__(self, entries: Iterable[tuple[str, str]]) -> None:
@@ -54,6 +58,8 @@ class SuppressionList:
         self._pattern_count = len(patterns)
         joined = "|".join(translate(pattern) for pattern in sorted(patterns))
         self._pattern = re.compile(joined) if joined else None
+        text = "\n".join([*sorted(self._names), joined])
+        self.digest = sha256(text.encode()).hexdigest() if self._names or joined else ""
 
     @classmethod
     def of(cls, settings: Settings) -> SuppressionList:
@@ -65,11 +71,6 @@ class SuppressionList:
             if text.strip()
         ]
         return cls([*entries, *_lines_of(settings.suppress_path)])
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the list has no entry."""
-        return not self._names and self._pattern is None
 
     def hides(self, names: Sequence[str]) -> bool:
         """Return whether one of the names of a signal is on the list."""
@@ -93,14 +94,15 @@ class Suppression:
     """Everybody who gets no signal now: by the settings, and by data in the ledger.
 
     Attributes:
+        by_settings: The entries of the settings.
         by_data: The entries of records.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._list = SuppressionList.of(settings)
+        self.by_settings = SuppressionList.of(settings)
         self.by_data = ledger.suppressed
         if settings.suppress or settings.suppress_path:
-            logger.info("Suppression: %s.", self._list)
+            logger.info("Suppression: %s.", self.by_settings)
 
     def hidden(
         self, names: Mapping[T, Sequence[str]], transaction: Transaction | None = None
@@ -111,7 +113,8 @@ class Suppression:
             names: Signal -> the entries that would suppress it.
             transaction: The open one, if there is one.
         """
-        hidden = {one for one, its in names.items() if self._list.hides(its)}
+        hides = self.by_settings.hides
+        hidden = {one for one, its in names.items() if hides(its)}
         asked = {name for its in names.values() for name in its}
         if listed := self.by_data.listed(asked, transaction):
             hidden |= {one for one, its in names.items() if not listed.isdisjoint(its)}
@@ -119,7 +122,7 @@ class Suppression:
 
     def is_empty(self, transaction: Transaction | None = None) -> bool:
         """Return whether there is no entry at all."""
-        return self._list.is_empty and self.by_data.is_empty(transaction)
+        return not self.by_settings.digest and self.by_data.is_empty(transaction)
 
 
 def _entry_in(text: str, place: str) -> str:

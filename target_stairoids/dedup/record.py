@@ -125,8 +125,8 @@ class RecordReader:
         keys: The columns, or paths into objects, of the key of each mapping. An empty
             key stands for all columns.
         more: Other columns to decode at once.
-        conditions: The conditions `when`. A new condition lets each record be decided
-            again, also one that is known word for word.
+        conditions: The conditions `when` and the list of suppressed people. A change
+            lets each record be decided again, also one that is known word for word.
     """
 
     def __init__(

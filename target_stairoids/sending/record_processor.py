@@ -26,6 +26,7 @@ from target_stairoids.ledger.structs import Claim, DeadLetter
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.expressions.template import Path
 from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
@@ -42,7 +43,7 @@ from target_stairoids.sending.record_decision import (
 )
 from target_stairoids.sending.stop import Stop
 from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
-from target_stairoids.sending.suppression import apply_opt_outs
+from target_stairoids.sending.suppression import apply_opt_outs, mark_suppressed
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use
@@ -72,7 +73,9 @@ class RecordProcessor:
         self._bulk_change = None if settings.allow_surge else BulkChangeCheck()
         self._checks = Checks(settings.max_event_age_days, settings.dry_run)
         self._block: list[tuple[Stream, Record] | str] = []
-        self.streams = Streams(settings, self.ledger)
+        self.streams = Streams(
+            settings, self.ledger, self.suppression.by_settings.digest
+        )
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream as `Streams.open` does, and warn if it is left out."""
@@ -137,12 +140,15 @@ class RecordProcessor:
         items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
         for mapped, decision in opt_outs:
             self._apply(mapped, decision, Known({}, {}))
+        items, cut = mark_suppressed(items, self.suppression)
         new = self._new_in(items)
+        if cut is None:
+            items, cut = mark_suppressed(items, self.suppression, new)
         items, changed, broken = _changed(items, new)
         self._decide_all(items, changed, new)
         if self.ledger.buffer.size >= FULL:
             self.ledger.flush()
-        if broken := broken or unreadable:
+        if broken := broken or cut or unreadable:
             raise broken
 
     def _new_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
@@ -162,7 +168,7 @@ class RecordProcessor:
             elif (
                 mapped.dead_letter is not None
                 or mapped.is_suppressed
-                or (record.text is None and mapped.mapping.when is not None)
+                or (record.text is None and self._is_filtered(mapped.mapping))
                 or key[0] in self.queue.lanes
             ):
                 unsure.add(key)
@@ -174,6 +180,11 @@ class RecordProcessor:
             latest = self.ledger.look_up((), unsure).latest
             new |= {key: latest.get(key) for key in unsure}
         return new
+
+    def _is_filtered(self, mapping: CompiledMapping) -> bool:
+        """Return whether records of a mapping may be filtered."""
+        has_list = bool(self.suppression.by_settings.digest)
+        return has_list or mapping.when is not None
 
     def _decide_all(
         self,

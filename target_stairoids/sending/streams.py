@@ -62,12 +62,17 @@ class Stream:
 
 
 class Streams:
-    """The streams of a run; `ConfigError` if no stream can ever match a mapping."""
+    """The streams of a run; `ConfigError` if no stream can ever match a mapping.
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    Args:
+        suppressed: Digest of the suppression list in the settings.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, suppressed: str) -> None:
         check_globs(settings.signals)
         self._settings = settings
         self._ledger = ledger
+        self._suppressed = suppressed
         self._streams: dict[str, Stream] = {}
         self._warned: set[str] = set()
 
@@ -102,7 +107,10 @@ class Streams:
             reader=RecordReader(
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *filter(None, [schema.bookmark])],
-                [m.origins["when"].template if m.when else "" for m in maps],
+                [
+                    *(m.origins["when"].template if m.when else "" for m in maps),
+                    self._suppressed,
+                ],
             ),
             keys=frozenset(schema.key_properties),
             complete_run=self._ledger.complete_run_of(number),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.rules import Key, Outcome
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
 from target_stairoids.mapping.suppression_entry import is_deleted
@@ -17,7 +19,7 @@ Decisions = list[tuple[MappedRecord, Decision]]
 def apply_opt_outs(
     items: Items, suppression: Suppression
 ) -> tuple[Items, Decisions, MessageError | None]:
-    """Apply the records that suppress people, and mark the records of such people.
+    """Apply the records that suppress people.
 
     Returns the other items before the first record that cannot be decoded, the
     decisions on the opt-outs, and the error. All entries are on disk.
@@ -42,8 +44,7 @@ def apply_opt_outs(
         effects = suppression.by_data.apply([row for _, row in rows])
         for (item, row), effect in zip(rows, effects, strict=True):
             decisions.append((item, _decision_on(item, row, effect)))
-    rest, unreadable = _mark_suppressed(rest, suppression)
-    return rest, decisions, unreadable or error
+    return rest, decisions, error
 
 
 def _row_of(item: MappedRecord) -> SuppressionRow:
@@ -75,16 +76,27 @@ def _decision_on(item: MappedRecord, row: SuppressionRow, effect: Effect) -> Dec
     return Decision(Outcome.FILTERED, reason, discards=discards)
 
 
-def _mark_suppressed(
-    items: Items, suppression: Suppression
+def mark_suppressed(
+    items: Items, suppression: Suppression, new: Container[Key] | None = None
 ) -> tuple[Items, MessageError | None]:
-    """Mark the records whose person or company gets no signal now."""
-    if suppression.is_empty():
+    """Mark the records whose person or company gets no signal now.
+
+    Returns the items before the first record that cannot be decoded, and the error.
+
+    Args:
+        new: The keys that need a decision. None before these are known: then the
+            function looks at all records, but only if data has suppressed people. A
+            change of the settings makes all records new.
+    """
+    looks_at_all = not suppression.by_data.is_empty()
+    if suppression.is_empty() or looks_at_all != (new is None):
         return items, None
     names: dict[MappedRecord, list[str]] = {}
     error = None
     for place, item in enumerate(items):
         if isinstance(item, str) or item.mapping.is_left_out:
+            continue
+        if new is not None and item.key not in new:
             continue
         try:
             names[item] = item.mapping.names(item.record.fields)
