@@ -6,6 +6,7 @@ All times are monotonic seconds from the caller.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from datetime import datetime, timedelta
 
@@ -46,25 +47,22 @@ class OutageClock:
         tolerated: Failures in a row before all requests pause.
 
     Attributes:
+        begins_at: When the failures become an outage; infinity without a failure.
         reason: Of the last failure; "" without one.
-        is_told: Whether this outage was logged.
+        is_told: Whether the failures were logged.
     """
 
     def __init__(self, outage_seconds: float, *, tolerated: int) -> None:
         self._outage_seconds = outage_seconds
         self._tolerated = tolerated
-        self._since: float | None = None
-        self._failed_at: float | None = None
-        self._failures = 0
-        self._throttled = 0
+        self._failed_at = 0.0
         self._throttled_until = 0.0
         self._told: dict[str, float] = {}
-        self.reason = ""
-        self.is_told = False
+        self.is_over()
 
     def is_over(self) -> None:
         """Note that Stairoids accepted or rejected a signal."""
-        self._since = self._failed_at = None
+        self.begins_at = math.inf
         self._failures = self._throttled = 0
         self.reason, self.is_told = "", False
 
@@ -85,9 +83,9 @@ class OutageClock:
 
     def failed(self, response: Response, now: float) -> float:
         """Return the seconds to pause all requests after a failure; mostly 0."""
-        quiet = now - self._failed_at if self._failed_at is not None else 0.0
-        if self._since is None or quiet >= max(self._outage_seconds, _QUIET):
-            self._since = now
+        quiet = now - self._failed_at
+        if self.begins_at == math.inf or quiet >= max(self._outage_seconds, _QUIET):
+            self.begins_at = now + self._outage_seconds
         self._failed_at = now
         self.reason = response.reason
         self._failures += 1
@@ -106,12 +104,3 @@ class OutageClock:
             self._told[self.reason] = now
             self.is_told = True
         return not is_old
-
-    def seconds_left(self, now: float) -> float:
-        """Return the seconds until it is an outage."""
-        since = now if self._since is None else self._since
-        return max(0.0, since + self._outage_seconds - now)
-
-    def is_outage(self, now: float) -> bool:
-        """Return whether requests have failed for `outage_seconds`."""
-        return self._since is not None and now - self._since >= self._outage_seconds

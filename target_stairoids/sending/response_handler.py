@@ -255,7 +255,7 @@ class ResponseHandler:
     def _stop_in_outage(self, response: Response, now: float) -> None:
         """Stop if nothing was accepted for too long; until then, log it."""
         url, seconds = self.settings.api_url, self.settings.outage_seconds
-        if self.outage.is_outage(now):
+        if now >= self.outage.begins_at:
             text = (
                 f"Nothing was accepted for {seconds} s (`outage_seconds`). {url}: "
                 f"{response.reason}. No signals were lost. Run again."
@@ -269,7 +269,7 @@ class ResponseHandler:
             text = f"No connection to {url}{words}"
             if url.startswith("http://"):  # a loopback address: others must be https
                 text += "; is the sandbox running? (`stairoids-sandbox serve`)"
-        until = datetime.now(UTC) + timedelta(seconds=self.outage.seconds_left(now))
+        until = datetime.now(UTC) + timedelta(seconds=self.outage.begins_at - now)
         logger.warning(
             "%s. Trying again until %s UTC (outage_seconds %d).",
             text,
