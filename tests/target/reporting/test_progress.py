@@ -180,6 +180,12 @@ def test_log_has_the_end_of_an_outage(
     assert "Stairoids responds again (before: 503 " in done.stderr
 
 
+def a_report(**more: int) -> dict[str, Any]:
+    """Return the part of a report that the next steps depend on."""
+    outcomes = {name: more.pop(name, 0) for name in NOTHING}
+    return {"run": 1, "exit_code": 75, "outcomes": outcomes, "reasons": [], **more}
+
+
 @pytest.mark.parametrize(
     ("outcome", "step"),
     [
@@ -191,24 +197,20 @@ def test_log_has_the_end_of_an_outage(
     ],
 )
 def test_outcome_has_a_next_step(outcome: str, step: str) -> None:
-    (sentence,) = next_steps(
-        {"run": 1, "exit_code": 75, "outcomes": {**NOTHING, outcome: 1}}
-    )
+    (sentence,) = next_steps(a_report(**{outcome: 1}))
 
     assert step in sentence
 
 
 def test_pending_signals_of_a_failed_run_have_no_next_step() -> None:
-    wrong = {"run": 1, "exit_code": 1, "outcomes": {**NOTHING, "pending": 1}}
-
-    assert list(next_steps(wrong)) == []
+    assert list(next_steps(a_report(exit_code=1, pending=1))) == []
 
 
 def test_dry_run_names_no_dead_letters() -> None:
-    dry = {"run": 0, "outcomes": {**NOTHING, "invalid": 1, "would_send": 1}}
+    dry = a_report(run=0, invalid=1, would_send=1)
 
     assert list(next_steps(dry)) == ["This was a dry run. Without `dry_run` it sends."]
 
 
 def test_complete_run_has_no_next_step() -> None:
-    assert list(next_steps({"run": 1, "outcomes": {**NOTHING, "accepted": 9}})) == []
+    assert list(next_steps(a_report(accepted=9))) == []
