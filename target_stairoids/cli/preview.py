@@ -21,12 +21,14 @@ from target_stairoids.dedup.digests import value_at
 from target_stairoids.dedup.rules import Outcome
 
 if TYPE_CHECKING:
-    from target_stairoids.dry_run.preview import Coverage, Preview
+    from target_stairoids.dry_run.coverage import Coverage
+    from target_stairoids.dry_run.preview import Preview
     from target_stairoids.mapping.signal import CompiledMapping
     from target_stairoids.sending.observer import Observation
     from target_stairoids.settings import Settings
 
 _MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
+_MAX_NAMES = 12  # fields, columns or domains in one line
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "is new",
@@ -130,6 +132,16 @@ def _show_coverage(coverage: Coverage) -> None:
         )
         records = counted(coverage.records, "record")
         click.echo(f"  {records} not filtered: {', '.join(shares)}")
+    for title, counts in (
+        ("Left empty", "empty"),
+        ("Cannot be read", "unreadable"),
+        ("Most frequent domains", "domains"),
+    ):
+        if found := coverage.as_dict()[counts]:
+            parts = [f"{name} ({count:,})" for name, count in found.items()]
+            more = len(parts) - _MAX_NAMES
+            end = f" and {more} more" if more > 0 else ""
+            click.echo(f"  {title}: {', '.join(parts[:_MAX_NAMES])}{end}")
     click.echo()
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 from typing_extensions import override
 
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.dry_run.coverage import FIELDS, Coverage
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
-#: The fields by which Stairoids matches and dates a signal.
-_COVERED = ("account.domain", "contact.email", "occurred_at")
 _ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
 _MINUTES_PER_DAY = 1440
 
@@ -45,18 +42,6 @@ PLANS = {
 }
 
 
-@dataclass
-class Coverage:
-    """How many records of a mapping fill the fields that Stairoids matches by."""
-
-    records: int = 0
-    filled: Counter[str] = field(default_factory=Counter)
-
-    def share(self, name: str) -> float:
-        """Return the share of records that fill a field, from 0 to 1."""
-        return self.filled[name] / self.records if self.records else 0.0
-
-
 class Preview(Observer):
     """Observes a dry run.
 
@@ -67,7 +52,7 @@ class Preview(Observer):
     def __init__(self, samples: int) -> None:
         self._samples = samples
         self.streams: dict[str, Stream] = {}
-        self._coverage: defaultdict[tuple[str, str], Coverage] = defaultdict(Coverage)
+        self._coverage: dict[tuple[str, str], Coverage] = {}
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
 
@@ -81,16 +66,13 @@ class Preview(Observer):
         self.outcomes[name, str(observation.outcome), observation.reason] += 1
         if mapping is None or observation.outcome is Outcome.FILTERED:
             return
-        coverage = self._coverage[name, mapping.name]
-        coverage.records += 1
-        try:
-            body = mapping.signal_from(observation.record).body()
-        except InvalidSignalError:
-            return
-        for covered in _COVERED:
-            group, _, inner = covered.partition(".")
-            if body.get(group) and (not inner or body[group].get(inner)):
-                coverage.filled[covered] += 1
+        self._coverage_of(name, mapping).add(observation)
+
+    def _coverage_of(self, stream: str, mapping: CompiledMapping) -> Coverage:
+        key = stream, mapping.name
+        if key not in self._coverage:
+            self._coverage[key] = Coverage(mapping)
+        return self._coverage[key]
 
     @override
     def would_send(self, stream: Stream, body: bytes) -> None:
@@ -103,7 +85,7 @@ class Preview(Observer):
         """Yield each mapping with the name of its stream and its coverage."""
         for name, stream in self.streams.items():
             for mapping in stream.maps:
-                yield name, mapping, self._coverage[name, mapping.name]
+                yield name, mapping, self._coverage_of(name, mapping)
 
     @property
     def to_send(self) -> int:
@@ -132,7 +114,8 @@ class Preview(Observer):
                 "key": list(mapping.key),
                 "send": mapping.send,
                 "records": coverage.records,
-                "coverage": {name: coverage.share(name) for name in _COVERED},
+                "coverage": {name: coverage.share(name) for name in FIELDS},
+                **coverage.as_dict(),
             }
             streams[stream].append(description)
         return {

@@ -108,7 +108,7 @@ class Streams:
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *filter(None, [schema.bookmark])],
                 [
-                    *(m.origins["when"].template if m.when else "" for m in maps),
+                    *(str(m.origins.get("when", "")) for m in maps),
                     self._suppressed,
                 ],
             ),

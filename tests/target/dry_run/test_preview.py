@@ -124,6 +124,81 @@ def test_preview_table_has_fields_reasons_and_time(
     assert done.stderr == ""
 
 
+#: A lead in good order, and others with values that cannot be read.
+LEADS = [
+    a_schema(
+        "leads",
+        **dict.fromkeys(["website", "first_name", "signed_up", "plan"], "string"),
+    ),
+    a_record(
+        1,
+        "leads",
+        email="ada@acme.com",
+        website="https://www.acme.com/x",
+        first_name="Ada",
+        signed_up="2026-01-31",
+        plan="pro",
+    ),
+    a_record(
+        2,
+        "leads",
+        email="ada at acme",
+        website="birch",
+        first_name="1234",
+        signed_up="31/01/26",
+        plan=" ",
+    ),
+    a_record(3, "leads", email="N/A", website=None, first_name="", plan="pro"),
+    a_record(4, "leads", email="bob@gmail.com", signed_up="9999-12-31", plan="pro"),
+]
+
+
+def test_preview_counts_empty_fields_unreadable_values_and_domains(
+    target: TargetUnderTest,
+) -> None:
+    item = {"stream": "leads", "occurred_at": "{{ signed_up }}"}
+    target.config["signals"] = [item]
+    text = text_of(LEADS)
+
+    shown = signals(target, "preview", text=text).stdout
+    done = signals(target, "preview", "--format", "json", text=text)
+
+    (lead,) = json.loads(done.stdout)["streams"]["leads"]
+    assert lead["empty"] == {
+        "account.domain": 3,
+        "account.name": 4,
+        "contact.email": 2,
+        "contact.first_name": 3,
+        "contact.last_name": 4,
+        "occurred_at": 3,
+        "properties.plan": 1,
+    }
+    assert lead["unreadable"] == {
+        "email": 1,
+        "first_name": 1,
+        "signed_up": 2,
+        "website": 1,
+    }
+    assert lead["domains"] == {"acme.com": 1, "gmail.com": 1}
+    assert "  Left empty: account.domain (3), account.name (4), contact" in shown
+    assert "  Cannot be read: website (1), email (1), first_name (1), sig" in shown
+    assert "  Most frequent domains: acme.com (1), gmail.com (1)\n" in shown
+
+
+def test_preview_counts_opt_outs_that_cannot_be_read(target: TargetUnderTest) -> None:
+    item = {"stream": "leads", "suppress": "{{ email or website }}"}
+
+    done = signals(
+        target, "preview", "--format", "json", text=text_of(LEADS), signals=[item]
+    )
+
+    found = json.loads(done.stdout)
+    (mapping,) = found["streams"]["leads"]
+    assert mapping["unreadable"] == {"email": 1, "website": 1}
+    assert mapping["empty"] == {}
+    assert found["to_send"] == 0
+
+
 def test_preview_explains_the_source_and_streams_left_out(
     target: TargetUnderTest,
 ) -> None:
