@@ -62,6 +62,11 @@ def read_config(
     for name, variable_name in SHARED_VARIABLES.items():
         if name in schema["properties"] and (text := variable(variable_name)):
             config.setdefault(name, text)
+    try:
+        json.dumps(config, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        problem = "the config holds half of a surrogate pair, which is not Unicode"
+        raise WrongConfigError([problem]) from None
     return config
 
 

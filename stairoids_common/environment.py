@@ -89,8 +89,8 @@ def value_of(text: str, spec: Mapping[str, Json]) -> Json:
             return [part.strip() for part in text.split(",") if part.strip()]
         return text
     if types & {"integer", "number"}:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return value if is_number and math.isfinite(value) else text
+        is_float = isinstance(value, float) and math.isfinite(value)
+        return value if is_float or type(value) is int else text
     return value if isinstance(value, (list, dict)) else text
 
 

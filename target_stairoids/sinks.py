@@ -11,7 +11,7 @@ from singer_sdk.exceptions import MapExpressionError
 from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.schema import StreamSchema
 
 if TYPE_CHECKING:
@@ -97,6 +97,11 @@ class SignalSink(Sink):
                 f"fails for a record ({type(error.__cause__).__name__}). Guard it, as "
                 "in `email.lower() if email else None`."
             ) from None
+        except Exception as error:  # flattening fails for odd schemas in many ways
+            raise MessageError(
+                f"A record of stream `{self.stream_name}` does not fit the flattening "
+                f"of its SCHEMA ({type(error).__name__})."
+            ) from error
         if transformed is None:
             self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
         else:
