@@ -14,6 +14,7 @@ from stairoids_airbyte.command_line import (
     write_check,
 )
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.text import write_utf8
 
 if TYPE_CHECKING:
     from stairoids_airbyte.protocol import ConfiguredCatalog
@@ -36,6 +37,7 @@ next sync resumes; 130 after SIGINT; 143 after SIGTERM.
 @version_option
 def main() -> None:
     """Send an Airbyte source's records to Stairoids, each once."""
+    write_utf8()
 
 
 @main.command()

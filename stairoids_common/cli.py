@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+from typing_extensions import override
 
+from stairoids_common.environment import variable
 from stairoids_common.text import counted
 from stairoids_common.time import parse_time
 
@@ -25,9 +27,20 @@ if TYPE_CHECKING:
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 version_option = click.version_option(package_name="singer-stairoids")
 
+#: A text file, or stdin for `-`.
+TEXT_FILE = click.File("r", encoding="utf-8-sig")
+
 _AGE = re.compile(r"(\d+)([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
+
+
+class EnvironmentOption(click.Option):
+    """An option whose variable is read as a setting: trimmed and without quotes."""
+
+    @override
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return variable(self.envvar) if isinstance(self.envvar, str) else None
 
 
 def exit_with_message(

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _BOOLEANS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
     ("0", "false", "f", "no", "n", "off"), False
 )
-_NEARLY = 0.8  # `max_signal_per_run` and `max_signals_per_run` have 0.97
+_NEARLY = 0.75  # `prot` and `port` have 0.75, `prod_api_key` and `api_key` 0.74
 #: Kubernetes sets these for a service with the name of the plugin.
 _OF_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
 _NEARLY_PREFIX = 0.7  # `STAIROIDS_` and `TARGET_STAIROIDS_` have 0.74

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from http.client import HTTPException
+from pathlib import Path
 
 from requests import PreparedRequest, RequestException, Timeout
 from requests.auth import AuthBase
@@ -18,6 +21,24 @@ _OBSTACLES = (
     (urllib3.NewConnectionError, "host not reached"),
     ((urllib3.ConnectTimeoutError, Timeout), "timeout"),
 )
+
+
+def certificates_error() -> str | None:
+    """Return what is wrong with the certificates that the environment names, if any.
+
+    Requests would fail for each request, which looks like an outage of Stairoids.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        path = os.environ.get(name)
+        if not path or Path(path).is_dir():
+            continue
+        try:
+            ssl.create_default_context(cafile=path)
+        except (OSError, ValueError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            why = "names no file" if missing else "names a file without certificates"
+            return f"The variable {name} {why}. Correct it or unset it."
+    return None
 
 
 class BearerAuth(AuthBase):

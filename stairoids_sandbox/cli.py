@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stairoids_common.cli import CONTEXT_SETTINGS, exit_with_message, version_option
+from stairoids_common.cli import (
+    CONTEXT_SETTINGS,
+    EnvironmentOption,
+    exit_with_message,
+    version_option,
+)
 from stairoids_common.text import write_utf8
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
 from stairoids_sandbox.faults.faults import fault_from
@@ -88,6 +93,7 @@ def main() -> None:
 )
 @click.option(
     "--webhook-secret",
+    cls=EnvironmentOption,
     envvar="STAIROIDS_WEBHOOK_SECRET",
     show_envvar=True,
     help="Signs the webhooks of --automation and --webhook. Default: unsigned.",

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from stairoids_common.http import BearerAuth, breach_of, obstacle_of
+from stairoids_common.http import BearerAuth, breach_of, certificates_error, obstacle_of
 from stairoids_common.urls import is_loopback
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
@@ -41,6 +41,8 @@ class Endpoints:
     """
 
     def __init__(self, *, api_url: str, api_key: str) -> None:
+        if wrong := certificates_error():
+            raise ConfigError(wrong)
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
         self._api_key = api_key
         self._session = requests.Session()
@@ -117,7 +119,8 @@ def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            msg = f"POST {url}: no response ({_reason_of(error)})"
+            place = urlsplit(url)._replace(query="").geturl()
+            msg = f"POST {place}: no response ({_reason_of(error)})"
             raise StairoidsError(msg) from None
         yield event, response.status_code
 
@@ -188,6 +191,9 @@ def checked_url(url: str, *, name: str) -> str:
         host = parts.hostname or ""
     except ValueError:
         parts, host = urlsplit(""), ""
+    if "@" in parts.netloc:
+        msg = f"{name} must hold no credentials"
+        raise ConfigError(msg)
     if host and parts.scheme == "https":
         return url
     if host and parts.scheme == "http" and is_loopback(host):

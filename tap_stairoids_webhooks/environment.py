@@ -8,12 +8,12 @@ variables only, because other users can see a command line.
 from __future__ import annotations
 
 import logging
-import os
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from stairoids_common.environment import variable
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ def secrets() -> list[str]:
     Raises:
         ConfigError: There is no secret, or the variable is not valid.
     """
-    if several := os.environ.get(SECRETS_VARIABLE):
-        if os.environ.get(SECRET_VARIABLE):
+    if several := variable(SECRETS_VARIABLE):
+        if variable(SECRET_VARIABLE):
             logger.warning(
                 "%s and %s are both set: the secrets of %s count, %s is not read",
                 *(SECRETS_VARIABLE, SECRET_VARIABLE) * 2,
@@ -96,7 +96,7 @@ def secrets() -> list[str]:
                 " one or more non-empty strings"
             )
         raise ConfigError(msg)
-    if one := os.environ.get(SECRET_VARIABLE):
+    if one := variable(SECRET_VARIABLE):
         return [one]
     msg = (
         f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
@@ -111,7 +111,7 @@ def admin_token() -> str:
     Raises:
         ConfigError: There is no token, or it could be guessed.
     """
-    token = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
+    token = variable(ADMIN_TOKEN_VARIABLE) or ""
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
     msg = (
@@ -127,7 +127,7 @@ def api_key() -> str:
     Raises:
         ConfigError: There is no key, or no HTTP header can carry it.
     """
-    key = os.environ.get(API_KEY_VARIABLE)
+    key = variable(API_KEY_VARIABLE)
     if not key:
         msg = f"no API key: set {API_KEY_VARIABLE}"
         raise ConfigError(msg)

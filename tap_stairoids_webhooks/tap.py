@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import _ConfigInput
 from typing_extensions import override
 
+from stairoids_common.cli import CONTEXT_SETTINGS
 from stairoids_common.config import read_config, read_file, understood
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import environment_config
+from stairoids_common.singer import begin, check_log_level
 from tap_stairoids_webhooks.config import config_schema, problems_in
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     import click
     from singer_sdk import Stream
 
+
+logger = logging.getLogger(__name__)
 
 _EXAMPLES = """\b
 Examples:
@@ -73,6 +78,7 @@ class TapStairoidsWebhooks(Tap):
     @override
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
+        command.context_settings.update(CONTEXT_SETTINGS)
         command.help = "Emit the webhooks that Stairoids sent, as Singer streams."
         command.epilog = _EXAMPLES
         return command
@@ -157,7 +163,7 @@ class TapStairoidsWebhooks(Tap):
                 _check_state_file(kwargs["state"].name)
             super().invoke(**kwargs)
         if cls.stopped_by is not None:
-            cls.logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
+            logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
             sys.exit(128 + cls.stopped_by)
 
     @classmethod
@@ -165,6 +171,7 @@ class TapStairoidsWebhooks(Tap):
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> Any:
+        begin(cls.name)
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
         with cls._clear_errors():
@@ -207,3 +214,9 @@ def _check_state_file(path: str) -> None:
         remedy = "put the last state back, or `{}` to read everything again"
         msg = f"state: {error}; {remedy}"
         raise ConfigError(msg) from None
+
+
+def main() -> None:
+    """Run the tap."""
+    check_log_level(TapStairoidsWebhooks.name)
+    TapStairoidsWebhooks.cli()

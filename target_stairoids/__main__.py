@@ -12,8 +12,10 @@ def main() -> None:
     repeated sync.
     """
     gc.disable()
+    from stairoids_common.singer import check_log_level  # noqa: PLC0415 - see above
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above
 
+    check_log_level(TargetStairoids.name)
     TargetStairoids.cli()
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import os
 import signal
 import sys
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+import click
 import msgspec
 from msgspec.structs import replace
 from singer_sdk import Target
@@ -30,10 +32,11 @@ from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
+from stairoids_common.cli import CONTEXT_SETTINGS
 from stairoids_common.config import default_inputs, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
-from stairoids_common.text import write_utf8
+from stairoids_common.singer import begin
 from target_stairoids.exceptions import (
     ConfigError,
     MessageError,
@@ -54,8 +57,6 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
-
-    import click
 
     from target_stairoids.sending.observer import Observer
     from target_stairoids.sending.run import Run
@@ -249,7 +250,7 @@ class TargetStairoids(Target):
             raise MessageError("The `value` of a STATE message is not an object.")
         if value:  # Meltano and other runners ignore an empty state
             try:
-                self.run.records.state(_encode(value).decode())
+                self.run.records.state(_json_of(value))
             except (ValueError, OverflowError, RecursionError) as error:
                 raise MessageError(
                     "A STATE message holds a value that is not JSON."
@@ -310,6 +311,7 @@ class TargetStairoids(Target):
     @override
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
+        command.context_settings.update(CONTEXT_SETTINGS)
         command.help = "Send the records of any Singer tap to Stairoids, each once."
         command.epilog = _EXAMPLES
         return command
@@ -326,9 +328,13 @@ class TargetStairoids(Target):
     @override
     def invoke(cls, **kwargs: Any) -> None:
         """Run. Expected errors become one sentence and an exit code."""
-        write_utf8()
         inputs, source = kwargs.pop("config"), kwargs.pop("file_input")
+        begin(cls.name)
         PluginBase.invoke.__func__(cls, **kwargs)  # type: ignore[attr-defined]  # past Target's own
+        if source is None and sys.stdin.isatty():
+            click.echo(click.get_current_context().get_help())
+            click.echo("\nError: No input. Pipe the output of a tap into it.", err=True)
+            sys.exit(2)
         try:
             target_from(inputs or default_inputs()).listen(source)
         except (StairoidsError, *INPUT_ERRORS) as error:
@@ -345,6 +351,13 @@ class TargetStairoids(Target):
 def _refuse_unknown(message: dict[str, Any]) -> None:
     msg = f"The input holds a message of the unknown type `{message['type'][:40]}`."
     raise MessageError(msg)
+
+
+def _json_of(value: object) -> str:
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
+        return json.dumps(value, default=float)
 
 
 def _print_state(text: str) -> None:

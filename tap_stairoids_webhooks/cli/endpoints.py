@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stairoids_common.cli import confirmed_removal, exit_with_message
+from stairoids_common.cli import (
+    EnvironmentOption,
+    confirmed_removal,
+    exit_with_message,
+)
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import (
     API_URL_VARIABLE,
@@ -48,6 +52,7 @@ api_url_option = click.option(
     "--api-url",
     default=DEFAULT_API_URL,
     show_default=True,
+    cls=EnvironmentOption,
     envvar=API_URL_VARIABLE,
     show_envvar=True,
     help="Base URL of the Stairoids API.",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import click
 import msgspec
 
+from stairoids_common.cli import EnvironmentOption
+from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import check_variables
 from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
 
 if TYPE_CHECKING:
@@ -28,9 +32,24 @@ def receiver_options(*names: str) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for name in reversed(names or list(settings)):
             command = _option(name, settings[name], types[name])(command)
-        return command
+        return _with_checked_variables(command)
 
     return decorate
+
+
+def _with_checked_variables(command: Command) -> Command:
+    """Refuse a variable of the environment that is nearly that of a setting."""
+
+    @functools.wraps(command)
+    def checked(*args: Any, **options: Any) -> None:
+        names = (*ReceiverSettings.__struct_fields__, "admin_token")
+        try:
+            check_variables(PREFIX, names, warns=True)
+        except WrongConfigError as error:
+            raise click.ClickException(str(error)) from None
+        command(*args, **options)
+
+    return checked
 
 
 def _option(
@@ -42,6 +61,7 @@ def _option(
         default=default,
         show_default="none" if default is None else True,
         type=kind,
+        cls=EnvironmentOption,
         envvar=PREFIX + name.upper(),
         show_envvar=True,
         help=spec["description"],

@@ -20,7 +20,13 @@ import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 
-from stairoids_common.http import BearerAuth, breach_of, obstacle_of
+from stairoids_common.http import (
+    BearerAuth,
+    breach_of,
+    certificates_error,
+    obstacle_of,
+)
+from target_stairoids.exceptions import ConfigError
 
 _LONGEST_RESET = 60  # seconds; the quota's window
 _LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
@@ -132,9 +138,14 @@ class Client:
     Args:
         api_url: Base URL without a trailing slash.
         timeout: Seconds to wait for a connection, and for each part of a response.
+
+    Raises:
+        ConfigError: The environment names certificates that are not there.
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
+        if wrong := certificates_error():
+            raise ConfigError(wrong)
         self._api_url = api_url
         self._signals_url = f"{api_url}/signals"
         self._auth = BearerAuth(api_key)

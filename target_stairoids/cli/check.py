@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 import click
 
+from stairoids_common.cli import TEXT_FILE
 from stairoids_common.text import counted
 from target_stairoids.cli.options import clear_errors, config_option
 from target_stairoids.exceptions import ConfigError
@@ -16,7 +17,7 @@ from target_stairoids.exceptions import ConfigError
 @click.command()
 @click.option(
     "--catalog",
-    type=click.File("r", encoding="utf-8-sig"),
+    type=TEXT_FILE,
     metavar="FILE",
     help="Also check the mapping against a tap's catalog or its SCHEMA messages.",
 )

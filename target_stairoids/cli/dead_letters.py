@@ -15,7 +15,12 @@ from stairoids_common.cli import (
     print_table,
 )
 from stairoids_common.text import counted
-from target_stairoids.cli.options import key_text, log_the_run, with_ledger
+from target_stairoids.cli.options import (
+    config_option,
+    key_text,
+    log_the_run,
+    with_ledger,
+)
 from target_stairoids.dedup.digests import value_at
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
@@ -34,6 +39,7 @@ _NOT_SENDABLE = "not there, or not chosen, or `unknown`, or without a record"
 
 
 @click.group("dead-letters")
+@config_option(is_of_group=True)
 def dead_letters() -> None:
     """List, send again and close the records that failed."""
 

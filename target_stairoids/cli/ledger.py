@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.group()
+@config_option(is_of_group=True)
 def ledger() -> None:
     """Inspect, clean up and move the database of sent signals."""
 

@@ -13,6 +13,7 @@ from target_stairoids.cli.check import check
 from target_stairoids.cli.dead_letters import dead_letters
 from target_stairoids.cli.ledger import ledger
 from target_stairoids.cli.mapping import suggest, test
+from target_stairoids.cli.options import config_option
 from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
 
@@ -43,6 +44,7 @@ next run.
 
 @click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
 @version_option
+@config_option(is_of_group=True)
 def main() -> None:
     """Preview, check and report the signals of target-stairoids."""
     write_utf8()

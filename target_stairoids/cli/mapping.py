@@ -9,7 +9,7 @@ from typing import TextIO
 
 import click
 
-from stairoids_common.cli import format_option
+from stairoids_common.cli import TEXT_FILE, format_option
 from target_stairoids.cli.options import (
     clear_errors,
     config_option,
@@ -48,7 +48,7 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) 
 
 
 @click.command()
-@click.argument("tests", type=click.File("r", encoding="utf-8-sig"))
+@click.argument("tests", type=TEXT_FILE)
 @config_option()
 @clear_errors
 def test(config_inputs: Sequence[str], tests: TextIO) -> None:

@@ -6,27 +6,66 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from stairoids_common.cli import exit_with_message
+from stairoids_common.cli import TEXT_FILE, exit_with_message
+from stairoids_common.config import default_inputs
 from target_stairoids.exceptions import StairoidsError
 
+_CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
+
+
+def _refuse_terminal(
+    context: click.Context, _argument: click.Parameter, messages: TextIO
+) -> TextIO:
+    """Refuse to wait for messages that nobody types."""
+    if messages.isatty():
+        raise click.UsageError(
+            "There are no messages. Name a file, or pipe the output of a tap into this "
+            "command.",
+            context,
+        )
+    return messages
+
+
 messages_argument = click.argument(
-    "messages", type=click.File("r", encoding="utf-8-sig"), default="-"
+    "messages", type=TEXT_FILE, default="-", callback=_refuse_terminal
 )
 
 
-def config_option(*, required: bool = True) -> Callable[..., Any]:
-    """Return the option `--config` of the target."""
+def config_option(
+    *, required: bool = True, is_of_group: bool = False
+) -> Callable[..., Any]:
+    """Return the option `--config` of the target.
+
+    Args:
+        required: Whether a command needs a config.
+        is_of_group: Whether the option is for the commands of a group.
+    """
+
+    def find(
+        context: click.Context, option: click.Parameter, given: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        if given or is_of_group:
+            found = context.meta[_CONFIG] = given or context.meta.get(_CONFIG, ())
+            return found
+        found = context.meta.get(_CONFIG) or default_inputs()
+        if required and not (found or context.resilient_parsing):
+            hint = "There is no config.json here, and STAIROIDS_CONFIG is not set."
+            raise click.MissingParameter(hint, context, option)
+        return found
+
     return click.option(
         "--config",
         "config_inputs",
         multiple=True,
-        required=required,
+        callback=find,
+        expose_value=not is_of_group,
         metavar="FILE|ENV",
-        help="The target's config: a JSON file, or ENV for environment variables.",
+        help="The target's config: a JSON file, or ENV for environment variables. "
+        "Default: STAIROIDS_CONFIG, else ./config.json.",
     )
 
 

@@ -42,6 +42,23 @@ EXIT_CODES = {
 }
 
 
+def commands_in(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of a command and of its subcommands."""
+    yield words
+    if isinstance(command, click.Group):
+        for name, subcommand in command.commands.items():
+            yield from commands_in(subcommand, *words, name)
+
+
+def test_each_command_prints_its_help_for_h() -> None:
+    found = [w for name, c in COMMANDS.items() for w in commands_in(c, name)]
+
+    assert len(found) > 40
+    for words in found:
+        done = CliRunner().invoke(COMMANDS[words[0]], [*words[1:], "-h"])
+        assert (done.exit_code, done.stdout) == (0, help_of(*words)), words
+
+
 def help_of(*words: str) -> str:
     return CliRunner().invoke(COMMANDS[words[0]], [*words[1:], "--help"]).stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -230,3 +231,129 @@ def test_closed_stdout_ends_the_run_and_loses_nothing(
     assert "the reader of stdout is gone" in ended.stderr
     assert len(sandbox.signals) == 1
     assert again.exit_code == 0
+
+
+def test_log_has_the_lines_of_the_sdk_at_debug_only(target: TargetUnderTest) -> None:
+    text = text_of([a_schema(), a_record()])
+
+    usual = target.shell(text, env={"PATH": os.environ["PATH"]})
+    debug = target.shell(text, env={"PATH": os.environ["PATH"], "LOGLEVEL": "debug"})
+
+    assert "1 signal = 1 accepted" in usual.stderr
+    assert {line.split(" | ")[2].strip() for line in usual.stderr.splitlines()} == {
+        "target_stairoids.reporting.progress",
+        "target_stairoids.sending.run",
+    }
+    assert "METRIC" in debug.stderr
+
+
+@pytest.mark.parametrize("name", ["LOGLEVEL", "TARGET_STAIROIDS_LOGLEVEL"])
+def test_unknown_log_level_is_one_sentence(target: TargetUnderTest, name: str) -> None:
+    done = target.shell("", env={"PATH": os.environ["PATH"], name: "chatty"})
+
+    assert done.returncode == 1
+    assert done.stderr == f"Error: `{name}` must be DEBUG, INFO, WARNING or ERROR.\n"
+
+
+def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
+    env = {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONIOENCODING": "ascii",
+    }
+    text = text_of([a_schema(), a_record(1), a_state("é")])
+    lone = '{"type": "STATE", "value": {"at": "\\ud800", "n": 1.5}}\n'
+
+    states = [target.shell(given, env=env) for given in (text, text + lone)]
+
+    assert [done.returncode for done in states] == [0, 0], states[-1].stderr
+    assert states[0].stdout == '{"at":"é"}\n'
+    assert states[1].stdout.endswith('{"at": "\\ud800", "n": 1.5}\n')
+
+
+@pytest.mark.parametrize(
+    "name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
+)
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [(None, "names no file"), ("", "without certificates"), ("x", "without cert")],
+    ids=["missing", "empty", "text"],
+)
+def test_wrong_certificates_of_the_environment_are_a_config_error(
+    sandbox: Sandbox, target: TargetUnderTest, name: str, text: str | None, error: str
+) -> None:
+    path = target.folder / "certificates.pem"
+    if text is not None:
+        path.write_text(text)
+    env = {"PATH": os.environ["PATH"], name: str(path)}
+
+    done = target.shell(text_of([a_schema(), a_record()]), env=env)
+
+    assert done.returncode == 1
+    assert name in done.stderr.splitlines()[-1]
+    assert error in done.stderr.splitlines()[-1]
+    assert len(sandbox.requests) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["target-stairoids", "--config", "config.json"], "Pipe the output of a tap"),
+        (["stairoids-signals", "preview", "--config", "config.json"], "no messages"),
+        (["stairoids-signals", "explain", "--config", "config.json"], "no messages"),
+        (["stairoids-signals", "suggest"], "no messages"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_command_on_a_terminal_does_not_wait_for_messages(
+    target: TargetUnderTest, words: list[str], error: str
+) -> None:
+    (target.folder / "config.json").write_text(json.dumps(target.config))
+    here, there = pty.openpty()
+
+    done = subprocess.run(
+        [BIN / words[0], *words[1:]],
+        stdin=there,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=target.folder,
+        timeout=60,
+    )
+
+    os.close(here)
+    os.close(there)
+    assert done.returncode == 2
+    assert "Usage: " in done.stdout + done.stderr
+    assert error in done.stderr.splitlines()[-1]
+
+
+def test_misspelt_variable_sends_nothing(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    env = {"PATH": os.environ["PATH"], "TARGET_STAIROIDS_MAX_SIGNAL_PER_RUN": "1"}
+
+    done = target.shell(text_of([a_schema(), a_record()]), env=env)
+
+    assert done.returncode == 1
+    assert "did you mean `TARGET_STAIROIDS_MAX_SIGNALS_PER_RUN`?" in done.stderr
+    assert len(sandbox.signals) == 0
+
+
+def test_null_and_text_in_a_config_are_understood(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    done = target.shell(
+        text_of([a_schema(), a_record()]),
+        stream_maps=None,
+        flattening_enabled=None,
+        flattening_max_depth="2",
+        max_in_flight="2",
+        dry_run="false",
+        signals=json.dumps([{"stream": "*", "type": "from_text", "send": None}]),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [s.body["type"] for s in sandbox.signals] == ["from_text"]

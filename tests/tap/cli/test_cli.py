@@ -355,7 +355,7 @@ def test_missing_key_is_named() -> None:
 @pytest.mark.parametrize(
     ("command", "key"),
     [
-        ("list", "sk_canary\n"),
+        ("list", "sk\ncanary"),
         ("delete wh_1 --yes", "sk_canary\r\nX: y"),
         ("register https://x.test/", "“sk_canary”"),
     ],
@@ -367,3 +367,37 @@ def test_key_that_no_header_can_carry_is_not_shown(command: str, key: str) -> No
     assert "STAIROIDS_API_KEY holds characters no HTTP header can" in result.output
     assert "canary" not in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_variables_are_trimmed_and_lose_their_quotes(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET=f' "{SECRET}"\r')
+
+    assert result.exit_code == 0
+    assert set(receiver.counts) == {"stored"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("STAIROIDS_WEBHOOKS_PROT", "1", "did you mean `STAIROIDS_WEBHOOKS_PORT`?"),
+        ("STAIROIDS_WEBHOOK_STORE_URL", "x", "`STAIROIDS_WEBHOOKS_STORE_URL`?"),
+        ("STAIROIDS_WEBHOOKS_PORT", "many", "(env var: 'STAIROIDS_WEBHOOKS_PORT')"),
+        ("STAIROIDS_WEBHOOKS_STORE_URL", "sqlite://", "in memory is lost"),
+    ],
+)
+def test_wrong_variable_of_the_receiver_is_named(
+    name: str, text: str, error: str
+) -> None:
+    result = run("serve", **{"STAIROIDS_WEBHOOK_SECRET": SECRET, name: text})
+
+    assert result.exit_code in {1, 2}
+    assert error in result.stderr
+
+
+@pytest.mark.parametrize("command", ["list --api-url", "send-test"])
+def test_url_with_credentials_is_refused_and_not_repeated(command: str) -> None:
+    result = run(*command.split(), "https://me:canary@hooks.example.com/")
+
+    assert result.exit_code == 1
+    assert "must hold no credentials" in result.stderr
+    assert "canary" not in result.stderr

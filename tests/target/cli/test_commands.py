@@ -8,8 +8,10 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from stairoids_sandbox import Fault
+from target_stairoids.cli.main import main
 from tests.support.commands import command, signals
 from tests.support.singer_io import BIN, a_record, a_schema
 
@@ -201,3 +203,33 @@ def test_check_refuses_a_file_that_is_no_catalog(
 
     assert done.returncode == 1
     assert "The file is neither a catalog" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (["--config", "other.json", "ledger", "stats"], {}),
+        (["ledger", "--config", "other.json", "stats"], {}),
+        (["ledger", "stats", "--config", "other.json"], {}),
+        (["--config", "x.json", "ledger", "stats", "--config", "other.json"], {}),
+        (["ledger", "stats"], {"STAIROIDS_CONFIG": "other.json"}),
+        (["ledger", "stats"], {"STAIROIDS_CONFIG": '"other.json"\r'}),
+        (["ledger", "stats"], {}),
+    ],
+    ids=str,
+)
+def test_config_of_a_command_is_found(
+    target: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    env: dict[str, str],
+) -> None:
+    target.run(a_schema(), a_record(1))
+    name = "other.json" if env or "--config" in words else "config.json"
+    (target.folder / name).write_text(json.dumps(target.config))
+    monkeypatch.chdir(target.folder)
+
+    done = CliRunner().invoke(main, words, env=env)
+
+    assert done.exit_code == 0, done.stderr
+    assert "trials  accepted        1" in done.stdout

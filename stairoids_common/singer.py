@@ -1,0 +1,45 @@
+"""The command line of a Singer plugin: what the SDK's own lacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+
+from stairoids_common.environment import variable
+from stairoids_common.text import write_utf8
+
+
+def check_log_level(name: str) -> None:
+    """End the program if a variable names no log level. The SDK would not say which.
+
+    Args:
+        name: The plugin, such as `target-stairoids`.
+    """
+    for variable_name in (f"{name.upper().replace('-', '_')}_LOGLEVEL", "LOGLEVEL"):
+        level = (variable(variable_name) or "").upper()
+        if level and level not in logging.getLevelNamesMapping():
+            click.echo(
+                f"Error: `{variable_name}` must be DEBUG, INFO, WARNING or ERROR.",
+                err=True,
+            )
+            sys.exit(1)
+        if variable_name in os.environ:
+            os.environ[variable_name] = level
+
+
+def begin(name: str) -> None:
+    """Write UTF-8, and log the lines of the SDK at DEBUG only, METRIC lines too."""
+    write_utf8()
+    root = logging.getLogger()
+    if root.isEnabledFor(logging.DEBUG):
+        return
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        is_of_sdk = record.name.startswith(("singer_sdk", name))
+        return record.levelno >= logging.WARNING or not is_of_sdk
+
+    for handler in root.handlers:
+        handler.addFilter(is_ours)
