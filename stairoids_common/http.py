@@ -24,7 +24,7 @@ _OBSTACLES = (
 
 
 def certificates_error() -> str | None:
-    """Return what is wrong with the certificates that the environment names, if any.
+    """Return why the certificates that the environment names cannot be used, if so.
 
     Requests would fail for each request, which looks like an outage of Stairoids.
     """

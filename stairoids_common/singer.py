@@ -1,4 +1,4 @@
-"""The command line of a Singer plugin: what the SDK's own lacks."""
+"""Additions to the command line that the Singer SDK gives a plugin."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer comm
 def _refuse_terminal(
     context: click.Context, _argument: click.Parameter, messages: TextIO
 ) -> TextIO:
-    """Refuse to wait for messages that nobody types."""
+    """Refuse to wait for messages on a terminal."""
     if messages.isatty():
         raise click.UsageError(
             "There are no messages. Name a file, or pipe the output of a tap into this "
