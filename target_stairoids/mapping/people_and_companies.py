@@ -114,6 +114,7 @@ def _names_another(path: str, host: str) -> bool:
     return any(clean_domain(other) not in {None, host} for other in others)
 
 
+@lru_cache(maxsize=_CACHED)
 def clean_email(text: str) -> str | None:
     """Return an email address with its domain in lower case; None if it is uncertain.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ DELETED_COLUMNS = (
     "is_deleted",
     "deleted",
 )
-_FALSE = {"", "0", "false", "f", "no", "n", "none", "null"}
+#: Values that mark nothing, also MySQL's time `0000-00-00 00:00:00`.
+_FALSE = re.compile(r"(?:false|f|no|n|none|null|0[0.:t -]*z?)?")
 
 
 def entry_of(text: str) -> str | None:
@@ -57,11 +59,10 @@ def names_of(account: Mapping[str, str], contact: Mapping[str, str]) -> list[str
     """Return each entry that would suppress a signal.
 
     These are the address, and the domains of address and company with their parents.
+    The values are those of a signal, so they are clean.
     """
-    email = contact.get("email") or ""
-    address = (clean_email(email) or email).lower()
-    company = account.get("domain") or ""
-    hosts = [address.rpartition("@")[2], (clean_domain(company) or company).lower()]
+    address = (contact.get("email") or "").lower()
+    hosts = [address.rpartition("@")[2], (account.get("domain") or "").lower()]
     names = [address] if address else []
     for host in dict.fromkeys(filter(None, hosts)):
         labels = host.split(".")
@@ -72,7 +73,7 @@ def names_of(account: Mapping[str, str], contact: Mapping[str, str]) -> list[str
 def is_deleted(record: Mapping[str, Any], columns: tuple[str, ...]) -> bool:
     """Return whether one of the columns marks a record as deleted."""
     return any(
-        str(record[name]).strip().lower() not in _FALSE
+        not _FALSE.fullmatch(str(record[name]).strip().lower())
         for name in columns
         if record.get(name) is not None
     )

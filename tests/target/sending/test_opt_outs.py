@@ -63,6 +63,7 @@ def reasons(run: Run) -> dict[str, int]:
         "@example.com",
         "https://www.example.com/",
         "mail.example.com",
+        "u1@EXAMPLE.com.",
     ],
 )
 def test_opt_out_suppresses_signals_of_later_records_and_runs(
@@ -131,6 +132,39 @@ def test_claim_of_a_killed_run_is_not_sent_to_a_suppressed_person(
     assert sandbox.signals == []
 
 
+@pytest.mark.parametrize(
+    ("listed", "email"),
+    [
+        ("ann@münchen.de", "Ann@xn--mnchen-3ya.de"),
+        ("xn--mnchen-3ya.de", "ann@münchen.de"),
+        ("acme.co.uk", "ann@mail.acme.co.uk"),
+    ],
+)
+def test_entries_and_signals_have_one_spelling(
+    target: TargetUnderTest, listed: str, email: str
+) -> None:
+    record = a_record(1, email=email)
+
+    by_data = target.run(*opt_outs(listed), a_schema(), record)
+    signals(target, "ledger", "forget", "--stream", "opt_outs", "--yes")
+    by_config = target.run(a_schema(), record, suppress=[listed])
+
+    assert by_data.outcomes == {"filtered": 2}
+    assert by_config.outcomes == {"filtered": 1}
+
+
+def test_mapping_test_covers_opt_outs(target: TargetUnderTest) -> None:
+    tests = target.folder / "tests.yml"
+    tests.write_text(
+        "tests:\n- {name: opt-out, stream: opt_outs, record: {email: ann@birch.com},"
+        " outcome: filtered, reason: added to the suppression list}\n"
+    )
+
+    done = signals(target, "test", tests)
+
+    assert "1 passed" in done.stdout
+
+
 def test_repeated_opt_outs_add_nothing(target: TargetUnderTest) -> None:
     target.run(*opt_outs("ann@birch.com", "oak.example"))
 
@@ -168,7 +202,7 @@ def test_deleted_or_excluded_row_takes_its_entry_off_the_list(
     assert reasons(run) == {"removed from the suppression list": 1}
 
 
-@pytest.mark.parametrize("flag", [None, False, "false", "f", 0, ""])
+@pytest.mark.parametrize("flag", [None, False, "false", "f", 0, "", "0000-00-00"])
 def test_row_that_is_not_deleted_stays_on_the_list(
     target: TargetUnderTest, flag: object
 ) -> None:
