@@ -55,7 +55,7 @@ format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY) ## write the settings into README.md, meltano.yml and hub/
+docs: $(READY) ## write the settings into README.md, meltano.yml, hub/ and the schema
 	$(BIN)/python docs/settings.py
 
 screenshots: $(READY) ## the pictures in docs/images (needs Chromium)

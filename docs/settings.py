@@ -1,10 +1,11 @@
-"""Writes the settings of the plugins into README.md, meltano.yml and hub/.
+"""Writes the settings of the plugins into README.md, meltano.yml, hub/ and a schema.
 
     python docs/settings.py           writes the files
     python docs/settings.py --check   changes nothing; exits 1 if one is out of date
 
 README.md has a table between `<!-- settings:target -->` or `<!-- settings:tap -->` and
 `<!-- /settings -->`. meltano.yml has a list below each `settings: # make docs: NAME`.
+docs/target-stairoids.schema.json is the JSON Schema of the target's config.
 The definitions in hub/ are made from meltano.yml in the format of Meltano's Hub, which
 `meltano add --from-ref` reads as well.
 """
@@ -24,6 +25,7 @@ import yaml
 
 from tap_stairoids_webhooks.config import config_schema as tap_schema
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.cli.schema import editor_schema
 from target_stairoids.settings import config_schema as target_schema
 from target_stairoids.target import TargetStairoids
 
@@ -192,6 +194,8 @@ def texts() -> dict[Path, str]:
     for kind, name in _DEFINED.items():
         (declared,) = (plugin for plugin in plugins[kind] if plugin["name"] == name)
         found[ROOT / f"hub/{kind}/{name}.yml"] = hub_definition_of(declared)
+    schema = json.dumps(editor_schema(), indent=2) + "\n"
+    found[ROOT / "docs/target-stairoids.schema.json"] = schema
     return found
 
 

@@ -41,10 +41,23 @@ class WrongConfigError(ValueError):
 def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
     """Return one sentence for each mistake in a config.
 
-    A setting that is null counts as not set.
+    A setting that is null counts as not set. `$schema` is for editors.
     """
-    given = {name: value for name, value in config.items() if value is not None}
-    return sorted(map(_describe, Draft202012Validator(schema).iter_errors(given)))
+    given = {n: v for n, v in config.items() if v is not None and n != "$schema"}
+    validator = Draft202012Validator(repaired(schema))
+    return sorted(map(_describe, validator.iter_errors(given)))
+
+
+def repaired(schema: Json) -> Json:
+    """Return a schema in which `anyOf` has no bare types, as those of the SDK have."""
+    if isinstance(schema, list):
+        return [repaired(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {name: repaired(part) for name, part in schema.items()}
+    if isinstance(parts := found.get("anyOf"), list):
+        found["anyOf"] = [{"type": p} if isinstance(p, str) else p for p in parts]
+    return found
 
 
 def _describe(error: ValidationError) -> str:

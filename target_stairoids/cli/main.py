@@ -16,6 +16,7 @@ from target_stairoids.cli.mapping import suggest, test
 from target_stairoids.cli.options import config_option
 from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
+from target_stairoids.cli.schema import schema
 
 _EXAMPLES = """\b
 Before the first run:
@@ -50,5 +51,16 @@ def main() -> None:
     write_utf8()
 
 
-for command in (suggest, preview, explain, test, check, report, dead_letters, ledger):
+_COMMANDS = (
+    suggest,
+    preview,
+    explain,
+    test,
+    check,
+    schema,
+    report,
+    dead_letters,
+    ledger,
+)
+for command in _COMMANDS:
     main.add_command(command)

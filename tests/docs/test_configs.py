@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import Any
 
+import pytest
 import yaml
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
@@ -20,6 +21,7 @@ from tests.support.paths import ROOT
 from tests.support.programs import COMMANDS, error_in
 
 MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+SCHEMA = ROOT / "docs/target-stairoids.schema.json"
 PLUGINS = ["target-stairoids", "tap-stairoids-webhooks"]
 
 
@@ -146,3 +148,68 @@ def test_meltano_examples_are_parts_of_meltano_yml() -> None:
         plugins = yaml.safe_load(text)["plugins"]
         for plugin in plugins.get("extractors", []) + plugins["loaders"]:
             assert_is_part_of_meltano_yml(plugin)
+
+
+def editor_errors(config: object) -> list[str]:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return [error.message for error in Draft202012Validator(schema).iter_errors(config)]
+
+
+def test_schema_for_editors_accepts_the_configs_that_we_ship() -> None:
+    shown = [json.loads(text) for text in blocks(page("README.md"), "json")]
+    with_null = dict.fromkeys(config_schema()["properties"])
+
+    for config in (sample("target-stairoids.json"), *shown, with_null):
+        assert editor_errors(config) == []
+    path = ROOT / "sample_configs" / sample("target-stairoids.json")["$schema"]
+    assert path.resolve() == SCHEMA
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"api_ulr": "x"},
+        {"dry_run": "ture"},
+        {"first_run": "maybe"},
+        {"signals": [{"stream": "a", "conact": {}}]},
+        {"signals": [{"stream": "a", "contact": {"emial": "{{ x }}"}}]},
+        {"signals": [{"stream": "a", "send": "sometimes"}]},
+        {"signals": [{"type": "a"}]},
+        {"stream_maps": {"a": {"__filter__": 1}}},
+    ],
+    ids=str,
+)
+def test_schema_for_editors_finds_mistakes(wrong: dict[str, Any]) -> None:
+    assert editor_errors(wrong) != []
+    assert errors_in(wrong) != [] or "stream_maps" in wrong
+
+
+def test_schema_for_editors_describes_every_field() -> None:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    printed = CliRunner().invoke(COMMANDS["stairoids-signals"], ["schema"]).stdout
+
+    assert json.loads(printed) == schema
+    assert undescribed(schema) == []
+
+
+def undescribed(schema: object) -> list[str]:
+    """Return the names of the fields without a description, at any depth."""
+    if isinstance(schema, list):
+        return [name for part in schema for name in undescribed(part)]
+    if not isinstance(schema, dict):
+        return []
+    fields = schema.get("properties", {})
+    here = [name for name, spec in fields.items() if not spec.get("description")]
+    parts = [*fields.values(), *(schema.get(k) for k in ("items", "anyOf", "oneOf"))]
+    return [*here, *undescribed(parts)]
+
+
+def test_stream_map_that_the_sdk_cannot_check_is_one_sentence() -> None:
+    """The schema of the SDK has a bare type where a schema belongs."""
+    schema = about("target-stairoids")["settings"]
+    config = {"api_key": "k", "stream_maps": {"__else__": "canary"}}
+
+    (error,) = config_errors(config, schema)
+
+    assert error == "`stream_maps.__else__` has a form that is not allowed"
