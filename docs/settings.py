@@ -5,7 +5,7 @@
 
 README.md has a table between `<!-- settings:target -->` or `<!-- settings:tap -->` and
 `<!-- /settings -->`. meltano.yml has a list below each `settings: # make docs: NAME`.
-docs/target-stairoids.schema.json is the JSON Schema of the target's config.
+The JSON Schema of the target's config is in docs/target-stairoids.schema.json.
 The definitions in hub/ are made from meltano.yml in the format of Meltano's Hub, which
 `meltano add --from-ref` reads as well.
 """
