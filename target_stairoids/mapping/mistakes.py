@@ -24,6 +24,8 @@ def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
         inner = next(filter(None, found.groups()))
         if meant := _expression_in(inner, columns):
             return f"`{found[0]}` is no placeholder; did you mean `{{{{ {meant} }}}}`?"
+        if found[0].startswith("${"):
+            return f"`{found[0]}` is no placeholder, and no variable is read here."
     if constant != text or not text.strip() or field in {"type", "source"}:
         return None
     if meant := _expression_in(text, columns or [field.partition(".")[2] or field]):

@@ -142,8 +142,12 @@ def compile_condition(text: str, field: str) -> Template:
     Raises:
         TemplateError: The expression is wrong.
     """
-    if text.lstrip().startswith("{{"):
+    whole = re.fullmatch(r"\s*\{\{(.*)\}\}\s*", text, re.DOTALL)
+    if whole and "{{" not in whole[1]:
         return compile_template(text, field)
+    if "{{" in text:
+        problem = "a condition has no braces, as in `plan == 'pro'`"
+        raise TemplateError(text, text.index("{{"), problem)
 
     def parse() -> nodes.Expr:
         parser = Parser(environment(), text, state="variable")

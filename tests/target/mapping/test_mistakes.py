@@ -162,6 +162,29 @@ def test_unknown_function_in_a_condition_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
+    "condition",
+    [
+        "{{ plan }} == 'pro'",
+        "plan == '{{ plan }}'",
+        "{{ plan }} and {{ email }}",
+        "not {{ plan }}",
+    ],
+)
+def test_braces_inside_a_condition_are_a_mistake(condition: str) -> None:
+    assert "`when` of its mapping: a condition has no braces" in mistake(when=condition)
+
+
+def test_condition_in_braces_is_no_mistake() -> None:
+    mapping = a_map(PEOPLE, when=" {{ plan == 'pro' }} ")
+
+    assert [mapping.wants({"plan": plan}) for plan in ("pro", "free")] == [True, False]
+
+
+def test_variable_of_the_environment_is_no_text_of_a_signal() -> None:
+    assert "no variable is read here" in mistake(source="${SOURCE}")
+
+
+@pytest.mark.parametrize(
     "template",
     [
         "{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice(plan) }}",
