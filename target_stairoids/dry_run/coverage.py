@@ -82,28 +82,33 @@ class Coverage:
         record, is_opt_out = observation.record, self._mapping.suppress is not None
         if is_opt_out:
             if observation.outcome is Outcome.INVALID:
-                self._count_unreadable("suppress", record)
+                self.unreadable.update(self._unreadable_columns("suppress", record))
             return
         self.records += 1
         found = {
             field: _value_of(read, record) for field, read in self._readers.items()
         }
+        unreadable: list[str] = []
         for field in FIELDS:
             if _is_filled(field, found.get(field)):
                 self.filled[field] += 1
             else:
-                self._count_unreadable(field, record)
+                unreadable += self._unreadable_columns(field, record)
+        self.unreadable.update(dict.fromkeys(unreadable, 1))  # each column once
         properties = _value_of(self._mapping.properties, record) or {}
         for name, value in properties.items():
             self.filled[f"properties.{name}"] += is_filled(value)
         email = str(found.get("contact.email") or "")
-        domain = found.get("account.domain") or email.rpartition("@")[2]
+        domain = found.get("account.domain") or (
+            email.rpartition("@")[2] if is_email(email) else ""
+        )
         if domain:
             self.domains[domain] += 1
 
-    def _count_unreadable(self, field: str, record: dict[str, Any]) -> None:
+    def _unreadable_columns(self, field: str, record: dict[str, Any]) -> list[str]:
+        found = []
         is_readable = _READABLE.get(field)
-        for path in self._paths.get(field, ()):
+        for path in sorted(self._paths.get(field, ()), key=str):
             value: Any = record
             for part in path:
                 value = value.get(part) if isinstance(value, dict) else None
@@ -113,7 +118,9 @@ class Coverage:
                 is_bad = is_filled(value) and likely_event_time_from(value) is None
             else:
                 is_bad = isinstance(value, str) and not is_readable(value)
-            self.unreadable[path_text(path)] += is_bad
+            if is_bad:
+                found.append(path_text(path))
+        return found
 
     def share(self, field: str) -> float:
         """Return the share of records that fill a field, from 0 to 1."""

@@ -22,12 +22,17 @@ def as_yaml(preview: Preview) -> str:
     lines = ["signals:"]
     for stream, mapping, coverage in preview.mappings():
         is_left_out = mapping.is_left_out
-        lines += _left_out(stream) if is_left_out else _item(stream, mapping, coverage)
+        reason = mapping.not_inferred or "has no field that names a person or company"
+        lines += (
+            _left_out(stream, reason)
+            if is_left_out
+            else _item(stream, mapping, coverage)
+        )
     return "\n".join(lines) + "\n"
 
 
-def _left_out(stream: str) -> Iterator[str]:
-    yield f"# {stream}: no field was found that names a person or company."
+def _left_out(stream: str, reason: str) -> Iterator[str]:
+    yield f"# {stream} {reason}."
     yield f"# - stream: {_text(escape(stream))}"
     yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
 
@@ -52,6 +57,8 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
     if time := origins.get("occurred_at"):
         yield f"  occurred_at: {_text(time.template)}  # {time.why}"
     yield f"  properties: {_properties(origins['properties'].template)}"
+    if when := origins.get("when"):
+        yield f"  when: {_text(when.template)}  # {when.why}"
     if ignored := origins.get("ignore_changes"):
         names = _properties(ignored.template)
         yield f"  ignore_changes: {names}  # {ignored.why}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -25,17 +25,22 @@ from target_stairoids.mapping.expressions.template import (
     constant,
     lossy_filters,
     normalised,
-    path_text,
+    paths_in,
 )
-from target_stairoids.mapping.inference import inferred_templates, update_time_columns
+from target_stairoids.mapping.inference import (
+    inferred_templates,
+    refusals,
+    update_time_columns,
+)
 from target_stairoids.mapping.item import MappingItem
-from target_stairoids.mapping.mistakes import mistake_in
+from target_stairoids.mapping.mistakes import mistake_in, nested_hint
 from target_stairoids.mapping.people_and_companies import (
     company_name_from,
     domain_from,
     email_from,
     person_name_from,
 )
+from target_stairoids.mapping.privacy import HiddenColumns, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     StreamSchema,
@@ -83,16 +88,19 @@ class Compiler:
         self, schema: StreamSchema, item: MappingItem, default_source: str
     ) -> None:
         self._schema = schema
+        email_paths = None if item.email is UNSET else paths_in(item.email)
+        self._refusals = refusals(schema, email_paths)
         self._item = item if item.suppress is None else item.without_signal()
         self._inferred = {
             "type": Origin(_literal(schema.name), "the stream's name"),
             "source": Origin(_literal(default_source), DEFAULT_SOURCE),
-            **inferred_templates(schema),
+            **inferred_templates(schema, email_paths),
         }
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
         self._mapped_paths: set[Path] = set()  # without those of inferred templates
         self._property_names: set[str] = set()
+        self._hidden = HiddenColumns(())
         self._computed_names: set[str] = set()
         self._content_columns: set[str] = set()  # read for more than `occurred_at`
         self._reads_whole_record = False
@@ -115,7 +123,7 @@ class Compiler:
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
         has_unread_time, occurred_at = self._occurred_at()
-        properties, when = self._properties(), self._when()
+        properties, when, excludes = self._properties(), self._when(), self._excludes()
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
         templates = {name: origin.template for name, origin in self._origins.items()}
@@ -134,6 +142,11 @@ class Compiler:
             occurred_at=occurred_at,
             properties=properties,
             when=when,
+            excludes=excludes or {},
+            looks_for_refusal=item.when is UNSET
+            and schema.is_open
+            and not item.suppress,
+            hidden=self._hidden,
             paths=frozenset(self._mapped_paths),
             origins=self._origins,
             ignored_columns=self._ignored_columns(ignore_changes),
@@ -141,7 +154,7 @@ class Compiler:
             wants_deleted=(DELETED_AT,) in self._mapped_paths,
             has_unread_time=has_unread_time,
             time_columns=self._time_columns,
-            warnings=self._warnings,
+            warnings=self._warnings + privacy_warning(schema.name, self._hidden),
         )
         return compiled if item.suppress is None else self._suppressing(compiled)
 
@@ -233,10 +246,23 @@ class Compiler:
         return has_unread, read if is_inferred else read_strictly
 
     def _when(self) -> Reader | None:
-        if self._item.when is None:
+        text = self._item.when
+        if text is None or text is UNSET:
             return None
-        self._origins["when"] = Origin(self._item.when, _MAPPING)
-        return self._template("when", self._item.when, compile_condition).read
+        self._origins["when"] = Origin(text, _MAPPING)
+        return self._template("when", text, compile_condition).read
+
+    def _excludes(self) -> dict[str, Reader] | None:
+        """Compile the inferred condition, one reader for each of its columns."""
+        if self._item.when is not UNSET or self._item.suppress:
+            return None
+        if found := self._refusals:
+            text = f"not ({' or '.join(found)})"
+            self._origins["when"] = Origin(text, "columns of deletion and consent")
+        return {
+            text: self._template("when", f"{{{{ {text} }}}}", is_inferred=True).read
+            for text in found
+        }
 
     def _template(
         self,
@@ -276,7 +302,6 @@ class Compiler:
         if given is None:
             return lambda _record: {}
         used = {str(path[0]) for path in self._paths if len(path) == 1}
-        hidden = frozenset({*used, *skip})
         given = "*" if given is UNSET else given
         entries = (given,) if isinstance(given, str | dict) else given
         computed = {
@@ -287,6 +312,8 @@ class Compiler:
         }
         self._computed_names = set(computed)
         columns = [e for e in entries if isinstance(e, str) and e != "*"]
+        hidden = self._hidden = HiddenColumns({*used, *skip})
+        hidden |= {n: False for n in (*columns, *computed) if n not in hidden}
         self._check_columns("properties", columns)
         columns = [name for name in columns if name not in skip]
         computed = {name: read for name, read in computed.items() if name not in skip}
@@ -312,15 +339,15 @@ class Compiler:
             return self._template(f"properties.{name}", value).read
         return constant(value)
 
-    def _columns_but(self, hidden: Container[str]) -> list[str]:
-        """Return the columns that `*` may select."""
+    def _columns_but(self, hidden: HiddenColumns) -> list[str]:
+        """Return the columns that `*` selects."""
         return [
             name
             for name, schema in self._schema.properties.items()
-            if name not in hidden and name[:5] != "_sdc_" and may_be_scalar(schema)
+            if may_be_scalar(schema) and not hidden[name]
         ]
 
-    def _check_selects(self, hidden: Container[str], *, takes_all: bool) -> None:
+    def _check_selects(self, hidden: HiddenColumns, *, takes_all: bool) -> None:
         """Refuse properties that select nothing in any record."""
         # A glob applies to many streams, and one of them may have no such columns.
         is_glob = re.search(r"[*?\[]", self._item.stream) is not None
@@ -386,7 +413,7 @@ class Compiler:
         is_closed = bool(known) if must_be_listed else not self._schema.is_open
         for part in map(str, path):
             if is_closed and part not in known:
-                hint = _nested_hint(part, known) or suggestion(part, known)
+                hint = nested_hint(part, known) or suggestion(part, known)
                 raise ConfigError(
                     f"{self._where(field)}: `{part}` is not a property of `{place}`"
                     f"{hint}"
@@ -421,12 +448,3 @@ def _json(value: object) -> str:
 def _digest(value: object) -> bytes:
     text = msgspec.json.encode(value, order="sorted")
     return blake2b(text, digest_size=16).digest()
-
-
-def _nested_hint(name: str, known: Container[str]) -> str:
-    """Return how to read a field inside an object, if a name looks like one."""
-    head, dot, tail = name.partition(".")
-    if not dot or head not in known:
-        return ""
-    path = path_text((head, *tail.split(".")))
-    return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"

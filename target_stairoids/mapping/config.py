@@ -9,11 +9,15 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+
+from msgspec import UNSET
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
+from target_stairoids.mapping.inference import why_not_inferred
 from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
@@ -34,6 +38,17 @@ def mappings_for(
     chosen = [item for item in items if item.stream == glob]
     chosen = chosen or [MappingItem(stream="*")]
     compiled = [Compiler(schema, item, default_source).compile() for item in chosen]
+    reason = why_not_inferred(schema)
+    if reason and not any(map(_names_its_stream, chosen)):
+        name = schema.name
+        warning = (
+            f"Stream `{name}` is left out, because it {reason}. To send it, give it a "
+            f"mapping of its own in `signals`, such as `{{stream: {name}}}`."
+        )
+        compiled = [
+            replace(m, is_left_out=True, not_inferred=reason, warnings=(warning,))
+            for m in compiled
+        ]
     ((name, times),) = Counter(mapping.name for mapping in compiled).most_common(1)
     if times > 1:
         raise ConfigError(
@@ -41,6 +56,12 @@ def mappings_for(
             "its own `name`, because the ledger tells them apart by it."
         )
     return compiled
+
+
+def _names_its_stream(item: MappingItem) -> bool:
+    """Return whether an item is about one stream, or names the fields of a person."""
+    is_inferred = item.contact is UNSET and item.account is UNSET
+    return not (is_inferred and item.type is not None and _WILDCARD.search(item.stream))
 
 
 def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:

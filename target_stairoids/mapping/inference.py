@@ -1,138 +1,347 @@
 """Infer templates for the fields of a signal from the names of a stream's columns.
 
 Columns of a company never fill the contact, and columns of a person never fill the
-account. The names are in `column_names.toml`.
+account. All fields of the contact come from one object, the customer's before the
+user's, and so do those of the account. The names are in `column_names.toml`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path as File
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from target_stairoids.mapping.expressions.template import path_text
+from target_stairoids.mapping.privacy import refusal_filter
 from target_stairoids.mapping.schema import (
     StreamSchema,
     inner_properties,
+    list_items,
     may_be_scalar,
 )
 from target_stairoids.mapping.signal import Origin
 
-Path = tuple[str, ...]
-
-#: The start of the fields that the columns of an owner may fill.
-_GROUPS = {"person": "contact.", "company": "account.", "anyone": ""}
-_FULL_NAME = "contact.name"
 _DEEPEST = 3
-#: Prefixes that flattening leaves: `property_email`, `properties__email`.
+#: Prefixes that flattening leaves: `property_email`, `context_traits_email`.
 _PREFIX = re.compile(
-    r"^(property|properties|attributes|fields|data)(?:__|_)(?=.)", re.IGNORECASE
+    r"^(context_traits|traits|user_properties|property|properties|attributes|fields|data)"
+    r"(?:__|_)(?=.)",
+    re.IGNORECASE,
 )
 #: Names of streams whose records are companies.
 _COMPANIES = re.compile(
     r"(^|[-_.])(account|company|companies|organi[sz]ation|customer_account)s?$",
     re.IGNORECASE,
 )
+#: Names of streams whose records are people: a column `name` is the person's.
+_PEOPLE = re.compile(
+    r"(^|[-_.])(contact|lead|person|people|profile|prospect|subscriber|user)s?$",
+    re.IGNORECASE,
+)
+
+
+class Place(NamedTuple):
+    """A place in a record that may fill a field.
+
+    Attributes:
+        is_list: Whether it is a list, of which the primary item counts.
+    """
+
+    path: tuple[str, ...]
+    is_list: bool = False
+
+
+class _Object(msgspec.Struct, eq=False):
+    """An object of a record: the columns that describe one person or company.
+
+    Attributes:
+        role: Its name; "" for the record.
+        owner: The kind of thing that the columns describe.
+        columns: Simple name -> the places with this name.
+        is_guess: Whether its schema lists no columns, so that usual names are tried.
+    """
+
+    role: str
+    owner: str
+    columns: defaultdict[str, list[Place]]
+    is_guess: bool = False
+
+    def places(self, field: str, role: str | None = None, *more: str) -> list[Place]:
+        """Return the places with a name for a field, the most specific first.
+
+        Args:
+            role: Only names of this role: `customer_email` is the customer's.
+            more: Further names.
+        """
+        names = [n for n in _names().fields[field].names if role in {None, _role(n)}]
+        return [place for n in (*names, *more) for place in self.columns.get(n, ())]
 
 
 class _Field(msgspec.Struct, frozen=True):
     kind: str
-    names: tuple[str, ...]
-    filter: str | None = None
+    names: tuple[str, ...] = ()
     usual: str | None = None
 
 
 class _ColumnNames(msgspec.Struct, frozen=True):
     update_times: frozenset[str]
-    objects: dict[str, tuple[str, ...]]
+    staff: frozenset[str]
+    webhooks: frozenset[str]
+    parts: frozenset[str]
+    people: tuple[tuple[str, ...], ...]
+    companies: frozenset[str]
     fields: dict[str, _Field]
 
 
 @cache
-def _column_names() -> _ColumnNames:
+def _names() -> _ColumnNames:
     file = File(__file__).with_name("column_names.toml")
     return msgspec.toml.decode(file.read_bytes(), type=_ColumnNames)
 
 
-def inferred_templates(schema: StreamSchema) -> dict[str, Origin]:
+@cache
+def _rank(role: str) -> int:
+    """Return the rank of a person in a record: customers come before users."""
+    return next(i for i, group in enumerate(_names().people) if role in group)
+
+
+@cache
+def _role(name: str) -> str:
+    """Return the role that a column's name begins with; "" without one."""
+    roles = [role for group in _names().people for role in group]
+    return next((role for role in roles if role and name.startswith(role)), "")
+
+
+def why_not_inferred(schema: StreamSchema) -> str | None:
+    """Return why a stream needs a mapping of its own; None if it may be inferred."""
+    if _names().webhooks <= schema.properties.keys():
+        return "has the events of Stairoids' own webhooks, which would feed themselves"
+    last = re.split(r"[-.]|__", schema.name)[-1]
+    if last == "User" or _simple(last) in _names().staff:
+        return "is named like a list of your own staff"
+    return None
+
+
+def inferred_templates(
+    schema: StreamSchema, email_paths: Collection[Any] | None = None
+) -> dict[str, Origin]:
     """Return signal field -> the template that fills it.
 
     Fields for which the stream has no column are left out.
+
+    Args:
+        email_paths: The paths that a mapping's own `contact.email` reads. Then only
+            this person may have a name; None to infer the address too.
     """
-    owner = "company" if _COMPANIES.search(schema.name) else "anyone"
-    fields = _column_names().fields
-    found = {field: list(_paths(field, schema.properties, owner)) for field in fields}
-    full_names = found.pop(_FULL_NAME)
-    has_person = found["contact.first_name"] or found["contact.last_name"]
-    if owner == "company" and found["account.domain"] and not has_person:
+    is_company = _COMPANIES.search(schema.name) is not None
+    objects = list(_objects(schema.properties, "company" if is_company else "anyone"))
+    found = _contact(objects, schema.name, email_paths)
+    company = _account(objects)
+    emails = found.get("contact.email", [])
+    is_own = len(emails) > 0 and len(emails[0][0].path) == 1 and len(found) == 1
+    if is_company and is_own and "account.domain" in company:
         # The address of a company is not the address of a person.
-        found["contact.email"] = [p for p in found["contact.email"] if len(p) > 1]
-    origins = {
-        field: _origin(paths, fields[field].kind, fields[field].filter)
-        for field, paths in found.items()
-        if paths
-    }
-    if full_names:
-        for part in ("first_name", "last_name"):
-            origin = _origin(full_names, fields[_FULL_NAME].kind, part)
-            origins.setdefault(f"contact.{part}", origin)
-    return origins
+        found, emails = {}, []
+    found |= company
+    domains = [(place, "company_domain") for place, _ in emails]
+    if domains and email_paths is None:
+        found["account.domain"] = [*found.get("account.domain", ()), *domains]
+    if times := objects[0].places("occurred_at"):
+        found["occurred_at"] = [(place, "iso8601") for place in times]
+    fields = _names().fields
+    return {f: _origin(found[f], fields[f].kind) for f in fields if found.get(f)}
+
+
+def refusals(
+    schema: StreamSchema, email_paths: Collection[Any] | None = None
+) -> list[str]:
+    """Return an expression for each column by which a record is filtered.
+
+    These are columns of the record, or of its person, about deletion and consent.
+    """
+    objects = list(_objects(schema.properties, "anyone"))
+    emails = _contact(objects, schema.name, email_paths).get("contact.email", [])
+    people = {place.path[:-1] for place, _ in emails}
+    found: dict[str, None] = {}
+    for part in objects:
+        columns = [places for n, places in part.columns.items() if "." not in n]
+        places = [place for places in columns for place in places]
+        if part.role and not any(place.path[:-1] in people for place in places):
+            continue
+        for path in (place.path for place in places if not place.is_list):
+            is_value = len(path) > 1 and path[-1] == "value"  # HubSpot's form
+            if name := refusal_filter(path[-2] if is_value else path[-1]):
+                found[f"{path_text(path)} | {name}"] = None
+    return list(found)
 
 
 def update_time_columns(schema: StreamSchema) -> list[str]:
     """Return the columns that are named like the time of a row's last change."""
-    names = _column_names().update_times
     return [
         name
         for name, schema in schema.properties.items()
-        if _simple(name) in names and may_be_scalar(schema)
+        if _simple(name) in _names().update_times and may_be_scalar(schema)
     ]
 
 
-def _paths(
-    field: str, properties: Mapping[str, Any], owner: str, depth: int = 1
-) -> Iterator[Path]:
-    """Yield the paths that may fill a signal's field, the best one first.
+def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
+    """Yield the record itself, then the objects in it that are people or companies.
+
+    Objects such as `properties` or `attributes` are a part of the object around them.
+    """
+    names = _names()
+    people = {role for group in names.people for role in group}
+    record = _Object("", owner, defaultdict(list))
+    waiting: list[tuple[_Object, tuple[str, ...], Mapping[str, Any]]] = [
+        (record, (), properties)
+    ]
+    while waiting:
+        around, path, columns = waiting.pop(0)
+        if around.role or not path:
+            yield around
+        if not columns:
+            _guess(around, path)
+        for name, schema in columns.items():
+            simple = _simple(name)
+            inner = inner_properties(schema)
+            _add_places(around, (*path, name), schema)
+            if inner is None or len(path) == _DEEPEST - 1:
+                continue
+            next_owner = "person" if simple in people else "company"
+            if simple in names.parts:
+                waiting.append((around, (*path, name), inner))
+            elif simple in people | names.companies:
+                within = _Object(simple, next_owner, defaultdict(list))
+                waiting.append((within, (*path, name), inner))
+
+
+def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
+    """Add a column under its simple name: `email`, `emails[]`, `emailaddr.address`."""
+    simple = _simple(path[-1])
+    if (items := list_items(schema)) is not None:
+        place = Place(path, is_list=True)
+        around.columns[f"{simple}[]"].append(place)
+        if not items or "object" in items:
+            around.columns[f"{simple}[object]"].append(place)
+    if may_be_scalar(schema):
+        around.columns[simple].append(Place(path))
+    else:
+        for name in inner_properties(schema) or ():
+            field = _simple(name)
+            end = "" if field == "value" else f".{field}"  # HubSpot's form
+            around.columns[simple + end].append(Place((*path, name)))
+
+
+def _guess(around: _Object, path: tuple[str, ...]) -> None:
+    """Add the usual names of columns to an object whose schema lists none."""
+    around.is_guess = bool(around.role)
+    group = {"person": "contact.", "company": "account."}.get(around.owner, "")
+    for name, field in _names().fields.items():
+        if field.usual and (name.startswith(group) or not around.role):
+            place = Place((*path, field.usual))
+            around.columns[_simple(field.usual)].append(place)
+
+
+_Found = dict[str, list[tuple[Place, str]]]
+
+
+def _contact(
+    objects: Iterable[_Object], stream: str, email_paths: Collection[Any] | None
+) -> _Found:
+    """Return the places of the contact's fields, with the filter of each.
+
+    An object with an address comes first, then the customer's before the user's, then
+    one with a name.
+    """
+    choices: list[tuple[tuple[Any, ...], _Found]] = []
+    is_people = _PEOPLE.search(stream) is not None
+    for part in objects:
+        if part.role and part.owner != "person":
+            continue
+        for role, emails, names in _people_in(part, is_people=is_people):
+            if email_paths is not None and not any(
+                place.path in email_paths for place in emails
+            ):
+                continue
+            rank = _rank(part.role or role)
+            order = (not emails, part.is_guess, rank, not names, len(choices))
+            found = {"contact.email": [(p, "known") for p in emails]} if emails else {}
+            choices.append((order, found | names))
+    return min(choices, key=lambda choice: choice[0])[1] if choices else {}
+
+
+def _people_in(
+    part: _Object, *, is_people: bool
+) -> Iterator[tuple[str, list[Place], _Found]]:
+    """Yield role, addresses and names of each person in an object.
+
+    The columns of a record may describe several people: `customer_email`, `user_email`.
+    A name without a role belongs to the only person with an address.
+    """
+    if part.role:
+        yield part.role, part.places("contact.email"), _people_names(part, None, "name")
+        return
+    roles = ["", *_flat_roles()]
+    emails = {r: there for r in roles if (there := part.places("contact.email", r))}
+    names = {r: found for r in roles if (found := _people_names(part, r))}
+    if not names and is_people and (found := _people_names(part, "", "name")):
+        names[""] = found
+    only = next(iter(names)) if len(names) == 1 else ""
+    for role in dict.fromkeys([*emails, *names]):
+        own = names.get(role, {})
+        if not own and (len(emails) == 1 if role else only not in emails):
+            own = names.get("" if role else only, {})
+        yield role, emails.get(role, []), own
+
+
+def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
+    """Return the places of a person's first and last name.
 
     Args:
-        owner: The kind of thing that the properties describe.
+        full_names: Names of columns for a full name, if there is no other.
     """
-    if not properties:
-        if usual := _column_names().fields[field].usual:
-            yield (usual,)
-        return
-    yield from _matching(field, properties, owner)
-    if depth == _DEEPEST:
-        return
-    by_simple_name = {_simple(name): name for name in properties}
-    for inner_owner, objects in _column_names().objects.items():
-        if not field.startswith(_GROUPS[inner_owner]):
+    full = part.places("contact.name", role)
+    found = {
+        field: [(place, "person_name") for place in part.places(field, role)]
+        for field in ("contact.first_name", "contact.last_name")
+    }
+    if not full and not any(found.values()):
+        full = [place for name in full_names for place in part.columns.get(name, ())]
+    for field, places in found.items():
+        places += [(place, field.removeprefix("contact.")) for place in full]
+    return {field: places for field, places in found.items() if places}
+
+
+@cache
+def _flat_roles() -> list[str]:
+    """Return the roles of people that columns of a record begin with."""
+    fields = _names().fields.items()
+    names = [n for f, field in fields if f.startswith("contact.") for n in field.names]
+    return sorted({_role(name) for name in names} - {""}, key=_rank)
+
+
+def _account(objects: Iterable[_Object]) -> _Found:
+    """Return the places of the company's domain and name, with the filter of each."""
+    choices: list[tuple[tuple[Any, ...], _Found]] = []
+    for part in objects:
+        if part.role and part.owner != "company":
             continue
-        next_owner = owner if inner_owner == "anyone" else inner_owner
-        for name in (by_simple_name[n] for n in objects if n in by_simple_name):
-            inner = inner_properties(properties[name])
-            if inner is not None:
-                for path in _paths(field, inner, next_owner, depth + 1):
-                    yield (name, *path)
-
-
-def _matching(field: str, properties: Mapping[str, Any], owner: str) -> Iterator[Path]:
-    """Yield the columns with a name for the field, the most specific first."""
-    places: dict[str, Path] = {}
-    for name, schema in properties.items():
-        if may_be_scalar(schema):
-            places[_simple(name)] = (name,)
-        elif "value" in (inner_properties(schema) or ()):
-            places.setdefault(_simple(name), (name, "value"))  # HubSpot's form
-    names = _column_names().fields[field].names
-    # A column called `name` holds the name of its owner.
-    if owner != "anyone" and field == f"{_GROUPS[owner]}name":
-        names = (*names, "name")
-    yield from (places[name] for name in names if name in places)
+        own = ["name"] if part.owner == "company" else []
+        domains = part.places("account.domain")
+        names = part.places("account.name", None, *own)
+        found = {
+            "account.domain": [(place, "company_domain") for place in domains],
+            "account.name": [(place, "company_name") for place in names],
+        }
+        if domains or names:
+            order = (not domains, part.is_guess, len(choices))
+            choices.append((order, {field: p for field, p in found.items() if p}))
+    return min(choices, key=lambda choice: choice[0])[1] if choices else {}
 
 
 def _simple(name: str) -> str:
@@ -140,9 +349,18 @@ def _simple(name: str) -> str:
     return re.sub(r"[\W_]", "", _PREFIX.sub("", name)).lower()
 
 
-def _origin(paths: Sequence[Path], kind: str, filter_name: str | None) -> Origin:
-    """Return a template that takes the first path with a value."""
-    suffix = f" | {filter_name}" if filter_name else ""
-    template = "{{ " + " or ".join(path_text(p) + suffix for p in paths) + " }}"
-    places = ", then ".join(f"`{'.'.join(path)}`" for path in paths)
-    return Origin(template, f"named like {kind}: {places}")
+#: Filters that a single place does not need, since the field is cleaned anyway.
+_FOR_SEVERAL = frozenset({"known", "person_name", "company_name"})
+
+
+def _origin(places: Sequence[tuple[Place, str]], kind: str) -> Origin:
+    """Return a template that takes the first place with a value."""
+    parts = []
+    for place, name in places:
+        filters = ["primary"] if place.is_list else []
+        if len(places) > 1 or name not in _FOR_SEVERAL:
+            filters.append(name)
+        parts.append(" | ".join([path_text(place.path), *filters]))
+    shown = dict.fromkeys(".".join(place.path) for place, _ in places)
+    why = f"named like {kind}: " + ", then ".join(f"`{name}`" for name in shown)
+    return Origin("{{ " + " or ".join(parts) + " }}", why)

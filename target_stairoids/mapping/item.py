@@ -64,7 +64,8 @@ class MappingItem(_Part, frozen=True):
             columns, or an object of names and templates. A list may hold such objects
             too. With `null` none are sent.
         skip: Columns that never become properties.
-        when: A condition; records that do not meet it are filtered.
+        when: A condition; records that do not meet it are filtered. Without it,
+            records that are deleted, opted out or without consent; `null` filters none.
         key: The columns that identify the entity. Without it the stream's key
             properties.
         send: When an entity is sent again: never (`once`), when its content changes
@@ -85,11 +86,17 @@ class MappingItem(_Part, frozen=True):
     occurred_at: _Text = UNSET
     properties: _Properties = UNSET
     skip: tuple[str, ...] = ()
-    when: _Name | None = None
+    when: _Name | UnsetType | None = UNSET
     key: Annotated[tuple[str, ...], Meta(min_length=1)] = ()
     send: Literal["once", "on_change", "always"] = "on_change"
     ignore_changes: tuple[str, ...] | None = None
     suppress: _Name | None = None
+
+    @property
+    def email(self) -> str | UnsetType | None:
+        """The template of the person's address; unset if it is inferred."""
+        contact = self.contact
+        return contact.email if isinstance(contact, ContactTemplates) else contact
 
     def without_use(self) -> list[str]:
         """Return the given fields that have no use beside `suppress`."""

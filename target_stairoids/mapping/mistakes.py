@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import compile_condition, path_text
@@ -47,3 +47,12 @@ def _expression_in(text: str, columns: Collection[str]) -> str | None:
         return None
     reads = {str(path[0]) if path else "" for path in paths}
     return text.strip() if reads and reads <= set(columns) else None
+
+
+def nested_hint(name: str, known: Container[str]) -> str:
+    """Return how to read a field inside an object, if a name looks like one."""
+    head, dot, tail = name.partition(".")
+    if not dot or head not in known:
+        return ""
+    path = path_text((head, *tail.split(".")))
+    return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"

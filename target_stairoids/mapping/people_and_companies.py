@@ -49,10 +49,15 @@ _ID = re.compile(
     r"|00[1-9a-z](?=.*\d)[a-z0-9]{12}(?:[a-z0-9]{3})?",
     re.IGNORECASE,
 )
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://|www\.|mailto:|.*@", re.IGNORECASE | re.DOTALL)
+#: The start of a URL or formula, or an address.
+_URL = re.compile(
+    r"[a-z][a-z0-9+.-]*://|www\.|mailto:|=|.*@", re.IGNORECASE | re.DOTALL
+)
 _LONGEST_NAME = 200  # characters; a longer text is no person's name
 _BRACKETED = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
 _RESERVED = (".example", ".test")  # RFC 2606, for documents and tests
+#: RFC 2606 as well. An address there is a placeholder or a test.
+_PLACEHOLDERS = (*_RESERVED, "example.com", "example.net", "example.org")
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -63,6 +68,7 @@ class _Words(msgspec.Struct, frozen=True):
     exact_suffixes: frozenset[str]
     company_forms: frozenset[str]
     exact_company_forms: frozenset[str]
+    company_starts: frozenset[str]
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -79,6 +85,9 @@ def _data() -> _Data:
 
 # Addresses and domains
 
+#: A Latin character beside a Cyrillic or Greek one in a word. One is a mistake.
+_MIXED = re.compile(r"(?=.*[a-z]).*[\u0370-\u052f]", re.IGNORECASE | re.DOTALL)
+
 
 def is_domain(text: str) -> bool:
     """Return whether a text is a host for the API, as DNS spells it."""
@@ -88,7 +97,9 @@ def is_domain(text: str) -> bool:
 def is_email(text: str) -> bool:
     """Return whether a text is an email address for the API."""
     local, _, domain = text.rpartition("@")
-    return _LOCAL.fullmatch(local) is not None and is_domain(domain)
+    if not _LOCAL.fullmatch(local) or _MIXED.match(local):
+        return False
+    return is_domain(domain)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -150,7 +161,7 @@ def _visible(text: str) -> str:
 @lru_cache(maxsize=_CACHED)
 def _ascii(host: str) -> str:
     """Return a host as in DNS; unchanged if DNS cannot have it."""
-    if host.isascii():
+    if host.isascii() or any(map(_MIXED.match, host.split("."))):
         return host
     try:
         return idna.encode(host, uts46=True).decode()
@@ -193,15 +204,20 @@ def registrable_domain(host: str) -> str | None:
     return None if found is None else str(found)
 
 
-@lru_cache(maxsize=_CACHED)
 def company_domain_of(text: str) -> str | None:
     """Return the registrable domain of the company behind a URL, host or address.
 
     None for pages, link shorteners, mail relays and free mail.
     """
     host = clean_domain(text)
-    if host is None:
+    company = None if host is None else _company(host)
+    if company and "@" in text and company.endswith(_PLACEHOLDERS):
         return None
+    return company
+
+
+@lru_cache(maxsize=_CACHED)
+def _company(host: str) -> str | None:
     labels = host.split(".")
     parents = {".".join(labels[start:]) for start in range(1, len(labels))}
     hosts, data = parents | {host}, _data()
@@ -272,9 +288,11 @@ def _words_of_person(text: str) -> tuple[bool, str]:
     has_title = False
     while parts and (title := _title_of(parts[0])) is not None:
         has_title, parts[:1] = True, [title] if title else []
-    while parts and (count := _suffix_length(parts)):
+    suffixes = (words.suffixes, words.exact_suffixes)
+    while parts and (count := _length_of_last(parts, *suffixes)):
         del parts[-count:]
-    if parts and _is_one_of(parts[-1], words.company_forms, words.exact_company_forms):
+    forms = (words.company_forms, words.exact_company_forms)
+    if parts and (_length_of_last(parts, *forms) or parts[0] in words.company_starts):
         return False, ""
     return has_title, clean_name(" ".join(parts).replace(" ,", ",")) or ""
 
@@ -288,12 +306,15 @@ def _title_of(word: str) -> str | None:
     return rest if dot and len(rest) > 1 and _is_one_of(title + dot, titles) else None
 
 
-def _suffix_length(parts: list[str]) -> int:
-    """Return how many of the last words are one suffix: 2 for `Ph. D.`, 0 for none."""
-    words = _data().words
-    for count in (1, 2):
-        word = "".join(parts[-count:])
-        if word == "," or _is_one_of(word, words.suffixes, words.exact_suffixes):
+def _length_of_last(
+    parts: list[str], words: frozenset[str], exact: frozenset[str]
+) -> int:
+    """Return how many of the last parts are one word: 2 for `Ph. D.`, 0 for none."""
+    if parts[-1] == "," or _is_one_of(parts[-1], words, exact):
+        return 1
+    for count in (2, 3):
+        joined = re.sub(r"\W", "", "".join(parts[-count:])).lower()
+        if len(joined) > 2 and joined in words:
             return count
     return 0
 

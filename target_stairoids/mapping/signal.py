@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
+from target_stairoids.mapping.privacy import HiddenColumns, refusal_filter
 from target_stairoids.mapping.suppression_entry import names_of
 from target_stairoids.mapping.values import (
     Json,
@@ -119,12 +121,16 @@ class CompiledMapping:
         key: The columns that identify the entity; empty for the whole record.
         ignore_changes: Properties whose change alone sends nothing.
         when: Reads whether a record becomes a signal; None for every record.
+        excludes: Expression -> the reader of whether it excludes a record.
+        looks_for_refusal: Whether columns that the SCHEMA lacks may exclude a record.
+        hidden: The columns that `*` does not select.
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
         origins: Signal field -> how it is filled, for the operator.
         ignored_columns: Columns whose change alone does not change the content; None
             if they are unknown.
         is_left_out: Whether no record of the stream can become a signal.
+        not_inferred: Why the stream needs a mapping of its own; "" if it does not.
         wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
         suppress: Reads the address or domain that a record puts on the suppression
             list; None if the mapping makes signals.
@@ -147,6 +153,9 @@ class CompiledMapping:
     occurred_at: Reader
     properties: Callable[[Fields], dict[str, Any]]
     when: Reader | None
+    excludes: Mapping[str, Reader]
+    looks_for_refusal: bool
+    hidden: HiddenColumns
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
     ignored_columns: frozenset[str] | None
@@ -155,6 +164,7 @@ class CompiledMapping:
     has_unread_time: Callable[[Fields], bool]
     time_columns: frozenset[str]
     warnings: tuple[str, ...]
+    not_inferred: str = ""
     suppress: Reader | None = None
     deleted_columns: tuple[str, ...] = ()
 
@@ -164,8 +174,21 @@ class CompiledMapping:
         return names_of(_present(account, record), _present(contact, record))
 
     def wants(self, record: Fields) -> bool:
-        """Return whether the condition `when` lets a record become a signal."""
-        return self.when is None or bool(self.when(record))
+        """Return whether a record becomes a signal."""
+        return not self.why_filtered(record)
+
+    def why_filtered(self, record: Fields) -> str:
+        """Return why a record becomes no signal; "" if it becomes one."""
+        if self.when is not None and not self.when(record):
+            return "by `when`"
+        for expression, read in self.excludes.items():
+            if read(record):
+                return f"by `{expression}`"
+        if self.looks_for_refusal:
+            for name, value in record.items():
+                if (kind := refusal_filter(name)) and FILTERS[kind](value):
+                    return f"by `{name} | {kind}`"
+        return ""
 
     def signal_from(self, record: Fields) -> Signal:
         """Return the record's signal, normalised but not checked.
@@ -177,11 +200,12 @@ class CompiledMapping:
         if occurred_at is None and self.time_columns:
             found = {name: record.get(name) for name in self.time_columns}
             properties |= {n: value for n, value in found.items() if is_filled(value)}
+        contact = _present(self.contact, record)
         return Signal(
             type=self.type(record) or "",
             source=self.source(record) or "",
             account=_present(self.account, record),
-            contact=_present(self.contact, record),
+            contact=contact if "email" in contact else {},
             properties=flat_properties(properties),
             occurred_at=occurred_at,
         )
@@ -196,7 +220,7 @@ def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
 
 
 def selection(
-    hidden: frozenset[str] | None, columns: list[str], computed: Mapping[str, Reader]
+    hidden: HiddenColumns | None, columns: list[str], computed: Mapping[str, Reader]
 ) -> Selection:
     """Return a function that selects the properties of a record.
 
@@ -215,9 +239,9 @@ def selection(
     return selected
 
 
-def _scalars(record: Fields, hidden: frozenset[str]) -> dict[str, Any]:
+def _scalars(record: Fields, hidden: HiddenColumns) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.items()
-        if name not in hidden and type(value) not in _NESTED and name[:5] != "_sdc_"
+        if type(value) not in _NESTED and not hidden[name]
     }

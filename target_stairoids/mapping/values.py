@@ -46,7 +46,9 @@ def is_filled(value: object) -> bool:
 
 
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
-    """Return properties without null, objects as `name.field`, lists as JSON text.
+    """Return flat properties, without null and blank text.
+
+    Objects become `name.field`, and lists JSON text.
 
     Raises:
         InvalidSignalError: No double holds a number, or a value is nested too deeply.
@@ -59,7 +61,6 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     return flat
 
 
-_PLAIN = frozenset({str, bool})
 _NUMBERS = frozenset({int, float, Decimal})
 
 
@@ -67,7 +68,10 @@ def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -
     for name, value in values.items():
         key = prefix + name if prefix else name
         kind = type(value)
-        if kind in _PLAIN or (kind in _NUMBERS and _is_finite(value)):
+        if kind is str:
+            if value and not value.isspace():
+                flat[key] = value
+        elif kind is bool or (kind in _NUMBERS and _is_finite(value)):
             flat[key] = value
         elif isinstance(value, Mapping):
             _flatten(value, f"{key}.", flat)

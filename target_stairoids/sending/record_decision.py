@@ -52,17 +52,17 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     dead_letter: int | None = None
     is_suppressed: bool = False
     _version: Version | None = None
-    _is_wanted: bool | None = None
+    _why_filtered: str | None = None
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether `when` lets the record become a signal, or cannot be evaluated."""
-        if self._is_wanted is None:
+    def why_filtered(self) -> str:
+        """Why the record becomes no signal; "" if it may, or `when` has an error."""
+        if self._why_filtered is None:
             try:
-                self._is_wanted = self.mapping.wants(self.record.fields)
+                self._why_filtered = self.mapping.why_filtered(self.record.fields)
             except InvalidSignalError:
-                self._is_wanted = True
-        return self._is_wanted
+                self._why_filtered = ""
+        return self._why_filtered
 
     @property
     def version(self) -> Version:
@@ -165,7 +165,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     is_mapped: bool = True
 
 
-_FILTERED = Decision(Outcome.FILTERED, "by `when`")
 _SUPPRESSED = Decision(Outcome.FILTERED, SUPPRESSED)
 _LEFT_OUT = Decision(Outcome.FILTERED, "its stream is left out", is_mapped=False)
 _DELETED = Decision(Outcome.FILTERED, "deleted at its source", is_mapped=False)
@@ -208,7 +207,8 @@ def _filtered(mapped: MappedRecord) -> Decision | None:
         return _DELETED
     if mapped.is_suppressed:
         return _SUPPRESSED
-    return None if mapped.is_wanted else _FILTERED
+    reason = mapped.why_filtered
+    return Decision(Outcome.FILTERED, reason) if reason else None
 
 
 def only_replaces_latest(
@@ -220,7 +220,7 @@ def only_replaces_latest(
     """
     if latest is None or latest.content_digest is None:
         return False
-    if mapped.is_suppressed or not mapped.is_wanted:
+    if mapped.is_suppressed or mapped.why_filtered:
         return False
     version = mapped.version
     if latest.state_digest == version.state_digest:
@@ -243,7 +243,7 @@ def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decisi
     """Make a record's signal, and return the decision on it."""
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
     if mapping.when is not None:
-        mapping.when(fields)  # raises an error that `is_wanted` leaves out
+        mapping.when(fields)  # raises an error that `why_filtered` leaves out
     signal = mapping.signal_from(fields)
     ignored = {*mapping.ignore_changes, stream.schema.bookmark}
     version = replace(mapped.version, content_digest=content_digest(signal, ignored))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from target_stairoids.mapping.config import (
     unused_globs,
 )
 from target_stairoids.mapping.expressions.template import Path, path_text
+from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.settings import Settings
@@ -120,11 +121,14 @@ class Streams:
             unread_times=0 if before is None else before.unread_times,
         )
         self._streams[name] = stream
-        for warning in (w for mapping in maps for w in mapping.warnings):
+        self._warn_once(w for mapping in maps for w in mapping.warnings)
+        return stream
+
+    def _warn_once(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
                 logger.warning("%s", warning)
-        return stream
 
     def warn(self) -> None:
         """Warn at the end of a run about streams and fields that never came."""
@@ -132,6 +136,8 @@ class Streams:
             for sentence in unused_globs(self._settings.signals, list(self._streams)):
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
+            for mapping in stream.maps:
+                self._warn_once(privacy_warning(name, mapping.hidden))
             if stream.unread_times:
                 columns = sorted({c for m in stream.maps for c in m.time_columns})
                 logger.warning(
@@ -173,7 +179,10 @@ def _check_names(
 
 def warn_if_left_out(stream: Stream) -> None:
     """Warn that a stream has no person and no company for a signal."""
-    if any(m.is_left_out and "type" in m.origins for m in stream.maps):
+    if any(
+        m.is_left_out and "type" in m.origins and not m.not_inferred
+        for m in stream.maps
+    ):
         logger.warning(
             "Stream `%s` is left out, because its records have neither an email nor a "
             "domain. To send them, give the stream a mapping with `contact.email` or "

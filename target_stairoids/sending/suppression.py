@@ -71,7 +71,7 @@ def _row_of(item: MappedRecord) -> SuppressionRow:
 def _decision_on(item: MappedRecord, row: SuppressionRow, effect: Effect) -> Decision:
     reason = effect.value
     if effect is Effect.ABSENT:
-        reason = "deleted at its source" if item.is_wanted else "by `when`"
+        reason = item.why_filtered or "deleted at its source"
     discards = item.dead_letter is not None and not row.is_removed
     return Decision(Outcome.FILTERED, reason, discards=discards)
 

@@ -17,10 +17,14 @@ from typing import Any
 
 from target_stairoids.mapping.people_and_companies import (
     company_domain_from,
+    company_name_from,
     likely_domain_from,
     likely_email_from,
     names_of_person,
+    person_name_from,
+    stands_for_nothing,
 )
+from target_stairoids.mapping.privacy import opted_out, refused
 from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import text_from
 
@@ -35,6 +39,38 @@ def first_name(value: object) -> str | None:
 def last_name(value: object) -> str | None:
     """Return all but the first name; null if there is only one name."""
     return names_of_person(value)[1] if isinstance(value, str) else None
+
+
+def known(value: object) -> object:
+    """Return a value, but null for blank text and words such as `N/A`."""
+    return None if isinstance(value, str) and stands_for_nothing(value) else value
+
+
+def primary(value: object) -> object:
+    """Return the primary item of a list, or the first one; other values unchanged.
+
+    Of an object, such as `{"value": "ada@x.com", "primary": true}`, the value counts.
+    """
+    items = value if isinstance(value, list) else [value]
+    item = next((i for i in items if _is_primary(i)), items[0] if items else None)
+    if not isinstance(item, dict):
+        return item
+    fields = {re.sub(r"[\W_]", "", str(name)).lower(): v for name, v in item.items()}
+    return next((fields[name] for name in _VALUES if fields.get(name)), None)
+
+
+_VALUES = ("value", "email", "emailaddress", "address", "domain", "name", "url", "uri")
+_PRIMARY = frozenset({"primary", "isprimary", "default", "isdefault"})
+
+
+def _is_primary(item: object) -> bool:
+    if not isinstance(item, dict):
+        return False
+    return any(
+        re.sub(r"[\W_]", "", str(name)).lower() in _PRIMARY
+        and (value is True or str(value).lower() in {"true", "1", "yes"})
+        for name, value in item.items()
+    )
 
 
 def iso8601(value: object, form: str | None = None) -> str | None:
@@ -104,7 +140,13 @@ def default(value: object, fallback: object = "", boolean: object = False) -> ob
 FILTERS: dict[str, Callable[..., Any]] = {
     "domain": likely_domain_from,
     "company_domain": company_domain_from,
+    "company_name": company_name_from,
     "email": likely_email_from,
+    "known": known,
+    "opted_out": opted_out,
+    "primary": primary,
+    "person_name": person_name_from,
+    "refused": refused,
     "first_name": first_name,
     "last_name": last_name,
     "iso8601": iso8601,

@@ -136,6 +136,14 @@ def compile_template(text: str, field: str) -> Template:
     return Template(read, paths)
 
 
+def paths_in(text: str | None) -> frozenset[Path]:
+    """Return the paths that a template reads; none if it is null or wrong."""
+    try:
+        return compile_template(text or "", "").paths
+    except TemplateError:
+        return frozenset()
+
+
 def compile_condition(text: str, field: str) -> Template:
     """Compile an expression such as `plan != 'free'`, written without braces.
 

@@ -178,7 +178,9 @@ def test_check_of_a_catalog_sends_nothing(
 
     assert done.returncode == 0, done.stderr
     assert "mapping  fits 1 stream" in done.stdout
-    assert "crm-contacts -> crm-contacts: by contact.email" in done.stdout
+    assert (
+        "crm-contacts -> crm-contacts: by account.domain, contact.email" in done.stdout
+    )
     assert sandbox.signals == []
 
 

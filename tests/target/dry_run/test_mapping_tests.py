@@ -19,6 +19,7 @@ tests:
   signals:
   - type: trial
     source: billing
+    account: {domain: acme.com}
     contact: {email: ada@acme.com}
     occurred_at: 2026-01-02T00:00:00Z
     properties: {plan: pro}

@@ -181,7 +181,7 @@ def test_preview_counts_empty_fields_unreadable_values_and_domains(
     }
     assert lead["domains"] == {"acme.com": 1, "gmail.com": 1}
     assert "  Left empty: account.domain (3), account.name (4), contact" in shown
-    assert "  Cannot be read: website (1), email (1), first_name (1), sig" in shown
+    assert "  Cannot be read: email (1), website (1), first_name (1), sig" in shown
     assert "  Most frequent domains: acme.com (1), gmail.com (1)\n" in shown
 
 
@@ -369,7 +369,7 @@ def test_suggest_needs_no_config() -> None:
     done = command("suggest", POSTGRES)
 
     assert "# crm-contacts: 200 records, 94% with an email address" in done.stdout
-    assert 'email: "{{ email | email }}"' in done.stdout
+    assert 'email: "{{ email }}"' in done.stdout
 
 
 def test_explain_shows_key_outcome_and_reason_of_each_record(

@@ -7,10 +7,14 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.expressions.template import compile_template
 from target_stairoids.mapping.inference import inferred_templates
 from target_stairoids.mapping.schema import StreamSchema
+from tests.support.mapping_builders import a_map, a_shape, items_of
 from tests.support.paths import DATA
 
 TEXT = {"type": ["null", "string"]}
@@ -25,12 +29,20 @@ def an_object(**properties: Any) -> dict[str, Any]:
 
 
 def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[str]]:
-    """Return signal field -> the places it is read from, in transaction."""
+    """Return signal field -> the places it is read from, in order.
+
+    The places of the address, which always follow those of the domain, are left out.
+    """
     shape = StreamSchema(name=name, properties=properties, key_properties=())
-    return {
+    found = {
         field: [_place(text) for text in origin.template[3:-3].split(" or ")]
         for field, origin in inferred_templates(shape).items()
     }
+    emails = found.get("contact.email", [])
+    domains = found.pop("account.domain", [])
+    assert not emails or domains[-len(emails) :] == emails
+    rest = domains[: len(domains) - len(emails)]
+    return found | ({"account.domain": rest} if rest else {})
 
 
 def _place(text: str) -> str:
@@ -113,10 +125,11 @@ def test_other_objects_fill_no_field(name: str) -> None:
     assert inferred({name: an_object(**texts("email", "domain"))}) == {}
 
 
-def test_column_comes_before_a_nested_field() -> None:
+def test_column_comes_before_the_object_of_a_user() -> None:
+    """The user may be a cashier."""
     properties = {"user": an_object(**texts("work_email")), **texts("email")}
 
-    assert inferred(properties) == {"contact.email": ["email", "user.work_email"]}
+    assert inferred(properties) == {"contact.email": ["email"]}
 
 
 def test_object_without_known_fields_is_read_by_the_usual_names() -> None:
@@ -252,7 +265,7 @@ SEGMENT_TRACK = {
             "charges",
             STRIPE_CHARGE,
             {
-                "contact.email": ["receipt_email", "billing_details.email"],
+                "contact.email": ["billing_details.email"],
                 "contact.first_name": ["billing_details.name"],
                 "contact.last_name": ["billing_details.name"],
             },
@@ -309,6 +322,321 @@ def test_streams_of_well_known_sources(
     assert inferred(properties, stream) == expected
 
 
+PRIMARY = {
+    "type": "array",
+    "items": an_object(value=TEXT, primary={"type": "boolean"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("stream", "properties", "expected"),
+    [
+        (  # Shopify's orders, with the cashier
+            "orders",
+            {
+                "user": an_object(**texts("email", "first_name")),
+                "customer": an_object(**texts("email", "first_name", "last_name")),
+            },
+            {
+                "contact.email": ["customer.email"],
+                "contact.first_name": ["customer.first_name"],
+                "contact.last_name": ["customer.last_name"],
+            },
+        ),
+        (
+            "orders",
+            {
+                "user": an_object(**texts("email", "first_name")),
+                "customer": an_object(**texts("email")),
+            },
+            {"contact.email": ["customer.email"]},
+        ),
+        (
+            "orders",
+            {
+                "user": an_object(**texts("email")),
+                "customer": an_object(**texts("first_name")),
+            },
+            {"contact.email": ["user.email"]},
+        ),
+        (
+            "orders",
+            texts("user_email", "user_first_name", "customer_email", "last_name"),
+            {"contact.email": ["customer_email"]},
+        ),
+        (
+            "orders",
+            texts("user_email", "customer_first_name"),
+            {"contact.email": ["user_email"]},
+        ),
+        (
+            "orders",
+            texts("customer_email", "first_name", "last_name"),
+            {
+                "contact.email": ["customer_email"],
+                "contact.first_name": ["first_name"],
+                "contact.last_name": ["last_name"],
+            },
+        ),
+        (  # Stripe's checkout sessions
+            "checkout_sessions",
+            {
+                **texts("customer_email", "customer"),
+                "customer_details": an_object(**texts("email", "name")),
+            },
+            {
+                "contact.email": ["customer_details.email"],
+                "contact.first_name": ["customer_details.name"],
+                "contact.last_name": ["customer_details.name"],
+            },
+        ),
+        (  # Dynamics
+            "contacts",
+            texts("contactid", "emailaddress1", "firstname", "lastname"),
+            {
+                "contact.email": ["emailaddress1"],
+                "contact.first_name": ["firstname"],
+                "contact.last_name": ["lastname"],
+            },
+        ),
+        (  # QuickBooks
+            "customers",
+            {
+                **texts("Id", "GivenName", "FamilyName", "CompanyName"),
+                "PrimaryEmailAddr": an_object(**texts("Address")),
+                "WebAddr": an_object(**texts("URI")),
+            },
+            {
+                "contact.email": ["PrimaryEmailAddr.Address"],
+                "contact.first_name": ["GivenName"],
+                "contact.last_name": ["FamilyName"],
+                "account.domain": ["WebAddr.URI"],
+                "account.name": ["CompanyName"],
+            },
+        ),
+        (  # Outreach
+            "prospects",
+            {
+                **texts("firstName", "lastName", "company", "websiteUrl1"),
+                "emails": {"type": ["null", "array"], "items": TEXT},
+            },
+            {
+                "contact.email": ["emails"],
+                "contact.first_name": ["firstName"],
+                "contact.last_name": ["lastName"],
+                "account.domain": ["websiteUrl1"],
+                "account.name": ["company"],
+            },
+        ),
+        (  # Freshdesk and Intercom
+            "contacts",
+            texts("id", "email", "name", "company_id"),
+            {
+                "contact.email": ["email"],
+                "contact.first_name": ["name"],
+                "contact.last_name": ["name"],
+            },
+        ),
+        (  # Freshdesk
+            "companies",
+            {**texts("name"), "domains": {"type": "array", "items": TEXT}},
+            {"account.domain": ["domains"], "account.name": ["name"]},
+        ),
+        (  # Zendesk
+            "tickets",
+            {
+                **texts("subject"),
+                "requester": an_object(**texts("email", "name")),
+                "assignee": an_object(**texts("email", "name")),
+            },
+            {
+                "contact.email": ["requester.email"],
+                "contact.first_name": ["requester.name"],
+                "contact.last_name": ["requester.name"],
+            },
+        ),
+        (  # Zendesk
+            "organizations",
+            {**texts("name"), "domain_names": {"type": "array", "items": TEXT}},
+            {"account.domain": ["domain_names"], "account.name": ["name"]},
+        ),
+        (  # Pipedrive
+            "persons",
+            {**texts("name", "org_name"), "email": PRIMARY},
+            {
+                "contact.email": ["email"],
+                "contact.first_name": ["name"],
+                "contact.last_name": ["name"],
+                "account.name": ["org_name"],
+            },
+        ),
+        (  # Pipedrive
+            "deals",
+            {
+                "person_id": an_object(**texts("name"), email=PRIMARY),
+                "user_id": an_object(**texts("name", "email")),
+                "org_id": an_object(**texts("name")),
+            },
+            {
+                "contact.email": ["person_id.email"],
+                "contact.first_name": ["person_id.name"],
+                "contact.last_name": ["person_id.name"],
+                "account.name": ["org_id.name"],
+            },
+        ),
+        (  # Segment in a warehouse
+            "tracks",
+            texts("context_traits_email", "context_traits_first_name"),
+            {
+                "contact.email": ["context_traits_email"],
+                "contact.first_name": ["context_traits_first_name"],
+            },
+        ),
+        (  # Amplitude
+            "events",
+            {
+                **texts("event_type", "event_time", "user_id"),
+                "user_properties": an_object(**texts("email", "company")),
+                "event_properties": an_object(**texts("email")),
+            },
+            {
+                "contact.email": ["user_properties.email"],
+                "occurred_at": ["event_time"],
+            },
+        ),
+        (
+            "rows",
+            texts("email", "Email", "E-Mail"),
+            {"contact.email": ["email", "Email", "E-Mail"]},
+        ),
+        (
+            "companies",
+            {
+                **texts("company"),
+                "account": an_object(**texts("domain", "name")),
+            },
+            {"account.domain": ["account.domain"], "account.name": ["account.name"]},
+        ),
+    ],
+)
+def test_fields_come_from_one_object(
+    stream: str, properties: dict[str, Any], expected: dict[str, list[str]]
+) -> None:
+    assert inferred(properties, stream) == expected
+
+
+ROLES = ["customer", "user", "contact", "lead", "billing_details", "account"]
+COLUMNS = ["email", "work_email", "first_name", "last_name", "full_name", "domain"]
+objects = st.dictionaries(
+    st.sampled_from(ROLES), st.sets(st.sampled_from(COLUMNS)), max_size=4
+)
+
+
+@given(objects)
+def test_inference_never_mixes_two_objects(found: dict[str, set[str]]) -> None:
+    properties = {role: an_object(**texts(*names)) for role, names in found.items()}
+    flat = texts(*(f"{role}_{n}" for role, names in found.items() for n in names))
+
+    for columns, end in ((properties, "."), (flat, "_")):
+        places = inferred(columns)
+        for group in ("contact.", "account."):
+            used = [p for f, ps in places.items() if f.startswith(group) for p in ps]
+            roles = {role for role in ROLES for p in used if p.startswith(role + end)}
+            assert len(roles) < 2
+
+
+def value_of(field: str, properties: dict[str, Any], record: dict[str, Any]) -> object:
+    shape = StreamSchema(name="s", properties=properties, key_properties=())
+    return compile_template(inferred_templates(shape)[field].template, field).read(
+        record
+    )
+
+
+@pytest.mark.parametrize(
+    ("emails", "email"),
+    [
+        ([{"value": "a@x.com"}, {"value": "b@x.com", "primary": True}], "b@x.com"),
+        ([{"Address": "a@x.com"}, {"Address": "b@x.com", "IsPrimary": "1"}], "b@x.com"),
+        ([{"email": "a@x.com", "primary": False}, {"email": "b@x.com"}], "a@x.com"),
+        (["a@x.com", "b@x.com"], "a@x.com"),
+        ("a@x.com", "a@x.com"),
+        ([{"primary": True}], None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_primary_item_of_a_list_counts(emails: object, email: str | None) -> None:
+    assert value_of("contact.email", {"emails": PRIMARY}, {"emails": emails}) == email
+
+
+@pytest.mark.parametrize(
+    ("record", "domain"),
+    [
+        ({"website": "https://www.acme.com", "email": "ada@birch.com"}, "acme.com"),
+        ({"website": "", "email": "ada@mail.acme.co.uk"}, "acme.co.uk"),
+        ({"website": "linkedin.com/company/acme", "email": "ada@acme.com"}, "acme.com"),
+        ({"website": "*.acme.com", "email": "ada@acme.com"}, "acme.com"),
+        ({"website": None, "email": "ada@gmail.com"}, None),
+        ({"website": None, "email": "ada@example.com"}, None),
+        ({"website": "example.com", "email": None}, "example.com"),
+    ],
+)
+def test_domain_of_the_address_counts_where_no_other_is_known(
+    record: dict[str, Any], domain: str | None
+) -> None:
+    assert value_of("account.domain", texts("website", "email"), record) == domain
+
+
+@pytest.mark.parametrize("given", [None, {"email": None}, {"email": "{{ owner }}"}])
+def test_person_of_a_mapping_is_not_mixed_with_an_inferred_one(given: object) -> None:
+    shape = a_shape(properties=texts("owner", "email", "first_name"), key=())
+
+    fields = set(a_map(shape, contact=given, account={"name": "x"}).origins)
+
+    assert not fields & {"contact.first_name", "account.domain"}
+
+
+STAFF = "owners admins employees User agents crm-owners salesforce-User Staff"
+
+
+@pytest.mark.parametrize("stream", [*STAFF.split(), "system_users", "hubspot__owners"])
+def test_stream_of_own_staff_is_not_inferred(stream: str) -> None:
+    shape = a_shape(stream, texts("email", "name"), ())
+    named = items_of({"stream": stream})
+
+    (inferred_map,) = mappings_for(shape, (), "tests")
+    assert inferred_map.is_left_out
+    (warning,) = inferred_map.warnings
+    assert warning == (
+        f"Stream `{stream}` is left out, because it is named like a list of your own "
+        "staff. To send it, give it a mapping of its own in `signals`, such as "
+        f"`{{stream: {stream}}}`."
+    )
+    (by_glob,) = mappings_for(shape, items_of({"stream": "*"}), "tests")
+    assert by_glob.is_left_out
+    (by_name,) = mappings_for(shape, named, "tests")
+    assert not by_name.is_left_out
+    assert not by_name.warnings
+
+
+@pytest.mark.parametrize("stream", ["users", "public-users", "business_owners", "user"])
+def test_stream_of_other_people_is_inferred(stream: str) -> None:
+    (mapping,) = mappings_for(a_shape(stream, texts("email"), ()), (), "tests")
+
+    assert not mapping.is_left_out
+
+
+@pytest.mark.parametrize("name", ["events", "signal_created", "renamed"])
+def test_stream_of_the_webhooks_tap_is_never_inferred(name: str) -> None:
+    records = texts("sequence", "received_at", "body_sha256", "key_id")
+    payload = {"account": an_object(**texts("domain")), **texts("email")}
+
+    (mapping,) = mappings_for(a_shape(name, records | payload, ()), (), "tests")
+
+    assert mapping.is_left_out
+    assert "Stairoids' own webhooks" in mapping.warnings[0]
+
+
 def test_free_mail_domain_is_no_company() -> None:
     origin = inferred_templates(
         StreamSchema(name="s", properties=texts("domain"), key_properties=())
@@ -356,6 +684,7 @@ def test_origin_has_the_reason() -> None:
                 "contact.email": ["email"],
                 "contact.first_name": ["full name"],
                 "contact.last_name": ["full name"],
+                "occurred_at": ["signed_up_at"],
             },
         ),
         (

@@ -37,9 +37,13 @@ def is_valid_domain(text: str) -> bool:
     """Return whether DNS and IDNA allow a host, by the library's own rules."""
     labels = text.split(".")
     is_plain = text.isascii() and text == text.lower() and len(labels) > 1
+    names = [label for label in labels if label.startswith("xn--")]
     return (
         is_plain
-        and idna.encode(text, uts46=True).decode() == text
+        and all(idna.encode(idna.decode(name)).decode() == name for name in names)
+        and all(label.strip("-") == label != "" for label in labels)
+        and len(text) <= 253
+        and max(map(len, labels)) <= 63
         and not labels[-1].isdecimal()
         and all(label.replace("-", "").isalnum() for label in labels)
     )
@@ -258,6 +262,9 @@ def test_registrable_domain(host: str, domain: str | None) -> None:
         ("abc@privaterelay.appleid.com", None),
         ("1+ada@users.noreply.github.com", None),
         ("ada@gmail.com", None),
+        ("ada@example.com", None),
+        ("ada@acme.example", None),
+        ("www.acme.example", "acme.example"),
         ("ada@hey.com", None),
         ("ada@acme.onmicrosoft.com", None),
         ("acme.wordpress.com", None),

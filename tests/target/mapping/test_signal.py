@@ -308,7 +308,7 @@ def test_any_record_becomes_a_valid_signal_or_is_invalid(
     compiled_mapping: CompiledMapping, record: dict[str, Any]
 ) -> None:
     try:
-        compiled_mapping.wants(record)
+        compiled_mapping.why_filtered(record)
         text = compiled_mapping.signal_from(record).checked_text()
     except InvalidSignalError:
         return

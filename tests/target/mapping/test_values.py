@@ -53,7 +53,7 @@ def test_text_is_trimmed_and_numbers_become_text(
         ({"a": "x", "b": 1, "c": True, "d": False}, None),
         ({"a": Decimal("1.10"), "b": Decimal("1e-38")}, None),
         ({"a": 18446744073709551615, "b": -1}, None),
-        ({"a": None, "b": ""}, {"b": ""}),
+        ({"a": None, "b": "", "c": " \t"}, {}),
         ({"a": {"b": {"c": 1}, "d": None}}, {"a.b.c": 1}),
         ({"a": {}}, {}),
         ({"a": []}, {"a": "[]"}),

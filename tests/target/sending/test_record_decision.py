@@ -218,6 +218,7 @@ def test_signal_has_the_text_and_the_content_of_its_record() -> None:
     assert json.loads(decision.text) == {
         "type": "trials",
         "source": "test",
+        "account": {"domain": "acme.com"},
         "contact": {"email": "jo@acme.com"},
         "properties": {"id": 1, "plan": "pro", "at": 2},
     }

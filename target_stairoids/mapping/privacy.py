@@ -1,0 +1,127 @@
+"""Columns that inference leaves out for privacy, and records that it filters.
+
+The names are in `private_columns.toml`. A mapping can name each column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import cache, lru_cache
+from pathlib import Path
+
+import msgspec
+
+from target_stairoids.mapping.people_and_companies import stands_for_nothing
+
+_CACHED = 4096  # names of columns
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
+_ZERO_DATE = re.compile(r"(0000|0001|1899|1900|1970)-\d\d-\d\d.*|[0\W]*", re.DOTALL)
+
+
+class _Sensitive(msgspec.Struct, frozen=True):
+    parts: tuple[str, ...]
+    words: frozenset[str]
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    columns: tuple[str, ...]
+
+
+class _Values(msgspec.Struct, frozen=True):
+    no: frozenset[str]
+    refusing: frozenset[str]
+    not_refusing: frozenset[str]
+
+
+class _Data(msgspec.Struct, frozen=True):
+    sensitive: _Sensitive
+    opted_out: _Columns
+    refused: _Columns
+    values: _Values
+
+
+@cache
+def _data() -> _Data:
+    file = Path(__file__).with_name("private_columns.toml")
+    return msgspec.toml.decode(file.read_bytes(), type=_Data)
+
+
+@lru_cache(maxsize=_CACHED)
+def is_sensitive(column: str) -> bool:
+    """Return whether a column is named like a secret or sensitive data."""
+    simple = re.sub(r"[\W_]", "", column).lower()
+    names = _data().sensitive
+    words = {word.lower() for word in _WORDS.findall(column)}
+    return any(part in simple for part in names.parts) or not words.isdisjoint(
+        names.words
+    )
+
+
+class HiddenColumns(dict[str, bool]):
+    """Column -> whether `*` does not select it.
+
+    Attributes:
+        private: The columns that look like secrets or sensitive data.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(dict.fromkeys(names, True))
+        self.private: set[str] = set()
+
+    def __missing__(self, name: str) -> bool:
+        if is_private := name[:5] != "_sdc_" and is_sensitive(name):
+            self.private.add(name)
+        self[name] = is_private or name[:5] == "_sdc_"
+        return self[name]
+
+
+def privacy_warning(stream: str, hidden: HiddenColumns) -> tuple[str, ...]:
+    """Return a sentence about the columns left out for privacy; empty without any."""
+    if not hidden.private:
+        return ()
+    names = ", ".join(f"`{column}`" for column in sorted(hidden.private))
+    sentence = (
+        f"Stream `{stream}`: inference leaves out {names}, named like a secret or like "
+        "sensitive data. To send such a column, name it in `properties`."
+    )
+    return (sentence,)
+
+
+@lru_cache(maxsize=_CACHED)
+def refusal_filter(column: str) -> str | None:
+    """Return the filter that reads a refusal from a column; None for other columns.
+
+    `opted_out` for columns such as `is_deleted` or `unsubscribed`, `refused` for those
+    such as `gdpr_consent`.
+    """
+    simple = re.sub(r"[\W_]", "", column).lower()
+    kinds = {"opted_out": _data().opted_out, "refused": _data().refused}
+    return next((kind for kind in kinds if _pattern(kind).fullmatch(simple)), None)
+
+
+@cache
+def _pattern(kind: str) -> re.Pattern[str]:
+    return re.compile("|".join(getattr(_data(), kind).columns))
+
+
+def opted_out(value: object) -> bool:
+    """Return whether a value is filled and does not say no: true, `yes`, a time."""
+    text = _text(value) or ""
+    return text not in _data().values.no and not _ZERO_DATE.fullmatch(text)
+
+
+def refused(value: object) -> bool:
+    """Return whether a value refuses: false, `no`, `withdrawn`."""
+    values = _data().values
+    return _text(value) in (values.no - values.not_refusing) | values.refusing
+
+
+def _text(value: object) -> str | None:
+    """Return a value as text in lower case; None if it is blank or no scalar."""
+    if not isinstance(value, str | int | float | Decimal):
+        return None
+    text = str(value).strip().lower()
+    is_word = text in _data().values.no or text == "x"  # a cross marks a box
+    return text if is_word or not stands_for_nothing(text) else None

@@ -1,0 +1,151 @@
+"""Privacy by default: columns that inference leaves out, and records it filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from target_stairoids.mapping.privacy import is_sensitive, opted_out, refused
+from tests.support.mapping_builders import TEXT, a_map, a_shape
+
+SECRETS = """
+password passwd pwd password_hash passwordHash encrypted_password old_password salt
+secret secret_key client_secret api_token apiKey API_KEY token access_token authToken
+refreshToken reset_password_token private_key session_token otp pin cookie
+"""
+PERSONAL = """
+ssn SSN social_security_number national_id tax_id passport_no iban IBAN
+bank_account_number credit_card creditCardNumber card_number cvv date_of_birth dob
+birthday birth_date BirthDate religion ethnicity health_condition salary
+"""
+HARMLESS = """
+email plan seats phone country notes updated_at tokens_used company_name shipping pinned
+opinion compass card_brand passed secretary health_score taxes page opted spin domain
+"""
+OPT_OUTS = """
+is_deleted IsDeleted deleted deleted_at deletedAt _fivetran_deleted __deleted removed_at
+unsubscribed unsubscribed_at unsubscribed_from_emails do_not_contact DoNotContact
+do_not_email donotbulkemail opt_out opted_out HasOptedOutOfEmail hs_email_optout
+hs_email_optout_123 email_opt_out marketing_opt_out email_blacklisted anonymized_at
+"""
+CONSENTS = """
+gdpr_consent consent marketing_consent has_consent consent_given email_opt_in opt_in
+newsletter_opt_in optedIn accepts_marketing can_contact subscription_status
+"""
+OTHERS = """
+option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
+is_active remove_at undone domain subscribed do_not_call
+"""
+
+
+def mapped(record: dict[str, Any], **item: Any) -> str | dict[str, Any]:
+    """Return why a record is filtered, or the properties of its signal."""
+    shape = a_shape("rows", dict.fromkeys(["email", *record], TEXT), ())
+    mapping = a_map(shape, **item)
+    record = {"email": "ada@acme.com", **record}
+    return mapping.why_filtered(record) or dict(mapping.signal_from(record).properties)
+
+
+@pytest.mark.parametrize("column", [*SECRETS.split(), *PERSONAL.split()])
+def test_column_that_looks_private_is_left_out_with_a_warning(column: str) -> None:
+    assert mapped({column: "canary", "plan": "pro"}) == {"plan": "pro"}
+    (warning,) = a_map(a_shape("rows", {"email": TEXT, column: TEXT}, ())).warnings
+    assert f"`{column}`" in warning
+    assert "name it in `properties`" in warning
+
+
+@pytest.mark.parametrize("column", HARMLESS.split())
+def test_other_column_is_not_private(column: str) -> None:
+    assert not is_sensitive(column)
+
+
+def test_mapping_may_name_a_private_column() -> None:
+    record = {"api_token": "t", "ssn": "1"}
+
+    assert mapped(record, properties=["ssn"]) == {"ssn": "1"}
+    assert mapped(record, properties=["*", "ssn"]) == {"ssn": "1"}
+    assert mapped(record, properties={"x": "{{ api_token }}"}) == {"x": "t"}
+    assert mapped(record, properties="*") == {}
+
+
+def test_private_column_that_the_schema_lacks_is_left_out() -> None:
+    mapping = a_map(a_shape("rows", {}, ()))
+    record = {"email": "ada@acme.com", "ssn": "1", "plan": "pro"}
+
+    assert mapping.signal_from(record).properties == {"plan": "pro"}
+    assert mapping.hidden.private == {"ssn"}
+
+
+@pytest.mark.parametrize("column", OPT_OUTS.split())
+@pytest.mark.parametrize("value", [True, "true", 1, "yes", "2024-09-30", "x"])
+def test_opted_out_or_deleted_record_is_filtered(column: str, value: object) -> None:
+    assert mapped({column: value}) == f"by `{column} | opted_out`"
+
+
+@pytest.mark.parametrize("column", CONSENTS.split())
+@pytest.mark.parametrize("value", [False, "false", 0, "No", "withdrawn", "opted_out"])
+def test_record_without_consent_is_filtered(column: str, value: object) -> None:
+    assert mapped({column: value}) == f"by `{column} | refused`"
+
+
+@pytest.mark.parametrize("column", OTHERS.split())
+@pytest.mark.parametrize("value", [True, False])
+def test_other_column_filters_nothing(column: str, *, value: bool) -> None:
+    assert isinstance(mapped({column: value}), dict)
+
+
+def test_mapping_may_say_which_records_are_filtered() -> None:
+    record = {"unsubscribed": True, "plan": "pro"}
+
+    assert mapped(record, when=None) == record
+    assert mapped(record, when="plan == 'pro'") == record
+    assert mapped(record, type="lead") == "by `unsubscribed | opted_out`"
+
+
+def test_flag_that_the_schema_lacks_filters_a_record() -> None:
+    mapping = a_map(a_shape("rows", {}, ()))
+
+    assert mapping.why_filtered({"is_deleted": True}) == "by `is_deleted | opted_out`"
+    assert not mapping.why_filtered({"is_deleted": False})
+
+
+def test_flag_inside_the_object_of_the_person_counts() -> None:
+    def person(*names: str) -> dict[str, Any]:
+        return {"type": "object", "properties": dict.fromkeys(names, TEXT)}
+
+    columns = ("email", "unsubscribed")
+    properties = {"customer": person(*columns), "user": person(*columns)}
+    mapping = a_map(a_shape("rows", properties, ()))
+
+    assert mapping.why_filtered({"customer": {"unsubscribed": True}}) == (
+        "by `customer.unsubscribed | opted_out`"
+    )
+    assert not mapping.why_filtered({"user": {"unsubscribed": True}})
+
+
+def test_rule_is_the_condition_that_suggest_prints() -> None:
+    properties = dict.fromkeys(["email", "is_deleted", "gdpr_consent"], TEXT)
+    text = "not (is_deleted | opted_out or gdpr_consent | refused)"
+    inferred = a_map(a_shape("rows", properties, ()))
+    mapping = a_map(a_shape("rows", properties, ()), when=text)
+
+    assert inferred.origins["when"].template == text
+    for deleted in (True, False, None):
+        for consent in (True, False, None):
+            record = {"is_deleted": deleted, "gdpr_consent": consent}
+            assert mapping.wants(record) is inferred.wants(record)
+
+
+NO = [False, 0.0, "false", "FALSE", "0", "no", "N", "f", "off"]
+BLANK: list[Any] = [None, "", "  ", "N/A", "0000-00-00 00:00:00", "1970-01-01", [], {}]
+
+
+@pytest.mark.parametrize("value", [*NO, *BLANK])
+def test_value_that_does_not_opt_out(value: object) -> None:
+    assert not opted_out(value)
+
+
+@pytest.mark.parametrize("value", [True, 1, "yes", "granted", "2024-01-01", *BLANK])
+def test_value_that_does_not_refuse(value: object) -> None:
+    assert not refused(value)
