@@ -74,7 +74,7 @@ def preview(
         return
     for stream, mapping, coverage in found.mappings():
         _show_mapping(stream, mapping, settings)
-        _show_coverage(coverage)
+        _show_coverage(mapping, coverage)
     outcomes = found.outcomes.most_common()
     _show_table(
         ("stream", "outcome", "signals", "reason"),
@@ -124,7 +124,7 @@ def _listed(template: str) -> str:
     return template
 
 
-def _show_coverage(coverage: Coverage) -> None:
+def _show_coverage(mapping: CompiledMapping, coverage: Coverage) -> None:
     if coverage.records:
         shares = (
             f"{coverage.share(name):.0%} have {name}"
@@ -142,6 +142,10 @@ def _show_coverage(coverage: Coverage) -> None:
             more = len(parts) - _MAX_NAMES
             end = f" and {more} more" if more > 0 else ""
             click.echo(f"  {title}: {', '.join(parts[:_MAX_NAMES])}{end}")
+    if mapping.hidden.private:
+        click.echo(
+            f"  Left out for privacy: {', '.join(sorted(mapping.hidden.private))}"
+        )
     click.echo()
 
 

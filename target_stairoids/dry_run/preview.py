@@ -116,6 +116,7 @@ class Preview(Observer):
                 "records": coverage.records,
                 "coverage": {name: coverage.share(name) for name in FIELDS},
                 **coverage.as_dict(),
+                "private": sorted(mapping.hidden.private),
             }
             streams[stream].append(description)
         return {

@@ -34,7 +34,10 @@ def as_yaml(preview: Preview) -> str:
 def _left_out(stream: str, reason: str) -> Iterator[str]:
     yield f"# {stream} {reason}."
     yield f"# - stream: {_text(escape(stream))}"
-    yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
+    if "`suppress`" in reason:
+        yield '#   suppress: "{{ }}"  # the address or domain that gets no signal'
+    else:
+        yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
 
 
 def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator[str]:

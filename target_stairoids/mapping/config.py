@@ -46,7 +46,9 @@ def mappings_for(
             f"mapping of its own in `signals`, such as `{{stream: {name}}}`."
         )
         compiled = [
-            replace(m, is_left_out=True, not_inferred=reason, warnings=(warning,))
+            m
+            if m.suppress is not None
+            else replace(m, is_left_out=True, not_inferred=reason, warnings=(warning,))
             for m in compiled
         ]
     ((name, times),) = Counter(mapping.name for mapping in compiled).most_common(1)

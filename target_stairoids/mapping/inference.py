@@ -45,6 +45,14 @@ _PEOPLE = re.compile(
 )
 
 
+#: Names of streams of people who want no signals, or cannot get any.
+_OPT_OUTS = re.compile(
+    r"(^|_)(opt_?(ed_?)?outs?|unsubscrib(es?|ed|ers?)|suppress(ed|ions?)|bounces?"
+    r"|do_?not_?(contact|e?mail)|(spam_?)?complaints)$",
+    re.IGNORECASE,
+)
+
+
 class Place(NamedTuple):
     """A place in a record that may fill a field.
 
@@ -124,6 +132,8 @@ def why_not_inferred(schema: StreamSchema) -> str | None:
     last = re.split(r"[-.]|__", schema.name)[-1]
     if last == "User" or _simple(last) in _names().staff:
         return "is named like a list of your own staff"
+    if _OPT_OUTS.search(last):
+        return "is named like a list of people who opted out (see `suppress`)"
     return None
 
 

@@ -185,6 +185,30 @@ def test_preview_counts_empty_fields_unreadable_values_and_domains(
     assert "  Most frequent domains: acme.com (1), gmail.com (1)\n" in shown
 
 
+def test_preview_lists_the_columns_left_out_for_privacy(
+    target: TargetUnderTest,
+) -> None:
+    text = text_of([a_schema(ssn="string"), a_record(ssn="078-05-1120")])
+
+    shown = signals(target, "preview", text=text).stdout
+    done = signals(target, "preview", "--format", "json", text=text)
+
+    (trial,) = json.loads(done.stdout)["streams"]["trials"]
+    assert trial["private"] == ["ssn"]
+    assert "  Left out for privacy: ssn\n" in shown
+
+
+def test_suggest_names_suppress_for_a_stream_of_opt_outs(
+    target: TargetUnderTest,
+) -> None:
+    text = text_of([a_schema("crm-opt_outs"), a_record(stream="crm-opt_outs")])
+
+    done = signals(target, "suggest", text=text)
+
+    assert "crm-opt_outs is named like a list of people who opted out" in done.stdout
+    assert '#   suppress: "{{ }}"' in done.stdout
+
+
 def test_preview_counts_opt_outs_that_cannot_be_read(target: TargetUnderTest) -> None:
     item = {"stream": "leads", "suppress": "{{ email or website }}"}
 

@@ -165,6 +165,32 @@ def test_mapping_test_covers_opt_outs(target: TargetUnderTest) -> None:
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "stream", ["opt_outs", "public-unsubscribes", "email_bounces", "do_not_contact"]
+)
+def test_opt_outs_without_a_mapping_send_nothing(
+    sandbox: Sandbox, target: TargetUnderTest, stream: str
+) -> None:
+    target.config["signals"] = []
+
+    run = target.run(a_schema(stream), a_record(stream=stream))
+
+    assert run.outcomes == {"filtered": 1}
+    assert sandbox.signals == []
+
+
+@pytest.mark.parametrize("glob", ["*opt_outs", "opt_*", "*"])
+def test_opt_outs_may_be_mapped_by_a_pattern(
+    target: TargetUnderTest, glob: str
+) -> None:
+    target.config["signals"] = [TRIALS, {**OPT_OUTS, "stream": glob}]
+
+    run = target.run(*opt_outs("u1@example.com"), a_schema(), a_record(1))
+
+    assert run.outcomes == {"filtered": 2}
+    assert reasons(run) == {"added to the suppression list": 1, "suppressed": 1}
+
+
 def test_repeated_opt_outs_add_nothing(target: TargetUnderTest) -> None:
     target.run(*opt_outs("ann@birch.com", "oak.example"))
 
