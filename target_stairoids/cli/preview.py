@@ -92,6 +92,8 @@ def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> 
         has_type = "type" in mapping.origins
         why = "no field names a person or company"
         why = why if has_type else "its mapping has `type: null`"
+        if mapping.not_inferred:
+            why = f"it {mapping.not_inferred}"
         click.echo(f"  is left out: {why}.")
         return
     why_source = (

@@ -181,7 +181,8 @@ def refusals(
     for part in objects:
         columns = [places for n, places in part.columns.items() if "." not in n]
         places = [place for places in columns for place in places]
-        if part.role and not any(place.path[:-1] in people for place in places):
+        is_record = part.role in _names().people[_rank("")]
+        if not is_record and not any(place.path[:-1] in people for place in places):
             continue
         for path in (place.path for place in places if not place.is_list):
             is_value = len(path) > 1 and path[-1] == "value"  # HubSpot's form

@@ -277,6 +277,7 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
     return first or None, last or None
 
 
+@lru_cache(maxsize=_CACHED)
 def _words_of_person(text: str) -> tuple[bool, str]:
     """Return whether a name had a title, and the name without titles and suffixes."""
     words = _data().words
@@ -312,7 +313,7 @@ def _length_of_last(
     """Return how many of the last parts are one word: 2 for `Ph. D.`, 0 for none."""
     if parts[-1] == "," or _is_one_of(parts[-1], words, exact):
         return 1
-    for count in (2, 3):
+    for count in (2, 3) if parts[-1].endswith(".") else ():
         joined = re.sub(r"\W", "", "".join(parts[-count:])).lower()
         if len(joined) > 2 and joined in words:
             return count

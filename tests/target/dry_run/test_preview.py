@@ -124,6 +124,30 @@ def test_preview_table_has_fields_reasons_and_time(
     assert done.stderr == ""
 
 
+def test_preview_and_suggest_name_the_reason_of_a_stream_of_own_staff(
+    target: TargetUnderTest,
+) -> None:
+    text = text_of([a_schema("owners"), a_record(1, "owners")])
+    reason = "is named like a list of your own staff."
+
+    assert f"is left out: it {reason}\n" in signals(target, "preview", text=text).stdout
+    assert f"# owners {reason}\n" in signals(target, "suggest", text=text).stdout
+
+
+def test_suggest_prints_the_rule_about_deletion_and_consent(
+    target: TargetUnderTest,
+) -> None:
+    schema = a_schema(is_deleted="boolean", gdpr_consent="string", ssn="string")
+    deleted = a_record(1, is_deleted=True, gdpr_consent="yes", ssn="canary")
+
+    done = signals(target, "suggest", text=text_of([schema, deleted]))
+
+    rule = 'when: "not (is_deleted | opted_out or gdpr_consent | refused)"'
+    assert rule in done.stdout
+    assert "properties: [id, is_deleted, gdpr_consent]\n" in done.stdout
+    assert "`ssn`" in done.stderr
+
+
 #: A lead in good order, and others with values that cannot be read.
 LEADS = [
     a_schema(

@@ -123,6 +123,11 @@ def test_flag_inside_the_object_of_the_person_counts() -> None:
     )
     assert not mapping.why_filtered({"user": {"unsubscribed": True}})
 
+    properties = {"email": TEXT, "profile": person("unsubscribed")}
+    mapping = a_map(a_shape("rows", properties, ()))
+
+    assert mapping.why_filtered({"profile": {"unsubscribed": True}})
+
 
 def test_rule_is_the_condition_that_suggest_prints() -> None:
     properties = dict.fromkeys(["email", "is_deleted", "gdpr_consent"], TEXT)
