@@ -194,7 +194,7 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         msg = f"The file of `suppress_path` cannot be read: {why}."
         raise ConfigError(msg) from None
-    is_first = True
+    name, is_first = Path(path).name, True
     for number, line in enumerate(text.split("\n"), 1):
         entry = _COMMENT.sub("", line)
         entry = entry if entry_of(entry) else entry.partition("#")[0]
@@ -202,5 +202,5 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
             continue
         header = _cells_of(entry)[0].strip(_BLANK).lower().replace("_", " ")
         if not (is_first and header in _HEADERS):
-            yield f"Line {number} of the file of `suppress_path`", entry
+            yield f"{name}, line {number} (`suppress_path`)", entry
         is_first = False

@@ -139,9 +139,18 @@ def test_suppression_file_may_be_an_export(target: TargetUnderTest, text: str) -
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("# list\nann@birch.com\n\nBob\n", "Line 4 of the file of `suppress_path`"),
-        ("email\nann@birch.com\nemail\n", "Line 3 of the file of `suppress_path`"),
-        ("ann@birch.com bob@oak.example\n", "Line 1 of the file of `suppress_path`"),
+        (
+            "# list\nann@birch.com\n\nBob\n",
+            "never.csv, line 4 (`suppress_path`) can match",
+        ),
+        (
+            "email\nann@birch.com\nemail\n",
+            "never.csv, line 3 (`suppress_path`) can match",
+        ),
+        (
+            "ann@birch.com bob@oak.example\n",
+            "never.csv, line 1 (`suppress_path`) can match",
+        ),
         ("ann@birch.com\n".encode("utf-16"), "it is not UTF-8"),
     ],
 )
