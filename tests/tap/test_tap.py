@@ -132,6 +132,28 @@ def test_deselected_stream_is_left_out(run: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("filled")
+def test_target_stairoids_infers_no_stream_of_the_tap(
+    run: Runner, tmp_path: Path
+) -> None:
+    config = {"api_key": "sk_test", "source": "loop", "dry_run": True}
+    (tmp_path / "target.json").write_text(json.dumps(config))
+
+    done = subprocess.run(
+        [TAP.with_name("target-stairoids"), "--config", tmp_path / "target.json"],
+        input=run().lines,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "would send" not in done.stderr
+    for stream in ("events", "signal_created", "automation_action_triggered"):
+        assert f"Stream `{stream}` is left out, because it has" in done.stderr
+
+
+@pytest.mark.usefixtures("filled")
 def test_deselected_field_is_left_out(run: Runner, tmp_path: Path) -> None:
     catalog = json.loads(run("--discover").lines)
     for stream in catalog["streams"]:

@@ -628,7 +628,7 @@ def test_stream_of_other_people_is_inferred(stream: str) -> None:
 
 @pytest.mark.parametrize("name", ["events", "signal_created", "renamed"])
 def test_stream_of_the_webhooks_tap_is_never_inferred(name: str) -> None:
-    records = texts("sequence", "received_at", "body_sha256", "key_id")
+    records = texts("sequence", "event", "event_id", "received_at")
     payload = {"account": an_object(**texts("domain")), **texts("email")}
 
     (mapping,) = mappings_for(a_shape(name, records | payload, ()), (), "tests")
