@@ -45,8 +45,12 @@ def settings_from(settings: type[_Settings], config: Mapping[str, Json]) -> _Set
     A setting that is null counts as not set. Names that are no settings are ignored.
     """
     known = config_schema_of(settings)["properties"].keys()
-    given = {n: v for n, v in config.items() if n in known and v is not None}
-    # Not strict: JSON Schema takes 8.0 for an integer.
+    given = {
+        # JSON Schema takes 8.0 for an integer.
+        n: int(v) if isinstance(v, float) and v.is_integer() else v
+        for n, v in config.items()
+        if n in known and v is not None
+    }
     return msgspec.convert(given, settings, strict=False)
 
 

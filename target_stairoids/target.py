@@ -36,7 +36,7 @@ from stairoids_common.cli import CONTEXT_SETTINGS
 from stairoids_common.config import default_inputs, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
-from stairoids_common.singer import begin
+from stairoids_common.singer import begin, check_log_level
 from target_stairoids.exceptions import (
     ConfigError,
     MessageError,
@@ -389,6 +389,7 @@ def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStair
     Raises:
         ConfigError: A file cannot be read or a setting is wrong.
     """
+    check_log_level(TargetStairoids.name)
     schema = TargetStairoids.config_jsonschema
     TargetStairoids.append_builtin_config(schema)
     prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK

@@ -277,4 +277,4 @@ def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
     if max_age_days is None or signal.occurred_at is None:
         return False
     age = datetime.now(UTC) - datetime.fromisoformat(signal.occurred_at)
-    return age > timedelta(days=max_age_days)
+    return age / timedelta(days=1) > max_age_days

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Json = Any  # any JSON value
-EXPECTED = (StairoidsError, *INPUT_ERRORS)
+EXPECTED = (StairoidsError, *INPUT_ERRORS, SystemExit)
 FUZZ = settings(
     max_examples=int(os.environ.get("STAIROIDS_FUZZ", "60")),
     deadline=None,

@@ -32,6 +32,15 @@ def test_events_older_than_max_event_age_days_are_not_sent(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize("days", [9007199254740994.0, 10**30])
+def test_age_limit_may_be_any_number(target: TargetUnderTest, days: float) -> None:
+    schema, record = a_schema(occurred_at="string"), a_record(occurred_at="2025-01-01")
+
+    run = target.run(schema, record, max_event_age_days=days)
+
+    assert run.outcomes == {"accepted": 1}
+
+
 def test_inferred_time_that_cannot_be_read_is_not_sent_under_an_age_limit(
     target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -235,3 +235,12 @@ def test_config_of_a_command_is_found(
 
     assert done.exit_code == 0, done.stderr
     assert "trials  accepted        1" in done.stdout
+
+
+def test_unknown_log_level_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGLEVEL", "chatty")
+
+    done = CliRunner().invoke(main, ["suggest"], input="")
+
+    assert done.exit_code == 1
+    assert done.stderr == "Error: `LOGLEVEL` must be DEBUG, INFO, WARNING or ERROR.\n"
