@@ -31,7 +31,7 @@ _MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
 _MAX_NAMES = 12  # fields, columns or domains in one line
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
-    Outcome.WOULD_SEND: "is new",
+    Outcome.WOULD_SEND: "new",
     Outcome.DUPLICATE: "nothing to do: this or a newer state was settled before",
     Outcome.UNCHANGED: "the signal is the same as the last one",
     Outcome.TOO_OLD: "older than `max_event_age_days`",

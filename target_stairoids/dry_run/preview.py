@@ -63,7 +63,10 @@ class Preview(Observer):
     @override
     def decided(self, observation: Observation) -> None:
         name, mapping = observation.stream.schema.name, observation.compiled_mapping
-        self.outcomes[name, str(observation.outcome), observation.reason] += 1
+        outcome = observation.outcome
+        is_new = outcome is Outcome.WOULD_SEND and not observation.reason
+        reason = "new" if is_new else observation.reason
+        self.outcomes[name, str(outcome), reason] += 1
         if mapping is None or observation.outcome is Outcome.FILTERED:
             return
         self._coverage_of(name, mapping).add(observation)

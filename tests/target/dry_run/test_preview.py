@@ -469,3 +469,21 @@ def test_explain_shows_key_outcome_and_reason_of_each_record(
     ]
     assert len(sandbox.signals) == 2
     assert "u1@example.com" not in table.stdout + table.stderr
+
+
+def test_record_that_the_ledger_does_not_know_is_new(target: TargetUnderTest) -> None:
+    messages = text_of([a_schema(), a_record(1)])
+    lines = []
+    for words in (["preview"], ["explain"], ["explain", "--only", "would_send"]):
+        lines += signals(target, *words, text=messages).stdout.splitlines()
+    target.run(a_schema(), a_record(1))
+    changed = text_of([a_schema(), a_record(1, email="ada@example.com")])
+    lines += signals(target, "explain", text=changed).stdout.splitlines()
+
+    shown = [" ".join(line.split()) for line in lines if "would_send" in line]
+    assert shown == [
+        "trials would_send 1 new",
+        "would_send trials id=1 new",
+        "would_send trials id=1 new",
+        "would_send trials id=1 its content changed",
+    ]
