@@ -119,6 +119,16 @@ def _without_null(value: Json, spec: Mapping[str, Json]) -> Json:
     }
 
 
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Return an object; refuse a name that is in it twice, of which JSON keeps one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WrongConfigError([f"`{twice}` is set twice"])
+    return found
+
+
 def read_file(path: str) -> dict[str, Json]:
     """Return the JSON object in a file, which may begin with a byte order mark.
 
@@ -126,13 +136,15 @@ def read_file(path: str) -> dict[str, Json]:
         WrongConfigError: There is none. The sentence names the file and the place.
     """
     try:
-        config = json.loads(Path(path).read_bytes())
+        config = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
     except FileNotFoundError:
         error = f"{path}: no such file"
     except OSError as failure:
         error = f"{path} cannot be read: {failure.strerror}"
     except json.JSONDecodeError as failure:
         error = f"{path}, line {failure.lineno}, column {failure.colno}: not JSON"
+    except WrongConfigError as failure:
+        error = f"{path}: {failure}"
     except (ValueError, RecursionError):
         error = f"{path}: not JSON"
     else:

@@ -79,7 +79,7 @@ def _describe(error: ValidationError) -> str:
                 for name in given
                 if name not in known
             )
-    if rule == "boolean":
+    if rule in ("boolean", ["boolean", "null"]):
         return f"`{where}` must be true or false"
     text = _BROKEN_RULES.get(str(error.validator), "has a form that is not allowed")
     allowed = map(str, rule if isinstance(rule, list) else [rule])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_common.config import default_inputs, read_config, read_file, understood
+from stairoids_common.config_errors import WrongConfigError
 from target_stairoids.settings import config_schema
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ def test_config_file_may_begin_with_a_byte_order_mark(
     path.write_text('{"source": "é"}', encoding)
 
     assert read_file(str(path)) == {"source": "é"}
+
+
+def test_setting_that_is_set_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"signals": [], "dry_run": true, "dry_run": false}')
+
+    with pytest.raises(WrongConfigError) as wrong:
+        read_file(str(path))
+
+    assert str(wrong.value) == f"{path}: `dry_run` is set twice"
 
 
 def test_shared_variables_are_used_if_the_config_has_no_key(
