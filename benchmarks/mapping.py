@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks.figures import Figure, in_turn, median_ratio
-from target_stairoids.dedup.digests import content_digest, entity_digest, state_digest
+from target_stairoids.dedup.digests import content_digest, entity_digest
+from target_stairoids.dedup.record import Record
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
@@ -68,8 +69,8 @@ def mapped(item: dict[str, Any]) -> Callable[[], object]:
     silent = {"updated_at"}
 
     def run() -> object:
-        entity = entity_digest("scope", "crm", RECORD, compiled_mapping.key)
-        version = state_digest(entity, RECORD)
+        entity = entity_digest("scope", "crm", [RECORD["id"]])
+        version = Record(None, RECORD).state_digest(entity, frozenset())
         return version, content_digest(compiled_mapping.signal_from(RECORD), silent)
 
     return run

@@ -2,6 +2,7 @@
 
 StairoidsError           the run cannot continue              -> see `exit_code`
 ├── ConfigError          a setting or mapping is wrong        -> fix the config
+│   └── SetAsideError    a check set a stream aside           -> decide
 ├── MessageError         the tap printed a wrong message      -> fix the tap
 │   └── MissingKeyError  a record lacks its key               -> fix the tap
 ├── LedgerError          the ledger cannot be used            -> fix it, or use another
@@ -39,6 +40,12 @@ class ConfigError(StairoidsError):
     """A setting or a mapping is wrong."""
 
     id = "config"
+
+
+class SetAsideError(ConfigError):
+    """A check set a stream aside; a person decides."""
+
+    id = "set-aside"
 
 
 class MessageError(StairoidsError):

@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             leaves out, and streams without a mapping, are inferred.
         ledger_url: Database of the ledger, the durable list of sent signals: an
             SQLAlchemy URL of SQLite (relative to the working directory) or PostgreSQL.
+        namespace: A name for this pipeline's part of the ledger. Pipelines that read
+            streams of one name from different databases need it to share a ledger.
         max_in_flight: How many requests may wait for their response at once.
         requests_per_minute: The rate limit. Without it the target learns the quota from
             the responses' headers, starting at 60; a response without such headers
@@ -67,17 +69,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             the next run (exit code 75).
         max_event_age_days: Do not send signals whose `occurred_at` is older; they count
             as seen (`too_old`).
-        allow_surge: Without it a run stops (exit code 75) when over 1,000 and over 20 %
-            of a known stream's entities have changed. The usual cause is a new or
-            changed column. A run also stops when a mapping under a new name replaces
-            the mapping that sent the stream before.
         suppress: People and companies that never get a signal: domains (with their
             subdomains), email addresses, or patterns with `*`.
         suppress_path: A file with more of `suppress`: one per line, or the first column
             of a CSV file; `#` starts a comment.
         keep_records: Whether dead letters keep the tap's record. Without it they cannot
             be exported and sent again.
-        scope: The origin of `api_url`. Each origin has its own entries in the ledger.
+        origin: The origin of `api_url`.
+        scope: Origin and namespace. Each scope has its own entries in the ledger.
         default_source: The `source` of signals whose mapping names none.
         remembers_all: Whether every record is remembered as seen and none is sent.
 
@@ -92,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_url: Annotated[str, Meta(title="Ledger URL", extra_json_schema=SECRET)] = (
         "sqlite:///.stairoids/ledger.db"
     )
+    namespace: Annotated[_Name | None, Meta(title="Namespace")] = None
     max_in_flight: Annotated[int, Meta(title="Requests in flight", ge=1, le=100)] = 8
     requests_per_minute: Annotated[_Limit, Meta(title="Requests per minute")] = None
     request_timeout_seconds: Annotated[_AtLeast1, Meta(title="Request timeout")] = 30
@@ -113,11 +113,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_signals_per_run: Annotated[_Limit, Meta(title="Signals per run")] = None
     max_run_minutes: Annotated[_Limit, Meta(title="Run minutes")] = None
     max_event_age_days: Annotated[_AtLeast0 | None, Meta(title="Event age")] = None
-    allow_surge: Annotated[bool, Meta(title="Allow surge")] = False
     suppress: Annotated[tuple[str, ...], Meta(title="Suppress")] = ()
     suppress_path: Annotated[str | None, Meta(title="Suppression file")] = None
     keep_records: Annotated[bool, Meta(title="Keep records")] = True
 
+    origin: str = ""
     scope: str = ""
     default_source: str = ""
     remembers_all: bool = False
@@ -144,8 +144,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     "second mapping."
                 )
         extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
+        origin = _origin_of(self.api_url)
         derived = {
-            "scope": _origin_of(self.api_url),
+            "origin": origin,
+            "scope": f"{origin} {self.namespace}" if self.namespace else origin,
             "api_url": self.api_url.strip().rstrip("/"),
             "default_source": self.source or extractor or "singer",
         }

@@ -146,6 +146,77 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
 
 
 @ledger.command()
+@click.argument("stream")
+@with_ledger
+def allow(ledger: Ledger, stream: str) -> None:
+    """Let a stream pass that a check has set aside.
+
+    \b
+    Example:
+      stairoids-signals ledger allow trials --config config.json
+    """
+    from target_stairoids.exceptions import ConfigError
+
+    with ledger.transaction() as transaction:
+        reasons = transaction.allow(ledger.scope, stream)
+    if not reasons:
+        raise ConfigError(f"No check holds stream `{stream}` back.")
+    for reason in reasons:
+        click.echo(f"Allowed for the next complete run: {reason}")
+
+
+@ledger.command()
+@click.argument("old")
+@click.argument("new", required=False)
+@click.option("--source", help="The new source of the stream's signals.")
+@click.option("--mapping", nargs=2, help="The old and the new name of a mapping.")
+@with_ledger
+def rename(
+    ledger: Ledger,
+    old: str,
+    new: str | None,
+    source: str | None,
+    mapping: tuple[str, str] | None,
+) -> None:
+    """Keep the signals of a stream under its new name.
+
+    With --source or --mapping, the stream keeps its name, and another part of it has
+    a new one.
+
+    \b
+    Examples:
+      stairoids-signals ledger rename public-trials public.trials
+      stairoids-signals ledger rename trials --source crm
+      stairoids-signals ledger rename trials --mapping trial trial_started
+    """
+    from target_stairoids.ledger import maintenance
+
+    if not (new or source or mapping):
+        raise click.UsageError("Give the new name, --source or --mapping.")
+    if source or mapping:
+        maintenance.rename_part(ledger, old, source=source, mapping=mapping)
+    if new:
+        maintenance.rename(ledger, old, new)
+    click.echo(f"Renamed. The signals of `{old}` are not sent again.")
+
+
+@ledger.command("reset-order")
+@click.argument("stream")
+@with_ledger
+def reset_order(ledger: Ledger, stream: str) -> None:
+    """Accept an order that starts again at the source.
+
+    \b
+    Example:
+      stairoids-signals ledger reset-order trials --config config.json
+    """
+    from target_stairoids.ledger import maintenance
+
+    count = maintenance.reset_order(ledger, stream)
+    click.echo(f"The next run decides the order of {counted(count, 'record')} again.")
+
+
+@ledger.command()
 @click.option("--to", "url", required=True, help="URL of an empty ledger.")
 @with_ledger
 def copy(ledger: Ledger, url: str) -> None:

@@ -2,12 +2,13 @@
 
 An entity digest names the subject of a signal, a state digest one state of the entity,
 a content digest the signal's content. Digests hold no personal data. They compare
-numbers by value: 1 and 1.0 are the same key, "1" is another.
+numbers by value: 1 and 1.0 are equal.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +17,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from target_stairoids.mapping.schema import LOG_POSITIONS
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.signal import Signal
@@ -79,20 +82,40 @@ def _text(value: object) -> bytes:
         return json.dumps(value, sort_keys=True).encode()
 
 
-def entity_digest(
-    scope: str, stream: str, record: dict[str, Any], key: Sequence[str]
-) -> bytes:
-    """Return the digest of a record's key, or of the whole record without a key.
+def entity_digest(scope: str, stream: str, key: Sequence[object]) -> bytes:
+    """Return the digest of a record's key, given its values.
 
-    Args:
-        scope: The origin of `api_url`.
-        key: Fields of the record, or paths into its objects such as `user.email`. A
-            missing field counts as null.
+    A whole number and its JSON text are the same key: 1, 1.0 and "1", but not "01".
     """
-    if not key:
-        return state_digest(_digest([scope, stream]), record)
-    values = [_canonical(value_at(record, name)) for name in key]
-    return _digest([scope, stream, values])
+    return _digest([scope, stream, [_key_part(value) for value in key]])
+
+
+def _key_part(value: object) -> object:
+    same = _canonical(value)
+    is_number = isinstance(same, int) and not isinstance(same, bool)
+    return str(same) if is_number else same
+
+
+def keyless_digest(scope: str, stream: str, identity: object) -> bytes:
+    """Return the digest of a record without a usable key, given its identity."""
+    return _digest([scope, stream, {"keyless": _canonical(identity)}])
+
+
+def is_null_key(key: Sequence[object]) -> bool:
+    """Return whether a key identifies nothing, because a part is null or empty."""
+    return any(
+        value is None
+        or value in ([], {})
+        or (isinstance(value, str) and not value.strip())
+        for value in key
+    )
+
+
+def person_digest(secret: bytes, name: str | None) -> bytes | None:
+    """Return the digest of an address or domain, keyed with the ledger's secret."""
+    if not name:
+        return None
+    return blake2b(name.lower().encode(), digest_size=16, key=secret).digest()
 
 
 def value_at(record: Mapping[str, Any], name: str) -> object:
@@ -104,11 +127,6 @@ def value_at(record: Mapping[str, Any], name: str) -> object:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def state_digest(entity: bytes, record: dict[str, Any]) -> bytes:
-    """Return the digest of one state of an entity, without `_sdc_*` fields."""
-    return keyed_digest(entity, canonical_fields(record))
 
 
 def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
@@ -181,22 +199,58 @@ def _utc(text: str) -> str | None:
         return None
 
 
-def is_before(one: str, other: str) -> bool:
-    """Return whether a bookmark value is older than another.
+def log_position(record: Mapping[str, Any]) -> str | None:
+    """Return a record's position in a log as `is_before` compares it; None if none."""
+    for column, file_column in LOG_POSITIONS.items():
+        parts = _log_parts(record.get(column))
+        if parts is not None and file_column is not None:
+            number = re.search(r"\d+$", str(record.get(file_column) or ""))
+            parts = [int(number[0]), *parts] if number else None
+        if parts is not None:
+            place = ".".join(f"{part:020d}" for part in parts)
+            return f"l{column}/{len(parts)} {place}"
+    return None
 
-    Values of different kinds are never older. Nor are texts that are neither numbers
-    nor times, because their order is unknown: "v10" may come before or after "v9".
+
+def _log_parts(value: object) -> list[int] | None:
+    """Return the numbers of a position: 42, "42", "16/B374D848" or "2A:1A8:2"."""
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        return [int(value)] if Decimal(value).is_finite() and value >= 0 else None
+    if not isinstance(value, str):
+        return None
+    if value.isascii() and value.isdecimal():
+        return [int(value)]
+    parts = re.split(r"[/:]", value.removeprefix("0x"))
+    if not all(re.fullmatch(r"[0-9A-Fa-f]{1,16}", part) for part in parts):
+        return None
+    return [int(part, 16) for part in parts]
+
+
+def is_log_position(value: str | None) -> bool:
+    """Return whether a bookmark value is a position in a log."""
+    return value is not None and value[0] == "l"
+
+
+def are_ordered(one: str | None, other: str | None) -> bool:
+    """Return whether two bookmark values have a known order.
+
+    Values of different kinds have none. Nor have texts that are neither numbers nor
+    times: "v10" may come before or after "v9".
     """
-    if one[0] != other[0]:
+    if one is None or other is None or one[0] != other[0]:
+        return False
+    if one[0] == "l":
+        return one.partition(" ")[0] == other.partition(" ")[0]
+    return one[0] != "s"
+
+
+def is_before(one: str | None, other: str | None) -> bool:
+    """Return whether a bookmark value is certainly older than another."""
+    if one is None or other is None or not are_ordered(one, other):
         return False
     if one[0] == "n":
         return Decimal(one[1:]) < Decimal(other[1:])
-    return one[0] == "t" and one < other
-
-
-def is_newer(one: str | None, other: str | None) -> bool:
-    """Return whether both bookmark values are known and the first one is newer."""
-    return one is not None and other is not None and is_before(other, one)
+    return one < other
 
 
 def same_value(one: object, other: object) -> bool:

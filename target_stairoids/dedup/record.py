@@ -6,6 +6,7 @@ of the text are enough.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from decimal import Decimal
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.exceptions import MessageError
 
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)
 
@@ -41,8 +43,8 @@ class Record(msgspec.Struct, gc=False, eq=False):
     _fields: dict[str, Any] | None = None
     _canonical: dict[str, Any] | None = None
     _text_digest: bytes | None = None
-    _state: tuple[bytes, bytes] | None = None
-    _source: tuple[bytes, bytes] | None = None
+    _state: tuple[bytes, frozenset[str], bytes] | None = None
+    _source: tuple[frozenset[str], bytes] | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -71,30 +73,35 @@ class Record(msgspec.Struct, gc=False, eq=False):
             self._text_digest = digest.digest()
         return self._text_digest
 
-    def state_digest(self, entity: bytes) -> bytes:
-        """Return the digest of this state of an entity."""
-        if self._state is None or self._state[0] != entity:
-            self._state = entity, keyed_digest(entity, self.canonical)
-        return self._state[1]
+    def state_digest(self, entity: bytes, loaders: frozenset[str]) -> bytes:
+        """Return the digest of this state of an entity, without loaders' columns."""
+        if self._state is None or self._state[:2] != (entity, loaders):
+            digest = keyed_digest(entity, self.without(loaders))
+            self._state = entity, loaders, digest
+        return self._state[2]
 
-    def digests(
-        self, entity: bytes, rules: bytes, ignored: Collection[str] | None
-    ) -> tuple[bytes, bytes | None]:
-        """Return the digest of this state, and of the columns that make its content.
+    def source_digest(self, ignored: frozenset[str]) -> bytes:
+        """Return the digest of the columns that may be part of a signal's content."""
+        if self._source is None or self._source[0] != ignored:
+            self._source = ignored, keyed_digest(b"", self.without(ignored))
+        return self._source[1]
 
-        Args:
-            rules: Digest of the mapping and SCHEMA that make the content.
-            ignored: Columns that are not part of the content; None if that is unknown.
-        """
-        state = self.state_digest(entity)
-        if ignored is None:
-            return state, None
-        if self._source is None or self._source[0] != rules:
-            used = dict(self.canonical)
-            for name in ignored:
-                used.pop(name, None)
-            self._source = rules, keyed_digest(rules, used)
-        return state, self._source[1]
+    def text_but(self, column: str) -> bytes:
+        """Return the record as JSON text, without a column that a text never has."""
+        if self.text is not None:
+            return self.text
+        fields = {n: value for n, value in self.key.items() if n != column}
+        try:
+            return _encoder.encode(fields)
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            return json.dumps(fields, default=str).encode()
+
+    def without(self, columns: frozenset[str]) -> dict[str, Any]:
+        """Return the canonical fields without some columns."""
+        canonical = self.canonical
+        if columns.isdisjoint(canonical):
+            return canonical
+        return {n: value for n, value in canonical.items() if n not in columns}
 
 
 def _canonical_from(text: bytes) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """Rules: is a state of an entity new, or was it sent before?
 
-Pure functions over the answers of the ledger. `docs/delivery.md` lists the rules;
-`tests/target/dedup/test_rules.py` has a row for each.
+Pure functions over the states in the ledger and in this run. `docs/delivery.md` lists
+the rules; `tests/target/dedup/test_rules.py` has a row for each.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Sequence
+from enum import Enum, IntEnum, StrEnum, auto
+from hashlib import blake2b
 
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.digests import is_before, is_newer
+from target_stairoids.dedup.digests import are_ordered, is_before, is_log_position
 
 #: Entity digest and name of the mapping: the ledger's key for a kind of signal.
 Key = tuple[bytes, str]
@@ -23,6 +25,7 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"
     FILTERED = "filtered"
     TOO_OLD = "too_old"
     BASELINED = "baselined"
@@ -35,7 +38,7 @@ class Outcome(StrEnum):
     __hash__ = str.__hash__  # several times faster than an enum's own
 
 
-#: Outcomes after which an entity with `send: once` gets no further signal.
+#: Outcomes of states that count as sent: `send: once` sends nothing after them.
 DONE = {
     Outcome.ACCEPTED,
     Outcome.BASELINED,
@@ -49,15 +52,20 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One state of an entity under one mapping.
 
     Attributes:
-        key: Digest of the record's key (the entity), and name of the mapping.
+        key: Digest of the entity, and name of the mapping. The entity is the record's
+            key, or a person if several people share that key.
+        record_key: The same, but always with the digest of the record's key.
         stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
-        content_digest: Digest of the signal; None while unknown, or if it was rejected.
+        content_digest: Digest of the signal; None while unknown.
         bookmark_value: As `digests.bookmark_value` returns it.
         source_digest: Digest of the record's part that the content is made of.
+        email: Digest of the person's address; None if it is unknown.
+        domain: Digest of the company's domain; None if it is unknown.
     """
 
     key: Key
+    record_key: Key
     stream: int
     state_digest: bytes
     mapping_digest: bytes
@@ -65,10 +73,12 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bookmark_value: str | None = None
     source_digest: bytes | None = None
     text_digest: bytes | None = None
+    email: bytes | None = None
+    domain: bytes | None = None
 
     @property
     def entity(self) -> bytes:
-        """Digest of the record's key."""
+        """Digest of the entity."""
         return self.key[0]
 
     @property
@@ -77,175 +87,307 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.key[1]
 
 
-class Settled(msgspec.Struct, frozen=True, gc=False):
-    """The outcome of one version, as the ledger has it.
+class Latest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The state of an entity that was sent last under one mapping.
 
     Attributes:
-        run: The run that settled the version. Run numbers count up.
+        state_digest: None if a later state was filtered, or if the key is shared.
+        content_digest: Of the last signal; None if none was sent, or as above.
+        run: The run in which it was sent.
+        done: Whether a signal of the entity was ever sent, or kept back on purpose.
+        is_shared: Whether several people share the key. Each is an entity then.
+        is_several: Whether several rows about one person have the key.
+    """
+
+    state_digest: bytes | None = None
+    content_digest: bytes | None = None
+    bookmark_value: str | None = None
+    done: bool = False
+    source_digest: bytes | None = None
+    text_digest: bytes | None = None
+    email: bytes | None = None
+    domain: bytes | None = None
+    run: int = 0
+    is_shared: bool = False
+    is_several: bool = False
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one state, as the ledger has it.
+
+    Attributes:
+        run: The run in which the state was last sent, or last seen again.
         mapping_digest: Digest of the mapping at that time.
     """
 
+    state_digest: bytes
+    content_digest: bytes | None
     outcome: str
     run: int
     mapping_digest: bytes
 
 
-class Latest(msgspec.Struct, frozen=True, gc=False):
-    """The latest version of an entity under one mapping, as the ledger has it.
+class Read(IntEnum):
+    """Whether another record of an entity was read earlier in this run."""
+
+    NOT_YET = 0
+    AS_LATEST = 1  # only in the state that was sent last
+    AS_OTHER = 2
+
+
+class Action(Enum):
+    """The next step for a record."""
+
+    SEND = auto()
+    DUPLICATE = auto()
+    UNCHANGED = auto()
+    SUPERSEDED = auto()
+    HOLD = auto()  # decide at the end of the input
+    SHARE = auto()  # several people share the key; decide again for this person
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """The decision on a record.
 
     Attributes:
-        content_digest: Of the last signal; None if none was sent.
-        done: Whether a signal of the entity was ever sent, or kept back on purpose.
+        reason: For people; "" if the action needs none.
+        is_seen_again: Whether the ledger notes that this run read the state again.
+        leaves_behind: Whether the ledger notes this for the state it replaces.
+        is_several: Whether the key turns out to have several rows about one person.
     """
 
-    state_digest: bytes
-    content_digest: bytes | None
-    bookmark_value: str | None
-    done: bool
-    source_digest: bytes | None = None
-    text_digest: bytes | None = None
+    action: Action
+    reason: str = ""
+    is_seen_again: bool = False
+    leaves_behind: bool = False
+    is_several: bool = False
 
 
-class Known(msgspec.Struct, frozen=True):
-    """The ledger's answer for a block of records.
-
-    Attributes:
-        settled: (state digest, name of the mapping) -> the version's outcome.
-        latest: (entity, name of the mapping) -> the entity's latest version.
-    """
-
-    settled: dict[Key, Settled]
-    latest: dict[Key, Latest]
-
-
-class Policy(msgspec.Struct, frozen=True, gc=False):
-    """The settings that the rules depend on.
+class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The state of the ledger and of the run that a decision depends on.
 
     Attributes:
+        latest: The entity's last state.
+        states: The outcomes of this state, and of states with the same content.
+        run: The number of this run.
         send: `once`, `on_change` or `always`.
-        last_complete_run: The newest run that settled all its input, or 0.
+        is_person: Whether the entity is a person instead of the record's key.
+        is_replay: Whether a person sends a dead letter again.
     """
 
+    latest: Latest | None
+    states: Sequence[Settled]
+    run: int
     send: str
-    last_complete_run: int
+    read: Read = Read.NOT_YET
+    is_person: bool = False
+    is_replay: bool = False
 
 
-def decide(
-    version: Version,
-    settled: Settled | None,
-    latest: Latest | None,
-    policy: Policy,
-    *,
-    is_replay: bool = False,
+SEND = Step(Action.SEND)
+_DUPLICATE = Step(Action.DUPLICATE)
+_UNCHANGED = Step(Action.UNCHANGED)
+_REJECTED = Step(Action.DUPLICATE, "was rejected before")
+_SEEN_AGAIN = Step(Action.DUPLICATE, is_seen_again=True)
+_RETURNED = Step(
+    Action.SUPERSEDED, "this state was sent before in this run", is_seen_again=True
+)
+_SEVERAL = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
+OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
+_HOLD = Step(Action.HOLD)
+_SHARE = Step(Action.SHARE)
+_LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
+
+
+def decide(version: Version, facts: Facts) -> Step:  # noqa: PLR0911 - one branch per rule
+    """Return the next step for a record's version, whose content is known."""
+    latest, send = facts.latest, facts.send
+    if not facts.is_replay and was_rejected(version, facts.states):
+        return _REJECTED
+    before = last_sent(version, facts.states, send)
+    if latest is None:
+        return _DUPLICATE if before and not facts.is_replay else SEND
+    if latest.content_digest is not None:
+        if latest.state_digest == version.state_digest and not facts.is_replay:
+            return _DUPLICATE
+        if latest.content_digest == version.content_digest and send != "always":
+            return _UNCHANGED
+    if not facts.is_person and differ(version, latest):
+        is_sure = facts.read or latest.run == facts.run
+        if send == "once" and not is_sure:
+            return _DUPLICATE if before else _HOLD
+        return _SHARE
+    if send == "once" and latest.done:
+        return _DUPLICATE
+    if facts.is_replay:
+        return SEND
+    return _decide_by_order(version, latest, facts, before)
+
+
+def _decide_by_order(
+    version: Version, latest: Latest, facts: Facts, before: int
+) -> Step:
+    """Decide on another state of the same person."""
+    mine, last, run = version.bookmark_value, latest.bookmark_value, facts.run
+    ordered = are_ordered(mine, last)
+    if ordered and is_before(mine, last):
+        if before:
+            return _DUPLICATE
+        return SEND if facts.read else OLDER
+    if not before:
+        return _LEAVES_BEHIND if facts.read and not ordered else SEND
+    is_sent_now = latest.run == run
+    if ordered and is_before(last, mine) and (is_log_position(mine) or is_sent_now):
+        return SEND
+    # Sent before, but not last: it came back, or another row has the same key.
+    if not ordered and before == run and is_sent_now and not latest.is_several:
+        return _RETURNED
+    if latest.is_several or (not ordered and before >= latest.run):
+        return _SEEN_AGAIN
+    if facts.read is Read.AS_OTHER or (not ordered and (facts.read or is_sent_now)):
+        return _SEEN_AGAIN if is_sent_now else _SEVERAL
+    return _HOLD
+
+
+def decide_again(
+    version: Version, facts: Facts, decided_on: tuple[int, int]
 ) -> Outcome:
-    """Return DUPLICATE, UNCHANGED, or PENDING if the version is to be sent.
+    """Return the outcome of a signal right before it is sent; PENDING if it is sent.
+
+    Another run may have sent a signal of the entity since the first decision.
 
     Args:
-        version: If its content is unknown, only the rules that need no content apply.
-        is_replay: Whether a person sends a dead letter again. Then only the content
-            counts.
+        decided_on: The runs that sent the state, and any state of the entity, last at
+            the time of the first decision.
     """
-    if not is_replay and _is_settled(version, settled, latest, policy):
+    latest, send = facts.latest, facts.send
+    if was_rejected(version, facts.states) and not facts.is_replay:
         return Outcome.DUPLICATE
-    if latest is None or policy.send == "always" or version.content_digest is None:
+    if latest is not None and latest.content_digest is not None:
+        if latest.state_digest == version.state_digest and not facts.is_replay:
+            return Outcome.DUPLICATE
+        if latest.content_digest == version.content_digest and send != "always":
+            return Outcome.UNCHANGED
+    if latest is not None and send == "once" and latest.done:
+        return Outcome.DUPLICATE
+    if facts.is_replay:
         return Outcome.PENDING
-    if policy.send == "once":
-        return Outcome.DUPLICATE if latest.done else Outcome.PENDING
-    is_same = latest.content_digest == version.content_digest
-    return Outcome.UNCHANGED if is_same else Outcome.PENDING
-
-
-def _is_settled(
-    version: Version, settled: Settled | None, latest: Latest | None, policy: Policy
-) -> bool:
-    if settled and settled.outcome == Outcome.REJECTED:
-        return settled.mapping_digest == version.mapping_digest
-    is_latest = latest is not None and latest.state_digest == version.state_digest
-    if version.bookmark_value is not None:
-        was_sent = latest is not None and latest.content_digest is not None
-        if settled or (is_latest and was_sent):
-            return True
-        if policy.send == "always" or not latest or latest.bookmark_value is None:
-            return False
-        return is_before(version.bookmark_value, latest.bookmark_value)
-    return settled is not None and (is_latest or settled.run > policy.last_complete_run)
-
-
-def has_same_source(latest: Latest | None, source_digest: bytes | None) -> bool:
-    """Return whether a record certainly makes the content that was sent last.
-
-    Args:
-        source_digest: Of the record; None if its content depends on more than that.
-    """
-    return (
+    known_runs = {0, facts.run, *decided_on}
+    if last_sent(version, facts.states, send) not in known_runs:
+        return Outcome.DUPLICATE
+    if (
         latest is not None
-        and latest.content_digest is not None
-        and source_digest is not None
-        and latest.source_digest == source_digest
+        and latest.run not in known_runs
+        and is_older(version, latest)
+    ):
+        return Outcome.SUPERSEDED
+    return Outcome.PENDING
+
+
+def differ(one: Version | Latest, other: Version | Latest) -> bool:
+    """Return whether two states are certainly about different people."""
+    return _both_known_and_differ(one.email, other.email) or _both_known_and_differ(
+        one.domain, other.domain
+    )
+
+
+def _both_known_and_differ(one: bytes | None, other: bytes | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def people_in(state: Version | Latest, record_key: Key) -> list[Key]:
+    """Return the entities that a state's person may be on a shared key."""
+    entity, mapping = record_key
+    return [
+        (blake2b(name + part, digest_size=16, key=entity).digest(), mapping)
+        for name, part in ((b"email", state.email), (b"domain", state.domain))
+        if part is not None
+    ]
+
+
+def was_rejected(version: Version, states: Sequence[Settled]) -> bool:
+    """Return whether Stairoids rejected the state under the same mapping."""
+    return any(
+        state.outcome == Outcome.REJECTED
+        and state.state_digest == version.state_digest
+        and state.mapping_digest == version.mapping_digest
+        for state in states
+    )
+
+
+def last_sent(version: Version, states: Sequence[Settled], send: str) -> int:
+    """Return the last run that sent the state, or saw it again; 0 if none.
+
+    Unless each state is sent (`always`), states with the same content count as well.
+    """
+    return max(
+        (
+            state.run
+            for state in states
+            if state.outcome in DONE
+            and (
+                state.state_digest == version.state_digest
+                or (send != "always" and state.content_digest == version.content_digest)
+            )
+        ),
+        default=0,
     )
 
 
 def latest_after(
-    before: Latest | None, version: Version, outcome: Outcome
+    before: Latest | None, version: Version, outcome: Outcome, run: int
 ) -> Latest | None:
-    """Return an entity's latest version after one more version is settled.
+    """Return an entity's last state after one more state is settled in a run.
 
-    A rejected version changes nothing, because nothing was sent. An older bookmark
-    value does not replace a newer one. An unchanged version replaces only a version
-    with the same content, because another run may have sent something in between.
+    A rejected state is the last one of a new entity only, because nothing was sent. An
+    older bookmark value does not replace a newer one.
     """
     if outcome is Outcome.REJECTED:
-        if before and before.state_digest == version.state_digest:
+        if before is None:
+            return Latest(state_digest=version.state_digest, run=run)
+        if before.state_digest == version.state_digest:
             return replace(before, content_digest=None)
         return before
-    if (
-        outcome is Outcome.UNCHANGED
-        and before
-        and before.content_digest != version.content_digest
-    ):
-        return before
     done = outcome in DONE or bool(before and before.done)
-    if before and is_newer(before.bookmark_value, version.bookmark_value):
+    if before and is_older(version, before):
         return replace(before, done=done)
     return Latest(
-        version.state_digest,
-        version.content_digest,
-        version.bookmark_value,
-        done,
-        version.source_digest,
-        version.text_digest,
+        state_digest=version.state_digest,
+        content_digest=version.content_digest,
+        bookmark_value=version.bookmark_value,
+        done=done,
+        source_digest=version.source_digest,
+        text_digest=version.text_digest,
+        email=version.email,
+        domain=version.domain,
+        run=run,
+        is_several=bool(before and before.is_several),
     )
 
 
-def is_implied(
-    before: Latest | None, after: Latest | None, version: Version, outcome: Outcome
-) -> bool:
-    """Return whether a version needs no row of its own beside the latest one.
+def is_older(version: Version, latest: Latest) -> bool:
+    """Return whether a bookmark value is certainly older than the last one."""
+    mine, last = version.bookmark_value, latest.bookmark_value
+    return are_ordered(mine, last) and is_before(mine, last)
 
-    True for an unchanged version with a newer bookmark value. While it is the latest,
-    the latest row identifies it. Later versions supersede it by their bookmark value.
+
+def unchanged_after(before: Latest, version: Version) -> Latest:
+    """Return the last state after a record with the same content.
+
+    The bookmark value moves forward only. An unknown half of the person is filled in.
     """
-    return (
-        outcome is Outcome.UNCHANGED
-        and after is not None
-        and after.state_digest == version.state_digest
-        and _supersedes(after, before)
+    if is_older(version, before):
+        return filled_in(before, version)
+    return replace(
+        filled_in(before, version),
+        state_digest=version.state_digest,
+        bookmark_value=version.bookmark_value or before.bookmark_value,
+        source_digest=version.source_digest,
+        text_digest=version.text_digest,
     )
 
 
-def is_left_behind(before: Latest | None, after: Latest) -> bool:
-    """Return whether the former latest version needs a row of its own from now on.
-
-    True if it may have had none (see `is_implied`) and is not superseded.
-    """
-    return (
-        before is not None
-        and before.state_digest != after.state_digest
-        and before.content_digest is not None
-        and before.bookmark_value is not None
-        and not _supersedes(after, before)
-    )
-
-
-def _supersedes(after: Latest, before: Latest | None) -> bool:
-    return before is not None and is_newer(after.bookmark_value, before.bookmark_value)
+def filled_in(latest: Latest, version: Version) -> Latest:
+    """Return the last state with the unknown half of its person filled in."""
+    email = latest.email or version.email
+    return replace(latest, email=email, domain=latest.domain or version.domain)

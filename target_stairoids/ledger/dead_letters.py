@@ -23,6 +23,7 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
     values = asdict(dead_letter)
     version = values.pop("version")
     values |= {
+        "entity": version.record_key[0],
         "state_digest": version.state_digest,
         "mapping": version.mapping,
         "stream": version.stream,
@@ -58,7 +59,8 @@ def resolve(
     query = select(dead_letters).where(are_unknown)
     found = transaction.connection.execute(query).all()
     for row in found:
-        of_version = update(settled).where(_is_version(row, settled))
+        is_entity = settled.c.entity == row.entity
+        of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
         transaction.write(delete(dead_letters).where(are_unknown))

@@ -28,13 +28,13 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.sql import Statements
-from target_stairoids.ledger.structs import Claim, claim_from
+from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
-    from target_stairoids.dedup.rules import Key, Known, Latest
+    from target_stairoids.dedup.rules import Key, Latest, Settled, Version
     from target_stairoids.ledger.lookup import Mark
 
 #: The cache is in KiB. It is large, because keys come in random order.
@@ -61,7 +61,6 @@ class Ledger:
         suppressed: The people and companies that data put on the suppression list.
         buffer: Outcomes that `flush` writes. Lookups include them.
         secret: The key of digests of people, made with the ledger and kept in copies.
-        last_complete_run: The newest run that settled all its input.
         may_lose_its_lease: Whether `check_lease` is necessary before sending.
     """
 
@@ -75,7 +74,6 @@ class Ledger:
         self.suppressed = SuppressedByData(self, is_dry=reads_only)
         self._streams: dict[str, int] = {}
         self._schemas: dict[str, str] = {}
-        self._complete_runs: dict[int, int] = {}
         self._reads_only = reads_only
         self._leases: FileLeases | ServerLeases | None = None  # None in memory
         path = database.file_of(url)
@@ -105,10 +103,6 @@ class Ledger:
                         raise _NoLedgerError(url)
                     schema.check_version(connection)
                     self.secret = schema.secret_of(connection)
-                    newest = select(func.max(runs.c.run)).where(
-                        runs.c.scope == scope, runs.c.is_complete
-                    )
-                    self.last_complete_run = connection.scalar(newest) or 0
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
         except LedgerError:
             self.close()
@@ -158,16 +152,35 @@ class Ledger:
         return self.run
 
     def end_run(
-        self, exit_code: int, report: Mapping[str, Any], *, is_complete: bool
+        self,
+        exit_code: int,
+        report: Mapping[str, Any],
+        *,
+        is_complete: bool,
+        reason: str = "",
+        mappings: Mapping[tuple[int, str], KnownMapping] | None = None,
+        passed: Collection[str] = (),
     ) -> None:
-        """End the run. With `is_complete`, all its input is settled."""
+        """End the run.
+
+        Args:
+            reason: Why it ended before everything was settled; "" if it did not.
+            is_complete: Whether all its input is settled.
+            mappings: The mappings of its streams, by stream and name.
+            passed: Streams whose checks fired in an earlier run, and passed in this.
+        """
         with self.transaction() as transaction:
+            for (stream, name), known in (mappings or {}).items():
+                transaction.keep_mapping(stream, name, known)
+            for stream_name in passed:
+                transaction.check_passed(self.scope, stream_name)
             transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)
                 .values(
                     ended_at=timestamp(),
                     exit_code=exit_code,
+                    end_reason=reason or None,
                     is_complete=is_complete,
                     report=json.dumps(report),
                 )
@@ -178,6 +191,12 @@ class Ledger:
                     .where(streams.c.stream.in_(self._streams.values()))
                     .values(complete_run=self.run)
                 )
+
+    def check_fired(self, stream: str, check: str, reason: str) -> None:
+        """Remember that a check set a stream aside; a read-only ledger does not."""
+        if not self._reads_only:
+            with self.transaction() as transaction:
+                transaction.check_fired(self.scope, stream, check, reason)
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
@@ -198,7 +217,7 @@ class Ledger:
 
         A read-only ledger keeps nothing; the number of a new stream is 0 there.
         """
-        query = select(streams.c.stream, streams.c.complete_run).where(
+        query = select(streams.c.stream).where(
             streams.c.scope == self.scope, streams.c.name == name
         )
         text = json.dumps(schema_message, default=str)
@@ -207,19 +226,18 @@ class Ledger:
                 transaction.keep_schema(self.scope, name, text)
             self._schemas[name] = text
         with self.reading() as connection:
-            row = connection.execute(query).first()
-        if row is None:
+            number: int | None = connection.scalar(query)
+        if number is None:
             return 0
-        number = self._streams[name] = int(row.stream)
-        self._complete_runs[number] = row.complete_run or 0
+        self._streams[name] = number
         return number
 
-    def complete_run_of(self, stream: int) -> int:
-        """Return the newest run before this one that settled all input of a stream.
-
-        A run of another pipeline on the same ledger says nothing about this stream.
-        """
-        return self._complete_runs.get(stream, self.last_complete_run)
+    def former_name(self, stream: int) -> str | None:
+        """Return the name that the keys of a renamed stream were made with."""
+        query = select(streams.c.alias).where(streams.c.stream == stream)
+        with self.reading() as connection:
+            name: str | None = connection.scalar(query)
+        return name
 
     def is_first_run_of(self, stream: int) -> bool:
         """Return whether no run with this stream was complete yet."""
@@ -231,38 +249,58 @@ class Ledger:
         """Return how many entities of a stream are known; 0 before a complete run."""
         if self.is_first_run_of(stream):
             return 0
-        query = select(func.count()).where(latest.c.stream == stream)
+        query = select(func.count()).where(
+            latest.c.stream == stream, ~latest.c.is_shared
+        )
         with self.reading() as connection:
             return connection.scalar(query) or 0
 
     # Lookups
 
-    def look_up(self, states: Collection[Key], entities: Collection[Key]) -> Known:
-        """Return the outcomes of states and the latest versions of entities.
-
-        Each key is a state digest or an entity, with the name of the mapping.
-        """
+    def latest_of(self, keys: Collection[Key]) -> dict[Key, Latest]:
+        """Return the last states of entities."""
         with self.reading() as connection:
-            known = lookup.known_versions(
-                connection, {key[0] for key in states}, {key[0] for key in entities}
-            )
-        if outcomes := self.buffer.known.settled:
-            known.settled.update({k: outcomes[k] for k in states if k in outcomes})
-        if newest := self.buffer.known.latest:
-            known.latest.update({k: newest[k] for k in entities if k in newest})
-        return known
+            return lookup.latest_of(connection, keys)
+
+    def states_of(self, versions: Collection[Version]) -> dict[Key, list[Settled]]:
+        """Return record key -> the outcomes of states that are equal to a version's."""
+        with self.reading() as connection:
+            return lookup.states_of(connection, versions)
 
     def changed_entities(
         self, marks: Mapping[str, Sequence[Mark]]
     ) -> dict[Key, Latest | None]:
-        """Return the latest versions that are not the marked ones; None if missing.
+        """Return the last states in the database that are not the marked ones.
+
+        None stands for a new entity. An entity whose last state is unwritten is
+        returned if that one is not the marked one.
 
         `marks` has the entities by the name of their mapping, each with the text or
         state digest of its record.
         """
         with self.reading() as connection:
             found = lookup.changed_entities(connection, marks)
-        return self.buffer.overlay(found, marks) if self.buffer.known.latest else found
+        if not self.buffer.knows_entities:
+            return found
+        unwritten = [
+            ((entity, mapping), mark, newest)
+            for mapping, asked in marks.items()
+            for entity, mark in asked
+            if (newest := self.buffer.latest((entity, mapping))) is not None
+        ]
+        changed = {
+            key
+            for key, mark, newest in unwritten
+            if newest.content_digest is None
+            or mark not in {newest.state_digest, newest.text_digest}
+        }
+        missing = self.latest_of([key for key in changed if key not in found])
+        for key, _, _ in unwritten:
+            if key not in changed:
+                found.pop(key, None)
+            elif key not in found:
+                found[key] = missing.get(key)
+        return found
 
     def was_sent_since(self, dead_letter: int, key: Key) -> bool:
         """Return whether a later run than a dead letter's wrote the latest version."""

@@ -1,4 +1,4 @@
-"""Look up which versions the ledger knows, for a block of records at a time.
+"""Look up the states that the ledger knows, for a block of records at a time.
 
 The statements are texts for the driver, because they run for every record and
 SQLAlchemy takes twice as long.
@@ -6,12 +6,13 @@ SQLAlchemy takes twice as long.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from target_stairoids.dedup.rules import Key, Known, Latest, Settled
+from target_stairoids.dedup.rules import Key, Latest, Settled, Version, people_in
 from target_stairoids.ledger.schema import latest, settled
 
 if TYPE_CHECKING:
@@ -23,51 +24,77 @@ T = TypeVar("T")
 Mark = tuple[bytes, bytes]
 
 _PARAMETERS = 999  # the limit of SQLite builds that are still in use
-_SETTLED = ("state_digest", "mapping", "outcome", "run", "mapping_digest")
-_LATEST = (
-    "state_digest",
-    "content_digest",
-    "bookmark_value",
-    "done",
-    "source_digest",
-    "text_digest",
-)
+_LATEST = Latest.__struct_fields__
+_SETTLED = Settled.__struct_fields__
 
 
-def known_versions(
-    connection: Connection, states: Collection[bytes], entities: Collection[bytes]
-) -> Known:
-    """Return the outcomes of states and the latest versions of entities."""
-    outcomes = rows_in(connection, settled.c.state_digest, _SETTLED, states)
-    newest = rows_in(
-        connection, latest.c.entity, ("entity", "mapping", *_LATEST), entities
-    )
-    return Known(
-        {
-            (state, mapping): Settled(outcome, run, mapping_digest)
-            for state, mapping, outcome, run, mapping_digest in outcomes
-        },
-        {(entity, mapping): _latest_from(row) for entity, mapping, *row in newest},
-    )
+def latest_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Latest]:
+    """Return the last states of entities."""
+    columns = ("entity", "mapping", *_LATEST)
+    rows = rows_in(connection, latest.c.entity, columns, {key[0] for key in keys})
+    return {(entity, mapping): _latest_from(row) for entity, mapping, *row in rows}
+
+
+def resolved(
+    connection: Connection, versions: Sequence[Version]
+) -> tuple[dict[Key, Latest], dict[int, Key]]:
+    """Return the last states that belong to versions, and the keys of these.
+
+    A version whose key is shared in the meantime belongs to its person.
+
+    Returns:
+        The last states, and place in `versions` -> key. Keys without a state are new.
+    """
+    found = latest_of(connection, [version.key for version in versions])
+    keys = {place: version.key for place, version in enumerate(versions)}
+    moved = {
+        place: (people_in(version, version.record_key) or [version.key])[0]
+        for place, version in enumerate(versions)
+        if version.key in found and found[version.key].is_shared
+    }
+    if moved:
+        found |= latest_of(connection, list(moved.values()))
+    return found, keys | moved
 
 
 def changed_entities(
     connection: Connection, marks: Mapping[str, Sequence[Mark]]
 ) -> dict[Key, Latest | None]:
-    """Return the entities whose latest version is not the marked one.
+    """Return the entities whose last state is not the marked one.
 
     In most syncs that is a small part, so most records cost no result row at all.
     `Ledger.changed_entities` describes the values.
     """
     found: dict[Key, Latest | None] = {}
-    style = connection.dialect.paramstyle
     for mapping, asked in marks.items():
         for block in _blocks(asked, (_PARAMETERS - 1) // 2):
             values = (*chain.from_iterable(block), mapping)
-            text = _select_changed(len(block), style)
+            text = _select_changed(len(block), _mark(connection))
             for entity, *row in connection.exec_driver_sql(text, values).all():
-                newest = None if row[0] is None else _latest_from(row)
+                newest = None if row[-1] is None else _latest_from(row)
                 found[entity, mapping] = newest
+    return found
+
+
+def states_of(
+    connection: Connection, versions: Collection[Version]
+) -> dict[Key, list[Settled]]:
+    """Return record key -> the outcomes of its states that are equal to a version's.
+
+    Equal is a state, or the content of its signal.
+    """
+    by_mapping: defaultdict[str, list[tuple[bytes, bytes, bytes]]] = defaultdict(list)
+    for version in versions:
+        entity, mapping = version.record_key
+        asked = entity, version.state_digest, version.content_digest or b""
+        by_mapping[mapping].append(asked)
+    found: defaultdict[Key, list[Settled]] = defaultdict(list)
+    for mapping, asked_states in by_mapping.items():
+        for block in _blocks(asked_states, (_PARAMETERS - 1) // 3):
+            values = (*chain.from_iterable(block), mapping)
+            text = _select_states(len(block), _mark(connection))
+            for entity, *row in connection.exec_driver_sql(text, values).all():
+                found[entity, mapping].append(Settled(*row))
     return found
 
 
@@ -78,15 +105,19 @@ def rows_in(
     values: Collection[bytes],
 ) -> Iterator[Sequence[Any]]:
     """Yield columns of the rows whose key is one of the values."""
-    style = connection.dialect.paramstyle
+    names, table = ", ".join(columns), key.table.name
     for block in _blocks(values, _PARAMETERS):
-        text = _select(key, columns, len(block), style)
+        marks = ", ".join([_mark(connection)] * len(block))
+        text = f"SELECT {names} FROM {table} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
         yield from connection.exec_driver_sql(text, block).all()
 
 
 def _latest_from(row: Sequence[Any]) -> Latest:
-    state, content, bookmark, done, source, text = row
-    return Latest(state, content, bookmark, bool(done), source, text)
+    return Latest(**dict(zip(_LATEST, row, strict=True)))
+
+
+def _mark(connection: Connection) -> str:
+    return "?" if connection.dialect.paramstyle == "qmark" else "%s"
 
 
 def _blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -96,21 +127,8 @@ def _blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _select(
-    key: Column[Any], columns: tuple[str, ...], count: int, paramstyle: str
-) -> str:
-    """Return a SELECT of the rows whose key is one of so many parameters."""
-    marks = ", ".join(["?" if paramstyle == "qmark" else "%s"] * count)
-    return (
-        f"SELECT {', '.join(columns)} FROM {key.table.name}"  # noqa: S608 - names of our own tables
-        f" WHERE {key.name} IN ({marks})"
-    )
-
-
-@lru_cache(maxsize=64)
-def _select_changed(count: int, paramstyle: str) -> str:
+def _select_changed(count: int, mark: str) -> str:
     """Return a SELECT with so many pairs of entity and mark, then the mapping."""
-    mark = "?" if paramstyle == "qmark" else "%s"
     pairs = ", ".join([f"({mark}, {mark})"] * count)
     columns = ", ".join(f"l.{name}" for name in _LATEST)
     return (
@@ -118,4 +136,16 @@ def _select_changed(count: int, paramstyle: str) -> str:
         f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1 AND l.mapping = {mark}"
         " WHERE l.content_digest IS NULL OR (l.state_digest <> a.column2"
         " AND (l.text_digest IS NULL OR l.text_digest <> a.column2))"
+    )
+
+
+@lru_cache(maxsize=64)
+def _select_states(count: int, mark: str) -> str:
+    """Return a SELECT with so many triples of digests, then the mapping."""
+    triples = ", ".join([f"({mark}, {mark}, {mark})"] * count)
+    columns = ", ".join(f"s.{name}" for name in _SETTLED)
+    return (
+        f"SELECT DISTINCT a.column1, {columns} FROM (VALUES {triples}) AS a"  # noqa: S608 - names of our own tables
+        f" JOIN {settled.name} AS s ON s.entity = a.column1 AND s.mapping = {mark}"
+        " AND (s.state_digest = a.column2 OR s.content_digest = a.column3)"
     )

@@ -6,7 +6,17 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
@@ -14,6 +24,7 @@ from target_stairoids.ledger.schema import (
     claims,
     dead_letters,
     latest,
+    mappings,
     meta,
     metadata,
     replace_secret,
@@ -43,11 +54,8 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
     Raises:
         LedgerError: The ledger knows no such stream.
     """
-    query = select(streams.c.stream).where(
-        streams.c.scope == ledger.scope, streams.c.name == stream
-    )
     with ledger.transaction() as transaction:
-        number = transaction.connection.scalar(query)
+        number = transaction.connection.scalar(_stream_named(ledger, stream))
         if number is None:
             raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
         if not dry_run:
@@ -57,6 +65,81 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
             for table in (settled, suppressed)
         )
         return versions, entries
+
+
+def rename(ledger: Ledger, old: str, new: str) -> None:
+    """Give a stream another name, under which its records stay the same.
+
+    A mapping that was named after the stream is renamed as well.
+
+    Raises:
+        LedgerError: There is no such stream, or the other one has signals.
+    """
+    with ledger.transaction() as transaction:
+        read, write = transaction.connection.scalar, transaction.write
+        number, other = (read(_stream_named(ledger, name)) for name in (old, new))
+        if number is None:
+            raise LedgerError(f"The ledger {ledger.name} knows no stream `{old}`.")
+        if other is not None:
+            if read(select(latest.c.stream).where(latest.c.stream == other).limit(1)):
+                raise LedgerError(f"Stream `{new}` has signals of its own.")
+            for table in (mappings, streams):
+                write(delete(table).where(table.c.stream == other))
+        alias = func.coalesce(streams.c.alias, streams.c.name)
+        is_it = streams.c.stream == number
+        write(update(streams).where(is_it).values(name=new, alias=alias))
+        for table in (latest, settled, claims, dead_letters, mappings):
+            is_named = (table.c.stream == number) & (table.c.mapping == old)
+            write(update(table).where(is_named).values(mapping=new))
+        for table in (claims, dead_letters):
+            write(update(table).where(table.c.stream == number).values(stream_name=new))
+        for name in (old, new):
+            transaction.check_passed(ledger.scope, name)
+
+
+def rename_part(
+    ledger: Ledger, stream: str, *, source: str | None, mapping: tuple[str, str] | None
+) -> None:
+    """Change the source that a stream's signals have, or the name of a mapping.
+
+    Raises:
+        LedgerError: The ledger knows no such stream.
+    """
+    with ledger.transaction() as transaction:
+        number = transaction.connection.scalar(_stream_named(ledger, stream))
+        if number is None:
+            raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+        if source is not None:
+            has_one = (mappings.c.stream == number) & mappings.c.source.is_not(None)
+            transaction.write(update(mappings).where(has_one).values(source=source))
+        if mapping is not None:
+            old, new = mapping
+            for table in (latest, settled, claims, dead_letters, mappings):
+                is_named = (table.c.stream == number) & (table.c.mapping == old)
+                transaction.write(update(table).where(is_named).values(mapping=new))
+        transaction.check_passed(ledger.scope, stream)
+
+
+def reset_order(ledger: Ledger, stream: str) -> int:
+    """Forget the order of a stream's states; return how many entities it has.
+
+    Raises:
+        LedgerError: The ledger knows no such stream.
+    """
+    with ledger.transaction() as transaction:
+        number = transaction.connection.scalar(_stream_named(ledger, stream))
+        if number is None:
+            raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+        transaction.check_passed(ledger.scope, stream)
+        is_its = latest.c.stream == number
+        return transaction.write(
+            update(latest).where(is_its).values(bookmark_value=None)
+        )
+
+
+def _stream_named(ledger: Ledger, name: str) -> Select[tuple[int]]:
+    is_it = (streams.c.scope == ledger.scope) & (streams.c.name == name)
+    return select(streams.c.stream).where(is_it)
 
 
 def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int:
@@ -69,10 +152,12 @@ def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int
         runs.c.scope == ledger.scope, runs.c.started_at < timestamp(older_than)
     )
     is_latest = (
-        select(latest.c.state_digest)
+        select(latest.c.entity)
         .where(
-            latest.c.state_digest == settled.c.state_digest,
+            latest.c.entity == settled.c.entity,
             latest.c.mapping == settled.c.mapping,
+            (latest.c.state_digest == settled.c.state_digest)
+            | (latest.c.content_digest == settled.c.content_digest),
         )
         .exists()
     )

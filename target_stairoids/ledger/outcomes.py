@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
-from target_stairoids.dedup.rules import (
-    Key,
-    Latest,
-    Outcome,
-    Version,
-    is_implied,
-    is_left_behind,
-    latest_after,
-)
-from target_stairoids.ledger import sql
-from target_stairoids.ledger.lookup import known_versions
+from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
+from target_stairoids.ledger import lookup, sql
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.structs import SettledVersion
     from target_stairoids.ledger.transaction import Transaction
+    from target_stairoids.ledger.write_buffer import LatestRow
 
 Row = tuple[Any, ...]
 
@@ -30,10 +20,8 @@ def write_outcomes(
     transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
     """Write outcomes, and delete the claims and dead letters that end with them."""
-    replacing = [item for item in versions if item.replaces]
-    others = [item for item in versions if not item.replaces]
-    late = _replace_latest(transaction, replacing)
-    _write_rows(transaction, late + others)
+    _write_latest_after(transaction, versions)
+    insert_settled(transaction, versions)
     claimed = [
         {
             "key_entity": item.version.entity,
@@ -54,97 +42,84 @@ def write_outcomes(
         transaction.connection.execute(sql.DELETE_DEAD_LETTER, accepted)
 
 
-def _replace_latest(
-    transaction: Transaction, versions: list[SettledVersion]
-) -> list[SettledVersion]:
-    """Put versions in the place of the latest ones with the same content.
+def _write_latest_after(
+    transaction: Transaction, versions: Collection[SettledVersion]
+) -> None:
+    """Write the last states that versions leave."""
+    known, keys = lookup.resolved(
+        transaction.connection, [item.version for item in versions]
+    )
+    rows: dict[Key, Row] = {}
+    for place, item in enumerate(versions):
+        key, before = keys[place], known.get(keys[place])
+        after = latest_after(before, item.version, item.outcome, transaction.run)
+        if after is not None and after != before:
+            known[key] = after
+            rows[key] = _latest_row(key, item.version.stream, after)
+    _execute(transaction, transaction.statements.set_latest, list(rows.values()))
 
-    Return the versions whose latest one was changed by another run in the meantime.
-    """
-    if not versions:
-        return []
+
+def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
+    """Write last states, except over those that another run wrote in the meantime."""
+    values = [
+        (*_latest_row(row.key, row.stream, row.latest), row.replaces) for row in rows
+    ]
+    _execute(transaction, transaction.statements.replace_latest, values)
+
+
+def write_seen_again(
+    transaction: Transaction,
+    states: Collection[tuple[int, Key, bytes | None, bytes | None]],
+) -> None:
+    """Note the run that read states again which were sent before."""
+    rows = [(run, *key, state, content) for run, key, state, content in states]
+    _execute(transaction, transaction.statements.see_again, rows)
+
+
+def insert_settled(
+    transaction: Transaction, versions: Collection[SettledVersion]
+) -> None:
+    """Write the rows of `settled`."""
+    at, run = transaction.now, transaction.run
     rows = [
         (
+            *item.version.record_key,
             item.version.state_digest,
-            item.version.bookmark_value,
-            item.version.text_digest,
-            transaction.run,
-            *item.version.key,
-            item.replaces,
+            item.version.content_digest,
+            item.version.stream,
+            item.outcome.value,
+            run,
+            item.version.mapping_digest,
+            item.signal_id,
+            item.account_id,
+            item.contact_id,
+            at if item.outcome is Outcome.ACCEPTED else None,
+            item.key_values,
         )
         for item in versions
     ]
-    if _execute(transaction, transaction.statements.replace_latest, rows) == len(rows):
-        return []
-    newest = _latest_before(transaction, versions)
-    return [
-        replace(item, replaces=None)
-        for item in versions
-        if (now := newest.get(item.version.key)) is None
-        or now.state_digest != item.version.state_digest
-    ]
+    _execute(transaction, transaction.statements.settle, rows)
 
 
-def _latest_before(
-    transaction: Transaction, versions: list[SettledVersion]
-) -> dict[Key, Latest]:
-    entities = {item.version.entity for item in versions}
-    return known_versions(transaction.connection, [], entities).latest
-
-
-def _write_rows(transaction: Transaction, versions: list[SettledVersion]) -> None:
-    statements, run = transaction.statements, transaction.run
-    known = _latest_before(transaction, versions)
-    newest: dict[Key, Row] = {}
-    outcomes: list[Row] = []
-    left_behind: list[Row] = []
-    for item in versions:
-        version = item.version
-        before = known.get(version.key)
-        now = latest_after(before, version, item.outcome)
-        if not (item.is_first and is_implied(before, now, version, item.outcome)):
-            outcomes.append(_settled_row(item, run))
-        if now is None or now == before:
-            continue
-        if before is not None and is_left_behind(before, now):
-            state = replace(version, state_digest=before.state_digest)
-            unchanged = replace(
-                item, version=state, outcome=Outcome.UNCHANGED, signal_id=None
-            )
-            left_behind.append(_settled_row(unchanged, run))
-        known[version.key] = now
-        newest[version.key] = _latest_row(version, now, run)
-    _execute(transaction, statements.settle_missing, left_behind)
-    _execute(transaction, statements.settle, outcomes)
-    _execute(transaction, statements.set_latest, list(newest.values()))
-
-
-def _latest_row(version: Version, now: Latest, run: int) -> Row:
+def _latest_row(key: Key, stream: int, latest: Latest) -> Row:
     return (
-        *version.key,
-        version.stream,
-        now.state_digest,
-        now.content_digest,
-        now.bookmark_value,
-        now.done,
-        run,
-        now.source_digest,
-        now.text_digest,
+        *key,
+        stream,
+        latest.state_digest,
+        latest.content_digest,
+        latest.bookmark_value,
+        latest.done,
+        latest.source_digest,
+        latest.text_digest,
+        latest.email,
+        latest.domain,
+        latest.run,
+        latest.is_shared,
+        latest.is_several,
     )
 
 
-def _settled_row(item: SettledVersion, run: int) -> Row:
-    return (
-        item.version.state_digest,
-        item.version.mapping,
-        item.version.stream,
-        item.outcome.value,
-        run,
-        item.version.mapping_digest,
-        item.signal_id,
-    )
-
-
-def _execute(transaction: Transaction, text: str, rows: list[Row]) -> int:
-    """Execute a text of the driver for each row; return how many rows it changed."""
-    return transaction.connection.exec_driver_sql(text, rows).rowcount if rows else 0
+def _execute(transaction: Transaction, text: str, rows: list[Row]) -> None:
+    """Execute a text of the driver for each row."""
+    if rows:
+        transaction.connection.exec_driver_sql(text, rows)

@@ -6,18 +6,21 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Row, Select, func, literal, select, true
+from sqlalchemy import Row, func, literal, select, true
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import (
+    checks,
     claims,
     dead_letters,
     latest,
+    mappings,
     runs,
     settled,
     streams,
     suppressed,
 )
+from target_stairoids.ledger.structs import KnownMapping
 from target_stairoids.ledger.transaction import timestamp
 
 if TYPE_CHECKING:
@@ -77,22 +80,34 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
         return list(connection.execute(query).all())
 
 
-def has_sent(ledger: Ledger, stream: int, mapping: str) -> bool:
-    """Return whether a mapping has sent any signal of a stream."""
-    query = _sent(latest.c.stream, stream).where(latest.c.mapping == mapping)
+def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
+    """Return the mappings that have read a stream, by name."""
+    query = select(mappings).where(mappings.c.stream == stream)
     with ledger.reading() as connection:
-        return connection.scalar(query.limit(1)) is not None
+        return {
+            row.mapping: KnownMapping(row.source, row.identity)
+            for row in connection.execute(query)
+        }
 
 
-def mappings_of(ledger: Ledger, stream: int) -> set[str]:
-    """Return the mappings that have sent signals of a stream; reads all its rows."""
-    query = _sent(latest.c.mapping, stream).distinct()
-    with ledger.reading() as connection:
-        return set(connection.scalars(query))
-
-
-def _sent(column: Column[Any], stream: int) -> Select[Any]:
-    """Return a SELECT of sent versions. Versions only rejected have no content."""
-    return select(column).where(
-        latest.c.stream == stream, latest.c.content_digest.is_not(None)
+def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
+    """Return the checks that set a stream aside, and whether a person allows it."""
+    query = select(checks).where(
+        checks.c.scope == ledger.scope, checks.c.subject == stream
     )
+    with ledger.reading() as connection:
+        return {row.name: row.is_allowed for row in connection.execute(query)}
+
+
+def known_elsewhere(
+    ledger: Ledger, sources: Collection[bytes]
+) -> list[tuple[bytes, str, str]]:
+    """Return source digest, stream and mapping of records that were sent before."""
+    query = (
+        select(latest.c.source_digest, streams.c.name, latest.c.mapping)
+        .join(streams, streams.c.stream == latest.c.stream)
+        .where(streams.c.scope == ledger.scope, latest.c.source_digest.in_(sources))
+    )
+    with ledger.reading() as connection:
+        rows = connection.execute(query).all()
+    return [(source, stream, mapping) for source, stream, mapping in rows]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -34,6 +34,8 @@ runs = sa.Table(
     sa.Column("started_at", sa.String(32), nullable=False),
     sa.Column("ended_at", sa.String(32)),
     sa.Column("exit_code", sa.SmallInteger),
+    sa.Column("end_reason", sa.Text),
+    sa.Column("api_key", sa.LargeBinary(16)),  # keyed digest
     sa.Column("is_complete", sa.Boolean),  # all its input is settled
     sa.Column("report", sa.Text),
     sqlite_autoincrement=True,
@@ -44,20 +46,71 @@ streams = sa.Table(
     sa.Column("stream", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("alias", sa.Text),  # the former name, which its keys were made with
     sa.Column("complete_run", _Id),  # the newest run that settled all its input
     sa.Column("schema", sa.Text),  # the last SCHEMA message, for exporting dead letters
     sa.UniqueConstraint("scope", "name"),
 )
+# The state digest, and the content digest beside it, are looked up by the record's
+# entity, so that one index serves both.
+# The mappings of a stream so far, so that a change of them is noticed.
+mappings = sa.Table(
+    "stairoids_mappings",
+    metadata,
+    sa.Column("stream", sa.Integer, primary_key=True),
+    sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text),  # null if it is not the same for all records
+    sa.Column("identity", sa.LargeBinary(16), nullable=False),  # of the key's columns
+    sa.Column("run", _Id, nullable=False),  # the first one that read the stream
+)
+# Checks that fired, and those that a person lets pass.
+checks = sa.Table(
+    "stairoids_checks",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),  # a stream
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("run", _Id, nullable=False),
+    sa.Column("is_allowed", sa.Boolean, nullable=False),
+)
+# Sources of signals that were compared with Stairoids.
+sources = sa.Table(
+    "stairoids_sources",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("known_until", sa.String(32)),  # older signals are not ours to know
+    sa.Column("has_other_producers", sa.Boolean, nullable=False),
+    sa.Column("notified_state", sa.String(16)),
+    sa.Column("notified_at", sa.String(32)),
+)
+# API keys that were used with this ledger, and their plans.
+api_keys = sa.Table(
+    "stairoids_api_keys",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("api_key", sa.LargeBinary(16), primary_key=True),  # keyed digest
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("plan", sa.Text),
+    sa.Column("learnt_at", sa.String(32)),
+)
 settled = sa.Table(
     "stairoids_settled",
     metadata,
-    sa.Column("state_digest", sa.LargeBinary(16), primary_key=True),
+    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
     sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("state_digest", sa.LargeBinary(16), primary_key=True),
+    sa.Column("content_digest", sa.LargeBinary(16)),
     sa.Column("stream", sa.Integer, nullable=False),
     sa.Column("outcome", sa.String(16), nullable=False),
-    sa.Column("run", _Id, nullable=False),
+    sa.Column("run", _Id, nullable=False),  # it was sent, or read again, last
     sa.Column("mapping_digest", sa.LargeBinary(16), nullable=False),
     sa.Column("signal_id", sa.Text),
+    sa.Column("account_id", sa.Text),
+    sa.Column("contact_id", sa.Text),
+    sa.Column("accepted_at", sa.String(32)),
+    sa.Column("key_values", sa.Text),  # a JSON array
     sqlite_with_rowid=False,
 )
 # Partial, because most versions have no id and each index costs a page per written row.
@@ -75,25 +128,34 @@ latest = sa.Table(
     sa.Column("entity", sa.LargeBinary(16), primary_key=True),
     sa.Column("mapping", sa.Text, primary_key=True),
     sa.Column("stream", sa.Integer, nullable=False),
-    sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("state_digest", sa.LargeBinary(16)),
     sa.Column("content_digest", sa.LargeBinary(16)),
     sa.Column("bookmark_value", sa.Text),
     sa.Column("done", sa.Boolean, nullable=False),
-    sa.Column("run", _Id, nullable=False),
     sa.Column("source_digest", sa.LargeBinary(16)),
     sa.Column("text_digest", sa.LargeBinary(16)),
+    sa.Column("email", sa.LargeBinary(16)),  # keyed with the ledger's secret
+    sa.Column("domain", sa.LargeBinary(16)),  # as well
+    sa.Column("run", _Id, nullable=False),
+    sa.Column("is_shared", sa.Boolean, nullable=False),
+    sa.Column("is_several", sa.Boolean, nullable=False),
 )
 claims = sa.Table(
     "stairoids_claims",
     metadata,
     sa.Column("entity", sa.LargeBinary(16), primary_key=True),
     sa.Column("mapping", sa.Text, primary_key=True),
+    sa.Column("record_entity", sa.LargeBinary(16), nullable=False),
     sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
     sa.Column("stream", sa.Integer, nullable=False),
     sa.Column("stream_name", sa.Text, nullable=False),
     sa.Column("content_digest", sa.LargeBinary(16), nullable=False),
     sa.Column("bookmark_value", sa.Text),
     sa.Column("mapping_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("email", sa.LargeBinary(16)),
+    sa.Column("domain", sa.LargeBinary(16)),
+    sa.Column("key_values", sa.Text),
+    sa.Column("api_key", sa.LargeBinary(16)),  # keyed digest
     sa.Column("run", _Id, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("claimed_at", sa.String(32), nullable=False),
@@ -105,6 +167,7 @@ dead_letters = sa.Table(
     "stairoids_dead_letters",
     metadata,
     sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("entity", sa.LargeBinary(16), nullable=False),
     sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
     sa.Column("mapping", sa.Text, nullable=False),
     sa.Column("stream", sa.Integer, nullable=False),

@@ -46,12 +46,12 @@ class Statements:
     Attributes:
         claim: INSERT of claims. It returns the keys of the new ones.
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
-        replace_latest: UPDATE that puts a version in the place of the latest one.
-            Parameters: the four new values in order; entity, mapping, and the state
-            digest to replace. It changes nothing if another state is the latest.
-        settle: INSERT of outcomes that replaces those of the same version.
-        settle_missing: INSERT of outcomes that leaves existing ones as they are.
-        set_latest: INSERT of latest versions that replaces those of the same entity.
+        replace_latest: INSERT of last states that replaces one state digest only. That
+            digest is one more parameter; NULL for none.
+        set_latest: INSERT of last states that replaces those of the same entity.
+        settle: INSERT of outcomes that replaces those of the same state.
+        see_again: UPDATE of outcomes' runs. Parameters: run, entity, mapping, and the
+            digests of state and content, either of which is enough.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -65,11 +65,17 @@ class Statements:
             .returning(claims.c.entity, claims.c.mapping)
         )
         self.add_dead_letter = self._add_dead_letter()
-        self.replace_latest = self._replace_latest()
-        self.settle = self._upsert(settled, "state_digest", "mapping")
-        missing = self.insert_into(settled).on_conflict_do_nothing()
-        self.settle_missing = self._compiled(settled, missing)
+        self.settle = self._upsert(settled, "entity", "mapping", "state_digest")
         self.set_latest = self._upsert(latest, "entity", "mapping")
+        mark, same = ("?", "IS") if self._is_sqlite else ("%s", "IS NOT DISTINCT FROM")
+        self.replace_latest = (
+            f"{self.set_latest} WHERE {latest.name}.state_digest {same} {mark}"
+        )
+        self.see_again = (
+            f"UPDATE {settled.name} SET run = {mark} WHERE entity = {mark}"  # noqa: S608 - names of our own table
+            f" AND mapping = {mark}"
+            f" AND (state_digest = {mark} OR content_digest = {mark})"
+        )
 
     def insert_into(self, table: Table) -> Any:  # noqa: ANN401 - of either dialect
         """Return an INSERT with the dialect's ON CONFLICT."""
@@ -80,22 +86,14 @@ class Statements:
 
         return postgresql.insert(table)
 
-    def _replace_latest(self) -> str:
-        text = (
-            f"UPDATE {latest.name} SET state_digest = ?, bookmark_value = ?,"  # noqa: S608 - names of our own table
-            " text_digest = ?, run = ?"
-            " WHERE entity = ? AND mapping = ? AND state_digest = ?"
-        )
-        return text if self._is_sqlite else text.replace("?", "%s")
-
     def _upsert(self, table: Table, *key: str) -> str:
         statement = self.insert_into(table)
         others: dict[str, Any] = {
             c.name: statement.excluded[c.name] for c in table.c if c.name not in key
         }
-        if table is settled:  # a known signal id stays known
-            old, new = settled.c.signal_id, statement.excluded.signal_id
-            others["signal_id"] = func.coalesce(new, old)
+        if table is settled:  # known ids stay known
+            for name in ("signal_id", "account_id", "contact_id", "accepted_at"):
+                others[name] = func.coalesce(statement.excluded[name], table.c[name])
         replaced = statement.on_conflict_do_update(index_elements=key, set_=others)
         return self._compiled(table, replaced)
 

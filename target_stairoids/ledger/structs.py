@@ -15,6 +15,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         signal: The request's JSON text.
         record: The RECORD's JSON text, for a dead letter.
+        key_values: The values of the record's key as a JSON array; None without a key.
+        api_key: Digest of the API key that it was sent with; set by the ledger.
         claimed_at: Time of the first attempt, RFC 3339 in UTC; set by the ledger.
         attempted_at: Time of the last attempt; set by the ledger.
     """
@@ -23,6 +25,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stream_name: str
     signal: bytes
     record: bytes
+    key_values: str | None = None
+    api_key: bytes | None = None
     attempts: int = 0
     claimed_at: str = ""
     attempted_at: str = ""
@@ -33,18 +37,17 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A version with its outcome, to be written.
 
     Attributes:
+        signal_id: Stairoids' id of the signal. Those of its account and contact follow.
         is_claimed: Whether this run's claim on the entity ends with it.
-        is_first: Whether the ledger certainly has no outcome of this version.
-        replaces: State digest of the latest version, if this version only takes its
-            place. It has the same content and is newer, or the same state.
     """
 
     version: Version
     outcome: Outcome
     signal_id: str | None = None
+    account_id: str | None = None
+    contact_id: str | None = None
+    key_values: str | None = None
     is_claimed: bool = True
-    is_first: bool = False
-    replaces: bytes | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,6 +63,18 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: int = 1
 
 
+class KnownMapping(msgspec.Struct, frozen=True, gc=False):
+    """A mapping of a stream, as earlier runs used it.
+
+    Attributes:
+        source: The signals' source; None if it is not the same for all records.
+        identity: Digest of the columns that identify a record.
+    """
+
+    source: str | None
+    identity: bytes
+
+
 #: Columns of `claims` that hold the version, beside entity and mapping.
 VERSION_COLUMNS = (
     "stream",
@@ -67,6 +82,8 @@ VERSION_COLUMNS = (
     "mapping_digest",
     "content_digest",
     "bookmark_value",
+    "email",
+    "domain",
 )
 
 
@@ -74,5 +91,7 @@ def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim in a row of `claims`."""
     values = row._asdict()
     version = {name: values.pop(name) for name in VERSION_COLUMNS}
-    key = values.pop("entity"), values.pop("mapping")
-    return Claim(version=Version(key=key, **version), **values)
+    entity, mapping = values.pop("entity"), values.pop("mapping")
+    record_key = values.pop("record_entity"), mapping
+    known = Version(key=(entity, mapping), record_key=record_key, **version)
+    return Claim(version=known, **values)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, delete, func, select, update
 
 from target_stairoids.ledger import lookup, sql
-from target_stairoids.ledger.outcomes import write_outcomes
+from target_stairoids.ledger.outcomes import insert_settled, write_outcomes
 from target_stairoids.ledger.schema import (
+    checks,
     claims,
     days,
     dead_letters,
+    mappings,
     runs,
     settled,
     streams,
@@ -21,12 +23,13 @@ from target_stairoids.ledger.schema import (
 from target_stairoids.ledger.structs import (
     VERSION_COLUMNS,
     Claim,
+    KnownMapping,
     SettledVersion,
     claim_from,
 )
 
 if TYPE_CHECKING:
-    from target_stairoids.dedup.rules import Key, Known, Version
+    from target_stairoids.dedup.rules import Key, Latest, Settled, Version
     from target_stairoids.ledger.sql import Statements
 
 
@@ -40,14 +43,31 @@ class Transaction:
         self.run = run
         self.statements = statements
 
-    def look_up(self, states: Collection[bytes], entities: Collection[bytes]) -> Known:
-        """Return the outcomes of states and the latest versions of entities."""
-        return lookup.known_versions(self.connection, states, entities)
+    @property
+    def now(self) -> str:
+        """The current time, as the ledger stores it."""
+        return timestamp()
+
+    def known(
+        self, versions: Sequence[Version]
+    ) -> list[tuple[Latest | None, list[Settled]]]:
+        """Return the last state and the settled states that belong to each version."""
+        latest, keys = lookup.resolved(self.connection, versions)
+        states = lookup.states_of(self.connection, versions)
+        return [
+            (latest.get(keys[place]), states.get(version.record_key, []))
+            for place, version in enumerate(versions)
+        ]
 
     # Claims
 
-    def claim(self, wanted: Sequence[Claim]) -> tuple[str, dict[Key, int]]:
+    def claim(
+        self, wanted: Sequence[Claim], api_key: bytes | None = None
+    ) -> tuple[str, dict[Key, int]]:
         """Claim entities before their signals are sent.
+
+        Args:
+            api_key: Digest of the key that they are sent with.
 
         Returns:
             The time of the claims, and the run that holds each claim that is not ours.
@@ -60,7 +80,10 @@ class Transaction:
                 **{name: getattr(claim.version, name) for name in VERSION_COLUMNS},
                 "entity": claim.version.key[0],
                 "mapping": claim.version.key[1],
+                "record_entity": claim.version.record_key[0],
                 "stream_name": claim.stream_name,
+                "key_values": claim.key_values,
+                "api_key": api_key,
                 "signal": claim.signal,
                 "record": claim.record,
                 "run": self.run,
@@ -119,6 +142,10 @@ class Transaction:
         if versions:
             write_outcomes(self, versions)
 
+    def insert_settled(self, versions: Collection[SettledVersion]) -> None:
+        """Write outcomes, but neither last states nor claims."""
+        insert_settled(self, versions)
+
     def owns_signal(self, signal_id: str, *, other_than: Version) -> bool:
         """Return whether a Stairoids signal id belongs to another version."""
         query = select(settled.c.state_digest).where(
@@ -162,6 +189,38 @@ class Transaction:
             sequence = func.pg_get_serial_sequence(table, column.name)
             newest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
             self.connection.execute(select(func.setval(sequence, newest, False)))  # noqa: FBT003 - positional in SQL
+
+    # Checks of streams
+
+    def keep_mapping(self, stream: int, name: str, known: KnownMapping) -> None:
+        """Keep a mapping of a stream."""
+        values = {"source": known.source, "identity": known.identity}
+        statement = self.statements.insert_into(mappings).values(
+            stream=stream, mapping=name, run=self.run, **values
+        )
+        key = ["stream", "mapping"]
+        self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
+
+    def check_fired(self, scope: str, stream: str, check: str, reason: str) -> None:
+        """Note that a check set a stream aside."""
+        values = {"reason": reason, "run": self.run, "is_allowed": False}
+        statement = self.statements.insert_into(checks).values(
+            scope=scope, subject=stream, name=check, **values
+        )
+        key = ["scope", "subject", "name"]
+        self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
+
+    def allow(self, scope: str, stream: str) -> list[str]:
+        """Let the next run's checks of a stream pass; return why they fired."""
+        its = (checks.c.scope == scope) & (checks.c.subject == stream)
+        reasons = self.connection.scalars(select(checks.c.reason).where(its)).all()
+        self.write(update(checks).where(its).values(is_allowed=True))
+        return list(reasons)
+
+    def check_passed(self, scope: str, stream: str) -> None:
+        """Forget the checks that set a stream aside."""
+        its = (checks.c.scope == scope) & (checks.c.subject == stream)
+        self.write(delete(checks).where(its))
 
     # Any statement
 

@@ -6,15 +6,13 @@ about one page of the database per row, and a large one shares pages.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup.rules import (
     Key,
-    Known,
     Latest,
     Outcome,
     Settled,
@@ -22,10 +20,10 @@ from target_stairoids.dedup.rules import (
     latest_after,
 )
 from target_stairoids.ledger import dead_letters
+from target_stairoids.ledger.outcomes import write_latest, write_seen_again
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 
 if TYPE_CHECKING:
-    from target_stairoids.ledger.lookup import Mark
     from target_stairoids.ledger.transaction import Transaction
 
 T = TypeVar("T")
@@ -34,77 +32,133 @@ T = TypeVar("T")
 FULL = 10_000
 
 
+class LatestRow(msgspec.Struct, gc=False):
+    """The last state of an entity, to be written.
+
+    Attributes:
+        replaces: State digest of the row in the database, None if there is none. A row
+            that another run has changed in the meantime stays as it is.
+    """
+
+    key: Key
+    stream: int
+    latest: Latest
+    replaces: bytes | None
+
+
+class _Expected(msgspec.Struct, frozen=True, gc=False):
+    """The last state of an entity once a signal in the queue is accepted.
+
+    Attributes:
+        number: Of the signal in the queue.
+        is_changed: Whether a later record changed it.
+    """
+
+    number: int
+    version: Version
+    latest: Latest
+    is_changed: bool = False
+
+
 class WriteBuffer:
     """Outcomes and dead letters that are not in the database yet.
+
+    It also knows the last states that signals in the queue will leave. Lookups put both
+    over the database's.
 
     Args:
         is_kept: Whether to keep them and never write, as a dry run does.
 
     Attributes:
-        known: The unwritten outcomes; lookups put them over the database's.
         size: How many rows are unwritten.
     """
 
     def __init__(self, *, is_kept: bool) -> None:
         self._is_kept = is_kept
-        self.known = Known({}, {})
+        self._latest: dict[Key, LatestRow] = {}
+        self._states: dict[Key, list[Settled]] = {}
+        self._expected: dict[Key, _Expected] = {}
+        self._expected_states: dict[Key, list[tuple[int, Settled]]] = {}
+        self._expected_keys: dict[int, tuple[Key, Key]] = {}
         self._settled: list[SettledVersion] = []
+        self._seen_again: list[tuple[int, Key, bytes | None, bytes | None]] = []
         self._dead_letters: list[DeadLetter] = []
         self._discarded: list[int] = []
         self.size = 0
 
-    def overlay(
-        self, found: dict[Key, Latest | None], marks: Mapping[str, Sequence[Mark]]
-    ) -> dict[Key, Latest | None]:
-        """Return changed entities with the unwritten latest versions over them."""
-        changed: dict[Key, Latest | None] = {}
-        for mapping, asked in marks.items():
-            for entity, mark in asked:
-                if newest := self.known.latest.get((entity, mapping)):
-                    found.pop((entity, mapping), None)
-                    is_same = mark in {newest.state_digest, newest.text_digest}
-                    if newest.content_digest is None or not is_same:
-                        changed[entity, mapping] = newest
-        return found | changed
+    # Lookups
+
+    @property
+    def knows_entities(self) -> bool:
+        """Whether any last state is unwritten or expected."""
+        return bool(self._latest or self._expected)
+
+    def latest(self, key: Key) -> Latest | None:
+        """Return an entity's last state, if it is unwritten or expected."""
+        if (expected := self._expected.get(key)) is not None:
+            return expected.latest
+        row = self._latest.get(key)
+        return None if row is None else row.latest
+
+    def states(self, record_key: Key) -> list[Settled]:
+        """Return the unwritten and expected outcomes of states of a record's key."""
+        expected = [state for _, state in self._expected_states.get(record_key, ())]
+        return [*self._states.get(record_key, ()), *expected]
+
+    # Changes
 
     def settle(
-        self, version: Version, outcome: Outcome, known: Known, run: int
+        self, version: Version, outcome: Outcome, before: Latest | None, run: int
     ) -> None:
-        """Settle a version in a run (0 for a dry run).
-
-        The outcome is added to `known` as well, for the rest of a block.
-        """
-        settled = Settled(outcome, run or sys.maxsize, version.mapping_digest)
-        state = version.state_digest, version.mapping
-        is_first = state not in known.settled
-        now = latest_after(known.latest.get(version.key), version, outcome)
-        for memory in (known, self.known):
-            memory.settled[state] = settled
-            if now is not None:
-                memory.latest[version.key] = now
-        row = SettledVersion(
-            version=version, outcome=outcome, is_claimed=False, is_first=is_first
-        )
+        """Settle a version without a request, in a run."""
+        after = latest_after(before, version, outcome, run)
+        if after is not None:
+            self.put(version.key, version.stream, before, after)
+        states = self._states.setdefault(version.record_key, [])
+        states.append(_settled(version, outcome, run))
+        row = SettledVersion(version=version, outcome=outcome, is_claimed=False)
         self._append(self._settled, row)
 
-    def replace_latest(self, version: Version, before: Latest) -> None:
-        """Put a version with the same content in the place of the latest one.
+    def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
+        """Change an entity's last state.
 
-        No version of the entity is unwritten, so `before` is in the database.
+        Args:
+            before: The last state in the database, if no change is unwritten.
         """
-        self.known.latest[version.key] = replace(
-            before,
-            state_digest=version.state_digest,
-            bookmark_value=version.bookmark_value,
-            text_digest=version.text_digest,
-        )
-        row = SettledVersion(
-            version=version,
-            outcome=Outcome.UNCHANGED,
-            is_claimed=False,
-            replaces=before.state_digest,
-        )
-        self._append(self._settled, row)
+        if (expected := self._expected.get(key)) is not None:
+            self._expected[key] = replace(expected, latest=after, is_changed=True)
+            return
+        if (row := self._latest.get(key)) is not None:
+            row.latest = after
+            return
+        replaces = None if before is None else before.state_digest
+        self._latest[key] = LatestRow(key, stream, after, replaces)
+        self.size += not self._is_kept
+
+    def share(
+        self, key: Key, person: Key, stream: int, stored: Latest | None, run: int
+    ) -> None:
+        """Move a key's last state to its person, and mark the key as shared.
+
+        Args:
+            stored: The key's last state in the database.
+        """
+        if (expected := self._expected.pop(key, None)) is not None:
+            self._expected[person] = expected
+            record_key = self._expected_keys[expected.number][1]
+            self._expected_keys[expected.number] = person, record_key
+        elif (latest := self.latest(key) or stored) is not None:
+            self.put(person, stream, None, latest)
+        self.put(key, stream, stored, Latest(is_shared=True, run=run))
+
+    def see_again(
+        self, record_key: Key, state: bytes | None, content: bytes | None, run: int
+    ) -> None:
+        """Note that a run read a state again that was sent before."""
+        self._append(self._seen_again, (run, record_key, state, content))
+        outcome = str(Outcome.ACCEPTED)
+        again = Settled(state or b"", content, outcome, run, b"")
+        self._states.setdefault(record_key, []).append(again)
 
     def add_dead_letter(self, dead_letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""
@@ -119,16 +173,68 @@ class WriteBuffer:
             self.size += 1
             rows.append(row)
 
+    # Signals in the queue
+
+    def expect(
+        self, number: int, version: Version, before: Latest | None, run: int
+    ) -> None:
+        """Note the last state that a signal in the queue will leave."""
+        after = latest_after(before, version, Outcome.ACCEPTED, run)
+        assert after is not None  # noqa: S101 - an accepted state is the last one
+        self._expected[version.key] = _Expected(number, version, after)
+        self._expected_keys[number] = version.key, version.record_key
+        states = self._expected_states.setdefault(version.record_key, [])
+        states.append((number, _settled(version, Outcome.ACCEPTED, run)))
+
+    def finish(self, number: int) -> None:
+        """Forget a signal that left the queue; the database has its outcome."""
+        keys = self._expected_keys.pop(number, None)
+        if keys is None:
+            return
+        key, record_key = keys
+        states = self._expected_states.pop(record_key)
+        if left := [state for state in states if state[0] != number]:
+            self._expected_states[record_key] = left
+        expected = self._expected.get(key)
+        if expected is None or expected.number != number:
+            return
+        del self._expected[key]
+        if expected.is_changed:
+            version = expected.version
+            row = LatestRow(key, version.stream, expected.latest, version.state_digest)
+            self._latest[key] = row
+            self.size += not self._is_kept
+
+    # Writing
+
     def write(self, transaction: Transaction) -> None:
         """Write everything."""
-        transaction.settle(self._settled)
+        transaction.insert_settled(self._settled)
+        write_latest(transaction, self._latest.values())
+        write_seen_again(transaction, self._seen_again)
         for dead_letter in self._dead_letters:
             dead_letters.add(transaction, dead_letter)
         dead_letters.discard(transaction, self._discarded)
 
     def clear(self) -> None:
-        """Forget everything; call it once the transaction is on disk."""
+        """Forget everything that is on disk now."""
         self.size = 0
-        for rows in (self._settled, self._dead_letters, self._discarded):
+        for rows in (
+            self._settled,
+            self._seen_again,
+            self._dead_letters,
+            self._discarded,
+            self._latest,
+            self._states,
+        ):
             rows.clear()
-        self.known = Known({}, {})
+
+
+def _settled(version: Version, outcome: Outcome, run: int) -> Settled:
+    return Settled(
+        version.state_digest,
+        version.content_digest,
+        str(outcome),
+        run,
+        version.mapping_digest,
+    )

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.mapping.column_roles import ColumnRoles, ColumnUse, column_roles
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
     Fields,
@@ -29,11 +30,12 @@ from target_stairoids.mapping.expressions.template import (
 )
 from target_stairoids.mapping.inference import (
     inferred_templates,
+    loader_columns,
     refusals,
     update_time_columns,
 )
 from target_stairoids.mapping.item import MappingItem
-from target_stairoids.mapping.mistakes import mistake_in, nested_hint
+from target_stairoids.mapping.mistakes import literal, mistake_in, unknown_path
 from target_stairoids.mapping.people_and_companies import (
     company_name_from,
     domain_from,
@@ -44,7 +46,6 @@ from target_stairoids.mapping.privacy import HiddenColumns, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     StreamSchema,
-    inner_properties,
     may_be_scalar,
     types_of,
 )
@@ -92,8 +93,8 @@ class Compiler:
         self._refusals = refusals(schema, email_paths)
         self._item = item if item.suppress is None else item.without_signal()
         self._inferred = {
-            "type": Origin(_literal(schema.name), "the stream's name"),
-            "source": Origin(_literal(default_source), DEFAULT_SOURCE),
+            "type": Origin(literal(schema.name), "the stream's name"),
+            "source": Origin(literal(default_source), DEFAULT_SOURCE),
             **inferred_templates(schema, email_paths),
         }
         self._origins: dict[str, Origin] = {}
@@ -104,6 +105,10 @@ class Compiler:
         self._computed_names: set[str] = set()
         self._content_columns: set[str] = set()  # read for more than `occurred_at`
         self._reads_whole_record = False
+        self._takes_all = False
+        self._named_columns: set[str] = set()
+        self._loaders: frozenset[str] = frozenset()
+        self._hidden_loaders: set[str] = set()
         self._time_paths: set[str] = set()
         self._time_columns: frozenset[str] = frozenset()
         self._warnings: tuple[str, ...] = ()
@@ -123,7 +128,11 @@ class Compiler:
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
         has_unread_time, occurred_at = self._occurred_at()
+        loaders = loader_columns(schema.properties)
+        self._hidden_loaders = {name for name in loaders if name[0] == "_"}
         properties, when, excludes = self._properties(), self._when(), self._excludes()
+        if not self._reads_whole_record:
+            self._loaders = loaders - self._content_columns - self._named_columns
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
         templates = {name: origin.template for name, origin in self._origins.items()}
@@ -134,6 +143,7 @@ class Compiler:
             compiled_digest=_digest([*given, templates]),
             key=key,
             send=item.send,
+            bulk_changes=item.bulk_changes,
             ignore_changes=ignore_changes,
             type=type_ or _nothing,
             source=source or _nothing,
@@ -149,7 +159,8 @@ class Compiler:
             hidden=self._hidden,
             paths=frozenset(self._mapped_paths),
             origins=self._origins,
-            ignored_columns=self._ignored_columns(ignore_changes),
+            has_own_key=bool(item.key),
+            columns=self._column_roles(ignore_changes),
             is_left_out=type_ is None or is_about_nobody,
             wants_deleted=(DELETED_AT,) in self._mapped_paths,
             has_unread_time=has_unread_time,
@@ -312,12 +323,13 @@ class Compiler:
         }
         self._computed_names = set(computed)
         columns = [e for e in entries if isinstance(e, str) and e != "*"]
-        hidden = self._hidden = HiddenColumns({*used, *skip})
+        hidden = self._hidden = HiddenColumns({*used, *skip, *self._hidden_loaders})
         hidden |= {n: False for n in (*columns, *computed) if n not in hidden}
         self._check_columns("properties", columns)
         columns = [name for name in columns if name not in skip]
         computed = {name: read for name, read in computed.items() if name not in skip}
-        takes_all = "*" in entries
+        self._takes_all = takes_all = "*" in entries
+        self._named_columns = set(columns)
         if takes_all and self._item.occurred_at is UNSET:
             self._time_columns = frozenset(self._time_paths) - set(skip)
         if not columns and not computed:
@@ -372,12 +384,12 @@ class Compiler:
                     for name in given
                     if name not in known
                 )
-            return given
+            return {*given, *self._loaders}
         if self._item.send != "on_change":
-            return ()
+            return self._loaders
         found = [
             name
-            for name in update_time_columns(self._schema)
+            for name in [*update_time_columns(self._schema), *sorted(self._loaders)]
             if name in self._property_names and name != self._schema.bookmark
         ]
         if found:
@@ -385,19 +397,23 @@ class Compiler:
             self._origins["ignore_changes"] = Origin(_json(found), why)
         return found
 
-    def _ignored_columns(self, ignore_changes: frozenset[str]) -> frozenset[str] | None:
-        """Return the columns that have no part in the content.
-
-        Singer's own columns have no part in a record's digests. A mapping that reads
-        one of them makes the ignored columns unknown.
-        """
-        reads_sdc = any(name[:5] == "_sdc_" for name in self._content_columns)
-        if self._item.send != "on_change" or reads_sdc:
-            return None
-        if self._reads_whole_record:
-            return frozenset()
-        bookmark = {self._schema.bookmark} if self._schema.bookmark else set()
-        return (ignore_changes | bookmark) - self._content_columns
+    def _column_roles(self, ignore_changes: frozenset[str]) -> ColumnRoles:
+        use = ColumnUse(
+            read=frozenset(str(path[0]) for path in self._paths),
+            content=frozenset(self._content_columns),
+            named=frozenset(self._named_columns),
+            takes_all=self._takes_all,
+            reads_record=self._reads_whole_record,
+        )
+        return column_roles(
+            self._schema,
+            self._item,
+            use,
+            ignore_changes,
+            self._loaders,
+            frozenset(update_time_columns(self._schema)),
+            self._hidden,
+        )
 
     # Checks
 
@@ -409,20 +425,8 @@ class Compiler:
         self, path: Path, field: str, *, must_be_listed: bool = False
     ) -> None:
         """Refuse a path that the SCHEMA excludes, or does not list."""
-        place, known = self._schema.name, self._schema.properties
-        is_closed = bool(known) if must_be_listed else not self._schema.is_open
-        for part in map(str, path):
-            if is_closed and part not in known:
-                hint = nested_hint(part, known) or suggestion(part, known)
-                raise ConfigError(
-                    f"{self._where(field)}: `{part}` is not a property of `{place}`"
-                    f"{hint}"
-                )
-            column: Any = known.get(part)
-            place, known = part, inner_properties(column) or {}
-            is_closed = bool(known) and column.get("additionalProperties") is False
-            if not is_closed:
-                return
+        if problem := unknown_path(self._schema, path, must_be_listed=must_be_listed):
+            raise ConfigError(f"{self._where(field)}: {problem}")
 
     def _where(self, field: str) -> str:
         return f"Stream `{self._schema.name}`: `{field}` of its mapping"
@@ -434,11 +438,6 @@ _never = constant(False)  # noqa: FBT003 - the value that it returns
 
 def _mapped(template: str | None) -> Origin | None:
     return None if template is None else Origin(template, _MAPPING)
-
-
-def _literal(text: str) -> str:
-    """Return the template that gives a text, also a text with braces."""
-    return f"{{{{ {_json(text)} }}}}" if re.search(r"[{}$%]", text) else text
 
 
 def _json(value: object) -> str:

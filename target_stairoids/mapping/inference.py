@@ -98,6 +98,7 @@ class _Field(msgspec.Struct, frozen=True):
 
 class _ColumnNames(msgspec.Struct, frozen=True):
     update_times: frozenset[str]
+    loaders: tuple[str, ...]
     staff: frozenset[str]
     webhooks: frozenset[str]
     parts: frozenset[str]
@@ -198,6 +199,16 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
         for name, schema in schema.properties.items()
         if _simple(name) in _names().update_times and may_be_scalar(schema)
     ]
+
+
+def loader_columns(names: Iterable[str]) -> frozenset[str]:
+    """Return the columns that loaders write at every sync, of some columns."""
+    return frozenset(name for name in names if _loaders().fullmatch(name.lower()))
+
+
+@cache
+def _loaders() -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{name})" for name in _names().loaders))
 
 
 def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:

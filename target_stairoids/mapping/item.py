@@ -72,6 +72,7 @@ class MappingItem(_Part, frozen=True):
             (`on_change`), or with every new record (`always`).
         ignore_changes: Properties whose change alone sends nothing. Without it the
             columns that are named like the time of a row's last update.
+        bulk_changes: `expected` if many records of the stream may change at once.
         suppress: A template for an email address or a domain that gets no signal from
             now on. The stream itself sends nothing. A deleted record, or one that
             `when` excludes, takes its entry off the list again.
@@ -90,6 +91,7 @@ class MappingItem(_Part, frozen=True):
     key: Annotated[tuple[str, ...], Meta(min_length=1)] = ()
     send: Literal["once", "on_change", "always"] = "on_change"
     ignore_changes: tuple[str, ...] | None = None
+    bulk_changes: Literal["check", "expected"] = "check"
     suppress: _Name | None = None
 
     @property

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Container
+from typing import Any
 
+from stairoids_common.config_errors import suggestion
 from target_stairoids.mapping.expressions.errors import TemplateError
-from target_stairoids.mapping.expressions.template import compile_condition, path_text
+from target_stairoids.mapping.expressions.template import (
+    Path,
+    compile_condition,
+    path_text,
+)
+from target_stairoids.mapping.schema import StreamSchema, inner_properties
 
 _IN_BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 #: The placeholders of other tools: `{x}`, `${x}`, `$x`, `%(x)s`.
@@ -56,3 +64,32 @@ def nested_hint(name: str, known: Container[str]) -> str:
         return ""
     path = path_text((head, *tail.split(".")))
     return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"
+
+
+def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> str:
+    """Return the problem of a path that a SCHEMA excludes; "" without a problem.
+
+    Args:
+        must_be_listed: Whether a column that an open SCHEMA does not list is excluded.
+    """
+    place, known = schema.name, schema.properties
+    is_closed = bool(known) if must_be_listed else not schema.is_open
+    for part in map(str, path):
+        if is_closed and part not in known:
+            hint = nested_hint(part, known) or suggestion(part, known)
+            return f"`{part}` is not a property of `{place}`{hint}"
+        column: Any = known.get(part)
+        place, known = part, inner_properties(column) or {}
+        is_closed = bool(known) and column.get("additionalProperties") is False
+        if not is_closed:
+            return ""
+    return ""
+
+
+def literal(text: str) -> str:
+    """Return the template that gives a text, also a text with braces."""
+    return (
+        f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}"
+        if re.search(r"[{}$%]", text)
+        else text
+    )

@@ -18,6 +18,22 @@ SOURCE_FIELD = "stairoids_source"
 DELETED_AT = "_sdc_deleted_at"
 
 
+#: Columns with a position in a database's log, and the column of the log file's name.
+#: They are those of tap-postgres (PipelineWise and MeltanoLabs), tap-mysql, tap-mssql
+#: (wintersrd), tap-oracle, and of Airbyte's CDC sources.
+LOG_POSITIONS: Mapping[str, str | None] = {
+    "_sdc_lsn": None,
+    "_sdc_lsn_value": None,
+    "_sdc_scn": None,
+    "_sdc_log_pos": "_sdc_log_file",
+    "_ab_cdc_lsn": None,
+    "_ab_cdc_log_pos": "_ab_cdc_log_file",
+    "_ab_cdc_cursor": None,
+}
+#: All of these columns.
+LOG_COLUMNS = frozenset(LOG_POSITIONS) | {f for f in LOG_POSITIONS.values() if f}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSchema:
     """The parts of a SCHEMA message that the target uses.
@@ -36,6 +52,17 @@ class StreamSchema:
     bookmark: str | None = None
     allows_more: bool = False
     source: str | None = None
+
+    @property
+    def has_log_position(self) -> bool:
+        """Whether records may have a position in a database's log."""
+        return self.is_open or not LOG_COLUMNS.isdisjoint(self.properties)
+
+    @property
+    def order_columns(self) -> list[str]:
+        """The columns that order the states of an entity."""
+        log = [name for name in LOG_COLUMNS if name in self.properties]
+        return [*log, *filter(None, [self.bookmark])]
 
     @property
     def is_open(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.column_roles import ColumnRoles
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
@@ -67,9 +68,13 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             InvalidSignalError: The signal breaks a rule of the API.
         """
+        self.check()
+        return json_bytes(self.body())
+
+    def check(self) -> None:
+        """Raise `InvalidSignalError` if the signal breaks a rule of the API."""
         if rule := self._broken_rule():
             raise InvalidSignalError(rule)
-        return json_bytes(self.body())
 
     def _broken_rule(self) -> str | None:
         texts = {"type": self.type, "source": self.source}
@@ -119,6 +124,7 @@ class CompiledMapping:
         mapping_digest: Digest of the mapping and the default source.
         compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
         key: The columns that identify the entity; empty for the whole record.
+        bulk_changes: `expected` if many records of the stream may change at once.
         ignore_changes: Properties whose change alone sends nothing.
         when: Reads whether a record becomes a signal; None for every record.
         excludes: Expression -> the reader of whether it excludes a record.
@@ -127,8 +133,8 @@ class CompiledMapping:
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
         origins: Signal field -> how it is filled, for the operator.
-        ignored_columns: Columns whose change alone does not change the content; None
-            if they are unknown.
+        has_own_key: Whether the mapping itself names the key.
+        columns: The parts of columns in the digests of records.
         is_left_out: Whether no record of the stream can become a signal.
         not_inferred: Why the stream needs a mapping of its own; "" if it does not.
         wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
@@ -145,6 +151,7 @@ class CompiledMapping:
     compiled_digest: bytes
     key: tuple[str, ...]
     send: str
+    bulk_changes: str
     ignore_changes: frozenset[str]
     type: Reader
     source: Reader
@@ -158,7 +165,8 @@ class CompiledMapping:
     hidden: HiddenColumns
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
-    ignored_columns: frozenset[str] | None
+    has_own_key: bool
+    columns: ColumnRoles
     is_left_out: bool
     wants_deleted: bool
     has_unread_time: Callable[[Fields], bool]

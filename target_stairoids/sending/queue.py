@@ -16,7 +16,6 @@ from enum import Enum, auto
 
 import msgspec
 
-from target_stairoids.dedup.rules import Policy
 from target_stairoids.ledger.structs import Claim
 
 
@@ -38,6 +37,8 @@ class QueuedSignal:
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         dead_letter: The dead letter that a person sends again, if it is one.
+        decided_on: The runs that sent its state, and any state of its entity, last
+            when it was decided on; 0 for none.
         lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
         not_before: Monotonic time; a lookup before it would be too early.
@@ -47,11 +48,12 @@ class QueuedSignal:
     number: int
     claim: Claim
     source: str
-    policy: Policy
+    send: str
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
     dead_letter: int | None = None
+    decided_on: tuple[int, int] = (0, 0)
     attempts: int = 0
     accepted_before: int = 0
     lookups: int = 0
@@ -80,7 +82,7 @@ def recovered_signal(
         number=number,
         claim=claim,
         source=signal["source"],
-        policy=Policy("always", 0),
+        send="always",
         lanes=lanes_of(claim.version.entity, account, contact),
         stage=Stage.LOOK_UP,
         # A clock that was set back must not make it wait for ever.
@@ -122,15 +124,25 @@ class SendQueue:
             return now
         return self._timers[0][0] if self._timers else None
 
-    def add(self, signal: QueuedSignal) -> None:
-        """Add a signal behind all earlier ones with a common subject."""
+    def add(self, signal: QueuedSignal, *, waits: bool = False) -> None:
+        """Add a signal behind all earlier ones with a common subject.
+
+        Args:
+            waits: Whether it also waits for `release`.
+        """
         self.unfinished[signal.number] = signal
         before = {self.lanes[lane] for lane in signal.lanes if lane in self.lanes}
         for last in before:
             last.followers.append(signal)
-        signal.blockers = len(before)
+        signal.blockers = len(before) + waits
         for lane in signal.lanes:
             self.lanes[lane] = signal
+        if not signal.blockers:
+            self._ready.append(signal)
+
+    def release(self, signal: QueuedSignal) -> None:
+        """Let a signal go on that waits for this call."""
+        signal.blockers -= 1
         if not signal.blockers:
             self._ready.append(signal)
 
@@ -147,7 +159,11 @@ class SendQueue:
         while self._timers and self._timers[0][0] <= now:
             due.append(heapq.heappop(self._timers)[2])
         self._ready.extendleft(reversed(due))
-        return self._ready.popleft() if self._ready else None
+        while self._ready:
+            signal = self._ready.popleft()
+            if signal.number in self.unfinished:  # not if it was dropped
+                return signal
+        return None
 
     def put_back(self, signal: QueuedSignal) -> None:
         """Let a signal go on as soon as possible."""

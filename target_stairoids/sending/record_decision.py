@@ -1,10 +1,11 @@
-"""The decision on a record: duplicate, unchanged, filtered, invalid, or to be sent.
+"""The signal of a record, or why it has none.
 
-`decide` is pure. `record_processor` looks up its arguments and applies its result.
+`draft_of` is pure. `record_processor` applies the rules for duplicates to its result.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup import rules
 from target_stairoids.dedup.digests import (
+    are_ordered,
     bookmark_value,
     content_digest,
     entity_digest,
-    is_newer,
+    is_before,
+    is_null_key,
+    keyless_digest,
+    log_position,
+    person_digest,
+    value_at,
 )
-from target_stairoids.dedup.rules import Key, Latest, Outcome, Policy, Settled, Version
+from target_stairoids.dedup.rules import Key, Latest, Outcome, Version
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.schema import DELETED_AT
 
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 
-#: The reason of a signal whose person or company is on the suppression list.
+#: Reason of a signal whose person or company is on the suppression list.
 SUPPRESSED = "suppressed"
 
 
@@ -41,6 +47,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
 
     Attributes:
         key: Its entity, and the name of the mapping.
+        has_null_key: Whether it lacks a key that its stream declares.
         dead_letter: The dead letter that a person sends again, if it is one.
         is_suppressed: Whether its person or company must not get a signal.
     """
@@ -49,6 +56,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     mapping: CompiledMapping
     record: Record
     key: Key
+    has_null_key: bool = False
     dead_letter: int | None = None
     is_suppressed: bool = False
     _version: Version | None = None
@@ -66,24 +74,53 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
 
     @property
     def version(self) -> Version:
-        """Its version, without the content digest."""
+        """Its version, without content and person."""
         if self._version is None:
-            mapping, record = self.mapping, self.record
-            state, source = record.digests(
-                self.key[0], mapping.compiled_digest, mapping.ignored_columns
-            )
-            bookmark = self.stream.schema.bookmark
-            value = record.key.get(bookmark) if bookmark else None
+            mapping, record, schema = self.mapping, self.record, self.stream.schema
+            value = None
+            if schema.has_log_position:
+                value = log_position(record.key)
+            if value is None and schema.bookmark:
+                value = bookmark_value(record.key.get(schema.bookmark))
             self._version = Version(
                 key=self.key,
+                record_key=self.key,
                 stream=self.stream.number,
-                state_digest=state,
+                state_digest=record.state_digest(self.key[0], mapping.columns.loaders),
                 mapping_digest=mapping.mapping_digest,
-                bookmark_value=bookmark_value(value) if bookmark else None,
-                source_digest=source,
+                bookmark_value=value,
+                source_digest=record.source_digest(mapping.columns.ignored),
                 text_digest=record.text_digest,
             )
         return self._version
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the record is remembered and not sent."""
+        return self.mapping.name in self.stream.baselines
+
+    @property
+    def is_by_person(self) -> bool:
+        """Whether the person identifies the record, because no key does (`once`)."""
+        has_no_key = self.has_null_key or not self.mapping.key
+        return has_no_key and self.mapping.send == "once"
+
+    @property
+    def mark(self) -> bytes:
+        """The digest by which an unchanged record is recognised."""
+        text = self.record.text_digest
+        if text is not None:
+            return text
+        return self.record.state_digest(self.key[0], self.mapping.columns.loaders)
+
+    @property
+    def key_values(self) -> str | None:
+        """The values of its key as a JSON array; None without a key."""
+        names = self.mapping.key
+        if not names or self.has_null_key:
+            return None
+        values = [value_at(self.record.key, name) for name in names]
+        return json.dumps(values, default=str)
 
 
 def mapped_records(
@@ -96,15 +133,31 @@ def mapped_records(
     number = only = None
     if DEAD_LETTER_FIELD in record.key:
         number, only = _dead_letter_of(record.key[DEAD_LETTER_FIELD])
-    columns: tuple[str, ...] | None = None
-    entity = b""
+    columns: tuple[str, ...] = ()
+    entity, is_null = b"", False
+    name = stream.identity
     for mapping in stream.maps:
         if number is not None and mapping.name != only:
             continue
-        if columns is None or mapping.key != columns:
+        if mapping.key and mapping.key != columns:
             columns = mapping.key
-            entity = entity_digest(scope, stream.schema.name, record.key, columns)
-        yield MappedRecord(stream, mapping, record, (entity, mapping.name), number)
+            values = [value_at(record.key, column) for column in columns]
+            is_null = is_null_key(values)
+            entity = b"" if is_null else entity_digest(scope, name, values)
+        has_null_key = is_null and bool(mapping.key)
+        own = entity
+        if has_null_key or not mapping.key:
+            # Without a usable key, `once` goes by the person. See `Identity`.
+            own = keyless_digest(
+                scope,
+                name,
+                "person"
+                if mapping.send == "once"
+                else mapping.columns.identity_of(record.canonical),
+            )
+        yield MappedRecord(
+            stream, mapping, record, (own, mapping.name), has_null_key, number
+        )
 
 
 def _dead_letter_of(marker: object) -> tuple[int | None, str]:
@@ -116,89 +169,46 @@ def _dead_letter_of(marker: object) -> tuple[int | None, str]:
 
 
 class Checks(msgspec.Struct, frozen=True):
-    """The checks of a run that look at single signals."""
+    """The checks of a run that look at single signals.
+
+    Attributes:
+        secret: The ledger's secret, the key of digests of people.
+    """
 
     max_age_days: int | None
     is_dry_run: bool
+    secret: bytes
 
 
-class Facts(msgspec.Struct, frozen=True, gc=False):
-    """The state of the ledger and the queue that a decision depends on.
-
-    Attributes:
-        is_queued: Whether a signal of its entity is in the queue.
-        is_superseded: Whether a dead letter has a newer version that was sent.
-    """
-
-    settled: Settled | None
-    latest: Latest | None
-    policy: Policy
-    is_queued: bool
-    is_superseded: bool = False
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the ledger knows the version or the entity."""
-        return self.settled is not None or self.latest is not None
-
-
-class Decision(msgspec.Struct, frozen=True, gc=False):
-    """The decision on a record.
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """A record's signal, before the rules for duplicates.
 
     Attributes:
-        outcome: PENDING if the signal is to be sent.
+        outcome: The outcome if the record's state is new. PENDING if its signal is to
+            be sent.
         reason: For people; "" if the outcome needs none.
-        version: With its content digest, once a signal was made.
-        text: The signal's request, as JSON text.
+        version: With content and person, if there is a signal.
         has_unread_time: Whether the signal lacks a time that could not be read.
-        discards: Whether the record is a dead letter that is no longer needed.
         is_mapped: Whether a mapping looked at the record.
+        discards: Whether the record is a dead letter that is no longer needed.
     """
 
     outcome: Outcome
     reason: str = ""
     version: Version | None = None
     signal: Signal | None = None
-    text: bytes = b""
     has_unread_time: bool = False
-    discards: bool = False
     is_mapped: bool = True
+    discards: bool = False
 
 
-_SUPPRESSED = Decision(Outcome.FILTERED, SUPPRESSED)
-_LEFT_OUT = Decision(Outcome.FILTERED, "its stream is left out", is_mapped=False)
-_DELETED = Decision(Outcome.FILTERED, "deleted at its source", is_mapped=False)
-_SUPERSEDED = Decision(
-    Outcome.DUPLICATE,
-    "a newer version was sent since",
-    discards=True,
-    is_mapped=False,
-)
+_SUPPRESSED = Draft(Outcome.FILTERED, SUPPRESSED)
+_LEFT_OUT = Draft(Outcome.FILTERED, "its stream is left out", is_mapped=False)
+_DELETED = Draft(Outcome.FILTERED, "deleted at its source", is_mapped=False)
 
 
-def decide(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
-    """Return the decision on a record that is not known word for word."""
-    if filtered := _filtered(mapped):
-        return filtered
-    if facts.is_superseded:
-        return _SUPERSEDED
-    version, latest = mapped.version, facts.latest
-    if facts.is_known and mapped.dead_letter is None and not facts.is_queued:
-        outcome = rules.decide(version, facts.settled, latest, facts.policy)
-        if outcome is not Outcome.PENDING:
-            refused = facts.settled and facts.settled.outcome == Outcome.REJECTED
-            return Decision(outcome, "was rejected before" if refused else "")
-        if latest is not None and _has_same_content(mapped, latest, checks):
-            same = replace(version, content_digest=latest.content_digest)
-            return Decision(Outcome.UNCHANGED, version=same)
-    try:
-        return _decide_signal(mapped, facts, checks)
-    except InvalidSignalError as error:
-        return Decision(Outcome.INVALID, error.reason, version)
-
-
-def _filtered(mapped: MappedRecord) -> Decision | None:
-    """Return why a record is kept from becoming a signal; None if it may be one."""
+def draft_of(mapped: MappedRecord, checks: Checks) -> Draft:
+    """Return a record's signal with its version, or the outcome without a signal."""
     mapping, record = mapped.mapping, mapped.record
     if mapping.is_left_out:
         return _LEFT_OUT
@@ -207,16 +217,64 @@ def _filtered(mapped: MappedRecord) -> Decision | None:
         return _DELETED
     if mapped.is_suppressed:
         return _SUPPRESSED
-    reason = mapped.why_filtered
-    return Decision(Outcome.FILTERED, reason) if reason else None
+    if reason := mapped.why_filtered:
+        return Draft(Outcome.FILTERED, reason)
+    try:
+        return _signal_draft(mapped, checks)
+    except InvalidSignalError as error:
+        return Draft(Outcome.INVALID, error.reason)
 
 
-def only_replaces_latest(
-    mapped: MappedRecord, latest: Latest | None, checks: Checks
-) -> bool:
-    """Return whether a record's version only takes the place of the latest one.
+def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
+    mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
+    if mapping.when is not None:
+        mapping.when(fields)  # raises an error that `why_filtered` leaves out
+    if mapped.has_null_key and mapping.has_own_key and not _has_key(mapped):
+        names = ", ".join(f"`{name}`" for name in mapping.key)
+        raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
+    signal = mapping.signal_from(fields)
+    ignored = {*mapping.ignore_changes, stream.schema.bookmark}
+    version = replace(
+        mapped.version,
+        content_digest=content_digest(signal, ignored),
+        email=person_digest(checks.secret, signal.contact.get("email")),
+        domain=person_digest(checks.secret, signal.account.get("domain")),
+    )
+    if mapped.is_baseline:
+        return Draft(Outcome.BASELINED, "", version, signal)
+    is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
+    if is_unread and checks.max_age_days is not None:
+        raise InvalidSignalError(
+            "occurred_at: cannot be read, and `max_event_age_days` needs it"
+        )
+    outcome = Outcome.WOULD_SEND if checks.is_dry_run else Outcome.PENDING
+    if _is_too_old(signal, checks.max_age_days):
+        outcome = Outcome.TOO_OLD
+    else:
+        signal.check()
+    return Draft(outcome, "", version, signal, is_unread)
 
-    It has the same content and is newer, or it is the same state with another text.
+
+def _has_key(mapped: MappedRecord) -> bool:
+    """Return whether any part of a record's key is neither null nor empty."""
+    return any(
+        not is_null_key([value_at(mapped.record.key, name)])
+        for name in mapped.mapping.key
+    )
+
+
+def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
+    if max_age_days is None or signal.occurred_at is None:
+        return False
+    age = datetime.now(UTC) - datetime.fromisoformat(signal.occurred_at)
+    return age / timedelta(days=1) > max_age_days
+
+
+def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -> bool:
+    """Return whether a record certainly repeats the last signal, without making one.
+
+    It is the same state with another text. Or its content is the same, its bookmark
+    value is not older, and no other check has to see the signal.
     """
     if latest is None or latest.content_digest is None:
         return False
@@ -225,56 +283,10 @@ def only_replaces_latest(
     version = mapped.version
     if latest.state_digest == version.state_digest:
         return version.text_digest is not None
-    is_new = is_newer(version.bookmark_value, latest.bookmark_value)
-    return is_new and _has_same_content(mapped, latest, checks)
-
-
-def _has_same_content(mapped: MappedRecord, latest: Latest, checks: Checks) -> bool:
-    """Return whether the record's signal certainly equals the last one sent.
-
-    False where another check has to see the signal.
-    """
-    if checks.max_age_days is not None or mapped.stream.is_baseline:
+    if checks.max_age_days is not None or mapped.is_baseline:
         return False
-    return rules.has_same_source(latest, mapped.version.source_digest)
-
-
-def _decide_signal(mapped: MappedRecord, facts: Facts, checks: Checks) -> Decision:
-    """Make a record's signal, and return the decision on it."""
-    mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
-    if mapping.when is not None:
-        mapping.when(fields)  # raises an error that `why_filtered` leaves out
-    signal = mapping.signal_from(fields)
-    ignored = {*mapping.ignore_changes, stream.schema.bookmark}
-    version = replace(mapped.version, content_digest=content_digest(signal, ignored))
-    if stream.is_baseline:
-        return Decision(Outcome.BASELINED, version=version)
-    is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
-    if is_unread and checks.max_age_days is not None:
-        raise InvalidSignalError(
-            "occurred_at: cannot be read, and `max_event_age_days` needs it"
-        )
-    if _is_too_old(signal, checks.max_age_days):
-        return Decision(Outcome.TOO_OLD, version=version)
-    if facts.is_known and not facts.is_queued:
-        is_replay = mapped.dead_letter is not None
-        outcome = rules.decide(
-            version, facts.settled, facts.latest, facts.policy, is_replay=is_replay
-        )
-        if outcome is not Outcome.PENDING:
-            return Decision(outcome, version=version, discards=is_replay)
-    text = signal.checked_text()
-    if not checks.is_dry_run:
-        return Decision(Outcome.PENDING, "", version, signal, text, is_unread)
-    reason = ""
-    if facts.latest is not None:
-        was_sent = facts.latest.content_digest is not None
-        reason = "its content changed" if was_sent else "was rejected before"
-    return Decision(Outcome.WOULD_SEND, reason, version, signal, text, is_unread)
-
-
-def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
-    if max_age_days is None or signal.occurred_at is None:
+    mine, last = version.bookmark_value, latest.bookmark_value
+    if are_ordered(mine, last) and is_before(mine, last):
         return False
-    age = datetime.now(UTC) - datetime.fromisoformat(signal.occurred_at)
-    return age / timedelta(days=1) > max_age_days
+    is_same = latest.source_digest == version.source_digest
+    return is_same and mapped.mapping.columns.knows_content

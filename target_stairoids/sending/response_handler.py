@@ -212,6 +212,7 @@ class ResponseHandler:
                 version=signal.claim.version,
                 outcome=outcome,
                 signal_id=signal_id,
+                key_values=signal.claim.key_values,
                 # A held rejection has left the queue and has no claim.
                 is_claimed=signal.number in self.queue.unfinished,
             )

@@ -21,6 +21,7 @@ from target_stairoids.exceptions import (
     IncompleteError,
     InterruptedRunError,
     LedgerError,
+    SetAsideError,
     StairoidsError,
 )
 from target_stairoids.ledger.ledger import Ledger
@@ -31,6 +32,7 @@ from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
 from target_stairoids.sending.queue import SendQueue
+from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.response_handler import Finished
 from target_stairoids.sending.scheduler import Scheduler
@@ -91,15 +93,16 @@ class Run:
         self.stop = Stop()
         try:
             suppression = Suppression(settings, self._ledger)
-            self.records = RecordProcessor(
-                settings,
+            self._outcomes = RecordOutcomes(
                 self._ledger,
                 self.report,
                 self._queue,
                 self._checkpoint,
-                self.stop,
                 observer,
-                suppression,
+                settings.keep_records,
+            )
+            self.records = RecordProcessor(
+                settings, self._ledger, self._checkpoint, self._outcomes, suppression
             )
             self._scheduler = Scheduler(
                 settings, self._ledger, self._queue, self.stop, suppression
@@ -127,6 +130,7 @@ class Run:
             if self.stop.reason is not None:
                 return False
             has_room = len(self._queue.unfinished) < _QUEUE_SIZE
+            self._outcomes.let_go(time.monotonic(), is_full=not has_room)
             if has_room and source is None:
                 return True
             if self._wait(source if has_room else None):
@@ -154,7 +158,7 @@ class Run:
         unforeseen: Exception | None = None
         try:
             if self._scheduler.is_intact and not isinstance(error, LedgerError):
-                self._settle_all()
+                self._settle_all(is_whole=error is None)
         except Exception as raised:  # noqa: BLE001 - raised again below
             unforeseen = raised
         outage = self._scheduler.responses.outage.reason
@@ -162,6 +166,7 @@ class Run:
         self._count(
             [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
         )
+        self._outcomes.give_up()
         failure = error or unforeseen or self.stop.reason or self._left_over()
         self._close(failure, is_ledger_usable=not isinstance(unforeseen, LedgerError))
         if failure is None or failure is error:
@@ -232,9 +237,15 @@ class Run:
 
     # The end
 
-    def _settle_all(self) -> None:
-        """Finish everything that was read; after a stop, only requests in flight."""
+    def _settle_all(self, *, is_whole: bool) -> None:
+        """Finish everything that was read; after a stop, only requests in flight.
+
+        Args:
+            is_whole: Whether the input was read to its end.
+        """
         self._decide()
+        if is_whole and self.stop.reason is None:
+            self._outcomes.end_of_input()
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
@@ -258,7 +269,13 @@ class Run:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
             )
-        if pending := outcomes[Outcome.PENDING]:
+        if set_aside := self._outcomes.set_aside:
+            text = " ".join(set_aside.values())
+            if not self._settings.dry_run:
+                return SetAsideError(text)
+            logger.warning("A run would stop here. %s", text)
+        pending = outcomes[Outcome.PENDING]
+        if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
@@ -284,7 +301,14 @@ class Run:
         self._scheduler.close()
         if is_ledger_usable and not self._settings.dry_run:
             is_complete = failure is None or isinstance(failure, DeadLettersError)
-            self._ledger.end_run(exit_code, report, is_complete=is_complete)
+            self._ledger.end_run(
+                exit_code,
+                report,
+                reason="" if failure is None else str(failure),
+                is_complete=is_complete,
+                mappings=self.records.streams.made(self._outcomes.may_remember),
+                passed=self._outcomes.passed,
+            )
         self._ledger.close()
         self._progress.end(report)
         if self._settings.report_path:

@@ -17,8 +17,14 @@ from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
 from target_stairoids.checks.limits import limit_reached
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup import rules
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.digests import person_digest
+from target_stairoids.dedup.rules import (
+    Facts,
+    Latest,
+    Outcome,
+    Settled,
+    decide_again,
+)
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
@@ -70,6 +76,7 @@ class Scheduler:
         self.responses = ResponseHandler(settings, queue, self.limiter, stop)
         self._is_first_run = settings.first_run == "guard" and ledger.is_new()
         self._began = time.monotonic()
+        self._api_key = person_digest(ledger.secret, settings.api_key)
         self._started = 0
         self._recovered = 0
         self.is_intact = True
@@ -77,7 +84,11 @@ class Scheduler:
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
         for claim in self._ledger.take_over_claims():
-            self._queue.add(self._recovered_signal(claim))
+            signal = self._recovered_signal(claim)
+            self._queue.add(signal)
+            self._ledger.buffer.expect(
+                signal.number, claim.version, None, self._ledger.run
+            )
 
     def _recovered_signal(self, claim: Claim) -> QueuedSignal:
         self._recovered += 1
@@ -151,6 +162,7 @@ class Scheduler:
         finished, self.responses.finished = self.responses.finished, []
         for signal, _, _ in finished:
             self._queue.finish(signal)
+            self._ledger.buffer.finish(signal.number)
         return finished
 
     # Starting
@@ -227,7 +239,8 @@ class Scheduler:
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
-        at, holders = transaction.claim([signal.claim for signal in new])
+        wanted = [signal.claim for signal in new]
+        at, holders = transaction.claim(wanted, self._api_key)
         claimed = []
         for signal in new:
             holder = holders.get(signal.claim.version.key) if holders else None
@@ -236,14 +249,12 @@ class Scheduler:
                 claimed.append(signal)
             else:
                 self._yield_to(transaction, signal, holder)
-        versions = [signal.claim.version for signal in claimed]
-        known = transaction.look_up(
-            [version.state_digest for version in versions],
-            [version.key[0] for version in versions],
-        )
-        due = [signal for signal in claimed if self._is_due(transaction, signal, known)]
-        if len(due) < len(claimed):
-            self.responses.write_settled(transaction)
+        known = transaction.known([signal.claim.version for signal in claimed])
+        due = [
+            signal
+            for signal, (latest, states) in zip(claimed, known, strict=True)
+            if self._is_due(transaction, signal, latest, states)
+        ]
         return starting + due
 
     def _not_suppressed(
@@ -266,29 +277,31 @@ class Scheduler:
         return [signal for signal in taken if signal not in hidden]
 
     def _is_due(
-        self, transaction: Transaction, signal: QueuedSignal, known: rules.Known
+        self,
+        transaction: Transaction,
+        signal: QueuedSignal,
+        latest: Latest | None,
+        states: list[Settled],
     ) -> bool:
-        """Apply the rules to a claimed signal; settle it if it is not to be sent."""
+        """Apply the rules to a claimed signal; withdraw it if it is not to be sent."""
         version = signal.claim.version
         # A dead letter that is gone was sent by another replay.
         is_replay = signal.dead_letter is not None and dead_letters.exists(
             transaction, signal.dead_letter
         )
-        outcome = rules.decide(
-            version,
-            known.settled.get((version.state_digest, version.key[1])),
-            known.latest.get(version.key),
-            signal.policy,
+        facts = Facts(
+            latest=latest,
+            states=states,
+            run=self._ledger.run,
+            send=signal.send,
             is_replay=is_replay,
         )
+        outcome = decide_again(version, facts, signal.decided_on)
         if outcome is Outcome.PENDING:
             return True
         self._started -= 1
-        if outcome is Outcome.UNCHANGED:
-            self.responses.settle(signal, outcome)
-        else:
-            transaction.withdraw(version)
-            self.responses.finished.append((signal, outcome, ""))
+        transaction.withdraw(version)
+        self.responses.finished.append((signal, outcome, ""))
         return False
 
     def _yield_to(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
+import msgspec
+
 from stairoids_common.text import counted
+from target_stairoids.checks.stream_checks import IDENTITY, SOURCE
 from target_stairoids.dedup.record import RecordReader
-from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import KnownMapping
 from target_stairoids.mapping.config import (
     check_any_match,
     check_brackets,
@@ -37,29 +41,77 @@ class Stream:
 
     Attributes:
         number: Its number in the ledger.
-        is_baseline: Whether its records are remembered and not sent.
-        known_entities: How many entities the ledger knew before the first new one;
-            None until then.
+        identity: The name that its records' keys are made with.
+        baselines: Mappings whose records are remembered and not sent.
+        known: Its mappings as earlier runs used them, by name.
+        made: Its mappings now.
         unseen: Fields that its mappings use and no record had so far.
         is_seen: Whether a mapping has looked at any record.
         taken: How many records were read.
         unread_times: How many signals lack a time that could not be read.
         keys: Columns that each record must have.
-        complete_run: The newest run before this one that settled all its input.
+        null_keys: How many records had a null or empty key.
+        sharing: How many records have a key that other rows of this input have.
     """
 
     schema: StreamSchema
     maps: list[CompiledMapping]
     number: int
-    is_baseline: bool
+    identity: str
+    baselines: frozenset[str]
+    known: dict[str, KnownMapping]
+    made: dict[str, KnownMapping]
     reader: RecordReader
     keys: frozenset[str]
-    complete_run: int
-    known_entities: int | None = None
     unseen: set[Path] = field(default_factory=set)
     is_seen: bool = False
     taken: int = 0
     unread_times: int = 0
+    null_keys: int = 0
+    sharing: int = 0
+
+    @property
+    def same_mappings(self) -> set[str]:
+        """The mappings that do not identify records in another way than before."""
+        return {
+            name
+            for name, made in self.made.items()
+            if name not in self.known or self.known[name].identity == made.identity
+        }
+
+    @property
+    def new_identity(self) -> str:
+        """The new part of its records' identity, in words; "" without any."""
+        new = sorted(self.made.keys() - self.known.keys())
+        if new:
+            is_new = f"its mapping `{new[0]}` is new"
+            return is_new if self.known else "the stream is new"
+        is_same = self.made.keys() <= self.same_mappings
+        return "" if is_same else "the columns that identify its records are others"
+
+    @property
+    def refusal(self) -> tuple[str, str] | None:
+        """The check that refuses its signals without a look at them, and the reason."""
+        name = self.schema.name
+        for mapping in self.maps:
+            made, known = self.made.get(mapping.name), self.known.get(mapping.name)
+            if made is None or known is None:
+                continue
+            if None not in (made.source, known.source) and made.source != known.source:
+                return SOURCE, (
+                    f"Stream `{name}`: its signals had the source `{known.source}`, "
+                    f"and have `{made.source}` now. If it is another database, set "
+                    "`namespace`. If only the name changed, run `stairoids-signals "
+                    f"ledger rename {name} --source {made.source}`."
+                )
+            if made.identity != known.identity and not mapping.key:
+                return IDENTITY, (
+                    f"Stream `{name}` has no key, and the columns that identify its "
+                    "records have changed. So each record would count as new. Set "
+                    "`key` in the mapping. If all must be sent again, run "
+                    f"`stairoids-signals ledger allow {name}`."
+                )
+        return None
 
 
 class Streams:
@@ -93,32 +145,39 @@ class Streams:
         if not all(mapping.is_left_out for mapping in maps):
             check_any_match(name, settings.signals, self._streams)
         number = self._ledger.stream_number(name, {**message, SOURCE_FIELD: source})
-        is_baseline = settings.remembers_all or (
-            settings.first_run == "baseline" and self._ledger.is_first_run_of(number)
-        )
+        known = queries.mappings_of(self._ledger, number)
+        senders = [m for m in maps if not m.is_left_out and m.suppress is None]
         before = self._streams.get(name)
-        if before is None and not is_baseline and not settings.allow_surge:
-            _check_names(self._ledger, number, name, maps)
+        baselines = frozenset(
+            mapping.name
+            for mapping in senders
+            if settings.remembers_all
+            or (settings.first_run == "baseline" and mapping.name not in known)
+        )
         used = {path for mapping in maps for path in mapping.paths}
         stream = Stream(
             schema=schema,
             maps=maps,
             number=number,
-            is_baseline=is_baseline,
+            identity=self._ledger.former_name(number) or name,
+            baselines=baselines,
+            known=known,
+            made={m.name: _known_mapping(m, schema) for m in senders},
             reader=RecordReader(
                 [mapping.key for mapping in maps],
-                [*schema.key_properties, *filter(None, [schema.bookmark])],
+                [*schema.key_properties, *schema.order_columns],
                 [
                     *(str(m.origins.get("when", "")) for m in maps),
                     self._suppressed,
                 ],
             ),
             keys=frozenset(schema.key_properties),
-            complete_run=self._ledger.complete_run_of(number),
-            known_entities=None if before is None else before.known_entities,
             unseen=used if before is None else before.unseen & used,
             is_seen=before is not None and before.is_seen,
             unread_times=0 if before is None else before.unread_times,
+            null_keys=0 if before is None else before.null_keys,
+            sharing=0 if before is None else before.sharing,
+            taken=0 if before is None else before.taken,
         )
         self._streams[name] = stream
         self._warn_once(w for mapping in maps for w in mapping.warnings)
@@ -129,6 +188,21 @@ class Streams:
             if warning not in self._warned:
                 self._warned.add(warning)
                 logger.warning("%s", warning)
+
+    def made(
+        self, may_remember: Callable[[Stream], bool]
+    ) -> dict[tuple[int, str], KnownMapping]:
+        """Return the mappings of streams, by the stream's number and their name.
+
+        Args:
+            may_remember: Whether the ledger may remember it for a stream.
+        """
+        return {
+            (stream.number, name): made
+            for stream in self._streams.values()
+            if stream.taken and may_remember(stream)
+            for name, made in stream.made.items()
+        }
 
     def warn(self) -> None:
         """Warn at the end of a run about streams and fields that never came."""
@@ -148,6 +222,7 @@ class Streams:
                     counted(stream.unread_times, "signal is", "signals are"),
                     " and ".join(f"`{column}`" for column in columns) or "its column",
                 )
+            _warn_of_keys(stream)
             if stream.unseen and stream.is_seen:
                 fields = sorted(path_text(path) for path in stream.unseen)
                 more = len(fields) - _SHOWN
@@ -159,22 +234,39 @@ class Streams:
                 )
 
 
-def _check_names(
-    ledger: Ledger, number: int, stream: str, maps: Sequence[CompiledMapping]
-) -> None:
-    """Refuse a new mapping in place of the one that sent a known stream before."""
-    senders = (m for m in maps if not m.is_left_out and m.suppress is None)
-    names = [mapping.name for mapping in senders]
-    new = [name for name in names if not queries.has_sent(ledger, number, name)]
-    gone = queries.mappings_of(ledger, number) - set(names) if new else set()
-    if gone:
-        old = min(gone)
-        raise ConfigError(
-            f"Stream `{stream}` was sent as `{old}`, which is in no mapping now. "
-            f"`{new[0]}` is new and would send its records again. If it is a typo, fix "
-            f"it. If only the `type` has changed, add `name: {old}` to the mapping. If "
-            "all records must be sent again, set `allow_surge` for one run."
+def _warn_of_keys(stream: Stream) -> None:
+    """Warn about records that their key does not identify."""
+    name = stream.schema.name
+    keys = {key for mapping in stream.maps for key in mapping.key}
+    columns = " and ".join(f"`{key}`" for key in sorted(keys))
+    if stream.null_keys:
+        logger.warning(
+            "Stream `%s`: %s a null or empty key (%s). The columns that the mapping "
+            "uses identify them. Set `key` in the mapping to change that.",
+            name,
+            counted(stream.null_keys, "record has", "records have"),
+            columns,
         )
+    if stream.sharing:
+        logger.warning(
+            "%s of `%s` share a key (%s). If they are different rows, set `key` in the "
+            "mapping.",
+            counted(stream.sharing, "record", "records"),
+            name,
+            columns,
+        )
+
+
+def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:
+    """Return the parts of a mapping that the ledger remembers."""
+    source = mapping.origins["source"].template
+    columns: list[str] = list(mapping.key)
+    if not columns:
+        names = filter(mapping.columns.identifies, schema.properties)
+        columns = ["*", *sorted(names)]
+    text = msgspec.json.encode(columns)
+    identity = blake2b(text, digest_size=16).digest()
+    return KnownMapping(None if "{" in source else source, identity)
 
 
 def warn_if_left_out(stream: Stream) -> None:

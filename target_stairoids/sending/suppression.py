@@ -9,11 +9,11 @@ from target_stairoids.dedup.rules import Key, Outcome
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
 from target_stairoids.mapping.suppression_entry import is_deleted
-from target_stairoids.sending.record_decision import Decision, MappedRecord
+from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.
 Items = list[MappedRecord | str]
-Decisions = list[tuple[MappedRecord, Decision]]
+Decisions = list[tuple[MappedRecord, Draft]]
 
 
 def apply_opt_outs(
@@ -35,7 +35,7 @@ def apply_opt_outs(
         try:
             rows.append((item, _row_of(item)))
         except InvalidSignalError as invalid:
-            decision = Decision(Outcome.INVALID, invalid.reason, item.version)
+            decision = Draft(Outcome.INVALID, invalid.reason)
             decisions.append((item, decision))
         except MessageError as raised:
             error = _named(item, raised)
@@ -68,12 +68,12 @@ def _row_of(item: MappedRecord) -> SuppressionRow:
     return SuppressionRow(item.key, item.stream.number, name, is_removed)
 
 
-def _decision_on(item: MappedRecord, row: SuppressionRow, effect: Effect) -> Decision:
+def _decision_on(item: MappedRecord, row: SuppressionRow, effect: Effect) -> Draft:
     reason = effect.value
     if effect is Effect.ABSENT:
         reason = item.why_filtered or "deleted at its source"
     discards = item.dead_letter is not None and not row.is_removed
-    return Decision(Outcome.FILTERED, reason, discards=discards)
+    return Draft(Outcome.FILTERED, reason, discards=discards)
 
 
 def mark_suppressed(

@@ -37,8 +37,10 @@ def a_version(
         "mapping_digest": digest("mapping"),
         "content_digest": digest("content"),
     }
+    key = digest(entity), mapping
     return Version(
-        key=(digest(entity), mapping),
+        key=key,
+        record_key=key,
         stream=stream,
         state_digest=digest(state),
         **fields | more,

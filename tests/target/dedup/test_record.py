@@ -15,6 +15,7 @@ from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.exceptions import MessageError
 
 ENTITY = b"entity"
+NO_LOADERS: frozenset[str] = frozenset()
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -51,10 +52,12 @@ def test_text_and_fields_make_the_same_record(
 
     assert sent.fields == fields.fields
     assert sent.key.get("a") == fields.key.get("a")
-    assert sent.state_digest(ENTITY) == fields.state_digest(ENTITY)
-    assert sent.digests(ENTITY, b"rules", ignored) == fields.digests(
-        ENTITY, b"rules", ignored
+    assert sent.state_digest(ENTITY, NO_LOADERS) == fields.state_digest(
+        ENTITY, NO_LOADERS
     )
+    columns = frozenset(ignored)
+    assert sent.source_digest(columns) == fields.source_digest(columns)
+    assert sent.state_digest(ENTITY, columns) == fields.state_digest(ENTITY, columns)
 
 
 @pytest.mark.parametrize("depth", [199, 200, 201, 400])
@@ -68,7 +71,9 @@ def test_text_and_fields_of_a_deep_record_have_the_same_digest(
 
     sent = read(text.encode(), "id")
 
-    assert sent.state_digest(ENTITY) == Record(None, fields).state_digest(ENTITY)
+    assert sent.state_digest(ENTITY, NO_LOADERS) == Record(None, fields).state_digest(
+        ENTITY, NO_LOADERS
+    )
 
 
 def test_same_values_in_another_spelling_have_one_state_digest() -> None:
@@ -76,16 +81,42 @@ def test_same_values_in_another_spelling_have_one_state_digest() -> None:
     other = read(b'{"mrr":1.5,"seats":2.0,"id":1}', "id")
 
     assert one.text_digest != other.text_digest
-    assert one.state_digest(ENTITY) == other.state_digest(ENTITY)
+    assert one.state_digest(ENTITY, NO_LOADERS) == other.state_digest(
+        ENTITY, NO_LOADERS
+    )
 
 
 def test_state_digest_depends_on_the_entity() -> None:
     record = read(b'{"id": 1}', "id")
 
-    one, other = record.state_digest(b"one"), record.state_digest(b"other")
+    one, other, again = (
+        record.state_digest(entity, NO_LOADERS) for entity in (b"1", b"2", b"1")
+    )
 
     assert one != other
-    assert one == record.state_digest(b"one")
+    assert one == again
+
+
+def test_columns_of_loaders_are_not_part_of_the_state() -> None:
+    one = read(b'{"id": 1, "loaded_at": 1}', "id")
+    other = read(b'{"id": 1, "loaded_at": 2}', "id")
+    loaders = frozenset({"loaded_at"})
+
+    assert one.state_digest(ENTITY, loaders) == other.state_digest(ENTITY, loaders)
+    assert one.state_digest(ENTITY, NO_LOADERS) != one.state_digest(ENTITY, loaders)
+    assert one.state_digest(ENTITY, NO_LOADERS) != other.state_digest(
+        ENTITY, NO_LOADERS
+    )
+
+
+def test_source_digest_depends_on_the_columns_that_are_used() -> None:
+    one = read(b'{"id": 1, "plan": "pro", "touched": 1}', "id")
+    other = read(b'{"id": 1, "plan": "pro", "touched": 2}', "id")
+    unused = frozenset({"touched"})
+
+    assert one.source_digest(NO_LOADERS) != other.source_digest(NO_LOADERS)
+    assert one.source_digest(unused) == other.source_digest(unused)
+    assert one.source_digest(unused) != one.source_digest(NO_LOADERS)
 
 
 def test_key_is_decoded_before_the_rest() -> None:
@@ -128,6 +159,6 @@ def test_record_that_cannot_be_decoded_is_an_error(value: str) -> None:
     record = Record(text, {"id": 1})
 
     with pytest.raises(MessageError, match="nested too deeply or"):
-        record.state_digest(ENTITY)
+        record.state_digest(ENTITY, NO_LOADERS)
     with pytest.raises(MessageError, match="nested too deeply or"):
         _ = record.fields

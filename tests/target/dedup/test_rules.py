@@ -1,23 +1,28 @@
-"""The rules: is a version of an entity sent, or is it a duplicate or unchanged?"""
+"""The rules: one row for each, which fails if the rule is removed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
 from target_stairoids.dedup.rules import (
+    DONE,
+    SEND,
+    Action,
+    Facts,
     Latest,
     Outcome,
-    Policy,
+    Read,
     Settled,
+    Step,
     decide,
-    has_same_source,
-    is_implied,
-    is_left_behind,
+    decide_again,
+    last_sent,
     latest_after,
+    people_in,
+    unchanged_after,
 )
 from tests.support.ledger_builders import (
     MONDAY,
@@ -27,337 +32,370 @@ from tests.support.ledger_builders import (
     digest,
 )
 
-ACCEPTED, REJECTED = Outcome.ACCEPTED, Outcome.REJECTED
-BASELINED, UNKNOWN = Outcome.BASELINED, Outcome.UNKNOWN
-DUPLICATE, UNCHANGED, PENDING = Outcome.DUPLICATE, Outcome.UNCHANGED, Outcome.PENDING
-SAME, OTHER = digest("content"), digest("other content")
-NO_CONTENT: bytes | None = None
+if TYPE_CHECKING:
+    from target_stairoids.dedup.rules import Version
 
-SEND = pytest.mark.parametrize("send", ["once", "on_change", "always"])
+LAST_RUN, RUN = 3, 5
+LOG_1, LOG_2 = "l_sdc_lsn/1 00000000000000000001", "l_sdc_lsn/1 00000000000000000002"
+NOT_YET, AS_LATEST, AS_OTHER = Read
+ANN, BOB = digest("ann"), digest("bob")
 
-
-def settled(
-    outcome: Outcome = ACCEPTED, *, run: int = 1, mapping: str = "mapping"
-) -> Settled:
-    return Settled(str(outcome), run, digest(mapping))
-
-
-def latest(
-    state: str = "A",
-    bookmark_value: str | None = None,
-    content: bytes | None = SAME,
-    *,
-    done: bool = True,
-) -> Latest:
-    return Latest(digest(state), content, bookmark_value, done)
+DUPLICATE, UNCHANGED = Step(Action.DUPLICATE), Step(Action.UNCHANGED)
+HOLD, SHARE = Step(Action.HOLD), Step(Action.SHARE)
+WAS_REJECTED = Step(Action.DUPLICATE, "was rejected before")
+SEEN_AGAIN = Step(Action.DUPLICATE, is_seen_again=True)
+SEVERAL = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
+OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
+RETURNED = Step(
+    Action.SUPERSEDED, "this state was sent before in this run", is_seen_again=True
+)
+LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
 
 
-class Case(NamedTuple):
-    """Version A, and the facts that the ledger knows.
-
-    Attributes:
-        at: Its bookmark value.
-        settled: Its outcome.
-        latest: The latest version of its entity.
-        complete: The last complete run.
-        content: Its content.
-    """
-
-    at: str | None = None
-    settled: Settled | None = None
-    latest: Latest | None = None
-    complete: int = 1
-    content: bytes | None = NO_CONTENT
+def last(state: str | None = "A", at: str | None = None, **more: Any) -> Latest:
+    """Return the last state: A, sent in run 3, unless it is another one."""
+    found = None if state is None else digest(state)
+    fields = {"state_digest": found, "content_digest": found, "done": True}
+    return Latest(bookmark_value=at, **fields | {"run": LAST_RUN} | more)
 
 
-def decided(case: Case, send: str, *, is_replay: bool = False) -> Outcome:
-    version = a_version("A", bookmark_value=case.at, content_digest=case.content)
-    policy = Policy(send, case.complete)
-    return decide(version, case.settled, case.latest, policy, is_replay=is_replay)
+def sent(
+    run: int, state: str = "B", outcome: str = "accepted", **more: Any
+) -> list[Settled]:
+    """Return the outcome of a state in a run."""
+    fields = {"content_digest": digest(state), "mapping_digest": digest("mapping")}
+    return [
+        Settled(state_digest=digest(state), outcome=outcome, run=run, **fields | more)
+    ]
 
 
-OLD_RUN = 99  # the last complete run came long after run 1
+#: The decision, the last state, and fields of the version and the facts.
+Row = tuple[Step, Latest | None, dict[str, Any]]
 
-SAME_FOR_EACH_SEND = {
-    "new entity": (Case(), PENDING),
-    "new entity with a bookmark": (Case(MONDAY), PENDING),
-    "replay of the latest, with a bookmark": (
-        Case(MONDAY, settled(), latest("A", MONDAY), OLD_RUN), DUPLICATE),
-    "replay of an older version, with a bookmark": (
-        Case(MONDAY, settled(), latest("B", TUESDAY), OLD_RUN), DUPLICATE),
-    "replay, and the latest is not known": (
-        Case(MONDAY, settled(), None, OLD_RUN), DUPLICATE),
-    "replay of a version that was not sent on purpose": (
-        Case(MONDAY, settled(BASELINED), latest("B", TUESDAY), OLD_RUN), DUPLICATE),
-    "replay of a version with an unknown outcome": (
-        Case(MONDAY, settled(UNKNOWN), latest("B", TUESDAY), OLD_RUN), DUPLICATE),
-    "the latest version, without an outcome of its own": (
-        Case(MONDAY, None, latest("A", MONDAY)), DUPLICATE),
-    "newer version": (Case(TUESDAY, None, latest("B", MONDAY)), PENDING),
-    "new version with the same bookmark value": (
-        Case(TUESDAY, None, latest("B", TUESDAY)), PENDING),
-    "new version, and the latest has no bookmark": (
-        Case(MONDAY, None, latest("B")), PENDING),
-    "new version, and the latest has another kind of bookmark": (
-        Case(MONDAY, None, latest("B", "n5")), PENDING),
-    "no bookmark: replay of the latest": (
-        Case(None, settled(), latest("A"), OLD_RUN), DUPLICATE),
-    "no bookmark: older version, no run is complete": (
-        Case(None, settled(run=1), latest("B"), 0), DUPLICATE),
-    "no bookmark: older version, settled after the last complete run": (
-        Case(None, settled(run=5), latest("B"), 4), DUPLICATE),
-    "no bookmark: older version, settled in the last complete run": (
-        Case(None, settled(run=5), latest("B"), 5), PENDING),
-    "no bookmark: older version, settled before the last complete run": (
-        Case(None, settled(run=4), latest("B"), 5), PENDING),
-    "no bookmark: new version": (Case(None, None, latest("B")), PENDING),
-    "rejected by this mapping": (
-        Case(None, settled(REJECTED), latest("B"), OLD_RUN), DUPLICATE),
-    "rejected by this mapping, with a bookmark": (
-        Case(MONDAY, settled(REJECTED), latest("A", MONDAY, None)), DUPLICATE),
-    "rejected by an earlier mapping": (
-        Case(None, settled(REJECTED, mapping="old"), latest("B"), OLD_RUN), PENDING),
-    "rejected by an earlier mapping, with a bookmark": (
-        Case(MONDAY, settled(REJECTED, mapping="old"), latest("B", TUESDAY)), PENDING),
-    "accepted under an earlier mapping": (
-        Case(None, settled(mapping="old"), latest("A")), DUPLICATE),
-    "accepted under an earlier mapping, with a bookmark": (
-        Case(MONDAY, settled(mapping="old"), latest("A", MONDAY)), DUPLICATE),
+
+def row(expected: Step, latest: Latest | None = None, **given: Any) -> Row:
+    return expected, latest or last(), given
+
+
+def without_latest(expected: Step, **given: Any) -> Row:
+    return expected, None, given
+
+
+def version_in(given: dict[str, Any]) -> Version:
+    """Take the fields of a version out of a row: state B, unless it is another one."""
+    state = given.pop("state", "B")
+    content = given.pop("content", state)
+    fields = {n: given.pop(n) for n in ("email", "domain") if n in given}
+    return a_version(
+        state,
+        content_digest=digest(content),
+        bookmark_value=given.pop("at", None),
+        **fields,
+    )
+
+
+ROWS = {
+    "new entity": without_latest(SEND),
+    "new entity, its state was sent": without_latest(DUPLICATE, states=sent(1)),
+    "new entity, a person sends its unknown state again": without_latest(
+        SEND, states=sent(1, outcome="unknown"), is_replay=True
+    ),
+    "new person of a shared key": without_latest(SEND, is_person=True),
+    "rejected by this mapping": row(WAS_REJECTED, states=sent(1, outcome="rejected")),
+    "rejected by another mapping": row(
+        SEND, states=sent(1, outcome="rejected", mapping_digest=digest("old"))
+    ),
+    "another state with the same content was rejected": row(
+        SEND, states=sent(1, "C", outcome="rejected", content_digest=digest("B"))
+    ),
+    "rejected by this mapping, a person sends it again": row(
+        SEND, states=sent(1, outcome="rejected"), is_replay=True
+    ),
+    "same state": row(DUPLICATE, state="A", content="another"),
+    "same state, `always`": row(DUPLICATE, state="A", send="always"),
+    "same state, a person sends it again": row(
+        SEND, state="A", content="another", is_replay=True
+    ),
+    "same state, but it was rejected": row(
+        SEND, last("A", content_digest=None), state="A"
+    ),
+    "same content": row(UNCHANGED, content="A"),
+    "same content, about another person": row(
+        UNCHANGED, last(email=ANN), content="A", email=BOB
+    ),
+    "same content, `always`": row(SEND, content="A", send="always"),
+    "the last state was filtered, its content returns": row(
+        HOLD, last(None), states=sent(1)
+    ),
+    # People
+    "another email": row(SHARE, last(email=ANN), email=BOB),
+    "another domain": row(SHARE, last(domain=ANN), domain=BOB),
+    "another domain, same email": row(
+        SHARE, last(email=ANN, domain=ANN), email=ANN, domain=BOB
+    ),
+    "an email that was unknown": row(SEND, last(domain=ANN), email=BOB, domain=ANN),
+    "an email that is unknown now": row(SEND, last(email=ANN)),
+    "another email of an entity that is a person": row(
+        SEND, last(email=ANN), email=BOB, is_person=True
+    ),
+    "`once`, another email, no proof": row(
+        HOLD, last(email=ANN), email=BOB, send="once"
+    ),
+    "`once`, another email, no proof, sent before": row(
+        DUPLICATE, last(email=ANN), email=BOB, send="once", states=sent(1)
+    ),
+    "`once`, another email, the other one was read": row(
+        SHARE, last(email=ANN), email=BOB, send="once", read=AS_LATEST
+    ),
+    "`once`, another email, the other one is sent now": row(
+        SHARE, last(email=ANN, run=RUN), email=BOB, send="once"
+    ),
+    # Once
+    "`once`, another state": row(DUPLICATE, send="once"),
+    "`once`, nothing was sent yet": row(SEND, last(done=False), send="once"),
+    "a person sends another state": row(SEND, is_replay=True, states=sent(1)),
+    "`once`, a person sends another state": row(
+        DUPLICATE, is_replay=True, send="once"
+    ),
+    # Older
+    "older": row(OLDER, last(at=TUESDAY), at=MONDAY),
+    "older, sent before": row(
+        DUPLICATE, last(at=TUESDAY), at=MONDAY, states=sent(1)
+    ),
+    "older, after a newer one in this input": row(
+        SEND, last(at=TUESDAY), at=MONDAY, read=AS_LATEST
+    ),
+    "older position in the log": row(OLDER, last(at=LOG_2), at=LOG_1),
+    "same bookmark value": row(SEND, last(at=MONDAY), at=MONDAY),
+    "bookmark value of another kind": row(SEND, last(at="n5"), at=MONDAY),
+    # Not sent before
+    "another state": row(SEND),
+    "another state, the last one was read in this input": row(
+        LEAVES_BEHIND, read=AS_LATEST
+    ),
+    "another state, the last one was read, with order": row(
+        SEND, last(at=MONDAY), at=TUESDAY, read=AS_LATEST
+    ),
+    "another state, its content was sent, `always`": row(
+        SEND, send="always", states=sent(1, "C", content_digest=digest("B"))
+    ),
+    "another state, it was not sent": row(SEND, states=sent(1, outcome="unchanged")),
+    # Sent before
+    "sent before": row(HOLD, states=sent(1)),
+    "its content was sent before": row(
+        HOLD, states=sent(1, "C", content_digest=digest("B"))
+    ),
+    "sent before, newer position in the log": row(
+        SEND, last(at=LOG_1), at=LOG_2, states=sent(1)
+    ),
+    "sent before, newer bookmark value": row(
+        HOLD, last(at=MONDAY), at=TUESDAY, states=sent(1)
+    ),
+    "sent before, newer, the last one is sent now": row(
+        SEND, last(at=MONDAY, run=RUN), at=TUESDAY, states=sent(1)
+    ),
+    "sent before, same bookmark value, the last one is sent now": row(
+        HOLD, last(at=MONDAY, run=RUN), at=MONDAY, states=sent(1)
+    ),
+    "sent before in this run": row(RETURNED, last(run=RUN), states=sent(RUN)),
+    "sent before in this run, with order": row(
+        HOLD, last(at=MONDAY, run=RUN), at=MONDAY, states=sent(RUN)
+    ),
+    "seen again in this run": row(SEEN_AGAIN, states=sent(RUN)),
+    "sent before in this run, of several rows": row(
+        SEEN_AGAIN, last(run=RUN, is_several=True), states=sent(RUN)
+    ),
+    "sent before, of several rows": row(
+        SEEN_AGAIN, last(is_several=True), states=sent(1)
+    ),
+    "sent in the run of the last one": row(SEEN_AGAIN, states=sent(LAST_RUN)),
+    "sent in the run of the last one, with order": row(
+        HOLD, last(at=MONDAY), at=TUESDAY, states=sent(LAST_RUN)
+    ),
+    "sent before, another state was read": row(
+        SEVERAL, last(at=MONDAY), at=TUESDAY, states=sent(1), read=AS_OTHER
+    ),
+    "sent before, the last one was read": row(
+        SEVERAL, states=sent(1), read=AS_LATEST
+    ),
+    "sent before, the last one was read, with order": row(
+        HOLD, last(at=MONDAY), at=TUESDAY, states=sent(1), read=AS_LATEST
+    ),
+    "sent before, the last one is sent now": row(
+        SEEN_AGAIN, last(run=RUN), states=sent(1)
+    ),
+    "sent before, another state was read, the last one is sent now": row(
+        SEEN_AGAIN, last(run=RUN), states=sent(1), read=AS_OTHER
+    ),
 }  # fmt: skip
 
 
-@SEND
-@pytest.mark.parametrize(
-    ("case", "outcome"), SAME_FOR_EACH_SEND.values(), ids=SAME_FOR_EACH_SEND
-)
-def test_decision_by_version(case: Case, outcome: Outcome, send: str) -> None:
-    assert decided(case, send) is outcome
+@pytest.mark.parametrize(("expected", "latest", "given"), ROWS.values(), ids=ROWS)
+def test_decision(expected: Step, latest: Latest | None, given: dict[str, Any]) -> None:
+    given = dict(given)
+    version = version_in(given)
+    facts: dict[str, Any] = {"states": (), "send": "on_change", "run": RUN}
+
+    assert decide(version, Facts(latest=latest, **facts | given)) == expected
 
 
-@pytest.mark.parametrize(
-    ("send", "at", "newest", "outcome"),
-    [
-        ("on_change", MONDAY, TUESDAY, DUPLICATE),
-        ("once", MONDAY, TUESDAY, DUPLICATE),
-        ("always", MONDAY, TUESDAY, PENDING),
-        ("on_change", "n9", "n10", DUPLICATE),
-        ("on_change", "n9", "n9.5", DUPLICATE),
-        ("on_change", "n10", "n9", PENDING),
-    ],
-)
-def test_new_version_with_an_older_bookmark_value_is_a_duplicate(
-    send: str, at: str, newest: str, outcome: Outcome
+PENDING = Outcome.PENDING
+AGAIN = {
+    "nothing changed": (PENDING, last(), {}),
+    "still no state": (PENDING, None, {}),
+    "rejected in the meantime": (
+        Outcome.DUPLICATE, last(), {"states": sent(4, outcome="rejected")}),
+    "rejected, a person sends it again": (
+        PENDING, last(), {"states": sent(1, outcome="rejected"), "is_replay": True}),
+    "sent in the meantime": (Outcome.DUPLICATE, last("B"), {}),
+    "sent in the meantime with other content": (
+        Outcome.DUPLICATE, last("B", content_digest=digest("C")), {}),
+    "same state, a person sends it again": (
+        PENDING, last("B", content_digest=digest("C")), {"is_replay": True}),
+    "same state, but it was rejected": (PENDING, last("B", content_digest=None), {}),
+    "its content was sent in the meantime": (
+        Outcome.UNCHANGED, last("C", content_digest=digest("B")), {}),
+    "its content was sent in the meantime, `always`": (
+        PENDING, last("C", content_digest=digest("B")), {"send": "always"}),
+    "`once`, sent in the meantime": (Outcome.DUPLICATE, last("C"), {"send": "once"}),
+    "`once`, nothing was sent": (PENDING, last(done=False), {"send": "once"}),
+    "another run sent it, then another state": (
+        Outcome.DUPLICATE, last("C", run=4), {"states": sent(4)}),
+    "another run sent it, a person sends it again": (
+        PENDING, last("C", run=4), {"states": sent(4), "is_replay": True}),
+    "this run sent it before": (PENDING, last("C"), {"states": sent(RUN)}),
+    "it was sent before the first decision": (PENDING, last("C"), {"states": sent(1)}),
+    "another run sent a newer state": (
+        Outcome.SUPERSEDED, last("C", TUESDAY, run=4), {"at": MONDAY}),
+    "another run sent an older state": (
+        PENDING, last("C", MONDAY, run=4), {"at": TUESDAY}),
+    "another run sent a state without order": (PENDING, last("C", run=4), {}),
+    "this run sent a newer state": (
+        PENDING, last("C", TUESDAY, run=RUN), {"at": MONDAY}),
+    "a newer state was known at the first decision": (
+        PENDING, last("C", TUESDAY), {"at": MONDAY}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "latest", "given"), AGAIN.values(), ids=AGAIN)
+def test_decision_right_before_a_signal_is_sent(
+    expected: Outcome, latest: Latest | None, given: dict[str, Any]
 ) -> None:
-    assert decided(Case(at, None, latest("B", newest)), send) is outcome
+    """The first decision knew the state's run 1, and the last state of run 3."""
+    given = dict(given)
+    version = version_in(given)
+    facts: dict[str, Any] = {"states": (), "send": "on_change", "run": RUN}
 
-
-@pytest.mark.parametrize(
-    ("send", "newest", "content", "outcome"),
-    [
-        ("once", None, SAME, PENDING),
-        ("once", latest("B"), SAME, DUPLICATE),
-        ("once", latest("B"), OTHER, DUPLICATE),
-        ("once", latest("B", done=False), SAME, PENDING),
-        ("once", latest("B", content=None, done=False), OTHER, PENDING),
-        ("on_change", None, SAME, PENDING),
-        ("on_change", latest("B"), SAME, UNCHANGED),
-        ("on_change", latest("B", done=False), SAME, UNCHANGED),
-        ("on_change", latest("B"), OTHER, PENDING),
-        ("on_change", latest("B", content=None), SAME, PENDING),
-        ("always", None, SAME, PENDING),
-        ("always", latest("B"), SAME, PENDING),
-        ("always", latest("B"), OTHER, PENDING),
-    ],
-)
-def test_decision_by_content(
-    send: str, newest: Latest | None, content: bytes, outcome: Outcome
-) -> None:
-    assert decided(Case(latest=newest, content=content), send) is outcome
-
-
-@pytest.mark.parametrize(("content", "outcome"), [(SAME, UNCHANGED), (OTHER, PENDING)])
-def test_replay_of_a_dead_letter_looks_at_its_content_only(
-    content: bytes, outcome: Outcome
-) -> None:
-    case = Case(MONDAY, settled(REJECTED), latest("B", TUESDAY), content=content)
-
-    assert decided(case, "on_change", is_replay=True) is outcome
-
-
-@pytest.mark.parametrize(
-    ("newest", "source", "expected"),
-    [
-        (latest(), "source", True),
-        (latest(), "another", False),
-        (latest(), None, False),
-        (latest(content=None), "source", False),
-        (None, "source", False),
-    ],
-)
-def test_content_is_certainly_the_same_if_its_source_is(
-    newest: Latest | None, source: str | None, *, expected: bool
-) -> None:
-    if newest is not None:
-        newest = replace(newest, source_digest=digest("source"))
-
-    found = has_same_source(newest, None if source is None else digest(source))
+    found = decide_again(version, Facts(latest=latest, **facts | given), (1, LAST_RUN))
 
     assert found is expected
 
 
-# The latest version
+@pytest.mark.parametrize("outcome", sorted(DONE))
+def test_state_counts_as_sent_by_its_outcome(outcome: Outcome) -> None:
+    states = [*sent(2, outcome=outcome), *sent(1, outcome=outcome)]
+
+    assert last_sent(a_version("B"), states, "on_change") == 2
+    assert last_sent(a_version("C"), states, "on_change") == 0
 
 
-@pytest.mark.parametrize(
-    ("before", "at", "outcome", "after"),
-    [
-        (None, None, ACCEPTED, latest("A")),
-        (latest("B"), None, ACCEPTED, latest("A")),
-        (latest("B", MONDAY), TUESDAY, ACCEPTED, latest("A", TUESDAY)),
-        (latest("B", TUESDAY), MONDAY, ACCEPTED, latest("B", TUESDAY)),
-        (latest("B", TUESDAY, done=False), MONDAY, ACCEPTED, latest("B", TUESDAY)),
-        (latest("B", done=False), None, UNCHANGED, latest("A", done=False)),
-        (latest("B"), MONDAY, UNCHANGED, latest("A", MONDAY)),
-        (latest("B", content=OTHER), MONDAY, UNCHANGED, latest("B", content=OTHER)),
-        (None, None, REJECTED, None),
-        (latest("B"), None, REJECTED, latest("B")),
-        (latest("A"), None, REJECTED, latest("A", content=None)),
-    ],
+A_PERSON: dict[str, Any] = {"email": ANN, "domain": digest("acme.com")}
+VERSION = a_version(
+    "B",
+    content_digest=digest("B"),
+    bookmark_value=TUESDAY,
+    source_digest=digest("source"),
+    text_digest=digest("text"),
+    **A_PERSON,
 )
-def test_latest_version_after_an_outcome(
-    before: Latest | None, at: str | None, outcome: Outcome, after: Latest | None
-) -> None:
-    version = a_version("A", bookmark_value=at)
-
-    assert latest_after(before, version, outcome) == after
-
-
-@pytest.mark.parametrize(
-    ("outcome", "before", "expected"),
-    [
-        (UNCHANGED, latest("B", MONDAY), True),
-        (UNCHANGED, latest("B", TUESDAY), False),
-        (UNCHANGED, latest("B", None), False),
-        (UNCHANGED, None, False),
-        (ACCEPTED, latest("B", MONDAY), False),
-    ],
+AFTER = Latest(
+    state_digest=digest("B"),
+    content_digest=digest("B"),
+    bookmark_value=TUESDAY,
+    done=True,
+    source_digest=digest("source"),
+    text_digest=digest("text"),
+    run=RUN,
+    **A_PERSON,
 )
-def test_unchanged_and_newer_version_is_implied_by_the_latest(
-    outcome: Outcome, before: Latest | None, *, expected: bool
-) -> None:
-    after, version = latest("A", TUESDAY), a_version("A", bookmark_value=TUESDAY)
-
-    assert is_implied(before, after, version, outcome) is expected
-    assert not is_implied(before, before, version, outcome)
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "expected"),
+    ("before", "outcome", "after"),
     [
-        (latest("A", MONDAY), latest("B", TUESDAY), False),  # superseded
-        (latest("A", MONDAY), latest("B", MONDAY), True),
-        (latest("A", MONDAY), latest("B", None), True),
-        (latest("A", MONDAY), latest("A", MONDAY, None), False),  # the same version
-        (latest("A", MONDAY, None), latest("B", MONDAY), False),  # was not sent
-        (latest("A", None), latest("B", MONDAY), False),  # has a row of its own
-        (None, latest("B", MONDAY), False),
-    ],
-)
-def test_former_latest_version_is_left_behind_unless_superseded(
-    before: Latest | None, after: Latest, *, expected: bool
-) -> None:
-    assert is_left_behind(before, after) is expected
-
-
-# The rules together, over whole runs
-
-
-@dataclass
-class History:
-    """A ledger of one entity. The state of a version is its content."""
-
-    send: str = "on_change"
-    sent: list[str] = field(default_factory=list)
-    run: int = 0
-    complete: int = 0
-    outcomes: dict[bytes, Settled] = field(default_factory=dict)
-    newest: Latest | None = None
-
-    def sync(self, *rows: tuple[str, str | None], completes: bool = True) -> None:
-        """Run over rows of (content, bookmark value)."""
-        self.run += 1
-        for content, at in rows:
-            self._read(content, at)
-        if completes:
-            self.complete = self.run
-
-    def _read(self, content: str, at: str | None) -> None:
-        version = a_version(
-            content + (at or "")[8:11],
-            bookmark_value=at,
-            content_digest=digest(content),
-        )
-        known = self.outcomes.get(version.state_digest)
-        policy = Policy(self.send, self.complete)
-        outcome = decide(version, known, self.newest, policy)
-        if outcome is DUPLICATE:
-            return
-        if outcome is PENDING:
-            self.sent.append(content)
-            outcome = ACCEPTED
-        self.outcomes[version.state_digest] = settled(outcome, run=self.run)
-        self.newest = latest_after(self.newest, version, outcome)
-
-
-THURSDAY = "t2024-01-04T00:00:00.000000+00:00"
-
-
-@pytest.mark.parametrize(
-    ("syncs", "sent"),
-    [
-        ([[("A", None)], [("B", None)], [("A", None)], [("A", None)]], "ABA"),
-        ([[("A", MONDAY), ("B", TUESDAY)]] * 3, "AB"),
+        (None, Outcome.ACCEPTED, AFTER),
+        (None, Outcome.BASELINED, AFTER),
+        (None, Outcome.UNCHANGED, replace(AFTER, done=False)),
+        (None, Outcome.REJECTED, Latest(state_digest=digest("B"), run=RUN)),
+        (last(), Outcome.ACCEPTED, AFTER),
+        (last(), Outcome.UNCHANGED, AFTER),
+        (last(), Outcome.REJECTED, last()),
+        (last("B"), Outcome.REJECTED, last("B", content_digest=None)),
+        (last(at=MONDAY), Outcome.ACCEPTED, AFTER),
+        (last(at=WEDNESDAY), Outcome.ACCEPTED, last(at=WEDNESDAY)),
         (
-            [
-                [("A", MONDAY)],
-                [("A", MONDAY), ("B", TUESDAY)],
-                [("B", TUESDAY), ("A", WEDNESDAY)],
-                [("A", WEDNESDAY)],
-            ],
-            "ABA",
+            last(at=WEDNESDAY, done=False),
+            Outcome.ACCEPTED,
+            last(at=WEDNESDAY, done=True),
+        ),
+        (last(is_several=True), Outcome.ACCEPTED, replace(AFTER, is_several=True)),
+    ],
+)
+def test_last_state_after_an_outcome(
+    before: Latest | None, outcome: Outcome, after: Latest
+) -> None:
+    assert latest_after(before, VERSION, outcome, RUN) == after
+
+
+MOVED: dict[str, Any] = {
+    "state_digest": digest("B"),
+    "source_digest": digest("source"),
+    "text_digest": digest("text"),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (last(), last(at=TUESDAY, **MOVED, **A_PERSON, content_digest=digest("A"))),
+        (
+            last(at=MONDAY, email=BOB),
+            last(
+                at=TUESDAY,
+                content_digest=digest("A"),
+                **MOVED,
+                **A_PERSON | {"email": BOB},
+            ),
+        ),
+        (last(at=WEDNESDAY), last(at=WEDNESDAY, **A_PERSON)),
+        (
+            last(at=WEDNESDAY, domain=BOB),
+            last(at=WEDNESDAY, **A_PERSON | {"domain": BOB}),
         ),
     ],
-    ids=["full table", "replay with a bookmark", "incremental"],
+    ids=["no bookmark", "newer", "older", "older, with another domain"],
 )
-def test_entity_that_changes_back_is_sent_again(
-    syncs: list[list[tuple[str, str | None]]], sent: str
-) -> None:
-    history = History()
-
-    for rows in syncs:
-        history.sync(*rows)
-
-    assert "".join(history.sent) == sent
+def test_last_state_after_the_same_content(before: Latest, after: Latest) -> None:
+    assert unchanged_after(before, VERSION) == after
 
 
-def test_replay_after_a_crash_sends_nothing_again() -> None:
-    history = History()
+def test_bookmark_value_stays_if_the_same_content_has_none() -> None:
+    version = replace(VERSION, bookmark_value=None)
 
-    history.sync(("A", None), ("B", None), completes=False)
-    history.sync(("A", None), ("B", None), completes=False)
-    history.sync(("A", None), ("B", None))
-    history.sync(("B", None))
-
-    assert history.sent == ["A", "B"]
+    assert unchanged_after(last(at=MONDAY), version).bookmark_value == MONDAY
 
 
-@pytest.mark.parametrize(
-    ("send", "sent"), [("once", "A"), ("on_change", "AB"), ("always", "AABB")]
-)
-def test_touched_row_is_sent_again_only_with_send_always(send: str, sent: str) -> None:
-    history = History(send=send)
+def test_person_goes_by_email_and_then_by_domain() -> None:
+    key = VERSION.record_key
+    email, domain = people_in(VERSION, key)
 
-    history.sync(("A", MONDAY), ("A", TUESDAY), ("B", WEDNESDAY))
-    history.sync(("B", THURSDAY))
-
-    assert "".join(history.sent) == sent
+    assert people_in(AFTER, key) == [email, domain]
+    assert people_in(replace(VERSION, email=None), key) == [domain]
+    assert people_in(replace(VERSION, domain=None), key) == [email]
+    assert people_in(last(), key) == []
+    same = replace(VERSION, email=digest("x"), domain=digest("x"))
+    other_key = digest("other key"), key[1]
+    people = {*people_in(same, key), *people_in(same, other_key), email, domain}
+    assert len(people) == 6
+    assert people.isdisjoint({key, other_key})
+    assert {mapping for _, mapping in people} == {key[1]}

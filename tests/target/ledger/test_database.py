@@ -13,7 +13,7 @@ import pytest
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
-from tests.support.ledger_builders import API, a_version, settle
+from tests.support.ledger_builders import API, a_version, digest, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,6 @@ def test_missing_ledger_may_count_as_an_empty_one(url: str, tmp_path: Path) -> N
         assert ledger.is_new()
         assert ledger.stream_number("trials", {}) == 0
         assert dead_letters_of(ledger) == []
-        assert ledger.last_complete_run == 0
         assert ledger.name == url
 
     assert list(tmp_path.iterdir()) == []
@@ -178,7 +177,7 @@ def test_read_only_ledger_can_be_read_and_not_written(url: str, ledger: Ledger) 
     settle(ledger, a_version())
 
     with read_only(url) as reader:
-        assert reader.look_up([a_version_key("v1")], []).settled
+        assert reader.states_of([a_version("v1")])
         assert reader.stream_number("trials", {"changed": True}) == 1
         assert reader.stream_number("new", {}) == 0
         with pytest.raises(LedgerError, match="reading only"):
@@ -186,9 +185,6 @@ def test_read_only_ledger_can_be_read_and_not_written(url: str, ledger: Ledger) 
         with pytest.raises(LedgerError, match="reading only"):
             settle(reader, a_version("v2"))
 
-    assert ledger.look_up([a_version_key("v2")], []).settled == {}
-
-
-def a_version_key(state: str) -> tuple[bytes, str]:
-    version = a_version(state)
-    return version.state_digest, version.mapping
+    assert ledger.latest_of([a_version().key])[a_version().key].state_digest == digest(
+        "v1"
+    )

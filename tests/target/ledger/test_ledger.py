@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from target_stairoids.dedup.rules import Known, Latest, Outcome, Settled
+from target_stairoids.dedup.rules import (
+    Latest,
+    Outcome,
+    Settled,
+    people_in,
+    unchanged_after,
+)
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.maintenance import copy
@@ -35,13 +41,19 @@ SANDBOX = "http://127.0.0.1:8080"
 
 
 def settled_in(ledger: Ledger, state: str = "v1") -> Settled | None:
-    key = digest(state), "trial"
-    return ledger.look_up([key], []).settled.get(key)
+    """Return the outcome of a state. States of any content have one."""
+    version = a_version(state)
+    states = [
+        *ledger.states_of([version]).get(version.record_key, []),
+        *ledger.buffer.states(version.record_key),
+    ]
+    found = [found for found in states if found.state_digest == version.state_digest]
+    return found[-1] if found else None
 
 
 def latest_in(ledger: Ledger, entity: str = "e") -> Latest | None:
     key = digest(entity), "trial"
-    return ledger.look_up([], [key]).latest.get(key)
+    return ledger.buffer.latest(key) or ledger.latest_of([key]).get(key)
 
 
 def latest_state(ledger: Ledger, entity: str = "e") -> bytes | None:
@@ -72,7 +84,9 @@ def test_outcome_is_visible_to_all_later_and_parallel_runs(opened: Opened) -> No
     settle(one, a_version())
 
     for ledger in (parallel, opened()):
-        assert settled_in(ledger) == Settled("accepted", one.run, digest("mapping"))
+        assert settled_in(ledger) == Settled(
+            digest("v1"), digest("content"), "accepted", one.run, digest("mapping")
+        )
         assert settled_in(ledger, "v2") is None
         assert latest_state(ledger) == digest("v1")
 
@@ -164,7 +178,7 @@ def test_entity_is_done_once_a_signal_was_sent_or_kept_back(
 
     latest = latest_in(ledger)
     assert latest is not None
-    assert latest.done is done
+    assert bool(latest.done) is done  # SQLite returns numbers
 
 
 def test_rejected_version_leaves_the_latest_as_it_is(ledger: Ledger) -> None:
@@ -178,28 +192,26 @@ def test_rejected_version_leaves_the_latest_as_it_is(ledger: Ledger) -> None:
 TOUCHED = a_version("v2", bookmark_value=TUESDAY, text_digest=digest("text"))
 
 
-def replace_latest(ledger: Ledger, *versions: Version) -> None:
-    """Put unchanged versions in the place of the latest one, v1."""
-    settle(
-        ledger,
-        *versions,
-        outcome=Outcome.UNCHANGED,
-        is_claimed=False,
-        replaces=digest("v1"),
-    )
+def put(ledger: Ledger, version: Version, before: Latest | None) -> None:
+    """Note that a version has the content of the last state, which was read before."""
+    assert before is not None
+    after = unchanged_after(before, version)
+    ledger.buffer.put(version.key, version.stream, before, after)
 
 
 def test_unchanged_version_takes_the_place_of_the_latest_one(ledger: Ledger) -> None:
     settle(ledger, a_version(bookmark_value=MONDAY, source_digest=digest("source")))
     before = latest_in(ledger)
 
-    replace_latest(ledger, TOUCHED)
+    put(ledger, TOUCHED, before)
+    ledger.flush()
 
     assert before is not None
     assert latest_in(ledger) == replace(
         before,
         state_digest=digest("v2"),
         bookmark_value=TUESDAY,
+        source_digest=None,
         text_digest=digest("text"),
     )
     assert settled_in(ledger, "v2") is None
@@ -210,36 +222,131 @@ def test_unchanged_version_does_not_replace_a_newer_one_of_another_run(
 ) -> None:
     one, other = opened(), opened()
     settle(one, *(a_version(entity=name, bookmark_value=MONDAY) for name in "ef"))
+    before = {name: latest_in(one, name) for name in "ef"}
     newer = a_version("v3", bookmark_value=TUESDAY, content_digest=digest("new"))
     settle(other, newer)
 
-    replace_latest(one, TOUCHED, replace(TOUCHED, key=(digest("f"), "trial")))
+    put(one, TOUCHED, before["e"])
+    put(one, replace(TOUCHED, key=(digest("f"), "trial")), before["f"])
+    one.flush()
 
-    latest, settled = latest_in(one), settled_in(one, "v2")
+    latest = latest_in(one)
     assert latest is not None
     assert (latest.state_digest, latest.content_digest) == (
         digest("v3"),
         digest("new"),
     )
     assert latest_state(one, "f") == digest("v2")
-    assert settled is not None
-    assert settled.outcome == Outcome.UNCHANGED
+
+
+def a_person(state: str, email: str) -> Version:
+    return a_version(state, content_digest=digest(state), email=digest(email))
+
+
+def test_shared_key_hands_its_last_state_to_its_person(opened: Opened) -> None:
+    one, other = opened(), opened()
+    ann, bob = a_person("a", "ann"), a_person("b", "bob")
+    settle(one, ann)
+    stored = latest_in(one)
+    (person,) = people_in(ann, ann.record_key)
+
+    one.buffer.share(ann.key, person, 1, stored, one.run)
+    one.flush()
+    settle(other, bob)  # decided on before the key was shared
+
+    found = other.latest_of([ann.key, person, *people_in(bob, bob.key)])
+    assert found.pop(ann.key) == Latest(is_shared=True, run=one.run)
+    assert [latest.state_digest for latest in found.values()] == [
+        digest("a"),
+        digest("b"),
+    ]
+    assert found[person] == stored
+
+
+def test_expected_state_of_a_shared_key_moves_to_its_person(ledger: Ledger) -> None:
+    ann = a_person("a", "ann")
+    (person,) = people_in(ann, ann.record_key)
+    ledger.buffer.expect(7, ann, None, ledger.run)
+
+    ledger.buffer.share(ann.key, person, 1, None, ledger.run)
+
+    moved, shared = ledger.buffer.latest(person), ledger.buffer.latest(ann.key)
+    assert moved is not None
+    assert moved.state_digest == digest("a")
+    assert shared is not None
+    assert shared.is_shared
+    ledger.buffer.finish(7)
+    assert ledger.buffer.latest(person) is None
+
+
+def test_change_of_an_expected_state_is_written_once_it_is_accepted(
+    ledger: Ledger,
+) -> None:
+    ledger.buffer.expect(7, a_version(), None, ledger.run)
+    put(ledger, TOUCHED, ledger.buffer.latest(TOUCHED.key))
+    assert ledger.buffer.size == 0
+
+    settle(ledger, a_version())
+    ledger.buffer.finish(7)
+    ledger.flush()
+
+    assert ledger.latest_of([TOUCHED.key])[TOUCHED.key].state_digest == digest("v2")
+    assert ledger.buffer.states(TOUCHED.key) == []
+
+
+@pytest.mark.parametrize("by", ["state", "content"])
+def test_state_that_is_seen_again_counts_for_the_later_run(
+    opened: Opened, by: str
+) -> None:
+    one = opened()
+    settle(one, a_version("v1", content_digest=digest("c1")))
+    settle(one, a_version("v2", content_digest=digest("c2")))
+    later = opened()
+
+    state, content = (digest("v1"), None) if by == "state" else (None, digest("c1"))
+    later.buffer.see_again(a_version().key, state, content, later.run)
+    assert [again.run for again in later.buffer.states(a_version().key)] == [later.run]
+    later.flush()
+
+    runs = {
+        state: found.run for state in ("v1", "v2") if (found := settled_in(one, state))
+    }
+    assert runs == {"v1": later.run, "v2": one.run}
 
 
 # Lookups
 
 
+def test_states_with_the_same_content_are_found_at_their_key_only(
+    ledger: Ledger,
+) -> None:
+    settle(
+        ledger,
+        a_version("v1"),
+        a_version("v2", content_digest=digest("another")),
+        a_version("v1", entity="another"),
+        a_version("v1", mapping="another"),
+    )
+    asked = a_version("v9")
+
+    found = ledger.states_of([asked])
+
+    assert found.keys() == {asked.record_key}
+    assert [state.state_digest for state in found[asked.record_key]] == [digest("v1")]
+
+
 def test_lookup_takes_more_keys_than_one_query(ledger: Ledger) -> None:
     versions = [a_version(f"v{n}", f"e{n}") for n in range(1100)]
     settle(ledger, *versions)
-    states = [(version.state_digest, "trial") for version in versions]
     entities = [version.key for version in versions]
     marks = [(version.entity, version.state_digest) for version in versions]
 
-    known = ledger.look_up(states, entities)
+    states = ledger.states_of(versions)
 
-    assert known.settled.keys() == set(states)
-    assert known.latest.keys() == set(entities)
+    assert {key: len(found) for key, found in states.items()} == dict.fromkeys(
+        entities, 1
+    )
+    assert ledger.latest_of(entities).keys() == set(entities)
     assert ledger.changed_entities({"trial": marks}) == {}
     assert len(ledger.changed_entities({"trial": marks, "other": marks})) == 1100
 
@@ -273,7 +380,7 @@ def test_changed_entities_are_those_without_the_marked_text_or_state(
 def buffered(
     ledger: Ledger, version: Version, outcome: Outcome = Outcome.ACCEPTED
 ) -> None:
-    ledger.buffer.settle(version, outcome, Known({}, {}), ledger.run)
+    ledger.buffer.settle(version, outcome, None, ledger.run)
 
 
 def test_lookups_include_outcomes_that_are_not_written_yet(ledger: Ledger) -> None:
@@ -288,7 +395,7 @@ def test_lookups_include_outcomes_that_are_not_written_yet(ledger: Ledger) -> No
     mark = {"trial": [(digest("e"), digest("v2"))]}
     assert ledger.changed_entities(mark) == {}
     mark = {"trial": [(digest("e"), digest("v1"))]}
-    assert ledger.changed_entities(mark) == {key: latest_in(ledger)}
+    assert ledger.changed_entities(mark).keys() == {key}
 
 
 def test_flush_writes_everything_in_the_buffer(opened: Opened) -> None:
@@ -296,11 +403,11 @@ def test_flush_writes_everything_in_the_buffer(opened: Opened) -> None:
     settle(one, a_version("v1", bookmark_value=MONDAY))
     before = latest_in(one)
     assert before is not None
-    one.buffer.replace_latest(TOUCHED, before)
+    one.buffer.put(TOUCHED.key, 1, before, unchanged_after(before, TOUCHED))
     buffered(one, a_version(entity="another"))
     one.buffer.add_dead_letter(a_dead_letter(a_version("v9")))
     assert latest_state(other) == digest("v1")
-    assert one.buffer.size == 3
+    assert one.buffer.size == 4  # rows of the database
 
     one.flush()
 
@@ -339,26 +446,6 @@ def test_run_numbers_count_up(opened: Opened) -> None:
     assert runs == sorted(set(runs))
 
 
-@pytest.mark.parametrize(
-    ("exit_codes", "complete"),
-    [([], 0), ([0], 1), ([75], 0), ([1], 0), ([0, 75], 1), ([0, 75, 0, 143], 3)],
-)
-def test_last_complete_run_is_the_newest_that_settled_all_its_input(
-    url: str, exit_codes: list[int], complete: int
-) -> None:
-    for exit_code in exit_codes:
-        run_to_end(url, exit_code)
-
-    with Ledger.create(url, API) as ledger:
-        assert ledger.last_complete_run == complete
-
-
-def test_run_that_did_not_end_is_not_complete(opened: Opened) -> None:
-    opened().close()
-
-    assert opened().last_complete_run == 0
-
-
 def test_stream_is_known_after_a_complete_run_with_it(url: str) -> None:
     is_first = []
     for exit_code, stream in [(0, "leads"), (75, "trials"), (0, "trials")]:
@@ -390,7 +477,6 @@ def test_scopes_are_separate(opened: Opened) -> None:
     assert real.take_over_claims() == []
     assert dead_letters_of(real) == []
     assert counts(real) == {}
-    assert real.last_complete_run == 0
     assert real.is_first_run_of(real.stream_number("trials", {}))
 
 
@@ -409,7 +495,7 @@ def test_changed_record_beside_its_unwritten_duplicate_is_changed(
 ) -> None:
     """The order of the two marks does not matter."""
     version = a_version("v1")
-    ledger.buffer.settle(version, Outcome.BASELINED, Known({}, {}), ledger.run)
+    ledger.buffer.settle(version, Outcome.BASELINED, None, ledger.run)
     entity, mapping = version.key
     same, other = (entity, version.state_digest), (entity, digest("v2"))
 

@@ -138,7 +138,7 @@ def test_pending_signals_of_several_runs_are_counted_once(
     messages = [a_schema(), *(a_record(n) for n in range(5))]
     for _ in range(3):
         target.run(*messages, max_signals_per_run=1)
-    target.run(a_schema("leads"), a_record(stream="leads"))
+    target.run(a_schema("leads"), a_record(9, stream="leads"))
 
     found = json.loads(report(target, "--format", "json"))
     page = report(target, "--format", "html")

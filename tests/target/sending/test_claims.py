@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
-from target_stairoids.dedup.digests import entity_digest, state_digest
+from target_stairoids.dedup.digests import canonical_fields, entity_digest, keyed_digest
 from target_stairoids.dedup.rules import Version
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
@@ -54,7 +54,7 @@ def open_ledger(target: TargetUnderTest) -> Ledger:
 
 def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
     """Claim a record of `trials` as a run does before it sends."""
-    entity = entity_digest(ledger.scope, "trials", record, ("id",))
+    entity = entity_digest(ledger.scope, "trials", [record["id"]])
     body = {
         "type": "trials",
         "source": "singer",
@@ -63,8 +63,9 @@ def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
     }
     version = Version(
         key=(entity, "trials"),
+        record_key=(entity, "trials"),
         stream=ledger.stream_number("trials", SCHEMA),
-        state_digest=state_digest(entity, record),
+        state_digest=keyed_digest(entity, canonical_fields(record)),
         content_digest=digest("content"),
         mapping_digest=digest("mapping"),
     )

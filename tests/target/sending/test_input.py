@@ -181,8 +181,8 @@ def test_reading_pauses_while_the_queue_is_full(
     monkeypatch.setattr(messages, "_CHUNK", len(singer_io.text_of(records[-1:])))
     add, sizes = SendQueue.add, []
 
-    def noted(queue: SendQueue, signal: QueuedSignal) -> None:
-        add(queue, signal)
+    def noted(queue: SendQueue, signal: QueuedSignal, *, waits: bool) -> None:
+        add(queue, signal, waits=waits)
         sizes.append(len(queue.unfinished))
 
     monkeypatch.setattr(SendQueue, "add", noted)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_stairoids.dedup.rules import Policy
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, lanes_of
 from tests.support.ledger_builders import a_claim, a_version
 
@@ -21,7 +20,7 @@ def a_signal(number: int, *lanes: object, **more: Any) -> QueuedSignal:
         number=number,
         claim=a_claim(a_version()),
         source="test",
-        policy=Policy("on_change", 0),
+        send="on_change",
         lanes=lanes,
         **more,
     )

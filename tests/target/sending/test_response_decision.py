@@ -8,7 +8,6 @@ import pytest
 
 from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.dedup.rules import Policy as SendPolicy
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
     Action,
@@ -39,7 +38,7 @@ def a_signal(stage: Stage, **more: Any) -> QueuedSignal:
         number=1,
         claim=a_claim(a_version(), signal=body),
         source="test",
-        policy=SendPolicy("on_change", 0),
+        send="on_change",
         lanes=(),
         stage=stage,
         **fields,

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from stairoids_sandbox import Fault
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.rules import Policy
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.sending.queue import QueuedSignal, SendQueue
@@ -67,7 +66,7 @@ def a_signal(number: int, source: str = "test") -> QueuedSignal:
         number=number,
         claim=a_claim(version, signal=json.dumps(body).encode()),
         source=source,
-        policy=Policy("on_change", 0),
+        send="on_change",
         lanes=(version.entity,),
     )
 

@@ -1,0 +1,232 @@
+"""The checks of a stream: set it aside before much of it is sent again.
+
+A check that fires sets its stream aside: no more signals of it leave, and its records
+are pending. The other streams go on. This module holds no SQL and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Held = TypeVar("Held")
+
+BULK_CHANGE, IDENTITY = "bulk change", "identity change"
+SOURCE, ANOTHER_PERSON = "source", "another person"
+ALL_INVALID = "all invalid"
+
+_LEAST = 50
+_SHARE = 0.2
+_SAMPLE = 200  # records of a stream with a new identity that are looked up
+_WAIT_SECONDS = 60.0
+_FEW = 5  # invalid records of a stream without any valid one
+_LAST = 200
+_INVALID_SHARE = 0.9
+
+
+@dataclass(eq=False)
+class StreamChecks(Generic[Held]):
+    """The checks of one stream in one run.
+
+    Attributes:
+        known: How many entities of the stream the ledger knows; 0 for a new stream.
+        is_allowed: Whether a person lets the checks pass.
+        fired_before: Whether the bulk-change check fired in an earlier run. Then
+            nothing leaves before the input ends.
+        new_identity: The new part of its identity, in words; "" without any.
+        refusal: The check that fires as soon as a signal is due, and its reason.
+        fired: The check that set the stream aside, and its reason.
+        has_valid: Whether any record was valid.
+        sources: Source digests of the first records, if the identity is new.
+    """
+
+    stream: str
+    known: int
+    is_allowed: bool = False
+    fired_before: bool = False
+    new_identity: str = ""
+    refusal: tuple[str, str] | None = None
+    fired: tuple[str, str] | None = None
+    changed: int = 0
+    _others: int = 0
+    _oldest: float | None = None
+    _waiting: list[Held] = field(default_factory=list)
+    sources: set[bytes] = field(default_factory=set)
+    _invalid: list[Held] = field(default_factory=list)
+    has_valid: bool = False
+    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_LAST))
+
+    @property
+    def limit(self) -> int:
+        """How many entities may change in one run."""
+        return max(_LEAST, int(self.known * _SHARE))
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether there are enough records to compare with the ledger."""
+        return bool(self.new_identity) and len(self.sources) >= _SAMPLE
+
+    @property
+    def passed(self) -> bool:
+        """Whether the ledger may remember the stream's mappings."""
+        is_new = bool(self.new_identity) or self.refusal is not None
+        is_identity = self.fired is not None and self.fired[0] == IDENTITY
+        return self.is_allowed or not (is_new or is_identity)
+
+    # Signals
+
+    def admit(
+        self,
+        held: Held,
+        *,
+        is_changed: bool,
+        is_expected: bool,
+        source: bytes | None,
+        now: float,
+    ) -> bool:
+        """Return whether a signal may leave at once; else it waits, or is set aside.
+
+        Args:
+            is_changed: Whether a signal of its entity was sent in an earlier run.
+            is_expected: Whether the mapping says that many records may change.
+            source: The record's source digest.
+        """
+        if self.is_allowed:
+            return True
+        if self.refusal is not None:
+            self.fire(*self.refusal)
+        counts = is_changed and self.known > 0 and not is_expected
+        if counts:
+            self._count_change()
+        if self.new_identity and source is not None:
+            self.sources.add(source)
+        waits = counts or self.fired_before or bool(self.new_identity)
+        if waits or self.fired:
+            self._waiting.append(held)
+            self._oldest = self._oldest or now
+            return False
+        return True
+
+    def superseded(self) -> None:
+        """Count a state that is older than the last one and was never sent."""
+        if not self.is_allowed and self.known:
+            self._count_change()
+
+    def _count_change(self) -> None:
+        self.changed += 1
+        if self.changed > self.limit:
+            self.fire(
+                BULK_CHANGE,
+                f"Stream `{self.stream}`: more than {self.limit} of its {self.known} "
+                "known entities have changed in this run. If a column changes at every "
+                "sync, name it in the mapping's `ignore_changes`. If the changes are "
+                f"intended, run `stairoids-signals ledger allow {self.stream}`, or set "
+                "`bulk_changes: expected` in the mapping.",
+            )
+
+    def another_person(self) -> None:
+        """Count a record whose key was sent for another person (`once`)."""
+        self._others += 1
+        if self._others > self.limit and not self.is_allowed:
+            self.fire(
+                ANOTHER_PERSON,
+                f"Stream `{self.stream}`: more than {self.limit} keys were already "
+                "sent for other people. Do two databases share this ledger? Then give "
+                "each pipeline its own `namespace` or `ledger_url`. Otherwise run "
+                f"`stairoids-signals ledger allow {self.stream}`.",
+            )
+
+    def compared(self, known_elsewhere: int, names: str) -> None:
+        """Note how many of the sample the ledger knows under another identity.
+
+        Args:
+            names: Streams and mappings of that identity, for people.
+        """
+        sample = len(self.sources)
+        if sample and known_elsewhere * 2 >= sample:
+            self.fire(
+                IDENTITY,
+                f"Stream `{self.stream}`: {self.new_identity}, and the ledger knows "
+                f"{known_elsewhere} of its first {sample} records as {names}. Sending "
+                "would repeat them. If the stream was renamed, run `stairoids-signals "
+                "ledger rename OLD NEW`. To remember the records and send none, pipe "
+                "the tap into `stairoids-signals ledger baseline`. If all must be sent "
+                f"again, run `stairoids-signals ledger allow {self.stream}`.",
+            )
+        else:
+            self.new_identity = ""
+
+    # Records
+
+    def valid(self, times: int = 1) -> list[Held]:
+        """Note valid records; return the invalid ones that are dead letters now."""
+        self.has_valid = True
+        self._recent.extend([True] * min(times, _LAST))
+        invalid, self._invalid = self._invalid, []
+        return invalid
+
+    def invalid(self, held: Held) -> bool:
+        """Return whether an invalid record is a dead letter at once; else it waits."""
+        if not self.known or self.is_allowed:
+            return True
+        self._recent.append(False)
+        self._invalid.append(held)
+        is_full = len(self._recent) == _LAST
+        if is_full and self._recent.count(False) >= _INVALID_SHARE * _LAST:
+            self._fire_invalid(f"nearly all of the last {_LAST} records")
+        return False
+
+    def _fire_invalid(self, share: str) -> None:
+        self.fire(
+            ALL_INVALID,
+            f"Stream `{self.stream}`: {share} are invalid, though the stream "
+            "was sent before. Was a column renamed? Fix the mapping in `signals`, or "
+            "the tap's catalog, and run again. If the records are wrong, run "
+            f"`stairoids-signals ledger allow {self.stream}`.",
+        )
+
+    # Ends
+
+    def fire(self, check: str, reason: str) -> None:
+        """Set the stream aside. The first check that fires counts."""
+        self.fired = self.fired or (check, reason)
+
+    def due(self, now: float, *, is_full: bool = False) -> list[Held]:
+        """Return the signals that have waited long enough.
+
+        Args:
+            is_full: Whether the send queue is full.
+        """
+        if self.fired or self._oldest is None:
+            return []
+        has_waited = now - self._oldest >= _WAIT_SECONDS
+        if self.fired_before or self.new_identity:
+            if is_full:
+                self._fire_full()
+            return []
+        return self.taken() if has_waited or is_full else []
+
+    def _fire_full(self) -> None:
+        self.fire(
+            BULK_CHANGE,
+            f"Stream `{self.stream}`: more signals wait for the end of its input than "
+            "the queue holds. If they may be sent, run "
+            f"`stairoids-signals ledger allow {self.stream}`.",
+        )
+
+    def end_of_input(self) -> list[Held]:
+        """Return the signals that may leave, because the input ended."""
+        if self.known and not self.has_valid and len(self._invalid) >= _FEW:
+            self._fire_invalid(f"all {len(self._invalid)} records")
+        return [] if self.fired else self.kept_back()
+
+    def taken(self) -> list[Held]:
+        """Return the signals that wait, and forget them."""
+        waiting, self._waiting, self._oldest = self._waiting, [], None
+        return waiting
+
+    def kept_back(self) -> list[Held]:
+        """Return the signals and invalid records that wait, and forget them."""
+        invalid, self._invalid = self._invalid, []
+        return [*self.taken(), *invalid]

@@ -1,0 +1,353 @@
+"""Identity: which entity a record belongs to, and which records wait for more input.
+
+`rules.decide` has the rules. This module gives them the facts of the run: the last
+states, the entities that were read, and the records that are held.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from target_stairoids.dedup.rules import (
+    SEND,
+    Action,
+    Facts,
+    Key,
+    Latest,
+    Read,
+    Settled,
+    Step,
+    Version,
+    decide,
+    differ,
+    last_sent,
+    people_in,
+    unchanged_after,
+)
+from target_stairoids.dedup.seen import SeenEntities
+
+_RETURNED = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
+NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
+_SAME_AS_HELD = Step(Action.DUPLICATE)
+
+
+class Memory(Protocol):
+    """The states of entities that are not in the ledger's database yet."""
+
+    def latest(self, key: Key) -> Latest | None:
+        """Return an entity's last state, if it is unwritten."""
+
+    def states(self, record_key: Key) -> list[Settled]:
+        """Return the unwritten outcomes of states of a record's key."""
+
+    def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
+        """Change an entity's last state; `before` is that of the database."""
+
+    def share(
+        self, key: Key, person: Key, stream: int, stored: Latest | None, run: int
+    ) -> None:
+        """Move a key's last state to its person, and mark the key as shared."""
+
+    def see_again(
+        self, record_key: Key, state: bytes | None, content: bytes | None, run: int
+    ) -> None:
+        """Note that a run read a state again that was sent before."""
+
+
+class Subject(msgspec.Struct, gc=False):
+    """A record to be decided on.
+
+    Attributes:
+        is_by_person: Whether the person identifies the record, because no key does.
+    """
+
+    version: Version
+    send: str
+    is_replay: bool = False
+    is_by_person: bool = False
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """A decision, and the state of the entity before it.
+
+    Attributes:
+        version: With the entity that the record belongs to.
+        latest: The entity's last state before.
+        sent_before: The last run that sent the state; 0 if none.
+        sharing: How many records the count of records that share a key grows by.
+    """
+
+    subject: Subject
+    version: Version
+    step: Step
+    latest: Latest | None = None
+    sent_before: int = 0
+    sharing: int = 0
+
+
+class _Held(msgspec.Struct, gc=False):
+    subject: Subject
+    version: Version
+    latest: Latest | None
+    sent_before: int
+    awaits_proof: bool  # that it is another person (`once`)
+
+
+class Identity:
+    """Decides on the records of one run, in the order of the input.
+
+    Args:
+        run: Number of the run.
+    """
+
+    def __init__(self, memory: Memory, run: int) -> None:
+        self._memory = memory
+        self.run = run
+        self._seen: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+        self._keys: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+        self._held: dict[Key, _Held] = {}
+        self._latest: Mapping[Key, Latest | None] = {}
+        self._states: Mapping[Key, list[Settled]] = {}
+
+    def know(
+        self,
+        latest: Mapping[Key, Latest | None],
+        states: Mapping[Key, list[Settled]],
+    ) -> None:
+        """Set the database's states for the entities of a block of records."""
+        self._latest, self._states = latest, states
+
+    def latest(self, key: Key) -> Latest | None:
+        """Return the last state of an entity of the block."""
+        return self._memory.latest(key) or self._latest.get(key)
+
+    def is_held(self, key: Key) -> bool:
+        """Return whether a record of an entity is held."""
+        return key in self._held
+
+    @property
+    def held(self) -> int:
+        """How many records are held."""
+        return len(self._held)
+
+    def saw_latest(self, mapping: str, entities: Iterable[bytes]) -> None:
+        """Note entities that were read in the state that was sent last."""
+        self._seen[mapping].add_latest(list(entities))
+
+    def filtered(self, key: Key, stream: int) -> None:
+        """Note that a record became no signal, so that the state before may return."""
+        self._note(key, Read.AS_OTHER)
+        latest = self.latest(key)
+        if latest is None or latest.content_digest is None:
+            return
+        cleared = replace(
+            latest,
+            state_digest=None,
+            content_digest=None,
+            source_digest=None,
+            text_digest=None,
+            run=self.run,
+        )
+        self._memory.put(key, stream, self._latest.get(key), cleared)
+
+    def unchanged(self, version: Version) -> None:
+        """Note a record with the content that was sent last."""
+        latest = self.latest(version.key)
+        assert latest is not None  # noqa: S101 - it has the same content
+        after = unchanged_after(latest, version)
+        if after != latest:
+            self._put(version, after)
+        self._note(version.key, Read.AS_LATEST)
+
+    def take(self, subject: Subject) -> list[Decided]:
+        """Decide on a record; the last decision is on the record itself.
+
+        Those before are on records that were held until now.
+        """
+        version = self.placed(subject)
+        held = self._held.get(version.key)
+        if held is None:
+            return [self._counted_once(self._decide(subject, version))]
+        if _is_same(held, version, subject.send):
+            return [Decided(subject, version, _SAME_AS_HELD, self.latest(version.key))]
+        del self._held[version.key]
+        if held.awaits_proof:
+            self._share(held.version)
+            first = self.take(held.subject)
+        else:
+            self._apply(held.version, _RETURNED, self.latest(held.version.key), "")
+            first = [Decided(held.subject, held.version, _RETURNED, held.latest)]
+        return [*first, *self.take(subject)]
+
+    def release(self) -> list[Decided]:
+        """Return the decisions on all held records; call it at the end of the input."""
+        held = list(self._held.values())
+        self._held.clear()
+        return [
+            Decided(
+                item.subject,
+                item.version,
+                NOT_ANOTHER if item.awaits_proof else SEND,
+                item.latest,
+                item.sent_before,
+            )
+            for item in held
+        ]
+
+    def states(self, version: Version) -> list[Settled]:
+        """Return the outcomes of states that may be equal to a version's."""
+        stored = self._states.get(version.record_key, [])
+        return [*stored, *self._memory.states(version.record_key)]
+
+    # Which entity
+
+    def placed(self, subject: Subject) -> Version:
+        """Return the version with the entity that it belongs to."""
+        version = subject.version
+        latest = self.latest(version.record_key)
+        if latest is not None and latest.is_shared:
+            return self._of_person(version)
+        if subject.is_by_person:
+            placed = self._of_person(version)
+            return replace(placed, record_key=placed.key)
+        return version
+
+    def _of_person(self, version: Version) -> Version:
+        """Return the version as one of its person's.
+
+        The person goes by the email, or else by the domain; by the other one if only
+        that one is known.
+        """
+        people = people_in(version, version.record_key)
+        for key in people:
+            latest = self.latest(key)
+            if latest is not None and not differ(latest, version):
+                return replace(version, key=key)
+        return replace(version, key=people[0]) if people else version
+
+    def _share(self, version: Version) -> None:
+        """Move the last state of the record's key to its person."""
+        key = version.record_key
+        latest = self.latest(key)
+        assert latest is not None  # noqa: S101 - it is about another person
+        person = people_in(latest, key)[0]
+        stored = self._latest.get(key)
+        self._memory.share(key, person, version.stream, stored, self.run)
+        if read := self._seen[key[1]].read(key[0]):
+            self._note(person, read)
+
+    # Decisions
+
+    def _decide(self, subject: Subject, version: Version) -> Decided:
+        latest = self.latest(version.key)
+        if latest is not None and latest.is_shared:
+            latest = None  # several people share the key, and this record names none
+        read = self._seen[version.mapping].read(version.entity)
+        is_person = version.key != subject.version.record_key
+        facts = Facts(
+            latest=latest,
+            states=self.states(version),
+            run=self.run,
+            send=subject.send,
+            read=read,
+            is_person=is_person,
+            is_replay=subject.is_replay,
+        )
+        step = decide(version, facts)
+        if step.action is Action.SHARE:
+            self._share(version)
+            return self._decide(subject, self._of_person(version))
+        self._apply(version, step, latest, subject.send)
+        self._note(version.key, _note_of(step, version, latest, read))
+        before = last_sent(version, facts.states, subject.send)
+        if step.action is Action.HOLD:
+            awaits_proof = latest is not None and differ(version, latest)
+            awaits_proof &= not is_person
+            self._held[version.key] = _Held(
+                subject, version, latest, before, awaits_proof
+            )
+        return Decided(subject, version, step, latest, before)
+
+    def _apply(
+        self, version: Version, step: Step, latest: Latest | None, send: str
+    ) -> None:
+        """Change the last state, and note states that were seen again."""
+        if step.is_seen_again:
+            content = None if send == "always" else version.content_digest
+            self._see_again(version, version.state_digest, content)
+        if latest is None:
+            return
+        if step.leaves_behind:
+            self._see_again(version, latest.state_digest, latest.content_digest)
+        after = latest
+        if step.action is Action.UNCHANGED:
+            after = unchanged_after(latest, version)
+        elif step.action is Action.DUPLICATE and send == "once":
+            email, domain = (
+                latest.email or version.email,
+                latest.domain or version.domain,
+            )
+            after = replace(latest, email=email, domain=domain)
+        if step.is_several:
+            after = replace(after, is_several=True)
+        if after != latest:
+            self._put(version, after)
+
+    def _put(self, version: Version, after: Latest) -> None:
+        stored = self._latest.get(version.key)
+        self._memory.put(version.key, version.stream, stored, after)
+
+    def _see_again(
+        self, version: Version, state: bytes | None, content: bytes | None
+    ) -> None:
+        self._memory.see_again(version.record_key, state, content, self.run)
+
+    def _note(self, key: Key, read: Read) -> None:
+        self._seen[key[1]].add(key[0], read)
+
+    def _counted_once(self, decided: Decided) -> Decided:
+        """Count the records of a key with several rows in this input."""
+        version, step, latest = decided.version, decided.step, decided.latest
+        entity, mapping = decided.subject.version.record_key
+        is_person = version.entity != entity
+        was_read = self._keys[mapping].read(entity)
+        self._keys[mapping].add(entity, Read.AS_LATEST)
+        shares = was_read and (
+            is_person
+            or step.leaves_behind
+            or step.is_seen_again
+            or (latest is not None and latest.is_several)
+        )
+        if not shares or decided.subject.is_by_person:
+            return decided
+        times = 1 if was_read is Read.AS_OTHER else 2
+        self._keys[mapping].add(entity, Read.AS_OTHER)
+        return replace(decided, sharing=times)
+
+
+def _is_same(held: _Held, version: Version, send: str) -> bool:
+    """Return whether a record says the same as a held one."""
+    if send == "once":
+        return not differ(held.version, version)
+    return (
+        held.version.state_digest == version.state_digest
+        or held.version.content_digest == version.content_digest
+    )
+
+
+def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) -> Read:
+    """Return how an entity was read, by the decision on a record."""
+    if step.action is Action.SEND:
+        return Read.AS_OTHER if read else Read.AS_LATEST
+    is_latest = step.action is Action.UNCHANGED or (
+        step.action is Action.DUPLICATE
+        and latest is not None
+        and latest.content_digest is not None
+        and latest.state_digest == version.state_digest
+    )
+    return Read.AS_LATEST if is_latest else Read.AS_OTHER

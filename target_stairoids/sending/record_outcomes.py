@@ -1,0 +1,449 @@
+"""The outcomes of records: count them, or put their signals into the send queue."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
+from target_stairoids.dedup.digests import are_ordered, is_before
+from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
+from target_stairoids.dedup.record import Record
+from target_stairoids.dedup.rules import OLDER, Action, Latest, Outcome, Version
+from target_stairoids.ledger import queries
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.mapping.expressions.template import Path
+from target_stairoids.reporting.report import Report
+from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
+from target_stairoids.sending.record_decision import (
+    DEAD_LETTER_FIELD,
+    Draft,
+    MappedRecord,
+)
+from target_stairoids.sending.streams import Stream, warn_if_left_out
+
+_OUTCOMES = {
+    Action.DUPLICATE: Outcome.DUPLICATE,
+    Action.UNCHANGED: Outcome.UNCHANGED,
+    Action.SUPERSEDED: Outcome.SUPERSEDED,
+}
+_SET_ASIDE = "its stream is set aside"
+
+
+class _Open(msgspec.Struct, gc=False, eq=False):
+    """A record whose outcome is open.
+
+    Attributes:
+        subject: The record, as the rules for duplicates see it.
+        number: In the checkpoint, once the record waits; else 0.
+        version: Once it is to be sent.
+        signal: In the queue.
+        reason: Of the outcome `would_send` or `invalid`.
+    """
+
+    mapped: MappedRecord
+    draft: Draft
+    subject: Subject | None = None
+    number: int = 0
+    version: Version | None = None
+    signal: QueuedSignal | None = None
+    text: bytes = b""
+    reason: str = ""
+
+
+@dataclass(eq=False)
+class RecordOutcomes:
+    """Applies the rules for duplicates and the checks of streams to records.
+
+    Attributes:
+        keeps_records: Whether dead letters keep the tap's records.
+        set_aside: Stream -> the check that set it aside, in a sentence.
+        passed: Streams whose checks fired before, and passed or were allowed now.
+    """
+
+    ledger: Ledger
+    report: Report
+    queue: SendQueue
+    checkpoint: Checkpoint
+    observer: Observer | None
+    keeps_records: bool
+
+    def __post_init__(self) -> None:
+        """Start without open records and without checks."""
+        self._open: dict[int, _Open] = {}  # by the id of the subject
+        self._checks: dict[str, StreamChecks[_Open]] = {}
+        self._streams: dict[str, Stream] = {}
+        self._valid: set[str] = set()
+        self.set_aside: dict[str, str] = {}
+        self.passed: list[str] = []
+
+    @cached_property
+    def identity(self) -> Identity:
+        """The run's identity. A dry run has no number; it comes after all runs."""
+        return Identity(self.ledger.buffer, self.ledger.run or sys.maxsize)
+
+    # Records without a decision
+
+    def opened(self, stream: Stream) -> None:
+        """Note a stream, or its new SCHEMA."""
+        if self.observer is None:
+            warn_if_left_out(stream)
+        else:
+            self.observer.opened(stream)
+
+    def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
+        """Count a record that no mapping sees."""
+        self.report.read += 1
+        self.report.signals += 1
+        self.report.count(stream.schema.name, Outcome.FILTERED, reason)
+        if self.observer is not None:
+            filtered = Observation(stream, None, record, Outcome.FILTERED, reason)
+            self.observer.decided(filtered)
+
+    def count_duplicates(self, stream: str, times: int) -> None:
+        """Count records that are known word for word."""
+        self.report.signals += times
+        self.report.count(stream, Outcome.DUPLICATE, times=times)
+        self._note_valid(stream, times)
+
+    def note_same(self, mapped: MappedRecord) -> None:
+        """Count a record that repeats the last signal."""
+        self._note_fields(mapped.stream, mapped.record)
+        version, latest = mapped.version, self.identity.latest(mapped.key)
+        is_same_state = latest and latest.state_digest == version.state_digest
+        self.identity.unchanged(version)
+        outcome = Outcome.DUPLICATE if is_same_state else Outcome.UNCHANGED
+        self._count(mapped, outcome, "")
+        self._note_valid(mapped.stream.schema.name)
+
+    def end_opt_out(self, mapped: MappedRecord, draft: Draft) -> None:
+        """Count a record that changes the suppression list."""
+        self._note_fields(mapped.stream, mapped.record)
+        if draft.outcome is Outcome.INVALID:
+            self._add_dead_letter(_Open(mapped, draft, reason=draft.reason))
+        elif draft.discards and mapped.dead_letter is not None:
+            self.ledger.buffer.discard(mapped.dead_letter)
+        self._count(mapped, draft.outcome, draft.reason)
+
+    # Decisions
+
+    def decide(self, mapped: MappedRecord, draft: Draft) -> None:
+        """Apply the rules for duplicates to a record, and their result."""
+        stream, dead_letter = mapped.stream, mapped.dead_letter
+        if draft.is_mapped:
+            self._note_fields(stream, mapped.record)
+        stream.unread_times += draft.has_unread_time
+        subject = Subject(
+            draft.version or mapped.version,
+            mapped.mapping.send,
+            is_replay=dead_letter is not None,
+            is_by_person=mapped.is_by_person,
+        )
+        if dead_letter is not None and self._is_superseded(subject, dead_letter):
+            self.ledger.buffer.discard(dead_letter)
+            self._count(mapped, Outcome.DUPLICATE, "a newer version was sent since")
+        elif draft.outcome is Outcome.INVALID:
+            self._refuse(_Open(mapped, draft, reason=draft.reason))
+        elif draft.version is None:
+            if draft.is_mapped:
+                self.identity.filtered(mapped.key, stream.number)
+            self._count(mapped, draft.outcome, draft.reason)
+        else:
+            self._note_valid(stream.schema.name)
+            self._open[id(subject)] = _Open(mapped, draft, subject)
+            for decided in self.identity.take(subject):
+                self._apply(decided)
+
+    def _is_superseded(self, subject: Subject, dead_letter: int) -> bool:
+        """Return whether a newer version than a dead letter's was sent."""
+        version = self.identity.placed(subject)
+        latest = self.identity.latest(version.key)
+        if latest is None or latest.content_digest is None:
+            return False
+        is_same = latest.state_digest == version.state_digest
+        if subject.send == "always" or is_same:
+            return False
+        mine, last = version.bookmark_value, latest.bookmark_value
+        if are_ordered(mine, last):
+            return is_before(mine, last)
+        return self.ledger.was_sent_since(dead_letter, version.key)
+
+    def _apply(self, decided: Decided) -> None:
+        """Apply a decision, which may be on a record that waited until now."""
+        record = self._open[id(decided.subject)]
+        action, mapped = decided.step.action, record.mapped
+        mapped.stream.sharing += decided.sharing
+        if action is Action.HOLD:
+            self._wait(record)
+            return
+        del self._open[id(decided.subject)]
+        if action is Action.SEND:
+            self._send(record, decided)
+            return
+        if decided.step is NOT_ANOTHER and self._checks_of(mapped.stream).fired:
+            self._finish(record, Outcome.PENDING, _SET_ASIDE)
+            return
+        if mapped.dead_letter is not None:
+            self.ledger.buffer.discard(mapped.dead_letter)
+        self._finish(record, _OUTCOMES[action], decided.step.reason)
+        if decided.step is OLDER:
+            checks = self._checks_of(mapped.stream)
+            checks.superseded()
+            self._set_aside(checks)
+
+    def _send(self, record: _Open, decided: Decided) -> None:
+        """Put a record's signal into the queue, or settle it without a request."""
+        mapped, draft, latest = record.mapped, record.draft, decided.latest
+        signal, stream, outcome = draft.signal, mapped.stream, draft.outcome
+        assert signal is not None  # noqa: S101 - a draft with a version has one
+        record.version = version = decided.version
+        run, buffer = self.identity.run, self.ledger.buffer
+        if outcome in {Outcome.BASELINED, Outcome.TOO_OLD}:
+            buffer.settle(version, outcome, latest, run)
+            self._finish(record, outcome, "")
+            return
+        record.text = signal.checked_text()
+        checks = self._checks_of(stream)
+        if checks.fired:
+            self._finish(record, Outcome.PENDING, _SET_ASIDE)
+            return
+        self._wait(record)
+        is_known = latest is not None and latest.content_digest is not None
+        may_leave = checks.admit(
+            record,
+            is_changed=is_known and latest is not None and latest.run != run,
+            is_expected=mapped.mapping.bulk_changes == "expected",
+            source=version.source_digest,
+            now=time.monotonic(),
+        )
+        if outcome is Outcome.WOULD_SEND:
+            record.reason = _why_new(latest)
+            buffer.settle(version, outcome, latest, run)
+            if may_leave:
+                self._leave([record])
+        else:
+            buffer.expect(record.number, version, latest, run)
+            record.signal = self._queued(record, decided)
+            self.queue.add(record.signal, waits=not may_leave)
+        if checks.has_sample:
+            self._compare(checks)
+        self._set_aside(checks)
+
+    def _queued(self, record: _Open, decided: Decided) -> QueuedSignal:
+        """Return the signal of a record for the queue."""
+        mapped, signal, latest = record.mapped, record.draft.signal, decided.latest
+        assert signal is not None  # noqa: S101 - it is to be sent
+        version = decided.version
+        return QueuedSignal(
+            number=record.number,
+            claim=Claim(
+                version=version,
+                stream_name=mapped.stream.schema.name,
+                signal=record.text,
+                record=self._kept(mapped.record),
+                key_values=mapped.key_values,
+            ),
+            source=signal.source,
+            send=mapped.mapping.send,
+            decided_on=(decided.sent_before, latest.run if latest else 0),
+            lanes=lanes_of(version.entity, signal.account, signal.contact),
+            dead_letter=mapped.dead_letter,
+        )
+
+    # Checks of streams
+
+    def _checks_of(self, stream: Stream) -> StreamChecks[_Open]:
+        """Return the checks of a stream, made at its first signal."""
+        name = stream.schema.name
+        if name not in self._checks:
+            fired = queries.fired_checks(self.ledger, name)
+            self._streams[name] = stream
+            self._checks[name] = StreamChecks(
+                name,
+                self.ledger.entities_of(stream.number),
+                is_allowed=any(fired.values()),
+                fired_before=BULK_CHANGE in fired,
+                new_identity="" if self.ledger.is_new() else stream.new_identity,
+                refusal=stream.refusal,
+                has_valid=name in self._valid,
+            )
+        return self._checks[name]
+
+    def _compare(self, checks: StreamChecks[_Open]) -> None:
+        """Look up the first records of a new identity in the ledger."""
+        same = self._streams[checks.stream].same_mappings
+        known = [
+            row
+            for row in queries.known_elsewhere(self.ledger, checks.sources)
+            if row[1] != checks.stream or row[2] not in same
+        ]
+        names = sorted({f"`{stream}` ({mapping})" for _, stream, mapping in known})
+        checks.compared(len({source for source, _, _ in known}), " and ".join(names))
+        if not checks.fired:
+            self._leave(checks.taken())
+
+    def _set_aside(self, checks: StreamChecks[_Open]) -> None:
+        """Keep back the waiting records, if a check has fired."""
+        if checks.fired is None:
+            return
+        name, (check, reason) = checks.stream, checks.fired
+        for record in checks.kept_back():
+            self._finish(record, Outcome.PENDING, _SET_ASIDE)
+        for signal in list(self.queue.unfinished.values()):
+            is_its = signal.claim.stream_name == name and not signal.recovered
+            if is_its and signal.stage is Stage.CLAIM:
+                self._drop(signal)
+                self.report.count(name, Outcome.PENDING, _SET_ASIDE)
+        if name not in self.set_aside:
+            self.set_aside[name] = reason
+            self.ledger.check_fired(name, check, reason)
+
+    def let_go(self, now: float, *, is_full: bool) -> None:
+        """Let the signals leave that waited long enough for the end of the input."""
+        for checks in self._checks.values():
+            self._leave(checks.due(now, is_full=is_full))
+            self._set_aside(checks)
+
+    def end_of_input(self) -> None:
+        """Decide on everything that waited for the end of the input."""
+        released = self.identity.release()
+        for decided in released:
+            if decided.step is NOT_ANOTHER:
+                record = self._open[id(decided.subject)]
+                self._checks_of(record.mapped.stream).another_person()
+        for decided in released:
+            self._apply(decided)
+        for checks in self._checks.values():
+            if checks.new_identity and not checks.fired:
+                self._compare(checks)
+            self._leave(checks.end_of_input())
+            self._set_aside(checks)
+            if checks.fired is None and (checks.fired_before or checks.is_allowed):
+                self.passed.append(checks.stream)
+
+    def may_remember(self, stream: Stream) -> bool:
+        """Return whether the ledger may remember a stream's mappings."""
+        checks = self._checks.get(stream.schema.name)
+        is_baseline = stream.made.keys() <= stream.baselines
+        if checks is None or is_baseline:
+            return is_baseline or stream.refusal is None
+        return checks.passed
+
+    def give_up(self) -> None:
+        """Count the records that still wait as pending."""
+        waiting = [checks.kept_back() for checks in self._checks.values()]
+        for record in chain(self._open.values(), *waiting):
+            self._finish(record, Outcome.PENDING, "not reached")
+
+    def _leave(self, records: Iterable[_Open]) -> None:
+        """Let records have the outcome that they waited for."""
+        for record in records:
+            if record.signal is not None:
+                self.queue.release(record.signal)
+            elif record.version is not None:
+                if self.observer is not None:
+                    self.observer.would_send(record.mapped.stream, record.text)
+                self._finish(record, Outcome.WOULD_SEND, record.reason)
+            else:
+                self._add_dead_letter(record)
+                self._finish(record, Outcome.INVALID, record.reason)
+
+    # Outcomes
+
+    def _refuse(self, record: _Open) -> None:
+        """Make a dead letter of an invalid record, at once or once others are valid."""
+        checks = self._checks_of(record.mapped.stream)
+        record.version = None
+        self._wait(record)
+        if checks.invalid(record):
+            self._leave([record])
+        self._set_aside(checks)
+
+    def _note_valid(self, stream: str, times: int = 1) -> None:
+        self._valid.add(stream)
+        if checks := self._checks.get(stream):
+            self._leave(checks.valid(times))
+
+    def _wait(self, record: _Open) -> None:
+        """Keep STATE before a record."""
+        if not record.number:
+            record.number = self.checkpoint.open()
+            self.report.signals += 1
+
+    def _finish(self, record: _Open, outcome: Outcome, reason: str) -> None:
+        """Count the outcome of a record, and let STATE pass unless it is pending."""
+        self.report.signals += not record.number
+        if record.signal is not None:
+            self._drop(record.signal)
+        if record.number and outcome is not Outcome.PENDING:
+            self.checkpoint.close(record.number)
+        self.report.count(record.mapped.stream.schema.name, outcome, reason)
+        self.observe(record.mapped, outcome, reason)
+
+    def _drop(self, signal: QueuedSignal) -> None:
+        self.queue.finish(signal)
+        self.ledger.buffer.finish(signal.number)
+
+    def _add_dead_letter(self, record: _Open) -> None:
+        mapped = record.mapped
+        self.ledger.buffer.add_dead_letter(
+            DeadLetter(
+                version=mapped.version,
+                stream_name=mapped.stream.schema.name,
+                outcome=Outcome.INVALID,
+                reason=record.reason,
+                record=self._kept(mapped.record),
+            )
+        )
+
+    def _kept(self, record: Record) -> bytes:
+        """Return a record's text, or none if records are not kept."""
+        return record.text_but(DEAD_LETTER_FIELD) if self.keeps_records else b""
+
+    def _note_fields(self, stream: Stream, record: Record) -> None:
+        """Note which fields of its mappings a record has."""
+        stream.is_seen = True
+        if stream.unseen:
+            stream.unseen -= {p for p in stream.unseen if _has(record.fields, p)}
+
+    def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+        self.report.signals += 1
+        self.report.count(mapped.stream.schema.name, outcome, reason)
+        self.observe(mapped, outcome, reason)
+
+    def observe(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+        """Show a record's outcome to the observer."""
+        if self.observer is not None:
+            stream, fields = mapped.stream, mapped.record.fields
+            self.observer.decided(
+                Observation(stream, mapped.mapping, fields, outcome, reason)
+            )
+
+
+def _why_new(latest: Latest | None) -> str:
+    """Return why a dry run would send a signal."""
+    if latest is None:
+        return "new"
+    was_sent = latest.content_digest is not None
+    return "its content changed" if was_sent else "was rejected before"
+
+
+def _has(record: Mapping[str, Any], path: Path) -> bool:
+    value: Any = record
+    for part in path:
+        if isinstance(value, list):
+            return True  # items of lists differ
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True

@@ -1,0 +1,434 @@
+"""Identity, from the tap's output to the signals: which record is which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.commands import signals
+from tests.support.connectors import on_both_connectors
+from tests.support.ledger_builders import MONDAY, TUESDAY, WEDNESDAY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stairoids_sandbox import Sandbox
+    from tests.support.singer_io import Message, Run, TargetUnderTest
+
+Fields = dict[str, Any]
+Night = list[Fields]
+
+LOADER = "_fivetran_synced"
+ANOTHER_PERSON = "this key was already sent for another person"
+SENT_IN_THIS_RUN = "this state was sent before in this run"
+NEWER = "a newer state was sent"
+KEYS = range(200)
+
+
+def a_row(
+    stage: str = "A", person: str = "ann", key: object = 1, **more: Any
+) -> Fields:
+    """Return a row of `deals`."""
+    email = f"{person}@example.com"
+    return {"key": key, "email": email, "stage": stage, **more}
+
+
+def messages(
+    rows: Night, bookmark: str | None = None, key: str = "key"
+) -> list[Message]:
+    """Return a run's input: SCHEMA, records and STATE."""
+    columns = {"key", "email", "stage", "domain", *(n for row in rows for n in row)}
+    schema = {
+        "type": "SCHEMA",
+        "stream": "deals",
+        "schema": {"properties": {name: {} for name in columns}},
+        "key_properties": [key],
+        "bookmark_properties": [bookmark] if bookmark else [],
+    }
+    records = [{"type": "RECORD", "stream": "deals", "record": row} for row in rows]
+    return [schema, *records, {"type": "STATE", "value": {"at": 1}}]
+
+
+def mapping(send: str = "on_change", **more: Any) -> Fields:
+    return {
+        "stream": "deals",
+        "type": "deal",
+        "contact": {"email": "{{ email }}"},
+        "account": {"domain": "{{ domain }}"},
+        "properties": ["stage"],
+        "send": send,
+        **more,
+    }
+
+
+class Nights:
+    """Runs of the target on one ledger.
+
+    Attributes:
+        sent: How many signals each run sent.
+    """
+
+    def __init__(self, sandbox: Sandbox, target: TargetUnderTest) -> None:
+        self._sandbox = sandbox
+        self._target = target
+        self.sent: list[int] = []
+
+    def run(
+        self,
+        *rows: Fields,
+        send: str = "on_change",
+        bookmark: str | None = None,
+        mapped: Fields | None = None,
+    ) -> Run:
+        """Run with rows as input."""
+        before = len(self._sandbox.signals)
+        run = self._target.run(
+            *messages(list(rows), bookmark), signals=[mapped or mapping(send)]
+        )
+        assert (run.exit_code, run.error) == (0, "")
+        assert run.report["adds_up"]
+        assert len(run.states) == 1
+        self.sent.append(len(self._sandbox.signals) - before)
+        return run
+
+
+@pytest.fixture
+def nights(sandbox: Sandbox, target: TargetUnderTest) -> Nights:
+    return Nights(sandbox, target)
+
+
+def reasons(run: Run) -> dict[tuple[str, str], int]:
+    """Return the outcomes of a run that have a reason, with their counts."""
+    return {
+        (found["outcome"], found["reason"]): found["count"]
+        for found in run.report["reasons"]
+    }
+
+
+# Rows that share a key
+
+
+def two_rows_per_key(**more: Any) -> Night:
+    return [
+        a_row(f"{person} {key}", f"{person}{key}", key, **more)
+        for key in KEYS
+        for person in ("ann", "bob")
+    ]
+
+
+@pytest.mark.parametrize("send", ["on_change", "once"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows, _night: rows,
+        lambda rows, night: [row | {LOADER: night} for row in rows],
+        lambda rows, night: rows[::-1] if night % 2 else rows,
+    ],
+    ids=["same each night", "a loader's column", "another order each night"],
+)
+def test_rows_that_share_a_key_are_each_sent_once(
+    nights: Nights,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[Night, int], Night],
+    send: str,
+) -> None:
+    rows = two_rows_per_key()
+
+    for night in range(4):
+        caplog.clear()
+        nights.run(*change(rows, night), send=send)
+        (warning,) = [m for m in caplog.messages if "share a key" in m]
+        assert warning.startswith("400 records of `deals` share a key (`key`).")
+
+    assert nights.sent == [400, 0, 0, 0]
+
+
+@pytest.mark.parametrize("number", [0, 399], ids=["first row", "second row"])
+def test_one_of_the_rows_that_share_a_key_changes(nights: Nights, number: int) -> None:
+    rows = two_rows_per_key()
+    changed = [dict(row) for row in rows]
+    changed[number]["stage"] = "changed"
+
+    for night in (rows, rows, changed, changed):
+        nights.run(*night)
+
+    assert nights.sent == [400, 0, 1, 0]
+
+
+ANN, BOB, CID = a_row(), a_row("B", "bob"), a_row("C", "cid")
+
+
+@on_both_connectors
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize("later", [[ANN, BOB], [BOB, ANN]], ids=["after", "before"])
+def test_second_row_of_a_known_key_appears_later(
+    nights: Nights, later: Night, send: str
+) -> None:
+    for night in ([ANN], later, later, [ANN], [BOB]):
+        nights.run(*night, send=send)
+
+    assert nights.sent == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("later", [[0, 1], [1, 0]], ids=["after", "before"])
+def test_older_second_row_of_another_person_is_sent(
+    nights: Nights, later: list[int]
+) -> None:
+    rows = [ANN | {"at": TUESDAY[1:]}, BOB | {"at": MONDAY[1:]}]
+    night = [rows[number] for number in later]
+
+    for rows_of_night in (rows[:1], night, night):
+        nights.run(*rows_of_night, bookmark="at")
+
+    assert nights.sent == [1, 1, 0]
+
+
+@on_both_connectors
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize("number", range(3))
+def test_one_of_three_people_who_share_a_key_is_deleted(
+    nights: Nights, number: int, send: str
+) -> None:
+    rows = [ANN, BOB, CID]
+    left = rows[:number] + rows[number + 1 :]
+
+    for night in (rows, left, left, rows):
+        nights.run(*night, send=send)
+
+    assert nights.sent == [3, 0, 0, 0]
+
+
+def test_two_states_of_a_unique_key_are_no_reason_to_warn(
+    nights: Nights, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.run(ANN)
+    nights.run(BOB)
+
+    assert nights.sent == [1, 1]
+    assert not [m for m in caplog.messages if "share a key" in m]
+
+
+# Null keys
+
+
+@on_both_connectors
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize("key", [None, "", " "])
+@pytest.mark.parametrize("bookmark", [None, "at"])
+def test_null_or_empty_key_identifies_nothing(
+    nights: Nights, key: str | None, bookmark: str | None, send: str
+) -> None:
+    rows = [
+        a_row("A", "ann", key, at=TUESDAY[1:]),
+        a_row("A", "bob", key, at=MONDAY[1:]),
+        a_row("A", "cid", key, at=TUESDAY[1:]),
+    ]
+
+    for night in (rows, rows[::-1], rows[1:]):
+        nights.run(*night, send=send, bookmark=bookmark)
+
+    assert nights.sent == [3, 0, 0]
+
+
+def test_null_keys_are_counted_in_one_warning(
+    nights: Nights, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.run(*(a_row("A", f"u{n}", None) for n in KEYS), ANN)
+
+    (warning,) = [m for m in caplog.messages if "null or empty key" in m]
+    assert "200 records have a null or empty key (`key`)" in warning
+
+
+def test_null_key_of_a_mapping_is_invalid(nights: Nights) -> None:
+    run = nights.run(
+        a_row("A", "ann", team=None, id=None),
+        a_row("B", "bob", team="x", id=None),
+        mapped=mapping(key=["team", "id"]),
+    )
+
+    assert run.outcomes == {"accepted": 1, "invalid": 1}
+
+
+# People who change
+
+
+@on_both_connectors
+@pytest.mark.parametrize(("send", "sent"), [("on_change", 1), ("once", 0)])
+def test_email_of_a_unique_key_changes(nights: Nights, send: str, sent: int) -> None:
+    nights.run(ANN, send=send)
+    run = nights.run(a_row("A", "anne"), send=send)
+    nights.run(a_row("A", "anne"), send=send)
+
+    assert nights.sent == [1, sent, 0]
+    if send == "once":
+        assert run.outcomes == {"superseded": 1}
+        assert reasons(run) == {("superseded", ANOTHER_PERSON): 1}
+
+
+@pytest.mark.parametrize("send", ["once", "on_change"])
+def test_domain_is_filled_in_later(nights: Nights, send: str) -> None:
+    with_domain = ANN | {"domain": "acme.com"}
+
+    for night in ([ANN], [with_domain], [ANN], [with_domain]):
+        nights.run(*night, send=send)
+
+    assert nights.sent[0] == 1
+    assert nights.sent[1:] == ([0, 0, 0] if send == "once" else [1, 1, 1])
+
+
+# States that return
+
+A, B, C = (a_row(stage) for stage in "ABC")
+
+
+def log(number: int) -> Fields:
+    return {"_sdc_lsn": number}
+
+
+@on_both_connectors
+@pytest.mark.parametrize(
+    ("history", "sent"),
+    [
+        ([[A], [B], [A]], [1, 1, 1]),
+        ([[A], [B], [A], [A]], [1, 1, 1, 0]),
+        ([[A, B], [A, B, C], [A, B, C]], [2, 1, 0]),
+        ([[A], [B], [A, B]], [1, 1, 0]),
+        (
+            [[A | log(1), B | log(2), A | log(3)]] * 2,
+            [3, 0],
+        ),
+        ([[A, B, A], [A]], [2, 0]),
+        ([[a_row("A", key=1)], [a_row("A", key="1")], [a_row("A", key=1)]], [1, 0, 0]),
+    ],
+    ids=[
+        "a state returns",
+        "a state returns and stays",
+        "the tap repeats its input",
+        "the whole history is read again",
+        "a state returns in one run, with positions in the log",
+        "a state returns in one run, without order",
+        "the type of the key changes",
+    ],
+)
+def test_states_of_one_person(
+    nights: Nights, history: list[Night], sent: list[int]
+) -> None:
+    for night in history:
+        nights.run(*night)
+
+    assert nights.sent == sent
+
+
+def test_state_that_returns_in_one_run_without_order_is_superseded(
+    nights: Nights,
+) -> None:
+    run = nights.run(A, B, A)
+
+    assert run.outcomes == {"accepted": 2, "superseded": 1}
+    assert reasons(run) == {("superseded", SENT_IN_THIS_RUN): 1}
+
+
+def test_two_rows_of_one_person_are_both_touched(nights: Nights) -> None:
+    def rows(at: str) -> Night:
+        return [A | {"at": at[1:]}, B | {"at": at[1:]}]
+
+    for at in (MONDAY, TUESDAY, WEDNESDAY):
+        nights.run(*rows(at), bookmark="at")
+
+    assert nights.sent == [2, 0, 0]
+
+
+def test_late_row_with_a_new_key_and_an_older_bookmark_value_is_sent(
+    nights: Nights,
+) -> None:
+    nights.run(A | {"at": TUESDAY[1:]}, bookmark="at")
+    nights.run(a_row("A", key=2, at=MONDAY[1:]), bookmark="at")
+
+    assert nights.sent == [1, 1]
+
+
+def test_mapping_gains_a_property(nights: Nights) -> None:
+    nights.run(*(a_row("A", f"u{key}", key, plan=None) for key in KEYS))
+    rows = [a_row("A", f"u{key}", key, plan="pro") for key in KEYS]
+    nights.run(*rows)
+
+    nights.run(*rows, mapped=mapping(properties=["stage", "plan"]))
+
+    assert nights.sent == [200, 0, 0]
+
+
+# Cases that the input cannot distinguish
+
+
+def superseded(reason: str) -> tuple[str, str]:
+    return "superseded", reason
+
+
+def at(row: Fields, moment: str) -> Fields:
+    return row | {"at": moment[1:]}
+
+
+ANN_OF_A = ANN | {"domain": "a.com"}
+UNKNOWABLE: dict[str, tuple[str, list[Night], tuple[str, str] | None]] = {
+    "A, B, A in one run": ("on_change", [[A, B, A]], superseded(SENT_IN_THIS_RUN)),
+    "A, B in one run, A alone later": (
+        "on_change", [[A, B], [A]], ("duplicate", "")),
+    "an older row before the newer one": (
+        "on_change",
+        [[at(A, TUESDAY)], [at(B, MONDAY), at(A, TUESDAY)]],
+        superseded(NEWER)),
+    "another person with `once`, alone": (
+        "once", [[ANN], [BOB]], superseded(ANOTHER_PERSON)),
+    "two rows of one person, one touched": (
+        "on_change", [[at(A, MONDAY), at(B, TUESDAY)], [at(A, WEDNESDAY)]], None),
+    "another email on a shared key, with `once`": (
+        "once", [[ANN, BOB], [a_row("A", "anne"), BOB]], None),
+    "no email any more on a shared key, with `once`": (
+        "once", [[ANN_OF_A, BOB], [ANN_OF_A | {"email": None}, BOB]], None),
+    "an email that changes and changes back": (
+        "on_change", [[ANN], [a_row("A", "anne")], [ANN]], ("duplicate", "")),
+    "a record without a key returns": (
+        "on_change",
+        [[a_row("A", key=None)], [a_row("B", key=None)], [a_row("A", key=None)]],
+        ("duplicate", "")),
+    "a state returns after its key had several rows": (
+        "on_change", [[A], [B], [B, A], [C], [A]], ("duplicate", "")),
+    "a bookmark value that moves back": (
+        "on_change", [[at(A, TUESDAY)], [at(B, MONDAY)]], superseded(NEWER)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("send", "history", "outcome"), UNKNOWABLE.values(), ids=UNKNOWABLE
+)
+def test_default_where_the_input_cannot_tell(
+    nights: Nights, send: str, history: list[Night], outcome: tuple[str, str] | None
+) -> None:
+    """The last record is sent, or has the outcome and reason."""
+    for night in history:
+        has_bookmark = any("at" in row for row in night)
+        run = nights.run(*night, send=send, bookmark="at" if has_bookmark else None)
+
+    if outcome is None:
+        assert nights.sent[-1] == 1
+        return
+    name, reason = outcome
+    assert name in run.outcomes
+    if reason:
+        assert reasons(run) == {outcome: 1}
+    if len(history) > 1:
+        assert nights.sent[-1] == 0
+
+
+def test_forgotten_stream_forgets_that_a_key_has_several_rows(
+    nights: Nights, target: TargetUnderTest
+) -> None:
+    for night in ([A], [B], [B, A], [C], [A]):
+        nights.run(*night)
+    signals(target, "ledger", "forget", "--stream", "deals", "--yes")
+
+    for night in ([A], [B], [A]):
+        nights.run(*night)
+
+    assert nights.sent == [1, 1, 0, 1, 0, 1, 1, 1]
