@@ -25,6 +25,7 @@ from target_stairoids.dedup.rules import (
     Version,
     decide,
     differ,
+    filled_in,
     last_sent,
     people_in,
     unchanged_after,
@@ -288,11 +289,7 @@ class Identity:
         if step.action is Action.UNCHANGED:
             after = unchanged_after(latest, version)
         elif step.action is Action.DUPLICATE and send == "once":
-            email, domain = (
-                latest.email or version.email,
-                latest.domain or version.domain,
-            )
-            after = replace(latest, email=email, domain=domain)
+            after = filled_in(latest, version)
         if step.is_several:
             after = replace(after, is_several=True)
         if after != latest:
@@ -334,10 +331,9 @@ def _is_same(held: _Held, version: Version, send: str) -> bool:
     """Return whether a record says the same as a held one."""
     if send == "once":
         return not differ(held.version, version)
-    return (
-        held.version.state_digest == version.state_digest
-        or held.version.content_digest == version.content_digest
-    )
+    if send == "always":
+        return held.version.state_digest == version.state_digest
+    return held.version.content_digest == version.content_digest
 
 
 def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) -> Read:

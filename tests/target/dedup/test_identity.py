@@ -280,6 +280,7 @@ def test_domain_is_filled_in_later(nights: Nights, send: str) -> None:
 # States that return
 
 A, B, C = (a_row(stage) for stage in "ABC")
+NOTE_1, NOTE_2, NOTE_3 = ({"note": number} for number in (1, 2, 3))
 
 
 def log(number: int) -> Fields:
@@ -299,6 +300,7 @@ def log(number: int) -> Fields:
             [3, 0],
         ),
         ([[A, B, A], [A]], [2, 0]),
+        ([[A | NOTE_1, B], [A | NOTE_2, C], [A | NOTE_3]], [2, 1, 0]),
         ([[a_row("A", key=1)], [a_row("A", key="1")], [a_row("A", key=1)]], [1, 0, 0]),
     ],
     ids=[
@@ -308,6 +310,7 @@ def log(number: int) -> Fields:
         "the whole history is read again",
         "a state returns in one run, with positions in the log",
         "a state returns in one run, without order",
+        "two rows, and a column that the mapping does not use changes",
         "the type of the key changes",
     ],
 )
