@@ -32,7 +32,6 @@ from target_stairoids.dedup.rules import (
 )
 from target_stairoids.dedup.seen import SeenEntities
 
-_RETURNED = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
 NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
 _SAME_AS_HELD = Step(Action.DUPLICATE)
 
@@ -177,13 +176,10 @@ class Identity:
         if _is_same(held, version, subject.send):
             return [Decided(subject, version, _SAME_AS_HELD, self.latest(version.key))]
         del self._held[version.key]
-        if held.awaits_proof:
-            self._share(held.version)
-            first = self.take(held.subject)
-        else:
-            self._apply(held.version, _RETURNED, self.latest(held.version.key), "")
-            first = [Decided(held.subject, held.version, _RETURNED, held.latest)]
-        return [*first, *self.take(subject)]
+        # Not held again, because another state of its key was read. It is counted with
+        # the record that follows.
+        first = self._decide(held.subject, held.version)
+        return [first, *self.take(subject)]
 
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""
@@ -341,9 +337,6 @@ def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) ->
     if step.action is Action.SEND:
         return Read.AS_OTHER if read else Read.AS_LATEST
     is_latest = step.action is Action.UNCHANGED or (
-        step.action is Action.DUPLICATE
-        and latest is not None
-        and latest.content_digest is not None
-        and latest.state_digest == version.state_digest
+        latest is not None and latest.state_digest == version.state_digest
     )
     return Read.AS_LATEST if is_latest else Read.AS_OTHER

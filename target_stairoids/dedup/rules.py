@@ -230,14 +230,14 @@ def _decide_by_order(
     """Decide on another state of the same person."""
     mine, last, run = version.bookmark_value, latest.bookmark_value, facts.run
     ordered = are_ordered(mine, last)
-    if ordered and is_before(mine, last):
+    if is_before(mine, last):
         if before:
             return _DUPLICATE
         return SEND if facts.read else OLDER
     if not before:
         return _LEAVES_BEHIND if facts.read and not ordered else SEND
     is_sent_now = latest.run == run
-    if ordered and is_before(last, mine) and (is_log_position(mine) or is_sent_now):
+    if is_before(last, mine) and (is_log_position(mine) or is_sent_now):
         return SEND
     # Sent before, but not last: it came back, or another row has the same key.
     if not ordered and before == run and is_sent_now and not latest.is_several:
@@ -367,8 +367,7 @@ def latest_after(
 
 def is_older(version: Version, latest: Latest) -> bool:
     """Return whether a bookmark value is certainly older than the last one."""
-    mine, last = version.bookmark_value, latest.bookmark_value
-    return are_ordered(mine, last) and is_before(mine, last)
+    return is_before(version.bookmark_value, latest.bookmark_value)
 
 
 def unchanged_after(before: Latest, version: Version) -> Latest:

@@ -14,11 +14,9 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup.digests import (
-    are_ordered,
     bookmark_value,
     content_digest,
     entity_digest,
-    is_before,
     is_null_key,
     keyless_digest,
     log_position,
@@ -285,8 +283,7 @@ def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -
         return version.text_digest is not None
     if checks.max_age_days is not None or mapped.is_baseline:
         return False
-    mine, last = version.bookmark_value, latest.bookmark_value
-    if are_ordered(mine, last) and is_before(mine, last):
+    if rules.is_older(version, latest):
         return False
     is_same = latest.source_digest == version.source_digest
     return is_same and mapped.mapping.columns.knows_content

@@ -435,3 +435,27 @@ def test_forgotten_stream_forgets_that_a_key_has_several_rows(
         nights.run(*night)
 
     assert nights.sent == [1, 1, 0, 1, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("send", "history"),
+    [
+        ("on_change", [[ANN], [ANN, BOB]]),
+        ("on_change", [[ANN], [BOB, ANN]]),
+        ("once", [[ANN], [ANN, BOB]]),
+        ("once", [[ANN], [BOB, ANN]]),
+        ("on_change", [[A], [B], [A, C]]),
+    ],
+)
+def test_each_record_that_shares_a_key_is_counted_once(
+    nights: Nights,
+    caplog: pytest.LogCaptureFixture,
+    send: str,
+    history: list[Night],
+) -> None:
+    for night in history:
+        caplog.clear()
+        nights.run(*night, send=send)
+
+    (warning,) = [m for m in caplog.messages if "share a key" in m]
+    assert warning.startswith("2 records of `deals` ")

@@ -259,6 +259,7 @@ AGAIN = {
         PENDING, last("C", content_digest=digest("B")), {"send": "always"}),
     "`once`, sent in the meantime": (Outcome.DUPLICATE, last("C"), {"send": "once"}),
     "`once`, nothing was sent": (PENDING, last(done=False), {"send": "once"}),
+    "`once`, still no state": (PENDING, None, {"send": "once"}),
     "another run sent it, then another state": (
         Outcome.DUPLICATE, last("C", run=4), {"states": sent(4)}),
     "another run sent it, a person sends it again": (
@@ -329,6 +330,7 @@ AFTER = Latest(
         (None, Outcome.REJECTED, Latest(state_digest=digest("B"), run=RUN)),
         (last(), Outcome.ACCEPTED, AFTER),
         (last(), Outcome.UNCHANGED, AFTER),
+        (last(done=False), Outcome.UNCHANGED, replace(AFTER, done=False)),
         (last(), Outcome.REJECTED, last()),
         (last("B"), Outcome.REJECTED, last("B", content_digest=None)),
         (last(at=MONDAY), Outcome.ACCEPTED, AFTER),
@@ -398,4 +400,5 @@ def test_person_goes_by_email_and_then_by_domain() -> None:
     people = {*people_in(same, key), *people_in(same, other_key), email, domain}
     assert len(people) == 6
     assert people.isdisjoint({key, other_key})
+    assert {len(entity) for entity, _ in people} == {16}
     assert {mapping for _, mapping in people} == {key[1]}
