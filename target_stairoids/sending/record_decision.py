@@ -23,7 +23,7 @@ from target_stairoids.dedup.digests import (
     person_digest,
     value_at,
 )
-from target_stairoids.dedup.rules import Key, Latest, Outcome, Version
+from target_stairoids.dedup.rules import Key, Latest, Outcome, Version, is_older
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.schema import DELETED_AT
 
@@ -283,7 +283,7 @@ def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -
         return version.text_digest is not None
     if checks.max_age_days is not None or mapped.is_baseline:
         return False
-    if rules.is_older(version, latest):
+    if is_older(version, latest):
         return False
     is_same = latest.source_digest == version.source_digest
     return is_same and mapped.mapping.columns.knows_content

@@ -16,7 +16,7 @@ from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
 from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
 from target_stairoids.dedup.record import Record
-from target_stairoids.dedup.rules import OLDER, Action, Latest, Outcome, Version
+from target_stairoids.dedup.rules import OLDER, Action, Outcome, Version
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter
@@ -227,7 +227,7 @@ class RecordOutcomes:
             now=time.monotonic(),
         )
         if outcome is Outcome.WOULD_SEND:
-            record.reason = _why_new(latest)
+            record.reason = _why_new(decided)
             buffer.settle(version, outcome, latest, run)
             if may_leave:
                 self._leave([record])
@@ -430,11 +430,12 @@ class RecordOutcomes:
             )
 
 
-def _why_new(latest: Latest | None) -> str:
+def _why_new(decided: Decided) -> str:
     """Return why a dry run would send a signal."""
-    if latest is None:
-        return "new"
-    was_sent = latest.content_digest is not None
+    if decided.latest is None:
+        is_person = decided.version.key != decided.version.record_key
+        return "another person has its key" if is_person else "new"
+    was_sent = decided.latest.content_digest is not None
     return "its content changed" if was_sent else "was rejected before"
 
 

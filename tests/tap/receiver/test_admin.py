@@ -302,7 +302,7 @@ def test_refusals_are_counted_in_the_store(store_url: str) -> None:
     assert before <= found.last_at <= after
 
 
-@pytest.mark.parametrize("token", ["", "short", "é" * 20, "x" * 20 + "\n"])
+@pytest.mark.parametrize("token", ["", "short", "é" * 20, "x\n" * 10 + "x"])
 def test_weak_token_is_refused(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAIROIDS_WEBHOOKS_ADMIN_TOKEN", token)
 

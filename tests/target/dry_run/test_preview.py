@@ -485,5 +485,5 @@ def test_record_that_the_ledger_does_not_know_is_new(target: TargetUnderTest) ->
         "trials would_send 1 new",
         "would_send trials id=1 new",
         "would_send trials id=1 new",
-        "would_send trials id=1 its content changed",
+        "would_send trials id=1 another person has its key",
     ]
