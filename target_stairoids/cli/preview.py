@@ -32,7 +32,7 @@ _MAX_NAMES = 12  # fields, columns or domains in one line
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "new",
-    Outcome.DUPLICATE: "nothing to do: this or a newer state was settled before",
+    Outcome.DUPLICATE: "nothing to do: this state was sent or remembered before",
     Outcome.UNCHANGED: "the signal is the same as the last one",
     Outcome.TOO_OLD: "older than `max_event_age_days`",
     Outcome.BASELINED: "remembered as seen",
