@@ -128,9 +128,9 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
     """
     from target_stairoids.exceptions import ConfigError
     from target_stairoids.ledger import maintenance
-    from target_stairoids.mapping.people_and_companies import likely_email_from
+    from target_stairoids.mapping.people_and_companies import clean_email
 
-    address = likely_email_from(email)
+    address = clean_email(email)
     if address is None:
         raise ConfigError("--email is not an email address such as ann@example.com.")
     count = maintenance.erase(ledger, address, dry_run=True)

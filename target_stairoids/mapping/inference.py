@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from target_stairoids.mapping.expressions.template import path_text
-from target_stairoids.mapping.privacy import refusal_filter
+from target_stairoids.mapping.privacy import refusal_filter, simple_name
 from target_stairoids.mapping.schema import (
     StreamSchema,
     inner_properties,
@@ -86,7 +86,7 @@ class _Object(msgspec.Struct, eq=False):
             role: Only names of this role: `customer_email` is the customer's.
             more: Further names.
         """
-        names = [n for n in _names().fields[field].names if role in {None, _role(n)}]
+        names = [n for n in _NAMES.fields[field].names if role in {None, _role(n)}]
         return [place for n in (*names, *more) for place in self.columns.get(n, ())]
 
 
@@ -107,31 +107,30 @@ class _ColumnNames(msgspec.Struct, frozen=True):
     fields: dict[str, _Field]
 
 
-@cache
-def _names() -> _ColumnNames:
-    file = File(__file__).with_name("column_names.toml")
-    return msgspec.toml.decode(file.read_bytes(), type=_ColumnNames)
+_FILE = File(__file__).with_name("column_names.toml")
+_NAMES = msgspec.toml.decode(_FILE.read_bytes(), type=_ColumnNames)
+_LOADERS = re.compile("|".join(f"(?:{name})" for name in _NAMES.loaders))
+_PEOPLE_ROLES = [role for group in _NAMES.people for role in group]
 
 
 @cache
 def _rank(role: str) -> int:
     """Return the rank of a person in a record: customers come before users."""
-    return next(i for i, group in enumerate(_names().people) if role in group)
+    return next(i for i, group in enumerate(_NAMES.people) if role in group)
 
 
 @cache
 def _role(name: str) -> str:
     """Return the role that a column's name begins with; "" without one."""
-    roles = [role for group in _names().people for role in group]
-    return next((role for role in roles if role and name.startswith(role)), "")
+    return next((r for r in _PEOPLE_ROLES if r and name.startswith(r)), "")
 
 
 def why_not_inferred(schema: StreamSchema) -> str | None:
     """Return why a stream needs a mapping of its own; None if it may be inferred."""
-    if _names().webhooks <= schema.properties.keys():
+    if _NAMES.webhooks <= schema.properties.keys():
         return "has the events of Stairoids' own webhooks, which would feed themselves"
     last = re.split(r"[-.]|__", schema.name)[-1]
-    if last == "User" or _simple(last) in _names().staff:
+    if last == "User" or _simple(last) in _NAMES.staff:
         return "is named like a list of your own staff"
     if _OPT_OUTS.search(last):
         return "is named like a list of people who opted out (see `suppress`)"
@@ -164,7 +163,7 @@ def inferred_templates(
         found["account.domain"] = [*found.get("account.domain", ()), *domains]
     if times := objects[0].places("occurred_at"):
         found["occurred_at"] = [(place, "iso8601") for place in times]
-    fields = _names().fields
+    fields = _NAMES.fields
     return {f: _origin(found[f], fields[f].kind) for f in fields if found.get(f)}
 
 
@@ -182,7 +181,7 @@ def refusals(
     for part in objects:
         columns = [places for n, places in part.columns.items() if "." not in n]
         places = [place for places in columns for place in places]
-        is_record = part.role in _names().people[_rank("")]
+        is_record = part.role in _NAMES.people[_rank("")]
         if not is_record and not any(place.path[:-1] in people for place in places):
             continue
         for path in (place.path for place in places if not place.is_list):
@@ -197,18 +196,13 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
     return [
         name
         for name, schema in schema.properties.items()
-        if _simple(name) in _names().update_times and may_be_scalar(schema)
+        if _simple(name) in _NAMES.update_times and may_be_scalar(schema)
     ]
 
 
 def loader_columns(names: Iterable[str]) -> frozenset[str]:
     """Return the columns that loaders write at every sync, of some columns."""
-    return frozenset(name for name in names if _loaders().fullmatch(name.lower()))
-
-
-@cache
-def _loaders() -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{name})" for name in _names().loaders))
+    return frozenset(name for name in names if _LOADERS.fullmatch(name.lower()))
 
 
 def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
@@ -216,8 +210,6 @@ def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
 
     Objects such as `properties` or `attributes` are a part of the object around them.
     """
-    names = _names()
-    people = {role for group in names.people for role in group}
     record = _Object("", owner, defaultdict(list))
     waiting: list[tuple[_Object, tuple[str, ...], Mapping[str, Any]]] = [
         (record, (), properties)
@@ -234,10 +226,10 @@ def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
             _add_places(around, (*path, name), schema)
             if inner is None or len(path) == _DEEPEST - 1:
                 continue
-            next_owner = "person" if simple in people else "company"
-            if simple in names.parts:
+            next_owner = "person" if simple in _PEOPLE_ROLES else "company"
+            if simple in _NAMES.parts:
                 waiting.append((around, (*path, name), inner))
-            elif simple in people | names.companies:
+            elif next_owner == "person" or simple in _NAMES.companies:
                 within = _Object(simple, next_owner, defaultdict(list))
                 waiting.append((within, (*path, name), inner))
 
@@ -263,7 +255,7 @@ def _guess(around: _Object, path: tuple[str, ...]) -> None:
     """Add the usual names of columns to an object whose schema lists none."""
     around.is_guess = bool(around.role)
     group = {"person": "contact.", "company": "account."}.get(around.owner, "")
-    for name, field in _names().fields.items():
+    for name, field in _NAMES.fields.items():
         if field.usual and (name.startswith(group) or not around.role):
             place = Place((*path, field.usual))
             around.columns[_simple(field.usual)].append(place)
@@ -342,7 +334,7 @@ def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
 @cache
 def _flat_roles() -> list[str]:
     """Return the roles of people that columns of a record begin with."""
-    fields = _names().fields.items()
+    fields = _NAMES.fields.items()
     names = [n for f, field in fields if f.startswith("contact.") for n in field.names]
     return sorted({_role(name) for name in names} - {""}, key=_rank)
 
@@ -368,7 +360,7 @@ def _account(objects: Iterable[_Object]) -> _Found:
 
 def _simple(name: str) -> str:
     """Return a column's name without prefix, in lower case, letters and digits only."""
-    return re.sub(r"[\W_]", "", _PREFIX.sub("", name)).lower()
+    return simple_name(_PREFIX.sub("", name))
 
 
 #: Filters that a single place does not need, since the field is cleaned anyway.

@@ -31,6 +31,8 @@ _HOST = re.compile(
 _LOCAL = re.compile(
     r"(?=.{1,64}\Z)(?!.*\.\.)(?!\.)(?:[\w!#$%&'*+/=?^`{}~.-])+(?<!\.)", re.DOTALL
 )
+#: The usual form, which needs no cleaning.
+_PLAIN_EMAIL = re.compile(r"[a-z0-9._+-]+@[a-z0-9.-]+")
 _SCHEMES = re.compile(
     r"(?:[a-z][a-z0-9+.-]*:[/\\]+|https?[/\\]{2}|[/\\]{2}|mailto:)*", re.IGNORECASE
 )
@@ -60,27 +62,20 @@ _RESERVED = (".example", ".test")  # RFC 2606, for documents and tests
 _PLACEHOLDERS = (*_RESERVED, "example.com", "example.net", "example.org")
 
 
-class _Words(msgspec.Struct, frozen=True):
+class _Data(msgspec.Struct, frozen=True):
     no_value: frozenset[str]
     exact_no_value: frozenset[str]
     titles: frozenset[str]
     suffixes: frozenset[str]
-    exact_suffixes: frozenset[str]
     company_forms: frozenset[str]
-    exact_company_forms: frozenset[str]
     company_starts: frozenset[str]
-
-
-class _Data(msgspec.Struct, frozen=True):
     hosts: dict[str, frozenset[str]]
-    subdomains: dict[str, frozenset[str]]
-    words: _Words
+    hosts_of_customers: frozenset[str]
 
 
-@cache
-def _data() -> _Data:
-    file = Path(__file__).with_name("people_and_companies.toml")
-    return msgspec.toml.decode(file.read_bytes(), type=_Data)
+_FILE = Path(__file__).with_name("people_and_companies.toml")
+_DATA = msgspec.toml.decode(_FILE.read_bytes(), type=_Data)
+_SHARED_HOSTS = frozenset[str]().union(*_DATA.hosts.values())
 
 
 # Addresses and domains
@@ -109,6 +104,8 @@ def clean_domain(text: str) -> str | None:
     An international host is returned as in DNS: `xn--mnchen-3ya.de` for `münchen.de`.
     Both spellings then are one company.
     """
+    if text[:4] != "www." and _HOST.fullmatch(text) and _is_idna(text):
+        return text
     text = _SCHEMES.sub("", _unwrapped(text, clean_domain).lower(), count=1)
     host, *rest = _HOST_ENDS.split(text, maxsplit=1)
     _, _, host = (host if rest else host.rstrip(_BEHIND)).rpartition("@")
@@ -132,6 +129,8 @@ def clean_email(text: str) -> str | None:
     Brackets, quotes, punctuation, invisible characters, `mailto:` and a name beside
     the address are removed.
     """
+    if _PLAIN_EMAIL.fullmatch(text) and is_email(text):
+        return text
     text = _unwrapped(text, clean_email)
     if text[:7].lower() == "mailto:":
         text = unquote(text[7:].partition("?")[0])
@@ -220,9 +219,8 @@ def company_domain_of(text: str) -> str | None:
 def _company(host: str) -> str | None:
     labels = host.split(".")
     parents = {".".join(labels[start:]) for start in range(1, len(labels))}
-    hosts, data = parents | {host}, _data()
-    is_shared = any(not hosts.isdisjoint(group) for group in data.hosts.values())
-    if is_shared or not parents.isdisjoint(data.subdomains["of"]):
+    is_shared = host in _SHARED_HOSTS or not parents.isdisjoint(_SHARED_HOSTS)
+    if is_shared or not parents.isdisjoint(_DATA.hosts_of_customers):
         return None
     company = registrable_domain(host)
     return None if company in _free_mail() else company
@@ -241,8 +239,8 @@ def _free_mail() -> frozenset[str]:
 def stands_for_nothing(text: str) -> bool:
     """Return whether a text is blank or a word such as `N/A`."""
     text = _visible(text).strip(_AROUND + "-\u2013\u2014_.*?")
-    words = _data().words
-    return not text or text.lower() in words.no_value or text in words.exact_no_value
+    is_word = text.lower() in _DATA.no_value or text in _DATA.exact_no_value
+    return not text or is_word
 
 
 def clean_name(text: str) -> str | None:
@@ -280,7 +278,6 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
 @lru_cache(maxsize=_CACHED)
 def _words_of_person(text: str) -> tuple[bool, str]:
     """Return whether a name had a title, and the name without titles and suffixes."""
-    words = _data().words
     text = text if len(text) <= _LONGEST_NAME else ""
     while (shorter := _BRACKETED.sub("", text)) != text:
         text = shorter
@@ -289,29 +286,27 @@ def _words_of_person(text: str) -> tuple[bool, str]:
     has_title = False
     while parts and (title := _title_of(parts[0])) is not None:
         has_title, parts[:1] = True, [title] if title else []
-    suffixes = (words.suffixes, words.exact_suffixes)
-    while parts and (count := _length_of_last(parts, *suffixes)):
+    while parts and (count := _length_of_last(parts, _DATA.suffixes)):
         del parts[-count:]
-    forms = (words.company_forms, words.exact_company_forms)
-    if parts and (_length_of_last(parts, *forms) or parts[0] in words.company_starts):
+    if parts and (
+        parts[0] in _DATA.company_starts or _length_of_last(parts, _DATA.company_forms)
+    ):
         return False, ""
     return has_title, clean_name(" ".join(parts).replace(" ,", ",")) or ""
 
 
 def _title_of(word: str) -> str | None:
     """Return the rest of a word that begins with a title; None if it does not."""
-    titles = _data().words.titles
-    if word == "," or _is_one_of(word, titles):
+    if word == "," or _is_one_of(word, _DATA.titles):
         return ""
     title, dot, rest = word.partition(".")  # `Dr.Ada`
-    return rest if dot and len(rest) > 1 and _is_one_of(title + dot, titles) else None
+    is_title = dot and len(rest) > 1 and _is_one_of(title + dot, _DATA.titles)
+    return rest if is_title else None
 
 
-def _length_of_last(
-    parts: list[str], words: frozenset[str], exact: frozenset[str]
-) -> int:
+def _length_of_last(parts: list[str], words: frozenset[str]) -> int:
     """Return how many of the last parts are one word: 2 for `Ph. D.`, 0 for none."""
-    if parts[-1] == "," or _is_one_of(parts[-1], words, exact):
+    if parts[-1] == "," or _is_one_of(parts[-1], words):
         return 1
     for count in (2, 3) if parts[-1].endswith(".") else ():
         joined = re.sub(r"\W", "", "".join(parts[-count:])).lower()
@@ -320,57 +315,36 @@ def _length_of_last(
     return 0
 
 
-def _is_one_of(
-    word: str, words: frozenset[str], exact: frozenset[str] = frozenset()
-) -> bool:
-    low = word.lower()
+def _is_one_of(word: str, words: frozenset[str]) -> bool:
+    """Return whether a word is in a list, where capitals count only if listed."""
     bare = re.sub(r"[\W_]", "", word)
-    return low in words or bare.lower() in words or bare in exact or word in exact
+    return not words.isdisjoint((word, word.lower(), bare, bare.lower()))
 
 
 # Fields of a signal
 
 
-def domain_from(value: object) -> str | None:
-    """Return the host as `clean_domain` does; an unreadable text as it is.
+def of_text(clean: Callable[[str], str | None]) -> Callable[[object], str | None]:
+    """Return a function that cleans a text. It returns None for any other value."""
+    return lambda value: clean(value) if isinstance(value, str) else None
 
-    None for a value that stands for nothing.
+
+def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    """Return a function that returns an unreadable text as it is.
+
+    It returns None for a text that stands for nothing.
     """
-    if not isinstance(value, str) or stands_for_nothing(value):
-        return None
-    return clean_domain(value) or value.strip()
+
+    def cleaned(text: str) -> str | None:
+        found = clean(text)
+        if found is None and not stands_for_nothing(text):
+            return text.strip()
+        return found
+
+    return cleaned
 
 
-def email_from(value: object) -> str | None:
-    """Return the address as `clean_email` does; an unreadable text as it is.
-
-    None for a value that stands for nothing.
-    """
-    if not isinstance(value, str) or stands_for_nothing(value):
-        return None
-    return clean_email(value) or value.strip()
-
-
-def likely_domain_from(value: object) -> str | None:
-    """Return the host as `clean_domain` does; None for all other values."""
-    return clean_domain(value) if isinstance(value, str) else None
-
-
-def likely_email_from(value: object) -> str | None:
-    """Return the address as `clean_email` does; None for all other values."""
-    return clean_email(value) if isinstance(value, str) else None
-
-
-def company_domain_from(value: object) -> str | None:
-    """Return the domain as `company_domain_of` does; None for all other values."""
-    return company_domain_of(value) if isinstance(value, str) else None
-
-
-def company_name_from(value: object) -> str | None:
-    """Return the name as `clean_name` does; None for numbers and other values."""
-    return clean_name(value) if isinstance(value, str) else None
-
-
-def person_name_from(value: object) -> str | None:
-    """Return the name as `clean_person_name` does; None for all other values."""
-    return clean_person_name(value) if isinstance(value, str) else None
+domain_from = of_text(_readable_or_not(clean_domain))
+email_from = of_text(_readable_or_not(clean_email))
+company_name_from = of_text(clean_name)
+person_name_from = of_text(clean_person_name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -20,43 +20,38 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 _ZERO_DATE = re.compile(r"(0000|0001|1899|1900|1970)-\d\d-\d\d.*|[0\W]*", re.DOTALL)
 
 
-class _Sensitive(msgspec.Struct, frozen=True):
-    parts: tuple[str, ...]
-    words: frozenset[str]
-
-
-class _Columns(msgspec.Struct, frozen=True):
-    columns: tuple[str, ...]
-
-
-class _Values(msgspec.Struct, frozen=True):
+class _Data(msgspec.Struct, frozen=True):
+    sensitive_parts: tuple[str, ...]
+    sensitive_words: frozenset[str]
+    opted_out: tuple[str, ...]
+    refused: tuple[str, ...]
     no: frozenset[str]
     refusing: frozenset[str]
     not_refusing: frozenset[str]
 
 
-class _Data(msgspec.Struct, frozen=True):
-    sensitive: _Sensitive
-    opted_out: _Columns
-    refused: _Columns
-    values: _Values
+_FILE = Path(__file__).with_name("private_columns.toml")
+_DATA = msgspec.toml.decode(_FILE.read_bytes(), type=_Data)
+_SENSITIVE = re.compile("|".join(_DATA.sensitive_parts))
+_FILTERS = {
+    "opted_out": re.compile("|".join(_DATA.opted_out)),
+    "refused": re.compile("|".join(_DATA.refused)),
+}
+_REFUSING = (_DATA.no - _DATA.not_refusing) | _DATA.refusing
 
 
-@cache
-def _data() -> _Data:
-    file = Path(__file__).with_name("private_columns.toml")
-    return msgspec.toml.decode(file.read_bytes(), type=_Data)
+def simple_name(column: str) -> str:
+    """Return a column's name in lower case, letters and digits only."""
+    return re.sub(r"[\W_]", "", column).lower()
 
 
 @lru_cache(maxsize=_CACHED)
 def is_sensitive(column: str) -> bool:
     """Return whether a column is named like a secret or sensitive data."""
-    simple = re.sub(r"[\W_]", "", column).lower()
-    names = _data().sensitive
+    if _SENSITIVE.search(simple_name(column)):
+        return True
     words = {word.lower() for word in _WORDS.findall(column)}
-    return any(part in simple for part in names.parts) or not words.isdisjoint(
-        names.words
-    )
+    return not words.isdisjoint(_DATA.sensitive_words)
 
 
 class HiddenColumns(dict[str, bool]):
@@ -96,26 +91,19 @@ def refusal_filter(column: str) -> str | None:
     `opted_out` for columns such as `is_deleted` or `unsubscribed`, `refused` for those
     such as `gdpr_consent`.
     """
-    simple = re.sub(r"[\W_]", "", column).lower()
-    kinds = {"opted_out": _data().opted_out, "refused": _data().refused}
-    return next((kind for kind in kinds if _pattern(kind).fullmatch(simple)), None)
-
-
-@cache
-def _pattern(kind: str) -> re.Pattern[str]:
-    return re.compile("|".join(getattr(_data(), kind).columns))
+    simple = simple_name(column)
+    return next((n for n, names in _FILTERS.items() if names.fullmatch(simple)), None)
 
 
 def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     text = _text(value) or ""
-    return text not in _data().values.no and not _ZERO_DATE.fullmatch(text)
+    return text not in _DATA.no and not _ZERO_DATE.fullmatch(text)
 
 
 def refused(value: object) -> bool:
     """Return whether a value refuses: false, `no`, `withdrawn`."""
-    values = _data().values
-    return _text(value) in (values.no - values.not_refusing) | values.refusing
+    return _text(value) in _REFUSING
 
 
 def _text(value: object) -> str | None:
@@ -123,5 +111,5 @@ def _text(value: object) -> str | None:
     if not isinstance(value, str | int | float | Decimal):
         return None
     text = str(value).strip().lower()
-    is_word = text in _data().values.no or text == "x"  # a cross marks a box
+    is_word = text in _DATA.no or text == "x"  # a cross marks a box
     return text if is_word or not stands_for_nothing(text) else None

@@ -16,29 +16,20 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from target_stairoids.mapping.people_and_companies import (
-    company_domain_from,
+    clean_domain,
+    clean_email,
+    company_domain_of,
     company_name_from,
-    likely_domain_from,
-    likely_email_from,
     names_of_person,
+    of_text,
     person_name_from,
     stands_for_nothing,
 )
-from target_stairoids.mapping.privacy import opted_out, refused
+from target_stairoids.mapping.privacy import opted_out, refused, simple_name
 from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import text_from
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
-
-
-def first_name(value: object) -> str | None:
-    """Return the first name of `Dr. Ada Lovelace` or `Lovelace, Ada`."""
-    return names_of_person(value)[0] if isinstance(value, str) else None
-
-
-def last_name(value: object) -> str | None:
-    """Return all but the first name; null if there is only one name."""
-    return names_of_person(value)[1] if isinstance(value, str) else None
 
 
 def known(value: object) -> object:
@@ -55,7 +46,7 @@ def primary(value: object) -> object:
     item = next((i for i in items if _is_primary(i)), items[0] if items else None)
     if not isinstance(item, dict):
         return item
-    fields = {re.sub(r"[\W_]", "", str(name)).lower(): v for name, v in item.items()}
+    fields = {simple_name(str(name)): value for name, value in item.items()}
     return next((fields[name] for name in _VALUES if fields.get(name)), None)
 
 
@@ -67,7 +58,7 @@ def _is_primary(item: object) -> bool:
     if not isinstance(item, dict):
         return False
     return any(
-        re.sub(r"[\W_]", "", str(name)).lower() in _PRIMARY
+        simple_name(str(name)) in _PRIMARY
         and (value is True or str(value).lower() in {"true", "1", "yes"})
         for name, value in item.items()
     )
@@ -138,17 +129,17 @@ def default(value: object, fallback: object = "", boolean: object = False) -> ob
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "domain": likely_domain_from,
-    "company_domain": company_domain_from,
+    "domain": of_text(clean_domain),
+    "company_domain": of_text(company_domain_of),
     "company_name": company_name_from,
-    "email": likely_email_from,
+    "email": of_text(clean_email),
     "known": known,
     "opted_out": opted_out,
     "primary": primary,
     "person_name": person_name_from,
     "refused": refused,
-    "first_name": first_name,
-    "last_name": last_name,
+    "first_name": of_text(lambda text: names_of_person(text)[0]),
+    "last_name": of_text(lambda text: names_of_person(text)[1]),
     "iso8601": iso8601,
     "slug": slug,
     "sha256": sha256,
