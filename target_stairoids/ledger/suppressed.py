@@ -7,8 +7,8 @@ several entries.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -144,13 +144,12 @@ class SuppressedByData:
             (found.add if exists else found.discard)(entry)
         return found
 
-    @contextmanager
-    def _reading(self, transaction: Transaction | None) -> Iterator[Connection]:
-        if transaction is not None:
-            yield transaction.connection
-        else:
-            with self._ledger.reading() as connection:
-                yield connection
+    def _reading(
+        self, transaction: Transaction | None
+    ) -> AbstractContextManager[Connection]:
+        if transaction is None:
+            return self._ledger.reading()
+        return nullcontext(transaction.connection)
 
     def _digest(self, name: str) -> bytes:
         """Return the digest of an address or a domain, for this API only."""

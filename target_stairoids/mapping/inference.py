@@ -27,30 +27,6 @@ from target_stairoids.mapping.schema import (
 from target_stairoids.mapping.signal import Origin
 
 _DEEPEST = 3
-#: Prefixes that flattening leaves: `property_email`, `context_traits_email`.
-_PREFIX = re.compile(
-    r"^(context_traits|traits|user_properties|property|properties|attributes|fields|data)"
-    r"(?:__|_)(?=.)",
-    re.IGNORECASE,
-)
-#: Names of streams whose records are companies.
-_COMPANIES = re.compile(
-    r"(^|[-_.])(account|company|companies|organi[sz]ation|customer_account)s?$",
-    re.IGNORECASE,
-)
-#: Names of streams whose records are people: a column `name` is the person's.
-_PEOPLE = re.compile(
-    r"(^|[-_.])(contact|lead|person|people|profile|prospect|subscriber|user)s?$",
-    re.IGNORECASE,
-)
-
-
-#: Names of streams of people who want no signals, or cannot get any.
-_OPT_OUTS = re.compile(
-    r"(^|_)(opt_?(ed_?)?outs?|unsubscrib(es?|ed|ers?)|suppress(ed|ions?)|bounces?"
-    r"|do_?not_?(contact|e?mail)|(spam_?)?complaints)$",
-    re.IGNORECASE,
-)
 
 
 class Place(NamedTuple):
@@ -99,6 +75,8 @@ class _Field(msgspec.Struct, frozen=True):
 class _ColumnNames(msgspec.Struct, frozen=True):
     update_times: frozenset[str]
     loaders: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    streams: dict[str, str]
     staff: frozenset[str]
     webhooks: frozenset[str]
     parts: frozenset[str]
@@ -110,6 +88,8 @@ class _ColumnNames(msgspec.Struct, frozen=True):
 _FILE = File(__file__).with_name("column_names.toml")
 _NAMES = msgspec.toml.decode(_FILE.read_bytes(), type=_ColumnNames)
 _LOADERS = re.compile("|".join(f"(?:{name})" for name in _NAMES.loaders))
+_PREFIX = re.compile(rf"^({'|'.join(_NAMES.prefixes)})__?(?=.)", re.IGNORECASE)
+_STREAMS = {k: re.compile(n, re.IGNORECASE) for k, n in _NAMES.streams.items()}
 _PEOPLE_ROLES = [role for group in _NAMES.people for role in group]
 
 
@@ -132,7 +112,7 @@ def why_not_inferred(schema: StreamSchema) -> str | None:
     last = re.split(r"[-.]|__", schema.name)[-1]
     if last == "User" or _simple(last) in _NAMES.staff:
         return "is named like a list of your own staff"
-    if _OPT_OUTS.search(last):
+    if _STREAMS["opt_outs"].search(last):
         return "is named like a list of people who opted out (see `suppress`)"
     return None
 
@@ -148,7 +128,7 @@ def inferred_templates(
         email_paths: The paths that a mapping's own `contact.email` reads. Then only
             this person may have a name; None to infer the address too.
     """
-    is_company = _COMPANIES.search(schema.name) is not None
+    is_company = _STREAMS["companies"].search(schema.name) is not None
     objects = list(_objects(schema.properties, "company" if is_company else "anyone"))
     found = _contact(objects, schema.name, email_paths)
     company = _account(objects)
@@ -273,7 +253,7 @@ def _contact(
     one with a name.
     """
     choices: list[tuple[tuple[Any, ...], _Found]] = []
-    is_people = _PEOPLE.search(stream) is not None
+    is_people = _STREAMS["people"].search(stream) is not None
     for part in objects:
         if part.role and part.owner != "person":
             continue

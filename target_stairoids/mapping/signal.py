@@ -6,6 +6,7 @@ The rules are those of https://docs.stairoids.com/integrations/custom-api and
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,17 +22,15 @@ from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import HiddenColumns, refusal_filter
 from target_stairoids.mapping.suppression_entry import names_of
-from target_stairoids.mapping.values import (
-    Json,
-    Scalar,
-    flat_properties,
-    is_filled,
-    json_bytes,
-)
+from target_stairoids.mapping.values import is_filled
+
+Scalar = str | bool | int | float | Decimal
+Json = Any  # any JSON value; narrowed where it is read
 
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT.*Z$")
 _SCALARS: tuple[type, ...] = (str, int, float, Decimal)
 _NESTED = frozenset({dict, list})
+_NUMBERS = frozenset({int, float, Decimal})
 
 Selection = Callable[[Fields], dict[str, Any]]
 
@@ -253,3 +252,83 @@ def _scalars(record: Fields, hidden: HiddenColumns) -> dict[str, Any]:
         for name, value in record.items()
         if type(value) not in _NESTED and not hidden[name]
     }
+
+
+# JSON
+
+
+def _plain(value: object) -> str:
+    """Return the plain text of a text that Jinja marked as safe HTML."""
+    if isinstance(value, str):
+        return str(value)
+    raise InvalidSignalError(
+        "a value is neither text, number nor list (a filter without its `| list`?)"
+    )
+
+
+_encoder = msgspec.json.Encoder(
+    decimal_format="number", order="sorted", enc_hook=_plain
+)
+
+
+def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
+    """Return flat properties, without null and blank text.
+
+    Objects become `name.field`, and lists JSON text.
+
+    Raises:
+        InvalidSignalError: No double holds a number, or a value is nested too deeply.
+    """
+    flat: dict[str, Scalar] = {}
+    try:
+        _flatten(properties, "", flat)
+    except RecursionError as error:
+        raise InvalidSignalError("properties: nested too deeply") from error
+    return flat
+
+
+def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -> None:
+    for name, value in values.items():
+        key = prefix + name if prefix else name
+        kind = type(value)
+        if kind is str:
+            if value and not value.isspace():
+                flat[key] = value
+        elif kind is bool or (kind in _NUMBERS and _is_finite(value)):
+            flat[key] = value
+        elif isinstance(value, Mapping):
+            _flatten(value, f"{key}.", flat)
+        elif value is not None:
+            if not _is_finite(value):
+                raise InvalidSignalError(
+                    f"properties.{key}: not a number that a double holds"
+                )
+            flat[key] = value if isinstance(value, str) else json_bytes(value).decode()
+
+
+def _is_finite(value: Json) -> bool:
+    """Return whether a double holds all numbers of a value, as readers of JSON need."""
+    if isinstance(value, int | float | Decimal):
+        try:
+            return math.isfinite(value)
+        except (OverflowError, ValueError):  # a large int, a signalling NaN
+            return False
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return True
+
+
+def json_bytes(value: Json) -> bytes:
+    """Return a value as JSON text in UTF-8 with sorted keys.
+
+    Raises:
+        InvalidSignalError: A text in it is not Unicode.
+    """
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError as error:
+        raise InvalidSignalError(
+            "a text holds half a surrogate pair, which is not Unicode"
+        ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 
@@ -25,31 +26,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DIGITS = frozenset({10, 13, 16, 19})
 _NUMBER = re.compile(r"\d{10}(?:\d{3}){0,3}(?:\.\d+)?", re.ASCII)
 _COMPACT = re.compile(r"(\d{8})(\d{6})", re.ASCII)  # 20251105143000
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july", "august"),
-    *("september", "october", "november", "december"),
-)
-#: Abbreviations of one meaning. BST, CST, IST and others have several.
-_ZONES = {
-    name: hours
-    for hours, names in {
-        0: "Z UT UTC GMT WET",
-        1: "CET WEST",
-        2: "CEST EET",
-        3: "EEST MSK",
-        9: "JST KST",
-        10: "AEST",
-        11: "AEDT",
-        12: "NZST",
-        13: "NZDT",
-        -4: "EDT",
-        -5: "EST",
-        -6: "MDT",
-        -7: "MST PDT",
-        -8: "PST",
-    }.items()
-    for name in names.split()
-}
+
+
+class _Words(msgspec.Struct, frozen=True):
+    months: tuple[str, ...]
+    zones: dict[str, int]
+
+
+_FILE = Path(__file__).with_name("times.toml")
+_WORDS = msgspec.toml.decode(_FILE.read_bytes(), type=_Words)
 _DAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?"
 _TIME = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d(?:[.,]\d+)?))?"
@@ -162,7 +147,7 @@ def _text_moment(text: str) -> datetime:
 def _iso8601(parts: dict[str, str | None]) -> str:
     month, word = parts.get("month"), (parts.get("word") or "").lower()
     if not month:
-        names = enumerate(_MONTHS, start=1)
+        names = enumerate(_WORDS.months, start=1)
         month = str(next((n for n, name in names if name.startswith(word)), 0))
     hour = int(parts["hour"] or 0)
     if parts["half"]:
@@ -170,9 +155,9 @@ def _iso8601(parts: dict[str, str | None]) -> str:
             raise ValueError
         hour = hour % 12 + (12 if parts["half"] in "pP" else 0)
     zone = (parts["zone"] or "UTC").upper()
-    if zone not in _ZONES:
+    if zone not in _WORDS.zones:
         raise ValueError
-    offset = parts["offset"] or f"{_ZONES[zone]:+03}:00"
+    offset = parts["offset"] or f"{_WORDS.zones[zone]:+03}:00"
     date = f"{parts['year']}-{int(month):02}-{int(parts['day'] or 0):02}"
     time = f"{hour:02}:{parts['minute'] or '00'}:{parts['second'] or '00'}"
     return f"{date}T{time}{offset}"

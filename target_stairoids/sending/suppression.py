@@ -88,8 +88,9 @@ def mark_suppressed(
             function looks at all records, but only if data has suppressed people. A
             change of the settings makes all records new.
     """
-    looks_at_all = not suppression.by_data.is_empty()
-    if suppression.is_empty() or looks_at_all != (new is None):
+    has_data = not suppression.by_data.is_empty()
+    has_any = has_data or bool(suppression.by_settings.digest)
+    if not has_any or has_data != (new is None):
         return items, None
     names: dict[MappedRecord, list[str]] = {}
     error = None

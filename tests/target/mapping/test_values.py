@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.values import (
-    flat_properties,
-    text_from,
-)
+from target_stairoids.mapping.signal import flat_properties
+from target_stairoids.mapping.values import text_from
 
 HALF_A_PAIR = "\ud83d"
 
