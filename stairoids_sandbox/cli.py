@@ -78,6 +78,13 @@ def main() -> None:
     f" Default: {DEFAULT_KEY}:read_write.",
 )
 @click.option(
+    "--workspace",
+    "workspaces",
+    multiple=True,
+    metavar="KEY=WORKSPACE",
+    help="The workspace of an API key. Repeatable. Default: one for all keys.",
+)
+@click.option(
     "--automation",
     "automations",
     multiple=True,
@@ -122,6 +129,7 @@ def main() -> None:
 def serve(
     *,
     keys: tuple[str, ...],
+    workspaces: tuple[str, ...],
     automations: tuple[str, ...],
     webhooks: tuple[str, ...],
     webhook_secret: str | None,
@@ -146,6 +154,7 @@ def serve(
         logging.getLogger(library).setLevel(logging.WARNING)
     sandbox = Sandbox(
         keys=dict(_pairs(keys, ":", "--key", "KEY:SCOPE")),
+        workspaces=dict(_pairs(workspaces, "=", "--workspace", "KEY=WORKSPACE")),
         faults=map(fault_from, faults),
         **options,
     )

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import socket
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from starlette.applications import Starlette
@@ -57,6 +58,8 @@ class Sandbox:
     Args:
         plan: starter, growth, agency or unlimited.
         keys: Scope by API key. The default is ``sk_test_sandbox`` with read_write.
+        workspaces: Workspace by API key. Other keys belong to ``default``. A key does
+            not see the signals, accounts and webhooks of other workspaces.
         requests_per_minute: Replaces the plan's number.
         requests_per_day: Replaces the plan's number.
         window_seconds: The length of the plan's minute.
@@ -85,6 +88,7 @@ class Sandbox:
         *,
         plan: str = "unlimited",
         keys: Mapping[str, str] | None = None,
+        workspaces: Mapping[str, str] = MappingProxyType({}),
         requests_per_minute: int | None = None,
         requests_per_day: int | None = None,
         window_seconds: float = 60.0,
@@ -107,7 +111,7 @@ class Sandbox:
         body_of = _chosen(ACCEPTED_BODIES, success_shape, "success shape")
         keys = keys or {DEFAULT_KEY: "read_write"}
         self.api_key = next(iter(keys))
-        key_ring = KeyRing(keys)
+        key_ring = KeyRing(keys, workspaces)
         self.faults = Faults(faults)
         self.automations = Automations()
         self.webhooks = Subscriptions()
@@ -152,7 +156,7 @@ class Sandbox:
 
     @property
     def signals(self) -> list[Signal]:
-        """The accepted signals, in order of acceptance."""
+        """The accepted signals of all workspaces, in order of acceptance."""
         return self._parts.workspace.signals.all()
 
     @property

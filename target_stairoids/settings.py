@@ -45,9 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         request_timeout_seconds: Seconds to wait for the response to one request.
         dry_run: Map and validate records and read the ledger, but send nothing, write
             nothing to the ledger and emit no STATE.
-        first_run: The action of a run with a new ledger. Stop if Stairoids already has
-            signals of this source (`guard`), send everything (`send`), or remember
-            everything as seen and send nothing (`baseline`).
+        first_run: The action if Stairoids has signals of a source that the ledger does
+            not know. Hold the source back (`guard`), send it (`send`), or remember its
+            records and those of new streams, and send none of them (`baseline`).
         report_path: File to which the run report is written as JSON.
         on_unknown: A request without a response may have been accepted. Look for its
             signal and send again only if it is not there (`verify`), or keep it as a

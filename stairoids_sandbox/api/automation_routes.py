@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -91,7 +92,12 @@ class AutomationRoutes:
         found = parameters(request, _PARAMETERS)
         limit = limit_from(found, default=50, maximum=100)
         begin = _place_from(found["cursor"]) if "cursor" in found else 0
-        matching = [a for a in self._automations.all() if _matches(a, found)]
+        workspace = request.state.api_key.workspace
+        matching = [
+            automation
+            for automation in self._automations.all()
+            if automation.workspace == workspace and _matches(automation, found)
+        ]
         end = begin + limit
         return JsonResponse(
             {
@@ -103,7 +109,8 @@ class AutomationRoutes:
 
     async def _create(self, request: Request) -> Response:
         body, _ = await read_body(request.scope, request.receive, _DECODER)
-        automation = _automation_from(body)
+        workspace = request.state.api_key.workspace
+        automation = replace(_automation_from(body), workspace=workspace)
         self._automations.put(automation)
         shown = automation.body()
         if automation.endpoint is not None:

@@ -70,7 +70,7 @@ class SignalRoutes:
         await JsonResponse(self._body_of(signal), status_code=201)(scope, receive, send)
 
     async def _list(self, request: Request) -> Response:
-        query = _query_from(request)
+        query = _query_from(request, request.state.api_key.workspace)
         page = self._workspace.signals.find(query)
         more = len(page) == query.limit and page[-1].sequence > 1
         cursor = f"{_CURSOR_PREFIX}{page[-1].sequence}" if more else None
@@ -81,15 +81,16 @@ class SignalRoutes:
     async def _read(self, request: Request) -> Response:
         signal_id = request.path_params["signal_id"]
         signal = self._workspace.signals.get(signal_id)
-        if signal is None:
+        if signal is None or signal.workspace != request.state.api_key.workspace:
             msg = f"No signal found with ID {signal_id[:100]}."
             raise ApiError(404, "signal_not_found", msg)
         return JsonResponse(enveloped(nested(signal)))
 
 
-def _query_from(request: Request) -> SignalQuery:
+def _query_from(request: Request, workspace: str) -> SignalQuery:
     found = parameters(request, _PARAMETERS)
     return SignalQuery(
+        workspace=workspace,
         account_domain=_lower(found.get("account_domain")),
         contact_email=_lower(found.get("contact_email")),
         type=found.get("type"),

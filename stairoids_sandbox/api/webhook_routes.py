@@ -44,19 +44,24 @@ class WebhookRoutes:
 
     async def _list(self, request: Request) -> Response:
         parameters(request, ())
-        bodies = [subscription.body() for subscription in self._subscriptions.all()]
+        subscriptions = self._subscriptions.of(request.state.api_key.workspace)
+        bodies = [subscription.body() for subscription in subscriptions]
         return JsonResponse({"webhooks": bodies, "total": len(bodies)})
 
     async def _create(self, request: Request) -> Response:
         body, _ = await read_body(request.scope, request.receive, _DECODER)
         subscription = self._subscriptions.add(
-            url=body.url, events=body.events, secret=body.secret
+            url=body.url,
+            events=body.events,
+            secret=body.secret,
+            workspace=request.state.api_key.workspace,
         )
         return JsonResponse(subscription.body(), status_code=201)
 
     async def _delete(self, request: Request) -> Response:
         webhook_id = request.path_params["webhook_id"]
-        if not self._subscriptions.remove(webhook_id):
+        workspace = request.state.api_key.workspace
+        if not self._subscriptions.remove(webhook_id, workspace=workspace):
             msg = f"No webhook found with ID {webhook_id[:100]}."
             raise ApiError(404, "webhook_not_found", msg)
         return Response(status_code=204)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stairoids_sandbox.exceptions import UsageError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DEFAULT_KEY = "sk_test_sandbox"
+DEFAULT_WORKSPACE = "default"
 SCOPES = ("read", "write", "read_write", "signals:write")
 
 _READ_METHODS = frozenset({"GET", "HEAD"})
@@ -23,10 +25,12 @@ class ApiKey:
     Attributes:
         name: ``key-1`` for the first key, and so on.
         scope: One of ``SCOPES``.
+        workspace: The workspace that the key belongs to.
     """
 
     name: str
     scope: str
+    workspace: str = DEFAULT_WORKSPACE
 
     def allows(self, method: str, path: str) -> bool:
         """Return whether the scope covers a request."""
@@ -44,18 +48,30 @@ class KeyRing:
 
     Args:
         scopes: Scope by key.
+        workspaces: Workspace by key, where it is not the default one.
 
     Raises:
-        UsageError: A key is empty, or its scope does not exist.
+        UsageError: A key is empty or unknown, or its scope does not exist.
     """
 
-    def __init__(self, scopes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scopes: Mapping[str, str],
+        workspaces: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        if not workspaces.keys() <= scopes.keys():
+            msg = "workspaces name a key that does not exist"
+            raise UsageError(msg)
         self._keys: dict[bytes, ApiKey] = {}
         for number, (key, scope) in enumerate(scopes.items(), start=1):
             if not key or scope not in SCOPES:
                 msg = f"key {number} needs a text and a scope of {', '.join(SCOPES)}"
                 raise UsageError(msg)
-            self._keys[key.encode()] = ApiKey(name=f"key-{number}", scope=scope)
+            self._keys[key.encode()] = ApiKey(
+                name=f"key-{number}",
+                scope=scope,
+                workspace=workspaces.get(key, DEFAULT_WORKSPACE),
+            )
 
     def all(self) -> list[ApiKey]:
         """Return the keys in the order they were given."""

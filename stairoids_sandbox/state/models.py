@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from stairoids_sandbox.state.keys import DEFAULT_WORKSPACE
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -50,6 +52,7 @@ class Signal:
         raw: The body as received.
         key_name: Name of the API key that sent it, never the key.
         key_scope: That key's scope.
+        workspace: That key's workspace.
     """
 
     id: str
@@ -65,6 +68,7 @@ class Signal:
     raw: bytes
     key_name: str
     key_scope: str
+    workspace: str = DEFAULT_WORKSPACE
 
     @property
     def body(self) -> dict[str, Any]:

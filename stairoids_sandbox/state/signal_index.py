@@ -29,6 +29,7 @@ class SignalQuery:
         limit: The most signals to return.
     """
 
+    workspace: str | None = None
     account_domain: str | None = None
     contact_email: str | None = None
     type: str | None = None
@@ -41,6 +42,7 @@ class SignalQuery:
     def keys(self) -> set[tuple[str, str]]:
         """Return the index keys that a signal must have."""
         filters = {
+            "workspace": self.workspace,
             "domain": self.account_domain,
             "email": self.contact_email,
             "type": self.type,
@@ -98,7 +100,7 @@ class SignalIndex:
 
 
 def _keys_of(signal: Signal) -> list[tuple[str, str]]:
-    keys = [("type", signal.type)]
+    keys = [("workspace", signal.workspace), ("type", signal.type)]
     if signal.source is not None:
         keys.append(("source", signal.source))
     if signal.account is not None:

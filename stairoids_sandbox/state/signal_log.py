@@ -10,6 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from stairoids_sandbox.exceptions import ApiError, UsageError
+from stairoids_sandbox.state.keys import DEFAULT_WORKSPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,8 @@ CREATE TABLE IF NOT EXISTS signals (
     created_at  TEXT NOT NULL,
     key_name    TEXT NOT NULL,
     key_scope   TEXT NOT NULL,
-    body        BLOB NOT NULL
+    body        BLOB NOT NULL,
+    workspace   TEXT NOT NULL
 )
 """
 
@@ -36,6 +38,7 @@ class StoredSignal(NamedTuple):
     key_name: str
     key_scope: str
     body: bytes
+    workspace: str = DEFAULT_WORKSPACE
 
 
 class SignalLog:
@@ -80,7 +83,7 @@ class SignalLog:
             ApiError: 503; the signal is not stored and can be sent again.
         """
         try:
-            self._db.execute("INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?)", signal)
+            self._db.execute("INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?)", signal)
         except sqlite3.Error as error:
             msg = "The signal could not be stored."
             raise ApiError(503, "unavailable", msg, retry_after=1) from error

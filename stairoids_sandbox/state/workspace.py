@@ -6,6 +6,7 @@ copies.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,9 @@ _CUSTOM_WEIGHT = 5  # the weight of a custom type is not documented
 
 
 class Workspace:
-    """The signals, accounts and contacts of one Stairoids customer.
+    """The signals, accounts and contacts of all workspaces.
+
+    Each workspace has its own accounts and contacts.
 
     Args:
         log: Stores accepted signals; None keeps them in memory only.
@@ -57,7 +60,7 @@ class Workspace:
         excluded_domains: Iterable[str] = (),
     ) -> None:
         self.signals = SignalIndex()
-        self.accounts = Accounts()
+        self._accounts: defaultdict[str, Accounts] = defaultdict(Accounts)
         self._log = log
         self._on_accepted = on_accepted
         self._excluded = frozenset(domain.lower() for domain in excluded_domains)
@@ -86,6 +89,7 @@ class Workspace:
             created_at=rfc3339(created_at),
             key_name=key.name,
             key_scope=key.scope,
+            workspace=key.workspace,
             body=raw,
         )
         if self._log is not None:
@@ -97,13 +101,14 @@ class Workspace:
     def _add(
         self, request: SignalRequest, stored: StoredSignal, created_at: datetime
     ) -> Signal:
+        accounts = self._accounts[stored.workspace]
         signal = Signal(
             id=stored.id,
             sequence=stored.sequence,
             type=request.type,
             source=request.source or None,
-            account=self.accounts.account_for(request),
-            contact=self.accounts.contact_for(request),
+            account=accounts.account_for(request),
+            contact=accounts.contact_for(request),
             properties=request.properties,
             score=_WEIGHTS.get(request.type, _CUSTOM_WEIGHT),
             occurred_at=request.time() or created_at,
@@ -111,6 +116,7 @@ class Workspace:
             raw=stored.body,
             key_name=stored.key_name,
             key_scope=stored.key_scope,
+            workspace=stored.workspace,
         )
         for scored in (signal.account, signal.contact):
             if scored is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stairoids_sandbox.ids import new_id
+from stairoids_sandbox.state.keys import DEFAULT_WORKSPACE
 from stairoids_sandbox.webhooks.delivery import Endpoint
 from stairoids_sandbox.webhooks.subscriptions import checked_url
 
@@ -31,6 +32,7 @@ class Automation:
         trigger: As given.
         conditions: Pairs of a signal's field and its value, which must all match.
         endpoint: The endpoint of an outgoing automation.
+        workspace: The workspace that it belongs to.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Automation:
     trigger: Mapping[str, Any]
     conditions: tuple[tuple[str, str], ...] = ()
     endpoint: Endpoint | None = None
+    workspace: str = DEFAULT_WORKSPACE
 
     def body(self) -> dict[str, Any]:
         """Return it as documented, without the secret."""
@@ -59,12 +62,14 @@ class Automation:
         """Return whether a signal triggers the automation."""
         if not self.enabled or self.endpoint is None:
             return False
+        if signal.workspace != self.workspace:
+            return False
         values = {"signal.type": signal.type, "signal.source": signal.source}
         return all(values[field] == value for field, value in self.conditions)
 
 
 class Automations:
-    """The workspace's automations. They can be added from any thread."""
+    """The automations of all workspaces. They can be added from any thread."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Automation] = {}
@@ -76,6 +81,7 @@ class Automations:
         url: str,
         secret: str | None = None,
         name: str | None = None,
+        workspace: str = DEFAULT_WORKSPACE,
     ) -> Automation:
         """Call ``url`` for each signal of a type, or for all signals with ``*``.
 
@@ -95,6 +101,7 @@ class Automations:
             trigger={"event": "signal.created", "conditions": shown},
             conditions=conditions,
             endpoint=Endpoint(url=checked_url(url), secret=secret),
+            workspace=workspace,
         )
         self.put(automation)
         return automation

@@ -37,7 +37,7 @@ class EventDispatcher:
 
     def dispatch(self, signal: Signal) -> None:
         """Start every delivery for a signal."""
-        if self._subscriptions.all():
+        if self._subscriptions.of(signal.workspace):
             for event, data in _signal_events(signal).items():
                 self._publish(event, data, signal)
         for automation in self._automations.all():
@@ -52,7 +52,8 @@ class EventDispatcher:
 
     def _publish(self, event: str, data: dict[str, Any], signal: Signal) -> None:
         """Deliver one event, with the same event id for all its subscriptions."""
-        matching = [s for s in self._subscriptions.all() if event in s.events]
+        subscriptions = self._subscriptions.of(signal.workspace)
+        matching = [s for s in subscriptions if event in s.events]
         if matching:
             body = _event_payload(event, data)
             for subscription in matching:

@@ -10,6 +10,7 @@ from stairoids_common.time import current_second, rfc3339
 from stairoids_common.urls import is_loopback
 from stairoids_sandbox.exceptions import invalid
 from stairoids_sandbox.ids import new_id
+from stairoids_sandbox.state.keys import DEFAULT_WORKSPACE
 from stairoids_sandbox.webhooks.delivery import Endpoint
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Subscription:
     endpoint: Endpoint
     events: tuple[str, ...]
     created_at: datetime
+    workspace: str
 
     def body(self) -> dict[str, Any]:
         """Return it as documented, without the secret."""
@@ -46,13 +48,18 @@ class Subscription:
 
 
 class Subscriptions:
-    """The workspace's subscriptions. They can be added from any thread."""
+    """The subscriptions of all workspaces. They can be added from any thread."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Subscription] = {}
 
     def add(
-        self, *, url: str, events: Collection[str], secret: str | None = None
+        self,
+        *,
+        url: str,
+        events: Collection[str],
+        secret: str | None = None,
+        workspace: str = DEFAULT_WORKSPACE,
     ) -> Subscription:
         """Subscribe an endpoint to events.
 
@@ -67,13 +74,19 @@ class Subscriptions:
             endpoint=Endpoint(url=checked_url(url), secret=secret),
             events=tuple(dict.fromkeys(events)),
             created_at=current_second(),
+            workspace=workspace,
         )
         self._by_id[subscription.id] = subscription
         return subscription
 
-    def remove(self, subscription_id: str) -> bool:
-        """Remove a subscription. Return False if there is none with this id."""
-        return self._by_id.pop(subscription_id, None) is not None
+    def remove(self, subscription_id: str, *, workspace: str) -> bool:
+        """Remove a workspace's subscription. Return False if there is none."""
+        found = subscription_id in {s.id for s in self.of(workspace)}
+        return found and self._by_id.pop(subscription_id, None) is not None
+
+    def of(self, workspace: str) -> list[Subscription]:
+        """Return the subscriptions of a workspace in order of creation."""
+        return [s for s in self.all() if s.workspace == workspace]
 
     def all(self) -> list[Subscription]:
         """Return the subscriptions in order of creation."""

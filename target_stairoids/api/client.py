@@ -6,6 +6,7 @@ to other hosts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import requests
@@ -26,6 +28,7 @@ from stairoids_common.http import (
     certificates_error,
     obstacle_of,
 )
+from stairoids_common.time import parse_time
 from target_stairoids.exceptions import ConfigError
 
 _LONGEST_RESET = 60  # seconds; the quota's window
@@ -59,6 +62,7 @@ class Response:
         retry_after: Seconds from `Retry-After` or `X-RateLimit-Reset`.
         limit: Requests per minute, from `X-RateLimit-Limit`.
         remaining: Requests left in this minute, from `X-RateLimit-Remaining`.
+        date: The header `Date`.
         failure: Why no response came, without any value of the request.
     """
 
@@ -68,6 +72,7 @@ class Response:
     retry_after: float | None = None
     limit: int | None = None
     remaining: int | None = None
+    date: str | None = None
     failure: str = ""
 
     @property
@@ -85,6 +90,22 @@ class Response:
             case {"id": str(signal_id)}:
                 return signal_id
         return None
+
+    @property
+    def moment(self) -> datetime:
+        """The time of the signal or of the response, by the server's clock.
+
+        Without either, the time of our own clock.
+        """
+        match self.data:
+            case {"created_at": str(text)}:
+                with contextlib.suppress(ValueError):
+                    return parse_time(text)
+        match self.body:
+            case {"meta": {"timestamp": str(text)}}:
+                with contextlib.suppress(ValueError):
+                    return parse_time(text)
+        return (self.date and _date(self.date)) or datetime.now(UTC)
 
     @property
     def request_id(self) -> str | None:
@@ -177,6 +198,14 @@ class Client:
         return self._send(
             requests.Request("GET", self._signals_url, params=query, auth=self._auth)
         )
+
+    def read_signal(self, signal_id: str) -> Response:
+        """Read one signal. Failures are responses, not errors.
+
+        Source: https://docs.stairoids.com/api-reference/signals/get-signal
+        """
+        url = f"{self._signals_url}/{quote(signal_id, safe='')}"
+        return self._send(requests.Request("GET", url, auth=self._auth))
 
     def reach(self) -> Response:
         """Request the API's root without the key. Any status means it is reachable."""
@@ -282,6 +311,7 @@ def _read(response: requests.Response, text: bytes) -> Response:
         retry_after=_until_reset(headers) if retry_after is None else retry_after,
         limit=_whole(headers.get("X-RateLimit-Limit")),
         remaining=_whole(headers.get("X-RateLimit-Remaining")),
+        date=headers.get("Date"),
     )
 
 
@@ -305,10 +335,15 @@ def _seconds(text: str | None) -> float | None:
         return None
     if text.strip().isdecimal():
         return float(text)
+    moment = _date(text)
+    if moment is None:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

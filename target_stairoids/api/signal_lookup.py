@@ -18,7 +18,7 @@ from target_stairoids.api.client import Response
 from target_stairoids.dedup.digests import same_value
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 
-_PAGE = 200  # the documented maximum
+PAGE = 200  # the documented maximum
 _CLOCK_SKEW = timedelta(minutes=5)
 _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
 _EXACT = 2**53  # a double holds every whole number up to here
@@ -31,7 +31,7 @@ def query_for(sent: Mapping[str, Json], cursor: str | None) -> dict[str, str | i
     query: dict[str, str | int] = {
         "type": sent["type"],
         "source": sent["source"],
-        "limit": _PAGE,
+        "limit": PAGE,
     }
     if email := sent.get("contact", {}).get("email"):
         query["contact_email"] = email
@@ -72,7 +72,7 @@ def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
             isinstance(signal, dict)
             and isinstance(signal.get("id"), str)
             and _is_equal(body, signal)
-            and (_moment(signal.get("created_at")) or earliest) >= earliest
+            and (moment_of(signal.get("created_at")) or earliest) >= earliest
         ):
             yield signal["id"]
 
@@ -102,8 +102,8 @@ def _is_equal(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     properties = _as_doubles(found.get("properties") or {})
     if not same_value(_as_doubles(sent.get("properties", {})), properties):
         return False
-    occurred_at = _moment(sent.get("occurred_at"))
-    found_at = _moment(found.get("occurred_at"))
+    occurred_at = moment_of(sent.get("occurred_at"))
+    found_at = moment_of(found.get("occurred_at"))
     if occurred_at is None or found_at is None:
         return True
     return abs(occurred_at - found_at) < _FINEST_TIME
@@ -126,7 +126,8 @@ def _inner(value: Json, name: str) -> Json:
     return value.get(name) if isinstance(value, dict) else value
 
 
-def _moment(value: Json) -> datetime | None:
+def moment_of(value: Json) -> datetime | None:
+    """Return the time in a field of a signal; None if it has none."""
     try:
         return parse_time(value)
     except (TypeError, ValueError):

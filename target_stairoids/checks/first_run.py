@@ -1,37 +1,287 @@
-"""The first-run check: a new ledger must not send everything again.
+"""The first-run check: the ledger must fit the signals that Stairoids already has.
 
-A new ledger does not fit a Stairoids that already has signals of the same source. One
-request finds out, before the first claim of each source.
+A ledger that is new, lost or an old copy would let everything be sent again. So each
+run compares the newest signals of a source with the ledger before its first claim. A
+run with a new API key first looks for signals of the ledger in the key's workspace.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple
 
 from target_stairoids.api.client import Response, ResponseKind
-from target_stairoids.api.signal_lookup import listed
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.api.signal_lookup import (
+    PAGE,
+    Json,
+    ids_of,
+    listed,
+    moment_of,
+    next_cursor,
+)
+from target_stairoids.exceptions import (
+    AccessRefusedError,
+    ConfigError,
+    IncompleteError,
+    StairoidsError,
+)
+from target_stairoids.ledger.structs import Facts, Known
+from target_stairoids.ledger.transaction import timestamp
 
 logger = logging.getLogger(__name__)
 
+Pair = tuple[str, str]
+Query = dict[str, str | int]
+#: The reason of signals that wait for a person's decision.
+HELD_BACK = "Stairoids has signals of this source that the ledger does not know"
+NOT_CHECKED = (
+    "not checked: whether Stairoids has signals that the ledger does not know "
+    "(`--online`)"
+)
+MAX_SOURCES = 10  # with a question of their own, except the last one
+_MAX_REQUESTS = 4  # for each source
+_FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
+_EVER = "1970-01-01T00:00:00Z"
+_DECIDE = (
+    "set `first_run` for one run to `send` (send all) or `baseline` (remember all "
+    "records, send only later ones)"
+)
 
-def refusal(source: str, response: Response) -> ConfigError | None:
-    """Return why nothing may be sent, from a list with at most one signal of a source.
 
-    If the list cannot be read, the signals are sent, with a warning.
+class _Answer(NamedTuple):
+    unknown: frozenset[Pair] = frozenset()
+    listed: frozenset[Pair] = frozenset()
+    is_complete: bool = False
+
+
+@dataclass(eq=False)
+class FirstRunCheck:
+    """Names the question to ask before a claim, and the sources to hold back.
+
+    Attributes:
+        is_on: Whether sources are compared at all.
+        others: Sources that other producers send as well.
+        refused: Sources that a person must decide on.
     """
-    found = listed(response) if response.kind is ResponseKind.ACCEPTED else None
-    if found:
-        return ConfigError(
-            "The ledger is new, but Stairoids already holds signals of source "
-            f"`{source}`. Sending now might repeat them. Restore the ledger "
-            "(`ledger_url`), or set `first_run` to `baseline` (remember all records, "
-            "send only later ones) or `send` (send all)."
+
+    is_on: bool
+    others: Collection[str]
+    refused: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Start without an answer."""
+        self._answers: dict[str, _Answer] = {}
+        self._requests: Counter[str] = Counter()
+        self._warned: set[str] = set()
+
+    def question(self, pair: Pair) -> Query | None:
+        """Return the query to make before a signal is claimed; None if it may be.
+
+        The last question is one about all the sources that are left.
+        """
+        source, type_ = pair
+        if self.is_on and source in self.others and source not in self._warned:
+            self._warned.add(source)
+            logger.warning(
+                "Other producers send signals of source `%s` as well (`ledger allow`). "
+                "So the target does not compare them with the ledger.",
+                source,
+            )
+        if not self.is_on or source in self.others or source in self.refused:
+            return None
+        name = source if source in self._answers else ""
+        answer = self._answers.get(name)
+        if answer is None:
+            has_room = len(self._answers) < MAX_SOURCES - 1
+            return {"source": source, "limit": PAGE} if has_room else {"limit": PAGE}
+        if pair in answer.unknown:
+            self.refused.add(source)
+            return None
+        if (
+            answer.is_complete
+            or pair in answer.listed
+            or not name
+            or self._requests[source] >= _MAX_REQUESTS
+        ):
+            return None
+        return {"source": source, "type": type_, "limit": PAGE}
+
+    def learn(
+        self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
+    ) -> set[Pair]:
+        """Learn from the response to a question.
+
+        Args:
+            pairs: Source and type of the signals that wait to be sent.
+
+        Returns:
+            The pairs whose signals are all accounted for.
+        """
+        page = listed(response) or []
+        name = str(query.get("source", ""))
+        self._requests[name] += 1
+        found = [_pair_of(signal, name) for signal in page]
+        before = self._answers.get(name, _Answer())
+        answer = self._answers[name] = _Answer(
+            before.unknown | unknown_in(page, name, facts),
+            before.listed.union(found, {(name, str(query.get("type")))}),
+            before.is_complete
+            or (
+                "type" not in query and (len(page) < PAGE or not next_cursor(response))
+            ),
         )
-    if found is None:
-        logger.warning(
-            "The ledger is new and the API key may not read. So the target cannot "
-            "check whether signals of source `%s` were sent before. Sending them.",
-            source,
-        )
+        asked = {pair for pair in pairs if name in {"", pair[0]}}
+        self.refused |= {source for source, _ in asked & answer.unknown}
+        seen = asked if answer.is_complete else asked & answer.listed
+        return {pair for pair in seen if pair[0] not in self.refused}
+
+
+def ids_in(response: Response) -> list[str]:
+    """Return the ids of a list of signals."""
+    return [s["id"] for s in listed(response) or () if isinstance(s.get("id"), str)]
+
+
+def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
+    """Return source and type of the signals on a page that the ledger cannot explain.
+
+    Args:
+        page: Signals, the newest first.
+        source: The source that was asked for; empty for all.
+    """
+    behind: set[str | None] = {None}  # ids of this signal and of the newer ones
+    left = []
+    for signal in page:
+        behind.add(signal.get("id"))
+        known = facts.known.get(_pair_of(signal, source))
+        is_old = known is not None and _is_old(signal, known, behind)
+        if signal.get("id") not in facts.own and not is_old:
+            left.append(signal)
+    unclear = facts.unclear() if left else ()
+    excused = {found for sent in unclear for found in ids_of(sent, _EVER, left)}
+    return {_pair_of(s, source) for s in left if s.get("id") not in excused}
+
+
+def _is_old(signal: Json, known: Known, behind: Collection[str | None]) -> bool:
+    """Return whether a signal is from before, in the same second by its place."""
+    created_at, until = moment_of(signal.get("created_at")), moment_of(known.until)
+    if created_at is None or until is None:
+        return False
+    is_behind = known.signal_id in behind
+    return created_at < until + (_FINEST_TIME if is_behind else timedelta())
+
+
+def _pair_of(signal: Json, source: str) -> Pair:
+    return str(signal.get("source") or source), str(signal.get("type"))
+
+
+def newest_of(response: Response) -> Known:
+    """Return up to where signals are accounted for, once a whole page of them is."""
+    page = listed(response)
+    newest = Known(timestamp(response.moment), None if page is None else "")
+    times = [
+        Known(timestamp(moment), str(signal.get("id")))
+        for signal in page or ()
+        if (moment := moment_of(signal.get("created_at"))) is not None
+    ]
+    return max(times, key=lambda known: known.until, default=newest)
+
+
+def known_after(accepted: Response) -> Known:
+    """Return up to where signals are accounted for, once one was accepted."""
+    return Known(timestamp(accepted.moment), accepted.signal_id)
+
+
+# The reasons to stop
+
+
+def refusal(sources: Collection[str]) -> str:
+    """Return why sources were held back, and the remedies."""
+    names = ", ".join(f"`{source}`" for source in sorted(sources))
+    first = min(sources)
+    return (
+        f"Stairoids has signals of source {names} that the ledger does not know. The "
+        "ledger is new, lost or an old copy, or other producers send them. Nothing of "
+        f"this source was sent. Restore the ledger (`ledger_url`), or {_DECIDE}. If "
+        "there are other producers, run "
+        f"`stairoids-signals ledger allow --source {first}`."
+    )
+
+
+def list_error(response: Response, *, is_trusted: bool) -> StairoidsError | None:
+    """Return why a run stops if the response to a question is no list of signals.
+
+    A trusted key, such as one that was used before, may send without a comparison.
+    """
+    page = listed(response)
+    if response.kind is ResponseKind.ACCEPTED:
+        if page is not None and all(isinstance(signal, dict) for signal in page):
+            return None
+        return _not_the_api()
+    if not is_trusted:
+        return _unreadable(response)
+    logger.warning(
+        "The API key may not read (%s). So the target cannot check whether the ledger "
+        "fits the signals that Stairoids has.",
+        response.reason,
+    )
     return None
+
+
+def key_error(
+    responses: Iterable[Response], *, must_read: bool
+) -> StairoidsError | None:
+    """Return why a run stops because of its new API key.
+
+    Args:
+        responses: Those to requests for signals of the ledger, one by one. None if the
+            ledger has no signal.
+        must_read: Whether a key that may not read is refused.
+    """
+    response = None
+    for response in responses:
+        if response.kind is ResponseKind.ACCEPTED:
+            return None if response.signal_id else _not_the_api()
+        if response.kind in UNDECIDED:
+            return IncompleteError(
+                f"The API key is new, and {response.reason} was the response to a look "
+                "at its workspace. No signals were lost. Run again."
+            )
+        if response.status == 401:
+            return AccessRefusedError(
+                f"Stairoids refuses the key: {response.reason}. Check `api_key` (it "
+                "needs the `read_write` scope) and `api_url`."
+            )
+        if response.status != 404:
+            return _unreadable(response) if must_read else None
+    if response is None:
+        return None
+    return ConfigError(
+        "The API key belongs to another workspace than the ledger, because Stairoids "
+        "has none of the last signals of the ledger. Nothing was sent. Use the ledger "
+        "of this workspace (`ledger_url`), or set `namespace`. If they were deleted in "
+        "Stairoids, run `stairoids-signals ledger allow --key`."
+    )
+
+
+UNDECIDED = {ResponseKind.THROTTLED, ResponseKind.NOT_SENT, ResponseKind.UNKNOWN}
+
+
+def _not_the_api() -> ConfigError:
+    return ConfigError(
+        "`api_url` does not look like the Stairoids API. It answered the request for "
+        "signals with something else. Nothing was sent. Check `api_url`."
+    )
+
+
+def _unreadable(response: Response) -> ConfigError:
+    return ConfigError(
+        f"The API key may not read ({response.reason}), and the ledger does not know "
+        "the key. So the target cannot check whether signals were sent before. Nothing "
+        "was sent. Use a key with the `read_write` scope and the right ledger "
+        f"(`ledger_url`), or {_DECIDE}. To trust the key, run `stairoids-signals "
+        "ledger allow --key`."
+    )

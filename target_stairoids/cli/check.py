@@ -10,7 +10,7 @@ import click
 
 from stairoids_common.cli import TEXT_FILE
 from stairoids_common.text import counted
-from target_stairoids.cli.options import clear_errors, config_option
+from target_stairoids.cli.options import clear_errors, config_option, online_option
 from target_stairoids.exceptions import ConfigError
 
 
@@ -21,14 +21,18 @@ from target_stairoids.exceptions import ConfigError
     metavar="FILE",
     help="Also check the mapping against a tap's catalog or its SCHEMA messages.",
 )
+@online_option
 @config_option()
 @clear_errors
-def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
+def check(
+    config_inputs: Sequence[str], catalog: TextIO | None, *, online: bool
+) -> None:
     """Check config, mapping, ledger, API and key.
 
     The command sends no signal. It makes two requests. One has no key and shows that
     `api_url` responds. One reads a signal and shows that Stairoids knows the key. Only
-    the first signal that you send shows whether the key may send.
+    the first signal that you send shows whether the key may send. With --online it also
+    compares the ledger with Stairoids' signals of the sources and types in `signals`.
 
     \b
     Examples:
@@ -36,7 +40,9 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
       stairoids-signals check --config config.json --catalog catalog.json
     """
     from target_stairoids.api.access_check import check_key, check_reachable
+    from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.checks.suppression import SuppressionList
+    from target_stairoids.dry_run.online import comparison, literal_pairs
     from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 
@@ -51,6 +57,8 @@ def check(config_inputs: Sequence[str], catalog: TextIO | None) -> None:
     check_reachable(settings)
     click.echo(f"api      {settings.api_url} responds")
     click.echo(f"key      {check_key(settings)}")
+    found = comparison(settings, literal_pairs(settings)) if online else NOT_CHECKED
+    click.echo(f"signals  {found or 'that Stairoids has are known to the ledger'}")
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:

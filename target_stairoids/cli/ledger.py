@@ -23,6 +23,7 @@ from target_stairoids.cli.options import (
     messages_argument,
     with_ledger,
 )
+from target_stairoids.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -126,7 +127,6 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
     Example:
       stairoids-signals ledger erase --email ann@example.com --config config.json
     """
-    from target_stairoids.exceptions import ConfigError
     from target_stairoids.ledger import maintenance
     from target_stairoids.mapping.people_and_companies import clean_email
 
@@ -146,20 +146,35 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
 
 
 @ledger.command()
-@click.argument("stream")
+@click.argument("stream", required=False)
+@click.option("--source", help="Other producers send signals of this source as well.")
+@click.option("--key", is_flag=True, help="The API key belongs to this ledger.")
 @with_ledger
-def allow(ledger: Ledger, stream: str) -> None:
-    """Let a stream pass that a check has set aside.
+def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) -> None:
+    """Let a stream pass that a check has set aside, or a source or an API key.
+
+    With --source, later runs send signals of a source although Stairoids has some that
+    the ledger does not know. With --key, they use a new API key without a look at its
+    workspace.
 
     \b
-    Example:
+    Examples:
       stairoids-signals ledger allow trials --config config.json
+      stairoids-signals ledger allow --source website --config config.json
+      stairoids-signals ledger allow --key --config config.json
     """
-    from target_stairoids.exceptions import ConfigError
-
+    if not (stream or source or key):
+        raise click.UsageError("Name a stream, or give --source or --key.")
     with ledger.transaction() as transaction:
-        reasons = transaction.allow(ledger.scope, stream)
-    if not reasons:
+        reasons = transaction.allow(ledger.scope, stream) if stream else []
+        if source:
+            transaction.note_others(ledger.scope, source)
+            click.echo(f"Runs no longer compare source `{source}` with the ledger.")
+        if key:
+            api_key = click.get_current_context().obj.api_key
+            transaction.note_key(ledger.scope, ledger.key_digest(api_key))
+            click.echo("The API key may be used with this ledger.")
+    if stream and not reasons:
         raise ConfigError(f"No check holds stream `{stream}` back.")
     for reason in reasons:
         click.echo(f"Allowed for the next complete run: {reason}")

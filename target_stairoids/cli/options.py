@@ -35,6 +35,11 @@ messages_argument = click.argument(
 )
 
 
+online_option = click.option(
+    "--online", is_flag=True, help="Also compare the ledger with Stairoids' signals."
+)
+
+
 def config_option(
     *, required: bool = True, is_of_group: bool = False
 ) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from target_stairoids.cli.options import (
     config_option,
     key_text,
     messages_argument,
+    online_option,
 )
 from target_stairoids.dedup.digests import value_at
 from target_stairoids.dedup.rules import Outcome
@@ -48,27 +49,38 @@ _EXPLANATIONS = {
     show_default=True,
     help="How many signals to show.",
 )
+@online_option
 @format_option()
 @config_option()
 @clear_errors
 def preview(
-    config_inputs: Sequence[str], messages: TextIO, limit: int, output_format: str
+    config_inputs: Sequence[str],
+    messages: TextIO,
+    limit: int,
+    output_format: str,
+    *,
+    online: bool,
 ) -> None:
     """Show the signals that a run over MESSAGES would send.
 
     MESSAGES is a file with the output of a tap. The default is stdin. The command
-    sends nothing. It reads the ledger and does not change it.
+    sends nothing. It reads the ledger and does not change it. With --online it also
+    reads signals of Stairoids and says whether a run would hold signals back.
 
     \b
     Examples:
       stairoids-signals preview messages.jsonl --config config.json
       tap-x --config tap.json | stairoids-signals preview --config config.json
     """
+    from target_stairoids.dry_run.online import comparison
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
+    from target_stairoids.target import settings_from
 
     found = Preview(samples=limit)
     settings = run_dry(config_inputs, messages, found)
+    if online:
+        found.first_run = comparison(settings_from(config_inputs), found.pairs)
     if output_format == "json":
         click.echo(json.dumps(found.as_dict(settings)))
         return
@@ -82,6 +94,8 @@ def preview(
     )
     _show_signals(found)
     _show_time(found.to_send, found.minutes(settings))
+    if found.first_run:
+        click.echo(f"First-run check: {found.first_run}")
 
 
 def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> None:

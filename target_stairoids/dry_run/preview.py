@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from typing_extensions import override
 
+from target_stairoids.checks.first_run import NOT_CHECKED
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.dry_run.coverage import FIELDS, Coverage
 from target_stairoids.mapping.signal import CompiledMapping
@@ -55,6 +56,8 @@ class Preview(Observer):
         self._coverage: dict[tuple[str, str], Coverage] = {}
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
+        self.pairs: set[tuple[str, str]] = set()  # sources and types to send
+        self.first_run = NOT_CHECKED
 
     @override
     def opened(self, stream: Stream) -> None:
@@ -79,8 +82,9 @@ class Preview(Observer):
 
     @override
     def would_send(self, stream: Stream, body: bytes) -> None:
+        signal = json.loads(body)
+        self.pairs.add((signal["source"], signal["type"]))
         if len(self.signals) < self._samples:
-            signal = json.loads(body)
             ordered = {name: signal[name] for name in _ORDER if name in signal}
             self.signals.append({"stream": stream.schema.name, **ordered})
 
@@ -130,6 +134,7 @@ class Preview(Observer):
             ],
             "signals": self.signals,
             "to_send": self.to_send,
+            "first_run": self.first_run,
             "minutes": self.minutes(settings),
         }
 

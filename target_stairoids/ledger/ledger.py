@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, func, insert, make_url, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
+from target_stairoids.dedup.digests import keyed_digest
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import FileLeases, ServerLeases
@@ -209,6 +210,10 @@ class Ledger:
         )
         with self.reading() as connection:
             return all(connection.scalar(entry) is None for entry in entries)
+
+    def key_digest(self, api_key: str) -> bytes:
+        """Return the digest that stands for an API key."""
+        return keyed_digest(self.secret, {"api_key": api_key})
 
     # Streams
 

@@ -12,8 +12,19 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from target_stairoids.dedup.rules import Key, Latest, Settled, Version, people_in
+from sqlalchemy import select, union_all
+
+from target_stairoids.dedup.rules import (
+    Key,
+    Latest,
+    Outcome,
+    Settled,
+    Version,
+    people_in,
+)
+from target_stairoids.ledger import schema
 from target_stairoids.ledger.schema import latest, settled
+from target_stairoids.ledger.structs import Facts, Known
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
@@ -96,6 +107,24 @@ def states_of(
             for entity, *row in connection.exec_driver_sql(text, values).all():
                 found[entity, mapping].append(Settled(*row))
     return found
+
+
+def facts(connection: Connection, scope: str, ids: Collection[str]) -> Facts:
+    """Return the facts about Stairoids' signals with some ids."""
+    table = schema.known_signals
+    own = select(settled.c.signal_id).where(settled.c.signal_id.in_(ids))
+    rows = connection.execute(select(table).where(table.c.scope == scope))
+    known = {(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows}
+    return Facts(
+        set(connection.scalars(own)), known, lambda: _unclear_signals(connection)
+    )
+
+
+def _unclear_signals(connection: Connection) -> list[bytes]:
+    table = schema.dead_letters
+    unknown = select(table.c.signal).where(table.c.outcome == Outcome.UNKNOWN)
+    found = connection.scalars(union_all(select(schema.claims.c.signal), unknown))
+    return [request for request in found if request]
 
 
 def rows_in(

@@ -10,6 +10,7 @@ from sqlalchemy import Row, func, literal, select, true
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import (
+    api_keys,
     checks,
     claims,
     dead_letters,
@@ -17,6 +18,7 @@ from target_stairoids.ledger.schema import (
     mappings,
     runs,
     settled,
+    sources,
     streams,
     suppressed,
 )
@@ -111,3 +113,34 @@ def known_elsewhere(
     with ledger.reading() as connection:
         rows = connection.execute(query).all()
     return [(source, stream, mapping) for source, stream, mapping in rows]
+
+
+def knows_key(ledger: Ledger, digest: bytes) -> bool:
+    """Return whether an API key was used with this ledger."""
+    query = select(api_keys.c.api_key).where(
+        api_keys.c.scope == ledger.scope, api_keys.c.api_key == digest
+    )
+    with ledger.reading() as connection:
+        return connection.scalar(query) is not None
+
+
+def newest_signals(ledger: Ledger, count: int) -> list[str]:
+    """Return the ids of the signals that were accepted last; reads all rows."""
+    query = (
+        select(settled.c.signal_id)
+        .join(streams, streams.c.stream == settled.c.stream)
+        .where(streams.c.scope == ledger.scope, settled.c.signal_id.is_not(None))
+        .order_by(settled.c.accepted_at.desc())
+        .limit(count)
+    )
+    with ledger.reading() as connection:
+        return list(connection.scalars(query))
+
+
+def sources_of_others(ledger: Ledger) -> set[str]:
+    """Return the sources that other producers send as well."""
+    query = select(sources.c.source).where(
+        sources.c.scope == ledger.scope, sources.c.has_other_producers
+    )
+    with ledger.reading() as connection:
+        return set(connection.scalars(query))

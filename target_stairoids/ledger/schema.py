@@ -74,16 +74,25 @@ checks = sa.Table(
     sa.Column("run", _Id, nullable=False),
     sa.Column("is_allowed", sa.Boolean, nullable=False),
 )
-# Sources of signals that were compared with Stairoids.
+# Sources of signals, and the decisions of a person about them.
 sources = sa.Table(
     "stairoids_sources",
     metadata,
     sa.Column("scope", sa.Text, primary_key=True),
     sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("known_until", sa.String(32)),  # older signals are not ours to know
     sa.Column("has_other_producers", sa.Boolean, nullable=False),
     sa.Column("notified_state", sa.String(16)),
     sa.Column("notified_at", sa.String(32)),
+)
+# How far Stairoids' signals are accounted for: older ones need not be in the ledger.
+known_signals = sa.Table(
+    "stairoids_known_signals",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("known_until", sa.String(32), nullable=False),  # the server's time
+    sa.Column("signal_id", sa.Text),  # the last one in that second; null for all
 )
 # API keys that were used with this ledger, and their plans.
 api_keys = sa.Table(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -48,6 +49,32 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     contact_id: str | None = None
     key_values: str | None = None
     is_claimed: bool = True
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """Up to where Stairoids' signals of a source and type are accounted for.
+
+    Attributes:
+        until: Time of the last one on the server's clock, RFC 3339 in UTC.
+        signal_id: Its id, because others have the same second; None for all of these.
+    """
+
+    until: str
+    signal_id: str | None
+
+
+class Facts(NamedTuple):
+    """The facts of the ledger about the signals of a page.
+
+    Attributes:
+        own: The ids that the ledger has.
+        known: Source and type -> up to where signals are accounted for.
+        unclear: Returns the requests that may have been accepted, as JSON text.
+    """
+
+    own: Collection[str]
+    known: Mapping[tuple[str, str], Known]
+    unclear: Callable[[], Iterable[bytes]]
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):

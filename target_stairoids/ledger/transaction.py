@@ -6,23 +6,27 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Table, delete, func, select, update
 
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import insert_settled, write_outcomes
 from target_stairoids.ledger.schema import (
+    api_keys,
     checks,
     claims,
     days,
     dead_letters,
+    known_signals,
     mappings,
     runs,
     settled,
+    sources,
     streams,
 )
 from target_stairoids.ledger.structs import (
     VERSION_COLUMNS,
     Claim,
+    Known,
     KnownMapping,
     SettledVersion,
     claim_from,
@@ -154,6 +158,36 @@ class Transaction:
             | (settled.c.mapping != other_than.mapping),
         )
         return self.connection.scalar(query.limit(1)) is not None
+
+    # API keys and sources
+
+    def note_key(self, scope: str, digest: bytes) -> None:
+        """Note that an API key belongs to the workspace of the ledger."""
+        statement = self.statements.insert_into(api_keys)
+        values = {"scope": scope, "api_key": digest}
+        self.write(statement.values(values).on_conflict_do_nothing())
+
+    def note_others(self, scope: str, source: str) -> None:
+        """Note that other producers send signals of a source as well."""
+        values = {"scope": scope, "source": source, "has_other_producers": True}
+        self._put(sources, ("scope", "source"), values)
+
+    def note_known(self, scope: str, source: str, type_: str, known: Known) -> None:
+        """Note up to where Stairoids' signals are accounted for."""
+        values = {
+            "scope": scope,
+            "source": source,
+            "type": type_,
+            "known_until": known.until,
+            "signal_id": known.signal_id,
+        }
+        self._put(known_signals, ("scope", "source", "type"), values)
+
+    def _put(self, table: Table, key: tuple[str, ...], values: dict[str, Any]) -> None:
+        """Insert a row, or replace the values of the row with its key."""
+        statement = self.statements.insert_into(table).values(values)
+        others = {name: value for name, value in values.items() if name not in key}
+        self.write(statement.on_conflict_do_update(index_elements=key, set_=others))
 
     # Streams and counters
 

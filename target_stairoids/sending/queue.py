@@ -17,6 +17,7 @@ from enum import Enum, auto
 import msgspec
 
 from target_stairoids.ledger.structs import Claim
+from target_stairoids.mapping.signal import type_of
 
 
 class Stage(Enum):
@@ -62,6 +63,11 @@ class QueuedSignal:
     cursors: list[str] = field(default_factory=list)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
+
+
+def pair_of(signal: QueuedSignal) -> tuple[str, str]:
+    """Return the source and the type of a signal."""
+    return signal.source, type_of(signal.claim.signal)
 
 
 def recovered_signal(

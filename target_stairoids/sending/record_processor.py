@@ -54,6 +54,9 @@ class RecordProcessor:
     """Takes records in blocks, and looks up their states in the ledger.
 
     `outcomes` decides on each. STATE messages go to the checkpoint in their places.
+
+    Attributes:
+        baselined: Source and type of the records that are remembered and not sent.
     """
 
     settings: Settings
@@ -69,6 +72,7 @@ class RecordProcessor:
             settings.max_event_age_days, settings.dry_run, self.ledger.secret
         )
         self._block: list[tuple[Stream, Record] | str] = []
+        self.baselined: set[tuple[str, str]] = set()
         self.streams = Streams(
             settings, self.ledger, self.suppression.by_settings.digest
         )
@@ -229,6 +233,8 @@ class RecordProcessor:
             ):
                 continue
             draft = drafts[item] = draft_of(item, self._checks)
+            if draft.outcome is Outcome.BASELINED and draft.signal is not None:
+                self.baselined.add((draft.signal.source, draft.signal.type))
             version = draft.version
             if version is None:
                 continue

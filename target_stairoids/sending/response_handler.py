@@ -16,16 +16,17 @@ from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 from target_stairoids.api.signal_lookup import ids_of, listed
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
+from target_stairoids.checks.first_run import FirstRunCheck, Pair
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
     AccessRefusedError,
     ConfigError,
     IncompleteError,
 )
-from target_stairoids.ledger import dead_letters
-from target_stairoids.ledger.structs import DeadLetter, SettledVersion
+from target_stairoids.ledger import dead_letters, lookup
+from target_stairoids.ledger.structs import DeadLetter, Known, SettledVersion
 from target_stairoids.ledger.transaction import Transaction
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
 from target_stairoids.sending.response_decision import Action, Policy, decide
 from target_stairoids.sending.stop import Stop
 from target_stairoids.settings import Settings
@@ -43,7 +44,8 @@ class ResponseHandler:
 
     Attributes:
         accepted: How many signals this run saw accepted.
-        clear_sources: Sources that passed the first-run check.
+        check: The first-run check.
+        new_key: Digest of the API key, if the ledger does not know the key yet.
         unanswered: `requests` without a usable response, and their outcomes; those of
             dead runs are not counted.
         outage: Since when nothing was accepted or rejected.
@@ -54,8 +56,9 @@ class ResponseHandler:
     queue: SendQueue
     limiter: RateLimiter
     stop: Stop
+    check: FirstRunCheck
+    new_key: bytes | None
     accepted: int = 0
-    clear_sources: set[str] = field(default_factory=set)
     unanswered: Counter[str] = field(default_factory=Counter)
     finished: Finished = field(default_factory=list)
 
@@ -66,6 +69,7 @@ class ResponseHandler:
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
         self._returns_ids = True  # until an accepted signal comes without an id
         self._settled: list[SettledVersion] = []
+        self._known: dict[Pair, Known] = {}
 
     def apply(  # noqa: C901, PLR0912 - one case per action
         self,
@@ -96,7 +100,7 @@ class ResponseHandler:
                 if was_lookup:
                     self._note(signal, "found")
                 else:
-                    self._returns_ids &= decision.signal_id is not None
+                    self._note_known(signal, response)
                 self._accept(transaction, signal, decision.signal_id)
             case Action.REJECT:
                 self._end_outage()
@@ -124,11 +128,28 @@ class ResponseHandler:
                 signal.cursors.append(decision.cursor)
                 self.queue.put_back(signal)
             case Action.CHECK_SOURCE:
-                self.stop.set(first_run.refusal(signal.source, response))
-                self.clear_sources.add(signal.source)
+                self._compare(transaction, pair_of(signal), response)
                 self.queue.put_back(signal)
             case Action.STOP:
                 self._refuse(response)
+
+    def _compare(
+        self, transaction: Transaction, pair: Pair, response: Response
+    ) -> None:
+        """Compare a list of Stairoids' signals with the ledger."""
+        query, scope = self.check.question(pair), self.settings.scope
+        is_trusted = self.new_key is None or self.settings.first_run != "guard"
+        self.stop.set(first_run.list_error(response, is_trusted=is_trusted))
+        if response.kind is not ResponseKind.ACCEPTED:
+            self.check.is_on = False
+        elif query is not None and self.stop.reason is None:
+            self.write_settled(transaction)  # ids of this step count as well
+            ids = first_run.ids_in(response)
+            facts = lookup.facts(transaction.connection, scope, ids)
+            waiting = {pair_of(s) for s in self.queue.unfinished.values()}
+            known = first_run.newest_of(response)
+            for cleared in self.check.learn(query, response, facts, waiting):
+                transaction.note_known(scope, *cleared, known)
 
     def _found_id(
         self, transaction: Transaction, signal: QueuedSignal, response: Response
@@ -142,6 +163,10 @@ class ResponseHandler:
             if not transaction.owns_signal(found, other_than=claim.version):
                 return found
         return None
+
+    def _note_known(self, signal: QueuedSignal, accepted: Response) -> None:
+        self._returns_ids &= accepted.signal_id is not None
+        self._known[pair_of(signal)] = first_run.known_after(accepted)
 
     def _note(self, signal: QueuedSignal, counter: str) -> None:
         if not signal.recovered:
@@ -223,6 +248,13 @@ class ResponseHandler:
         """Write the outcomes so far."""
         transaction.settle(self._settled)
         self._settled.clear()
+        scope = self.settings.scope
+        for pair, known in self._known.items():
+            transaction.note_known(scope, *pair, known)
+        if self._known and self.new_key is not None:
+            transaction.note_key(scope, self.new_key)
+            self.new_key = None
+        self._known.clear()
 
     def release_rejected(self, transaction: Transaction) -> None:
         """End held rejections: dead letters, or pending if the mapping is wrong."""

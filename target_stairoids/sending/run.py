@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stairoids_common.text import counted
+from target_stairoids.checks.first_run import NOT_CHECKED, refusal
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
@@ -37,6 +38,7 @@ from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.response_handler import Finished
 from target_stairoids.sending.scheduler import Scheduler
 from target_stairoids.sending.stop import Stop
+from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -116,6 +118,7 @@ class Run:
         if not self._settings.dry_run:
             self.report.run = self._ledger.begin_run()
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
+            self._scheduler.check_key()
             self._scheduler.recover()
 
     def work(self, source: int | None = None) -> bool:
@@ -167,7 +170,10 @@ class Run:
             [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
         )
         self._outcomes.give_up()
-        failure = error or unforeseen or self.stop.reason or self._left_over()
+        stop = self.stop.reason
+        if isinstance(stop, IncompleteError) and self._set_aside():
+            stop = None  # to run again would not be enough
+        failure = error or unforeseen or stop or self._left_over()
         self._close(failure, is_ledger_usable=not isinstance(unforeseen, LedgerError))
         if failure is None or failure is error:
             return
@@ -175,6 +181,13 @@ class Run:
             logger.warning("%s Exit code 0, as `on_incomplete` asks.", failure)
             return
         raise failure
+
+    def _set_aside(self) -> str:
+        """Return which streams and sources a person must decide on, and why."""
+        texts = [*self._outcomes.set_aside.values()]
+        if held_back := self._scheduler.held_back:
+            texts.append(refusal({source for source, _ in held_back}))
+        return " ".join(texts)
 
     def _is_forgiven(self, failure: BaseException | None) -> bool:
         """Return whether a run that ends with this failure has exit code 0."""
@@ -260,6 +273,9 @@ class Run:
             self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:
             self._count(self._scheduler.release())
+            self._scheduler.account_for(self.records.baselined)
+        elif self.report.outcomes[Outcome.WOULD_SEND]:
+            logger.info("Dry run, %s", NOT_CHECKED.partition(" (")[0])
         self._checkpoint.emit_states(time.monotonic(), is_last=True)
 
     def _left_over(self) -> StairoidsError | None:
@@ -269,8 +285,7 @@ class Run:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
             )
-        if set_aside := self._outcomes.set_aside:
-            text = " ".join(set_aside.values())
+        if text := self._set_aside():
             if not self._settings.dry_run:
                 return SetAsideError(text)
             logger.warning("A run would stop here. %s", text)
@@ -286,6 +301,12 @@ class Run:
                 f"Show them and their reasons: {dead_letters_command()}"
             )
         return None
+
+    def _may_remember(self, stream: Stream) -> bool:
+        """Return whether the ledger may remember the mappings of a stream."""
+        held_back = {name for _, name in self._scheduler.held_back}
+        is_held_back = stream.schema.name in held_back
+        return not is_held_back and self._outcomes.may_remember(stream)
 
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
         is_ledger_usable &= not isinstance(failure, LedgerError)
@@ -306,7 +327,7 @@ class Run:
                 report,
                 reason="" if failure is None else str(failure),
                 is_complete=is_complete,
-                mappings=self.records.streams.made(self._outcomes.may_remember),
+                mappings=self.records.streams.made(self._may_remember),
                 passed=self._outcomes.passed,
             )
         self._ledger.close()

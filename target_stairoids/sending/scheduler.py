@@ -7,14 +7,24 @@ signals, in one transaction. Claimed signals go to the workers only after the co
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.api.client import Client, Response
+from target_stairoids.api.client import Client, Response, ResponseKind
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import query_for
 from target_stairoids.api.worker_pool import WorkerPool
+from target_stairoids.checks.first_run import (
+    HELD_BACK,
+    MAX_SOURCES,
+    FirstRunCheck,
+    Pair,
+    key_error,
+    newest_of,
+)
 from target_stairoids.checks.limits import limit_reached
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.digests import person_digest
@@ -25,7 +35,7 @@ from target_stairoids.dedup.rules import (
     Settled,
     decide_again,
 )
-from target_stairoids.ledger import dead_letters
+from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.ledger.transaction import Transaction
@@ -34,6 +44,7 @@ from target_stairoids.sending.queue import (
     QueuedSignal,
     SendQueue,
     Stage,
+    pair_of,
     recovered_signal,
 )
 from target_stairoids.sending.record_decision import SUPPRESSED
@@ -50,6 +61,7 @@ class Scheduler:
 
     Attributes:
         responses: Applies the responses of Stairoids.
+        held_back: Source and stream of signals that a person must decide on.
         is_intact: Whether every step came to its end. If not, memory and disk differ:
             end the run as if it had been killed.
     """
@@ -68,18 +80,76 @@ class Scheduler:
         self._stop = stop
         self._suppression = suppression
         timeout = settings.request_timeout_seconds
-        client = Client(settings.api_url, settings.api_key, timeout=timeout)
+        self._client = Client(settings.api_url, settings.api_key, timeout=timeout)
         self.pool: WorkerPool[QueuedSignal] = WorkerPool(
-            client, settings.max_in_flight, patience=2 * timeout
+            self._client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
-        self.responses = ResponseHandler(settings, queue, self.limiter, stop)
-        self._is_first_run = settings.first_run == "guard" and ledger.is_new()
+        self.check = FirstRunCheck(
+            settings.first_run != "send", queries.sources_of_others(ledger)
+        )
+        key = ledger.key_digest(settings.api_key)
+        new_key = None if queries.knows_key(ledger, key) else key
+        self.responses = ResponseHandler(
+            settings, queue, self.limiter, stop, self.check, new_key
+        )
+        self.held_back: set[tuple[str, str]] = set()
+        self._baselined: set[Pair] = set()
         self._began = time.monotonic()
         self._api_key = person_digest(ledger.secret, settings.api_key)
         self._started = 0
         self._recovered = 0
         self.is_intact = True
+
+    def check_key(self) -> None:
+        """Stop if the API key is new and not of the workspace of the ledger."""
+        key = self.responses.new_key
+        ids = queries.newest_signals(self._ledger, 3) if key else []
+        must_read = self._settings.first_run == "guard"
+        asked = (self._ask(partial(Client.read_signal, signal_id=i)) for i in ids)
+        error = key_error(asked, must_read=must_read)
+        self._stop.set(error)
+        if key and ids and error is None:
+            with self._ledger.transaction() as transaction:
+                transaction.note_key(self._settings.scope, key)
+            self.responses.new_key = None
+
+    def account_for(self, pairs: Collection[Pair]) -> None:
+        """Note that a person answered for the signals of remembered records."""
+        pairs = self._baselined.union(pairs)
+        known = newest_of(Response(kind=ResponseKind.NOT_SENT))
+        ends = dict.fromkeys(sorted({source for source, _ in pairs}), known)
+        for source in list(ends)[:MAX_SOURCES]:
+            query: dict[str, str | int] = {"source": source, "limit": 1}
+            response = self._ask(partial(Client.list_signals, query=query))
+            if response.kind is not ResponseKind.ACCEPTED:
+                break
+            ends[source] = newest_of(response)
+        if pairs:
+            with self._ledger.transaction() as transaction:
+                for pair in pairs:
+                    transaction.note_known(self._ledger.scope, *pair, ends[pair[0]])
+
+    def _ask(self, request: Callable[[Client], Response]) -> Response:
+        """Make a request while nothing else is in flight."""
+        self.limiter.start()
+        response = request(self._client)
+        self.limiter.responded(response, time.monotonic())
+        return response
+
+    def _holds_back(self, signal: QueuedSignal) -> bool:
+        """Ask about the source of a signal, or end it if its source is refused."""
+        if self.check.question(pair_of(signal)) is not None:
+            signal.stage = Stage.ASK
+        if signal.source not in self.check.refused:
+            return False
+        if self._settings.first_run == "baseline":
+            self.responses.settle(signal, Outcome.BASELINED)
+            self._baselined.add(pair_of(signal))
+        else:
+            self.responses.finished.append((signal, Outcome.PENDING, HELD_BACK))
+            self.held_back.add((signal.source, signal.claim.stream_name))
+        return True
 
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
@@ -105,7 +175,7 @@ class Scheduler:
         if (overdue := self.pool.next_overdue) is not None:
             ends.append(overdue - now)
         start = self._queue.next_at(now)
-        if start is not None and self.pool.room(ahead=self._runs_ahead) > 0:
+        if start is not None and self._room > 0:
             room_in = self.limiter.wait(now)
             if room_in is not None:
                 ends.append(max(start - now, room_in))
@@ -153,6 +223,7 @@ class Scheduler:
                 self.responses.write_settled(transaction)
                 slots = self._slots(now)
             starting = self._starting(transaction, slots, now)
+            self.responses.write_settled(transaction)
         if starting and checks_lease:
             self._ledger.check_lease()
         return starting
@@ -176,6 +247,13 @@ class Scheduler:
         """
         return self.responses.accepted > 0 and not self._ledger.may_lose_its_lease
 
+    @property
+    def _room(self) -> int:
+        """How many requests the workers can take; none beside the first-run check."""
+        if any(signal.stage is Stage.ASK for signal in self.pool.unanswered):
+            return 0
+        return self.pool.room(ahead=self._runs_ahead)
+
     def _slots(self, now: float) -> int:
         """Return how many requests may start; 0 if no signal is due."""
         if self._stop.reason is not None:
@@ -183,7 +261,7 @@ class Scheduler:
         start = self._queue.next_at(now)
         if start is None or start > now:
             return 0
-        return min(self.pool.room(ahead=self._runs_ahead), self.limiter.room(now))
+        return min(self._room, self.limiter.room(now))
 
     def _starting(
         self, transaction: Transaction, slots: int, now: float
@@ -212,16 +290,12 @@ class Scheduler:
                 self._queue.put_back(signal)
                 self._stop.set(reached)
                 break
-            is_clear = signal.source in self.responses.clear_sources
-            if is_new and (is_clear or not self._is_first_run):
-                self._started += 1
-            elif is_new:
-                asking = [*taken, *self.pool.unanswered]
-                if any(other.stage is Stage.ASK for other in asking):
-                    self._queue.put_back(signal)
-                    break
-                signal.stage = Stage.ASK
+            if is_new and self.check.is_on and self._holds_back(signal):
+                continue
+            self._started += signal.stage is Stage.CLAIM
             taken.append(signal)
+            if signal.stage is Stage.ASK:
+                break
         starting = self._claimed(transaction, taken) if taken else []
         if starting and settings.requests_per_day:
             transaction.count_requests(settings.scope, len(starting))
@@ -327,7 +401,7 @@ class Scheduler:
         text = signal.claim.signal
         query: dict[str, str | int]
         if signal.stage is Stage.ASK:
-            query = {"source": signal.source, "limit": 1}
+            query = self.check.question(pair_of(signal)) or {}
         elif signal.stage is Stage.LOOK_UP:
             cursor = signal.cursors[-1] if signal.cursors else None
             query = query_for(msgspec.json.decode(text), cursor)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
+
 from stairoids_sandbox import Sandbox
-from tests.support.sandbox_client import Client, a_body
+from stairoids_sandbox.exceptions import UsageError
+from tests.support.sandbox_client import Client, a_body, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sandbox_receiver import Receiver
 
 
 def test_flat_response_has_the_documented_fields(client: Client) -> None:
@@ -203,3 +213,70 @@ def test_bytes_are_kept_as_received(sandbox: Sandbox, client: Client) -> None:
 def test_source_is_optional(client: Client, sandbox: Sandbox) -> None:
     assert client.post("/signals", a_body(source=...)).json()["source"] is None
     assert sandbox.signals[0].source is None
+
+
+# Workspaces
+
+
+def test_key_sees_its_workspace_only() -> None:
+    keys = {"one": "read_write", "two": "read_write", "three": "read_write"}
+    with (
+        Sandbox(keys=keys, workspaces={"two": "other"}) as sandbox,
+        Client(sandbox, "one") as one,
+        Client(sandbox, "two") as two,
+        Client(sandbox, "three") as three,
+    ):
+        first = one.send().json()
+        second = two.send().json()
+        hook = {"url": "https://example.com/hook", "events": ["signal.created"]}
+        hook_id = one.post("/webhooks", hook).json()["id"]
+        rule = {
+            "name": "rule",
+            "type": "outgoing",
+            "trigger": {"event": "signal.created"},
+            "action": {"type": "webhook", "config": {"url": "https://example.com/"}},
+        }
+        one.post("/automations", rule)
+
+        assert two.get(f"/signals/{first['id']}").status_code == 404
+        assert one.get(f"/signals/{second['id']}").status_code == 404
+        for client in (one, three):
+            listed = client.get("/signals").json()["data"]
+            assert [signal["id"] for signal in listed] == [first["id"]]
+            assert client.get("/webhooks").json()["total"] == 1
+            assert client.get("/automations").json()["total"] == 1
+        assert [s["id"] for s in two.get("/signals").json()["data"]] == [second["id"]]
+        assert two.get("/webhooks").json()["total"] == 0
+        assert two.get("/automations").json()["total"] == 0
+        assert two.session.delete(f"{two.url}/webhooks/{hook_id}").status_code == 404
+        scores = [signal.account.score for signal in sandbox.signals if signal.account]
+        assert scores == [5, 5]
+    assert [signal.workspace for signal in sandbox.signals] == ["default", "other"]
+
+
+def test_webhooks_of_a_workspace_get_no_signals_of_another(receiver: Receiver) -> None:
+    keys = {"one": "read_write", "two": "read_write"}
+    with Sandbox(keys=keys, workspaces={"two": "other"}) as sandbox:
+        sandbox.webhooks.add(url=receiver.url, events=["signal.created"])
+        sandbox.automations.add(type="*", url=receiver.url, workspace="other")
+        with Client(sandbox, "two") as two:
+            two.send()
+        wait_until(lambda: len(sandbox.deliveries) == 1)
+        assert sandbox.deliveries[0].event == "automation.action_triggered"
+
+
+def test_workspace_of_an_unknown_key_is_refused() -> None:
+    with pytest.raises(UsageError, match="a key that does not exist"):
+        Sandbox(workspaces={"unknown": "other"})
+
+
+def test_workspaces_survive_a_restart(tmp_path: Path) -> None:
+    options = {
+        "keys": {"one": "read_write", "two": "read_write"},
+        "workspaces": {"two": "other"},
+        "db": tmp_path / "sandbox.db",
+    }
+    with Sandbox(**options) as sandbox, Client(sandbox, "two") as two:  # type: ignore[arg-type]
+        two.send()
+    with Sandbox(**options) as again, Client(again, "one") as one:  # type: ignore[arg-type]
+        assert one.get("/signals").json()["data"] == []
