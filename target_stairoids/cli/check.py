@@ -57,8 +57,11 @@ def check(
     check_reachable(settings)
     click.echo(f"api      {settings.api_url} responds")
     click.echo(f"key      {check_key(settings)}")
-    found = comparison(settings, literal_pairs(settings)) if online else NOT_CHECKED
-    click.echo(f"signals  {found or 'that Stairoids has are known to the ledger'}")
+    if online:
+        found = comparison(settings, literal_pairs(settings))
+        click.echo(f"signals  {found or 'that Stairoids has are known to the ledger'}")
+    else:
+        click.echo(NOT_CHECKED, err=True)
 
 
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:

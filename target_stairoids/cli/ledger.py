@@ -151,7 +151,7 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
 @click.option("--key", is_flag=True, help="The API key belongs to this ledger.")
 @with_ledger
 def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) -> None:
-    """Let a stream pass that a check has set aside, or a source or an API key.
+    """Let a stream, a source or an API key pass a check.
 
     With --source, later runs send signals of a source although Stairoids has some that
     the ledger does not know. With --key, they use a new API key without a look at its

@@ -319,6 +319,43 @@ def test_states_that_return_within_a_run_are_accounted_for(
     assert len(sandbox.signals) == 4
 
 
+def test_preview_and_check_compare_with_stairoids_only_if_asked(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config |= {"signals": [{"stream": "trials"}]}
+    messages = text_of([a_schema(), a_record(1)])
+    target.run(a_schema(), a_record(1))
+    lose_ledger(target)
+    before = len(sandbox.requests)
+
+    quiet = command(target, "preview", text=messages)
+    asked = len(sandbox.requests) - before
+    online = command(target, "preview", "--online", text=messages)
+    as_json = command(target, "preview", "--online", "--format", "json", text=messages)
+    check = command(target, "check")
+    check_online = command(target, "check", "--online")
+
+    assert (asked, "not checked: " in quiet.stdout) == (0, True)
+    assert "not checked: " in check.stderr
+    for done in (online, as_json, check_online):
+        assert done.returncode == 0, done.stderr
+        assert "`singer`" in done.stdout
+        assert "--source singer" in done.stdout
+    target.run(a_schema(), a_record(1), first_run="send")
+    fits = command(target, "check", "--online")
+    assert "known to the ledger" in fits.stdout
+    assert len(sandbox.signals) == 2
+
+
+def test_dry_run_says_that_it_does_not_compare(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    target.run(a_schema(), a_record(1), dry_run=True)
+
+    assert "not checked: " in caplog.text
+
+
 # Keys and workspaces
 
 
