@@ -14,7 +14,6 @@ from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
-from target_stairoids.mapping.column_roles import ColumnRoles, ColumnUse, column_roles
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.template import (
     Fields,
@@ -50,6 +49,7 @@ from target_stairoids.mapping.schema import (
     types_of,
 )
 from target_stairoids.mapping.signal import (
+    ColumnRoles,
     CompiledMapping,
     Origin,
     Selection,
@@ -214,7 +214,8 @@ class Compiler:
         self, field: str, normalise: Normalise, text: str | UnsetType | None
     ) -> Reader | None:
         """Compile one field from the mapping's template, else the inferred one."""
-        origin = self._inferred.get(field) if text is UNSET else _mapped(text)
+        origin = self._inferred.get(field) if text is UNSET else None
+        origin = Origin(text, _MAPPING) if isinstance(text, str) else origin
         if origin is None:
             return None
         template = self._template(field, origin.template, is_inferred=text is UNSET)
@@ -237,16 +238,12 @@ class Compiler:
         filters = lossy_filters(self._origins["occurred_at"].template, "occurred_at")
 
         def has_unread(record: Fields) -> bool:
-            for before, after in filters:
-                found = after(record)
-                is_lost = found is None or isinstance(found, str)
-                if (
-                    is_lost
-                    and is_filled(before(record))
-                    and not likely_event_time_from(found)
-                ):
-                    return True
-            return False
+            return any(
+                isinstance(found := after(record), str | None)
+                and is_filled(before(record))
+                and not likely_event_time_from(found)
+                for before, after in filters
+            )
 
         def read_strictly(record: Fields) -> object:
             time = read(record)
@@ -316,7 +313,9 @@ class Compiler:
         given = "*" if given is UNSET else given
         entries = (given,) if isinstance(given, str | dict) else given
         computed = {
-            name: self._property(name, value)
+            name: self._template(f"properties.{name}", value).read
+            if isinstance(value, str)
+            else constant(value)
             for entry in entries
             if isinstance(entry, dict)
             for name, value in entry.items()
@@ -345,11 +344,6 @@ class Compiler:
         self._origins["properties"] = Origin(_json(shown), why)
         self._property_names = {name for name in shown if isinstance(name, str)}
         return selection(hidden if takes_all else None, columns, computed)
-
-    def _property(self, name: str, value: object) -> Reader:
-        if isinstance(value, str):
-            return self._template(f"properties.{name}", value).read
-        return constant(value)
 
     def _columns_but(self, hidden: HiddenColumns) -> list[str]:
         """Return the columns that `*` selects."""
@@ -398,21 +392,29 @@ class Compiler:
         return found
 
     def _column_roles(self, ignore_changes: frozenset[str]) -> ColumnRoles:
-        use = ColumnUse(
-            read=frozenset(str(path[0]) for path in self._paths),
-            content=frozenset(self._content_columns),
+        """Return the roles of the stream's columns.
+
+        Singer's own columns have no part in a record's digests. The content is unknown
+        if the mapping reads one of them.
+        """
+        content, item = self._content_columns, self._item
+        update_times = frozenset(update_time_columns(self._schema))
+        loaders, read = self._loaders, {str(path[0]) for path in self._paths}
+        ignored = ignore_changes | loaders | set(filter(None, [self._schema.bookmark]))
+        if item.send != "on_change":
+            ignored |= update_times
+        reads_sdc = any(name.startswith("_sdc_") for name in content)
+        touched = (ignore_changes | loaders | update_times) - content
+        return ColumnRoles(
+            read=frozenset(read),
             named=frozenset(self._named_columns),
             takes_all=self._takes_all,
             reads_record=self._reads_whole_record,
-        )
-        return column_roles(
-            self._schema,
-            self._item,
-            use,
-            ignore_changes,
-            self._loaders,
-            frozenset(update_time_columns(self._schema)),
-            self._hidden,
+            hidden=self._hidden,
+            loaders=loaders,
+            ignored=frozenset() if self._reads_whole_record else ignored - content,
+            knows_content=item.send == "on_change" and not reads_sdc,
+            touched=touched | (frozenset(item.skip) - read),
         )
 
     # Checks
@@ -434,10 +436,6 @@ class Compiler:
 
 _nothing = constant(None)
 _never = constant(False)  # noqa: FBT003 - the value that it returns
-
-
-def _mapped(template: str | None) -> Origin | None:
-    return None if template is None else Origin(template, _MAPPING)
 
 
 def _json(value: object) -> str:

@@ -84,11 +84,13 @@ _SHARED_HOSTS = frozenset[str]().union(*_DATA.hosts.values())
 _MIXED = re.compile(r"(?=.*[a-z]).*[\u0370-\u052f]", re.IGNORECASE | re.DOTALL)
 
 
+@lru_cache(maxsize=_CACHED)
 def is_domain(text: str) -> bool:
     """Return whether a text is a host for the API, as DNS spells it."""
     return _HOST.fullmatch(text.lower()) is not None and _is_idna(text.lower())
 
 
+@lru_cache(maxsize=_CACHED)
 def is_email(text: str) -> bool:
     """Return whether a text is an email address for the API."""
     local, _, domain = text.rpartition("@")
@@ -168,7 +170,6 @@ def _ascii(host: str) -> str:
         return host
 
 
-@lru_cache(maxsize=_CACHED)
 def _is_idna(host: str) -> bool:
     """Return whether the `xn--` labels of a host stand for international names."""
     try:

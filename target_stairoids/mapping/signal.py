@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.column_roles import ColumnRoles
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
@@ -112,6 +111,52 @@ class Origin:
 
     template: str
     why: str
+
+
+class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of a stream by their part in the digests of its records.
+
+    Attributes:
+        read: Columns that the templates of the mapping read.
+        named: Columns that its properties name.
+        takes_all: Whether its properties select all other columns.
+        reads_record: Whether a template reads the whole record.
+        loaders: Columns that a loader writes at every sync, and that the mapping does
+            not read. They are no part of a record's state.
+        ignored: Columns that have no part in a signal's content.
+        knows_content: Whether these are all such columns.
+        touched: Columns that change while a record without a key stays the same one.
+    """
+
+    read: frozenset[str]
+    named: frozenset[str]
+    takes_all: bool
+    reads_record: bool
+    hidden: HiddenColumns
+    loaders: frozenset[str]
+    ignored: frozenset[str]
+    knows_content: bool
+    touched: frozenset[str]
+
+    def identifies(self, name: str) -> bool:
+        """Return whether a column is part of a record's identity without a key."""
+        if name in self.touched:
+            return False
+        is_used = self.reads_record or name in self.read or name in self.named
+        return is_used or (self.takes_all and not self.hidden[name])
+
+    def identity_of(self, record: Fields) -> dict[str, Any]:
+        """Return the part of a record that identifies it if it has no key.
+
+        It is the part that the mapping uses. Null and blank values are no part of it.
+        """
+        return {
+            name: value
+            for name, value in record.items()
+            if value not in (None, "")
+            and self.identifies(name)
+            and (type(value) not in _NESTED or name in self.read)
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
