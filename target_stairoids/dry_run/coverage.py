@@ -17,12 +17,12 @@ from target_stairoids.mapping.people_and_companies import (
     clean_domain,
     clean_email,
     clean_name,
+    entry_of,
     is_domain,
     is_email,
     stands_for_nothing,
 )
 from target_stairoids.mapping.signal import CompiledMapping
-from target_stairoids.mapping.suppression_entry import entry_of
 from target_stairoids.mapping.times import likely_event_time_from
 from target_stairoids.mapping.values import is_filled
 from target_stairoids.sending.observer import Observation

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 #: Entity and mapping of the row that made the entry, and the digest of its name.
 _Entry = tuple[bytes, str, bytes]
 _COLUMNS = ("entity", "mapping", "digest")
+_KEYS = tuple(f"key_{name}" for name in _COLUMNS)
 _REMOVE = delete(suppressed).where(
-    suppressed.c.entity == bindparam("key_entity"),
-    suppressed.c.mapping == bindparam("key_mapping"),
-    suppressed.c.digest == bindparam("key_digest"),
+    *(suppressed.c[name] == bindparam(f"key_{name}") for name in _COLUMNS)
 )
 
 
@@ -127,7 +126,7 @@ class SuppressedByData:
             if stream is not None
         ]
         removed = [
-            dict(zip(("key_entity", "key_mapping", "key_digest"), entry, strict=True))
+            dict(zip(_KEYS, entry, strict=True))
             for entry, stream in changes.items()
             if stream is None
         ]

@@ -39,11 +39,13 @@ from target_stairoids.mapping.people_and_companies import (
     company_name_from,
     domain_from,
     email_from,
+    entry_from,
     person_name_from,
 )
 from target_stairoids.mapping.privacy import HiddenColumns, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
+    DELETED_COLUMNS,
     StreamSchema,
     may_be_scalar,
     types_of,
@@ -55,7 +57,6 @@ from target_stairoids.mapping.signal import (
     Selection,
     selection,
 )
-from target_stairoids.mapping.suppression_entry import DELETED_COLUMNS, entry_from
 from target_stairoids.mapping.times import (
     UNREADABLE,
     event_time_from,
@@ -135,12 +136,9 @@ class Compiler:
             self._loaders = loaders - self._content_columns - self._named_columns
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
-        templates = {name: origin.template for name, origin in self._origins.items()}
-        given = [item, self._inferred["source"].template]
         compiled = CompiledMapping(
             name=item.name or (isinstance(item.type, str) and item.type) or schema.name,
-            mapping_digest=_digest(given),
-            compiled_digest=_digest([*given, templates]),
+            mapping_digest=_digest([item, self._inferred["source"].template]),
             key=key,
             send=item.send,
             bulk_changes=item.bulk_changes,

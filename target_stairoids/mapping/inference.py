@@ -105,6 +105,19 @@ def _role(name: str) -> str:
     return next((r for r in _PEOPLE_ROLES if r and name.startswith(r)), "")
 
 
+#: The roles of people that columns of a record begin with.
+_FLAT_ROLES = sorted(
+    {
+        _role(name)
+        for field, spec in _NAMES.fields.items()
+        if field.startswith("contact.")
+        for name in spec.names
+    }
+    - {""},
+    key=_rank,
+)
+
+
 def why_not_inferred(schema: StreamSchema) -> str | None:
     """Return why a stream needs a mapping of its own; None if it may be inferred."""
     if _NAMES.webhooks <= schema.properties.keys():
@@ -280,7 +293,7 @@ def _people_in(
     if part.role:
         yield part.role, part.places("contact.email"), _people_names(part, None, "name")
         return
-    roles = ["", *_flat_roles()]
+    roles = ["", *_FLAT_ROLES]
     emails = {r: there for r in roles if (there := part.places("contact.email", r))}
     names = {r: found for r in roles if (found := _people_names(part, r))}
     if not names and is_people and (found := _people_names(part, "", "name")):
@@ -309,14 +322,6 @@ def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
     for field, places in found.items():
         places += [(place, field.removeprefix("contact.")) for place in full]
     return {field: places for field, places in found.items() if places}
-
-
-@cache
-def _flat_roles() -> list[str]:
-    """Return the roles of people that columns of a record begin with."""
-    fields = _NAMES.fields.items()
-    names = [n for f, field in fields if f.startswith("contact.") for n in field.names]
-    return sorted({_role(name) for name in names} - {""}, key=_rank)
 
 
 def _account(objects: Iterable[_Object]) -> _Found:

@@ -17,6 +17,8 @@ from urllib.parse import unquote
 import idna
 import msgspec
 
+from target_stairoids.exceptions import InvalidSignalError
+
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
@@ -244,6 +246,7 @@ def stands_for_nothing(text: str) -> bool:
     return not text or is_word
 
 
+@lru_cache(maxsize=_CACHED)
 def clean_name(text: str) -> str | None:
     """Return a first, last or company name; None if it certainly is no name.
 
@@ -253,11 +256,6 @@ def clean_name(text: str) -> str | None:
     if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
         return None
     return text
-
-
-def clean_person_name(text: str) -> str | None:
-    """Return a first or last name without titles and suffixes; None if it is none."""
-    return _words_of_person(text)[1] or None
 
 
 @lru_cache(maxsize=_CACHED)
@@ -293,7 +291,8 @@ def _words_of_person(text: str) -> tuple[bool, str]:
         parts[0] in _DATA.company_starts or _length_of_last(parts, _DATA.company_forms)
     ):
         return False, ""
-    return has_title, clean_name(" ".join(parts).replace(" ,", ",")) or ""
+    rest = " ".join(parts).replace(" ,", ",")
+    return has_title, rest if rest == name else clean_name(rest) or ""
 
 
 def _title_of(word: str) -> str | None:
@@ -322,6 +321,36 @@ def _is_one_of(word: str, words: frozenset[str]) -> bool:
     return not words.isdisjoint((word, word.lower(), bare, bare.lower()))
 
 
+# The suppression list
+
+
+def entry_of(text: str) -> str | None:
+    """Return an email address or a domain, in lower case; None if the text is neither.
+
+    `mail.acme.com` stands for the company's whole domain `acme.com`, as in accounts.
+    """
+    if email := clean_email(text):
+        return email.lower()
+    if "@" in text.strip("@<>\"' "):
+        return None  # no address, and not only the domain behind an `@`
+    domain = clean_domain(text)
+    return domain and (registrable_domain(domain) or domain)
+
+
+def entry_from(value: object) -> str | None:
+    """Return the entry in a value of a record; None for a value without text.
+
+    Raises:
+        InvalidSignalError: The value is neither an email address nor a domain.
+    """
+    if value is None or (isinstance(value, str) and stands_for_nothing(value)):
+        return None
+    # A `*` is refused, because digests match no pattern.
+    if isinstance(value, str) and "*" not in value and (entry := entry_of(value)):
+        return entry
+    raise InvalidSignalError("suppress: neither an email address nor a domain")
+
+
 # Fields of a signal
 
 
@@ -348,4 +377,5 @@ def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str 
 domain_from = of_text(_readable_or_not(clean_domain))
 email_from = of_text(_readable_or_not(clean_email))
 company_name_from = of_text(clean_name)
-person_name_from = of_text(clean_person_name)
+#: Returns a first or last name without titles and suffixes; None if it is none.
+person_name_from = of_text(lambda text: _words_of_person(text)[1] or None)

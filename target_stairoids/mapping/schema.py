@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stairoids_common.config_errors import suggestion
@@ -16,7 +17,18 @@ Json = Any  # any JSON value; narrowed where it is read
 SOURCE_FIELD = "stairoids_source"
 #: Column of a record that was deleted at its source.
 DELETED_AT = "_sdc_deleted_at"
-
+#: Columns of loaders and of applications that mark a row as deleted.
+DELETED_COLUMNS = (
+    DELETED_AT,
+    "_ab_cdc_deleted_at",
+    "_fivetran_deleted",
+    "__deleted",
+    "deleted_at",
+    "is_deleted",
+    "deleted",
+)
+#: Values that mark nothing, also MySQL's time `0000-00-00 00:00:00`.
+_NOT_DELETED = re.compile(r"(?:false|f|no|n|none|null|0[0.:t -]*z?)?")
 
 #: Columns with a position in a database's log, and the column of the log file's name.
 #: They are those of tap-postgres (PipelineWise and MeltanoLabs), tap-mysql, tap-mssql
@@ -34,7 +46,7 @@ LOG_POSITIONS: Mapping[str, str | None] = {
 LOG_COLUMNS = frozenset(LOG_POSITIONS) | {f for f in LOG_POSITIONS.values() if f}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamSchema:
     """The parts of a SCHEMA message that the target uses.
 
@@ -53,7 +65,7 @@ class StreamSchema:
     allows_more: bool = False
     source: str | None = None
 
-    @property
+    @cached_property
     def has_log_position(self) -> bool:
         """Whether records may have a position in a database's log."""
         return self.is_open or not LOG_COLUMNS.isdisjoint(self.properties)
@@ -221,3 +233,12 @@ def _parts_of(schema: Json) -> list[Mapping[str, Json]]:
         return []
     parts = [p for w in _ALTERNATIVES for s in schema.get(w, ()) for p in _parts_of(s)]
     return [*parts, schema]
+
+
+def is_deleted(record: Mapping[str, Json], columns: tuple[str, ...]) -> bool:
+    """Return whether one of the columns marks a record as deleted."""
+    return any(
+        not _NOT_DELETED.fullmatch(str(record[name]).strip().lower())
+        for name in columns
+        if record.get(name) is not None
+    )

@@ -20,7 +20,6 @@ from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import HiddenColumns, refusal_filter
-from target_stairoids.mapping.suppression_entry import names_of
 from target_stairoids.mapping.values import is_filled
 
 Scalar = str | bool | int | float | Decimal
@@ -166,7 +165,6 @@ class CompiledMapping:
     Attributes:
         name: The mapping's name in the ledger.
         mapping_digest: Digest of the mapping and the default source.
-        compiled_digest: Digest of these and of the templates inferred from the SCHEMA.
         key: The columns that identify the entity; empty for the whole record.
         bulk_changes: `expected` if many records of the stream may change at once.
         ignore_changes: Properties whose change alone sends nothing.
@@ -192,7 +190,6 @@ class CompiledMapping:
 
     name: str
     mapping_digest: bytes
-    compiled_digest: bytes
     key: tuple[str, ...]
     send: str
     bulk_changes: str
@@ -263,6 +260,21 @@ class CompiledMapping:
         )
 
 
+def names_of(account: Mapping[str, str], contact: Mapping[str, str]) -> list[str]:
+    """Return each entry that would suppress a signal.
+
+    These are the address, and the domains of address and company with their parents.
+    The values are those of a signal, so they are clean.
+    """
+    address = (contact.get("email") or "").lower()
+    hosts = [address.rpartition("@")[2], (account.get("domain") or "").lower()]
+    names = [address] if address else []
+    for host in dict.fromkeys(filter(None, hosts)):
+        labels = host.split(".")
+        names += [".".join(labels[start:]) for start in range(max(1, len(labels) - 1))]
+    return names
+
+
 def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
     return {
         name: value
@@ -281,7 +293,13 @@ def selection(
     """
 
     def selected(record: Fields) -> dict[str, Any]:
-        found = {} if hidden is None else _scalars(record, hidden)
+        found: Fields = {}
+        if hidden is not None:
+            found = {
+                name: value
+                for name, value in record.items()
+                if type(value) not in _NESTED and not hidden[name]
+            }
         for name in columns:
             found[name] = record.get(name)
         for name, read in computed.items():
@@ -289,14 +307,6 @@ def selection(
         return found
 
     return selected
-
-
-def _scalars(record: Fields, hidden: HiddenColumns) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in record.items()
-        if type(value) not in _NESTED and not hidden[name]
-    }
 
 
 # JSON

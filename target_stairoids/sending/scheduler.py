@@ -39,7 +39,7 @@ from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.ledger.transaction import Transaction
-from target_stairoids.mapping.suppression_entry import names_of
+from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.queue import (
     QueuedSignal,
     SendQueue,

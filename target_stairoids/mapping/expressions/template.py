@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import methodcaller
 from typing import Any, TypeVar
 
 from jinja2 import Template as JinjaTemplate
@@ -270,8 +271,7 @@ def _plain_reader(node: nodes.Node) -> Reader | None:
 
 def _path_reader(path: Path) -> Reader:
     if len(path) == 1:
-        name = str(path[0])
-        return lambda record: record.get(name)
+        return methodcaller("get", path[0])
 
     def read(record: Fields) -> object:
         value: Any = record

@@ -8,7 +8,7 @@ import pytest
 
 from target_stairoids.checks.suppression import SuppressionList
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.suppression_entry import names_of
+from target_stairoids.mapping.signal import names_of
 from tests.support.commands import signals
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema
 

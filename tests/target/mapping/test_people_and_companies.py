@@ -11,7 +11,6 @@ from target_stairoids.mapping.people_and_companies import (
     clean_domain,
     clean_email,
     clean_name,
-    clean_person_name,
     company_domain_of,
     company_name_from,
     domain_from,
@@ -19,6 +18,7 @@ from target_stairoids.mapping.people_and_companies import (
     is_domain,
     is_email,
     names_of_person,
+    person_name_from,
     registrable_domain,
 )
 
@@ -81,11 +81,11 @@ def test_cleaned_values_are_valid_and_stay_as_they_are(text: str) -> None:
 @settings(deadline=None, max_examples=300)
 @given(odd_texts | st.lists(names).map(" ".join))
 def test_names_are_never_blank_and_stay_as_they_are(text: str) -> None:
-    name = clean_person_name(text)
+    name = person_name_from(text)
 
     if name is not None:
         assert name.strip() == name != ""
-        assert clean_person_name(name) == name
+        assert person_name_from(name) == name
     assert all(part is None or part.strip() for part in names_of_person(text))
 
 
@@ -334,7 +334,7 @@ def test_full_name(text: str, first: str | None, last: str | None) -> None:
     ],
 )
 def test_first_or_last_name(text: str, name: str | None) -> None:
-    assert clean_person_name(text) == name
+    assert person_name_from(text) == name
 
 
 @pytest.mark.parametrize(
