@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.people_and_companies import (
-    entry_of,
-    is_domain,
-    is_email,
-)
+from target_stairoids.mapping.people_and_companies import entry_of, is_domain, is_email
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger

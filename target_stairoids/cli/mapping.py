@@ -10,11 +10,7 @@ from typing import TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE, format_option
-from target_stairoids.cli.options import (
-    clear_errors,
-    config_option,
-    messages_argument,
-)
+from target_stairoids.cli.options import clear_errors, config_option, messages_argument
 
 
 @click.command()

@@ -30,22 +30,18 @@ from target_stairoids.sending.observer import Observation
 _TOP = 5  # the most frequent domains
 
 
-def _is_address(text: str) -> bool:
-    return bool(clean_email(text) or clean_domain(text))
+def _address(text: str) -> str | None:
+    return clean_email(text) or clean_domain(text)
 
 
-def _is_name(text: str) -> bool:
-    return clean_name(text) is not None
-
-
-#: Field -> whether a column's text can be read for it.
-_READABLE: Mapping[str, Callable[[str], bool]] = {
-    "account.domain": _is_address,
-    "account.name": _is_name,
-    "contact.email": _is_address,
-    "contact.first_name": _is_name,
-    "contact.last_name": _is_name,
-    "suppress": lambda text: entry_of(text) is not None,
+#: Field -> the function that reads a column's text for it.
+_READABLE: Mapping[str, Callable[[str], str | None]] = {
+    "account.domain": _address,
+    "account.name": clean_name,
+    "contact.email": _address,
+    "contact.first_name": clean_name,
+    "contact.last_name": clean_name,
+    "suppress": entry_of,
 }
 FIELDS = (*[name for name in _READABLE if name != "suppress"], "occurred_at")
 
@@ -107,17 +103,17 @@ class Coverage:
 
     def _unreadable_columns(self, field: str, record: dict[str, Any]) -> list[str]:
         found = []
-        is_readable = _READABLE.get(field)
+        read = _READABLE.get(field)
         for path in sorted(self._paths.get(field, ()), key=str):
             value: Any = record
             for part in path:
                 value = value.get(part) if isinstance(value, dict) else None
             if isinstance(value, str) and stands_for_nothing(value):
                 continue
-            if is_readable is None:
+            if read is None:
                 is_bad = is_filled(value) and likely_event_time_from(value) is None
             else:
-                is_bad = isinstance(value, str) and not is_readable(value)
+                is_bad = isinstance(value, str) and not read(value)
             if is_bad:
                 found.append(path_text(path))
         return found

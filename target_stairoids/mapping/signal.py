@@ -74,12 +74,12 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidSignalError(rule)
 
     def _broken_rule(self) -> str | None:
-        texts = {"type": self.type, "source": self.source}
-        texts |= {f"account.{name}": text for name, text in self.account.items()}
-        texts |= {f"contact.{name}": text for name, text in self.contact.items()}
-        for field, text in texts.items():
-            if not text:
-                return f"{field}: must not be empty"
+        own = {"type": self.type, "source": self.source}
+        parts = (("", own), ("account.", self.account), ("contact.", self.contact))
+        for part, texts in parts:
+            for name, text in texts.items():
+                if not text:
+                    return f"{part}{name}: must not be empty"
         domain, email = self.account.get("domain"), self.contact.get("email")
         if domain is None and email is None:
             return "neither account.domain nor contact.email is known"
