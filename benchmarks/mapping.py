@@ -70,7 +70,9 @@ def mapped(item: dict[str, Any]) -> Callable[[], object]:
 
     def run() -> object:
         entity = entity_digest("scope", "crm", [RECORD["id"]])
-        version = Record(None, RECORD).state_digest(entity, frozenset())
+        version = Record(None, RECORD).state_digest(
+            entity, compiled_mapping.columns.loaders
+        )
         return version, content_digest(compiled_mapping.signal_from(RECORD), silent)
 
     return run

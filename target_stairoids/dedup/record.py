@@ -21,6 +21,7 @@ from target_stairoids.dedup.digests import (
     keyed_digest,
 )
 from target_stairoids.exceptions import MessageError
+from target_stairoids.mapping.schema import ColumnSet, chosen
 
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -43,8 +44,8 @@ class Record(msgspec.Struct, gc=False, eq=False):
     _fields: dict[str, Any] | None = None
     _canonical: dict[str, Any] | None = None
     _text_digest: bytes | None = None
-    _state: tuple[bytes, frozenset[str], bytes] | None = None
-    _source: tuple[frozenset[str], bytes] | None = None
+    _state: tuple[bytes, ColumnSet, bytes] | None = None
+    _source: tuple[ColumnSet, bytes] | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -73,14 +74,14 @@ class Record(msgspec.Struct, gc=False, eq=False):
             self._text_digest = digest.digest()
         return self._text_digest
 
-    def state_digest(self, entity: bytes, loaders: frozenset[str]) -> bytes:
+    def state_digest(self, entity: bytes, loaders: ColumnSet) -> bytes:
         """Return the digest of this state of an entity, without loaders' columns."""
         if self._state is None or self._state[:2] != (entity, loaders):
             digest = keyed_digest(entity, self.without(loaders))
             self._state = entity, loaders, digest
         return self._state[2]
 
-    def source_digest(self, ignored: frozenset[str]) -> bytes:
+    def source_digest(self, ignored: ColumnSet) -> bytes:
         """Return the digest of the columns that may be part of a signal's content."""
         if self._source is None or self._source[0] != ignored:
             self._source = ignored, keyed_digest(b"", self.without(ignored))
@@ -96,12 +97,12 @@ class Record(msgspec.Struct, gc=False, eq=False):
         except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
             return json.dumps(fields, default=str).encode()
 
-    def without(self, columns: frozenset[str]) -> dict[str, Any]:
+    def without(self, columns: ColumnSet) -> dict[str, Any]:
         """Return the canonical fields without some columns."""
         canonical = self.canonical
-        if columns.isdisjoint(canonical):
+        if not (gone := chosen(columns, tuple(canonical))):
             return canonical
-        return {n: value for n, value in canonical.items() if n not in columns}
+        return {n: value for n, value in canonical.items() if n not in gone}
 
 
 def _canonical_from(text: bytes) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from target_stairoids.mapping.expressions.template import (
 )
 from target_stairoids.mapping.inference import (
     inferred_templates,
-    loader_columns,
     refusals,
     update_time_columns,
 )
@@ -46,7 +45,9 @@ from target_stairoids.mapping.privacy import HiddenColumns, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     DELETED_COLUMNS,
+    ColumnSet,
     StreamSchema,
+    is_loaders,
     may_be_scalar,
     types_of,
 )
@@ -108,8 +109,6 @@ class Compiler:
         self._reads_whole_record = False
         self._takes_all = False
         self._named_columns: set[str] = set()
-        self._loaders: frozenset[str] = frozenset()
-        self._hidden_loaders: set[str] = set()
         self._time_paths: set[str] = set()
         self._time_columns: frozenset[str] = frozenset()
         self._warnings: tuple[str, ...] = ()
@@ -129,11 +128,7 @@ class Compiler:
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
         has_unread_time, occurred_at = self._occurred_at()
-        loaders = loader_columns(schema.properties)
-        self._hidden_loaders = {name for name in loaders if name[0] == "_"}
         properties, when, excludes = self._properties(), self._when(), self._excludes()
-        if not self._reads_whole_record:
-            self._loaders = loaders - self._content_columns - self._named_columns
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
         compiled = CompiledMapping(
@@ -160,7 +155,7 @@ class Compiler:
             has_own_key=bool(item.key),
             columns=self._column_roles(ignore_changes),
             is_left_out=type_ is None or is_about_nobody,
-            wants_deleted=(DELETED_AT,) in self._mapped_paths,
+            deleted_columns=self._unread(DELETED_AT),
             has_unread_time=has_unread_time,
             time_columns=self._time_columns,
             warnings=self._warnings + privacy_warning(schema.name, self._hidden),
@@ -184,12 +179,14 @@ class Compiler:
             origins=self._origins,
             paths=frozenset(self._mapped_paths),
             is_left_out=False,
-            wants_deleted=True,
             suppress=normalised(template.read, entry_from),
-            deleted_columns=tuple(
-                name for name in DELETED_COLUMNS if (name,) not in self._mapped_paths
-            ),
+            deleted_columns=self._unread(DELETED_COLUMNS),
         )
+
+    def _unread(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the names that the mapping does not read."""
+        read = {*self._mapped_paths, *((name,) for name in self._named_columns)}
+        return tuple(name for name in names if (name,) not in read)
 
     # Fields
 
@@ -320,7 +317,7 @@ class Compiler:
         }
         self._computed_names = set(computed)
         columns = [e for e in entries if isinstance(e, str) and e != "*"]
-        hidden = self._hidden = HiddenColumns({*used, *skip, *self._hidden_loaders})
+        hidden = self._hidden = HiddenColumns({*used, *skip})
         hidden |= {n: False for n in (*columns, *computed) if n not in hidden}
         self._check_columns("properties", columns)
         columns = [name for name in columns if name not in skip]
@@ -376,12 +373,14 @@ class Compiler:
                     for name in given
                     if name not in known
                 )
-            return {*given, *self._loaders}
+            return given
         if self._item.send != "on_change":
-            return self._loaders
+            return ()
+        used = self._content_columns | self._named_columns
+        loaders = filter(is_loaders, self._schema.properties.keys() - used)
         found = [
             name
-            for name in [*update_time_columns(self._schema), *sorted(self._loaders)]
+            for name in [*update_time_columns(self._schema), *sorted(loaders)]
             if name in self._property_names and name != self._schema.bookmark
         ]
         if found:
@@ -397,22 +396,24 @@ class Compiler:
         """
         content, item = self._content_columns, self._item
         update_times = frozenset(update_time_columns(self._schema))
-        loaders, read = self._loaders, {str(path[0]) for path in self._paths}
-        ignored = ignore_changes | loaders | set(filter(None, [self._schema.bookmark]))
+        read = {str(path[0]) for path in self._paths}
+        used = frozenset(content | self._named_columns | self._computed_names)
+        ignored = ignore_changes | set(filter(None, [self._schema.bookmark]))
         if item.send != "on_change":
             ignored |= update_times
+        ignored = frozenset() if self._reads_whole_record else ignored - content
         reads_sdc = any(name.startswith("_sdc_") for name in content)
-        touched = (ignore_changes | loaders | update_times) - content
+        touched = (ignore_changes | update_times) - content
         return ColumnRoles(
             read=frozenset(read),
             named=frozenset(self._named_columns),
             takes_all=self._takes_all,
             reads_record=self._reads_whole_record,
             hidden=self._hidden,
-            loaders=loaders,
-            ignored=frozenset() if self._reads_whole_record else ignored - content,
+            loaders=ColumnSet(frozenset(), used),
+            ignored=ColumnSet(ignored, used),
             knows_content=item.send == "on_change" and not reads_sdc,
-            touched=touched | (frozenset(item.skip) - read),
+            touched=ColumnSet(touched | (frozenset(item.skip) - read), used),
         )
 
     # Checks

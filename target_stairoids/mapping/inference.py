@@ -74,7 +74,6 @@ class _Field(msgspec.Struct, frozen=True):
 
 class _ColumnNames(msgspec.Struct, frozen=True):
     update_times: frozenset[str]
-    loaders: tuple[str, ...]
     prefixes: tuple[str, ...]
     streams: dict[str, str]
     staff: frozenset[str]
@@ -87,7 +86,6 @@ class _ColumnNames(msgspec.Struct, frozen=True):
 
 _FILE = File(__file__).with_name("column_names.toml")
 _NAMES = msgspec.toml.decode(_FILE.read_bytes(), type=_ColumnNames)
-_LOADERS = re.compile("|".join(f"(?:{name})" for name in _NAMES.loaders))
 _PREFIX = re.compile(rf"^({'|'.join(_NAMES.prefixes)})__?(?=.)", re.IGNORECASE)
 _STREAMS = {k: re.compile(n, re.IGNORECASE) for k, n in _NAMES.streams.items()}
 _PEOPLE_ROLES = [role for group in _NAMES.people for role in group]
@@ -191,11 +189,6 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
         for name, schema in schema.properties.items()
         if _simple(name) in _NAMES.update_times and may_be_scalar(schema)
     ]
-
-
-def loader_columns(names: Iterable[str]) -> frozenset[str]:
-    """Return the columns that loaders write at every sync, of some columns."""
-    return frozenset(name for name in names if _LOADERS.fullmatch(name.lower()))
 
 
 def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:

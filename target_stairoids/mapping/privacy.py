@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from target_stairoids.mapping.people_and_companies import stands_for_nothing
+from target_stairoids.mapping.schema import is_loaders
 
 _CACHED = 4096  # names of columns
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
@@ -66,9 +67,10 @@ class HiddenColumns(dict[str, bool]):
         self.private: set[str] = set()
 
     def __missing__(self, name: str) -> bool:
-        if is_private := name[:5] != "_sdc_" and is_sensitive(name):
+        is_technical = name[:5] == "_sdc_" or (name[:1] == "_" and is_loaders(name))
+        if is_private := not is_technical and is_sensitive(name):
             self.private.add(name)
-        self[name] = is_private or name[:5] == "_sdc_"
+        self[name] = is_private or is_technical
         return self[name]
 
 

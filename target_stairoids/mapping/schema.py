@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
+
+import msgspec
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import MessageError
@@ -15,12 +17,11 @@ _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 Json = Any  # any JSON value; narrowed where it is read
 #: Key of a SCHEMA message from the ledger: the `source` its records were sent with.
 SOURCE_FIELD = "stairoids_source"
-#: Column of a record that was deleted at its source.
-DELETED_AT = "_sdc_deleted_at"
+#: Columns of a record that was deleted at its source: Singer's and Airbyte's.
+DELETED_AT = ("_sdc_deleted_at", "_ab_cdc_deleted_at")
 #: Columns of loaders and of applications that mark a row as deleted.
 DELETED_COLUMNS = (
-    DELETED_AT,
-    "_ab_cdc_deleted_at",
+    *DELETED_AT,
     "_fivetran_deleted",
     "__deleted",
     "deleted_at",
@@ -30,6 +31,16 @@ DELETED_COLUMNS = (
 #: Values that mark nothing, also MySQL's time `0000-00-00 00:00:00`.
 _NOT_DELETED = re.compile(r"(?:false|f|no|n|none|null|0[0.:t -]*z?)?")
 
+_TIME = "(at|on|time|timestamp|date|datetime|ts)"
+_LOADERS = re.compile(
+    r"_airbyte_.*|_ab_(cdc|source_file)_.*|_fivetran_(synced|index|id|batch)|_dlt_.*"
+    r"|__?hevo_.*|_rivery_.*|_portable_.*|_estuary_.*|_etl_.*"
+    rf"|_(inserted|imported|batched|exported)_?{_TIME}"
+    r"|_?((row|record|batch|last|data|dw|dwh|etl)_?)?(load|loaded|sync|synced"
+    r"|synchronized|extract|extracted|ingest|ingested|ingestion|etl|elt)"
+    rf"_?{_TIME}",
+    re.IGNORECASE,
+)
 #: Columns with a position in a database's log, and the column of the log file's name.
 #: They are those of tap-postgres (PipelineWise and MeltanoLabs), tap-mysql, tap-mssql
 #: (wintersrd), tap-oracle, and of Airbyte's CDC sources.
@@ -73,7 +84,7 @@ class StreamSchema:
     @property
     def order_columns(self) -> list[str]:
         """The columns that order the states of an entity."""
-        log = [name for name in LOG_COLUMNS if name in self.properties]
+        log = [n for n in LOG_COLUMNS if self.is_open or n in self.properties]
         return [*log, *filter(None, [self.bookmark])]
 
     @property
@@ -97,6 +108,36 @@ class StreamSchema:
             "key_properties": list(self.key_properties),
             **({"bookmark_properties": [self.bookmark]} if self.bookmark else {}),
         }
+
+
+class ColumnSet(msgspec.Struct, frozen=True, cache_hash=True):
+    """Some columns, with all columns of loaders that a mapping does not use.
+
+    A record may have columns of loaders that its SCHEMA does not list.
+    """
+
+    names: frozenset[str]
+    used: frozenset[str]
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a column is one of them."""
+        return name in self.names or (name not in self.used and is_loaders(name))
+
+
+@lru_cache(maxsize=1024)
+def chosen(columns: ColumnSet, names: tuple[str, ...]) -> frozenset[str]:
+    """Return the names that are in a set of columns. Most records have the same."""
+    return frozenset(name for name in names if name in columns)
+
+
+@lru_cache(maxsize=4096)
+def is_loaders(column: str) -> bool:
+    """Return whether a column is one of those that loaders write at every sync.
+
+    Unless a mapping names it, such a column is no part of a record's state or of its
+    signal's content. One that starts with `_` is no property either.
+    """
+    return _LOADERS.fullmatch(column) is not None
 
 
 def _holds(record: Mapping[str, Json], path: str) -> bool:

@@ -20,6 +20,7 @@ from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import HiddenColumns, refusal_filter
+from target_stairoids.mapping.schema import ColumnSet
 from target_stairoids.mapping.values import is_filled
 
 Scalar = str | bool | int | float | Decimal
@@ -120,8 +121,8 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
         named: Columns that its properties name.
         takes_all: Whether its properties select all other columns.
         reads_record: Whether a template reads the whole record.
-        loaders: Columns that a loader writes at every sync, and that the mapping does
-            not read. They are no part of a record's state.
+        loaders: Columns that loaders write at every sync and the mapping does not use.
+            They are no part of a record's state.
         ignored: Columns that have no part in a signal's content.
         knows_content: Whether these are all such columns.
         touched: Columns that change while a record without a key stays the same one.
@@ -132,10 +133,10 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
     takes_all: bool
     reads_record: bool
     hidden: HiddenColumns
-    loaders: frozenset[str]
-    ignored: frozenset[str]
+    loaders: ColumnSet
+    ignored: ColumnSet
     knows_content: bool
-    touched: frozenset[str]
+    touched: ColumnSet
 
     def identifies(self, name: str) -> bool:
         """Return whether a column is part of a record's identity without a key."""
@@ -179,10 +180,9 @@ class CompiledMapping:
         columns: The parts of columns in the digests of records.
         is_left_out: Whether no record of the stream can become a signal.
         not_inferred: Why the stream needs a mapping of its own; "" if it does not.
-        wants_deleted: Whether the mapping reads the column `_sdc_deleted_at`.
         suppress: Reads the address or domain that a record puts on the suppression
             list; None if the mapping makes signals.
-        deleted_columns: Columns that mark a record of such a mapping as deleted.
+        deleted_columns: Columns that mark a record as deleted.
         has_unread_time: Whether a record has a time that `occurred_at` cannot be.
         time_columns: Columns of `occurred_at` that are properties if they are no times.
         warnings: Sentences about harmless mistakes in the mapping.
@@ -209,7 +209,6 @@ class CompiledMapping:
     has_own_key: bool
     columns: ColumnRoles
     is_left_out: bool
-    wants_deleted: bool
     has_unread_time: Callable[[Fields], bool]
     time_columns: frozenset[str]
     warnings: tuple[str, ...]

@@ -25,7 +25,7 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.dedup.rules import Key, Latest, Outcome, Version, is_older
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.schema import DELETED_AT
+from target_stairoids.mapping.schema import chosen, is_deleted
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.record import Record
@@ -69,6 +69,11 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             except InvalidSignalError:
                 self._why_filtered = ""
         return self._why_filtered
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether its row was deleted at the source, and its mapping does not ask."""
+        return is_deleted(self.record.key, self.mapping.deleted_columns)
 
     @property
     def version(self) -> Version:
@@ -207,11 +212,9 @@ _DELETED = Draft(Outcome.FILTERED, "deleted at its source", is_mapped=False)
 
 def draft_of(mapped: MappedRecord, checks: Checks) -> Draft:
     """Return a record's signal with its version, or the outcome without a signal."""
-    mapping, record = mapped.mapping, mapped.record
-    if mapping.is_left_out:
+    if mapped.mapping.is_left_out:
         return _LEFT_OUT
-    is_deleted = record.text is None and record.key.get(DELETED_AT) is not None
-    if is_deleted and not mapping.wants_deleted:
+    if mapped.is_deleted:
         return _DELETED
     if mapped.is_suppressed:
         return _SUPPRESSED
@@ -231,7 +234,8 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
         names = ", ".join(f"`{name}`" for name in mapping.key)
         raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
     signal = mapping.signal_from(fields)
-    ignored = {*mapping.ignore_changes, stream.schema.bookmark}
+    loaders = chosen(mapping.columns.loaders, tuple(signal.properties))
+    ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
     version = replace(
         mapped.version,
         content_digest=content_digest(signal, ignored),
@@ -276,7 +280,7 @@ def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -
     """
     if latest is None or latest.content_digest is None:
         return False
-    if mapped.is_suppressed or mapped.why_filtered:
+    if mapped.is_suppressed or mapped.is_deleted or mapped.why_filtered:
         return False
     version = mapped.version
     if latest.state_digest == version.state_digest:

@@ -29,7 +29,6 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
-from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
@@ -161,7 +160,7 @@ class RecordProcessor:
             elif (
                 mapped.dead_letter is not None
                 or mapped.is_suppressed
-                or (mapped.record.text is None and self._is_filtered(mapped.mapping))
+                or (mapped.record.text is None and self._may_be_filtered(mapped))
                 or self.outcomes.identity.is_held(key)
             ):
                 unsure.add(key)
@@ -173,10 +172,9 @@ class RecordProcessor:
             changed |= {key: latest.get(key) for key in unsure}
         return changed
 
-    def _is_filtered(self, mapping: CompiledMapping) -> bool:
-        """Return whether records of a mapping may be filtered."""
+    def _may_be_filtered(self, mapped: MappedRecord) -> bool:
         has_list = bool(self.suppression.by_settings.digest)
-        return has_list or mapping.when is not None
+        return has_list or mapped.mapping.when is not None or mapped.is_deleted
 
     def _decide_all(
         self,

@@ -26,7 +26,7 @@ from target_stairoids.mapping.config import (
 )
 from target_stairoids.mapping.expressions.template import Path, path_text
 from target_stairoids.mapping.privacy import privacy_warning
-from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema
+from target_stairoids.mapping.schema import DELETED_AT, SOURCE_FIELD, StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.settings import Settings
 
@@ -165,7 +165,7 @@ class Streams:
             made={m.name: _known_mapping(m, schema) for m in senders},
             reader=RecordReader(
                 [mapping.key for mapping in maps],
-                [*schema.key_properties, *schema.order_columns],
+                [*schema.key_properties, *schema.order_columns, *DELETED_AT],
                 [
                     *(str(m.origins.get("when", "")) for m in maps),
                     self._suppressed,
