@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+from fnmatch import fnmatchcase
+from glob import escape
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Descriptor
 from target_stairoids.mapping.schema import StreamSchema, bookmark_column
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream
+    from target_stairoids.mapping.item import MappingItem
 
 logger = logging.getLogger(__name__)
 
@@ -47,20 +54,55 @@ def schemas_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamSchema]:
 
 
 def _schema_of(configured: ConfiguredStream) -> StreamSchema:
-    """Return a stream's schema, named `namespace-name` like streams of Singer taps."""
     stream = configured.stream
-    name = f"{stream.namespace}-{stream.name}" if stream.namespace else stream.name
     schema = stream.json_schema
     paths = configured.primary_key or stream.source_defined_primary_key or []
     key = tuple(".".join(path) for path in paths)
     cursor = _cursor_of(configured)
     return StreamSchema(
-        name=name,
+        name=full_name(descriptor_of(configured)),
         properties=schema.get("properties") or {},
         key_properties=key,
         bookmark=bookmark_column(cursor if len(cursor) == 1 else [], key),
         allows_more=bool(schema.get("additionalProperties")),
     )
+
+
+def items_for(
+    items: Sequence[MappingItem], streams: Iterable[Descriptor]
+) -> tuple[MappingItem, ...]:
+    """Return the items of `signals` with the names that streams have here.
+
+    An item of `users` or `public.users` is also for the stream `public-users`, unless
+    the first item for that stream is another one.
+    """
+    globs = {full_name(stream): _glob_of(stream, items) for stream in streams}
+    found: list[MappingItem] = []
+    for item in items:
+        names = [name for name, glob in globs.items() if glob == item.stream]
+        others = [name for name in names if not fnmatchcase(name, item.stream)]
+        if len(others) < len(names) or not names:
+            found.append(item)
+        found += [replace(item, stream=escape(name)) for name in others]
+    return tuple(found)
+
+
+def _glob_of(stream: Descriptor, items: Sequence[MappingItem]) -> str | None:
+    """Return the glob that applies to a stream: its own name, or the first match."""
+    names = [full_name(stream)]
+    if stream.namespace:
+        names.append(f"{stream.namespace}.{stream.name}")
+    globs = [item.stream for item in items]
+    own = next((glob for glob in globs if glob in names), None)
+    names.append(stream.name)
+    return own or next(
+        (g for g in globs if any(fnmatchcase(n, g) for n in names)), None
+    )
+
+
+def full_name(stream: Descriptor) -> str:
+    """Return the name of a stream here, as streams of Singer taps are named."""
+    return f"{stream.namespace}-{stream.name}" if stream.namespace else stream.name
 
 
 def _cursor_of(configured: ConfiguredStream) -> list[str]:

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec.structs import replace
+from typing_extensions import override
 
-from stairoids_airbyte.catalog import descriptor_of, schemas_of
+from stairoids_airbyte.catalog import descriptor_of, items_for, schemas_of
 from stairoids_airbyte.destination_settings import settings_from
 from stairoids_airbyte.exceptions import (
     BrokenError,
@@ -34,7 +36,9 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.input import read_messages
+from target_stairoids.sending.observer import Observer
 from target_stairoids.sending.run import Run
+from target_stairoids.sending.streams import warn_if_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,8 +78,9 @@ def write_records(
         ConnectorError: The sync is incomplete.
     """
     with _converted_errors():
-        settings = settings_from(config)
-        _Sync(settings, catalog, schemas_of(catalog)).run(source)
+        settings, schemas = settings_from(config), schemas_of(catalog)
+        items = items_for(settings.signals, schemas)
+        _Sync(replace(settings, signals=items), catalog, schemas).run(source)
 
 
 class _Sync:
@@ -91,6 +96,7 @@ class _Sync:
             settings,
             write_state=lambda line: write_line(line.encode()),
             emits_each_state=True,
+            observer=_NoSamples() if settings.dry_run else None,
             progress=LogProgress(),
         )
         self._json_schemas = {
@@ -152,6 +158,14 @@ class _Sync:
     ) -> None:
         for descriptor in self._schemas:
             write(status_message(status, descriptor))
+
+
+class _NoSamples(Observer):
+    """Prints no samples of a dry run, because the platform keeps its logs."""
+
+    @override
+    def opened(self, stream: Stream) -> None:
+        warn_if_left_out(stream)
 
 
 class RecordCounts:

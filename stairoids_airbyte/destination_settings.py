@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from stairoids_airbyte.catalog import SYNC_MODES
-from stairoids_airbyte.specification import specification
+from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
 from stairoids_common.config_errors import config_errors
 from target_stairoids.exceptions import ConfigError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SOURCE = "airbyte"
 # An incomplete sync must fail, so that Airbyte tries again.
 _LEFT_OUT = ["on_incomplete"]
+_JSON_FIELDS = {"account", "contact", "properties"}
 
 
 def spec() -> Message:
@@ -51,14 +52,29 @@ def spec() -> Message:
 
 
 def _as_drawn(item: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the schema of a mapping with `properties` as a text field."""
+    """Return the schema of a mapping as a form can draw it.
+
+    `properties` is a text field, `account` and `contact` are objects with text fields.
+    """
+    fields = item["properties"]
     drawn = {
         "type": ["array", "object", "string", "null"],
         "title": "Properties",
         "description": "Which fields become properties: `*`, or a list as JSON, such "
         'as ["plan", {"mrr": "{{ mrr | float }}"}].',
     }
-    return {**item, "properties": {**item["properties"], "properties": drawn}}
+    objects = {
+        name: {
+            **fields[name],
+            "type": "object",
+            "properties": {
+                inner: {**spec, "type": "string"}
+                for inner, spec in fields[name]["properties"].items()
+            },
+        }
+        for name in ("account", "contact")
+    }
+    return {**item, "properties": {**fields, **objects, "properties": drawn}}
 
 
 def settings_from(config: Mapping[str, Json]) -> Settings:
@@ -73,32 +89,30 @@ def settings_from(config: Mapping[str, Json]) -> Settings:
     schema["required"] = ["api_key", "ledger_url"]
     completed = {"source": _SOURCE, **understood(config, schema)}
     if isinstance(items := completed.get("signals"), list):
-        completed["signals"] = [_with_properties_read(item) for item in items]
+        completed["signals"] = [_with_texts_read(item) for item in items]
     if errors := config_errors(completed, schema):
         raise ConfigError("; ".join(errors))
-    _check_place(completed["ledger_url"])
+    if problem := problem_of_place("ledger_url", completed["ledger_url"]):
+        raise ConfigError(problem)
     return Settings.from_config(completed)
 
 
-def _with_properties_read(item: Json) -> Json:
-    """Parse `properties` of a mapping if it is JSON in a text field."""
-    match item:
-        case {"properties": str(text)} if text.strip()[:1] in ("[", "{"):
-            try:
-                return {**item, "properties": json.loads(text)}
-            except ValueError:
-                return item  # the check of the settings finds the error
-        case _:
-            return item
+def _with_texts_read(item: Json) -> Json:
+    """Parse the fields of a mapping that are JSON in a text field."""
+    if not isinstance(item, dict):
+        return item
+    return {
+        name: _read(value) if name in _JSON_FIELDS else value
+        for name, value in item.items()
+        if name not in _JSON_FIELDS or value != ""
+    }
 
 
-def _check_place(ledger_url: str) -> None:
-    """Refuse a ledger in the working directory, which is lost with the container."""
-    scheme, _, place = ledger_url.partition(":///")
-    if scheme.startswith("sqlite") and not place.startswith(("/", "~")):
-        msg = (
-            "`ledger_url` must name PostgreSQL, or SQLite by an absolute path such as "
-            "sqlite:////local/stairoids/ledger.db. A relative path is lost with the "
-            "container, and then signals may be sent again."
-        )
-        raise ConfigError(msg)
+def _read(value: Json) -> Json:
+    text = value.strip() if isinstance(value, str) else ""
+    if text != "null" and text[:1] not in {"[", "{"}:
+        return value
+    try:
+        return json.loads(text)
+    except ValueError:
+        return value  # the check of the settings finds the error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stairoids_airbyte.exceptions import WrongConfigError
-from stairoids_airbyte.specification import specification
+from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
 from tap_stairoids_webhooks.config import config_schema, problems_in
 
@@ -44,7 +44,9 @@ def checked_config(config: Mapping[str, Json]) -> dict[str, Json]:
     found = understood(config, config_schema())
     problems = problems_in(found)
     if "store_url" not in found:
-        problems.append("store_url is required")
+        problems.append("`store_url` is required")
+    elif not problems and (at := problem_of_place("store_url", found["store_url"])):
+        problems.append(at)
     if problems:
         raise WrongConfigError("; ".join(problems))
     return found

@@ -61,6 +61,22 @@ def specification(
     )
 
 
+def problem_of_place(setting: str, url: str) -> str:
+    """Return the problem of an SQLite file in the working directory; "" if none.
+
+    It is lost with the container.
+    """
+    scheme, _, place = url.partition(":///")
+    if not scheme.strip().startswith("sqlite") or place.startswith(("/", "~")):
+        return ""
+    noun = setting.removesuffix("_url")
+    return (
+        f"`{setting}` must name PostgreSQL, or SQLite by an absolute path such as "
+        f"sqlite:////local/stairoids/{noun}.db. A relative path is lost with the "
+        "container."
+    )
+
+
 def _setting(spec: Mapping[str, Json], order: int) -> dict[str, Json]:
     """Return the schema of a setting in the form that Airbyte supports."""
     kept = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +15,12 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    make_url,
     select,
     update,
 )
 
+from stairoids_common.database import file_of
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.schema import (
@@ -37,7 +40,20 @@ from target_stairoids.ledger.transaction import Transaction, timestamp
 
 
 def writable_ledger(url: str, scope: str) -> str:
-    """Return the name of a ledger, or raise `LedgerError` if it cannot be written."""
+    """Return the name of a ledger, or raise `LedgerError` if it cannot be written.
+
+    A missing file is not created.
+    """
+    with Ledger.open_read_only(url, scope, missing_ok=True) as known:
+        file, name = file_of(make_url(url)), known.name
+    if file is not None and not file.exists():
+        folder = next(place for place in file.parents if place.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise LedgerError(
+                f"The ledger {name} cannot be created, because {folder} is no folder "
+                "that can be written. Change `ledger_url`."
+            )
+        return name
     with Ledger.create(url, scope) as ledger:
         with ledger.transaction():
             pass

@@ -263,6 +263,165 @@ def test_namespace_is_part_of_the_name_and_equal_names_are_refused(
     assert errors_in(printed)[0]["failure_type"] == "config_error"
 
 
+@pytest.mark.parametrize("stream", ["users", "*", None], ids=str)
+def test_streams_of_one_name_in_two_namespaces_are_two_streams(
+    destination: Destination, sandbox: Sandbox, stream: str | None
+) -> None:
+    if stream:
+        destination.config["signals"] = [{"stream": stream, "type": "sign_up"}]
+    catalog = a_catalog(a_stream(namespace="eu"), a_stream(namespace="us"), a_stream())
+    records = [a_record(1, namespace=name) for name in ("eu", "us", None)]
+
+    for _ in range(2):
+        assert destination.write(catalog, *records)[0] == 0
+
+    types = {"sign_up"} if stream else {"eu-users", "us-users", "users"}
+    assert {signal.body["type"] for signal in sandbox.signals} == types
+    assert len(sandbox.signals) == 3
+    report = json.loads((destination.folder / "report.json").read_text())
+    assert set(report["streams"]) == {"eu-users", "us-users", "users"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "types"),
+    [
+        (["users"], ["users", "users", "users"]),
+        (["eu.users", "users"], ["eu.users", "users", "users"]),
+        (["users", "eu.users"], ["eu.users", "users", "users"]),
+        (["eu-users", "us.*", "*"], ["eu-users", "us.*", "*"]),
+        (["u*rs"], ["u*rs", "u*rs", "u*rs"]),
+        (["eu-*", "users"], ["eu-*", "users", "users"]),
+    ],
+    ids=str,
+)
+def test_mapping_names_a_stream_with_or_without_its_namespace(
+    destination: Destination, sandbox: Sandbox, streams: list[str], types: list[str]
+) -> None:
+    items = [{"stream": stream, "type": stream} for stream in streams]
+    destination.config["signals"] = items
+    catalog = a_catalog(a_stream(namespace="eu"), a_stream(namespace="us"), a_stream())
+    records = [a_record(n, namespace=name) for n, name in enumerate(("eu", "us", None))]
+
+    code, printed = destination.write(catalog, *records)
+
+    assert code == 0, errors_in(printed)
+    sent = {s.body["properties"]["id"]: s.body["type"] for s in sandbox.signals}
+    assert [sent[n] for n in range(3)] == types
+    assert "No stream matched" not in printed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"namespace": "new"}, {"primary_key": [["email"]]}, {"primary_key": []}],
+    ids=["namespace", "primary key", "no primary key"],
+)
+@pytest.mark.parametrize(
+    "signals", [[], [{"stream": "*", "type": "sign_up"}]], ids=["inferred", "mapped"]
+)
+def test_new_identity_is_a_config_error_that_a_retry_does_not_get_past(
+    destination: Destination,
+    sandbox: Sandbox,
+    other: Message,
+    signals: list[Message],
+) -> None:
+    destination.config["signals"] = signals
+    destination.write(a_catalog(), *(a_record(n) for n in range(20)))
+    space = {"namespace": other["namespace"]} if "namespace" in other else {}
+    again = [a_record(n, **space) for n in range(20)]
+
+    for _attempt in range(3):
+        code, printed = destination.write(
+            a_catalog(a_stream(**other), a_stream("other")),
+            a_record(1, "other", data={"email": "only@example.com"}),
+            *again,
+            a_state(1),
+        )
+        (error,) = errors_in(printed)
+        assert (code, error["failure_type"]) == (1, "config_error")
+        assert "stairoids-signals ledger allow" in error["message"]
+        assert messages_in(printed, "STATE") == []
+
+    assert len(sandbox.signals) == 21
+
+
+def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    destination.write(a_catalog(), *(a_record(n) for n in range(300)))
+    changed = [a_record(n, data={"plan": "new"}) for n in range(300)]
+
+    for _attempt in range(3):
+        code, printed = destination.write(a_catalog(), *changed, a_state(1))
+        (error,) = errors_in(printed)
+        assert (code, error["failure_type"]) == (1, "config_error")
+        assert "more than 60 of its 300 known entities" in error["message"]
+        assert messages_in(printed, "STATE") == []
+
+    assert len(sandbox.signals) == 300
+
+
+def test_form_has_objects_for_account_and_contact_and_json_text_is_read(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    _, printed = destination.run("spec")
+    spec = messages_in(printed, "SPEC")[0]["spec"]["connectionSpecification"]
+    fields = spec["properties"]["signals"]["items"]["properties"]
+    assert {fields[name]["type"] for name in ("account", "contact")} == {"object"}
+    for name in ("account", "contact"):
+        assert {f["type"] for f in fields[name]["properties"].values()} == {"string"}
+
+    item = {"contact": ' {"email": "{{ mail }}"}', "account": "null", "properties": ""}
+    destination.config["signals"] = [{"stream": "users", **item}]
+    code, printed = destination.write(
+        a_catalog(a_stream(json_schema={"properties": {"id": {}, "mail": {}}})),
+        a_record(1, data={"mail": "mail@example.com"}),
+    )
+
+    assert code == 0, errors_in(printed)
+    assert sandbox.signals[0].body["contact"] == {"email": "mail@example.com"}
+    assert "account" not in sandbox.signals[0].body
+
+
+@pytest.mark.parametrize(
+    ("place", "status"), [("a/b", "SUCCEEDED"), ("file", "FAILED")]
+)
+def test_check_creates_no_ledger(
+    destination: Destination, place: str, status: str
+) -> None:
+    (destination.folder / "file").touch()
+    url = f"sqlite:///{destination.folder}/{place}/ledger.db"
+    destination.config["ledger_url"] = url
+
+    _, printed = destination.run("check")
+
+    found = messages_in(printed, "CONNECTION_STATUS")[0]["connectionStatus"]
+    assert found["status"] == status
+    assert not (destination.folder / "a").exists()
+    assert status == "SUCCEEDED" or "`ledger_url`" in found["message"]
+
+
+def test_dry_run_prints_no_personal_data(
+    destination: Destination, sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    destination.config["dry_run"] = True
+
+    code, printed = destination.write(a_catalog(), a_record(1))
+
+    assert code == 0
+    assert "u1@example.com" not in printed + "".join(capfd.readouterr())
+    assert len(sandbox.signals) == 0
+
+
+def test_setting_that_is_null_counts_as_not_set(destination: Destination) -> None:
+    names = config_schema()["properties"].keys() - destination.config.keys()
+    destination.config |= dict.fromkeys(names)
+
+    _, printed = destination.run("check")
+
+    status = messages_in(printed, "CONNECTION_STATUS")[0]["connectionStatus"]
+    assert status["status"] == "SUCCEEDED", status
+
+
 @pytest.mark.parametrize("mode", ["incremental", "full_refresh"])
 def test_cursor_alone_changes_nothing_and_older_record_is_not_sent(
     destination: Destination, sandbox: Sandbox, mode: str

@@ -112,10 +112,12 @@ class PyAirbyte:
     def words(self, program: str, *arguments: str) -> list[str]:
         return [str(self._environments / PYAIRBYTE), "-c", program, *arguments]
 
-    def sending(self, config: dict[str, Any], count: int) -> list[str]:
+    def sending(
+        self, config: dict[str, Any], count: int, program: str = SEND
+    ) -> list[str]:
         faker = str(self._environments / FAKER)
         command = str(BIN / "destination-stairoids")
-        return self.words(SEND, json.dumps(config), faker, str(count), command)
+        return self.words(program, json.dumps(config), faker, str(count), command)
 
     def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -170,6 +172,27 @@ def test_fakers_users_become_signals_once(
     assert first.returncode == 0, first.stderr[-3000:]
     assert second.returncode == 0, second.stderr[-3000:]
     assert users_in(sandbox) == Counter(range(1, 26))
+
+
+def test_unchanged_records_through_fresh_caches_are_sent_once(
+    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = config_for(sandbox, tmp_path, report_path=str(tmp_path / "report.json"))
+    for number in (1, 2):
+        cache = f"ab.DuckDBCache(db_path='cache{number}.duckdb')"
+        program = SEND.replace("cache=False, state", f"cache={cache}, state")
+        words = pyairbyte.sending(config, 12, program)
+        done = pyairbyte.run(words)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    assert users_in(sandbox) == Counter(range(1, 13))
+    assert not any(
+        name.startswith("_airbyte_")
+        for signal in sandbox.signals
+        for name in signal.body["properties"]
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["outcomes"]["unchanged"] + report["outcomes"]["duplicate"] == 12
 
 
 def test_failed_check_is_an_error_of_pyairbyte_with_our_reason(
@@ -273,6 +296,7 @@ def test_commands_of_the_page_send_users_and_read_webhooks(
         types = Counter(signal.body["type"] for signal in sandbox.signals)
 
     assert types == {"user_signed_up": 50}
+    assert re.findall(r"(\d+) signals sent", done.stdout) == ["50", "0"]
     assert "19 new records" in done.stdout
     assert (tmp_path / "webhooks.duckdb").exists()
     assert shutil.which("uv", path=str(BIN))

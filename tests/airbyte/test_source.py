@@ -252,3 +252,16 @@ def test_terminated_read_writes_the_state_of_its_last_record(source: Source) -> 
     assert sequences_in(printed) + sequences_in(rest) == list(range(1, 2_011))
     counts = [state["sourceStats"]["recordCount"] for state in states_in(printed)]
     assert sum(counts) == len(sequences_in(printed))
+
+
+@pytest.mark.parametrize("url", ["sqlite:///webhooks.db", "sqlite:///./x/webhooks.db"])
+def test_relative_store_is_refused_because_it_is_lost_with_the_container(
+    source: Source, url: str
+) -> None:
+    source.config["store_url"] = url
+
+    _, printed = source.run("check")
+
+    status = messages_in(printed, "CONNECTION_STATUS")[0]["connectionStatus"]
+    assert status["status"] == "FAILED"
+    assert "by an absolute path" in status["message"]

@@ -38,7 +38,6 @@ def a_schema_of(kind: str, key: Iterable[str] = ("id",)) -> Message:
 
 @on_both_connectors
 @pytest.mark.parametrize("kind", ["listed", "not listed", "open"])
-@pytest.mark.parametrize("key", [["id"], []], ids=["key", "no key"])
 @pytest.mark.parametrize(
     "item",
     [
@@ -54,21 +53,22 @@ def a_schema_of(kind: str, key: Iterable[str] = ("id",)) -> Message:
     ids=str,
 )
 def test_columns_of_loaders_are_neither_content_nor_properties(
-    sandbox: Sandbox, target: TargetUnderTest, kind: str, key: list[str], item: Message
+    sandbox: Sandbox, target: TargetUnderTest, kind: str, item: Message
 ) -> None:
-    if item:
-        target.config["signals"] = [{"stream": "trials", **item}]
-    schema = a_schema_of(kind, key)
+    target.config["signals"] = [{"stream": "*", **item}]
+    keyless = a_schema_of(kind, ()) | {"stream": "visits"}
 
     for sync in (1, 2):
         run = target.run(
-            schema,
+            a_schema_of(kind),
             a_record(1, plan="a", **written_at(sync)),
             a_record(2, plan="b", **written_at(sync)),
+            keyless,
+            a_record(1, "visits", plan="a", **written_at(sync)),
         )
 
-    assert run.outcomes == {"duplicate": 2}
-    assert len(sandbox.signals) == 2
+    assert run.outcomes == {"duplicate": 3}
+    assert len(sandbox.signals) == 3
     for signal in sandbox.signals:
         assert not any(name[0] == "_" for name in signal.body.get("properties", {}))
 
