@@ -107,20 +107,14 @@ def number(value: object) -> Decimal | None:
     return found if found.is_finite() else None
 
 
-def float_(value: object, default: object = None) -> object:
-    """Return a number as a float, or the default for any other value."""
-    found = number(value)
-    if found is None or found.adjusted() > 308:
-        return default
-    return float(found)
+def _number_as(kind: Callable[[Decimal], object], digits: int) -> Callable[..., object]:
+    """Return a filter for numbers up to so many digits; it has a default for others."""
 
+    def converted(value: object, default: object = None) -> object:
+        found = number(value)
+        return default if found is None or found.adjusted() > digits else kind(found)
 
-def int_(value: object, default: object = None) -> object:
-    """Return a number's whole part, or the default for any other value."""
-    found = number(value)
-    if found is None or found.adjusted() > _LONGEST_NUMBER:
-        return default
-    return int(found)
+    return converted
 
 
 def default(value: object, fallback: object = "", boolean: object = False) -> object:  # noqa: FBT002 - Jinja's own signature
@@ -143,8 +137,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso8601": iso8601,
     "slug": slug,
     "sha256": sha256,
-    "float": float_,
-    "int": int_,
+    "float": _number_as(float, 308),
+    "int": _number_as(int, _LONGEST_NUMBER),
     "default": default,
     "d": default,
 }
