@@ -49,6 +49,7 @@ class StreamChecks(Generic[Held]):
     refusal: tuple[str, str] | None = None
     fired: tuple[str, str] | None = None
     changed: int = 0
+    _older: int = 0
     _others: int = 0
     _oldest: float | None = None
     _waiting: list[Held] = field(default_factory=list)
@@ -101,29 +102,47 @@ class StreamChecks(Generic[Held]):
             self._count_change()
         if self.new_identity and source is not None:
             self.sources.add(source)
-        waits = counts or self.fired_before or bool(self.new_identity)
+        waits = counts or bool(self.new_identity)
+        waits |= self.fired_before and not is_expected
         if waits or self.fired:
-            self._waiting.append(held)
-            self._oldest = self._oldest or now
+            self._wait(held, now)
             return False
         return True
 
-    def superseded(self) -> None:
-        """Count a state that is older than the last one and was never sent."""
-        if not self.is_allowed and self.known:
-            self._count_change()
+    def superseded(self, held: Held, *, is_expected: bool, now: float) -> bool:
+        """Return whether a state that is older than the last one is settled at once.
+
+        Otherwise it waits. It was never sent.
+        """
+        if self.is_allowed or is_expected or not self.known:
+            return True
+        self._older += 1
+        self._count_change()
+        self._wait(held, now)
+        return False
+
+    def _wait(self, held: Held, now: float) -> None:
+        self._waiting.append(held)
+        self._oldest = self._oldest or now
 
     def _count_change(self) -> None:
         self.changed += 1
-        if self.changed > self.limit:
-            self.fire(
-                BULK_CHANGE,
-                f"Stream `{self.stream}`: more than {self.limit} of its {self.known} "
-                "known entities have changed in this run. If a column changes at every "
-                "sync, name it in the mapping's `ignore_changes`. If the changes are "
-                f"intended, run `stairoids-signals ledger allow {self.stream}`, or set "
-                "`bulk_changes: expected` in the mapping.",
-            )
+        if self.changed <= self.limit:
+            return
+        older = (
+            f"{self._older} of them are older than the last state that was sent. If "
+            "their order starts again at the source, run `stairoids-signals ledger "
+            f"reset-order {self.stream}`. "
+        )
+        self.fire(
+            BULK_CHANGE,
+            f"Stream `{self.stream}`: more than {self.limit} of its {self.known} "
+            f"known entities have changed in this run. {older if self._older else ''}"
+            "If a column changes at every sync, name it in the mapping's "
+            "`ignore_changes`. If the changes are intended, run `stairoids-signals "
+            f"ledger allow {self.stream}`, or set `bulk_changes: expected` in the "
+            "mapping.",
+        )
 
     def another_person(self) -> None:
         """Count a record whose key was sent for another person (`once`)."""
@@ -137,11 +156,12 @@ class StreamChecks(Generic[Held]):
                 f"`stairoids-signals ledger allow {self.stream}`.",
             )
 
-    def compared(self, known_elsewhere: int, names: str) -> None:
+    def compared(self, known_elsewhere: int, names: str, rename: str) -> None:
         """Note how many of the sample the ledger knows under another identity.
 
         Args:
             names: Streams and mappings of that identity, for people.
+            rename: The command that makes both one; "" if no name has changed.
         """
         sample = len(self.sources)
         if sample and known_elsewhere * 2 >= sample:
@@ -149,12 +169,11 @@ class StreamChecks(Generic[Held]):
                 IDENTITY,
                 f"Stream `{self.stream}`: {self.new_identity}, and the ledger knows "
                 f"{known_elsewhere} of its first {sample} records as {names}. Sending "
-                "would repeat them. If the stream was renamed, run `stairoids-signals "
-                "ledger rename OLD NEW`. To remember the records and send none, pipe "
-                "the tap into `stairoids-signals ledger baseline`. If all must be sent "
-                f"again, run `stairoids-signals ledger allow {self.stream}`.",
+                f"would repeat them. {rename}To remember the records and send none, "
+                "pipe the tap into `stairoids-signals ledger baseline`. If all must be "
+                f"sent again, run `stairoids-signals ledger allow {self.stream}`.",
             )
-        else:
+        elif sample:
             self.new_identity = ""
 
     # Records
@@ -202,7 +221,7 @@ class StreamChecks(Generic[Held]):
             return []
         has_waited = now - self._oldest >= _WAIT_SECONDS
         if self.fired_before or self.new_identity:
-            if is_full:
+            if is_full and not self.new_identity:
                 self._fire_full()
             return []
         return self.taken() if has_waited or is_full else []

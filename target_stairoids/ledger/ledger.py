@@ -160,7 +160,7 @@ class Ledger:
         is_complete: bool,
         reason: str = "",
         mappings: Mapping[tuple[int, str], KnownMapping] | None = None,
-        passed: Collection[str] = (),
+        complete: Mapping[str, bool] | None = None,
     ) -> None:
         """End the run.
 
@@ -168,13 +168,15 @@ class Ledger:
             reason: Why it ended before everything was settled; "" if it did not.
             is_complete: Whether all its input is settled.
             mappings: The mappings of its streams, by stream and name.
-            passed: Streams whose checks fired in an earlier run, and passed in this.
+            complete: The streams whose input is settled, and whether it had records.
+                Then their checks have passed.
         """
         with self.transaction() as transaction:
             for (stream, name), known in (mappings or {}).items():
                 transaction.keep_mapping(stream, name, known)
-            for stream_name in passed:
-                transaction.check_passed(self.scope, stream_name)
+            for stream_name in transaction.checked(self.scope):
+                if (complete or {}).get(stream_name):
+                    transaction.check_passed(self.scope, stream_name)
             transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)
@@ -186,10 +188,11 @@ class Ledger:
                     report=json.dumps(report),
                 )
             )
-            if is_complete and self._streams:
+            numbers = [self._streams[stream_name] for stream_name in complete or ()]
+            if numbers:
                 transaction.write(
                     update(streams)
-                    .where(streams.c.stream.in_(self._streams.values()))
+                    .where(streams.c.stream.in_(numbers))
                     .values(complete_run=self.run)
                 )
 

@@ -104,11 +104,12 @@ def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
 def known_elsewhere(
     ledger: Ledger, sources: Collection[bytes]
 ) -> list[tuple[bytes, str, str]]:
-    """Return source digest, stream and mapping of records that were sent before."""
+    """Return source digest, stream and mapping of records that earlier runs sent."""
     query = (
         select(latest.c.source_digest, streams.c.name, latest.c.mapping)
         .join(streams, streams.c.stream == latest.c.stream)
         .where(streams.c.scope == ledger.scope, latest.c.source_digest.in_(sources))
+        .where(latest.c.run != ledger.run)
     )
     with ledger.reading() as connection:
         rows = connection.execute(query).all()

@@ -251,6 +251,11 @@ class Transaction:
         self.write(update(checks).where(its).values(is_allowed=True))
         return list(reasons)
 
+    def checked(self, scope: str) -> set[str]:
+        """Return the streams that a check has set aside."""
+        query = select(checks.c.subject).where(checks.c.scope == scope)
+        return set(self.connection.scalars(query))
+
     def check_passed(self, scope: str, stream: str) -> None:
         """Forget the checks that set a stream aside."""
         its = (checks.c.scope == scope) & (checks.c.subject == stream)

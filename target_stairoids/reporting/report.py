@@ -53,6 +53,11 @@ class Report:
             found[outcome] += count
         return found
 
+    def streams_with(self, wanted: Outcome) -> set[str]:
+        """Return the streams that have signals with an outcome."""
+        found = {(stream, outcome) for stream, outcome, _reason in self._counts}
+        return {stream for stream, outcome in found if outcome is wanted}
+
     @property
     def adds_up(self) -> bool:
         """Whether each signal of the run has exactly one outcome."""

@@ -28,8 +28,10 @@ from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.schema import chosen, is_deleted
 
 if TYPE_CHECKING:
+    from target_stairoids.dedup.identity import Decided, Subject
     from target_stairoids.dedup.record import Record
     from target_stairoids.mapping.signal import CompiledMapping, Signal
+    from target_stairoids.sending.queue import QueuedSignal
     from target_stairoids.sending.streams import Stream
 
 #: Column of an exported dead letter: "<number> <name of the mapping>".
@@ -236,6 +238,9 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     signal = mapping.signal_from(fields)
     loaders = chosen(mapping.columns.loaders, tuple(signal.properties))
     ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
+    if not mapped.has_null_key:  # the key's columns may change their type
+        sent = signal.properties
+        ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
     version = replace(
         mapped.version,
         content_digest=content_digest(signal, ignored),
@@ -291,3 +296,35 @@ def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -
         return False
     is_same = latest.source_digest == version.source_digest
     return is_same and mapped.mapping.columns.knows_content
+
+
+class OpenRecord(msgspec.Struct, gc=False, eq=False):
+    """A record whose outcome is open.
+
+    Attributes:
+        subject: The record, as the rules for duplicates see it.
+        number: In the checkpoint, once the record waits; else 0.
+        version: Once it is to be sent.
+        signal: In the queue.
+        reason: Of the outcome `would_send`, `invalid` or `superseded`.
+        is_superseded: Whether it is older than the state that was sent last.
+    """
+
+    mapped: MappedRecord
+    draft: Draft
+    subject: Subject | None = None
+    number: int = 0
+    version: Version | None = None
+    signal: QueuedSignal | None = None
+    text: bytes = b""
+    reason: str = ""
+    is_superseded: bool = False
+
+
+def why_new(decided: Decided) -> str:
+    """Return why a dry run would send a signal."""
+    if decided.latest is None:
+        is_person = decided.version.key != decided.version.record_key
+        return "another person has its key" if is_person else "new"
+    was_sent = decided.latest.content_digest is not None
+    return "its content changed" if was_sent else "was rejected before"

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import msgspec
-
-from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
+from target_stairoids.checks.stream_checks import BULK_CHANGE, SOURCE, StreamChecks
 from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
 from target_stairoids.dedup.record import Record
-from target_stairoids.dedup.rules import OLDER, Action, Outcome, Version
+from target_stairoids.dedup.rules import OLDER, Action, Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter
-from target_stairoids.mapping.expressions.template import Path
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
@@ -29,6 +26,8 @@ from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     Draft,
     MappedRecord,
+    OpenRecord,
+    why_new,
 )
 from target_stairoids.sending.streams import Stream, warn_if_left_out
 
@@ -40,27 +39,6 @@ _OUTCOMES = {
 _SET_ASIDE = "its stream is set aside"
 
 
-class _Open(msgspec.Struct, gc=False, eq=False):
-    """A record whose outcome is open.
-
-    Attributes:
-        subject: The record, as the rules for duplicates see it.
-        number: In the checkpoint, once the record waits; else 0.
-        version: Once it is to be sent.
-        signal: In the queue.
-        reason: Of the outcome `would_send` or `invalid`.
-    """
-
-    mapped: MappedRecord
-    draft: Draft
-    subject: Subject | None = None
-    number: int = 0
-    version: Version | None = None
-    signal: QueuedSignal | None = None
-    text: bytes = b""
-    reason: str = ""
-
-
 @dataclass(eq=False)
 class RecordOutcomes:
     """Applies the rules for duplicates and the checks of streams to records.
@@ -68,7 +46,7 @@ class RecordOutcomes:
     Attributes:
         keeps_records: Whether dead letters keep the tap's records.
         set_aside: Stream -> the check that set it aside, in a sentence.
-        passed: Streams whose checks fired before, and passed or were allowed now.
+        is_whole: Whether the input was read to its end.
     """
 
     ledger: Ledger
@@ -80,12 +58,14 @@ class RecordOutcomes:
 
     def __post_init__(self) -> None:
         """Start without open records and without checks."""
-        self._open: dict[int, _Open] = {}  # by the id of the subject
-        self._checks: dict[str, StreamChecks[_Open]] = {}
+        self._open: dict[int, OpenRecord] = {}  # by the id of the subject
+        self._checks: dict[str, StreamChecks[OpenRecord]] = {}
         self._streams: dict[str, Stream] = {}
         self._valid: set[str] = set()
         self.set_aside: dict[str, str] = {}
-        self.passed: list[str] = []
+        self.is_whole = False
+        self._replayed: set[str] = set()
+        self._refused: set[str] = set()
 
     @cached_property
     def identity(self) -> Identity:
@@ -96,6 +76,9 @@ class RecordOutcomes:
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA."""
+        self._streams[stream.schema.name] = stream
+        if stream.refusal is not None and stream.refusal[0] == SOURCE:
+            self._refused.add(stream.schema.name)
         if self.observer is None:
             warn_if_left_out(stream)
         else:
@@ -118,7 +101,7 @@ class RecordOutcomes:
 
     def note_same(self, mapped: MappedRecord) -> None:
         """Count a record that repeats the last signal."""
-        self._note_fields(mapped.stream, mapped.record)
+        mapped.stream.note_fields(mapped.record)
         version, latest = mapped.version, self.identity.latest(mapped.key)
         is_same_state = latest and latest.state_digest == version.state_digest
         self.identity.unchanged(version)
@@ -128,9 +111,9 @@ class RecordOutcomes:
 
     def end_opt_out(self, mapped: MappedRecord, draft: Draft) -> None:
         """Count a record that changes the suppression list."""
-        self._note_fields(mapped.stream, mapped.record)
+        mapped.stream.note_fields(mapped.record)
         if draft.outcome is Outcome.INVALID:
-            self._add_dead_letter(_Open(mapped, draft, reason=draft.reason))
+            self._add_dead_letter(OpenRecord(mapped, draft, reason=draft.reason))
         elif draft.discards and mapped.dead_letter is not None:
             self.ledger.buffer.discard(mapped.dead_letter)
         self._count(mapped, draft.outcome, draft.reason)
@@ -141,7 +124,7 @@ class RecordOutcomes:
         """Apply the rules for duplicates to a record, and their result."""
         stream, dead_letter = mapped.stream, mapped.dead_letter
         if draft.is_mapped:
-            self._note_fields(stream, mapped.record)
+            stream.note_fields(mapped.record)
         stream.unread_times += draft.has_unread_time
         subject = Subject(
             draft.version or mapped.version,
@@ -149,18 +132,21 @@ class RecordOutcomes:
             is_replay=dead_letter is not None,
             is_by_person=mapped.is_by_person,
         )
+        if dead_letter is not None:
+            self._replayed.add(stream.schema.name)
         if dead_letter is not None and self._is_superseded(subject, dead_letter):
             self.ledger.buffer.discard(dead_letter)
-            self._count(mapped, Outcome.DUPLICATE, "a newer version was sent since")
+            self._count(mapped, Outcome.SUPERSEDED, "a newer version was sent since")
         elif draft.outcome is Outcome.INVALID:
-            self._refuse(_Open(mapped, draft, reason=draft.reason))
+            self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
         elif draft.version is None:
             if draft.is_mapped:
                 self.identity.filtered(mapped.key, stream.number)
             self._count(mapped, draft.outcome, draft.reason)
         else:
-            self._note_valid(stream.schema.name)
-            self._open[id(subject)] = _Open(mapped, draft, subject)
+            if dead_letter is None:
+                self._note_valid(stream.schema.name)
+            self._open[id(subject)] = OpenRecord(mapped, draft, subject)
             for decided in self.identity.take(subject):
                 self._apply(decided)
 
@@ -195,13 +181,23 @@ class RecordOutcomes:
             return
         if mapped.dead_letter is not None:
             self.ledger.buffer.discard(mapped.dead_letter)
-        self._finish(record, _OUTCOMES[action], decided.step.reason)
-        if decided.step is OLDER:
-            checks = self._checks_of(mapped.stream)
-            checks.superseded()
-            self._set_aside(checks)
+        if decided.step is OLDER and mapped.dead_letter is None:
+            self._supersede(record, decided.step.reason)
+        else:
+            self._finish(record, _OUTCOMES[action], decided.step.reason)
 
-    def _send(self, record: _Open, decided: Decided) -> None:
+    def _supersede(self, record: OpenRecord, reason: str) -> None:
+        """Settle a state that is older than the last one, or let it wait."""
+        checks = self._checks_of(record.mapped.stream)
+        record.is_superseded, record.reason = True, reason
+        self._wait(record)
+        is_expected = record.mapped.mapping.bulk_changes == "expected"
+        now = time.monotonic()
+        if checks.superseded(record, is_expected=is_expected, now=now):
+            self._leave([record])
+        self._set_aside(checks)
+
+    def _send(self, record: OpenRecord, decided: Decided) -> None:
         """Put a record's signal into the queue, or settle it without a request."""
         mapped, draft, latest = record.mapped, record.draft, decided.latest
         signal, stream, outcome = draft.signal, mapped.stream, draft.outcome
@@ -219,7 +215,7 @@ class RecordOutcomes:
             return
         self._wait(record)
         is_known = latest is not None and latest.content_digest is not None
-        may_leave = checks.admit(
+        may_leave = mapped.dead_letter is not None or checks.admit(
             record,
             is_changed=is_known and latest is not None and latest.run != run,
             is_expected=mapped.mapping.bulk_changes == "expected",
@@ -227,7 +223,7 @@ class RecordOutcomes:
             now=time.monotonic(),
         )
         if outcome is Outcome.WOULD_SEND:
-            record.reason = _why_new(decided)
+            record.reason = why_new(decided)
             buffer.settle(version, outcome, latest, run)
             if may_leave:
                 self._leave([record])
@@ -239,7 +235,7 @@ class RecordOutcomes:
             self._compare(checks)
         self._set_aside(checks)
 
-    def _queued(self, record: _Open, decided: Decided) -> QueuedSignal:
+    def _queued(self, record: OpenRecord, decided: Decided) -> QueuedSignal:
         """Return the signal of a record for the queue."""
         mapped, signal, latest = record.mapped, record.draft.signal, decided.latest
         assert signal is not None  # noqa: S101 - it is to be sent
@@ -262,12 +258,11 @@ class RecordOutcomes:
 
     # Checks of streams
 
-    def _checks_of(self, stream: Stream) -> StreamChecks[_Open]:
+    def _checks_of(self, stream: Stream) -> StreamChecks[OpenRecord]:
         """Return the checks of a stream, made at its first signal."""
         name = stream.schema.name
         if name not in self._checks:
             fired = queries.fired_checks(self.ledger, name)
-            self._streams[name] = stream
             self._checks[name] = StreamChecks(
                 name,
                 self.ledger.entities_of(stream.number),
@@ -279,7 +274,7 @@ class RecordOutcomes:
             )
         return self._checks[name]
 
-    def _compare(self, checks: StreamChecks[_Open]) -> None:
+    def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
         """Look up the first records of a new identity in the ledger."""
         same = self._streams[checks.stream].same_mappings
         known = [
@@ -287,12 +282,14 @@ class RecordOutcomes:
             for row in queries.known_elsewhere(self.ledger, checks.sources)
             if row[1] != checks.stream or row[2] not in same
         ]
-        names = sorted({f"`{stream}` ({mapping})" for _, stream, mapping in known})
-        checks.compared(len({source for source, _, _ in known}), " and ".join(names))
+        others = sorted({(stream, mapping) for _, stream, mapping in known})
+        names = " and ".join(f"`{stream}` ({mapping})" for stream, mapping in others)
+        rename = self._streams[checks.stream].rename_from(*others[0]) if others else ""
+        checks.compared(len({source for source, _, _ in known}), names, rename)
         if not checks.fired:
             self._leave(checks.taken())
 
-    def _set_aside(self, checks: StreamChecks[_Open]) -> None:
+    def _set_aside(self, checks: StreamChecks[OpenRecord]) -> None:
         """Keep back the waiting records, if a check has fired."""
         if checks.fired is None:
             return
@@ -311,6 +308,8 @@ class RecordOutcomes:
     def let_go(self, now: float, *, is_full: bool) -> None:
         """Let the signals leave that waited long enough for the end of the input."""
         for checks in self._checks.values():
+            if is_full and checks.new_identity and not checks.fired:
+                self._compare(checks)
             self._leave(checks.due(now, is_full=is_full))
             self._set_aside(checks)
 
@@ -328,16 +327,24 @@ class RecordOutcomes:
                 self._compare(checks)
             self._leave(checks.end_of_input())
             self._set_aside(checks)
-            if checks.fired is None and (checks.fired_before or checks.is_allowed):
-                self.passed.append(checks.stream)
+        self.is_whole = True
+
+    def complete(self) -> dict[str, bool]:
+        """Return the streams whose input is settled, and whether they had records."""
+        if not self.is_whole:
+            return {}
+        pending = self.report.streams_with(Outcome.PENDING)
+        open_ones = pending | self.set_aside.keys() | self._replayed
+        return {
+            name: stream.taken > 0
+            for name, stream in self._streams.items()
+            if name not in open_ones
+        }
 
     def may_remember(self, stream: Stream) -> bool:
         """Return whether the ledger may remember a stream's mappings."""
         checks = self._checks.get(stream.schema.name)
-        is_baseline = stream.made.keys() <= stream.baselines
-        if checks is None or is_baseline:
-            return is_baseline or stream.refusal is None
-        return checks.passed
+        return stream.refusal is None if checks is None else checks.passed
 
     def give_up(self) -> None:
         """Count the records that still wait as pending."""
@@ -345,10 +352,12 @@ class RecordOutcomes:
         for record in chain(self._open.values(), *waiting):
             self._finish(record, Outcome.PENDING, "not reached")
 
-    def _leave(self, records: Iterable[_Open]) -> None:
+    def _leave(self, records: Iterable[OpenRecord]) -> None:
         """Let records have the outcome that they waited for."""
         for record in records:
-            if record.signal is not None:
+            if record.is_superseded:
+                self._finish(record, Outcome.SUPERSEDED, record.reason)
+            elif record.signal is not None:
                 self.queue.release(record.signal)
             elif record.version is not None:
                 if self.observer is not None:
@@ -360,27 +369,34 @@ class RecordOutcomes:
 
     # Outcomes
 
-    def _refuse(self, record: _Open) -> None:
+    def _refuse(self, record: OpenRecord) -> None:
         """Make a dead letter of an invalid record, at once or once others are valid."""
         checks = self._checks_of(record.mapped.stream)
         record.version = None
         self._wait(record)
-        if checks.invalid(record):
+        if record.mapped.dead_letter is not None or checks.invalid(record):
             self._leave([record])
         self._set_aside(checks)
 
     def _note_valid(self, stream: str, times: int = 1) -> None:
         self._valid.add(stream)
+        if stream in self._refused:
+            self._refused.discard(stream)
+            refused = self._checks_of(self._streams[stream])
+            if refused.refusal is not None and not refused.is_allowed:
+                refused.fire(*refused.refusal)
+                self.checkpoint.open()  # no STATE passes, even without a signal
+                self._set_aside(refused)
         if checks := self._checks.get(stream):
             self._leave(checks.valid(times))
 
-    def _wait(self, record: _Open) -> None:
+    def _wait(self, record: OpenRecord) -> None:
         """Keep STATE before a record."""
         if not record.number:
             record.number = self.checkpoint.open()
             self.report.signals += 1
 
-    def _finish(self, record: _Open, outcome: Outcome, reason: str) -> None:
+    def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
         self.report.signals += not record.number
         if record.signal is not None:
@@ -394,7 +410,7 @@ class RecordOutcomes:
         self.queue.finish(signal)
         self.ledger.buffer.finish(signal.number)
 
-    def _add_dead_letter(self, record: _Open) -> None:
+    def _add_dead_letter(self, record: OpenRecord) -> None:
         mapped = record.mapped
         self.ledger.buffer.add_dead_letter(
             DeadLetter(
@@ -410,12 +426,6 @@ class RecordOutcomes:
         """Return a record's text, or none if records are not kept."""
         return record.text_but(DEAD_LETTER_FIELD) if self.keeps_records else b""
 
-    def _note_fields(self, stream: Stream, record: Record) -> None:
-        """Note which fields of its mappings a record has."""
-        stream.is_seen = True
-        if stream.unseen:
-            stream.unseen -= {p for p in stream.unseen if _has(record.fields, p)}
-
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
         self.report.signals += 1
         self.report.count(mapped.stream.schema.name, outcome, reason)
@@ -428,23 +438,3 @@ class RecordOutcomes:
             self.observer.decided(
                 Observation(stream, mapped.mapping, fields, outcome, reason)
             )
-
-
-def _why_new(decided: Decided) -> str:
-    """Return why a dry run would send a signal."""
-    if decided.latest is None:
-        is_person = decided.version.key != decided.version.record_key
-        return "another person has its key" if is_person else "new"
-    was_sent = decided.latest.content_digest is not None
-    return "its content changed" if was_sent else "was rejected before"
-
-
-def _has(record: Mapping[str, Any], path: Path) -> bool:
-    value: Any = record
-    for part in path:
-        if isinstance(value, list):
-            return True  # items of lists differ
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True

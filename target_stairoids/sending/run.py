@@ -328,7 +328,7 @@ class Run:
                 reason="" if failure is None else str(failure),
                 is_complete=is_complete,
                 mappings=self.records.streams.made(self._may_remember),
-                passed=self._outcomes.passed,
+                complete=self._outcomes.complete(),
             )
         self._ledger.close()
         self._progress.end(report)

@@ -12,7 +12,7 @@ import msgspec
 
 from stairoids_common.text import counted
 from target_stairoids.checks.stream_checks import IDENTITY, SOURCE
-from target_stairoids.dedup.record import RecordReader
+from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import KnownMapping
@@ -70,6 +70,12 @@ class Stream:
     null_keys: int = 0
     sharing: int = 0
 
+    def note_fields(self, record: Record) -> None:
+        """Note which fields of its mappings a record has."""
+        self.is_seen = True
+        if self.unseen:
+            self.unseen -= {path for path in self.unseen if _has(record.fields, path)}
+
     @property
     def same_mappings(self) -> set[str]:
         """The mappings that do not identify records in another way than before."""
@@ -82,12 +88,22 @@ class Stream:
     @property
     def new_identity(self) -> str:
         """The new part of its records' identity, in words; "" without any."""
-        new = sorted(self.made.keys() - self.known.keys())
+        new = sorted(self.made.keys() - self.known.keys() - self.baselines)
         if new:
             is_new = f"its mapping `{new[0]}` is new"
             return is_new if self.known else "the stream is new"
-        is_same = self.made.keys() <= self.same_mappings
+        is_same = self.made.keys() <= self.same_mappings | self.baselines
         return "" if is_same else "the columns that identify its records are others"
+
+    def rename_from(self, stream: str, mapping: str) -> str:
+        """Return the advice that makes another stream or mapping this one."""
+        if stream != self.schema.name:
+            words = f"{stream} {self.schema.name}"
+        elif mapping not in self.made and (new := self.made.keys() - self.known.keys()):
+            words = f"{stream} --mapping {mapping} {min(new)}"
+        else:
+            return ""
+        return f"If it was renamed, run `stairoids-signals ledger rename {words}`. "
 
     @property
     def refusal(self) -> tuple[str, str] | None:
@@ -95,14 +111,15 @@ class Stream:
         name = self.schema.name
         for mapping in self.maps:
             made, known = self.made.get(mapping.name), self.known.get(mapping.name)
-            if made is None or known is None:
+            if made is None or known is None or mapping.name in self.baselines:
                 continue
             if None not in (made.source, known.source) and made.source != known.source:
                 return SOURCE, (
                     f"Stream `{name}`: its signals had the source `{known.source}`, "
                     f"and have `{made.source}` now. If it is another database, set "
                     "`namespace`. If only the name changed, run `stairoids-signals "
-                    f"ledger rename {name} --source {made.source}`."
+                    f"ledger rename {name} --source {made.source}`. If both share the "
+                    f"ledger on purpose, run `stairoids-signals ledger allow {name}`."
                 )
             if made.identity != known.identity and not mapping.key:
                 return IDENTITY, (
@@ -112,6 +129,17 @@ class Stream:
                     f"`stairoids-signals ledger allow {name}`."
                 )
         return None
+
+
+def _has(record: Mapping[str, Any], path: Path) -> bool:
+    value: Any = record
+    for part in path:
+        if isinstance(value, list):
+            return True  # items of lists differ
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 class Streams:
@@ -200,8 +228,10 @@ class Streams:
         return {
             (stream.number, name): made
             for stream in self._streams.values()
-            if stream.taken and may_remember(stream)
+            if stream.taken
+            for remembers in (may_remember(stream),)
             for name, made in stream.made.items()
+            if name in stream.baselines or remembers
         }
 
     def warn(self) -> None:

@@ -113,7 +113,7 @@ def test_dead_letter_is_not_sent_after_a_newer_version(
 
     replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
 
-    assert replayed.outcomes == {"duplicate": 1}
+    assert replayed.outcomes == {"superseded": 1}
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["pro"]
     assert "No dead letters." in signals(target, "dead-letters", "list").stdout
 

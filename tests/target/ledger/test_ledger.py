@@ -437,7 +437,8 @@ def run_to_end(url: str, exit_code: int = 0, stream: str | None = None) -> None:
         ledger.begin_run()
         if stream is not None:
             ledger.stream_number(stream, {})
-        ledger.end_run(exit_code, {}, is_complete=exit_code == 0)
+        complete = {stream: True} if stream and exit_code == 0 else {}
+        ledger.end_run(exit_code, {}, is_complete=exit_code == 0, complete=complete)
 
 
 def test_run_numbers_count_up(opened: Opened) -> None:

@@ -1,0 +1,587 @@
+"""The checks of streams set a stream aside before much of it is sent again."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
+from target_stairoids.sending import run as sending_run
+from tests.support.commands import signals
+from tests.support.connectors import on_both_connectors
+from tests.support.singer_io import (
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from stairoids_sandbox import Sandbox
+    from tests.support.singer_io import Message, Run
+
+KNOWN, LIMIT = 260, 52
+SCHEMA = a_schema(plan="string")
+
+
+def records(
+    count: int, stream: str = "trials", start: int = 1, **fields: object
+) -> list[Message]:
+    return [a_record(n, stream, **fields) for n in range(start, start + count)]
+
+
+def read(target: TargetUnderTest, plan: str, count: int = KNOWN, **config: Any) -> Run:
+    """Run with all known records, of which the first ones have another plan."""
+    changed = records(count, plan=plan)
+    rest = records(KNOWN - count, start=count + 1, plan="a")
+    return target.run(SCHEMA, *changed, *rest, a_state(plan), **config)
+
+
+def allow(target: TargetUnderTest, stream: str = "trials") -> str:
+    done = signals(target, "ledger", "allow", stream)
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+# Bulk change
+
+
+@on_both_connectors
+def test_bulk_change_sets_the_stream_aside_and_a_retry_does_not_get_past(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a", first_run="baseline")
+
+    for _ in range(2):
+        run = read(target, "b")
+        assert run.exit_code == 1
+        assert f"more than {LIMIT} of its {KNOWN} known entities" in run.error
+        assert "ledger allow trials" in run.error
+        assert run.outcomes == {"pending": KNOWN}
+        assert run.states == []
+    assert sandbox.signals == []
+
+    fixed = read(target, "a")
+    later = read(target, "c", LIMIT)
+    assert fixed.outcomes == {"duplicate": KNOWN}
+    assert fixed.states == [{"at": "a"}]
+    assert later.outcomes == {"accepted": LIMIT, "duplicate": KNOWN - LIMIT}
+    assert allow(target) == "Error: No check holds stream `trials` back.\n"
+
+
+@on_both_connectors
+def test_bulk_change_that_is_allowed_is_sent_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a", first_run="baseline")
+    read(target, "b")
+
+    assert "Allowed for the next complete run" in allow(target)
+    run = read(target, "b")
+    again = read(target, "c")
+
+    assert (run.exit_code, run.outcomes) == (0, {"accepted": KNOWN})
+    assert (again.exit_code, again.outcomes) == (1, {"pending": KNOWN})
+    assert len(sandbox.signals) == KNOWN
+
+
+def test_bulk_change_works_on_postgresql(
+    sandbox: Sandbox, target: TargetUnderTest, postgres_url: str
+) -> None:
+    target.config["ledger_url"] = postgres_url
+    read(target, "a", first_run="baseline")
+
+    stopped = read(target, "b")
+    retried = read(target, "b")
+    allow(target)
+    run = read(target, "b")
+
+    assert [stopped.exit_code, retried.exit_code, run.exit_code] == [1, 1, 0]
+    assert len(sandbox.signals) == KNOWN
+
+
+def test_bulk_change_stays_allowed_until_a_run_is_complete(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a", first_run="baseline")
+    read(target, "b")
+    allow(target)
+
+    interrupted = read(target, "b", max_signals_per_run=10)
+    complete = read(target, "b")
+    after = read(target, "c")
+
+    assert interrupted.exit_code == 75
+    assert complete.exit_code == 0
+    assert after.exit_code == 1
+    assert len(sandbox.signals) == KNOWN
+
+
+def test_allowed_stream_is_checked_again_though_another_one_is_set_aside(
+    target: TargetUnderTest,
+) -> None:
+    leads = a_schema("leads", plan="string")
+
+    def run(plan: str, **config: object) -> Run:
+        return target.run(
+            SCHEMA, *records(60, plan=plan), leads, *records(60, "leads", plan=plan),
+            **config,
+        )  # fmt: skip
+
+    run("a", first_run="baseline")
+    run("b")
+    allow(target)
+
+    assert run("b").outcomes == {"accepted": 60, "pending": 60}
+    assert run("c").outcomes == {"pending": 120}
+
+
+@on_both_connectors
+def test_bulk_change_may_be_expected_by_the_mapping(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending_run, "_QUEUE_SIZE", 20)
+    expected = [{"stream": "trials", "bulk_changes": "expected"}]
+    read(target, "a", first_run="baseline")
+    assert read(target, "b").exit_code == 1
+
+    for plan in "bc":
+        run = read(target, plan, signals=expected)
+        assert (run.exit_code, run.outcomes) == (0, {"accepted": KNOWN})
+
+
+def test_bulk_change_survives_sigterm_between_retries(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a", first_run="baseline")
+
+    def has_sent(count: int) -> bool:
+        return len(sandbox.signals) == count
+
+    leads = a_schema("leads")
+    target.run(leads, a_record(0, "leads"))
+    read(target, "b")
+
+    for number in (2, 3):
+        text = text_of([
+            SCHEMA, *records(LIMIT, plan="b"),
+            leads, a_record(number, "leads", email=f"ann@acme{number}.example"),
+        ])  # fmt: skip
+        process = target.start(text)
+        wait_until(partial(has_sent, number))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        run = read(target, "b")
+        assert (run.exit_code, run.states) == (1, [])
+    assert {s.body["type"] for s in sandbox.signals} == {"leads"}
+
+
+def test_other_streams_go_on_while_one_is_set_aside(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a", first_run="baseline")
+    leads = [a_schema("leads"), a_record(1, "leads"), a_record(2, "leads")]
+
+    run = target.run(
+        *leads, a_state(0), SCHEMA, *records(KNOWN, plan="b"), a_state(1),
+        a_record(3, "leads"), a_state(2),
+    )  # fmt: skip
+
+    assert run.exit_code == 1
+    assert run.outcomes == {"accepted": 3, "pending": KNOWN}
+    assert run.states == [{"at": 0}]
+    assert {s.body["type"] for s in sandbox.signals} == {"leads"}
+
+
+@pytest.mark.parametrize(("seconds", "is_full"), [(60.0, False), (0.0, True)])
+def test_after_60_seconds_or_with_a_full_queue_at_most_the_limit_leaves(
+    seconds: float, *, is_full: bool
+) -> None:
+    checks: StreamChecks[int] = StreamChecks("trials", KNOWN)
+    left: list[int] = []
+
+    for number in range(KNOWN):
+        assert not checks.admit(
+            number, is_changed=True, is_expected=False, source=b"", now=100.0
+        )
+        assert checks.due(159.9) == []
+        left += checks.due(100.0 + seconds, is_full=is_full)
+
+    assert left == list(range(LIMIT))
+    assert checks.fired is not None
+    assert checks.fired[0] == BULK_CHANGE
+    assert len(checks.kept_back()) == KNOWN - LIMIT
+
+
+def test_nothing_leaves_before_the_input_ends_if_the_check_fired_before() -> None:
+    checks: StreamChecks[int] = StreamChecks("trials", KNOWN, fired_before=True)
+
+    for number in range(LIMIT):
+        is_changed = number % 2 == 0
+        may_leave = checks.admit(
+            number, is_changed=is_changed, is_expected=False, source=b"", now=100.0
+        )
+        assert not may_leave
+
+    assert checks.due(1_000.0) == []
+    assert checks.end_of_input() == list(range(LIMIT))
+
+
+def test_changes_up_to_the_limit_are_sent(target: TargetUnderTest) -> None:
+    read(target, "a", first_run="baseline")
+
+    assert read(target, "b", LIMIT).exit_code == 0
+    assert read(target, "c", LIMIT + 1).exit_code == 1
+
+
+def test_new_records_are_no_bulk_change(target: TargetUnderTest) -> None:
+    target.run(SCHEMA, *records(10, plan="a"))
+
+    run = target.run(SCHEMA, *records(300, start=11, plan="a"), a_state())
+
+    assert (run.exit_code, run.outcomes) == (0, {"accepted": 300})
+
+
+def test_touched_records_are_no_bulk_change(target: TargetUnderTest) -> None:
+    schema = a_schema(plan="string", updated_at="string", bookmark="updated_at")
+    target.run(schema, *records(100, plan="a", updated_at="2026-01-01"))
+
+    run = target.run(schema, *records(100, plan="a", updated_at="2026-01-02"))
+
+    assert (run.exit_code, run.outcomes) == (0, {"unchanged": 100})
+
+
+def test_replay_neither_counts_as_a_bulk_change_nor_ends_the_check(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a", first_run="baseline")
+    target.run(SCHEMA, a_record(1, plan="z", email=None))
+    read(target, "b")
+
+    replayed = signals(target, "dead-letters", "replay")
+    run = read(target, "b", LIMIT)
+
+    assert "1 signal = 1 invalid" in replayed.stderr
+    assert (run.exit_code, len(sandbox.signals)) == (0, LIMIT)
+
+
+@on_both_connectors
+def test_order_that_starts_again_is_a_bulk_change_until_it_is_accepted(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(plan="string", _sdc_lsn="integer")
+
+    def run(plan: str, lsn: int) -> Run:
+        rows = [a_record(n, plan=plan, _sdc_lsn=lsn + n) for n in range(1, 81)]
+        return target.run(schema, *rows[:1], a_state(plan), *rows[1:], a_state(plan))
+
+    run("a", 1_000)
+    stopped = [run("b", 0) for _ in range(2)]
+    assert [r.exit_code for r in stopped] == [1, 1]
+    assert [r.states for r in stopped] == [[], []]
+    assert "reset-order trials" in stopped[0].error
+    assert len(sandbox.signals) == 80
+
+    done = signals(target, "ledger", "reset-order", "trials")
+    assert done.stdout == "The next run decides the order of 80 records again.\n"
+    accepted = run("b", 0)
+    assert (accepted.exit_code, len(sandbox.signals)) == (0, 160)
+
+
+# Identity change
+
+MAPPING = {"stream": "contacts", "type": "contact", "name": "contact"}
+CONTACTS = a_schema("contacts", org="string")
+
+
+def contacts(count: int, stream: str = "contacts") -> list[Message]:
+    return records(count, stream, org="acme")
+
+
+IDENTITY_CHANGES: dict[str, tuple[Message, dict[str, Any], list[tuple[str, ...]]]] = {
+    "key columns": (
+        a_schema("contacts", key=["id", "org"], org="string"),
+        MAPPING,
+        [("allow", "contacts")],
+    ),
+    "key in the mapping": (
+        CONTACTS,
+        MAPPING | {"key": ["email"]},
+        [("allow", "contacts")],
+    ),
+    "stream renamed": (
+        a_schema("public.contacts", org="string"),
+        MAPPING | {"stream": "public.contacts"},
+        [("rename", "contacts", "public.contacts"), ("allow", "public.contacts")],
+    ),
+    "mapping renamed": (
+        CONTACTS,
+        MAPPING | {"name": "lead"},
+        [
+            ("rename", "contacts", "--mapping", "contact", "lead"),
+            ("allow", "contacts"),
+        ],
+    ),
+    "another source": (
+        CONTACTS,
+        MAPPING | {"source": "crm"},
+        [("rename", "contacts", "--source", "crm"), ("allow", "contacts")],
+    ),
+}
+WAYS = [
+    (name, way)
+    for name, (_, _, ways) in IDENTITY_CHANGES.items()
+    for way in [*ways, ("baseline",)]
+]
+
+
+@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize(("change", "way"), WAYS, ids=[f"{n}, {w[0]}" for n, w in WAYS])
+def test_identity_change_sets_the_stream_aside_until_a_person_decides(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    change: str,
+    way: tuple[str, ...],
+    count: int,
+) -> None:
+    schema, mapping, _ = IDENTITY_CHANGES[change]
+    messages = [schema, *contacts(count, schema["stream"]), a_state()]
+    target.run(CONTACTS, *contacts(count), signals=[MAPPING])
+    target.config["signals"] = [mapping]
+
+    for _ in range(2):
+        run = target.run(*messages)
+        assert (run.exit_code, run.states) == (1, [])
+        is_named = way[0] != "baseline" or change != "another source"
+        assert not is_named or f"ledger {' '.join(way)}" in run.error
+        assert len(sandbox.signals) == count
+    done = signals(target, "ledger", *way, text=text_of(messages))
+    assert done.returncode == 0, done.stderr
+
+    allowed, again = target.run(*messages), target.run(*messages)
+    assert (allowed.exit_code, again.exit_code) == (0, 0), allowed.error
+    assert again.outcomes == {"duplicate": count}
+    is_sent = way[0] == "allow" and change != "another source"  # each is known
+    assert len(sandbox.signals) == count * (2 if is_sent else 1)
+
+
+@pytest.mark.parametrize("way", ["allow", "baseline", "key"])
+def test_keyless_stream_that_gains_a_column_is_set_aside(
+    sandbox: Sandbox, target: TargetUnderTest, way: str
+) -> None:
+    before = a_schema("contacts", key=[], org="string")
+    after = a_schema("contacts", key=[], org="string", plan="string")
+    rows = records(30, "contacts", org="acme", plan="a")
+    target.run(before, *contacts(30))
+    null = records(30, "contacts", org="acme", plan=None)
+    assert target.run(after, *null).outcomes == {"unchanged": 30}
+
+    for _ in range(2):
+        run = target.run(after, *rows, a_state())
+        assert (run.exit_code, run.states, len(sandbox.signals)) == (1, [], 30)
+        assert "Set `key` in the mapping" in run.error
+    if way == "key":
+        target.config["signals"] = [{"stream": "contacts", "key": ["id"]}]
+        assert "ledger baseline" in target.run(after, *rows).error
+    words = ["allow", "contacts"] if way == "allow" else ["baseline"]
+    signals(target, "ledger", *words, text=text_of([after, *rows]))
+
+    run, again = (target.run(after, *rows, a_state()) for _ in range(2))
+    assert (run.exit_code, again.outcomes) == (0, {"duplicate": 30})
+    assert len(sandbox.signals) == (60 if way == "allow" else 30)
+
+
+@on_both_connectors
+def test_renamed_stream_is_set_aside(sandbox: Sandbox, target: TargetUnderTest) -> None:
+    target.run(a_schema("public-contacts"), *records(3, "public-contacts"))
+
+    run = target.run(a_schema("public.contacts"), *records(3, "public.contacts"))
+
+    assert (run.exit_code, run.outcomes) == (1, {"pending": 3})
+    assert "`public-contacts`" in run.error
+    assert len(sandbox.signals) == 3
+
+
+@on_both_connectors
+def test_second_mapping_and_new_streams_are_no_identity_change(
+    target: TargetUnderTest,
+) -> None:
+    target.run(CONTACTS, *contacts(30), signals=[MAPPING])
+    two = [MAPPING, {"stream": "contacts", "type": "vip"}, {"stream": "*"}]
+
+    run = target.run(
+        CONTACTS, *contacts(30), a_schema("leads"), *records(30, "leads", start=31),
+        a_state(), signals=two,
+    )  # fmt: skip
+
+    assert (run.exit_code, run.states) == (0, [{"at": 1}])
+    assert run.outcomes == {"accepted": 60, "duplicate": 30}
+
+
+def test_two_streams_with_the_same_rows_are_no_identity_change_in_their_first_run(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending_run, "_QUEUE_SIZE", 1)
+    views = ["contacts", "customers"]
+
+    run = target.run(*(m for v in views for m in (a_schema(v), *records(1_100, v))))
+
+    assert run.exit_code == 0, run.error
+
+
+def test_key_type_is_no_identity_change(target: TargetUnderTest) -> None:
+    target.run(a_schema(), *records(30))
+    schema = a_schema(id="string")
+    texts = [a_record(n, id=str(n)) for n in range(1, 31)]
+
+    run = target.run(schema, *texts)
+
+    assert run.exit_code == 0
+    assert run.outcomes == {"unchanged": 30}
+
+
+def test_database_of_another_source_is_set_aside_until_it_has_a_namespace(
+    target: TargetUnderTest,
+) -> None:
+    def run(source: str, **config: object) -> Run:
+        rows = [a_record(n, email=f"ann{n}@{source}.example") for n in range(30)]
+        return target.run(a_schema(), *rows, a_state(), source=source, **config)
+
+    run("eu")
+    mixed = [run("us"), run("us")]
+    own = run("us", namespace="us")
+
+    assert [r.exit_code for r in mixed] == [1, 1]
+    assert [r.states for r in mixed] == [[], []]
+    assert "had the source `eu`" in mixed[0].error
+    assert "`namespace`" in mixed[0].error
+    assert own.outcomes == {"accepted": 30}
+    assert run("eu").outcomes == {"duplicate": 30}
+
+
+# `once` for other people
+
+
+@on_both_connectors
+def test_once_for_other_people_is_set_aside(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    once = {"signals": [{"stream": "trials", "send": "once"}]}
+    others = [a_record(n, email=f"ann{n}@other.example") for n in range(1, 61)]
+    target.run(a_schema(), *records(60), **once)
+
+    stopped = [target.run(a_schema(), *others, a_state(), **once) for _ in range(2)]
+    few = target.run(a_schema(), *others[:50], a_state(), **once)
+
+    assert [r.exit_code for r in stopped] == [1, 1]
+    assert [r.states for r in stopped] == [[], []]
+    assert "more than 50 keys were already sent for other people" in stopped[0].error
+    assert stopped[0].outcomes == {"pending": 60}
+    assert (few.exit_code, few.outcomes) == (0, {"superseded": 50})
+    assert len(sandbox.signals) == 60
+
+
+# Invalid records
+
+
+@on_both_connectors
+@pytest.mark.parametrize("count", [5, 30])
+def test_known_stream_whose_records_all_become_invalid_is_set_aside(
+    sandbox: Sandbox, target: TargetUnderTest, count: int
+) -> None:
+    broken = [a_record(n, email=None) for n in range(1, count + 1)]
+    target.run(a_schema(), *records(30))
+
+    stopped = [target.run(a_schema(), *broken, a_state()) for _ in range(2)]
+    assert [r.exit_code for r in stopped] == [1, 1]
+    assert [r.states for r in stopped] == [[], []]
+    assert f"all {count} records are invalid" in stopped[0].error
+    assert stopped[0].outcomes == {"pending": count}
+    assert signals(target, "dead-letters", "export").stdout == ""
+
+    allow(target)
+    allowed = target.run(a_schema(), *broken, a_state())
+    assert (allowed.exit_code, allowed.outcomes) == (0, {"invalid": count})
+    assert len(sandbox.signals) == 30
+
+
+def test_nine_tenths_of_the_last_200_records_may_not_be_invalid(
+    target: TargetUnderTest,
+) -> None:
+    broken = [a_record(n, email=None) for n in range(60, 240)]
+    target.run(a_schema(), *records(300))
+
+    run = target.run(a_schema(), *records(59), *broken, a_state())
+
+    assert (run.exit_code, run.states) == (1, [])
+    assert "nearly all of the last 200 records are invalid" in run.error
+
+
+@pytest.mark.parametrize(
+    ("known", "invalid", "valid"), [(0, 30, 0), (30, 4, 0), (30, 30, 5)]
+)
+def test_some_invalid_records_become_dead_letters(
+    target: TargetUnderTest, known: int, invalid: int, valid: int
+) -> None:
+    target.run(a_schema(), *records(known))
+    broken = [a_record(n, email=None) for n in range(1, invalid + 1)]
+
+    run = target.run(a_schema(), *broken, *records(valid), a_state())
+
+    assert (run.exit_code, run.states) == (0, [{"at": 1}])
+    assert run.outcomes["invalid"] == invalid
+
+
+# First run
+
+
+def test_baseline_ends_with_the_first_run_that_read_the_stream(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    leads = [a_schema("leads"), *records(3, "leads")]
+    target.config |= {"first_run": "baseline"}
+    target.run(a_schema("other"), a_record(1, "other"))
+    other = [a_schema("other"), *records(2, "other", start=2)]
+
+    first = target.run(*leads, *other, max_signals_per_run=1)
+    second = target.run(*leads, a_record(9, "leads"), *other, max_signals_per_run=1)
+
+    assert first.exit_code == 75
+    assert first.outcomes == {"baselined": 3, "accepted": 1, "pending": 1}
+    assert second.outcomes["accepted"] == 1
+    assert second.outcomes["pending"] >= 1
+    third = target.run(*leads, a_record(9, "leads"), *other)
+    assert third.exit_code == 0
+    assert [s.body["type"] for s in sandbox.signals].count("leads") == 1
+
+
+def test_baseline_ends_though_its_stream_is_set_aside(target: TargetUnderTest) -> None:
+    target.config |= {"first_run": "baseline"}
+    one, two = ({"stream": "trials", "type": name} for name in ("one", "two"))
+    read(target, "a", signals=[one])
+
+    aside = read(target, "b", signals=[one, two])
+    after = target.run(SCHEMA, a_record(999, plan="a"), signals=[one, two])
+
+    assert aside.outcomes == {"pending": KNOWN, "baselined": KNOWN}
+    assert after.outcomes == {"accepted": 2}
+
+
+@on_both_connectors
+def test_baseline_is_per_stream_and_mapping(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config |= {"first_run": "baseline"}
+    one, two = ({"stream": "trials", "type": name} for name in ("one", "two"))
+    read(target, "a", signals=[one])
+
+    second = read(target, "a", signals=[one, two])
+    later = target.run(SCHEMA, a_record(999, plan="a"), signals=[one, two])
+
+    assert second.outcomes == {"baselined": KNOWN, "duplicate": KNOWN}
+    assert later.outcomes == {"accepted": 2}
+    assert {s.body["type"] for s in sandbox.signals} == {"one", "two"}
