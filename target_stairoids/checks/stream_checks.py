@@ -37,6 +37,7 @@ class StreamChecks(Generic[Held]):
         new_identity: The new part of its identity, in words; "" without any.
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
+        valid_before: How many records were valid before the first check.
         has_valid: Whether any record was valid.
         sources: Source digests of the first records, if the identity is new.
     """
@@ -55,8 +56,14 @@ class StreamChecks(Generic[Held]):
     _waiting: list[Held] = field(default_factory=list)
     sources: set[bytes] = field(default_factory=set)
     _invalid: list[Held] = field(default_factory=list)
-    has_valid: bool = False
-    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_LAST))
+    valid_before: int = 0
+    has_valid: bool = field(init=False)
+    _recent: deque[bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the valid records so far."""
+        self.has_valid = self.valid_before > 0
+        self._recent = deque([True] * min(self.valid_before, _LAST), maxlen=_LAST)
 
     @property
     def limit(self) -> int:

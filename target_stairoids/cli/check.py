@@ -79,6 +79,9 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
         if mapping.suppress is not None:
             found = "puts people on the suppression list"
         click.echo(f"         {stream} -> {mapping.name}: {found}")
+    for found_stream in preview.streams.values():
+        if found_stream.refusal is not None:
+            click.echo(f"         A run would stop here. {found_stream.refusal[1]}")
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:

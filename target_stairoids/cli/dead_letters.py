@@ -175,12 +175,16 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
 @dead_letters.command()
 @_chosen
 @with_ledger
-def replay(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
+@click.pass_obj
+def replay(
+    settings: Settings, /, ledger: Ledger, *, ids: tuple[int, ...], **chosen: Any
+) -> None:
     """Send dead letters again, after you fixed the mapping.
 
-    Sends all dead letters, or those with these IDS, as `export` prints them. A dead
-    letter leaves the list when Stairoids accepts its signal. This is a run like any
-    other, with a summary on stderr and the exit codes of the target.
+    Sends the dead letters of the mappings in the config, or those with these IDS, as
+    `export` prints them. A dead letter leaves the list when Stairoids accepts its
+    signal. This is a run like any other, with a summary on stderr and the exit codes
+    of the target. The exit code is also 1 if any of these dead letters stays.
 
     \b
     Examples:
@@ -190,17 +194,33 @@ def replay(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     """
     from target_stairoids.dry_run.runner import run
 
-    found = _find(ledger, ids=ids, **chosen)
+    found = [d for d in _find(ledger, ids=ids, **chosen) if _is_own(d, settings)]
     sendable = _sendable(found)
     if ids and len(sendable) < len(set(ids)):
         _summarise(len(sendable), ids, "can be sent", others=_NOT_SENDABLE, err=True)
     _show_left_out(found, sendable)
     if not sendable:
         click.echo("No dead letters to send.", err=True)
-        return
-    log_the_run()
-    config_inputs = click.get_current_context().params["config_inputs"]
-    run(config_inputs, list(_messages_of(sendable)))
+    else:
+        log_the_run()
+        config_inputs = click.get_current_context().params["config_inputs"]
+        run(config_inputs, list(_messages_of(sendable)))
+    if found and (left := len(_find(ledger, ids=[dead.id for dead in found]))):
+        total = counted(len(found), "dead letter")
+        verb = "stays" if left == 1 else "stay"
+        click.echo(f"{left} of {total} {verb}.", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _is_own(dead: Row[Any], settings: Settings) -> bool:
+    """Return whether the config has the mapping of a dead letter."""
+    from target_stairoids.mapping.config import glob_of, names_for
+    from target_stairoids.mapping.schema import INFERRED_FIELD
+
+    if glob_of(dead.stream_name, settings.signals) is not None:
+        return dead.mapping in names_for(dead.stream_name, settings.signals)
+    is_inferred = INFERRED_FIELD in json.loads(dead.schema or "{}")
+    return is_inferred or not settings.signals
 
 
 def _sendable(found: Sequence[Row[Any]]) -> list[Row[Any]]:

@@ -34,6 +34,7 @@ _MAX_NAMES = 12  # fields, columns or domains in one line
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "new",
     Outcome.DUPLICATE: "nothing to do: this state was sent or remembered before",
+    Outcome.SUPERSEDED: "a newer state was sent",
     Outcome.UNCHANGED: "the signal is the same as the last one",
     Outcome.TOO_OLD: "older than `max_event_age_days`",
     Outcome.BASELINED: "remembered as seen",
@@ -93,6 +94,8 @@ def preview(
         [(stream, outcome, n, reason) for (stream, outcome, reason), n in outcomes],
     )
     _show_signals(found)
+    for reason in found.stops:
+        click.secho(f"A run would stop here. {reason}\n", bold=True)
     _show_time(found.to_send, found.minutes(settings))
     if found.first_run:
         click.echo(f"First-run check: {found.first_run}")

@@ -58,6 +58,11 @@ class Preview(Observer):
         self.signals: list[dict[str, Any]] = []
         self.pairs: set[tuple[str, str]] = set()  # sources and types to send
         self.first_run = NOT_CHECKED
+        self.stops: list[str] = []
+
+    @override
+    def would_stop(self, reason: str) -> None:
+        self.stops.append(reason)
 
     @override
     def opened(self, stream: Stream) -> None:
@@ -133,6 +138,7 @@ class Preview(Observer):
                 for (s, o, reason), count in self.outcomes.items()
             ],
             "signals": self.signals,
+            "stops": self.stops,
             "to_send": self.to_send,
             "first_run": self.first_run,
             "minutes": self.minutes(settings),

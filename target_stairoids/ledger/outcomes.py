@@ -34,7 +34,12 @@ def write_outcomes(
     if claimed:
         transaction.connection.execute(sql.DELETE_CLAIM, claimed)
     accepted = [
-        {"key_state": item.version.state_digest, "key_mapping": item.version.mapping}
+        {
+            "key_entity": item.version.record_key[0],
+            "key_mapping": item.version.mapping,
+            "key_state": item.version.state_digest,
+            "closes_older": item.closes_older,
+        }
         for item in versions
         if item.outcome is Outcome.ACCEPTED
     ]

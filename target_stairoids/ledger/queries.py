@@ -92,6 +92,14 @@ def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
         }
 
 
+def known_streams(ledger: Ledger) -> set[str]:
+    """Return the streams that mappings have read."""
+    query = select(streams.c.name).join(mappings, mappings.c.stream == streams.c.stream)
+    with ledger.reading() as connection:
+        found = connection.scalars(query.where(streams.c.scope == ledger.scope))
+        return set(found)
+
+
 def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     """Return the checks that set a stream aside, and whether a person allows it."""
     query = select(checks).where(

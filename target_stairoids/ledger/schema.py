@@ -189,7 +189,7 @@ dead_letters = sa.Table(
     sa.Column("last_at", sa.String(32), nullable=False),
     sa.Column("signal", sa.LargeBinary),
     sa.Column("record", sa.LargeBinary, nullable=False),
-    sa.UniqueConstraint("state_digest", "mapping"),
+    sa.UniqueConstraint("entity", "mapping", "state_digest"),
     sqlite_autoincrement=True,
 )
 # Keyed digests only. Each row of the data is one entry. Two rows of one person are two

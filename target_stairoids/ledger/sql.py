@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Dialect, Table, bindparam, delete, func, update
+from sqlalchemy import Boolean, Dialect, Table, bindparam, delete, func, update
 from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.schema import claims, dead_letters, latest, settled
@@ -31,10 +31,16 @@ CLAIM_AGAIN: Update = (
     .values(attempts=bindparam("attempts"), attempted_at=bindparam("attempted_at"))
 )
 
-#: Parameters: `key_state` and `key_mapping`.
+#: Dead letters of a state, or of all states of its record except `unknown` ones.
+#: Parameters: `key_entity`, `key_mapping`, `key_state` and `closes_older`.
 DELETE_DEAD_LETTER: Delete = delete(dead_letters).where(
-    dead_letters.c.state_digest == bindparam("key_state"),
+    dead_letters.c.entity == bindparam("key_entity"),
     dead_letters.c.mapping == bindparam("key_mapping"),
+    (dead_letters.c.state_digest == bindparam("key_state"))
+    | (
+        bindparam("closes_older", type_=Boolean())
+        & (dead_letters.c.outcome != "unknown")
+    ),
 )
 
 
@@ -106,7 +112,7 @@ class Statements:
         new = statement.excluded
         replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
         added: Insert = statement.on_conflict_do_update(
-            index_elements=["state_digest", "mapping"],
+            index_elements=["entity", "mapping", "state_digest"],
             set_={
                 **{name: new[name] for name in replaced},
                 "attempts": dead_letters.c.attempts + new.attempts,

@@ -40,6 +40,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         signal_id: Stairoids' id of the signal. Those of its account and contact follow.
         is_claimed: Whether this run's claim on the entity ends with it.
+        closes_older: Whether the dead letters of its record are older states of it.
     """
 
     version: Version
@@ -49,6 +50,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     contact_id: str | None = None
     key_values: str | None = None
     is_claimed: bool = True
+    closes_older: bool = False
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -132,7 +132,7 @@ class Compiler:
         ignore_changes = frozenset(self._ignore_changes())
         is_about_nobody = "domain" not in account and "email" not in contact
         compiled = CompiledMapping(
-            name=item.name or (isinstance(item.type, str) and item.type) or schema.name,
+            name=item.mapping_name(schema.name),
             mapping_digest=_digest([item, self._inferred["source"].template]),
             key=key,
             send=item.send,

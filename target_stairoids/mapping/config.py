@@ -71,6 +71,13 @@ def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
     return next((i.stream for i in items if fnmatchcase(stream, i.stream)), None)
 
 
+def names_for(stream: str, items: Iterable[MappingItem]) -> set[str]:
+    """Return the names of the mappings that items make for a stream."""
+    items = list(items)
+    glob = glob_of(stream, items)
+    return {i.mapping_name(stream) for i in items if i.stream == glob}
+
+
 def check_brackets(stream: str, items: Iterable[MappingItem]) -> None:
     """Refuse an item that matches a stream only if its `[` is no part of a pattern."""
     for item in items:

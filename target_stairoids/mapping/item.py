@@ -100,6 +100,10 @@ class MappingItem(_Part, frozen=True):
         contact = self.contact
         return contact.email if isinstance(contact, ContactTemplates) else contact
 
+    def mapping_name(self, stream: str) -> str:
+        """Return the name of the item's mapping for a stream."""
+        return self.name or (isinstance(self.type, str) and self.type) or stream
+
     def without_use(self) -> list[str]:
         """Return the given fields that have no use beside `suppress`."""
         plain = MappingItem(stream=self.stream)

@@ -19,6 +19,8 @@ Json = Any  # any JSON value; narrowed where it is read
 SOURCE_FIELD = "stairoids_source"
 #: Columns of a record that was deleted at its source: Singer's and Airbyte's.
 DELETED_AT = ("_sdc_deleted_at", "_ab_cdc_deleted_at")
+#: Field of a SCHEMA message in the ledger: no item of `signals` is about the stream.
+INFERRED_FIELD = "stairoids_inferred"
 #: Columns of loaders and of applications that mark a row as deleted.
 DELETED_COLUMNS = (
     *DELETED_AT,

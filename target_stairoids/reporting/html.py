@@ -39,6 +39,7 @@ _TYPE_COLOURS = {UNKNOWN_TYPE: _GREY}
 _OUTCOME_COLOURS: dict[str, int] = {
     Outcome.ACCEPTED: 1,
     Outcome.FILTERED: 0,
+    Outcome.SUPERSEDED: 8,
     Outcome.TOO_OLD: 5,
     Outcome.BASELINED: 6,
     Outcome.INVALID: 2,

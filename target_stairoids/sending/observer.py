@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from typing_extensions import override
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.streams import Stream, warn_if_left_out
+
+logger = logging.getLogger(__name__)
 
 _SAMPLES = 3
 
@@ -42,6 +45,10 @@ class Observer:
 
     def would_send(self, stream: Stream, body: bytes) -> None:
         """Note the request that a run would send, as JSON text."""
+
+    def would_stop(self, reason: str) -> None:
+        """Note that a check would set a stream aside."""
+        logger.warning("A run would stop here. %s", reason)
 
 
 class SampleObserver(Observer):

@@ -38,6 +38,7 @@ class QueuedSignal:
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         dead_letter: The dead letter that a person sends again, if it is one.
+        closes_older: Whether the dead letters of its record are older states of it.
         decided_on: The runs that sent its state, and any state of its entity, last
             when it was decided on; 0 for none.
         lookups: How many lookups failed.
@@ -54,6 +55,7 @@ class QueuedSignal:
     stage: Stage = Stage.CLAIM
     recovered: bool = False
     dead_letter: int | None = None
+    closes_older: bool = False
     decided_on: tuple[int, int] = (0, 0)
     attempts: int = 0
     accepted_before: int = 0
@@ -145,6 +147,12 @@ class SendQueue:
             self.lanes[lane] = signal
         if not signal.blockers:
             self._ready.append(signal)
+
+    def unfinished_of(self, lane: object) -> list[QueuedSignal]:
+        """Return the unfinished signals of a subject."""
+        if lane not in self.lanes:
+            return []
+        return [s for s in self.unfinished.values() if lane in s.lanes]
 
     def release(self, signal: QueuedSignal) -> None:
         """Let a signal go on that waits for this call."""

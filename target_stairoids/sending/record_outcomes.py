@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,7 @@ class RecordOutcomes:
         self._open: dict[int, OpenRecord] = {}  # by the id of the subject
         self._checks: dict[str, StreamChecks[OpenRecord]] = {}
         self._streams: dict[str, Stream] = {}
-        self._valid: set[str] = set()
+        self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
         self.is_whole = False
         self._replayed: set[str] = set()
@@ -254,6 +255,9 @@ class RecordOutcomes:
             decided_on=(decided.sent_before, latest.run if latest else 0),
             lanes=lanes_of(version.entity, signal.account, signal.contact),
             dead_letter=mapped.dead_letter,
+            # Not of several people who share the key, nor a replay of an old state.
+            closes_older=version.key == version.record_key
+            and mapped.dead_letter is None,
         )
 
     # Checks of streams
@@ -270,7 +274,7 @@ class RecordOutcomes:
                 fired_before=BULK_CHANGE in fired,
                 new_identity="" if self.ledger.is_new() else stream.new_identity,
                 refusal=stream.refusal,
-                has_valid=name in self._valid,
+                valid_before=self._valid[name],
             )
         return self._checks[name]
 
@@ -379,7 +383,7 @@ class RecordOutcomes:
         self._set_aside(checks)
 
     def _note_valid(self, stream: str, times: int = 1) -> None:
-        self._valid.add(stream)
+        self._valid[stream] += times
         if stream in self._refused:
             self._refused.discard(stream)
             refused = self._checks_of(self._streams[stream])
@@ -412,6 +416,8 @@ class RecordOutcomes:
 
     def _add_dead_letter(self, record: OpenRecord) -> None:
         mapped = record.mapped
+        for signal in self.queue.unfinished_of(mapped.key[0]):
+            signal.closes_older = False  # an older state
         self.ledger.buffer.add_dead_letter(
             DeadLetter(
                 version=mapped.version,

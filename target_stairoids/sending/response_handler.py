@@ -238,6 +238,7 @@ class ResponseHandler:
                 outcome=outcome,
                 signal_id=signal_id,
                 key_values=signal.claim.key_values,
+                closes_older=signal.closes_older,
                 # A held rejection has left the queue and has no claim.
                 is_claimed=signal.number in self.queue.unfinished,
             )

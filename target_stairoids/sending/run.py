@@ -44,6 +44,7 @@ from target_stairoids.settings import Settings
 logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
+_LARGE = 1_000  # signals of a first run, above which it says how long it takes
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
@@ -91,6 +92,7 @@ class Run:
             emits_each=emits_each_state,
             now=self._progress_at,
         )
+        self._is_first = False
         self.report = Report()
         self.stop = Stop()
         try:
@@ -116,6 +118,7 @@ class Run:
     def open(self) -> None:
         """Begin the run and continue with the claims of dead runs."""
         if not self._settings.dry_run:
+            self._is_first = self._ledger.is_new()
             self.report.run = self._ledger.begin_run()
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
             self._scheduler.check_key()
@@ -182,12 +185,12 @@ class Run:
             return
         raise failure
 
-    def _set_aside(self) -> str:
+    def _set_aside(self) -> list[str]:
         """Return which streams and sources a person must decide on, and why."""
         texts = [*self._outcomes.set_aside.values()]
         if held_back := self._scheduler.held_back:
             texts.append(refusal({source for source, _ in held_back}))
-        return " ".join(texts)
+        return texts
 
     def _is_forgiven(self, failure: BaseException | None) -> bool:
         """Return whether a run that ends with this failure has exit code 0."""
@@ -208,6 +211,7 @@ class Run:
             self._count(finished)
         now = time.monotonic()
         self._checkpoint.emit_states(now)
+        self._warn_of_duration()
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
             limiter = self._scheduler.limiter
@@ -220,6 +224,21 @@ class Run:
                     pause=limiter.wait(now) or 0.0,
                     failure=self._scheduler.responses.outage.reason,
                 )
+            )
+
+    def _warn_of_duration(self) -> None:
+        """Say how long a large first run takes, once its quota is known."""
+        if not self._is_first or not (limit := self._scheduler.limiter.limit):
+            return
+        sent = self.report.outcomes[Outcome.ACCEPTED]
+        if sent + len(self._queue.unfinished) > _LARGE:
+            self._is_first = False
+            logger.warning(
+                "This is the ledger's first run, and it has more than 1,000 signals. "
+                "At %s requests per minute, 10,000 signals take about %.1f hours. To "
+                "send later records only, use a new ledger with `first_run: baseline`.",
+                f"{limit:,}",
+                10_000 / limit / 60,
             )
 
     def _wait(self, source: int | None) -> bool:
@@ -285,10 +304,12 @@ class Run:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
             )
-        if text := self._set_aside():
-            if not self._settings.dry_run:
-                return SetAsideError(text)
-            logger.warning("A run would stop here. %s", text)
+        if set_aside := self._set_aside():
+            observer = self._outcomes.observer
+            if observer is None:
+                return SetAsideError(" ".join(set_aside))
+            for reason in set_aside:
+                observer.would_stop(reason)
         pending = outcomes[Outcome.PENDING]
         if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")

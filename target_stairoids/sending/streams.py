@@ -13,6 +13,7 @@ import msgspec
 from stairoids_common.text import counted
 from target_stairoids.checks.stream_checks import IDENTITY, SOURCE
 from target_stairoids.dedup.record import Record, RecordReader
+from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import KnownMapping
@@ -21,12 +22,18 @@ from target_stairoids.mapping.config import (
     check_brackets,
     check_globs,
     check_spelling,
+    glob_of,
     mappings_for,
     unused_globs,
 )
 from target_stairoids.mapping.expressions.template import Path, path_text
 from target_stairoids.mapping.privacy import privacy_warning
-from target_stairoids.mapping.schema import DELETED_AT, SOURCE_FIELD, StreamSchema
+from target_stairoids.mapping.schema import (
+    DELETED_AT,
+    INFERRED_FIELD,
+    SOURCE_FIELD,
+    StreamSchema,
+)
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.settings import Settings
 
@@ -156,6 +163,7 @@ class Streams:
         self._suppressed = suppressed
         self._streams: dict[str, Stream] = {}
         self._warned: set[str] = set()
+        self._earlier = queries.known_streams(ledger)
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Compile the mappings of a SCHEMA message, and find the stream's number.
@@ -165,16 +173,25 @@ class Streams:
         """
         settings, name = self._settings, schema.name
         check_brackets(name, settings.signals)
-        check_spelling(name, settings.signals, self._streams)
+        if name not in self._earlier:
+            check_spelling(name, settings.signals, self._streams)
         source = settings.default_source
         if schema.source is not None and settings.source is None:
             source = schema.source  # dead letters keep the source they were made with
         maps = mappings_for(schema, settings.signals, source)
         if not all(mapping.is_left_out for mapping in maps):
-            check_any_match(name, settings.signals, self._streams)
-        number = self._ledger.stream_number(name, {**message, SOURCE_FIELD: source})
+            check_any_match(name, settings.signals, {*self._streams, *self._earlier})
+        kept = {**message, SOURCE_FIELD: source}
+        if glob_of(name, settings.signals) is None:
+            kept[INFERRED_FIELD] = True
+        number = self._ledger.stream_number(name, kept)
         known = queries.mappings_of(self._ledger, number)
         senders = [m for m in maps if not m.is_left_out and m.suppress is None]
+        if any(m.send == "once" and not m.key for m in senders):
+            raise ConfigError(
+                f"Stream `{name}`: `send: once` needs a key, and the stream has none. "
+                "Name the columns that identify a record in `key` of its mapping."
+            )
         before = self._streams.get(name)
         baselines = frozenset(
             mapping.name
@@ -237,7 +254,8 @@ class Streams:
     def warn(self) -> None:
         """Warn at the end of a run about streams and fields that never came."""
         if self._streams:
-            for sentence in unused_globs(self._settings.signals, list(self._streams)):
+            names = [*self._streams, *self._earlier]
+            for sentence in unused_globs(self._settings.signals, names):
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
             for mapping in stream.maps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -369,7 +370,7 @@ def test_identity_change_sets_the_stream_aside_until_a_person_decides(
     assert len(sandbox.signals) == count * (2 if is_sent else 1)
 
 
-@pytest.mark.parametrize("way", ["allow", "baseline", "key"])
+@pytest.mark.parametrize("way", ["allow", "baseline"])
 def test_keyless_stream_that_gains_a_column_is_set_aside(
     sandbox: Sandbox, target: TargetUnderTest, way: str
 ) -> None:
@@ -384,9 +385,6 @@ def test_keyless_stream_that_gains_a_column_is_set_aside(
         run = target.run(after, *rows, a_state())
         assert (run.exit_code, run.states, len(sandbox.signals)) == (1, [], 30)
         assert "Set `key` in the mapping" in run.error
-    if way == "key":
-        target.config["signals"] = [{"stream": "contacts", "key": ["id"]}]
-        assert "ledger baseline" in target.run(after, *rows).error
     words = ["allow", "contacts"] if way == "allow" else ["baseline"]
     signals(target, "ledger", *words, text=text_of([after, *rows]))
 
@@ -585,3 +583,89 @@ def test_baseline_is_per_stream_and_mapping(
     assert second.outcomes == {"baselined": KNOWN, "duplicate": KNOWN}
     assert later.outcomes == {"accepted": 2}
     assert {s.body["type"] for s in sandbox.signals} == {"one", "two"}
+
+
+def test_large_first_run_says_how_long_it_takes(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.run(a_schema(), *records(1_001))
+
+    assert "At 100,000 requests per minute, 10,000 signals take" in caplog.text
+    assert "`first_run: baseline`" in caplog.text
+
+
+# Dry runs
+
+
+def test_preview_says_which_check_would_stop_a_run(target: TargetUnderTest) -> None:
+    text = text_of([SCHEMA, *records(KNOWN, plan="b")])
+    read(target, "a", first_run="baseline")
+
+    shown = signals(target, "preview", text=text)
+    found = signals(target, "preview", "--format", "json", text=text)
+    explained = signals(target, "explain", text=text)
+
+    assert f"A run would stop here. Stream `trials`: more than {LIMIT}" in shown.stdout
+    assert "0 signals would be sent." in shown.stdout
+    assert "more than" in json.loads(found.stdout)["stops"][0]
+    assert "pending     trials  id=1  its stream is set aside" in explained.stdout
+    assert allow(target) == "Error: No check holds stream `trials` back.\n"
+    assert target.run(SCHEMA, dry_run=True).exit_code == 0
+
+
+def test_check_says_that_another_source_would_stop_a_run(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), *records(3), source="eu")
+    catalog = target.folder / "catalog.jsonl"
+    catalog.write_text(text_of([a_schema()]))
+
+    done = signals(target, "check", "--catalog", catalog, source="us")
+
+    assert "A run would stop here. Stream `trials`: its signals had the" in done.stdout
+
+
+# Mistakes at the SCHEMA
+
+
+@pytest.mark.parametrize("key", [[], ["id"]])
+def test_once_needs_a_key(target: TargetUnderTest, key: list[str]) -> None:
+    once = {"stream": "trials", "send": "once"}
+    schema, row = a_schema(key=[]), a_record()
+
+    run = target.run(schema, row, signals=[once | {"key": key} if key else once])
+
+    assert run.exit_code == (0 if key else 1)
+    assert ("`send: once` needs a key" in run.error) is not bool(key)
+
+
+def test_key_of_the_mapping_that_is_null_makes_a_record_invalid(
+    target: TargetUnderTest,
+) -> None:
+    rows = [a_record(n, user=None) for n in range(3)]
+
+    run = target.run(
+        a_schema(user="string"), *rows, signals=[{"stream": "*", "key": ["user"]}]
+    )
+
+    assert run.outcomes == {"invalid": 3}
+    assert "`user` of the mapping is null" in run.report["reasons"][0]["reason"]
+
+
+def test_one_loader_behind_two_taps_stops_at_new_and_similar_streams_only(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = [{"stream": "trials"}, {"stream": "crm-trials"}]
+    stopped = target.run(a_schema("leads"), a_record(1, "leads"), signals=items)
+    assert "no stream so far matched `trials`" in stopped.error
+    target.run(a_schema(), a_record(1), signals=items)
+    target.run(a_schema("crm-trials"), a_record(2, "crm-trials"), signals=items)
+    caplog.clear()
+
+    leads = target.run(a_schema("leads"), a_record(3, "leads"), signals=items)
+    target.run(a_schema("crm-trials"), a_record(4, "crm-trials"), signals=items)
+    close = target.run(a_schema("trails"), a_record(5, "trails"), signals=items)
+
+    assert leads.exit_code == 0
+    assert "No stream matched" not in caplog.text
+    assert "`trials` is nearly its name" in close.error

@@ -102,18 +102,21 @@ def test_closed_dead_letter_is_not_sent_again(
     assert len(sandbox.signals) == 1
 
 
-@pytest.mark.parametrize("bookmark", ["updated_at", None])
+@pytest.mark.parametrize(
+    ("bookmark", "outcome"), [("updated_at", "superseded"), (None, "duplicate")]
+)
 def test_dead_letter_is_not_sent_after_a_newer_version(
-    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None, outcome: str
 ) -> None:
     schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
     sandbox.faults.add(Fault(kind="status", status=422, count=1))
     target.run(schema, a_record(1, plan="free", updated_at="2026-01-01"))
+    exported = signals(target, "dead-letters", "export").stdout
     target.run(schema, a_record(1, plan="pro", updated_at="2026-01-02"))
 
-    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+    replayed = target.run_text(exported)
 
-    assert replayed.outcomes == {"superseded": 1}
+    assert replayed.outcomes == {outcome: 1}
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["pro"]
     assert "No dead letters." in signals(target, "dead-letters", "list").stdout
 
@@ -413,3 +416,73 @@ def test_resolve_needs_exactly_one_option(
 
     assert done.returncode == 1
     assert "Use either --delivered or --resend." in done.stderr
+
+
+def dead_letters_left(target: TargetUnderTest) -> int:
+    return signals(target, "dead-letters", "export").stdout.count('"RECORD"')
+
+
+def test_dead_letter_closes_when_a_newer_version_of_its_record_is_accepted(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(plan="string")
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, plan="a"))
+    target.run(schema, a_record(2, email=None), a_record(3, email=None))
+    assert dead_letters_left(target) == 3
+
+    run = target.run(schema, a_record(1, plan="b"), a_record(2))
+
+    assert run.outcomes == {"accepted": 2}
+    assert dead_letters_left(target) == 1
+
+
+def test_dead_letter_closes_by_a_newer_version_in_the_same_run(
+    target: TargetUnderTest,
+) -> None:
+    run = target.run(a_schema(), a_record(1, email=None), a_record(1))
+
+    assert run.outcomes == {"invalid": 1, "accepted": 1}
+    assert dead_letters_left(target) == 0
+
+
+def test_dead_letter_stays_if_an_older_version_is_accepted(
+    target: TargetUnderTest,
+) -> None:
+    run = target.run(a_schema(), a_record(1), a_record(1, email=None))
+
+    assert run.outcomes == {"invalid": 1, "accepted": 1}
+    assert dead_letters_left(target) == 1
+
+
+def test_replay_takes_the_dead_letters_of_its_own_mappings_only(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    trials = [{"stream": "trials", "type": "trial"}]
+    leads = [{"stream": "leads", "contact": {"email": "{{ email }}"}}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=2))
+    target.run(a_schema(), a_record(1), signals=trials)
+    target.run(a_schema("leads"), a_record(2, "leads"), signals=leads)
+    target.run(a_schema(), a_record(3, email=None), namespace="other")
+
+    own = signals(target, "dead-letters", "replay", signals=trials)
+    none = signals(target, "dead-letters", "replay", signals=trials)
+
+    assert own.returncode == 0, own.stderr
+    assert "1 signal = 1 accepted" in own.stderr
+    assert none.stderr == "No dead letters to send.\n"
+    assert [s.body["type"] for s in sandbox.signals] == ["trial"]
+    assert dead_letters_left(target) == 1
+    assert signals(target, "dead-letters", "replay", signals=leads).returncode == 0
+
+
+def test_replay_exits_with_1_and_the_count_if_dead_letters_stay(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), a_record(9), *(a_record(n, email=None) for n in range(6)))
+
+    done = signals(target, "dead-letters", "replay")
+
+    assert done.returncode == 1
+    assert "6 signals = 6 invalid" in done.stderr
+    assert done.stderr.splitlines()[-1] == "6 of 6 dead letters stay."
