@@ -160,9 +160,11 @@ def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
         if name not in ignored
         and ("." not in name or name.partition(".")[0] not in ignored)
     }
-    return _digest(
-        [signal.type, signal.source, signal.account, signal.contact, properties]
-    )
+    contact = {
+        name: value.lower() if name == "email" else value
+        for name, value in signal.contact.items()
+    }
+    return _digest([signal.type, signal.source, signal.account, contact, properties])
 
 
 def bookmark_value(value: object) -> str | None:

@@ -7,7 +7,7 @@ states, the entities that were read, and the records that are held.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,6 +26,7 @@ from target_stairoids.dedup.rules import (
     decide,
     differ,
     filled_in,
+    is_older,
     last_sent,
     people_in,
     unchanged_after,
@@ -93,6 +94,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 class _Held(msgspec.Struct, gc=False):
     subject: Subject
     version: Version
+    states: list[Settled]
     latest: Latest | None
     sent_before: int
     awaits_proof: bool  # that it is another person (`once`)
@@ -139,21 +141,36 @@ class Identity:
         """Note entities that were read in the state that was sent last."""
         self._seen[mapping].add_latest(list(entities))
 
-    def filtered(self, key: Key, stream: int) -> None:
-        """Note that a record became no signal, so that the state before may return."""
-        self._note(key, Read.AS_OTHER)
-        latest = self.latest(key)
-        if latest is None or latest.content_digest is None:
-            return
-        cleared = replace(
-            latest,
-            state_digest=None,
-            content_digest=None,
-            source_digest=None,
-            text_digest=None,
-            run=self.run,
-        )
-        self._memory.put(key, stream, self._latest.get(key), cleared)
+    def filtered(self, subject: Subject) -> list[Decided]:
+        """Note that a record became no signal, so that the state before may return.
+
+        Returns the decision on a record of its entity that was held until now.
+        """
+        version = self.placed(subject)
+        is_known = self.latest(version.key) is not None
+        was_read = is_known and self._seen[version.mapping].read(version.entity)
+        self._note(version.key, Read.AS_OTHER)
+        held = self._held.pop(version.key, None)
+        released = [self._resolve(held)] if held else []
+        latest = self.latest(version.key)
+        if (
+            latest is not None
+            and latest.content_digest is not None
+            and not (is_older(version, latest) or differ(version, latest))
+        ):
+            cleared = replace(
+                latest,
+                state_digest=None,
+                content_digest=None,
+                bookmark_value=version.bookmark_value or latest.bookmark_value,
+                source_digest=None,
+                text_digest=None,
+                run=self.run,
+            )
+            if was_read:
+                self._leave_behind(version, latest)
+            self._put(version, cleared)
+        return released
 
     def unchanged(self, version: Version) -> None:
         """Note a record with the content that was sent last."""
@@ -178,7 +195,7 @@ class Identity:
         del self._held[version.key]
         # Not held again, because another state of its key was read. It is counted with
         # the record that follows.
-        first = self._decide(held.subject, held.version)
+        first = self._resolve(held)
         return [first, *self.take(subject)]
 
     def release(self) -> list[Decided]:
@@ -240,7 +257,17 @@ class Identity:
 
     # Decisions
 
-    def _decide(self, subject: Subject, version: Version) -> Decided:
+    def _resolve(self, held: _Held) -> Decided:
+        return self._decide(held.subject, held.version, held.states)
+
+    def _decide(
+        self, subject: Subject, version: Version, states: Sequence[Settled] = ()
+    ) -> Decided:
+        """Decide on a record.
+
+        Args:
+            states: The outcomes of its states, if it is not of this block of records.
+        """
         latest = self.latest(version.key)
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
@@ -248,7 +275,7 @@ class Identity:
         is_person = version.key != subject.version.record_key
         facts = Facts(
             latest=latest,
-            states=self.states(version),
+            states=[*states, *self.states(version)],
             run=self.run,
             send=subject.send,
             read=read,
@@ -258,7 +285,7 @@ class Identity:
         step = decide(version, facts)
         if step.action is Action.SHARE:
             self._share(version)
-            return self._decide(subject, self._of_person(version))
+            return self._decide(subject, self._of_person(version), states)
         self._apply(version, step, latest, subject.send)
         self._note(version.key, _note_of(step, version, latest, read))
         before = last_sent(version, facts.states, subject.send)
@@ -266,7 +293,12 @@ class Identity:
             awaits_proof = latest is not None and differ(version, latest)
             awaits_proof &= not is_person
             self._held[version.key] = _Held(
-                subject, version, latest, before, awaits_proof
+                subject,
+                version,
+                self.states(version),
+                latest,
+                before,
+                awaits_proof,
             )
         return Decided(subject, version, step, latest, before)
 
@@ -280,7 +312,7 @@ class Identity:
         if latest is None:
             return
         if step.leaves_behind:
-            self._see_again(version, latest.state_digest, latest.content_digest)
+            self._leave_behind(version, latest)
         after = latest
         if step.action is Action.UNCHANGED:
             after = unchanged_after(latest, version)
@@ -294,6 +326,9 @@ class Identity:
     def _put(self, version: Version, after: Latest) -> None:
         stored = self._latest.get(version.key)
         self._memory.put(version.key, version.stream, stored, after)
+
+    def _leave_behind(self, version: Version, latest: Latest) -> None:
+        self._see_again(version, latest.state_digest, latest.content_digest)
 
     def _see_again(
         self, version: Version, state: bytes | None, content: bytes | None

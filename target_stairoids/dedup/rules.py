@@ -244,7 +244,12 @@ def _decide_by_order(
         return _RETURNED
     if latest.is_several or (not ordered and before >= latest.run):
         return _SEEN_AGAIN
-    if facts.read is Read.AS_OTHER or (not ordered and (facts.read or is_sent_now)):
+    is_other_row = facts.read is Read.AS_OTHER or (
+        not ordered and (facts.read or is_sent_now)
+    )
+    if facts.read and mine == last and last_sent(version, facts.states, "always"):
+        is_other_row = True  # this very state was sent, at the time of the last one
+    if is_other_row:
         return _SEEN_AGAIN if is_sent_now else _SEVERAL
     return _HOLD
 

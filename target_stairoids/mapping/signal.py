@@ -149,9 +149,10 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
         """Return the part of a record that identifies it if it has no key.
 
         It is the part that the mapping uses. Null and blank values are no part of it.
+        Addresses that differ in upper and lower case are equal.
         """
         return {
-            name: value
+            name: value.lower() if isinstance(value, str) and "@" in value else value
             for name, value in record.items()
             if value not in (None, "")
             and self.identifies(name)

@@ -242,10 +242,8 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
         sent = signal.properties
         ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
     version = replace(
-        mapped.version,
+        _with_person(mapped, signal, checks),
         content_digest=content_digest(signal, ignored),
-        email=person_digest(checks.secret, signal.contact.get("email")),
-        domain=person_digest(checks.secret, signal.account.get("domain")),
     )
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
@@ -260,6 +258,23 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     else:
         signal.check()
     return Draft(outcome, "", version, signal, is_unread)
+
+
+def _with_person(mapped: MappedRecord, signal: Signal, checks: Checks) -> Version:
+    return replace(
+        mapped.version,
+        email=person_digest(checks.secret, signal.contact.get("email")),
+        domain=person_digest(checks.secret, signal.account.get("domain")),
+    )
+
+
+def filtered_version(mapped: MappedRecord, checks: Checks) -> Version:
+    """Return the version of a filtered record, with its person if it can be read."""
+    try:
+        signal = mapped.mapping.signal_from(mapped.record.fields)
+    except InvalidSignalError:
+        return mapped.version
+    return _with_person(mapped, signal, checks)
 
 
 def _has_key(mapped: MappedRecord) -> bool:

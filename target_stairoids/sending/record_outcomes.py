@@ -140,9 +140,9 @@ class RecordOutcomes:
             self._count(mapped, Outcome.SUPERSEDED, "a newer version was sent since")
         elif draft.outcome is Outcome.INVALID:
             self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
-        elif draft.version is None:
-            if draft.is_mapped:
-                self.identity.filtered(mapped.key, stream.number)
+        elif draft.outcome is Outcome.FILTERED:
+            for decided in self.identity.filtered(subject) if draft.is_mapped else ():
+                self._apply(decided)
             self._count(mapped, draft.outcome, draft.reason)
         else:
             if dead_letter is None:

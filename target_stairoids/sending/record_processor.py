@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.record import Record
@@ -36,6 +37,7 @@ from target_stairoids.sending.record_decision import (
     Draft,
     MappedRecord,
     draft_of,
+    filtered_version,
     mapped_records,
     says_the_same,
 )
@@ -230,13 +232,18 @@ class RecordProcessor:
                 and says_the_same(item, latest, self._checks)
             ):
                 continue
-            draft = drafts[item] = draft_of(item, self._checks)
+            draft = draft_of(item, self._checks)
+            is_shared = latest is not None and latest.is_shared
+            is_sent = latest is not None and latest.content_digest is not None
+            if draft.outcome is Outcome.FILTERED and (is_sent or is_shared):
+                draft = replace(draft, version=filtered_version(item, self._checks))
+            drafts[item] = draft
             if draft.outcome is Outcome.BASELINED and draft.signal is not None:
                 self.baselined.add((draft.signal.source, draft.signal.type))
             version = draft.version
             if version is None:
                 continue
-            by_person = item.is_by_person or (latest is not None and latest.is_shared)
+            by_person = item.is_by_person or is_shared
             if by_person:
                 people |= set(people_in(version, version.record_key))
             if latest is not None:

@@ -20,7 +20,7 @@ from target_stairoids.sending import response_handler
 from tests.support.singer_io import TargetUnderTest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -76,12 +76,22 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> str:
+def new_database(postgres_server: str) -> Callable[[], str]:
+    """Create an empty database, and return its URL."""
+
+    def create() -> str:
+        name = f"ledger_{uuid.uuid4().hex}"
+        with _connection(postgres_server) as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        return postgres_server.replace("/postgres?", f"/{name}?")
+
+    return create
+
+
+@pytest.fixture
+def postgres_url(new_database: Callable[[], str]) -> str:
     """A database of its own for each test."""
-    name = f"ledger_{uuid.uuid4().hex}"
-    with _connection(postgres_server) as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    return postgres_server.replace("/postgres?", f"/{name}?")
+    return new_database()
 
 
 @contextmanager

@@ -66,6 +66,7 @@ def mapping(history: dict[str, Any]) -> dict[str, Any]:
         "type": "deal",
         "contact": {"email": "{{ email }}"},
         "account": {"domain": "{{ domain }}"} if has_domain else None,
+        "when": "{{ stage != 'lost' }}",
         "properties": ["stage"],
         "send": history["send"],
     }
