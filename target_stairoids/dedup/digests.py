@@ -87,13 +87,19 @@ def entity_digest(scope: str, stream: str, key: Sequence[object]) -> bytes:
 
     A whole number and its JSON text are the same key: 1, 1.0 and "1", but not "01".
     """
-    return _digest([scope, stream, [_key_part(value) for value in key]])
+    digest = _of_stream(scope, stream).copy()
+    digest.update(_text([_key_part(value) for value in key]))
+    return digest.digest()
+
+
+@lru_cache(maxsize=1024)
+def _of_stream(scope: str, stream: str) -> blake2b:
+    return blake2b(_text([scope, stream]), digest_size=16)
 
 
 def _key_part(value: object) -> object:
-    same = _canonical(value)
-    is_number = isinstance(same, int) and not isinstance(same, bool)
-    return str(same) if is_number else same
+    same = value if type(value) in _PLAIN else _canonical(value)
+    return str(same) if type(same) is int else same
 
 
 def keyless_digest(scope: str, stream: str, identity: object) -> bytes:
@@ -103,12 +109,13 @@ def keyless_digest(scope: str, stream: str, identity: object) -> bytes:
 
 def is_null_key(key: Sequence[object]) -> bool:
     """Return whether a key identifies nothing, because a part is null or empty."""
-    return any(
-        value is None
-        or value in ([], {})
-        or (isinstance(value, str) and not value.strip())
-        for value in key
-    )
+    for value in key:
+        if type(value) is str:
+            if not value or value.isspace():
+                return True
+        elif value is None or value in ([], {}):
+            return True
+    return False
 
 
 def person_digest(secret: bytes, name: str | None) -> bytes | None:

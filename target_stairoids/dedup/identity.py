@@ -111,7 +111,7 @@ class Identity:
         self._memory = memory
         self.run = run
         self._seen: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
-        self._keys: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+        self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._held: dict[Key, _Held] = {}
         self._latest: Mapping[Key, Latest | None] = {}
         self._states: Mapping[Key, list[Settled]] = {}
@@ -189,7 +189,7 @@ class Identity:
         version = self.placed(subject)
         held = self._held.get(version.key)
         if held is None:
-            return [self._counted_once(self._decide(subject, version))]
+            return [self._decide(subject, version)]
         if _is_same(held, version, subject.send):
             return [Decided(subject, version, _SAME_AS_HELD, self.latest(version.key))]
         del self._held[version.key]
@@ -258,21 +258,29 @@ class Identity:
     # Decisions
 
     def _resolve(self, held: _Held) -> Decided:
-        return self._decide(held.subject, held.version, held.states)
+        return self._decide(held.subject, held.version, held.states, counts=False)
 
     def _decide(
-        self, subject: Subject, version: Version, states: Sequence[Settled] = ()
+        self,
+        subject: Subject,
+        version: Version,
+        states: Sequence[Settled] = (),
+        *,
+        counts: bool = True,
     ) -> Decided:
         """Decide on a record.
 
         Args:
             states: The outcomes of its states, if it is not of this block of records.
+            counts: Whether the record may count as one that shares a key.
         """
         latest = self.latest(version.key)
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
-        read = self._seen[version.mapping].read(version.entity)
         is_person = version.key != subject.version.record_key
+        read = Read.NOT_YET
+        if latest is not None:
+            read = self._seen[version.mapping].read(version.entity)
         facts = Facts(
             latest=latest,
             states=[*states, *self.states(version)],
@@ -285,7 +293,17 @@ class Identity:
         step = decide(version, facts)
         if step.action is Action.SHARE:
             self._share(version)
-            return self._decide(subject, self._of_person(version), states)
+            person = self._of_person(version)
+            return self._decide(subject, person, states, counts=counts)
+        sharing = 0
+        if is_person and not subject.is_by_person and counts:
+            sharing = self.share(version.record_key)
+        elif (read and counts) and (
+            step.leaves_behind
+            or step.is_seen_again
+            or (latest is not None and latest.is_several)
+        ):
+            sharing = self._count(version.record_key)
         self._apply(version, step, latest, subject.send)
         self._note(version.key, _note_of(step, version, latest, read))
         before = last_sent(version, facts.states, subject.send)
@@ -300,7 +318,41 @@ class Identity:
                 before,
                 awaits_proof,
             )
-        return Decided(subject, version, step, latest, before)
+        return Decided(subject, version, step, latest, before, sharing)
+
+    def share(self, record_key: Key, person: Key | None = None) -> int:
+        """Note a record of a shared key; return the growth of `sharing`.
+
+        Args:
+            person: Whose last state it is, if it is known.
+        """
+        is_read = self._seen[record_key[1]].read(record_key[0])
+        self._note(record_key, Read.AS_OTHER)
+        if person is not None:
+            self._note(person, Read.AS_LATEST)
+        return self._count(record_key) if is_read else 0
+
+    def _count(self, record_key: Key) -> int:
+        """Count a further record of a key, and at first the one before it as well."""
+        entity, mapping = record_key
+        if self._counted[mapping].read(entity):
+            return 1
+        self._counted[mapping].add(entity, Read.AS_LATEST)
+        return 2
+
+    def seen_again(self, version: Version) -> int:
+        """Note a record whose state was sent, of a key with several rows.
+
+        Return the count of records that share a key by which it grows.
+        """
+        read = self._seen[version.mapping].read(version.entity)
+        latest = self.latest(version.key)
+        if latest is not None and latest.state_digest == version.state_digest:
+            self._note(version.key, Read.AS_LATEST)
+        else:
+            self._see_again(version, version.state_digest, None)
+            self._note(version.key, Read.AS_OTHER)
+        return self._count(version.record_key) if read else 0
 
     def _apply(
         self, version: Version, step: Step, latest: Latest | None, send: str
@@ -337,25 +389,6 @@ class Identity:
 
     def _note(self, key: Key, read: Read) -> None:
         self._seen[key[1]].add(key[0], read)
-
-    def _counted_once(self, decided: Decided) -> Decided:
-        """Count the records of a key with several rows in this input."""
-        version, step, latest = decided.version, decided.step, decided.latest
-        entity, mapping = decided.subject.version.record_key
-        is_person = version.entity != entity
-        was_read = self._keys[mapping].read(entity)
-        self._keys[mapping].add(entity, Read.AS_LATEST)
-        shares = was_read and (
-            is_person
-            or step.leaves_behind
-            or step.is_seen_again
-            or (latest is not None and latest.is_several)
-        )
-        if not shares or decided.subject.is_by_person:
-            return decided
-        times = 1 if was_read is Read.AS_OTHER else 2
-        self._keys[mapping].add(entity, Read.AS_OTHER)
-        return replace(decided, sharing=times)
 
 
 def _is_same(held: _Held, version: Version, send: str) -> bool:

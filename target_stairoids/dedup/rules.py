@@ -6,7 +6,7 @@ the rules; `tests/target/dedup/test_rules.py` has a row for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum, StrEnum, auto
 from hashlib import blake2b
 
@@ -97,6 +97,7 @@ class Latest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         done: Whether a signal of the entity was ever sent, or kept back on purpose.
         is_shared: Whether several people share the key. Each is an entity then.
         is_several: Whether several rows about one person have the key.
+        record_entity: The digest of the shared key, if the entity is a person.
     """
 
     state_digest: bytes | None = None
@@ -110,6 +111,7 @@ class Latest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run: int = 0
     is_shared: bool = False
     is_several: bool = False
+    record_entity: bytes | None = None
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -339,6 +341,24 @@ def last_sent(version: Version, states: Sequence[Settled], send: str) -> int:
     )
 
 
+def is_seen_again(
+    version: Version, latest: Latest, states: Mapping[Key, Sequence[Settled]]
+) -> bool:
+    """Return whether a state of a key with several rows was certainly sent before.
+
+    Its content need not be known. True as well for the state that was sent last.
+
+    Args:
+        states: Record key -> outcomes of states.
+    """
+    if latest.state_digest == version.state_digest:
+        return True
+    if are_ordered(version.bookmark_value, latest.bookmark_value):
+        return False
+    its = states.get(version.record_key, ())
+    return last_sent(version, its, "always") > 0
+
+
 def latest_after(
     before: Latest | None, version: Version, outcome: Outcome, run: int
 ) -> Latest | None:
@@ -354,6 +374,9 @@ def latest_after(
             return replace(before, content_digest=None)
         return before
     done = outcome in DONE or bool(before and before.done)
+    record_entity = before.record_entity if before else None
+    if version.key != version.record_key:
+        record_entity = version.record_key[0]
     if before and is_older(version, before):
         return replace(before, done=done)
     return Latest(
@@ -367,6 +390,7 @@ def latest_after(
         domain=version.domain,
         run=run,
         is_several=bool(before and before.is_several),
+        record_entity=record_entity,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from target_stairoids.dedup.rules import Read
 
 _BLOCK = 1 << 16  # notes in one sorted block
+_NEWEST = 1 << 13  # notes in the set
 _OTHER = 1 << 56
 
 
@@ -17,11 +18,12 @@ class SeenEntities:
     """Entities of one mapping, and whether each was read in its latest state only.
 
     A note is a number: seven bytes of the entity's digest, and above them one bit. The
-    numbers are sorted when the first question comes, because most runs ask none.
+    newest notes are a set. The others are sorted blocks, made when a question comes.
     """
 
     def __init__(self) -> None:
-        self._new = array("Q")
+        self._newest: set[int] = set()
+        self._unsorted = array("Q")
         self._blocks: list[array[int]] = []
 
     def add_latest(self, entities: Sequence[bytes]) -> None:
@@ -29,22 +31,28 @@ class SeenEntities:
         notes = array("Q", b"\0".join([entity[:7] for entity in entities]) + b"\0")
         if sys.byteorder == "big":
             notes.byteswap()
-        self._new.extend(notes)
+        self._unsorted.extend(notes)
 
     def add(self, entity: bytes, read: Read) -> None:
         """Note one entity."""
-        self._new.append(_number(entity) | (_OTHER if read is Read.AS_OTHER else 0))
+        number = int.from_bytes(entity[:7], "little")
+        self._newest.add(number | _OTHER if read is Read.AS_OTHER else number)
+        if len(self._newest) >= _NEWEST:
+            self._unsorted.extend(self._newest)
+            self._newest.clear()
 
     def read(self, entity: bytes) -> Read:
         """Return how an entity was read so far."""
-        if self._new:
+        if self._unsorted:
             self._sort()
-        number = _number(entity)
+        number = int.from_bytes(entity[:7], "little")
         if self._has(number | _OTHER):
             return Read.AS_OTHER
         return Read.AS_LATEST if self._has(number) else Read.NOT_YET
 
     def _has(self, number: int) -> bool:
+        if number in self._newest:
+            return True
         for block in self._blocks:
             place = bisect_left(block, number)
             if place < len(block) and block[place] == number:
@@ -52,8 +60,8 @@ class SeenEntities:
         return False
 
     def _sort(self) -> None:
-        """Sort the new notes, and merge blocks so that few are left."""
-        new, self._new = self._new, array("Q")
+        """Sort the notes, and merge blocks so that few are left."""
+        new, self._unsorted = self._unsorted, array("Q")
         for start in range(0, len(new), _BLOCK):
             self._blocks.append(array("Q", sorted(new[start : start + _BLOCK])))
             while len(self._blocks) > 1:
@@ -61,7 +69,3 @@ class SeenEntities:
                 if len(one) > 2 * len(other) or len(one) + len(other) > _BLOCK:
                     break
                 self._blocks[-2:] = [array("Q", sorted([*one, *other]))]
-
-
-def _number(entity: bytes) -> int:
-    return int.from_bytes(entity[:7], "little")

@@ -275,6 +275,21 @@ class Ledger:
         with self.reading() as connection:
             return lookup.states_of(connection, versions)
 
+    def people_known(
+        self, marks: Mapping[str, Sequence[Mark]]
+    ) -> dict[tuple[bytes, bytes], Key]:
+        """Return shared key and text digest -> the person with that last state.
+
+        `marks` is as for `changed_entities`. People with unwritten states are left out.
+        """
+        with self.reading() as connection:
+            found = lookup.people_known(connection, marks)
+        return {
+            mark: person
+            for mark, person in found.items()
+            if self.buffer.latest(person) is None
+        }
+
     def changed_entities(
         self, marks: Mapping[str, Sequence[Mark]]
     ) -> dict[Key, Latest | None]:

@@ -36,6 +36,7 @@ Mark = tuple[bytes, bytes]
 
 _PARAMETERS = 999  # the limit of SQLite builds that are still in use
 _LATEST = Latest.__struct_fields__
+_RUN = _LATEST.index("run")
 _SETTLED = Settled.__struct_fields__
 
 
@@ -82,8 +83,23 @@ def changed_entities(
             values = (*chain.from_iterable(block), mapping)
             text = _select_changed(len(block), _mark(connection))
             for entity, *row in connection.exec_driver_sql(text, values).all():
-                newest = None if row[-1] is None else _latest_from(row)
+                is_new = row[_RUN] is None  # a LEFT JOIN without a row
+                newest = None if is_new else _latest_from(row)
                 found[entity, mapping] = newest
+    return found
+
+
+def people_known(
+    connection: Connection, marks: Mapping[str, Sequence[Mark]]
+) -> dict[tuple[bytes, bytes], Key]:
+    """Return shared key and text digest -> the person whose last state has the text."""
+    found: dict[tuple[bytes, bytes], Key] = {}
+    for mapping, asked in marks.items():
+        for block in _blocks(asked, (_PARAMETERS - 1) // 2):
+            values = (*chain.from_iterable(block), mapping)
+            text = _select_people(len(block), _mark(connection))
+            for shared, mark, person in connection.exec_driver_sql(text, values).all():
+                found[shared, mark] = person, mapping
     return found
 
 
@@ -165,6 +181,20 @@ def _select_changed(count: int, mark: str) -> str:
         f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1 AND l.mapping = {mark}"
         " WHERE l.content_digest IS NULL OR (l.state_digest <> a.column2"
         " AND (l.text_digest IS NULL OR l.text_digest <> a.column2))"
+    )
+
+
+@lru_cache(maxsize=64)
+def _select_people(count: int, mark: str) -> str:
+    """Return a SELECT with so many pairs of shared key and text, then the mapping."""
+    pairs = ", ".join([f"({mark}, {mark})"] * count)
+    # SQLite makes an index of its own for each query, unless the order is given.
+    join = "CROSS JOIN" if mark == "?" else "JOIN"
+    return (
+        f"SELECT a.column1, a.column2, p.entity FROM (VALUES {pairs}) AS a"  # noqa: S608 - names of our own tables
+        f" {join} {latest.name} AS p ON p.record_entity = a.column1"
+        f" AND p.text_digest = a.column2 AND p.mapping = {mark}"
+        " WHERE p.content_digest IS NOT NULL"
     )
 
 

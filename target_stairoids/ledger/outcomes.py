@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup, sql
 
@@ -57,7 +59,8 @@ def _write_latest_after(
     rows: dict[Key, Row] = {}
     for place, item in enumerate(versions):
         key, before = keys[place], known.get(keys[place])
-        after = latest_after(before, item.version, item.outcome, transaction.run)
+        version = replace(item.version, key=key)
+        after = latest_after(before, version, item.outcome, transaction.run)
         if after is not None and after != before:
             known[key] = after
             rows[key] = _latest_row(key, item.version.stream, after)
@@ -121,6 +124,7 @@ def _latest_row(key: Key, stream: int, latest: Latest) -> Row:
         latest.run,
         latest.is_shared,
         latest.is_several,
+        latest.record_entity,
     )
 
 

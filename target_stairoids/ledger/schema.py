@@ -148,6 +148,15 @@ latest = sa.Table(
     sa.Column("run", _Id, nullable=False),
     sa.Column("is_shared", sa.Boolean, nullable=False),
     sa.Column("is_several", sa.Boolean, nullable=False),
+    sa.Column("record_entity", sa.LargeBinary(16)),  # the key that people share
+)
+# Partial, because most keys are one person's.
+latest_person = sa.Index(
+    "stairoids_latest_person",
+    latest.c.record_entity,
+    latest.c.text_digest,
+    sqlite_where=latest.c.record_entity.is_not(None),
+    postgresql_where=latest.c.record_entity.is_not(None),
 )
 claims = sa.Table(
     "stairoids_claims",

@@ -148,7 +148,8 @@ class WriteBuffer:
             record_key = self._expected_keys[expected.number][1]
             self._expected_keys[expected.number] = person, record_key
         elif (latest := self.latest(key) or stored) is not None:
-            self.put(person, stream, None, latest)
+            theirs = replace(latest, record_entity=key[0])
+            self.put(person, stream, None, theirs)
         self.put(key, stream, stored, Latest(is_shared=True, run=run))
 
     def see_again(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -95,7 +94,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
                 mapping_digest=mapping.mapping_digest,
                 bookmark_value=value,
                 source_digest=record.source_digest(mapping.columns.ignored),
-                text_digest=record.text_digest,
+                text_digest=self.mark,
             )
         return self._version
 
@@ -118,6 +117,10 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             return text
         return self.record.state_digest(self.key[0], self.mapping.columns.loaders)
 
+    def kept_text(self, *, keeps_records: bool) -> bytes:
+        """Return the record for a dead letter; empty if records are not kept."""
+        return self.record.text_but(DEAD_LETTER_FIELD) if keeps_records else b""
+
     @property
     def key_values(self) -> str | None:
         """The values of its key as a JSON array; None without a key."""
@@ -128,10 +131,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return json.dumps(values, default=str)
 
 
-def mapped_records(
-    stream: Stream, record: Record, scope: str
-) -> Iterator[MappedRecord]:
-    """Yield a record once for each mapping of its stream.
+def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRecord]:
+    """Return a record once for each mapping of its stream.
 
     A dead letter that is sent again is mapped by the mapping that failed only.
     """
@@ -140,7 +141,7 @@ def mapped_records(
         number, only = _dead_letter_of(record.key[DEAD_LETTER_FIELD])
     columns: tuple[str, ...] = ()
     entity, is_null = b"", False
-    name = stream.identity
+    found = []
     for mapping in stream.maps:
         if number is not None and mapping.name != only:
             continue
@@ -148,21 +149,26 @@ def mapped_records(
             columns = mapping.key
             values = [value_at(record.key, column) for column in columns]
             is_null = is_null_key(values)
-            entity = b"" if is_null else entity_digest(scope, name, values)
-        has_null_key = is_null and bool(mapping.key)
-        own = entity
+            entity = b"" if is_null else entity_digest(scope, stream.identity, values)
+        own, has_null_key = entity, is_null and bool(mapping.key)
         if has_null_key or not mapping.key:
-            # Without a usable key, `once` goes by the person. See `Identity`.
-            own = keyless_digest(
-                scope,
-                name,
-                "person"
-                if mapping.send == "once"
-                else mapping.columns.identity_of(record.canonical),
-            )
-        yield MappedRecord(
-            stream, mapping, record, (own, mapping.name), has_null_key, number
-        )
+            own = _keyless(stream, mapping, record, scope)
+        key = own, mapping.name
+        found.append(MappedRecord(stream, mapping, record, key, has_null_key, number))
+    return found
+
+
+def _keyless(
+    stream: Stream, mapping: CompiledMapping, record: Record, scope: str
+) -> bytes:
+    """Return the entity of a record without a usable key.
+
+    With `once`, it goes by the person, which `Identity` finds.
+    """
+    identity: object = "person"
+    if mapping.send != "once":
+        identity = mapping.columns.identity_of(record.canonical)
+    return keyless_digest(scope, stream.identity, identity)
 
 
 def _dead_letter_of(marker: object) -> tuple[int | None, str]:
@@ -304,7 +310,7 @@ def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -
         return False
     version = mapped.version
     if latest.state_digest == version.state_digest:
-        return version.text_digest is not None
+        return True
     if checks.max_age_days is not None or mapped.is_baseline:
         return False
     if is_older(version, latest):

@@ -11,11 +11,10 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from target_stairoids.checks.stream_checks import BULK_CHANGE, SOURCE, StreamChecks
+from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
 from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
-from target_stairoids.dedup.record import Record
-from target_stairoids.dedup.rules import OLDER, Action, Outcome
+from target_stairoids.dedup.rules import OLDER, Action, Key, Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter
@@ -24,13 +23,12 @@ from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
 from target_stairoids.sending.record_decision import (
-    DEAD_LETTER_FIELD,
     Draft,
     MappedRecord,
     OpenRecord,
     why_new,
 )
-from target_stairoids.sending.streams import Stream, warn_if_left_out
+from target_stairoids.sending.streams import Stream
 
 _OUTCOMES = {
     Action.DUPLICATE: Outcome.DUPLICATE,
@@ -75,16 +73,6 @@ class RecordOutcomes:
 
     # Records without a decision
 
-    def opened(self, stream: Stream) -> None:
-        """Note a stream, or its new SCHEMA."""
-        self._streams[stream.schema.name] = stream
-        if stream.refusal is not None and stream.refusal[0] == SOURCE:
-            self._refused.add(stream.schema.name)
-        if self.observer is None:
-            warn_if_left_out(stream)
-        else:
-            self.observer.opened(stream)
-
     def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
         """Count a record that no mapping sees."""
         self.report.read += 1
@@ -102,11 +90,22 @@ class RecordOutcomes:
 
     def note_same(self, mapped: MappedRecord) -> None:
         """Count a record that repeats the last signal."""
-        mapped.stream.note_fields(mapped.record)
         version, latest = mapped.version, self.identity.latest(mapped.key)
         is_same_state = latest and latest.state_digest == version.state_digest
         self.identity.unchanged(version)
         outcome = Outcome.DUPLICATE if is_same_state else Outcome.UNCHANGED
+        self._note_known(mapped, outcome)
+
+    def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:
+        """Count a record whose state was sent, of a key with several people or rows."""
+        if person is not None:
+            mapped.stream.sharing += self.identity.share(mapped.key, person)
+        else:
+            mapped.stream.sharing += self.identity.seen_again(mapped.version)
+        self._note_known(mapped, Outcome.DUPLICATE)
+
+    def _note_known(self, mapped: MappedRecord, outcome: Outcome) -> None:
+        mapped.stream.note_fields(mapped.record)
         self._count(mapped, outcome, "")
         self._note_valid(mapped.stream.schema.name)
 
@@ -215,10 +214,10 @@ class RecordOutcomes:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
         self._wait(record)
-        is_known = latest is not None and latest.content_digest is not None
+        was_sent = latest is not None and latest.content_digest is not None
         may_leave = mapped.dead_letter is not None or checks.admit(
             record,
-            is_changed=is_known and latest is not None and latest.run != run,
+            is_changed=was_sent and latest is not None and latest.run != run,
             is_expected=mapped.mapping.bulk_changes == "expected",
             source=version.source_digest,
             now=time.monotonic(),
@@ -247,7 +246,7 @@ class RecordOutcomes:
                 version=version,
                 stream_name=mapped.stream.schema.name,
                 signal=record.text,
-                record=self._kept(mapped.record),
+                record=mapped.kept_text(keeps_records=self.keeps_records),
                 key_values=mapped.key_values,
             ),
             source=signal.source,
@@ -424,13 +423,9 @@ class RecordOutcomes:
                 stream_name=mapped.stream.schema.name,
                 outcome=Outcome.INVALID,
                 reason=record.reason,
-                record=self._kept(mapped.record),
+                record=mapped.kept_text(keeps_records=self.keeps_records),
             )
         )
-
-    def _kept(self, record: Record) -> bytes:
-        """Return a record's text, or none if records are not kept."""
-        return record.text_but(DEAD_LETTER_FIELD) if self.keeps_records else b""
 
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
         self.report.signals += 1

@@ -7,7 +7,7 @@ claimed. STATE messages keep their place among the records.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from target_stairoids.dedup.rules import (
     Latest,
     Outcome,
     Version,
+    is_seen_again,
     people_in,
 )
 from target_stairoids.exceptions import (
@@ -42,7 +43,7 @@ from target_stairoids.sending.record_decision import (
     says_the_same,
 )
 from target_stairoids.sending.record_outcomes import RecordOutcomes
-from target_stairoids.sending.streams import Stream, Streams
+from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
 from target_stairoids.sending.suppression import apply_opt_outs, mark_suppressed
 from target_stairoids.settings import Settings
 
@@ -81,7 +82,10 @@ class RecordProcessor:
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream as `Streams.open` does, and warn if it is left out."""
         stream = self.streams.open(schema, message)
-        self.outcomes.opened(stream)
+        if self.outcomes.observer is None:
+            warn_if_left_out(stream)
+        else:
+            self.outcomes.observer.opened(stream)
         return stream
 
     def take(self, stream: Stream, sent: dict[str, Any] | msgspec.Raw) -> None:
@@ -124,11 +128,11 @@ class RecordProcessor:
                 items.append(taken)
                 continue
             stream, record = taken
-            found = list(mapped_records(stream, record, self.settings.scope))
+            found = mapped_records(stream, record, self.settings.scope)
             if found or DEAD_LETTER_FIELD not in record.key:
                 items += found
                 self.outcomes.report.read += 1
-                stream.null_keys += any(mapped.has_null_key for mapped in found)
+                stream.null_keys += bool(found) and found[0].has_null_key
             else:
                 self.filtered(stream, record.fields, "its mapping is gone")
         items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
@@ -184,16 +188,92 @@ class RecordProcessor:
         changed: dict[Key, Latest | None],
     ) -> None:
         self._note_duplicates(items, changed)
-        drafts = self._drafts_of(items, changed)
+        sharing = self._sharing_in(items, changed)
+        people = self._people_in(sharing)
+        again = self._seen_again_in(sharing, changed)
+        drafts = self._drafts_of(items, changed, people.keys() | again)
         for item in items:
             if isinstance(item, str):
                 self.checkpoint.state(item)
             elif item.key not in changed:
                 self.outcomes.observe(item, Outcome.DUPLICATE, "")
+            elif item in people or item in again:
+                self.outcomes.note_sharing(item, people.get(item))
             elif item not in drafts:
                 self.outcomes.note_same(item)
             else:
                 self.outcomes.decide(item, drafts[item])
+
+    def _sharing_in(
+        self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
+    ) -> dict[Key, list[MappedRecord]]:
+        """Return the records of keys that several people or rows share, by key.
+
+        Records that may be filtered, or that a person sends again, are left out with
+        all others of their key.
+        """
+        found: defaultdict[Key, list[MappedRecord]] = defaultdict(list)
+        excluded: set[Key] = set()
+        for item in items:
+            if isinstance(item, str) or item.key not in changed:
+                continue
+            latest = self._latest(item.key, changed)
+            if latest is not None and (latest.is_shared or latest.is_several):
+                found[item.key].append(item)
+                if (
+                    item.dead_letter is not None
+                    or item.is_suppressed
+                    or (item.record.text is None and self._may_be_filtered(item))
+                ):
+                    excluded.add(item.key)
+        return {key: found[key] for key in found.keys() - excluded}
+
+    def _latest(self, key: Key, changed: dict[Key, Latest | None]) -> Latest | None:
+        return self.ledger.buffer.latest(key) or changed[key]
+
+    def _people_in(
+        self, sharing: dict[Key, list[MappedRecord]]
+    ) -> dict[MappedRecord, Key]:
+        """Return the records that are known word for word as a person's last state."""
+        marks: dict[str, list[tuple[bytes, bytes]]] = {}
+        for key, records in sharing.items():
+            asked = marks.setdefault(key[1], [])
+            asked += [(key[0], record.mark) for record in records]
+        known = self.ledger.people_known(marks)
+        is_held = self.outcomes.identity.is_held
+        found: dict[MappedRecord, Key] = {}
+        for key, records in sharing.items():
+            people = [known.get((key[0], record.mark)) for record in records]
+            if all(person is not None and not is_held(person) for person in people):
+                found |= {r: p for r, p in zip(records, people, strict=True) if p}
+        return found
+
+    def _seen_again_in(
+        self,
+        sharing: dict[Key, list[MappedRecord]],
+        changed: dict[Key, Latest | None],
+    ) -> set[MappedRecord]:
+        """Return the records whose states were sent, of keys with several rows."""
+        several = [
+            (latest, records)
+            for key, records in sharing.items()
+            if (latest := self._latest(key, changed)) is not None
+            and latest.is_several
+            and not self.outcomes.identity.is_held(key)
+        ]
+        if not several:
+            return set()
+        versions = [record.version for _, records in several for record in records]
+        states = self.ledger.states_of(versions)
+        found: set[MappedRecord] = set()
+        for latest, records in several:
+            if all(
+                is_seen_again(record.version, latest, states)
+                and not (record.why_filtered or record.is_deleted)
+                for record in records
+            ):
+                found |= set(records)
+        return found
 
     def _note_duplicates(
         self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
@@ -211,7 +291,10 @@ class RecordProcessor:
             self.outcomes.count_duplicates(name, times)
 
     def _drafts_of(
-        self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
+        self,
+        items: list[MappedRecord | str],
+        changed: dict[Key, Latest | None],
+        known_records: Container[MappedRecord],
     ) -> dict[MappedRecord, Draft]:
         """Return the signals of the records that need one for the decision.
 
@@ -224,7 +307,9 @@ class RecordProcessor:
         for item in items:
             if isinstance(item, str) or item.key not in changed:
                 continue
-            latest = self.ledger.buffer.latest(item.key) or changed[item.key]
+            if item in known_records:
+                continue
+            latest = self._latest(item.key, changed)
             if (
                 often[item.key] == 1
                 and item.dead_letter is None
