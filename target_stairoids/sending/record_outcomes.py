@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
+from target_stairoids.checks.stream_checks import BULK_CHANGE, SOURCE, StreamChecks
 from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
 from target_stairoids.dedup.rules import OLDER, Action, Key, Outcome
@@ -72,6 +72,12 @@ class RecordOutcomes:
         return Identity(self.ledger.buffer, self.ledger.run or sys.maxsize)
 
     # Records without a decision
+
+    def opened(self, stream: Stream) -> None:
+        """Note a stream, or its new SCHEMA."""
+        self._streams[stream.schema.name] = stream
+        if stream.refusal is not None and stream.refusal[0] == SOURCE:
+            self._refused.add(stream.schema.name)
 
     def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
         """Count a record that no mapping sees."""

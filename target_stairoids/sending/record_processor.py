@@ -82,6 +82,7 @@ class RecordProcessor:
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream as `Streams.open` does, and warn if it is left out."""
         stream = self.streams.open(schema, message)
+        self.outcomes.opened(stream)
         if self.outcomes.observer is None:
             warn_if_left_out(stream)
         else:
