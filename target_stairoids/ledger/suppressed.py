@@ -151,6 +151,6 @@ class SuppressedByData:
         return nullcontext(transaction.connection)
 
     def _digest(self, name: str) -> bytes:
-        """Return the digest of an address or a domain, for this API only."""
-        fields = {"scope": self._ledger.scope, "name": name}
+        """Return the digest of an address or a domain, for all namespaces of an API."""
+        fields = {"origin": self._ledger.scope.partition(" ")[0], "name": name}
         return keyed_digest(self._ledger.secret, fields)

@@ -269,7 +269,7 @@ class Scheduler:
         """Return the signals to send or to ask about now, claimed if they are sent."""
         settings, today = self._settings, 0
         if slots and settings.requests_per_day:
-            today = transaction.count_requests(settings.scope, 0)
+            today = transaction.count_requests(settings.origin, 0)
         is_limited = settings.max_signals_per_run or settings.requests_per_day
         taken: list[QueuedSignal] = []
         while len(taken) < slots and self._stop.reason is None:
@@ -298,7 +298,7 @@ class Scheduler:
                 break
         starting = self._claimed(transaction, taken) if taken else []
         if starting and settings.requests_per_day:
-            transaction.count_requests(settings.scope, len(starting))
+            transaction.count_requests(settings.origin, len(starting))
         return starting
 
     def _claimed(

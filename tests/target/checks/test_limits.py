@@ -105,6 +105,15 @@ def test_requests_per_day_counts_all_runs(
     assert len(sandbox.signals) == 10
 
 
+def test_requests_per_day_counts_all_namespaces(target: TargetUnderTest) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(1, 4)), a_state()]
+
+    target.run(*messages, requests_per_day=4)
+    run = target.run(*messages, requests_per_day=4, namespace="another")
+
+    assert (run.exit_code, run.outcomes) == (75, {"accepted": 1, "pending": 2})
+
+
 def test_requests_per_day_counts_the_first_run_check(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

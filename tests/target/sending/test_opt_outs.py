@@ -80,6 +80,17 @@ def test_opt_out_suppresses_signals_of_later_records_and_runs(
     assert sent_to(sandbox) == ["u2@birch.com"]
 
 
+def test_opt_out_counts_in_each_namespace(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(*opt_outs("u1@example.com"))
+
+    run = target.run(a_schema(), a_record(1), a_record(2), namespace="us")
+
+    assert run.outcomes == {"accepted": 1, "filtered": 1}
+    assert sent_to(sandbox) == ["u2@example.com"]
+
+
 def test_opt_out_counts_for_signals_that_are_queued_already(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
