@@ -55,7 +55,11 @@ def a_schema_of(kind: str, key: Iterable[str] = ("id",)) -> Message:
 def test_columns_of_loaders_are_neither_content_nor_properties(
     sandbox: Sandbox, target: TargetUnderTest, kind: str, item: Message
 ) -> None:
-    target.config["signals"] = [{"stream": "*", **item}]
+    without_once = {} if item == {"send": "once"} else item  # it needs a key
+    target.config["signals"] = [
+        {"stream": "visits", **without_once},
+        {"stream": "*", **item},
+    ]
     keyless = a_schema_of(kind, ()) | {"stream": "visits"}
 
     for sync in (1, 2):

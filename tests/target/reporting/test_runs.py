@@ -158,7 +158,7 @@ def test_pending_signals_of_several_runs_are_counted_once(
 
 
 def test_report_of_an_empty_ledger(target: TargetUnderTest) -> None:
-    signals(target, "check")  # creates the ledger
+    target.run(a_schema("empty"))  # creates the ledger
 
     assert "No dead letters." in report(target)
     assert "Nothing in these days." in report(target, "--format", "html")
