@@ -1,8 +1,9 @@
 """kill -9, again and again: nothing is sent twice, nothing is lost.
 
-Runs sync a table and are killed while they make progress. Between two runs, rows
-change. Some runs replay from an older STATE. Responses are lost, requests fail, and
-connections are reset. `STAIROIDS_KILLS` is the number of kills; `make soak` has many.
+Runs sync two tables and are killed while they make progress. In one table, two people
+share each key. Between two runs, rows change. Some runs replay from an older STATE.
+Responses are lost, requests fail, and connections are reset. `STAIROIDS_KILLS` is the
+number of kills; `make soak` has many.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ ROWS = 40
 pytestmark = pytest.mark.slow
 
 
-class Table:
-    """Rows that change over time, as a tap with a bookmark reads them."""
+class Tables:
+    """Rows that change over time, as a tap with a bookmark reads them.
+
+    Even rows have keys of their own. Two odd rows each share one.
+    """
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -55,11 +59,18 @@ class Table:
 
     def messages(self, since: int = 0) -> list[Message]:
         """Return the messages of a tap that starts from a bookmark."""
-        messages = [a_schema(bookmark="at", plan="integer", at="integer")]
+        columns = {"plan": "integer", "at": "integer", "row": "integer"}
+        messages = [
+            a_schema(stream, bookmark="at", **columns) for stream in ("trials", "seats")
+        ]
         by_change = sorted(self._changed_at.items(), key=lambda item: item[1])
         for row, changed_at in by_change:
             if changed_at >= since:
-                messages.append(a_record(row, plan=self.plans[row], at=changed_at))
+                fields = {"plan": self.plans[row], "at": changed_at, "row": row}
+                if row % 2:
+                    fields["id"] = row // 4
+                stream = "seats" if row % 2 else "trials"
+                messages.append(a_record(row, stream, **fields))
                 messages.append(a_state(changed_at))
         return messages
 
@@ -82,13 +93,13 @@ def run_and_kill(
     with target.start(text) as process:
         assert process.stdin
         assert process.stdout
+        process.stdin.close()  # changed signals wait for the end of the input
         goal = len(sandbox.signals) + after
         wait_until(
             lambda: len(sandbox.signals) >= goal or process.poll() is not None,
             seconds=60,
         )
         process.kill()
-        process.stdin.close()
         printed = process.stdout.read().decode()
         whole = printed[: printed.rfind("\n") + 1]
         return process.wait() == -signal.SIGKILL, target.states_in(whole)
@@ -107,7 +118,7 @@ def test_each_version_of_each_row_is_sent_once(
 ) -> None:
     seed = int(os.environ.get("STAIROIDS_SEED", "1"))
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
-    table = Table(chance)
+    tables = Tables(chance)
     kills = 0
     bookmarks = [0]
     with Sandbox(faults=faults(seed)) as sandbox:
@@ -115,23 +126,23 @@ def test_each_version_of_each_row_is_sent_once(
         for _ in range(KILLS * 2):
             if kills == KILLS:
                 break
-            table.change(chance.randint(5, 30))
+            tables.change(chance.randint(5, 30))
             since = chance.choice([0, bookmarks[-1], chance.choice(bookmarks)])
-            text = text_of(table.messages(since))
+            text = text_of(tables.messages(since))
             killed, states = run_and_kill(
                 target, sandbox, text, after=chance.randint(1, 6)
             )
             kills += killed
             bookmarks += [state["at"] for state in states]
         for since in (bookmarks[-1], 0):
-            last = target.shell(text_of(table.messages(since)))
+            last = target.shell(text_of(tables.messages(since)))
             assert last.returncode == 0, last.stderr[-2000:]
         sent = Counter(
-            (s.body["properties"]["id"], s.body["properties"]["plan"])
+            (s.body["properties"]["row"], s.body["properties"]["plan"])
             for s in sandbox.signals
         )
 
     assert kills == KILLS, "the kills must hit running processes"
     assert {pair for pair, count in sent.items() if count > 1} == set()
-    assert {pair for pair in table.plans.items() if pair not in sent} == set()
+    assert {pair for pair in tables.plans.items() if pair not in sent} == set()
     assert target.report()["adds_up"]
