@@ -30,18 +30,18 @@ demo: $(READY) ## a tour in a minute: a tap, signals, webhooks, our tap
 	@$(BIN)/python demo/demo.py
 
 test: $(READY) ## all tests but the slow ones
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-fast: $(READY) ## the tests of pure functions, in seconds
 	$(BIN)/pytest -q -m "fast and not slow"
 
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
-	$(BIN)/pytest -n auto -m slow
+	$(BIN)/pytest -n auto --dist worksteal -m slow
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/sending/test_crash.py
-	STAIROIDS_MODEL=1000 $(BIN)/pytest -n auto tests/target/sending/test_model.py
-	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto tests/target/test_fuzz.py
+	STAIROIDS_MODEL=1000 $(BIN)/pytest -n auto --dist worksteal tests/target/sending/test_model.py
+	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal tests/target/test_fuzz.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
 	$(BIN)/python -m benchmarks quota
 

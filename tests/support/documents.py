@@ -30,3 +30,12 @@ def command_lines(text: str) -> list[str]:
     """Return the command lines of a document; those that go on are joined."""
     joined = "".join(blocks(text, "sh")).replace("\\\n", " ").replace("|\n", "| ")
     return [line for line in joined.splitlines() if line and line[0] != "#"]
+
+
+def expected_code(printed: str) -> int:
+    """Return the exit code of a documented command, of which the output is known.
+
+    A replay ends with 1 if a dead letter stays, or if there is no such dead letter.
+    """
+    found = re.search(r"dead letters? stays?\.|The others are not there", printed)
+    return 1 if found else 0

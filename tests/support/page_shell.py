@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Self
 
+from tests.support.documents import expected_code
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -60,14 +62,15 @@ class PageShell:
         """Run a line and return its output.
 
         Raises:
-            AssertionError: Its exit code was not 0.
+            AssertionError: Its exit code was not the expected one.
         """
         began = os.fstat(self._output.fileno()).st_size
         os.write(self._lines, f"{line}\n".encode())
         code = os.read(self._codes, 16).decode().strip()
         size = os.fstat(self._output.fileno()).st_size - began
         printed = os.pread(self._output.fileno(), size, began).decode()
-        assert code == "0", f"{line}: {code or 'no shell'}\n{printed[-4000:]}"
+        expected = str(expected_code(printed))
+        assert code == expected, f"{line}: {code or 'no shell'}\n{printed[-4000:]}"
         return printed
 
     def __exit__(self, *_exc_info: object) -> None:
