@@ -138,7 +138,9 @@ def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
     of_mapping = (
         item.key
         for item in items
-        if item.stream == glob and item.key and item.name in (None, dead.mapping)
+        if item.stream == glob
+        and item.key
+        and item.mapping_name(dead.stream_name) == dead.mapping
     )
     of_stream = json.loads(dead.schema or "{}").get("key_properties") or []
     record = json.loads(dead.record)

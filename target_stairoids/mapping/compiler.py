@@ -106,7 +106,7 @@ class Compiler:
         self._hidden = HiddenColumns(())
         self._computed_names: set[str] = set()
         self._content_columns: set[str] = set()  # read for more than `occurred_at`
-        self._reads_whole_record = False
+        self._reads_record = False
         self._takes_all = False
         self._named_columns: set[str] = set()
         self._time_paths: set[str] = set()
@@ -175,7 +175,6 @@ class Compiler:
         self._origins["suppress"] = Origin(text, _MAPPING)
         return replace(
             compiled,
-            name=self._item.name or "suppress",
             origins=self._origins,
             paths=frozenset(self._mapped_paths),
             is_left_out=False,
@@ -293,7 +292,7 @@ class Compiler:
             self._time_paths = {str(p[0]) for p in template.paths if len(p) == 1}
         else:
             self._content_columns |= {str(path[0]) for path in template.paths}
-            self._reads_whole_record |= "record" in text
+            self._reads_record |= template.reads_record
         return template
 
     # Properties
@@ -401,14 +400,14 @@ class Compiler:
         ignored = ignore_changes | set(filter(None, [self._schema.bookmark]))
         if item.send != "on_change":
             ignored |= update_times
-        ignored = frozenset() if self._reads_whole_record else ignored - content
+        ignored = frozenset() if self._reads_record else ignored - content
         reads_sdc = any(name.startswith("_sdc_") for name in content)
         touched = (ignore_changes | update_times) - content
         return ColumnRoles(
             read=frozenset(read),
             named=frozenset(self._named_columns),
             takes_all=self._takes_all,
-            reads_record=self._reads_whole_record,
+            reads_record=self._reads_record,
             hidden=self._hidden,
             loaders=ColumnSet(frozenset(), used),
             ignored=ColumnSet(ignored, used),

@@ -102,6 +102,8 @@ class MappingItem(_Part, frozen=True):
 
     def mapping_name(self, stream: str) -> str:
         """Return the name of the item's mapping for a stream."""
+        if self.suppress is not None:
+            return self.name or "suppress"
         return self.name or (isinstance(self.type, str) and self.type) or stream
 
     def without_use(self) -> list[str]:

@@ -6,7 +6,7 @@ The names are in `private_columns.toml`. A mapping can name each column.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -101,6 +101,11 @@ def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     text = _text(value) or ""
     return text not in _DATA.no and not _ZERO_DATE.fullmatch(text)
+
+
+def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
+    """Return whether one of the columns marks a record as deleted at its source."""
+    return any(opted_out(record.get(name)) for name in columns)
 
 
 def refused(value: object) -> bool:

@@ -30,8 +30,6 @@ DELETED_COLUMNS = (
     "is_deleted",
     "deleted",
 )
-#: Values that mark nothing, also MySQL's time `0000-00-00 00:00:00`.
-_NOT_DELETED = re.compile(r"(?:false|f|no|n|none|null|0[0.:t -]*z?)?")
 
 _TIME = "(at|on|time|timestamp|date|datetime|ts)"
 _LOADERS = re.compile(
@@ -276,12 +274,3 @@ def _parts_of(schema: Json) -> list[Mapping[str, Json]]:
         return []
     parts = [p for w in _ALTERNATIVES for s in schema.get(w, ()) for p in _parts_of(s)]
     return [*parts, schema]
-
-
-def is_deleted(record: Mapping[str, Json], columns: tuple[str, ...]) -> bool:
-    """Return whether one of the columns marks a record as deleted."""
-    return any(
-        not _NOT_DELETED.fullmatch(str(record[name]).strip().lower())
-        for name in columns
-        if record.get(name) is not None
-    )

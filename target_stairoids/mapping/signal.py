@@ -66,13 +66,9 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             InvalidSignalError: The signal breaks a rule of the API.
         """
-        self.check()
-        return json_bytes(self.body())
-
-    def check(self) -> None:
-        """Raise `InvalidSignalError` if the signal breaks a rule of the API."""
         if rule := self._broken_rule():
             raise InvalidSignalError(rule)
+        return json_bytes(self.body())
 
     def _broken_rule(self) -> str | None:
         own = {"type": self.type, "source": self.source}

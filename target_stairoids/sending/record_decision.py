@@ -24,7 +24,8 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.dedup.rules import Key, Latest, Outcome, Version, is_older
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.schema import chosen, is_deleted
+from target_stairoids.mapping.privacy import is_deleted
+from target_stairoids.mapping.schema import chosen
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.identity import Decided, Subject
@@ -48,6 +49,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         key: Its entity, and the name of the mapping.
         has_null_key: Whether it lacks a key that its stream declares.
         dead_letter: The dead letter that a person sends again, if it is one.
+        when_error: The error of `when`, once `why_filtered` was asked.
         is_suppressed: Whether its person or company must not get a signal.
     """
 
@@ -59,6 +61,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     dead_letter: int | None = None
     is_suppressed: bool = False
     _version: Version | None = None
+    when_error: InvalidSignalError | None = None
     _why_filtered: str | None = None
 
     @property
@@ -67,8 +70,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         if self._why_filtered is None:
             try:
                 self._why_filtered = self.mapping.why_filtered(self.record.fields)
-            except InvalidSignalError:
-                self._why_filtered = ""
+            except InvalidSignalError as error:
+                self.when_error, self._why_filtered = error, ""
         return self._why_filtered
 
     @property
@@ -199,6 +202,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
             be sent.
         reason: For people; "" if the outcome needs none.
         version: With content and person, if there is a signal.
+        text: The signal's request, as JSON text, if it is to be sent.
         has_unread_time: Whether the signal lacks a time that could not be read.
         is_mapped: Whether a mapping looked at the record.
         discards: Whether the record is a dead letter that is no longer needed.
@@ -208,6 +212,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     version: Version | None = None
     signal: Signal | None = None
+    text: bytes = b""
     has_unread_time: bool = False
     is_mapped: bool = True
     discards: bool = False
@@ -236,8 +241,8 @@ def draft_of(mapped: MappedRecord, checks: Checks) -> Draft:
 
 def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
-    if mapping.when is not None:
-        mapping.when(fields)  # raises an error that `why_filtered` leaves out
+    if mapped.when_error is not None:
+        raise mapped.when_error
     if mapped.has_null_key and mapping.has_own_key and not _has_key(mapped):
         names = ", ".join(f"`{name}`" for name in mapping.key)
         raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
@@ -258,12 +263,12 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
         raise InvalidSignalError(
             "occurred_at: cannot be read, and `max_event_age_days` needs it"
         )
-    outcome = Outcome.WOULD_SEND if checks.is_dry_run else Outcome.PENDING
+    outcome, text = Outcome.WOULD_SEND if checks.is_dry_run else Outcome.PENDING, b""
     if _is_too_old(signal, checks.max_age_days):
         outcome = Outcome.TOO_OLD
     else:
-        signal.check()
-    return Draft(outcome, "", version, signal, is_unread)
+        text = signal.checked_text()
+    return Draft(outcome, "", version, signal, text, is_unread)
 
 
 def _with_person(mapped: MappedRecord, signal: Signal, checks: Checks) -> Version:
@@ -337,7 +342,6 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     number: int = 0
     version: Version | None = None
     signal: QueuedSignal | None = None
-    text: bytes = b""
     reason: str = ""
     is_superseded: bool = False
 

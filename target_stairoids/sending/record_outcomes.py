@@ -214,7 +214,6 @@ class RecordOutcomes:
             buffer.settle(version, outcome, latest, run)
             self._finish(record, outcome, "")
             return
-        record.text = signal.checked_text()
         checks = self._checks_of(stream)
         if checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
@@ -251,7 +250,7 @@ class RecordOutcomes:
             claim=Claim(
                 version=version,
                 stream_name=mapped.stream.schema.name,
-                signal=record.text,
+                signal=record.draft.text,
                 record=mapped.kept_text(keeps_records=self.keeps_records),
                 key_values=mapped.key_values,
             ),
@@ -370,7 +369,7 @@ class RecordOutcomes:
                 self.queue.release(record.signal)
             elif record.version is not None:
                 if self.observer is not None:
-                    self.observer.would_send(record.mapped.stream, record.text)
+                    self.observer.would_send(record.mapped.stream, record.draft.text)
                 self._finish(record, Outcome.WOULD_SEND, record.reason)
             else:
                 self._add_dead_letter(record)

@@ -27,7 +27,6 @@ from target_stairoids.checks.first_run import (
 )
 from target_stairoids.checks.limits import limit_reached
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.digests import person_digest
 from target_stairoids.dedup.rules import (
     Facts,
     Latest,
@@ -96,7 +95,7 @@ class Scheduler:
         self.held_back: set[tuple[str, str]] = set()
         self._baselined: set[Pair] = set()
         self._began = time.monotonic()
-        self._api_key = person_digest(ledger.secret, settings.api_key)
+        self._api_key = key
         self._started = 0
         self._recovered = 0
         self.is_intact = True

@@ -8,7 +8,7 @@ from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Key, Outcome
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
-from target_stairoids.mapping.schema import is_deleted
+from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.

@@ -91,6 +91,21 @@ def test_deleted_row_is_not_sent(sandbox: Sandbox, target: TargetUnderTest) -> N
     assert emails(sandbox) == ["u2@example.com"]
 
 
+@pytest.mark.parametrize("text", ["\ud83d", "ab \udc00 c"])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_record_with_half_a_surrogate_pair_is_invalid(
+    sandbox: Sandbox, target: TargetUnderTest, text: str, *, is_shared: bool
+) -> None:
+    others = [a_record(1 if is_shared else n) for n in (1, 2)]
+
+    run = target.run(a_schema(plan="string"), a_record(1, plan=text), *others)
+
+    assert run.exit_code == 0
+    assert run.outcomes["invalid"] == 1
+    assert "half a surrogate pair" in run.report["reasons"][0]["reason"]
+    assert len(sandbox.signals) == run.outcomes["accepted"]
+
+
 @pytest.mark.usefixtures("short_backoff")
 @on_both_connectors
 @pytest.mark.parametrize(

@@ -66,10 +66,12 @@ class Template:
 
     Attributes:
         paths: The paths that it reads; each begins with a column's name.
+        reads_record: Whether it reads the record as a whole, as in `record | tojson`.
     """
 
     read: Reader
     paths: frozenset[Path] = frozenset()
+    reads_record: bool = False
 
 
 def constant(value: object) -> Reader:
@@ -131,10 +133,10 @@ def compile_template(text: str, field: str) -> Template:
         return _expression(others[0], field)
     names = {name.name for name in tree.find_all(nodes.Name)}
     own = names - meta.find_undeclared_variables(tree)  # as in `{% set x = 1 %}`
-    paths = frozenset(path for path in _paths(tree) if path[0] not in own)
+    paths = {path for path in _paths(tree) if path[:1] not in {(name,) for name in own}}
     compiled = _by_jinja(tree)
     read = _guarded(lambda record: compiled.render(_context(record)), field)
-    return Template(read, paths)
+    return Template(read, frozenset(paths - {()}), () in paths)
 
 
 def paths_in(text: str | None) -> frozenset[Path]:
@@ -217,14 +219,14 @@ def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
 
 
 def _paths(node: nodes.Node, *, is_called: bool = False) -> Iterator[Path]:
-    """Yield the paths of a record that a tree reads, each in full length."""
+    """Yield the paths of a record that a tree reads; () is the record as a whole."""
     path = _path(node)
     if path is None:
         called = node.node if isinstance(node, nodes.Call) else None
         for child in node.iter_child_nodes():
             yield from _paths(child, is_called=child is called)
-    elif path := path[:-1] if is_called else path:  # without the method's name
-        yield path
+    else:
+        yield path[:-1] if is_called else path  # without the method's name
 
 
 def _path(node: nodes.Node) -> Path | None:
@@ -248,7 +250,8 @@ def _path(node: nodes.Node) -> Path | None:
 def _expression(node: nodes.Expr, field: str) -> Template:
     paths = frozenset(_paths(node))
     read = _plain_reader(node) or _jinja_reader(node)
-    return Template(read if _path(node) else _guarded(read, field), paths)
+    read = read if _path(node) else _guarded(read, field)
+    return Template(read, paths - {()}, () in paths)
 
 
 def _plain_reader(node: nodes.Node) -> Reader | None:

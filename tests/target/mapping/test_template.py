@@ -247,3 +247,26 @@ def test_template_that_fails_makes_the_record_invalid_without_its_values(
 def test_any_text_is_a_template_or_an_error(text: str) -> None:
     with suppress(InvalidSignalError, TemplateError):
         compile_template(text, "properties.p").read(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("template", "paths", "reads_record"),
+    [
+        ("{{ record_type }}", {("record_type",)}, False),
+        ("{{ record['Full name'] }}", {("Full name",)}, False),
+        ("{{ record.plan | upper }} plan", {("plan",)}, False),
+        ("{{ record | tojson }}", set(), True),
+        ("all: {{ record }}", set(), True),
+        ("{{ record.get('plan') }}", set(), True),
+        ("{{ record[plan] }}", {("plan",)}, True),
+        ("{% for name in record %}{{ name }}{% endfor %}", set(), True),
+        ("a record of a plan", set(), False),
+    ],
+)
+def test_template_knows_whether_it_reads_the_whole_record(
+    template: str, paths: set[tuple[str, ...]], *, reads_record: bool
+) -> None:
+    compiled = compile_template(template, "type")
+
+    assert compiled.paths == paths
+    assert compiled.reads_record == reads_record

@@ -239,7 +239,13 @@ def test_deleted_or_excluded_row_takes_its_entry_off_the_list(
     assert reasons(run) == {"removed from the suppression list": 1}
 
 
-@pytest.mark.parametrize("flag", [None, False, "false", "f", 0, "", "0000-00-00"])
+NOT_DELETED = [
+    *(None, False, "false", "f", 0, "", "0000-00-00"),
+    *("1970-01-01T00:00:00Z", "0001-01-01 00:00:00", "N/A", "-", "never"),
+]
+
+
+@pytest.mark.parametrize("flag", NOT_DELETED)
 def test_row_that_is_not_deleted_stays_on_the_list(
     target: TargetUnderTest, flag: object
 ) -> None:
@@ -525,3 +531,20 @@ def test_undecodable_opt_out_stops_the_run_without_a_traceback(
 
     assert run.exit_code in {0, 1}
     assert run.outcomes.get("accepted") == 1
+
+
+def test_dead_letter_of_an_opt_out_is_replayed(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    broken = {"stream": "opt_outs", "suppress": "{{ email | int + 1 }}"}
+    target.config["signals"] = [broken, TRIALS]
+    failed = target.run(*opt_outs("u1@example.com"))
+    target.config["signals"] = SIGNALS
+
+    replay = signals(target, "dead-letters", "replay")
+    later = target.run(a_schema(), a_record(1))
+
+    assert failed.outcomes == {"invalid": 1}
+    assert replay.returncode == 0, replay.stderr
+    assert later.outcomes == {"filtered": 1}
+    assert not sandbox.signals
