@@ -23,11 +23,14 @@ _OBSTACLES = (
 )
 
 
-def certificates_error() -> str | None:
+def certificates_error(url: str) -> str | None:
     """Return why the certificates that the environment names cannot be used, if so.
 
-    Requests would fail for each request, which looks like an outage of Stairoids.
+    Requests would fail for each request, which looks like an outage of Stairoids. A URL
+    without TLS needs no certificates.
     """
+    if not url.lower().startswith("https:"):
+        return None
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         path = os.environ.get(name)
         if not path or Path(path).is_dir():

@@ -41,7 +41,7 @@ class Endpoints:
     """
 
     def __init__(self, *, api_url: str, api_key: str) -> None:
-        if wrong := certificates_error():
+        if wrong := certificates_error(api_url):
             raise ConfigError(wrong)
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
         self._api_key = api_key

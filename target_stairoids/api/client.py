@@ -165,7 +165,7 @@ class Client:
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
-        if wrong := certificates_error():
+        if wrong := certificates_error(api_url):
             raise ConfigError(wrong)
         self._api_url = api_url
         self._signals_url = f"{api_url}/signals"

@@ -288,6 +288,7 @@ def test_wrong_certificates_of_the_environment_are_a_config_error(
     if text is not None:
         path.write_text(text)
     env = {"PATH": os.environ["PATH"], name: str(path)}
+    target.config["api_url"] = sandbox.url.replace("http:", "https:")
 
     done = target.shell(text_of([a_schema(), a_record()]), env=env)
 
