@@ -35,6 +35,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreResetError,
     StoreUnavailableError,
     StoreVersionError,
+    UnverifiedEventError,
     WebhooksError,
 )
 from tap_stairoids_webhooks.reading.bookmarks import Reading
@@ -48,7 +49,13 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.reading.records import Records
 
 _RECORDS = 1_000  # between two states; a stopped sync repeats at most so many
-_CONFIG_ERRORS = (ConfigError, StoreMissingError, StoreResetError, StoreVersionError)
+_CONFIG_ERRORS = (
+    ConfigError,
+    StoreMissingError,
+    StoreResetError,
+    StoreVersionError,
+    UnverifiedEventError,
+)
 
 
 def check(config: Mapping[str, Json]) -> str:
@@ -145,15 +152,15 @@ class _Sync:
             msg = f"The catalog names streams that do not exist: {', '.join(unknown)}."
             raise WrongConfigError(msg)
         self._streams = [by_name[name] for name in names]
+        self._earlier = states
         self._starts = {name: self._start_of(name, states.get(name)) for name in names}
         self._stopped_by: int | None = None
 
     def _start_of(self, name: str, state: Mapping[str, Json] | None) -> int:
         if not state or SEQUENCE not in state:
             return 0
-        sequence, store_id = state[SEQUENCE], state.get("store_id")
-        goes_on = self._reading.can_resume(name, sequence, store_id=store_id)
-        return int(sequence) if goes_on else 0
+        sequence = state[SEQUENCE]
+        return sequence if self._reading.can_resume(name, sequence, state) else 0
 
     def run(self) -> None:
         """Write one stream after the other."""
@@ -174,26 +181,32 @@ class _Sync:
     def _write(self, records: Records) -> None:
         stream = Descriptor(records.name)
         sequence, count = self._starts[records.name], 0
+        error: WebhooksError | None = None
         write(status_message("STARTED", stream))
         try:
             for record in records.after(sequence, as_is=True):
                 if count == 0:
                     write(status_message("RUNNING", stream))
                 elif count % _RECORDS == 0:
-                    self._write_state(stream, sequence, _RECORDS)
+                    self._write_state(records, sequence, _RECORDS)
                 data = Record(records.name, record, now())
                 write(Message(type="RECORD", record=data), flush=False)
                 sequence = record[SEQUENCE]
                 count += 1
-        except WebhooksError:
-            write(status_message("INCOMPLETE", stream))
-            raise
-        self._write_state(stream, sequence, (count - 1) % _RECORDS + 1 if count else 0)
-        is_cut = self._stopped_by is not None
+        except WebhooksError as failure:
+            error = failure
+        if count or error is None:
+            rest = (count - 1) % _RECORDS + 1 if count else 0
+            self._write_state(records, sequence, rest)
+        is_cut = error is not None or self._stopped_by is not None
         write(status_message("INCOMPLETE" if is_cut else "COMPLETE", stream))
+        if error is not None:
+            raise error
 
-    def _write_state(self, stream: Descriptor, sequence: int, count: int) -> None:
-        bookmark = {SEQUENCE: sequence, "store_id": self._reading.snapshot.store_id}
+    def _write_state(self, records: Records, sequence: int, count: int) -> None:
+        stream = Descriptor(records.name)
+        earlier = self._earlier.get(records.name, {})
+        bookmark = {**earlier, SEQUENCE: sequence, **self._reading.marks_of(records)}
         state = State(
             type="STREAM",
             stream=StreamState(stream_descriptor=stream, stream_state=bookmark),

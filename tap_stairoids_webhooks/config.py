@@ -39,11 +39,18 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         _Names | None,
         Meta(
             title="Webhook secrets",
-            description="If given, signatures are verified again on reading. Events "
-            "that none of these secrets signed are counted, logged and not emitted.",
+            description="If given, signatures are verified again on reading.",
             extra_json_schema=SECRET,
         ),
     ] = None
+    on_unverified: Annotated[
+        Literal["fail", "skip"],
+        Meta(
+            title="On unverified event",
+            description="The reaction to an event that none of `secrets` signed: "
+            "`fail` (stop before it), or `skip` (count it, log a warning, go on).",
+        ),
+    ] = "fail"
     on_store_reset: Annotated[
         Literal["fail", "resync"],
         Meta(

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 
 #: The event types that an endpoint can subscribe to.
@@ -24,6 +26,8 @@ EVENT_TYPES = (
     "contact.score_changed",
     "automation.triggered",
 )
+#: Redeliveries may differ in the order of keys and in white space.
+_CANONICAL = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 _MAX_DEPTH = 100  # programs that read a record walk it by recursion
 _AUTOMATION_RAN = ("automation.action_triggered", "automation.triggered")
 _MAX_TEXT = 255  # characters of an id or type that a store can index
@@ -39,8 +43,8 @@ class Event:
         event_id: The ``evt_…`` id of Stairoids, which every redelivery repeats.
         malformed: Why the body is not one JSON object; None if it is.
         dedupe_key: Equal for every delivery of the same event.
-        variant: Separates events with the same dedupe key. It is the digest of the
-            body if Stairoids gave an id, so that another body with this id is stored.
+        variant: Digest of the body as canonical JSON. The same event with another
+            body is stored as well.
         body_sha256: SHA-256 of the body, in hexadecimal.
     """
 
@@ -84,15 +88,15 @@ def event_from(body: bytes) -> Event:
             event_id=None,
             malformed=str(error),
             dedupe_key=f"body:{digest}",
-            variant="",
+            variant=digest,
             body_sha256=digest,
         )
-    dedupe_key, variant = _identity_of(payload, digest)
+    variant = hashlib.sha256(_CANONICAL.encode(payload)).hexdigest()
     return Event(
         event=_plain(_type_of(payload)),
         event_id=_plain(payload.get("id")),
         malformed=None,
-        dedupe_key=dedupe_key,
+        dedupe_key=_identity_of(payload) or f"body:{variant}",
         variant=variant,
         body_sha256=digest,
     )
@@ -197,11 +201,11 @@ def _type_of(payload: dict[str, Any]) -> object:
             return event
 
 
-def _identity_of(payload: dict[str, Any], digest: str) -> tuple[str, str]:
-    """Return the dedupe key and the variant of a payload."""
+def _identity_of(payload: dict[str, Any]) -> str | None:
+    """Return the dedupe key of a payload; None if only its body identifies it."""
     match payload:
         case {"id": str(event_id)} if event_id:
-            return f"id:{_plain(event_id) or _digest_of([event_id])}", digest
+            return f"id:{_plain(event_id) or _digest_of([event_id])}"
         case {
             "event": str(event),
             "automation_id": str(automation_id),
@@ -209,9 +213,9 @@ def _identity_of(payload: dict[str, Any], digest: str) -> tuple[str, str]:
             "triggered_at": str(triggered_at),
         } if event and automation_id and signal_id and triggered_at:
             run = [event, automation_id, signal_id, triggered_at]
-            return f"run:{_digest_of(run)}", ""
+            return f"run:{_digest_of(run)}"
         case _:
-            return f"body:{digest}", ""
+            return None
 
 
 def _digest_of(texts: list[str]) -> str:

@@ -98,6 +98,12 @@ class StoreResetError(StoreError):
     id = "store-reset"
 
 
+class UnverifiedEventError(StoreError):
+    """None of the given secrets signed an event: add its secret and run again."""
+
+    id = "event-unverified"
+
+
 class StoreVersionError(StoreError):
     """Another release wrote the store: use that release, or another store."""
 

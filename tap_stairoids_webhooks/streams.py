@@ -12,6 +12,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
+from tap_stairoids_webhooks.exceptions import UnverifiedEventError
 from tap_stairoids_webhooks.reading.records import SEQUENCE
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
+    from tap_stairoids_webhooks.reading.bookmarks import Reading
     from tap_stairoids_webhooks.reading.records import Records
-    from tap_stairoids_webhooks.reading.snapshot import Snapshot
 
 
 class WebhookStream(Stream):
@@ -33,17 +34,30 @@ class WebhookStream(Stream):
     # The records fit their schemas already; see reading/payload_schemas.py.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: Tap, snapshot: Snapshot, records: Records) -> None:
+    def __init__(self, tap: Tap, reading: Reading, records: Records) -> None:
         super().__init__(tap, name=records.name, schema=records.schema)
-        self._snapshot = snapshot
+        self._reading = reading
         self._records = records
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
-        """Yield the records after the bookmark, and add the store's id to the state."""
+        """Yield the records after the bookmark.
+
+        Raises:
+            UnverifiedEventError: After a state that ends before the event.
+        """
         start = self.get_starting_replication_key_value(context) or 0
-        self.stream_state["store_id"] = self._snapshot.store_id
-        yield from self._records.after(start, as_is=self.emits_as_is)
+        try:
+            yield from self._records.after(start, as_is=self.emits_as_is)
+        except UnverifiedEventError:
+            self._write_state_message()
+            raise
+
+    @override
+    def _write_state_message(self) -> None:
+        """Add the facts that prove the bookmark to the state."""
+        self.stream_state.update(self._reading.marks_of(self._records))
+        super()._write_state_message()
 
     @cached_property
     def emits_as_is(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +27,7 @@ from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.streams import WebhookStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from types import FrameType
 
     import click
@@ -65,6 +65,7 @@ class TapStairoidsWebhooks(Tap):
     config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
 
     stopped_by: ClassVar[int | None] = None
+    _at_exit: ClassVar = ExitStack()
 
     @classproperty
     @override
@@ -86,36 +87,28 @@ class TapStairoidsWebhooks(Tap):
     @override
     def discover_streams(self) -> Sequence[Stream]:
         reading = self._reading
-        return [
-            WebhookStream(self, reading.snapshot, records)
-            for records in reading.records
-        ]
+        return [WebhookStream(self, reading, records) for records in reading.records]
 
     @cached_property
     def _reading(self) -> Reading:
         """The streams of this run."""
-        return Reading(self.config)
+        reading = Reading(self.config)
+        self._at_exit.callback(reading.snapshot.close)
+        return reading
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
         """Load a state and check its bookmarks against the store.
 
         Raises:
-            ConfigError: The state is a STATE message, which would count as no state.
+            ConfigError: It is not a state of this tap, and would count as no state.
         """
-        if state.get("type") == "STATE":
-            msg = (
-                "state: this is a STATE message; give the tap the content of its"
-                " `value`"
-            )
-            raise ConfigError(msg)
-        super().load_state(state)
+        super().load_state({"bookmarks": _bookmarks_in(state, self.streams)})
         for name, bookmark in self.state.get("bookmarks", {}).items():
             if name not in self.streams or "replication_key_value" not in bookmark:
                 continue
             sequence = bookmark["replication_key_value"]
-            store_id = bookmark.get("store_id")
-            if not self._reading.can_resume(name, sequence, store_id=store_id):
+            if not self._reading.can_resume(name, sequence, bookmark):
                 bookmark.clear()
 
     @override
@@ -192,9 +185,13 @@ class TapStairoidsWebhooks(Tap):
     @classmethod
     @contextmanager
     def _clear_errors(cls) -> Iterator[None]:
-        """Turn errors that the user can fix into one line each and exit code 1."""
+        """Turn errors that the user can fix into one line each and exit code 1.
+
+        Close the store at the end.
+        """
         try:
-            yield
+            with cls._at_exit:
+                yield
         except (ConfigValidationError, WrongConfigError) as error:
             for problem in error.errors:
                 cls.logger.error("%s", problem)  # noqa: TRY400 -- a mistake of the user needs no traceback
@@ -202,6 +199,37 @@ class TapStairoidsWebhooks(Tap):
         except WebhooksError as error:
             cls.logger.error("%s", error)  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
+
+
+def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
+    """Return the bookmarks of a state, also as `meltano state get` prints it.
+
+    Raises:
+        ConfigError: It is not a state of this tap.
+    """
+    match state:
+        case {"singer_state": inner}:
+            return _bookmarks_in(inner, streams)
+        case {"completed": inner} | {"partial": inner} if inner:
+            return _bookmarks_in(inner, streams)
+        case {"type": "STATE"}:
+            problem = "this is a STATE message; give the tap the content of its `value`"
+        case {"bookmarks": {**bookmarks}} if not all(
+            isinstance(bookmark, dict) for bookmark in bookmarks.values()
+        ):
+            problem = "a bookmark is not a JSON object"
+        case {"bookmarks": {**bookmarks}} if bookmarks and not (
+            bookmarks.keys() & set(streams)
+        ):
+            problem = "its bookmarks are of no stream of this tap"
+        case {"bookmarks": {**bookmarks}}:
+            return {str(name): bookmark for name, bookmark in bookmarks.items()}
+        case {**rest} if not rest:
+            return {}
+        case _:
+            problem = "it has no `bookmarks`; use `{}` to read everything again"
+    msg = f"state: {problem}"
+    raise ConfigError(msg)
 
 
 def _check_state_file(path: str) -> None:

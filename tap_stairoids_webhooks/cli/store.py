@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from tap_stairoids_webhooks.store.statistics import Statistics
     from tap_stairoids_webhooks.store.store import EventStore
@@ -156,6 +156,14 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     help="Forget this consumer first; repeat it for more.",
 )
 @click.option(
+    "--keep-digests",
+    type=click.IntRange(0),
+    default=400,
+    show_default=True,
+    metavar="DAYS",
+    help="Recognise redeliveries of removed events for this long.",
+)
+@click.option(
     "--compact", is_flag=True, help="Then return the space to the file system."
 )
 @store_url_option
@@ -166,6 +174,7 @@ def prune(
     older_than: datetime,
     force: bool,
     forgotten: tuple[str, ...],
+    keep_digests: int,
     compact: bool,
     store_url: str,
     is_confirmed: Callable[[str], bool],
@@ -173,9 +182,9 @@ def prune(
     """Remove old events that every consumer has read.
 
     A consumer is a tap with the setting `consumer`; its incoming state proves which
-    events have arrived. A redelivery of a removed event is stored as a new event, so
-    keep events for longer than Stairoids may send them again. The command prints how
-    many events were removed, how many stay, and which consumers have not read those.
+    events have arrived. The digests of removed events are kept for --keep-digests days,
+    so that a redelivery is still a duplicate. The command prints how many events were
+    removed, how many stay, and which consumers have not read those.
 
     New events use the space of removed events. --compact returns the space to the file
     system. It prints the size of the store before and after. Nothing can be stored
@@ -200,6 +209,8 @@ def prune(
         return
     _forget(store_url, forgotten)
     done = asdict(prune_events())
+    oldest = datetime.now(UTC) - timedelta(days=keep_digests)
+    retention.forget_digests(store_url, before=timestamp(oldest))
     try:
         if compact:
             bytes_after = retention.compact(store_url)

@@ -5,11 +5,14 @@ Both connectors use it: the Singer tap and the Airbyte source.
 
 from __future__ import annotations
 
+import json
 import logging
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.config import TapConfig
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreResetError
+from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS
 from tap_stairoids_webhooks.reading.records import EVENTS, Records, all_records
 from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
@@ -29,18 +32,43 @@ class Reading:
         config: A config in which `config.problems_in` found nothing.
 
     Attributes:
-        snapshot: The events of this run.
+        snapshot: The events of this run. Close it at the end.
         records: The records of every stream.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = settings = TapConfig.from_config(config)
         self._filter = settings.event_filter
-        self.snapshot = Snapshot(settings.store_url, secrets=settings.secrets or ())
+        self.snapshot = Snapshot(
+            settings.store_url,
+            secrets=settings.secrets or (),
+            skips_unverified=settings.on_unverified == "skip",
+        )
         self.records: list[Records] = all_records(self.snapshot, self._filter)
 
-    def can_resume(self, name: str, sequence: object, *, store_id: str | None) -> bool:
+    def marks_of(self, records: Records) -> dict[str, Any]:
+        """Return the facts that the state of a stream carries beside its sequence.
+
+        Returns:
+            The store, the digest of the bookmarked row, and the choice of events.
+        """
+        marks: dict[str, Any] = {
+            "store_id": self.snapshot.store_id,
+            **self._filter.as_json(),
+        }
+        if records.last is not None:
+            marks["row"] = records.last.row_digest
+        return marks
+
+    def can_resume(
+        self, name: str, sequence: object, marks: Mapping[str, object]
+    ) -> bool:
         """Return whether a stream can resume after its bookmark.
+
+        Args:
+            name: The name of the stream.
+            sequence: Its bookmark.
+            marks: The result of `marks_of` in the state. Any fact may be absent.
 
         Returns:
             False if the bookmark is of another store and the setting `on_store_reset`
@@ -50,44 +78,58 @@ class Reading:
             ConfigError: The bookmark is not a whole number.
             StoreResetError: The bookmark is of another store, and a person decides.
         """
-        if not isinstance(sequence, int):
+        if not isinstance(sequence, int) or isinstance(sequence, bool) or sequence < 0:
             msg = f"state: the bookmark of {name} is not a whole number"
             raise ConfigError(msg)
         try:
-            self._check(name, sequence, store_id=store_id)
+            self._check(name, sequence, marks)
         except StoreResetError as error:
             if self._config.on_store_reset != "resync":
                 raise
             logger.warning("Reading %s from the start: %s", name, error)
             return False
-        self._warn_of_pruned_events(name, sequence)
+        if name == EVENTS:
+            self._warn_of_pruned_events(sequence)
+            self._warn_of_wider_choice(sequence, marks)
         return True
 
-    def _check(self, name: str, sequence: int, *, store_id: str | None) -> None:
+    def _check(self, name: str, sequence: int, marks: Mapping[str, object]) -> None:
         """Check that a bookmark belongs to the history of this store.
 
         Raises:
             StoreResetError: It does not. To resume would skip events silently.
         """
+        store_id, row = marks.get("store_id"), marks.get("row")
+        store = self.snapshot.store
         if store_id is not None and store_id != self.snapshot.store_id:
             msg = f"the bookmark of {name} is of another store ({store_id}): {_REMEDY}"
             raise StoreResetError(msg)
         if sequence > self.snapshot.upper:
             msg = (
                 f"the bookmark of {name} is {sequence}, but the store"
-                f" {self.snapshot.place} ends at {self.snapshot.upper}: {_REMEDY}"
+                f" {store.place} ends at {self.snapshot.upper}: {_REMEDY}"
             )
             raise StoreResetError(msg)
+        if row is None or row == (found := store.row_digest(sequence)):
+            return
+        if found is None and sequence <= store.pruned_through():
+            return  # the digest of a row that was pruned long ago
+        msg = (
+            f"the bookmark of {name} is event {sequence}, but the store {store.place}"
+            " has another event there, as after a copy was put back. Run"
+            " stairoids-webhooks restored, and set on_store_reset to resync to read"
+            " the store again"
+        )
+        raise StoreResetError(msg)
 
-    def _warn_of_pruned_events(self, name: str, sequence: int) -> None:
+    def _warn_of_pruned_events(self, sequence: int) -> None:
         """Warn of events that were pruned before this run could read them.
 
         Only stream `events` without a filter has every sequence.
         """
-        if name != EVENTS or self._filter != EventFilter():
+        if self._filter != EventFilter():
             return
-        with self.snapshot.open() as store:
-            through = store.pruned_through()
+        through = self.snapshot.store.pruned_through()
         if through > sequence:
             logger.warning(
                 "Events after %d and up to %d were pruned before this state had them;"
@@ -95,6 +137,30 @@ class Reading:
                 sequence,
                 through,
             )
+
+    def _warn_of_wider_choice(self, sequence: int, marks: Mapping[str, object]) -> None:
+        """Warn of older events that an earlier choice of events left out."""
+        unread = self._filter.beyond(EventFilter.from_json(marks))
+        if unread is not None:
+            logger.warning(
+                "event_types or since now selects older events, but the state has"
+                " passed event %d. To read these events, run the tap once without a"
+                " state: tap-stairoids-webhooks --config CONFIG, with %s in CONFIG",
+                sequence,
+                json.dumps({k: v for k, v in unread.as_json().items() if v}),
+            )
+
+    def _warn_of_unknown_types(self) -> None:
+        """Warn of selected types that Stairoids does not document and no event has."""
+        for event in sorted(self._filter.types or ()):
+            only = EventFilter(types=frozenset({event}), erased=True)
+            if event in KNOWN_EVENTS or self.snapshot.store.read_after(
+                0, upper=self.snapshot.upper, limit=1, selected=only
+            ):
+                continue
+            near = get_close_matches(event.strip().lower(), KNOWN_EVENTS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            logger.warning("event_types: no event has the type %s%s", event, hint)
 
     def acknowledge(self, bookmarks: Mapping[str, int]) -> None:
         """Store which events have arrived, as the incoming state proves it.
@@ -107,6 +173,7 @@ class Reading:
         Raises:
             StoreError: The store cannot be written.
         """
+        self._warn_of_unknown_types()
         consumer = self._config.consumer
         if consumer is None:
             return
@@ -120,7 +187,8 @@ class Reading:
         if not by_kind:
             return
         from tap_stairoids_webhooks.store.consumers import acknowledge  # noqa: PLC0415 -- SQLAlchemy is slow to import, and --version does not need it
+        from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- as above
 
-        with self.snapshot.open(read_only=False) as store:
+        with EventStore.open(self._config.store_url) as store:
             acknowledge(store, consumer, by_kind)
         logger.info("Acknowledged as %s: %s", consumer, by_kind)

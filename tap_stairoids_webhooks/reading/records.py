@@ -143,6 +143,8 @@ class Records(ABC):
         self.schema = schema
         self._snapshot = snapshot
         self.selected = selected
+        #: The event of the last record; None before the first record.
+        self.last: StoredEvent | None = None
 
     @abstractmethod
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
@@ -166,6 +168,7 @@ class EventRecords(Records):
     @override
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
         for stored in self._snapshot.events_after(sequence, self.selected):
+            self.last = stored
             payload: object
             payload, malformed = (
                 (msgspec.Raw(stored.body), None)
@@ -219,6 +222,7 @@ class EventTypeRecords(Records):
         if not self.selected.types:
             return
         for stored in self._snapshot.events_after(sequence, self.selected):
+            self.last = stored
             payload, _ = _payload_or_reason(stored)
             record = conform(payload or {}, self._shape) or {}
             record.pop("id", None)  # the record has it as event_id
@@ -239,6 +243,7 @@ class MalformedEventRecords(Records):
     @override
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
         for stored in self._snapshot.events_after(sequence, self.selected):
+            self.last = stored
             yield {
                 "sequence": stored.sequence,
                 "received_at": stored.received_at,

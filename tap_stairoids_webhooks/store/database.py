@@ -263,7 +263,11 @@ class PostgresDatabase(Database):
 
     @override
     def reader(self) -> sa.Engine:
-        engine = self._engine("-c default_transaction_read_only=on")
+        engine = self._engine(
+            "-c default_transaction_read_only=on"
+            # The statements of a transaction see one state of the store.
+            " -c default_transaction_isolation=repeatable\\ read"
+        )
         sa.event.listen(engine, "connect", _read_binary)
         return engine
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.consumers import pending_for
-from tap_stairoids_webhooks.store.schema import EVENTS, STORE
+from tap_stairoids_webhooks.store.schema import EVENTS, PRUNED, STORE
 from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
@@ -36,6 +37,20 @@ class Pruned:
     removed: int
     kept: int
     kept_for: Mapping[str, int] = field(default_factory=dict)
+
+
+def forget_digests(url: str, *, before: str) -> None:
+    """Forget the digests of events that were pruned before a time.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    old = sa.delete(PRUNED).where(PRUNED.c.pruned_at < before)
+    with (
+        EventStore.open(url) as store,
+        store.transaction("cannot be pruned", lock=True) as connection,
+    ):
+        connection.execute(old)
 
 
 def prune(
@@ -127,9 +142,17 @@ def _remove(
     with store.transaction("cannot be pruned", lock=True) as connection:
         # Checked again, because a consumer may have gone back meanwhile.
         unneeded = _unneeded(connection, force=force, forgotten=forgotten)
-        gone = connection.execute(
-            sa.delete(EVENTS).where(EVENTS.c.sequence.in_(sequences), unneeded)
+        old = sa.and_(EVENTS.c.sequence.in_(sequences), unneeded)
+        columns = [c for c in PRUNED.c if c.name != "pruned_at"]
+        digests = sa.select(
+            *(EVENTS.c[c.name] for c in columns), sa.literal(timestamp())
         )
+        connection.execute(
+            sa.insert(PRUNED).from_select(
+                [*columns, PRUNED.c.pruned_at], digests.where(old)
+            )
+        )
+        gone = connection.execute(sa.delete(EVENTS).where(old))
         connection.execute(
             sa.update(STORE)
             .where(STORE.c.pruned_through < last)

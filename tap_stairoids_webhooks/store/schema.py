@@ -6,6 +6,7 @@ that do not parse, and could not prove a signature.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.event import Delivery
     from tap_stairoids_webhooks.store.event_filter import EventFilter
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -53,6 +54,17 @@ EVENTS = sa.Table(
     ),
     # Without it SQLite gives the sequence of a removed row to the next row.
     sqlite_autoincrement=True,
+)
+#: Digests of removed events, so that a redelivery is recognised.
+PRUNED = sa.Table(
+    "webhook_pruned",
+    METADATA,
+    sa.Column("dedupe_key", sa.Text, primary_key=True),
+    sa.Column("variant", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("received_at", sa.Text, nullable=False),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("pruned_at", sa.Text, nullable=False, index=True),
 )
 STORE = sa.Table(
     "webhook_store",
@@ -109,6 +121,11 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     key_id: str
     erased_at: str | None
 
+    @property
+    def row_digest(self) -> str:
+        """A digest that differs for another event, or another time."""
+        return row_digest_of(self.received_at, self.body_sha256)
+
     def __repr__(self) -> str:
         """Show the sequence only, because the rest may be personal data."""
         return f"<StoredEvent {self.sequence}>"
@@ -120,6 +137,12 @@ class RefusalCount:
 
     number: int
     last_at: str
+
+
+def row_digest_of(received_at: str, body_sha256: str) -> str:
+    """Return the digest of a row that bookmarks carry."""
+    text = f"{received_at} {body_sha256}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def conditions_of(selected: EventFilter) -> list[sa.ColumnElement[bool]]:

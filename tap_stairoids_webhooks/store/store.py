@@ -30,6 +30,7 @@ from tap_stairoids_webhooks.store.schema import (
     CONSUMERS,
     EVENTS,
     METADATA,
+    PRUNED,
     READ_COLUMNS,
     SCHEMA_VERSION,
     STORE,
@@ -37,6 +38,7 @@ from tap_stairoids_webhooks.store.schema import (
     StoredEvent,
     conditions_of,
     new_store,
+    row_digest_of,
     row_of,
     stored_event,
 )
@@ -51,8 +53,13 @@ if TYPE_CHECKING:
 PAGE_BYTES = 8 * 1024 * 1024
 EVERYTHING = EventFilter(erased=True)
 
-_KNOWN = sa.select(EVENTS.c.dedupe_key, EVENTS.c.variant).where(
-    EVENTS.c.dedupe_key.in_(sa.bindparam("keys", expanding=True))
+_KNOWN = sa.union_all(
+    *(
+        sa.select(table.c.dedupe_key, table.c.variant).where(
+            table.c.dedupe_key.in_(sa.bindparam("keys", expanding=True))
+        )
+        for table in (EVENTS, PRUNED)
+    )
 )
 _ADD_REFUSALS = sa.text(
     "INSERT INTO webhook_refusals (day, reason, number, last_at)"
@@ -214,6 +221,20 @@ class EventStore:
         pruned = sa.select(STORE.c.pruned_through)
         with self.transaction("cannot be read") as connection:
             return int(connection.execute(pruned).scalar_one())
+
+    def row_digest(self, sequence: int) -> str | None:
+        """Return the digest of an event, also of a pruned event; None if unknown."""
+        of_event = sa.union_all(
+            *(
+                sa.select(table.c.received_at, table.c.body_sha256).where(
+                    table.c.sequence == sequence
+                )
+                for table in (EVENTS, PRUNED)
+            )
+        )
+        with self.transaction("cannot be read") as connection:
+            row = connection.execute(of_event).first()
+        return None if row is None else row_digest_of(*row)
 
     def begin_generation(self) -> int:
         """Begin another history after a backup was restored; return its number.

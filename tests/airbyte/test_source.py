@@ -211,13 +211,29 @@ def test_named_consumer_acknowledges_the_bookmark_of_its_state(source: Source) -
     assert "Acknowledged as warehouse: {'*': 10}" in printed
 
 
-def test_row_without_a_valid_signature_is_not_written_and_logged_without_its_body(
+def test_row_without_a_valid_signature_stops_the_sync_after_a_state(
     source: Source,
 ) -> None:
     with EventStore.create(source.url) as store:
         store.append([a_delivery(a_body("evt_forged"), secret="other")])  # noqa: S106
     source.choose("events")
     source.config["secrets"] = [SECRET]
+
+    code, printed = source.run("read")
+    _, again = source.run("read", states_in(printed))
+
+    assert (code, error_in(printed)["failure_type"]) == (1, "config_error")
+    assert sequences_in(printed) == list(range(1, 11))
+    assert sequences_in(again) == []
+
+
+def test_row_without_a_valid_signature_is_skipped_and_logged_without_its_body(
+    source: Source,
+) -> None:
+    with EventStore.create(source.url) as store:
+        store.append([a_delivery(a_body("evt_forged"), secret="other")])  # noqa: S106
+    source.choose("events")
+    source.config |= {"secrets": [SECRET], "on_unverified": "skip"}
 
     _, printed = source.run("read")
 

@@ -4,21 +4,51 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stairoids_common.time import timestamp
+from tap_stairoids_webhooks.signature import key_id_of
+from tap_stairoids_webhooks.store.retention import forget_digests, prune
+from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.running_receiver import Runner, fill
-from tests.support.webhook_builders import (
-    SECRET,
-)
+from tests.support.webhook_builders import SECRET, a_body, a_delivery
 
 
-def test_unproven_row_is_counted_and_not_emitted(run: Runner, filled: str) -> None:
+def test_event_of_a_forgotten_secret_stops_the_run_before_it(
+    run: Runner, filled: str
+) -> None:
+    with EventStore.create(filled) as store:
+        store.append([a_delivery(a_body("evt_old"), secret="old")])  # noqa: S106 -- a test's
+        store.append([a_delivery(a_body("evt_new"))])
+    run.config |= {"secrets": ["another", SECRET], "consumer": "crm"}
+
+    failed = run()
+    stopped_again = run(state=failed.state)
+    run.config["secrets"] += ["old"]
+    rest = run(state=failed.state)
+
+    assert (failed.exit_code, stopped_again.exit_code) == (1, 1)
+    assert failed.sequences() == list(range(1, 11))
+    assert stopped_again.sequences() == []
+    sentence = (
+        "none of the secrets signed event 11, which the receiver verified with the"
+        f" secret {key_id_of('old')}: add that secret to `secrets`, or set"
+        " `on_unverified` to `skip`"
+    )
+    assert sentence in failed.log
+    assert "Traceback" not in failed.log
+    assert rest.exit_code == 0
+    assert rest.sequences() == [11, 12]
+
+
+def test_unverified_row_is_skipped_on_demand(run: Runner, filled: str) -> None:
     with closing(sqlite3.connect(filled.removeprefix("sqlite:///"))) as db, db:
         db.execute("UPDATE webhook_events SET body = x'7b7d' WHERE sequence = 2")
         db.execute("UPDATE webhook_events SET signature = 'é' WHERE sequence = 3")
-    run.config["secrets"] = ["another", SECRET]
+    run.config |= {"secrets": ["another", SECRET], "on_unverified": "skip"}
 
     output = run()
 
@@ -56,9 +86,164 @@ def test_rewound_store_is_an_error(run: Runner) -> None:
     assert "ends at 10" in output.log
 
 
+def copied(url: str, folder: Path) -> Path:
+    copy = folder / "copy.db"
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        db.execute("VACUUM INTO ?", [str(copy)])
+    return copy
+
+
+def put_back(copy: Path, url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    copy.rename(path)
+
+
+@pytest.mark.parametrize("then", ["new events", "another order", "pruned"])
+def test_older_copy_of_the_store_is_an_error(
+    run: Runner, filled: str, tmp_path: Path, then: str
+) -> None:
+    copy = copied(filled, tmp_path)
+    with EventStore.create(filled) as store:
+        store.append([a_delivery(a_body(f"evt_late_{n}")) for n in range(3)])
+    state = run().state
+
+    put_back(copy, filled)
+    with EventStore.create(filled) as store:
+        name = "other" if then == "new events" else "late"
+        late = [a_delivery(a_body(f"evt_{name}_{n}")) for n in (1, 0, 2, 3, 4)]
+        store.append([replace(delivery, received_at=timestamp()) for delivery in late])
+    if then == "pruned":
+        prune(filled, before="2099", force=True)
+    failed = run(state=state)
+    run.config["on_store_reset"] = "resync"
+    again = run(state=state)
+
+    assert failed.exit_code == 1
+    assert failed.messages == []
+    assert "stairoids-webhooks restored" in failed.log
+    assert "Traceback" not in failed.log
+    assert again.sequences() == ([] if then == "pruned" else list(range(1, 16)))
+
+
+def test_bookmark_of_a_pruned_event_is_good(run: Runner, filled: str) -> None:
+    state = run().state
+    prune(filled, before="2099", force=True)
+    pruned = run(state=state)
+    forget_digests(filled, before="2099")
+
+    assert pruned.exit_code == 0
+    assert run(state=state).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "config"),
+    [
+        (
+            {"event_types": ["signal.created"]},
+            {"event_types": ["signal.created", "signal.scored"]},
+            '{"event_types": ["signal.scored"]}',
+        ),
+        ({"event_types": ["signal.created"]}, {}, "{}"),
+        (
+            {"since": "2024-02-01"},
+            {"since": "2024-01-01"},
+            '{"since": "2024-01-01T00:00:00.000000Z"}',
+        ),
+        ({"since": "2024-02-01"}, {}, "{}"),
+        ({}, {"event_types": ["signal.created"]}, None),
+        ({"event_types": ["a", "signal.created"]}, {"event_types": ["a"]}, None),
+        ({"since": "2024-01-01"}, {"since": "2024-02-01"}, None),
+    ],
+)
+def test_wider_choice_names_the_command_for_older_events(
+    run: Runner,
+    filled: str,
+    before: dict[str, object],
+    after: dict[str, object],
+    config: str | None,
+) -> None:
+    run.config = {"store_url": filled, **before}
+    state = run().state
+    run.config = {"store_url": filled, **after}
+
+    wider = run(state=state)
+    later = run(state=wider.state)
+
+    assert ("now selects older events" in wider.log) is (config is not None)
+    if config is not None:
+        assert f"--config CONFIG, with {config} in CONFIG" in wider.log
+    assert "now selects older events" not in later.log
+    assert wider.exit_code == 0
+
+
 @pytest.mark.usefixtures("filled")
-def test_wrong_bookmark_is_refused(run: Runner) -> None:
-    bookmark = {"replication_key": "sequence", "replication_key_value": "yesterday"}
+@pytest.mark.parametrize(
+    ("event", "warning"),
+    [
+        (
+            "signal.craeted",
+            "no event has the type signal.craeted; did you mean signal.created?",
+        ),
+        ("no.such", "no event has the type no.such\n"),
+        ("brand.new", None),  # of the store
+        ("account.score_changed", None),
+    ],
+)
+def test_misspelt_event_type_is_a_warning(
+    run: Runner, event: str, warning: str | None
+) -> None:
+    run.config["event_types"] = [event]
+
+    log = run().log
+
+    assert (warning or "") in log
+    assert ("no event has the type" in log) is (warning is not None)
+
+
+@pytest.mark.usefixtures("filled")
+def test_state_is_read_as_meltano_prints_it(run: Runner) -> None:
+    state = run().state
+
+    for printed in (
+        {"singer_state": state},
+        {"completed": {"singer_state": state}, "partial": {}},
+    ):
+        again = run(state=printed)
+        assert again.exit_code == 0
+        assert again.sequences() == []
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"bookmarks": None}, "it has no `bookmarks`"),
+        ({"bookmarks": []}, "it has no `bookmarks`"),
+        ({"bookmark": {}}, "it has no `bookmarks`"),
+        ({"value": {"bookmarks": {}}}, "it has no `bookmarks`"),
+        ({"singer_state": None}, "it has no `bookmarks`"),
+        ({"bookmarks": {"events": None}}, "a bookmark is not a JSON object"),
+        ({"bookmarks": {"events": 3}}, "a bookmark is not a JSON object"),
+        ({"bookmarks": {"users": {}}}, "its bookmarks are of no stream of this tap"),
+        ([], "not a JSON object"),
+        (3, "not a JSON object"),
+    ],
+)
+def test_odd_state_is_one_sentence(run: Runner, state: object, message: str) -> None:
+    output = run(state=state)
+
+    assert output.exit_code == 1
+    assert output.messages == []
+    assert message in output.log
+    assert "Traceback" not in output.log
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("value", ["yesterday", True, None, -1, 2.5, [], {}])
+def test_wrong_bookmark_is_refused(run: Runner, value: object) -> None:
+    bookmark = {"replication_key": "sequence", "replication_key_value": value}
 
     output = run(state={"bookmarks": {"events": bookmark}})
 

@@ -20,7 +20,6 @@ def test_enveloped_event_is_identified_by_its_id() -> None:
 
     assert (event.event, event.event_id) == ("signal.created", "evt_1")
     assert event.dedupe_key == "id:evt_1"
-    assert event.variant == event.body_sha256
 
 
 def test_flat_event_is_identified_by_its_run() -> None:
@@ -29,7 +28,26 @@ def test_flat_event_is_identified_by_its_run() -> None:
 
     assert first.event == "automation.action_triggered"
     assert first.event_id is None
-    assert (first.dedupe_key, first.variant) == (reworded.dedupe_key, "")
+    assert first.dedupe_key == reworded.dedupe_key
+    assert first.variant != reworded.variant
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_equal"),
+    [
+        (b'{"a": 1, "b": {"c": 2, "d": 3}}', b'{"b":{"d":3,"c":2},\n"a":1}', True),
+        (b'{"a": "\\u00e9"}', '{"a": "é"}'.encode(), True),
+        (b'{"a": 1}', b'{"a": 2}', False),
+        (b'{"a": 1.10}', b'{"a": "1.10"}', False),
+        (b'{"a": [1, 2]}', b'{"a": [2, 1]}', False),
+        (b'{"a": null}', b"{}", False),
+        (b'{"a": 12345678901234567890123}', b'{"a": 12345678901234567890124}', False),
+    ],
+)
+def test_bodies_are_compared_as_canonical_json(
+    one: bytes, other: bytes, *, is_equal: bool
+) -> None:
+    assert (event_from(one).variant == event_from(other).variant) is is_equal
 
 
 @pytest.mark.parametrize(
@@ -52,7 +70,7 @@ def test_runs_without_signal_differ_by_their_bodies() -> None:
     acme = event_from(an_action_body(signal_id=None))
     other = event_from(an_action_body(signal_id=None, account={"id": "acc_2"}))
 
-    assert acme.dedupe_key == f"body:{acme.body_sha256}"
+    assert acme.dedupe_key == f"body:{acme.variant}"
     assert acme.dedupe_key != other.dedupe_key
 
 

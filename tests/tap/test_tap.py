@@ -17,10 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from tap_stairoids_webhooks.exceptions import StoreResetError
-from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.erasure import Person, erase
-from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.support.paths import ROOT
@@ -197,19 +194,6 @@ def test_damaged_row_is_malformed(run: Runner, filled: str) -> None:
     damaged = run().records("events")[1]
 
     assert (damaged["payload"], damaged["malformed"]) == (None, "not JSON (byte 1)")
-
-
-def test_store_replaced_during_a_run_is_an_error(filled: str) -> None:
-    snapshot = Snapshot(filled)
-    assert len(list(snapshot.events_after(8, EventFilter()))) == 2
-
-    path = Path(filled.removeprefix("sqlite:///"))
-    for file in path.parent.glob(f"{path.name}*"):
-        file.unlink()
-    fill(filled)
-
-    with pytest.raises(StoreResetError, match="replaced during the run: run again"):
-        list(snapshot.events_after(8, EventFilter()))
 
 
 @needs_proc

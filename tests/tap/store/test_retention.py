@@ -15,7 +15,12 @@ from tap_stairoids_webhooks.exceptions import (
     StoreUnavailableError,
 )
 from tap_stairoids_webhooks.store.consumers import acknowledge, forget, lags
-from tap_stairoids_webhooks.store.retention import Pruned, compact, prune
+from tap_stairoids_webhooks.store.retention import (
+    Pruned,
+    compact,
+    forget_digests,
+    prune,
+)
 from tests.support.webhook_builders import (
     a_body,
     a_delivery,
@@ -96,7 +101,7 @@ def test_force_prunes_and_sequences_are_not_reused(
 
     assert prune(home_url, before=LONG_AFTER, force=True).removed == 3
     assert home.last_sequence() == 3
-    home.append(deliveries(1))
+    home.append([a_delivery(a_body("evt_new"))])
     assert left(home) == [4]
 
 
@@ -131,7 +136,7 @@ def test_compacted_store_works(home: EventStore, home_url: str) -> None:
     after = compact(home_url)
 
     assert before > 200_000 > after == home.database.total_bytes() > 0
-    home.append(deliveries(1))
+    home.append([a_delivery(a_body("evt_new"))])
     assert left(home) == [4]
 
 
@@ -156,3 +161,17 @@ def test_missing_store_is_not_made(home_url: str) -> None:
         compact(home_url)
     with pytest.raises(StoreMissingError):
         prune(home_url, before=LONG_AFTER)
+
+
+def test_redelivery_of_a_pruned_event_is_a_duplicate(
+    home: EventStore, home_url: str
+) -> None:
+    home.append(deliveries(3))
+    prune(home_url, before=LONG_AFTER, force=True)
+
+    again = home.append([*deliveries(4), a_delivery(a_body("evt_1", extra=1))])
+    forget_digests(home_url, before=LONG_AFTER)
+    forgotten = home.append(deliveries(1))
+
+    assert again == [*["duplicate"] * 3, "stored", "conflict"]
+    assert forgotten == ["conflict"]

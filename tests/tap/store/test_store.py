@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
 from tap_stairoids_webhooks.store.event_filter import EventFilter
+from tap_stairoids_webhooks.store.retention import prune
 from tap_stairoids_webhooks.store.schema import Outcome
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
@@ -50,12 +54,61 @@ def test_same_id_with_another_body_is_a_conflict(
     assert [e.conflict for e in home.read_after(0, upper=9)] == [False, True]
 
 
-def test_repeated_automation_run_is_stored_once(home: EventStore) -> None:
-    outcomes = home.append(
-        [a_delivery(an_action_body()), a_delivery(an_action_body(contact=None))]
-    )
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"contact": {"id": "con_2"}},
+        {"account": {"id": "acc_2"}},
+        {"signal": {"id": "sig_1", "type": "trial", "properties": {"plan": "pro"}}},
+    ],
+)
+def test_flat_event_with_another_body_is_a_conflict(
+    home: EventStore, changed: dict[str, Any]
+) -> None:
+    first, other = a_delivery(an_action_body()), a_delivery(an_action_body(**changed))
+
+    outcomes = home.append([first, other, first, other])
+
+    assert outcomes == [
+        Outcome.STORED,
+        Outcome.CONFLICT,
+        Outcome.DUPLICATE,
+        Outcome.DUPLICATE,
+    ]
+    assert [event.body for event in home.read_after(0, upper=9)] == [
+        first.body,
+        other.body,
+    ]
+
+
+def test_reformatted_redelivery_is_a_duplicate(home: EventStore) -> None:
+    body = json.dumps(json.loads(a_body()), indent=2, sort_keys=True).encode()
+
+    outcomes = home.append([a_delivery(a_body()), a_delivery(body)])
 
     assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
+
+
+def test_removal_of_events_ends_no_page_early(home: EventStore, home_url: str) -> None:
+    """`prune` may remove the events of a page between two statements of a reader."""
+    home.append(deliveries(20))
+    removed: list[int] = []
+
+    def prune_first(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        if "length" in sql and not removed:
+            removed.append(0)
+            removed[0] = prune(home_url, before="2030", force=True).removed
+
+    with EventStore.open_read_only(home_url) as reader:
+        upper = reader.last_sequence()
+        sa.event.listen(sa.Engine, "after_cursor_execute", prune_first)
+        try:
+            page = reader.read_after(0, upper=upper)
+        finally:
+            sa.event.remove(sa.Engine, "after_cursor_execute", prune_first)
+
+    assert removed == [20]
+    assert [event.sequence for event in page] == list(range(1, 21))
 
 
 def test_event_is_read_as_it_was_stored(home: EventStore) -> None:
