@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -41,7 +42,7 @@ from target_stairoids.sending.run import Run
 from target_stairoids.sending.streams import warn_if_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from stairoids_airbyte.protocol import ConfiguredCatalog, Json
     from target_stairoids.mapping.schema import StreamSchema
@@ -132,7 +133,11 @@ class _Sync:
         self._write_statuses("STARTED")
 
     def _record(self, message: dict[str, Json]) -> None:
-        record = _record_of(message)
+        records = message.get("record")
+        for one in records if isinstance(records, Iterator) else (records,):
+            self._take(_object_in(one))
+
+    def _take(self, record: Mapping[str, Json]) -> None:
         name, data = record.get("stream"), record.get("data")
         if not isinstance(name, str) or not isinstance(data, (dict, msgspec.Raw)):
             msg = "A RECORD message lacks its `stream` or its `data`."
@@ -142,7 +147,7 @@ class _Sync:
             msg = f"A RECORD message has the stream `{name}`, not in the catalog."
             raise MessageError(msg)
         descriptor, stream = found
-        self._run.records.take(stream, data)
+        self._run.records.take(stream, (data,))
         self._counts.add(descriptor)
 
     def _state(self, message: dict[str, Json]) -> None:
@@ -203,8 +208,8 @@ class RecordCounts:
         return _encoder.encode(echo).decode()
 
 
-def _record_of(message: dict[str, Json]) -> Mapping[str, Json]:
-    record = message.get("record")
+def _object_in(record: object) -> Mapping[str, Json]:
+    """Return a record of Airbyte, given as an object or its JSON text."""
     if isinstance(record, msgspec.Raw):
         try:
             return _decoder.decode(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,11 @@ class SignalSink(Sink):
     signal is validated instead.
 
     Attributes:
-        take: Passes on a record, as columns or JSON text, as its stream map returns it.
-            Raises `MessageError` if it is no object or lacks its key.
+        take: Passes on records, as columns or JSON texts, as the stream map returns
+            them. Raises `MessageError` if one is no object or lacks its key.
     """
 
-    take: Callable[[dict[str, Any] | msgspec.Raw], None]
+    take: Callable[[Iterable[dict[str, Any] | msgspec.Raw]], None]
 
     def __init__(
         self,
@@ -81,13 +81,19 @@ class SignalSink(Sink):
         return 0  # no record waits here, so the SDK has nothing to drain
 
     def _take_mapped(
-        self, stream_map: StreamMap, sent: dict[str, Any] | msgspec.Raw
+        self, stream_map: StreamMap, records: Iterable[dict[str, Any] | msgspec.Raw]
     ) -> None:
-        """Pass on a record as its stream map returns it.
+        """Pass on records as their stream map returns them.
 
         Raises:
             ConfigError: The stream map fails.
         """
+        for record in records:
+            self._take_one(stream_map, record)
+
+    def _take_one(
+        self, stream_map: StreamMap, sent: dict[str, Any] | msgspec.Raw
+    ) -> None:
         fields = self.stream.reader.read(sent).fields
         try:
             transformed = stream_map.transform(dict(fields))
@@ -105,11 +111,11 @@ class SignalSink(Sink):
         if transformed is None:
             self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
         else:
-            self._records.take(self.stream, transformed)
+            self._records.take(self.stream, (transformed,))
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        self._records.take(self.stream, record)
+        self._records.take(self.stream, (record,))
 
     @override
     def clean_up(self) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -163,6 +164,7 @@ class TargetStairoids(Target):
             )
             if not gc.isenabled():  # see `__main__`: loaded modules stay in memory
                 gc.freeze()
+                gc.set_threshold(50_000)  # records are many, and leave no cycles
                 gc.enable()
         return self._run
 
@@ -205,11 +207,16 @@ class TargetStairoids(Target):
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream, record = message_dict.get("stream"), message_dict.get("record")
-        if not isinstance(stream, str) or not isinstance(record, (dict, msgspec.Raw)):
+        if not isinstance(stream, str) or not isinstance(record, (dict, Iterator)):
             raise MessageError("A RECORD message lacks its stream or its record.")
+        records = record if isinstance(record, Iterator) else iter((record,))
         try:
-            for take in self._routes.get(stream) or self._takers_of(stream):
-                take(record)
+            takers = self._routes.get(stream) or self._takers_of(stream)
+            if len(takers) == 1:
+                takers[0](records)
+            else:
+                for one, take in itertools.product(records, takers):
+                    take((one,))
         except MissingKeyError as error:
             raise MissingKeyPropertiesError(str(error)) from error
 
@@ -234,7 +241,7 @@ class TargetStairoids(Target):
             for number, record in enumerate(
                 batch_records(file, stream, is_gzip=is_gzip), start=1
             ):
-                take(record)
+                take((record,))
                 if number % AT_ONCE == 0:
                     self.run.work()
 

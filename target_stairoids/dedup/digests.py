@@ -88,7 +88,7 @@ def entity_digest(scope: str, stream: str, key: Sequence[object]) -> bytes:
     A whole number and its JSON text are the same key: 1, 1.0 and "1", but not "01".
     """
     digest = _of_stream(scope, stream).copy()
-    digest.update(_text([_key_part(value) for value in key]))
+    digest.update(_text([v if type(v) is str else _key_part(v) for v in key]))
     return digest.digest()
 
 

@@ -23,6 +23,7 @@ from target_stairoids.dedup.digests import (
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.schema import ColumnSet, chosen
 
+_OUT_OF_BOUNDS = "A record is nested too deeply or holds a number out of bounds."
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)
@@ -35,15 +36,14 @@ class Record(msgspec.Struct, gc=False, eq=False):
         text: The JSON text from the tap. None if the record came as fields, or has
             `_sdc_*` columns.
         key: The columns of its keys and the bookmark. All columns if `text` is None.
-        salt: Digest of the conditions that the text digest depends on as well.
+        text_digest: Digest of text and conditions; None without a text.
     """
 
     text: bytes | None
     key: dict[str, Any]
-    salt: bytes = b""
+    text_digest: bytes | None = None
     _fields: dict[str, Any] | None = None
     _canonical: dict[str, Any] | None = None
-    _text_digest: bytes | None = None
     _state: tuple[bytes, ColumnSet, bytes] | None = None
     _source: tuple[ColumnSet, bytes] | None = None
 
@@ -65,14 +65,6 @@ class Record(msgspec.Struct, gc=False, eq=False):
             else:
                 self._canonical = _decoded(_canonical_from, self.text)
         return self._canonical
-
-    @property
-    def text_digest(self) -> bytes | None:
-        """Digest of text and salt; None without a text."""
-        if self._text_digest is None and self.text is not None:
-            digest = blake2b(self.text, digest_size=16, key=self.salt)
-            self._text_digest = digest.digest()
-        return self._text_digest
 
     def state_digest(self, entity: bytes, loaders: ColumnSet) -> bytes:
         """Return the digest of this state of an entity, without loaders' columns."""
@@ -116,8 +108,7 @@ def _decoded(decode: Callable[[bytes], dict[str, Any]], text: bytes) -> dict[str
     try:
         return decode(text)
     except (ArithmeticError, RecursionError) as error:
-        msg = "A record is nested too deeply or holds a number out of bounds."
-        raise MessageError(msg) from error
+        raise MessageError(_OUT_OF_BOUNDS) from error
 
 
 def _salt(conditions: Collection[str]) -> bytes:
@@ -144,8 +135,9 @@ class RecordReader:
         conditions: Collection[str] = (),
     ) -> None:
         self._salt = _salt(conditions)
-        self._decoder: msgspec.json.Decoder[Any] | None = None
-        if all(keys):
+        self._keeps_text = all(keys)
+        self._decoder: msgspec.json.Decoder[Any] = _decoder
+        if self._keeps_text:
             paths = {*more, *(path for key in keys for path in key)}
             roots = {root for path in paths for root in (path, path.partition(".")[0])}
             columns = TypedDict("columns", dict.fromkeys(roots, Any), total=False)  # type: ignore[misc]  # only a SCHEMA knows the names
@@ -161,9 +153,13 @@ class RecordReader:
             return Record(None, sent)
         text = bytes(sent)
         try:
-            if self._decoder is None:
-                return Record(None, _decoded(_decoder.decode, text))
-            return Record(text, _decoded(self._decoder.decode, text), self._salt)
+            key = self._decoder.decode(text)
         except msgspec.DecodeError as error:
             msg = "A RECORD message lacks its record, or the record is no object."
             raise MessageError(msg) from error
+        except (ArithmeticError, RecursionError) as error:
+            raise MessageError(_OUT_OF_BOUNDS) from error
+        if not self._keeps_text:
+            return Record(None, key)
+        digest = blake2b(text, digest_size=16, key=self._salt).digest()
+        return Record(text, key, digest)

@@ -123,12 +123,7 @@ settled = sa.Table(
     sqlite_with_rowid=False,
 )
 # Partial, because most versions have no id and each index costs a page per written row.
-settled_signal = sa.Index(
-    "stairoids_settled_signal",
-    settled.c.signal_id,
-    sqlite_where=settled.c.signal_id.is_not(None),
-    postgresql_where=settled.c.signal_id.is_not(None),
-)
+settled_signal = sa.Index("stairoids_settled_signal", settled.c.signal_id)
 # On SQLite in the order of insertion, which is the tap's order: rows that change
 # together share pages.
 latest = sa.Table(
@@ -152,11 +147,7 @@ latest = sa.Table(
 )
 # Partial, because most keys are one person's.
 latest_person = sa.Index(
-    "stairoids_latest_person",
-    latest.c.record_entity,
-    latest.c.text_digest,
-    sqlite_where=latest.c.record_entity.is_not(None),
-    postgresql_where=latest.c.record_entity.is_not(None),
+    "stairoids_latest_person", latest.c.record_entity, latest.c.text_digest
 )
 claims = sa.Table(
     "stairoids_claims",
@@ -230,6 +221,10 @@ def create(connection: sa.Connection) -> None:
     """Create the tables, unless a release has done so."""
     meta.create(connection, checkfirst=True)
     if _value(connection, "schema_version") is None:
+        for index in (settled_signal, latest_person):
+            # Only now, because these options import all drivers of their dialect.
+            first = index.columns[0].is_not(None)
+            index.dialect_kwargs[f"{connection.dialect.name}_where"] = first
         metadata.create_all(connection)
         rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
         for name, value in rows.items():

@@ -11,7 +11,10 @@ import json
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import groupby
+from operator import attrgetter, length_hint
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +23,7 @@ from upath import UPath
 from target_stairoids.exceptions import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from target_stairoids.sending.run import Run
 
@@ -96,8 +99,8 @@ def messages_of(
 ) -> Iterator[dict[str, Any]]:
     """Yield the input's messages, without empty lines.
 
-    The `record` of a RECORD message is an object, or its JSON text as `msgspec.Raw`,
-    because most records are not decoded.
+    The `record` of a RECORD message is an object. Or it is an iterator of all records
+    that follow in the same stream, as JSON texts, because most are not decoded.
 
     Args:
         source: A file, a pipe, or another iterable of lines.
@@ -152,6 +155,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _lines_decoder = msgspec.json.Decoder(_Line)
+_kind_and_stream = attrgetter("type", "stream")
 
 
 def _at_once(lines: bytes) -> list[dict[str, Any]]:
@@ -166,19 +170,25 @@ def _at_once(lines: bytes) -> list[dict[str, Any]]:
         if not lines.isascii():
             lines.decode()  # must be UTF-8; records are not decoded below
         found = _lines_decoder.decode_lines(lines)
-        if {line.type for line in found} == {"RECORD"}:
-            return [_record(line) for line in found]
-        texts = [text for text in lines.split(b"\n") if text and not text.isspace()]
-        return [
-            _record(line) if line.type == "RECORD" else message_from(text, n)
-            for n, (line, text) in enumerate(zip(found, texts, strict=True))
-        ]
-    except (ValueError, RecursionError, MessageError):  # also not a message per line
+        texts: list[bytes] = []
+        if {line.type for line in found} != {"RECORD"}:
+            texts = [line for line in lines.split(b"\n") if line and not line.isspace()]
+            if len(texts) != len(found):  # not a message per line
+                return []
+        messages: list[dict[str, Any]] = []
+        number = 0
+        for (kind, stream), group in groupby(found, _kind_and_stream):
+            records = [line.record for line in group]
+            if kind == "RECORD":
+                all_of_them = iter(records)
+                messages.append({"type": kind, "stream": stream, "record": all_of_them})
+            else:
+                its = texts[number : number + len(records)]
+                messages += [message_from(text, 0) for text in its]
+            number += len(records)
+    except (ValueError, RecursionError, MessageError):
         return []
-
-
-def _record(line: _Line) -> dict[str, Any]:
-    return {"type": "RECORD", "stream": line.stream, "record": line.record}
+    return messages
 
 
 def discard(source: IO[Any]) -> None:
@@ -222,16 +232,19 @@ def read_messages(
         run.open()
         if begin is not None:
             begin()
-        for number, message in enumerate(messages_of(source, run.work), start=1):
-            kind = message["type"]
+        for message in messages_of(source, run.work):
+            kind, record = message["type"], message.get("record")
             if kind not in handlers:
                 kind = kind.upper()
+            size = length_hint(record) if isinstance(record, Iterator) else 1
             try:
                 handlers.get(kind, otherwise)(message)
             except Exception:
+                left = length_hint(record) if isinstance(record, Iterator) else 0
+                number = counts.total() + size - left
                 logger.warning("Stopped at message %d of the input.", number)
                 raise
-            counts[kind] += 1
+            counts[kind] += size
     except Exception as error:
         run.finish(error)
         raise

@@ -7,7 +7,7 @@ claimed. STATE messages keep their place among the records.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.record import Record
 from target_stairoids.dedup.rules import (
     Key,
     Latest,
@@ -73,7 +72,7 @@ class RecordProcessor:
         self._checks = Checks(
             settings.max_event_age_days, settings.dry_run, self.ledger.secret
         )
-        self._block: list[tuple[Stream, Record] | str] = []
+        self._block: list[MappedRecord | str] = []
         self.baselined: set[tuple[str, str]] = set()
         self.streams = Streams(
             settings, self.ledger, self.suppression.by_settings.digest
@@ -89,22 +88,32 @@ class RecordProcessor:
             self.outcomes.observer.opened(stream)
         return stream
 
-    def take(self, stream: Stream, sent: dict[str, Any] | msgspec.Raw) -> None:
-        """Take a record, as columns or JSON text.
+    def take(
+        self, stream: Stream, records: Iterable[dict[str, Any] | msgspec.Raw]
+    ) -> None:
+        """Take records, as columns or JSON texts.
 
         Raises:
-            MessageError: It is no object or lacks its key; or a record before it cannot
-                be decoded. All before that one are decided.
+            MessageError: One is no object or lacks its key; or a record before it
+                cannot be decoded. All before that one are decided.
         """
-        record = stream.reader.read(sent)
-        if not stream.keys <= record.key.keys() and (
-            lack := stream.schema.lack_of(record.key)
-        ):
-            raise MissingKeyError(lack)
-        stream.taken += 1
-        self._block.append((stream, record))
-        if len(self._block) >= _BLOCK:
-            self.flush()
+        scope, report = self.settings.scope, self.outcomes.report
+        for sent in records:
+            record = stream.reader.read(sent)
+            if not stream.keys <= record.key.keys() and (
+                lack := stream.schema.lack_of(record.key)
+            ):
+                raise MissingKeyError(lack)
+            stream.taken += 1
+            found = mapped_records(stream, record, scope)
+            if not found and DEAD_LETTER_FIELD in record.key:
+                self.filtered(stream, record.fields, "its mapping is gone")
+                continue
+            report.read += 1
+            stream.null_keys += bool(found) and found[0].has_null_key
+            self._block += found
+            if len(self._block) >= _BLOCK:
+                self.flush()
 
     def state(self, text: str) -> None:
         """Take a STATE message, in its place behind all records so far."""
@@ -122,25 +131,13 @@ class RecordProcessor:
         """
         if not self._block:
             return
-        block, self._block = self._block, []
-        items: list[MappedRecord | str] = []
-        for taken in block:
-            if isinstance(taken, str):
-                items.append(taken)
-                continue
-            stream, record = taken
-            found = mapped_records(stream, record, self.settings.scope)
-            if found or DEAD_LETTER_FIELD not in record.key:
-                items += found
-                self.outcomes.report.read += 1
-                stream.null_keys += bool(found) and found[0].has_null_key
-            else:
-                self.filtered(stream, record.fields, "its mapping is gone")
+        items, self._block = self._block, []
         items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
         for mapped, draft in opt_outs:
             self.outcomes.end_opt_out(mapped, draft)
         items, cut = mark_suppressed(items, self.suppression)
         changed = self._changed_in(items)
+        items = self._without_duplicates(items, changed)
         if cut is None:
             items, cut = mark_suppressed(items, self.suppression, changed)
         items, broken = _until_broken(items, changed)
@@ -156,23 +153,24 @@ class RecordProcessor:
         All others are duplicates: their record is the last state, word for word.
         """
         changed: dict[Key, Latest | None] = {}
-        marks: dict[str, list[tuple[bytes, bytes]]] = {}
+        marks: defaultdict[str, list[tuple[bytes, bytes]]] = defaultdict(list)
         unsure: set[Key] = set()
+        identity = self.outcomes.identity
         for mapped in items:
             if isinstance(mapped, str):
                 continue
-            key = mapped.key
+            key, text = mapped.key, mapped.record.text_digest
             if mapped.mapping.is_left_out:
                 changed[key] = None
             elif (
                 mapped.dead_letter is not None
                 or mapped.is_suppressed
-                or (mapped.record.text is None and self._may_be_filtered(mapped))
-                or self.outcomes.identity.is_held(key)
+                or (text is None and self._may_be_filtered(mapped))
+                or (identity.held and identity.is_held(key))
             ):
                 unsure.add(key)
             else:
-                marks.setdefault(key[1], []).append((key[0], mapped.mark))
+                marks[key[1]].append((key[0], text or mapped.mark))
         changed |= self.ledger.changed_entities(marks)
         if unsure:
             latest = self.ledger.latest_of(unsure)
@@ -188,7 +186,6 @@ class RecordProcessor:
         items: list[MappedRecord | str],
         changed: dict[Key, Latest | None],
     ) -> None:
-        self._note_duplicates(items, changed)
         sharing = self._sharing_in(items, changed)
         people = self._people_in(sharing)
         again = self._seen_again_in(sharing, changed)
@@ -276,20 +273,25 @@ class RecordProcessor:
                 found |= set(records)
         return found
 
-    def _note_duplicates(
+    def _without_duplicates(
         self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
-    ) -> None:
-        """Count the records that are known word for word."""
-        entities: defaultdict[str, list[bytes]] = defaultdict(list)
-        duplicates: Counter[str] = Counter()
+    ) -> list[MappedRecord | str]:
+        """Count the records that are known word for word, and return all others.
+
+        An observer sees them later, in their places.
+        """
+        entities: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
+        others: list[MappedRecord | str] = []
         for item in items:
-            if not isinstance(item, str) and item.key not in changed:
-                entities[item.key[1]].append(item.key[0])
-                duplicates[item.stream.schema.name] += 1
-        for mapping, known in entities.items():
+            if isinstance(item, str) or item.key in changed:
+                others.append(item)
+            else:
+                entity, mapping = item.key
+                entities[mapping, item.stream.schema.name].append(entity)
+        for (mapping, name), known in entities.items():
             self.outcomes.identity.saw_latest(mapping, known)
-        for name, times in duplicates.items():
-            self.outcomes.count_duplicates(name, times)
+            self.outcomes.count_duplicates(name, len(known))
+        return others if self.outcomes.observer is None else items
 
     def _drafts_of(
         self,

@@ -118,10 +118,19 @@ def test_record_is_passed_on_as_its_text(others: bytes) -> None:
 
     (message,) = (m for m in found if m["type"] == "RECORD")
     assert message["stream"] == "s"
-    assert bytes(message["record"]) == text
+    assert [bytes(record) for record in message["record"]] == [text]
     assert [m["value"] for m in found if m["type"] == "STATE"] == [1, 1][
         : 2 * bool(others)
     ]
+
+
+def test_records_of_a_stream_in_a_row_are_one_message() -> None:
+    other = a_record(b"{}").replace(b'"s"', b'"t"')
+
+    found = read(a_record(b"1") + a_record(b"2") + GOOD + a_record(b"3") + other)
+
+    assert [m.get("stream") for m in found] == ["s", None, "s", "t"]
+    assert [bytes(r) for r in found[0]["record"]] == [b"1", b"2"]
 
 
 @pytest.mark.parametrize(
