@@ -54,6 +54,21 @@ state_option = _file_option(
 )
 
 
+def needs_input(command: Callable[..., None]) -> Callable[..., None]:
+    """Refuse to wait for messages on a terminal."""
+
+    @functools.wraps(command)
+    def asking(**options: object) -> None:
+        if sys.stdin.isatty():
+            msg = (
+                "There are no messages. Pipe the output of a source into this command."
+            )
+            raise click.UsageError(msg)
+        command(**options)
+
+    return asking
+
+
 def as_connector(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command write its log lines and errors as messages.
 

@@ -11,6 +11,7 @@ from stairoids_airbyte.command_line import (
     as_connector,
     catalog_option,
     config_option,
+    needs_input,
     write_check,
 )
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
@@ -72,6 +73,7 @@ def check(config: dict[str, Any]) -> None:
 @main.command()
 @config_option
 @catalog_option
+@needs_input
 @as_connector
 def write(config: dict[str, Any], catalog: ConfiguredCatalog) -> None:
     """Send the records of the messages on stdin, each once.

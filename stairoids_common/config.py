@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def read_config(
     elif not any(name.startswith("MELTANO_") for name in os.environ):
         _warn_of_unread(config, schema, prefix)
     for name, variable_name in SHARED_VARIABLES.items():
-        if name in schema["properties"] and (text := variable(variable_name)):
+        if name in schema["properties"] and (
+            text := variable(variable_name, is_secret=True)
+        ):
             config.setdefault(name, text)
     try:
         json.dumps(config, ensure_ascii=False).encode()
@@ -119,6 +122,20 @@ def _without_null(value: Json, spec: Mapping[str, Json]) -> Json:
     }
 
 
+def local_path(path: str) -> Path:
+    """Return the path of a setting, in which `~` is a user's folder.
+
+    Raises:
+        OSError: The user is unknown, or the path holds a variable. No variable is read.
+    """
+    if found := re.search(r"\$\{?\w+\}?|%\w+%", path):
+        raise OSError(0, f"`{found[0]}`, and no variable is read in a path")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise OSError(0, "the folder of an unknown user (`~`)") from None
+
+
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     """Return an object; refuse a name that is in it twice, of which JSON keeps one."""
     found = dict(pairs)
@@ -136,7 +153,8 @@ def read_file(path: str) -> dict[str, Json]:
         WrongConfigError: There is none. The sentence names the file and the place.
     """
     try:
-        config = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
+        content = local_path(path).read_bytes()
+        config = json.loads(content, object_pairs_hook=_unique)
     except FileNotFoundError:
         error = f"{path}: no such file"
     except OSError as failure:

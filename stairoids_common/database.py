@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from stairoids_common.config import local_path
+
 #: For SQLite: a commit survives a power cut, and deleted personal data is overwritten.
 SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
 
@@ -23,7 +25,7 @@ def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:
     noun = setting.removesuffix("_url")
     try:
         parsed = make_url(url.strip())
-        kind = parsed.get_backend_name()
+        kind = parsed.get_backend_name().lower()
     except (ArgumentError, ValueError):
         kind = ""
     if not kind or "\0" in url:
@@ -61,9 +63,9 @@ def _file_url(parsed: URL, setting: str, error: type[Exception]) -> URL:
             "the end of the program."
         )
     try:
-        found = file_of(parsed)
-    except RuntimeError:  # of `~name`
-        raise error(f"`{setting}` names the folder of an unknown user (`~`).") from None
+        found = local_path(path).resolve()
+    except OSError as problem:
+        raise error(f"`{setting}` names {problem.strerror}.") from None
     return parsed.set(drivername="sqlite", database=str(found))
 
 

@@ -29,16 +29,36 @@ _PREFIXES = ("STAIROIDS_WEBHOOKS_", "TAP_STAIROIDS_WEBHOOKS_", "TARGET_STAIROIDS
 SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_URL"}
 
 
-def variable(name: str) -> str | None:
+def variable(name: str, *, is_secret: bool = False) -> str | None:
     """Return the text of an environment variable; None if it is not set or blank.
 
     White space around it and one pair of quotes are removed. `docker --env-file` keeps
     the quotes, and a file of Windows leaves a carriage return.
+
+    Args:
+        name: The variable.
+        is_secret: Whether to keep white space, so that `white_space_error` finds it.
     """
-    text = os.environ.get(name, "").strip("\ufeff \t\r\n")
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1].strip()
-    return text or None
+    text = os.environ.get(name, "").strip("\ufeff")
+    inner = text.strip()
+    if len(inner) > 1 and inner[0] == inner[-1] and inner[0] in "\"'":
+        text = text.replace(inner, inner[1:-1])
+    return (text if is_secret else text.strip()) if text.strip() else None
+
+
+def white_space_error(name: str, secret: str) -> str | None:
+    """Return why a secret cannot be used, if white space begins or ends it.
+
+    Args:
+        name: The setting or the variable.
+        secret: Its value.
+    """
+    if secret == secret.strip():
+        return None
+    return (
+        f"`{name}` begins or ends with white space, such as a space or the end of a "
+        "line. Remove it."
+    )
 
 
 def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Json]:
@@ -58,7 +78,8 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
     errors: list[str] = []
     for name, spec in schema["properties"].items():
         variable_name = _variable_of(name, prefix)
-        if (text := variable(variable_name)) is not None:
+        text = variable(variable_name, is_secret="secret" in spec)
+        if text is not None:
             config[name] = value_of(text, spec)
             only = {"properties": {variable_name: spec}}
             errors += config_errors({variable_name: config[name]}, only)
@@ -139,7 +160,8 @@ def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
 
 def _is_like(head: str, prefix: str) -> bool:
     alike = difflib.SequenceMatcher(None, head, prefix).ratio() >= _NEARLY_PREFIX
-    return alike and head not in _PREFIXES
+    is_turned = sorted(head.split("_")) == sorted(prefix.split("_"))
+    return (alike or is_turned) and head not in _PREFIXES
 
 
 def _is_of_others(name: str, prefix: str, known: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ import os
 import ssl
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from requests import PreparedRequest, RequestException, Timeout
 from requests.auth import AuthBase
@@ -22,13 +23,27 @@ _OBSTACLES = (
     ((urllib3.ConnectTimeoutError, Timeout), "timeout"),
 )
 
+_PROXIES = (
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+)
 
-def certificates_error(url: str) -> str | None:
-    """Return why the certificates that the environment names cannot be used, if so.
+
+def environment_error(url: str) -> str | None:
+    """Return why a proxy or the certificates of the environment cannot be used, if so.
 
     Requests would fail for each request, which looks like an outage of Stairoids. A URL
     without TLS needs no certificates.
     """
+    for name in _PROXIES:
+        try:
+            _ = urlsplit(os.environ.get(name, "")).port
+        except ValueError:
+            return f"The variable {name} is no URL of a proxy. Correct it or unset it."
     if not url.lower().startswith("https:"):
         return None
     correct: set[str] = set()  # to read a file takes some hundredths of a second

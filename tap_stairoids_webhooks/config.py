@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from stairoids_common.config_errors import config_errors
+from stairoids_common.environment import white_space_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL
@@ -116,6 +117,10 @@ def problems_in(
         schema: Its JSON Schema, if it has more settings than `TapConfig`.
     """
     problems = config_errors(config, schema or config_schema())
+    secrets = config.get("secrets")
+    for secret in secrets if isinstance(secrets, list) else ():
+        if isinstance(secret, str) and (found := white_space_error("secrets", secret)):
+            problems.append(found)
     since = config.get("since")
     if since and isinstance(since, str):
         try:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from stairoids_common.http import BearerAuth, breach_of, certificates_error, obstacle_of
+from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
 from stairoids_common.urls import is_loopback
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
@@ -41,7 +41,7 @@ class Endpoints:
     """
 
     def __init__(self, *, api_url: str, api_key: str) -> None:
-        if wrong := certificates_error(api_url):
+        if wrong := environment_error(api_url):
             raise ConfigError(wrong)
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
         self._api_key = api_key

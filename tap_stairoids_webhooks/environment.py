@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from stairoids_common.environment import variable
+from stairoids_common.environment import variable, white_space_error
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,9 @@ def secrets() -> list[str]:
                 *(SECRETS_VARIABLE, SECRET_VARIABLE) * 2,
             )
         try:
-            return list(msgspec.json.decode(several, type=_Secrets))
+            return _checked(
+                SECRETS_VARIABLE, *msgspec.json.decode(several, type=_Secrets)
+            )
         except msgspec.DecodeError:
             # Not chained, because the decoder's error may repeat the text.
             msg = (
@@ -96,13 +98,21 @@ def secrets() -> list[str]:
                 " one or more non-empty strings"
             )
         raise ConfigError(msg)
-    if one := variable(SECRET_VARIABLE):
-        return [one]
+    if one := variable(SECRET_VARIABLE, is_secret=True):
+        return _checked(SECRET_VARIABLE, one)
     msg = (
         f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
         " to a JSON array of several"
     )
     raise ConfigError(msg)
+
+
+def _checked(name: str, *secrets: str) -> list[str]:
+    """Return secrets, and refuse one that begins or ends with white space."""
+    for secret in secrets:
+        if error := white_space_error(name, secret):
+            raise ConfigError(error)
+    return list(secrets)
 
 
 def admin_token() -> str:
@@ -111,7 +121,8 @@ def admin_token() -> str:
     Raises:
         ConfigError: There is no token, or it could be guessed.
     """
-    token = variable(ADMIN_TOKEN_VARIABLE) or ""
+    token = variable(ADMIN_TOKEN_VARIABLE, is_secret=True) or ""
+    _checked(ADMIN_TOKEN_VARIABLE, token)
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
     msg = (
@@ -127,10 +138,11 @@ def api_key() -> str:
     Raises:
         ConfigError: There is no key, or no HTTP header can carry it.
     """
-    key = variable(API_KEY_VARIABLE)
+    key = variable(API_KEY_VARIABLE, is_secret=True)
     if not key:
         msg = f"no API key: set {API_KEY_VARIABLE}"
         raise ConfigError(msg)
+    _checked(API_KEY_VARIABLE, key)
     if not (key.isascii() and key.isprintable()):
         msg = (
             f"{API_KEY_VARIABLE} holds characters no HTTP header can carry: copy the"

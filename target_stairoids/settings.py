@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from stairoids_common.config import local_path
+from stairoids_common.environment import white_space_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from stairoids_common.urls import is_loopback
 from target_stairoids.exceptions import ConfigError
@@ -20,6 +22,7 @@ _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
 _Limit = _AtLeast1 | None
+_HOST = re.compile(r"[\da-f.]*:[\da-f:.]*(?:%\w+)?|(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     "without `--unsafe`."
                 )
         key = self.api_key
+        if key.strip() and (error := white_space_error("api_key", key)):
+            raise ConfigError(error)
         if not key.isascii() or not key.isprintable() or not key.strip():
             raise ConfigError(
                 "`api_key` is empty or holds characters no HTTP header can carry; copy "
@@ -150,9 +155,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "scope": f"{origin} {self.namespace}" if self.namespace else origin,
             "api_url": self.api_url.strip().rstrip("/"),
             "default_source": self.source or extractor or "singer",
+            **{name: self._path(name) for name in ("report_path", "suppress_path")},
         }
         for name, value in derived.items():
             msgspec.structs.force_setattr(self, name, value)
+
+    def _path(self, name: str) -> str | None:
+        """Return the path in a setting, with the user's folder for `~`."""
+        path = (getattr(self, name) or "").strip()
+        try:
+            return str(local_path(path)) if path else None
+        except OSError as error:
+            raise ConfigError(f"`{name}` names {error.strerror}.") from None
 
     def __repr__(self) -> str:
         """Return text without the values, because some are secrets."""
@@ -176,7 +190,8 @@ def _origin_of(api_url: str) -> str:
         port = url.port
     except ValueError as error:
         raise ConfigError("`api_url` is not a URL.") from error
-    if url.scheme not in {"http", "https"} or not url.hostname:
+    host = url.hostname or ""
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(host):
         raise ConfigError(
             "`api_url` must be an https URL such as https://api.stairoids.com/v1."
         )
@@ -184,11 +199,11 @@ def _origin_of(api_url: str) -> str:
         raise ConfigError(
             "`api_url` must hold neither credentials nor a query; use `api_key`."
         )
-    if url.scheme == "http" and not is_loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(host):
         raise ConfigError(
             f"`api_url` must be https: plain http would show the API key to the "
-            f"network (host {url.hostname}). Only loopback addresses may use http."
+            f"network (host {host}). Only loopback addresses may use http."
         )
-    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    host = f"[{host}]" if ":" in host else host
     is_usual = port in {None, 443 if url.scheme == "https" else 80}
     return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{port}"

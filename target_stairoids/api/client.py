@@ -25,7 +25,7 @@ from requests.adapters import HTTPAdapter
 from stairoids_common.http import (
     BearerAuth,
     breach_of,
-    certificates_error,
+    environment_error,
     obstacle_of,
 )
 from stairoids_common.time import parse_time
@@ -165,7 +165,7 @@ class Client:
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
-        if wrong := certificates_error(api_url):
+        if wrong := environment_error(api_url):
             raise ConfigError(wrong)
         self._api_url = api_url
         self._signals_url = f"{api_url}/signals"

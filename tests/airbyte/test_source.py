@@ -100,6 +100,7 @@ def test_spec_is_a_form_with_marked_secrets(source: Source) -> None:
         ({"stor_url": "canary"}, "did you mean `store_url`?"),
         ({"since": "canary"}, "`since` is not a time"),
         ({"secrets": ["canary", ""]}, "`secrets[1]` must not be empty"),
+        ({"secrets": ["canary "]}, "`secrets` begins or ends with white space"),
     ],
 )
 def test_failed_check_has_a_reason_without_values(

@@ -66,6 +66,8 @@ def test_reason_of_a_system_error_has_no_path() -> None:
         ),
         ("sqlite+pysqlite:///:memory:", "in memory"),
         ("sqlite:///~nobody-here/ledger.db", "unknown user"),
+        ("sqlite:///$HOME/ledger.db", "names `$HOME`, and no variable is read"),
+        ("sqlite:////data/${RUN}/ledger.db", "names `${RUN}`, and"),
         ("sqlite:///led\0ger.db", "not an SQLAlchemy URL"),
         ("postgresql://host:CANARY/db", "not an SQLAlchemy URL"),
         ("mysql://u:CANARY@host/db", "must name SQLite or PostgreSQL, not mysql"),

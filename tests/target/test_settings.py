@@ -272,6 +272,9 @@ def test_plain_http_is_refused_except_for_loopback(api_url: str) -> None:
         "https://[::1",
         "https://api.stairoids.com:port/v1",
         "https://api.stairoids.com:99999/v1",
+        "https://api stairoids.com/v1",
+        "https://.com/v1",
+        "https://*.stairoids.com/v1",
     ],
 )
 def test_api_url_that_is_no_https_url_is_refused(api_url: str) -> None:
@@ -300,7 +303,7 @@ def test_api_url_with_credentials_or_query_is_refused_and_not_repeated(
 
 @pytest.mark.parametrize(
     "api_key",
-    ["", "   ", f"{CANARY}\n", f"{CANARY}\r\nX-Evil: 1", f"{CANARY}é", "\x00"],
+    ["", "   ", f"{CANARY}\r\nX-Evil: 1", f"{CANARY}é", "\x00"],
 )
 def test_api_key_that_no_header_can_carry_is_refused(
     api_key: str,
@@ -309,6 +312,46 @@ def test_api_key_that_no_header_can_carry_is_refused(
         Settings.from_config({"api_key": api_key})
 
     assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "api_key", [f" {CANARY}", f"{CANARY} ", f"{CANARY}\n", f"{CANARY}\r", f"\t{CANARY}"]
+)
+def test_api_key_with_white_space_at_an_end_is_refused(api_key: str) -> None:
+    with pytest.raises(ConfigError, match="begins or ends with white space") as refused:
+        settings_of(api_key=api_key)
+
+    assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["report_path", "suppress_path"])
+def test_path_may_begin_with_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+
+    assert getattr(settings_of(**{name: "~/x.json"}), name) == "/home/ada/x.json"
+    assert getattr(settings_of(**{name: " x.json "}), name) == "x.json"
+    assert getattr(settings_of(**{name: " "}), name) is None
+
+
+@pytest.mark.parametrize("name", ["report_path", "suppress_path"])
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("~nobody-here/x", "the folder of an unknown user"),
+        ("$HOME/x", "`$HOME`, and no variable is read"),
+        ("/tmp/${RUN}/x", "`${RUN}`, and"),  # noqa: S108 - no file is made
+        ("%TEMP%/x", "`%TEMP%`, and"),
+    ],
+)
+def test_path_that_cannot_be_expanded_is_refused(
+    name: str, path: str, error: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"`{name}` names ") as refused:
+        settings_of(**{name: path})
+
+    assert error in str(refused.value)
 
 
 @pytest.mark.parametrize("api_key", ["x", "sk_test_1", "pk live/+=."])

@@ -273,6 +273,19 @@ def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
     assert states[1].stdout.endswith('{"at": "\\ud800", "n": 1.5}\n')
 
 
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
+def test_wrong_proxy_of_the_environment_is_a_config_error(
+    target: TargetUnderTest, name: str
+) -> None:
+    env = {"PATH": os.environ["PATH"], name: "http://me:canary@127.0.0.1:port"}
+
+    done = target.shell(text_of([a_schema(), a_record()]), env=env)
+
+    assert done.returncode == 1
+    assert f"{name} is no URL of a proxy" in done.stderr.splitlines()[-1]
+    assert "canary" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 )
@@ -303,6 +316,10 @@ def test_wrong_certificates_of_the_environment_are_a_config_error(
     [
         (["target-stairoids", "--config", "config.json"], "Pipe the output of a tap"),
         (["stairoids-signals", "preview", "--config", "config.json"], "no messages"),
+        (
+            ["destination-stairoids", "write", "--config", "x", "--catalog", "x"],
+            "Pipe the output of a source",
+        ),
         (["stairoids-signals", "explain", "--config", "config.json"], "no messages"),
         (["stairoids-signals", "suggest"], "no messages"),
     ],

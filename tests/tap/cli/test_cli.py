@@ -369,11 +369,38 @@ def test_key_that_no_header_can_carry_is_not_shown(command: str, key: str) -> No
     assert isinstance(result.exception, SystemExit)
 
 
-def test_variables_are_trimmed_and_lose_their_quotes(receiver: Receiver) -> None:
-    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET=f' "{SECRET}"\r')
+def test_quotes_around_a_secret_are_removed(receiver: Receiver) -> None:
+    result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET=f'"{SECRET}"')
 
     assert result.exit_code == 0
     assert set(receiver.counts) == {"stored"}
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "text"),
+    [
+        ("send-test http://127.0.0.1:9/", "STAIROIDS_WEBHOOK_SECRET", f"{SECRET}\r"),
+        ("send-test http://127.0.0.1:9/", "STAIROIDS_WEBHOOK_SECRET", f" {SECRET}"),
+        ("serve", "STAIROIDS_WEBHOOK_SECRET", f'"{SECRET} "'),
+        ("serve", "STAIROIDS_WEBHOOK_SECRETS", f'["{SECRET}", " {SECRET}"]'),
+        ("list", "STAIROIDS_API_KEY", "sk_canary "),
+        ("list", "STAIROIDS_API_KEY", "sk_canary\r"),
+        (
+            "serve --admin-port 0",
+            "STAIROIDS_WEBHOOKS_ADMIN_TOKEN",
+            "canary_canary_canary\t",
+        ),
+    ],
+)
+def test_secret_with_white_space_at_an_end_is_refused(
+    command: str, name: str, text: str
+) -> None:
+    result = run(*command.split(), **{"STAIROIDS_WEBHOOK_SECRET": SECRET, name: text})
+
+    assert result.exit_code == 1
+    assert f"`{name}` begins or ends with white space" in result.stderr
+    assert "canary" not in result.output
+    assert SECRET not in result.output
 
 
 @pytest.mark.parametrize(
