@@ -92,6 +92,12 @@ class StoreUnavailableError(StoreError):
     id = "store-unavailable"
 
 
+class RowRefusedError(StoreError):
+    """The store works, and refuses a row: try the other rows without it."""
+
+    id = "row-refused"
+
+
 class StoreResetError(StoreError):
     """A bookmark is not of this store: a person decides to read everything again."""
 

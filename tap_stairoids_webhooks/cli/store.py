@@ -279,7 +279,7 @@ def erase(
 ) -> None:
     """Erase every event that names a person, as a data subject may request.
 
-    Body, signature and headers are erased, also from SQLite's write-ahead log. The
+    Body, signature and headers are erased, also from the files of the database. The
     sequence, the event type, the times and the digests stay, so that a redelivery is
     recognised. Copies elsewhere (backups, the target) are not erased.
 

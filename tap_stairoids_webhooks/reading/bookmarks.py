@@ -104,10 +104,11 @@ class Reading:
         if store_id is not None and store_id != self.snapshot.store_id:
             msg = f"the bookmark of {name} is of another store ({store_id}): {_REMEDY}"
             raise StoreResetError(msg)
-        if sequence > self.snapshot.upper:
+        upper = next(r.upper for r in self.records if r.name == name)
+        if sequence > upper:
             msg = (
                 f"the bookmark of {name} is {sequence}, but the store"
-                f" {store.place} ends at {self.snapshot.upper}: {_REMEDY}"
+                f" {store.place} ends at {upper}: {_REMEDY}"
             )
             raise StoreResetError(msg)
         if row is None or row == (found := store.row_digest(sequence)):

@@ -22,12 +22,12 @@ from tap_stairoids_webhooks.reading.payload_schemas import (
     conform,
     schema_of,
 )
+from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tap_stairoids_webhooks.reading.snapshot import Snapshot
-    from tap_stairoids_webhooks.store.event_filter import EventFilter
     from tap_stairoids_webhooks.store.schema import StoredEvent
 
 Json = Any  # any JSON value; narrowed where it is read
@@ -122,6 +122,22 @@ _MALFORMED_SCHEMA = _schema(
 )
 
 
+_ERASURES_SCHEMA = _schema(
+    {
+        SEQUENCE: {"type": ["integer"], "description": "Number of the erasure."},
+        "event_sequence": {
+            "type": ["integer"],
+            "description": "Sequence of the erased event in the other streams.",
+        },
+        **_EVENT,
+        **_RECEIVED_AT,
+        "body_sha256": _text(nullable=False),
+        "erased_at": _text(nullable=False, format="date-time"),
+    },
+    required=[SEQUENCE, "event_sequence", "received_at", "body_sha256", "erased_at"],
+)
+
+
 class Records(ABC):
     """The records of one stream.
 
@@ -145,6 +161,11 @@ class Records(ABC):
         self.selected = selected
         #: The event of the last record; None before the first record.
         self.last: StoredEvent | None = None
+
+    @property
+    def upper(self) -> int:
+        """The last sequence of the snapshot."""
+        return self._snapshot.upper
 
     @abstractmethod
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
@@ -253,11 +274,35 @@ class MalformedEventRecords(Records):
             }
 
 
+class ErasureRecords(Records):
+    """Events that were erased on a person's request, in the order of the erasures."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        nothing = EventFilter(types=frozenset())  # no event waits for this stream
+        super().__init__("erasures", _ERASURES_SCHEMA, snapshot, nothing)
+
+    @property
+    @override
+    def upper(self) -> int:
+        return self._snapshot.last_erasure
+
+    @override
+    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
+        for erasure in self._snapshot.erasures_after(sequence):
+            more = {k: v for k, v in erasure.items() if k != "number"}
+            places = {
+                "sequence": erasure["number"],
+                "event_sequence": erasure["sequence"],
+            }
+            yield more | places
+
+
 def all_records(snapshot: Snapshot, selected: EventFilter) -> list[Records]:
     """Return the records of every stream."""
     return [
         EventRecords(snapshot, selected),
         MalformedEventRecords(snapshot, selected),
+        ErasureRecords(snapshot),
         *(EventTypeRecords(snapshot, selected, event) for event in KNOWN_EVENTS),
     ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
 from tap_stairoids_webhooks.signature import Verifier
@@ -68,6 +68,11 @@ class Snapshot:
         """The last sequence of the snapshot."""
         return self.store.last_sequence()
 
+    @cached_property
+    def last_erasure(self) -> int:
+        """The number of the last erasure in the snapshot."""
+        return self.store.last_erasure()
+
     @property
     def store_id(self) -> str:
         """Id of the history that the snapshot shows."""
@@ -109,6 +114,20 @@ class Snapshot:
                 skipped,
                 first_skipped,
             )
+
+    def erasures_after(self, number: int) -> Iterator[dict[str, Any]]:
+        """Yield the erasures after a number, in order.
+
+        Raises:
+            StoreError: The store cannot be read. Run again.
+        """
+        last = self.last_erasure
+        while page := self.store.erasures_after(number):
+            for erasure in page:
+                if self.stopped or erasure["number"] > last:
+                    return
+                yield erasure
+            number = page[-1]["number"]
 
     def _read_after(
         self, sequence: int, selected: EventFilter

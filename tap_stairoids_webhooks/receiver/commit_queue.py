@@ -3,6 +3,9 @@
 A commit waits for the disk, so its time hardly depends on the number of deliveries. The
 deliveries that arrive during a commit share the next one. A single delivery is
 committed at once.
+
+While no delivery comes, the thread tries the store every second, so that `failing`
+follows the store in both directions.
 """
 
 from __future__ import annotations
@@ -13,13 +16,18 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
-from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
+from tap_stairoids_webhooks.exceptions import (
+    RowRefusedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from tap_stairoids_webhooks.receiver.log_lines import LogLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from tap_stairoids_webhooks.event import Delivery
     from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
@@ -27,12 +35,15 @@ if TYPE_CHECKING:
 
     _Item = tuple[Delivery, asyncio.Future[Outcome]]
     _Refusals = Mapping[str, RefusalCount]
+    _Result = Outcome | StoreError
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_ROWS = 256
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_WAITING_BYTES = 64 * 1024 * 1024
+STUCK_SECONDS = 9.0  # the deliveries have got 503 by then
+_TRY_SECONDS = 1.0
 
 
 class CommitQueue:
@@ -44,9 +55,8 @@ class CommitQueue:
         on_commit: Called after a commit with its number of rows and its seconds.
 
     Attributes:
-        waiting: Number of deliveries that are not committed yet.
-        waiting_bytes: Size of their bodies.
-        failing: True if the last commit failed.
+        waiting_bytes: Size of the bodies that are not committed yet.
+        failing: True if the store failed when it was last used.
         last_commit_at: Unix time of the last commit; None for never.
     """
 
@@ -60,13 +70,31 @@ class CommitQueue:
         self._store = store
         self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
         self._left_over: _Item | None = None
-        self._refusals: _Refusals = {}
-        self.waiting = 0
+        self._since: deque[float] = deque()  # when each waiting delivery came
+        self._busy_since: float | None = None
         self.waiting_bytes = 0
         self.failing = False
         self.last_commit_at = last_commit_at
         self._on_commit = on_commit
-        self._thread = threading.Thread(target=self._run, name="commits")
+        self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Number of deliveries that are not committed yet."""
+        return len(self._since)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the oldest delivery has waited; 0 for none."""
+        try:
+            return time.monotonic() - self._since[0]
+        except IndexError:
+            return 0.0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Start the thread."""
@@ -86,7 +114,7 @@ class CommitQueue:
             msg = "too many deliveries are waiting for the store"
             raise StoreUnavailableError(msg)
         future = asyncio.get_running_loop().create_future()
-        self.waiting += 1
+        self._since.append(time.monotonic())
         self.waiting_bytes += len(delivery.body)
         self._waiting.put((delivery, future))
         return future
@@ -95,84 +123,152 @@ class CommitQueue:
         """Queue counts of refused deliveries, by reason; lost if the store fails."""
         self._waiting.put(refusals)
 
-    def close(self) -> None:
-        """Commit the waiting deliveries, then stop the thread."""
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the store has not responded for long, as a dead peer never does."""
+        since = self._busy_since
+        return since is not None and time.monotonic() - since > STUCK_SECONDS
+
+    def close(self, *, seconds: float | None = None) -> bool:
+        """Commit the waiting deliveries, then stop the thread.
+
+        Args:
+            seconds: How long to wait for the thread; None for as long as it takes.
+
+        Returns:
+            Whether the thread ended.
+        """
         self._waiting.put(None)
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self.is_alive
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            if batch:
-                self._commit(batch)
-            if self._refusals:
-                with contextlib.suppress(StoreError):  # logged when a commit fails
-                    self._store.add_refusals(self._refusals)
-                self._refusals = {}
+        is_open = True
+        while is_open:
+            try:
+                is_open = self._work()
+            except Exception as error:  # noqa: BLE001 -- without its thread the receiver could not respond any more
+                self.failing = True
+                name = type(error).__name__
+                logger.error(LogLine("commit thread failed", error=name))  # noqa: TRY400 -- a traceback may repeat a body
+
+    def _work(self) -> bool:
+        """Commit the next batch, or try the store; return False at the end."""
+        try:
+            batch, refusals = self._next_batch()
+        except queue.Empty:
+            self._try_store()
+            return True
+        if batch:
+            self._commit(batch)
+        if refusals:
+            with contextlib.suppress(StoreError):  # logged when a commit fails
+                self._use(lambda: self._store.add_refusals(refusals))
+        return batch is not None
+
+    def _use(self, action: Callable[[], list[Outcome] | None]) -> list[Outcome]:
+        """Use the store, and remember since when."""
+        self._busy_since = time.monotonic()
+        try:
+            return action() or []
+        except StoreError:
+            raise
+        except Exception as error:
+            msg = f"not stored: {type(error).__name__}"
+            raise RowRefusedError(msg) from error
+        finally:
+            self._busy_since = None
+
+    def _try_store(self) -> None:
+        try:
+            self._use(lambda: self._store.try_commit(writes=self.failing))
+        except StoreError as error:
+            self._report(error, 0)
+        else:
+            self._report(None, 0)
 
     def _commit(self, batch: list[_Item]) -> None:
-        result: list[Outcome] | StoreError
+        results: list[_Result] = []
+        try:
+            results = self._results_of([delivery for delivery, _ in batch])
+        finally:
+            missing = StoreUnavailableError("not stored")
+            results += [missing] * (len(batch) - len(results))
+            loop = batch[0][1].get_loop()
+            # A closed loop has no request that waits for the outcome.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._resolve, batch, results)
+
+    def _results_of(self, deliveries: Sequence[Delivery]) -> list[_Result]:
+        """Append deliveries; one that the store refuses does not take the others."""
         began = time.perf_counter()
         try:
-            result = self._store.append([delivery for delivery, _ in batch])
+            outcomes: list[_Result] = list(
+                self._use(lambda: self._store.append(deliveries))
+            )
+        except RowRefusedError as error:
+            if len(deliveries) == 1:
+                logger.error(LogLine("delivery not stored", error=str(error)))  # noqa: TRY400 -- a traceback may repeat the row
+                return [error]
+            half = len(deliveries) // 2
+            parts = (deliveries[:half], deliveries[half:])
+            return [result for part in parts for result in self._results_of(part)]
         except StoreError as error:
-            result = error
-        except Exception as error:  # noqa: BLE001 -- without its thread the receiver could not respond any more
-            result = StoreUnavailableError(f"not stored: {type(error).__name__}")
-        else:
-            self.last_commit_at = time.time()
-            if self._on_commit is not None:
-                self._on_commit(len(batch), time.perf_counter() - began)
-        self._report(result, len(batch))
-        loop = batch[0][1].get_loop()
-        # A closed loop has no request that waits for the outcome.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._resolve, batch, result)
+            self._report(error, len(deliveries))
+            return [error] * len(deliveries)
+        self.last_commit_at = time.time()
+        self._report(None, len(deliveries))
+        if self._on_commit is not None:
+            self._on_commit(len(deliveries), time.perf_counter() - began)
+        return outcomes
 
-    def _next_batch(self) -> list[_Item] | None:
+    def _next_batch(self) -> tuple[list[_Item] | None, _Refusals]:
         """Wait for a delivery and return it with those behind it; None at the end.
 
         The batch is empty if there are only refusals to store.
+
+        Raises:
+            queue.Empty: Nothing came for a while.
         """
-        item = self._left_over or self._waiting.get()
+        item = self._left_over or self._waiting.get(timeout=_TRY_SECONDS)
         self._left_over = None
         batch: list[_Item] = []
         size = 0
         while item is not None:
             if not isinstance(item, tuple):
-                self._refusals = item
-                return batch
+                return batch, item
             size += len(item[0].body)
             if batch and size > MAX_BATCH_BYTES:
                 self._left_over = item
-                return batch
+                return batch, {}
             batch.append(item)
             if len(batch) == MAX_BATCH_ROWS:
-                return batch
+                return batch, {}
             try:
                 item = self._waiting.get_nowait()
             except queue.Empty:
-                return batch
+                return batch, {}
         if not batch:
-            return None
+            return None, {}
         self._waiting.put(None)  # the end of the queue, for the next call
-        return batch
+        return batch, {}
 
-    def _resolve(self, batch: list[_Item], result: list[Outcome] | StoreError) -> None:
+    def _resolve(self, batch: list[_Item], results: list[_Result]) -> None:
         """Resolve the futures that still wait; runs on the event loop."""
-        for index, (delivery, future) in enumerate(batch):
-            self.waiting -= 1
+        for (delivery, future), result in zip(batch, results, strict=True):
+            self._since.popleft()
             self.waiting_bytes -= len(delivery.body)
             if future.done():
                 continue
             if isinstance(result, StoreError):
                 future.set_exception(result)
             else:
-                future.set_result(result[index])
+                future.set_result(result)
 
-    def _report(self, result: list[Outcome] | StoreError, number: int) -> None:
+    def _report(self, error: StoreError | None, number: int) -> None:
         """Log the first failure and the recovery, but no failure in between."""
-        if isinstance(result, StoreError) and not self.failing:
-            logger.error(LogLine("store failing", deliveries=number, error=str(result)))
-        elif self.failing and not isinstance(result, StoreError):
+        if error is not None and not self.failing:
+            logger.error(LogLine("store failing", deliveries=number, error=str(error)))
+        elif self.failing and error is None:
             logger.info(LogLine("store working again", deliveries=number))
-        self.failing = isinstance(result, StoreError)
+        self.failing = error is not None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -22,7 +23,7 @@ from tap_stairoids_webhooks.environment import (
     DEFAULT_MIN_FREE_BYTES,
     DEFAULT_PATH,
 )
-from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.exceptions import ConfigError, StoreUnavailableError
 from tap_stairoids_webhooks.receiver.admin.app import AdminApp
 from tap_stairoids_webhooks.receiver.admin.metrics import (
     CommitHistograms,
@@ -38,6 +39,7 @@ from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
     from tap_stairoids_webhooks.receiver.http_limits import Counting
     from tap_stairoids_webhooks.store.database import Database
@@ -46,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 15
 _DRAIN_SECONDS = int(REQUEST_SECONDS) + 2
+_COMMIT_SECONDS = 1.0
+_STOP_SECONDS = 14.0  # after SIGTERM, in every case
 _REFUSAL_SECONDS = 5  # between two updates of the refusal counts in the store
 _TICKS_PER_SECOND = 10
 
@@ -102,12 +106,14 @@ class Receiver:
             if admin is not None:
                 admin_socket = opened.enter_context(_listen("127.0.0.1", admin.port))
             self.store = opened.enter_context(EventStore.create(store_url))
-            last_at = self.store.last_received_at()
+            last_at = None
+            with suppress(ValueError):  # of a store that was changed by hand
+                last_at = parse_time(self.store.last_received_at() or "").timestamp()
             self._opened = opened.pop_all()
         histograms = None if admin is None else CommitHistograms()
         self._commits = CommitQueue(
             self.store,
-            last_commit_at=None if last_at is None else parse_time(last_at).timestamp(),
+            last_commit_at=last_at,
             on_commit=None if histograms is None else histograms.observe,
         )
         self._app = ReceiverApp(
@@ -122,6 +128,7 @@ class Receiver:
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
         self.admin_url: str | None = None
         listening = None
+        interrupts = [self.store.database.interrupt]
         if admin is not None and admin_socket is not None and histograms is not None:
             admin_port = admin_socket.getsockname()[1]
             self.admin_url = f"http://127.0.0.1:{admin_port}"
@@ -129,12 +136,14 @@ class Receiver:
                 self._app, self._commits, self.store, store_url, histograms.registry
             )
             self._opened.callback(status.close)
+            interrupts.append(status.interrupt)
             admin_app = AdminApp(status, token=admin.token, port=admin_port)
             listening = (admin_app, admin_socket)
         self._server = _Server(
             self._app,
             self._commits,
             self.store.database,
+            interrupts=interrupts,
             min_free_bytes=min_free_bytes,
             admin=listening,
             on_ready=self._ready,
@@ -149,6 +158,10 @@ class Receiver:
         """Serve until SIGTERM or SIGINT, then finish the requests that have begun."""
         self._on_ready = on_ready
         self._serve()
+        self._server.forced_exit.cancel()
+        if not self._server.is_store_used:
+            msg = "the thread that stores deliveries has ended: start again"
+            raise StoreUnavailableError(msg)
         logger.info(LogLine("stopped", exit_code=0, unanswered=self._server.unanswered))
 
     def __enter__(self) -> Self:
@@ -170,7 +183,8 @@ class Receiver:
         try:
             self._server.run(sockets=[self._socket])
         finally:
-            self._commits.close()
+            if not self._commits.close(seconds=_COMMIT_SECONDS):
+                self.store.database.interrupt()
             self._opened.close()
 
 
@@ -197,12 +211,15 @@ class _Server(uvicorn.Server):
         app: The application of the public port.
         commits: Stores the counts of refused requests.
         database: Where the free space is checked.
+        interrupts: Close the connections of a database that does not respond.
         min_free_bytes: Deliveries are refused with less free space.
         admin: Application and socket of the admin port; None for no admin port.
         on_ready: Called when the server listens.
 
     Attributes:
         unanswered: Number of requests without a response when the server stopped.
+        is_store_used: False if the thread that stores deliveries has ended.
+        forced_exit: Ends the process if the server does not stop after SIGTERM.
     """
 
     def __init__(
@@ -211,6 +228,7 @@ class _Server(uvicorn.Server):
         commits: CommitQueue,
         database: Database,
         *,
+        interrupts: Sequence[Callable[[], None]],
         min_free_bytes: int,
         admin: tuple[AdminApp, socket.socket] | None,
         on_ready: Callable[[], None],
@@ -219,6 +237,7 @@ class _Server(uvicorn.Server):
         self._receiver = app
         self._commits = commits
         self._database = database
+        self._interrupts = interrupts
         self._min_free_bytes = min_free_bytes
         self._reported: Counter[str] = app.counts.copy()
         self._stored_refusals: Counter[str] = Counter()
@@ -227,6 +246,9 @@ class _Server(uvicorn.Server):
         self._admin = admin
         self._on_ready = on_ready
         self.unanswered = 0
+        self.is_store_used = True
+        self.forced_exit = threading.Timer(_STOP_SECONDS, _exit_now)
+        self.forced_exit.daemon = True
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -247,6 +269,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_PER_SECOND == 0:
             self._check_disk()
+            self._check_commits()
             self._report()
             states = (self.server_state, self._admin_state)
             for connection in [c for state in states for c in state.connections]:
@@ -279,6 +302,21 @@ class _Server(uvicorn.Server):
                 requests=len(self.server_state.tasks),
             )
         )
+
+    def _check_commits(self) -> None:
+        if self._commits.is_stuck:
+            logger.error(LogLine("store does not respond, connections are closed"))
+            for interrupt in self._interrupts:
+                interrupt()
+        if not self._commits.is_alive:
+            self.is_store_used = False
+            self.should_exit = True
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            self.forced_exit.start()
+        super().handle_exit(sig, frame)
 
     def _check_disk(self) -> None:
         free = self._database.free_bytes()
@@ -333,6 +371,12 @@ class _Server(uvicorn.Server):
         if new:
             level = logging.WARNING if ALARMING & new.keys() else logging.INFO
             logger.log(level, LogLine("deliveries", **dict(sorted(new.items()))))
+
+
+def _exit_now() -> None:
+    """End the process, in which a thread waits for a database without end."""
+    logger.error(LogLine("stopped", exit_code=1))
+    os._exit(1)
 
 
 def _listen(host: str, port: int) -> socket.socket:

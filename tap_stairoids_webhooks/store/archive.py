@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from stairoids_common.time import parse_time, timestamp
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
 
 _BATCH_ROWS = 500  # deliveries in one commit
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +108,8 @@ def _received_at(value: object) -> str:
         return timestamp()
     if isinstance(value, str):
         with suppress(ValueError):
-            return timestamp(parse_time(value))
+            received_at = parse_time(value)
+            if _EARLIEST <= received_at <= datetime.now(UTC) + timedelta(days=1):
+                return timestamp(received_at)
     reason = "received_at"
     raise RefusedLineError(reason)

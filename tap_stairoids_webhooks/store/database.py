@@ -6,7 +6,10 @@ In both, a commit survives a power cut, and two transactions that append never o
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
+import weakref
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from functools import partialmethod
@@ -40,6 +43,19 @@ if TYPE_CHECKING:
 _BUSY_SECONDS = 5.0  # below the receiver's own deadline
 _LOG_LIMIT = "journal_size_limit = 67108864"  # bytes
 _CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
+#: PostgreSQL ends a session of a frozen process that holds the lock.
+_WRITER_LIMITS = (
+    "-c lock_timeout=5s -c statement_timeout=8s"
+    " -c idle_in_transaction_session_timeout=5s"
+)
+#: Notice a server that is gone without a word, in seconds and milliseconds.
+_DEAD_PEER = {
+    "connect_timeout": 5,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8000,
+}
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
 
 
@@ -71,6 +87,16 @@ class Database(ABC):
     @abstractmethod
     def lock(self, connection: sa.Connection) -> None:
         """Wait until no other transaction appends; the commit releases the lock."""
+
+    def check_encoding(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite stores any text
+        """Check that the database can store any text.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+
+    def interrupt(self) -> None:  # noqa: B027 -- SQLite has a time limit of its own
+        """Close connections on which a thread waits; called from another thread."""
 
     @abstractmethod
     def scrub(self) -> None:
@@ -255,11 +281,31 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
+        self._connections: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self.place = name_of(url)
 
     @override
     def writer(self, *, make: bool) -> sa.Engine:
-        return self._engine("-c synchronous_commit=on")
+        return self._engine(f"-c synchronous_commit=on {_WRITER_LIMITS}")
+
+    @override
+    def check_encoding(self, connection: sa.Connection) -> None:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            msg = (
+                f"the database {self.place} has the encoding {encoding}, which cannot"
+                " store every event: create a database with ENCODING 'UTF8'"
+            )
+            raise ConfigError(msg)
+
+    @override
+    def interrupt(self) -> None:
+        for connection in list(self._connections):
+            with (
+                suppress(Exception),  # it was closed meanwhile
+                socket.socket(fileno=os.dup(connection.fileno())) as shared,
+            ):
+                shared.shutdown(socket.SHUT_RDWR)
 
     @override
     def reader(self) -> sa.Engine:
@@ -278,18 +324,29 @@ class PostgresDatabase(Database):
 
     @override
     def scrub(self) -> None:
-        with self._autocommit(f"the store {self.place} was not vacuumed") as connection:
-            connection.exec_driver_sql("VACUUM webhook_events")
+        """Write the table again, because VACUUM leaves the bytes in its file."""
+        self.compact()
 
     @override
     def compact(self) -> None:
-        failure = f"the store {self.place} was not compacted"
+        details: list[str] = []
+        failure = f"the table of events of {self.place} was not written again"
         with self._autocommit(failure) as connection:
-            connection.exec_driver_sql("VACUUM FULL webhook_events")
+            driver: Any = connection.connection.driver_connection
+            driver.add_notice_handler(lambda n: details.append(n.message_detail or ""))
+            connection.exec_driver_sql("VACUUM (FULL, VERBOSE) webhook_events")
+        # "3 dead row versions cannot be removed yet.", in the language of the server
+        if any(re.match(r"[^\d]*[1-9]", detail) for detail in details):
+            msg = (
+                f"{failure} without the removed rows, because another session has an"
+                " older state of the database open: end that transaction, and try again"
+            )
+            raise StoreUnavailableError(msg)
 
     @override
     def _autocommit_engine(self) -> sa.Engine:
-        return self._engine("").execution_options(isolation_level="AUTOCOMMIT")
+        engine = self._engine("-c lock_timeout=10s")
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @override
     def total_bytes(self) -> int:
@@ -299,11 +356,10 @@ class PostgresDatabase(Database):
             return int(connection.exec_driver_sql(size).scalar_one())
 
     def _engine(self, options: str) -> sa.Engine:
-        return engine_of(
-            self._url,
-            connect_args={"options": options, "connect_timeout": 5},
-            pool_pre_ping=True,
-        )
+        arguments = {"options": f"{options} -c client_encoding=UTF8", **_DEAD_PEER}
+        engine = engine_of(self._url, connect_args=arguments, pool_pre_ping=True)
+        sa.event.listen(engine, "connect", lambda c, _: self._connections.add(c))
+        return engine
 
 
 def _read_binary(connection: psycopg.Connection, _record: object) -> None:

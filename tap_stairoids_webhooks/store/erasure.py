@@ -6,9 +6,15 @@ event is recognised, and does not store the body again.
 
 from __future__ import annotations
 
+import html
+import json
 import re
+import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, unquote_plus
 
 import sqlalchemy as sa
 
@@ -16,20 +22,31 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tap_stairoids_webhooks.store.event_filter import EventFilter
-from tap_stairoids_webhooks.store.schema import EVENTS
+from tap_stairoids_webhooks.store.schema import ERASURES, EVENTS
 from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_MAX_ENCODINGS = 4  # one inside the other
+_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})|=([0-9A-F]{2})|\\+x([0-9a-fA-F]{2})")
+_DECODERS: tuple[Callable[[str], str], ...] = (
+    unquote,
+    unquote_plus,
+    html.unescape,
+    lambda text: _ESCAPE.sub(lambda m: chr(int(m[1] or m[2] or m[3], 16)), text),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Person:
     """A person, recognised by an email address, by a contact id, or by both.
 
     Attributes:
         email: Matches anywhere in a text, in upper or lower case, but not as a part
-            of a longer address.
+            of a longer address. Texts with JSON, and with the escapes of URLs, HTML,
+            JSON and mails, are decoded.
         contact_id: Matches a whole value.
     """
 
@@ -38,30 +55,46 @@ class Person:
 
     def is_in(self, body: bytes) -> bool:
         """Return whether a body names this person, even a body that does not parse."""
-        pattern = self._pattern
         try:
             texts = _texts_in(payload_from(body))
         except MalformedBodyError:
-            text = body.decode("utf-8", "replace")
-            quoted = self.contact_id is not None and f'"{self.contact_id}"' in text
-            return quoted or bool(pattern and pattern.search(text))
+            text = body.replace(b"\0", b"").decode("utf-8", "replace")
+            if self.contact_id is not None and f'"{self.contact_id}"' in text:
+                return True
+            texts = iter([text])
         return any(
-            text == self.contact_id or bool(pattern and pattern.search(text))
+            text == self.contact_id or (self._pattern and self._is_address_in(text))
             for text in texts
         )
 
-    @property
+    def _is_address_in(self, text: str) -> bool:
+        """Return whether a text has the address, also in an encoded form."""
+        pattern, forms = self._pattern, {text}
+        for _ in range(_MAX_ENCODINGS):
+            if pattern is None or any(pattern.search(_plain(form)) for form in forms):
+                return pattern is not None
+            decoded = {decode(form) for form in forms for decode in _DECODERS}
+            if decoded <= forms:
+                return False
+            forms |= decoded
+        return False
+
+    @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
-        if not self.email:
+        if not (self.email and self.email.strip()):
             return None
-        address = re.escape(self.email.strip())
-        return re.compile(rf"(?<![\w.+-]){address}(?![\w-])(?!\.\w)", re.IGNORECASE)
+        # Text in Chinese or Thai has no space before an address. Characters of scripts
+        # that are used in addresses belong to a longer address.
+        part = r"[^\W\u0530-\U0010ffff]"
+        address = re.escape(_plain(self.email.strip()))
+        return re.compile(rf"(?<!{part})(?<![.+-]){address}(?!{part}|-)(?!\.{part})")
 
 
 def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
     """Erase body, signature and headers of the events about a person.
 
-    On return the bodies are neither in the tables nor in SQLite's write-ahead log. The
+    On return the bodies are neither in the tables, nor in the files of PostgreSQL's
+    tables, nor in SQLite's write-ahead log. The
     events are found through a read-only connection, so that the receiver waits for
     short transactions only. It is safe to repeat.
 
@@ -93,12 +126,26 @@ def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
 
 def _empty(store: EventStore, sequences: list[int]) -> int:
     with store.transaction("cannot be erased from", lock=True) as connection:
+        now, found = timestamp(), EVENTS.c.sequence.in_(sequences)
+        columns = [c for c in ERASURES.c if c.name not in {"number", "erased_at"}]
+        erased = sa.select(*(EVENTS.c[c.name] for c in columns), sa.literal(now))
+        connection.execute(
+            sa.insert(ERASURES).from_select(
+                [*columns, ERASURES.c.erased_at],
+                erased.where(found).order_by(EVENTS.c.sequence),
+            )
+        )
         done = connection.execute(
             sa.update(EVENTS)
-            .where(EVENTS.c.sequence.in_(sequences))
-            .values(body=b"", signature="", headers="{}", erased_at=timestamp())
+            .where(found)
+            .values(body=b"", signature="", headers="{}", erased_at=now)
         )
         return done.rowcount
+
+
+def _plain(text: str) -> str:
+    """Return a text with one form of each character, in lower case."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _texts_in(payload: object) -> Iterator[str]:
@@ -115,6 +162,10 @@ def _texts_in(payload: object) -> Iterator[str]:
                     below += value
                 case None | bool():
                     pass
+                case str() if value.lstrip()[:1] in {"{", "[", '"'}:
+                    yield value
+                    with suppress(ValueError, RecursionError):
+                        below.append(json.loads(value))
                 case _:
                     yield str(value)
         level = below

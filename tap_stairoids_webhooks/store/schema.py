@@ -66,6 +66,24 @@ PRUNED = sa.Table(
     sa.Column("body_sha256", sa.Text, nullable=False),
     sa.Column("pruned_at", sa.Text, nullable=False, index=True),
 )
+#: Erased events, in the order of their erasure.
+ERASURES = sa.Table(
+    "webhook_erasures",
+    METADATA,
+    sa.Column(
+        "number",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("event", sa.Text),
+    sa.Column("event_id", sa.Text),
+    sa.Column("received_at", sa.Text, nullable=False),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("erased_at", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
 STORE = sa.Table(
     "webhook_store",
     METADATA,

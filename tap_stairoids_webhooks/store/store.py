@@ -12,13 +12,14 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from stairoids_common.database import reason_of
 from tap_stairoids_webhooks.exceptions import (
+    RowRefusedError,
     StoreError,
     StoreMissingError,
     StoreUnavailableError,
@@ -28,10 +29,12 @@ from tap_stairoids_webhooks.store.database import database_at, missing
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.schema import (
     CONSUMERS,
+    ERASURES,
     EVENTS,
     METADATA,
     PRUNED,
     READ_COLUMNS,
+    REFUSALS,
     SCHEMA_VERSION,
     STORE,
     Outcome,
@@ -105,13 +108,15 @@ class EventStore:
         engine = database.writer(make=True)
         try:
             with engine.begin() as connection:
+                database.check_encoding(connection)
                 database.lock(connection)
                 if not sa.inspect(connection).has_table(STORE.name):
                     METADATA.create_all(connection)
                     connection.execute(sa.insert(STORE), new_store())
         except DBAPIError as error:
-            engine.dispose()
             raise _unavailable(database, "cannot be opened", error) from error
+        finally:
+            engine.dispose()
         return cls(database, engine)
 
     @classmethod
@@ -151,6 +156,21 @@ class EventStore:
         failure = f"did not store {len(batch)} deliveries"
         with self.transaction(failure, lock=True) as connection:
             return _append(connection, batch)
+
+    def try_commit(self, *, writes: bool) -> None:
+        """Take the lock of a writer, and release it.
+
+        Args:
+            writes: Whether to fill some pages and empty them, as on a full disk.
+
+        Raises:
+            StoreUnavailableError: A delivery could not be stored now.
+        """
+        row = {"day": "", "reason": " " * 10_000, "number": 0, "last_at": ""}
+        with self.transaction("does not work", lock=True) as connection:
+            if writes:
+                connection.execute(sa.insert(REFUSALS), row)
+                connection.execute(sa.delete(REFUSALS).where(REFUSALS.c.day == ""))
 
     def add_refusals(self, refusals: Mapping[str, RefusalCount]) -> None:
         """Add to the counts of refused deliveries, by reason and day.
@@ -201,6 +221,23 @@ class EventStore:
             page = sa.select(*READ_COLUMNS).where(*conditions, place <= last)
             rows = connection.execute(page.order_by(place)).all()
         return [stored_event(row) for row in rows]
+
+    def erasures_after(self, number: int, *, limit: int = 1000) -> list[dict[str, Any]]:
+        """Return the next page of erased events, in the order of their erasure.
+
+        Raises:
+            StoreUnavailableError: The store cannot be read now.
+        """
+        erased = sa.select(ERASURES).where(ERASURES.c.number > number)
+        with self.transaction("cannot be read") as connection:
+            page = erased.order_by(ERASURES.c.number).limit(limit)
+            return [dict(row) for row in connection.execute(page).mappings()]
+
+    def last_erasure(self) -> int:
+        """Return the number of the last erasure, 0 for none."""
+        with self.transaction("cannot be read") as connection:
+            last = connection.execute(sa.select(sa.func.max(ERASURES.c.number)))
+            return last.scalar() or 0
 
     def last_sequence(self) -> int:
         """Return the last sequence that was used, 0 for none; pruning keeps it."""
@@ -305,6 +342,9 @@ class EventStore:
                 yield connection
         except DBAPIError as error:
             raise _unavailable(self.database, failure, error) from error
+        except sa.exc.TimeoutError as error:
+            msg = f"the store {self.place} {failure}: all connections are in use"
+            raise StoreUnavailableError(msg) from error
 
 
 def _append(connection: sa.Connection, batch: Sequence[Delivery]) -> list[Outcome]:
@@ -353,12 +393,10 @@ def _insert_for(dialect: sa.Dialect) -> tuple[str, str, Sequence[str] | None]:
     return head + values, group, getattr(compiled, "positiontup", None)
 
 
-def _unavailable(
-    database: Database, failure: str, error: DBAPIError
-) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"the store {database.place} {failure}: {reason_of(error)}"
-    )
+def _unavailable(database: Database, failure: str, error: DBAPIError) -> StoreError:
+    is_refused = isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError))
+    kind = RowRefusedError if is_refused else StoreUnavailableError
+    return kind(f"the store {database.place} {failure}: {reason_of(error)}")
 
 
 def _end_of_page(sizes: Iterable[Sequence[int]]) -> int:

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from tap_stairoids_webhooks.exceptions import StoreError
-from tap_stairoids_webhooks.receiver.app import RESULTS
+from tap_stairoids_webhooks.receiver.app import RESPONSE_SECONDS, RESULTS
 from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.store.consumers import Lag, lags
 from tap_stairoids_webhooks.store.store import EventStore
@@ -97,13 +97,18 @@ class ReceiverStatus(Collector):
         """Return whether deliveries are accepted now, with the reasons."""
         last = self._commits.last_commit_at
         app, commits = self._app, self._commits
-        ready = not (app.draining or app.disk_full or commits.failing)
-        return {
-            "ready": ready,
+        oldest = commits.oldest_seconds
+        problems = {
             "draining": app.draining,
             "disk_full": app.disk_full,
-            "store_failing": commits.failing,
+            "store_failing": commits.failing or not commits.is_alive,
+            "store_too_slow": oldest > RESPONSE_SECONDS,
+        }
+        return {
+            "ready": not any(problems.values()),
+            **problems,
             "queue": commits.waiting,
+            "queue_oldest_seconds": oldest,
             "queue_bytes": commits.waiting_bytes,
             "free_bytes": self._store.database.free_bytes(),
             "seconds_since_commit": None if last is None else time.time() - last,
@@ -132,6 +137,11 @@ class ReceiverStatus(Collector):
         """Return the metrics as text; reads the store, so not for an event loop."""
         return generate_latest(self._registry)
 
+    def interrupt(self) -> None:
+        """Close connections on which a response waits."""
+        if self._reader is not None:
+            self._reader.database.interrupt()
+
     def close(self) -> None:
         """Close the store that was opened to read."""
         if self._reader is not None:
@@ -148,6 +158,10 @@ class ReceiverStatus(Collector):
             "ready": ("1 if deliveries are accepted.", found["ready"]),
             "queue_deliveries": ("Deliveries that wait for a commit.", found["queue"]),
             "queue_bytes": ("Bytes that wait for a commit.", found["queue_bytes"]),
+            "queue_oldest_seconds": (
+                "How long the oldest delivery has waited for a commit.",
+                found["queue_oldest_seconds"],
+            ),
             "unproven_bytes": ("Unverified large bodies.", self._app.unproven_bytes),
             "free_bytes": ("Free bytes on the store's disk.", found["free_bytes"]),
             "last_commit_timestamp_seconds": (

@@ -70,6 +70,9 @@ def test_imported_event_is_like_a_received_one(
         (a_line().replace("evt_1", "evt_2"), "signature_mismatch"),
         (a_line(received_at="yesterday"), "received_at"),
         (a_line(received_at=17), "received_at"),
+        (a_line(received_at="0001-01-01T00:00:00Z"), "received_at"),
+        (a_line(received_at="1999-12-31T23:59:59Z"), "received_at"),
+        (a_line(received_at="2999-01-01"), "received_at"),
     ],
 )
 def test_unproven_line_is_refused(

@@ -91,6 +91,23 @@ def test_erased_event_stays_in_events_only(run: Runner, filled: str) -> None:
     assert EMAIL not in output.lines
 
 
+def test_erasure_after_an_event_was_read_is_a_record(run: Runner, filled: str) -> None:
+    state = run().state
+    erase(filled, Person(email=EMAIL))
+
+    output = run(state=state)
+    nothing = run(state=output.state)
+
+    erased = output.records("erasures")
+    assert output.sequences("events") == []
+    assert [e["sequence"] for e in erased] == list(range(1, len(erased) + 1))
+    assert [e["event_sequence"] for e in erased] == [1, 2, 3, 4, 5, 6, 8]
+    assert (erased[0]["event"], erased[0]["event_id"]) == ("signal.created", "evt_0")
+    assert erased[0]["erased_at"].endswith("Z")
+    assert EMAIL not in output.lines
+    assert nothing.sequences("erasures") == []
+
+
 def test_restored_store_is_an_error_until_resync(
     run: Runner, filled: str, tmp_path: Path
 ) -> None:

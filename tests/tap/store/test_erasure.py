@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -24,6 +27,11 @@ from tests.support.webhook_builders import (
     deliveries,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: As a keyboard for Japanese writes it.
+WIDE = "".join(chr(ord(c) + 0xFEE0) for c in "ada@example.com")
 ADA = Person(email="Ada@Example.com ", contact_id="con_9")
 
 
@@ -40,6 +48,26 @@ ADA = Person(email="Ada@Example.com ", contact_id="con_9")
         (b"no JSON, but ada@example.com", True),
         (b'{"id": "con_9", "id": "con_9"}', True),
         (b"\xff ada@example.com", True),
+        (a_body(url="https://x.test/?e=ada%40example.com&n=1"), True),
+        (a_body(url="https://x.test/?e=Ada%40Example%2Ecom"), True),
+        (a_body(url="https://x.test/?q=mail+ada%40example.com"), True),
+        (a_body(url="https://x.test/?next=%2F%3Fe%3Dada%2540example.com"), True),
+        (a_body(raw=json.dumps({"email": "ada@example.com"})), True),
+        (a_body(raw=json.dumps({"id": "con_9"})), True),
+        (a_body(raw=json.dumps(json.dumps([{"id": "con_9"}]))), True),
+        (a_body(raw='{"email": "ada\\u0040example.com"}'), True),
+        (a_body(raw='cut {"email": "ada\\u0040example.com'), True),
+        (a_body(html="ada&#64;example.com, ada&commat;example.com"), True),
+        (a_body(mail="ada=40example.com"), True),
+        (a_body(note="住所ada@example.comです"), True),
+        (a_body(note="อีเมลada@example.comครับ"), True),
+        (a_body(note=WIDE), True),
+        ("{ ada@example.com".encode("utf-16"), True),
+        (b"no JSON: ada%40example.com", True),
+        (a_body(note="éada@example.com"), False),
+        (a_body(url="https://x.test/?e=mada%40example.com"), False),
+        (a_body(url="https://x.test/?e=ada%40example.com.au"), False),
+        (a_body(raw=json.dumps({"id": "con_99"})), False),
         (a_body(data={"contact": {"email": "mada@example.com"}}), False),
         (a_body(data={"contact": {"email": "ada@example.com.au"}}), False),
         (a_body(data={"contact": {"email": "x.ada@example.com"}}), False),
@@ -144,16 +172,57 @@ def test_open_reader_prevents_erasure_of_the_log(
     assert erase(store_url, Person(email=EMAIL)) == 0
 
 
-def test_postgresql_vacuums_erased_rows(postgres_url: str) -> None:
-    with EventStore.create(postgres_url) as store:
-        store.append([a_delivery(a_body("evt_1"))])
-        erase(postgres_url, Person(email=EMAIL))
-    url = postgres_url.replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(url)
-    dead = "SELECT n_dead_tup FROM pg_stat_all_tables WHERE relname = 'webhook_events'"
+@contextmanager
+def connected(postgres_url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(
+        postgres_url.replace("postgresql:", "postgresql+psycopg:")
+    )
     with engine.connect() as connection:
-        assert connection.exec_driver_sql(dead).scalar() == 0
+        yield connection
     engine.dispose()
+
+
+def test_erased_body_is_not_in_the_files_of_postgresql(postgres_url: str) -> None:
+    pads = [EMAIL * (size // len(EMAIL) + 1) for size in (10, 3_000, 50_000)]
+    # Random bytes, because PostgreSQL compresses large bodies.
+    pads = [pad + os.urandom(len(pad)).hex() for pad in pads]
+    with EventStore.create(postgres_url) as store:
+        store.append(
+            [a_delivery(a_body(f"evt_{n}", pad=p)) for n, p in enumerate(pads)]
+        )
+        erase(postgres_url, Person(email=EMAIL))
+    with connected(postgres_url) as connection:
+        connection.exec_driver_sql("CHECKPOINT")
+        folder, *files = connection.exec_driver_sql(
+            "SELECT current_setting('data_directory'),"
+            " pg_relation_filepath('webhook_events'),"
+            " pg_relation_filepath(reltoastrelid)"
+            " FROM pg_class WHERE relname = 'webhook_events'"
+        ).one()
+
+    assert all(EMAIL.encode() not in Path(folder, f).read_bytes() for f in files)
+
+
+def test_open_snapshot_prevents_erasure_in_postgresql(
+    postgres_url: str,
+) -> None:
+    with EventStore.create(postgres_url) as store:
+        store.append(deliveries(2))
+    with connected(postgres_url) as reader:
+        reader.execution_options(isolation_level="REPEATABLE READ")
+        reader.exec_driver_sql("SELECT 1 FROM pg_class")
+        with pytest.raises(StoreUnavailableError, match=r"older state.*try again"):
+            erase(postgres_url, Person(email=EMAIL))
+
+    assert erase(postgres_url, Person(email=EMAIL)) == 0
+
+
+def test_dry_run_erases_nothing(home: EventStore, home_url: str) -> None:
+    home.append(deliveries(2))
+
+    assert erase(home_url, Person(email=EMAIL), dry_run=True) == 2
+    assert [event.erased_at for event in home.read_after(0, upper=9)] == [None, None]
+    assert home.last_erasure() == 0
 
 
 def test_missing_store_is_not_made(home_url: str) -> None:

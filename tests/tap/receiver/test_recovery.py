@@ -1,0 +1,247 @@
+"""The receiver follows its store in both directions, without a delivery meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+import sqlalchemy as sa
+
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.receiver.server import Receiver
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.silent_proxy import SilentProxy
+from tests.support.webhook_builders import SECRET, a_body, a_delivery, headers_for
+from tests.tap.receiver.test_admin import administered, get
+from tests.tap.receiver.test_app import post, stored, until
+from tests.tap.receiver.test_server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A process that takes the lock of a writer, and holds it.
+HOLD = """
+import sys, time
+from tap_stairoids_webhooks.store.store import EventStore
+with EventStore.open(sys.argv[1]) as store:
+    with store.transaction("x", lock=True):
+        print("locked", flush=True)
+        time.sleep(600)
+"""
+
+
+@contextmanager
+def frozen_writer(url: str) -> Iterator[None]:
+    command = [sys.executable, "-c", HOLD, url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+            process.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            process.kill()
+
+
+def is_ready(receiver: Receiver) -> bool:
+    return get(receiver, "/readyz").status_code == 200
+
+
+@contextmanager
+def locked(store_url: str) -> Iterator[None]:
+    path = store_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@pytest.mark.parametrize("is_posted", [False, True])
+def test_readiness_follows_the_store_without_deliveries(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, *, is_posted: bool
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.store.database._BUSY_SECONDS", 0.1)
+    with administered(store_url) as receiver:
+        assert is_ready(receiver)
+        with locked(store_url):
+            if is_posted:
+                assert post(receiver, a_body()).status_code == 503
+            until(lambda: not is_ready(receiver))
+        until(lambda: is_ready(receiver))
+        assert post(receiver, a_body()).text == "stored"
+
+
+def test_waiting_delivery_makes_the_receiver_not_ready(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("app", "admin.metrics"):
+        package = "tap_stairoids_webhooks.receiver"
+        monkeypatch.setattr(f"{package}.{module}.RESPONSE_SECONDS", 0.2)
+    with administered(store_url) as receiver, locked(store_url):
+        assert post(receiver, a_body()).text == "store_too_slow"
+        found = get(receiver, "/readyz")
+
+    assert (found.status_code, found.json()["store_too_slow"]) == (503, True)
+
+
+def test_receiver_recovers_from_a_database_that_was_gone(postgres_url: str) -> None:
+    with SilentProxy(postgres_url) as proxy, administered(proxy.url) as receiver:
+        assert is_ready(receiver)
+        proxy.refuse(refuses=True)
+        until(lambda: not is_ready(receiver))
+        proxy.refuse(refuses=False)
+        until(lambda: is_ready(receiver))
+        assert post(receiver, a_body()).text == "stored"
+
+
+def test_receiver_recovers_from_a_silent_connection_in_15_s(postgres_url: str) -> None:
+    with SilentProxy(postgres_url) as proxy, administered(proxy.url) as receiver:
+        assert post(receiver, a_body("evt_1")).text == "stored"
+        proxy.fall_silent()
+        assert post(receiver, a_body("evt_2")).status_code == 503
+        until(lambda: is_ready(receiver), seconds=7)
+        assert post(receiver, a_body("evt_2")).status_code == 200
+        assert stored(receiver) == 2
+
+
+def test_receiver_recovers_from_a_frozen_writer_in_15_s(postgres_url: str) -> None:
+    with administered(postgres_url) as receiver, frozen_writer(postgres_url):
+        response = post(receiver, a_body("evt_1"))
+        until(lambda: is_ready(receiver), seconds=10)
+        again = post(receiver, a_body("evt_1"))
+
+    assert response.status_code in {200, 503}
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize("place", ["frozen writer", "silent connection"])
+def test_sigterm_ends_in_15_s_while_the_store_does_not_respond(
+    home_url: str, postgres: str, place: str
+) -> None:
+    if place == "silent connection" and home_url.startswith("sqlite"):
+        pytest.skip("SQLite has no connection")
+    with SilentProxy(postgres) as proxy:
+        is_silent = place == "silent connection"
+        url = proxy.url if is_silent else home_url
+        with EventStore.create(url):
+            pass
+        if not is_silent:
+            with serving(url) as (process, address), frozen_writer(url):
+                _end(process, address)
+            return
+        with serving(url) as (process, address):
+            proxy.fall_silent()
+            _end(process, address)
+
+
+def _end(process: subprocess.Popen[str], address: str) -> None:
+    with requests.Session() as session, pytest.raises(requests.RequestException):
+        session.post(address, a_body(), headers=headers_for(a_body()), timeout=0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=15)
+    assert time.monotonic() - began < 15
+    assert process.returncode in {0, 1}
+
+
+def test_refused_row_takes_no_others_with_it(
+    home_url: str,
+) -> None:
+    """The database has no place for one row, as LATIN1 has none for an arrow."""
+    with administered(home_url) as receiver:
+        with receiver.store.transaction("cannot be changed") as connection:
+            _refuse_rows_of(connection, "bad.type")
+        bodies = [a_body(f"evt_{n}") for n in range(9)]
+        bodies.insert(4, a_body("evt_bad", "bad.type"))
+        with ThreadPoolExecutor(10) as pool:
+            with (
+                EventStore.open(home_url) as other,
+                other.transaction("is not locked", lock=True),
+            ):
+                responses = [pool.submit(post, receiver, body) for body in bodies]
+                until(lambda: get(receiver, "/readyz").json()["queue"] == 10)
+            statuses = [response.result().status_code for response in responses]
+
+        assert statuses == [200] * 4 + [503] + [200] * 5
+        assert stored(receiver) == 9
+        assert is_ready(receiver)
+
+
+def _refuse_rows_of(connection: sa.Connection, event: str) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON webhook_events"
+            f" WHEN NEW.event = '{event}'"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    else:
+        connection.exec_driver_sql(
+            f"ALTER TABLE webhook_events ADD CHECK (event <> '{event}')"
+        )
+
+
+def test_database_without_utf8_is_refused_at_start(postgres: str) -> None:
+    engine = sa.create_engine(
+        postgres.replace("postgresql:", "postgresql+psycopg:"),
+        isolation_level="AUTOCOMMIT",
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+        )
+        try:
+            with pytest.raises(ConfigError, match=r"encoding LATIN1.*ENCODING 'UTF8'"):
+                EventStore.create(postgres.replace("/postgres?", "/latin?"))
+        finally:
+            connection.exec_driver_sql("DROP DATABASE latin WITH (FORCE)")
+    engine.dispose()
+
+
+def test_unforeseen_error_does_not_end_the_commit_thread(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with administered(store_url) as receiver:
+        with monkeypatch.context() as context:
+            context.setattr(EventStore, "append", lambda *_: 1 / 0)
+            context.setattr(EventStore, "try_commit", lambda *_, **__: 1 / 0)
+            assert post(receiver, a_body()).status_code == 503
+            until(lambda: not is_ready(receiver))
+        until(lambda: is_ready(receiver))
+        assert post(receiver, a_body()).text == "stored"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_receiver_whose_commit_thread_ends_stops(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(EventStore, "append", end)
+    with administered(store_url) as receiver:
+        assert post(receiver, a_body()).status_code == 503
+        until(lambda: _is_gone(receiver))
+
+
+def _is_gone(receiver: Receiver) -> bool:
+    try:
+        return not is_ready(receiver)
+    except requests.RequestException:
+        return True
+
+
+def test_odd_time_in_the_store_does_not_stop_the_start(store_url: str) -> None:
+    with EventStore.create(store_url) as store:
+        store.append([a_delivery()])
+        with store.transaction("cannot be changed") as connection:
+            connection.exec_driver_sql("UPDATE webhook_events SET received_at = '1-01'")
+
+    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+        assert post(receiver, a_body("evt_2")).text == "stored"
