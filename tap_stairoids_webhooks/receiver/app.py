@@ -53,9 +53,11 @@ RESULTS = (
     "repeated_header",
     "signature_mismatch",
     "signature_missing",
+    "small_chunks",
     "store_too_slow",
     "store_unavailable",
     "too_large",
+    "too_many_connections",
     "too_many_large_bodies",
     "too_slow",
 )
@@ -69,12 +71,14 @@ ALARMING = {
     "signature_missing",
     "store_too_slow",
     "store_unavailable",
+    "too_many_connections",
 }
 
 _RETRY_AFTER = (b"retry-after", b"10")
 _SMALL_BODY_BYTES = 64 * 1024
 _MAX_UNPROVEN_BYTES = 64 * 1024 * 1024
 _KEPT_HEADER_LENGTH = 200
+_ONCE = {b"content-encoding", b"content-length", b"content-type"}
 _SIGNATURE = b"x-stairoids-signature"
 _EVENT = b"x-stairoids-event"
 _DELIVERY = b"x-stairoids-delivery"
@@ -118,7 +122,7 @@ class ReceiverApp:
     ) -> None:
         self._verifier = verifier
         self._commits = commits
-        self._paths = {path, ALIAS_PATH}
+        self._paths = {path.removesuffix("/") or path, ALIAS_PATH}
         self._max_body_bytes = max_body_bytes
         self.unproven_bytes = 0
         self.counts: Counter[str] = Counter()
@@ -187,7 +191,7 @@ class ReceiverApp:
 
     def _check_route(self, method: str, path: str) -> None:
         """Refuse other routes, and every delivery while none can be stored."""
-        if path not in self._paths:
+        if (path.removesuffix("/") or path) not in self._paths:
             raise RefusedRequestError(404, "not_found")
         if method != "POST":
             raise RefusedRequestError(405, "method_not_allowed", (b"allow", b"POST"))
@@ -251,12 +255,12 @@ def _head_of(headers: list[tuple[bytes, bytes]]) -> _Head:
     """
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in found and name.startswith(b"x-stairoids-"):
+        if name in found and (name.startswith(b"x-stairoids-") or name in _ONCE):
             raise RefusedRequestError(400, "repeated_header")
-        found[name] = value
+        found[name] = value.strip(b" \t")
     if _SIGNATURE not in found:
         raise RefusedRequestError(401, "signature_missing")
-    if found.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+    if found.get(b"content-encoding", b"identity").lower() != b"identity":
         raise RefusedRequestError(
             415, "content_encoding", (b"accept-encoding", b"identity")
         )

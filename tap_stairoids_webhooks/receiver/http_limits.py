@@ -1,11 +1,14 @@
-"""Limit the time, the head size and the number of HTTP connections.
+"""Limit the time, the size and the number of HTTP connections and requests.
 
 The HTTP parser is strict, but it waits for slow senders without end and takes headers
-of any size. It also drops the body of a request that offers another protocol.
+and trailers of any size. It also drops the body of a request that offers another
+protocol. No setting of uvicorn limits these, so this module uses its private parts.
+The version of uvicorn is pinned, and tests cover each limit.
 """
 
 from __future__ import annotations
 
+import resource
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
@@ -23,7 +26,23 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 10.0  # for a head and its body; `app` has a shorter limit for both
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
+MAX_REQUESTS = 10_000  # on one connection
 MAX_CONNECTIONS = 500
+#: A body may have this number of chunks, and one more for each 64 bytes.
+_FREE_CHUNKS = 1_000
+_BYTES_OF_CHUNK = 64
+_SPARE_DESCRIPTORS = 400  # for the store, the admin port and connections that wait
+
+
+def max_connections() -> int:
+    """Return the largest number of connections, below the limit of descriptors."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, descriptors - _SPARE_DESCRIPTORS))
+
+
+_REASONS = {b"400": "small_chunks", b"408": "too_slow", b"431": "large_head"}
 
 
 class Counting(Protocol):
@@ -39,15 +58,22 @@ class Connection(HttpToolsProtocol):
     # When the current request began. The clock of the event loop stands still while
     # connections are accepted, so it would not show which connection is the oldest.
     waiting_since: float | None = None
-    _head_bytes = 0
+    # When the connection was made, or its last response was complete.
+    idle_since = 0.0
     _in_head = True
     _refused = False
+    _requests = 0
+    # Of the current request: bytes of its body, chunks, and all other bytes.
+    _body_bytes = 0
+    _chunks = 0
+    _other_bytes = 0
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self.waiting_since = time.monotonic()
-        if len(self.connections) > MAX_CONNECTIONS:
+        self.waiting_since = self.idle_since = time.monotonic()
+        if len(self.connections) > max_connections():
+            self._count("too_many_connections")
             self._make_room()
 
     @override
@@ -56,11 +82,22 @@ class Connection(HttpToolsProtocol):
             return
         if self.waiting_since is None and self._is_idle:
             self.waiting_since = time.monotonic()
-        if self._in_head:
-            self._head_bytes += len(data)
+        requests, body_bytes = self._requests, self._body_bytes
         self._parse(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+        if self._requests != requests:
+            return  # the rest of the data is the begin of the next request
+        self._other_bytes += len(data) - (self._body_bytes - body_bytes)
+        most = MAX_HEAD_BYTES
+        if not self._in_head:  # trailers and the sizes of chunks
+            most += MAX_HEAD_BYTES + self._body_bytes // 4
+        if self._other_bytes > most:
             self._refuse(b"431 Request Header Fields Too Large")
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the head, and drop trailers."""
+        if self._in_head and not self._refused and len(self.headers) <= MAX_HEADERS:
+            super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
@@ -70,11 +107,18 @@ class Connection(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large")
             return
         super().on_headers_complete()
+        if self._requests >= MAX_REQUESTS - 1:
+            self.cycle.keep_alive = False
 
     @override
     def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
+        if self._refused:
+            return
+        self._body_bytes += len(body)
+        self._chunks += 1
+        if self._chunks > _FREE_CHUNKS + self._body_bytes // _BYTES_OF_CHUNK:
+            raise ValueError(body)  # it stops the parser
+        super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:
@@ -82,7 +126,8 @@ class Connection(HttpToolsProtocol):
             return  # a body may follow; see `_parse`
         self.waiting_since = None
         self._in_head = True
-        self._head_bytes = 0
+        self._requests += 1
+        self._body_bytes = self._chunks = self._other_bytes = 0
         if not self._refused:
             super().on_message_complete()
 
@@ -99,6 +144,9 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
                 self._restart_parser_at_body()
+            except httptools.HttpParserCallbackError:
+                self._refuse(b"400 Bad Request")
+                return
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
                 return
@@ -114,6 +162,11 @@ class Connection(HttpToolsProtocol):
         ]
         self.parser = httptools.HttpRequestParser(_AfterHead(self))
         self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+
+    @override
+    def on_response_complete(self) -> None:
+        self.idle_since = time.monotonic()
+        super().on_response_complete()
 
     @property
     def _is_idle(self) -> bool:
@@ -139,30 +192,45 @@ class Connection(HttpToolsProtocol):
         super().send_400_response(msg)
 
     def _refuse(self, status: bytes) -> None:
-        self._count("too_slow" if status.startswith(b"408") else "large_head")
+        self._count(_REASONS[status[:3]])
         self._refused = True
-        self.transport.write(
-            b"HTTP/1.1 "
-            + status
-            + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        )
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(
+                b"HTTP/1.1 "
+                + status
+                + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
         self.transport.close()
 
     def _count(self, result: str) -> None:
         cast("Counting", self.app).count(result)
 
     def _make_room(self) -> None:
-        """Close the other connection whose request has taken the longest time."""
+        """Close another connection, and this one if all others are busy.
+
+        An idle connection goes first, then the request that arrives for the longest
+        time. A request that has arrived is never closed.
+        """
         ages = {
-            connection: connection.waiting_since
+            connection: connection.age_if_unneeded
             for connection in self.connections
             if isinstance(connection, Connection)
             and connection is not self
-            and connection.waiting_since is not None
             and not connection.transport.is_closing()
         }
-        if ages:
-            min(ages, key=ages.__getitem__).transport.abort()
+        found = {c: age for c, age in ages.items() if age is not None}
+        oldest = min(found, key=found.__getitem__, default=self)
+        oldest.transport.abort()
+
+    @property
+    def age_if_unneeded(self) -> tuple[bool, float] | None:
+        """The rank for `_make_room`; None while a response is made."""
+        if self._is_idle and self._other_bytes == 0:
+            return False, self.idle_since
+        if self.waiting_since is None:
+            return None
+        return True, self.waiting_since
 
 
 class _AfterHead:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tests.support.webhook_builders import (
@@ -20,11 +23,20 @@ from tests.support.webhook_builders import (
     status_from,
 )
 from tests.tap.receiver.test_app import Address, address_of, post
+from tests.tap.receiver.test_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GOOD = headers_for(a_body())["X-Stairoids-Signature"].encode()
+CHUNKED = (
+    b"POST /webhooks/stairoids HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+)
+SIGNED = (
+    b"X-Stairoids-Signature: "
+    + headers_for(b"{}")["X-Stairoids-Signature"].encode()
+    + b"\r\n"
+)
 HOSTILE = {
     "signature twice": (
         raw_request(a_body(), b"X-Stairoids-Signature: " + GOOD),
@@ -70,6 +82,35 @@ HOSTILE = {
     "bytes in the path": (raw_request(a_body(), path="/\xff%ff%00"), 400),
     "absolute URL": (raw_request(a_body(), path="http://x/webhooks/stairoids"), 200),
     "asterisk": (raw_request(a_body(), path="*"), 404),
+    "space behind the signature": (
+        raw_request(a_body(), headers={"X-Stairoids-Signature": f"{GOOD.decode()} \t"}),
+        200,
+    ),
+    "space behind the length": (
+        raw_request(a_body()).replace(b"\r\nX-St", b" \t\r\nX-St", 1),
+        200,
+    ),
+    "compressed, then not": (
+        raw_request(a_body(), b"Content-Encoding: gzip", b"Content-Encoding: identity"),
+        400,
+    ),
+    "slash behind the path": (raw_request(a_body(), path="/webhooks/stairoids/"), 200),
+    "signature as a trailer": (
+        CHUNKED + b"\r\n2\r\n{}\r\n0\r\n" + SIGNED + b"\r\n",
+        401,
+    ),
+    "trailer that is dropped": (
+        CHUNKED + SIGNED + b"\r\n2\r\n{}\r\n0\r\n" + SIGNED + b"\r\n",
+        200,
+    ),
+    "endless trailers": (CHUNKED + b"\r\n0\r\n" + b"X-A: b\r\n" * 100_000, 431),
+    "endless trailer": (CHUNKED + b"\r\n0\r\nX-A: " + b"b" * 1_000_000, 431),
+    "endless chunk extension": (CHUNKED + b"\r\n1;" + b"b" * 1_000_000, 431),
+    "one-byte chunks": (CHUNKED + b"\r\n" + b"1\r\nx\r\n" * 100_000, 400),
+    "small chunks": (
+        CHUNKED + b"\r\n" + (b"10\r\n" + b"x" * 16 + b"\r\n") * 10_000,
+        400,
+    ),
     "CONNECT": (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "upgrade": (raw_request(a_body(), b"Connection: upgrade", b"Upgrade: h2c"), 200),
     "websocket": (raw_request(b"", b"Connection: upgrade", b"Upgrade: websocket"), 200),
@@ -153,6 +194,65 @@ def test_oldest_stalled_connection_is_closed(
 
         assert post(receiver, a_body()).status_code == 200
         assert status_from(stalled[0]) == 0
+
+
+def test_idle_connections_make_room_first(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tap_stairoids_webhooks.receiver.http_limits.MAX_CONNECTIONS", 10
+    )
+    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver, ExitStack() as st:
+
+        def connection() -> socket.socket:
+            address = address_of(receiver)
+            return st.enter_context(socket.create_connection(address, timeout=15))
+
+        slow = connection()
+        slow.sendall(raw_request(a_body())[:-5])
+        for _ in range(40):
+            idle = connection()
+            idle.sendall(health)
+            assert status_from(idle) == 200
+        slow.sendall(raw_request(a_body())[-5:])
+
+        assert status_from(slow) == 200
+        assert receiver.counts["too_many_connections"] == 31
+
+
+def test_connections_stay_below_the_limit_of_descriptors(store_url: str) -> None:
+    limits = ["bash", "-c", 'ulimit -n 500; exec "$@"', "--"]
+    with serving(store_url, *limits) as (_, url), ExitStack() as stack:
+        parts = urlsplit(url)
+        for _ in range(600):
+            idle = stack.enter_context(
+                socket.create_connection((str(parts.hostname), int(parts.port or 0)))
+            )
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        response = requests.post(
+            url, a_body(), headers=headers_for(a_body()), timeout=15
+        )
+
+    assert response.text == "stored"
+
+
+def test_connection_ends_after_its_last_request(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.receiver.http_limits.MAX_REQUESTS", 3)
+    connection = http.client.HTTPConnection(*address, timeout=15)
+    with closing(connection):
+        endings = []
+        for number in range(3):
+            body = a_body(f"evt_{number}")
+            connection.request("POST", "/webhooks/stairoids", body, headers_for(body))
+            response = connection.getresponse()
+            response.read()
+            endings.append(response.getheader("Connection"))
+
+    assert endings == [None, None, "close"]
 
 
 def test_early_disconnect_does_not_disturb_others(

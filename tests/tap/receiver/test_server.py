@@ -55,11 +55,14 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    store_url: str, *, stderr: int = subprocess.PIPE, **env: str
+    store_url: str, *before: str, stderr: int = subprocess.PIPE, **env: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command until the block ends; yield it and its URL."""
+    """Run the command until the block ends; yield it and its URL.
+
+    `before` are words before the command.
+    """
     process = subprocess.Popen(
-        [COMMAND, "serve", "--port", "0", "--store-url", store_url],
+        [*before, COMMAND, "serve", "--port", "0", "--store-url", store_url],
         env=clean_environment(**(env or {"STAIROIDS_WEBHOOK_SECRET": SECRET})),
         stdout=subprocess.PIPE,
         stderr=stderr,
