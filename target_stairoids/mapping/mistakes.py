@@ -14,11 +14,20 @@ from target_stairoids.mapping.expressions.template import (
     compile_condition,
     path_text,
 )
+from target_stairoids.mapping.people_and_companies import clean_domain, clean_email
 from target_stairoids.mapping.schema import StreamSchema, inner_properties
+from target_stairoids.mapping.times import likely_event_time_from
 
 _IN_BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 #: The placeholders of other tools: `{x}`, `${x}`, `$x`, `%(x)s`.
 _PLACEHOLDER = re.compile(r"\$?\{([^{}]+)\}|\$(\w+)|%\((\w+)\)s")
+
+
+#: A column with the marks of other languages: `<email>`, `$.email`, `row["email"]`.
+_NEAR_COLUMN = re.compile(
+    r"\W*(?:(?:record|row|item|data|fields|doc|this|it|message|payload|event|source)"
+    r"(?:\.|\[['\"]))?(\w+)\W*"
+)
 
 
 def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
@@ -36,12 +45,27 @@ def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
             return f"`{found[0]}` is no placeholder, and no variable is read here."
     if constant != text or not text.strip() or field in {"type", "source"}:
         return None
-    if meant := _expression_in(text, columns or [field.partition(".")[2] or field]):
+    near = _NEAR_COLUMN.fullmatch(text.strip())
+    named = near[1] if near and near[1] in columns else text
+    if meant := _expression_in(named, columns or [field.partition(".")[2] or field]):
         return (
             f"`{text}` is a text and not a column; did you mean `{{{{ {meant} }}}}`? "
             f"If you mean the text, write `{{{{ {text.strip()!r} }}}}`."
         )
+    if rule := _broken_rule(text, field):
+        return f"`{text}` is {rule}. Write a column as `{{{{ column }}}}`."
     return None
+
+
+def _broken_rule(text: str, field: str) -> str:
+    """Return the rule that a text breaks for each record; "" if it breaks none."""
+    if field == "contact.email" and not clean_email(text):
+        return "not an email address such as ann@example.com"
+    if field == "account.domain" and not clean_domain(text):
+        return "not a domain such as example.com"
+    if field == "occurred_at" and not likely_event_time_from(text):
+        return "not a date and time such as 2026-01-31T12:00:00Z"
+    return ""
 
 
 def _expression_in(text: str, columns: Collection[str]) -> str | None:

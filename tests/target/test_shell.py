@@ -273,6 +273,21 @@ def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
     assert states[1].stdout.endswith('{"at": "\\ud800", "n": 1.5}\n')
 
 
+def test_missing_package_ends_the_run_and_makes_no_dead_letter(
+    target: TargetUnderTest,
+) -> None:
+    package = target.folder / "publicsuffixlist.py"
+    package.write_text("raise ModuleNotFoundError('gone', name='publicsuffixlist')")
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(target.folder)}
+
+    done = target.shell(text_of([a_schema(), a_record(), a_state()]), env=env)
+
+    assert done.returncode == 1
+    assert "package `publicsuffixlist` is not installed" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
 def test_wrong_proxy_of_the_environment_is_a_config_error(
     target: TargetUnderTest, name: str

@@ -38,7 +38,12 @@ _SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
 
 
 class NullSafeOperators(NodeTransformer):
-    """Replaces comparisons and `~` by filters that accept null."""
+    """Replaces `*`, and comparisons and `~`, by filters that know texts and null."""
+
+    def visit_Mul(self, node: nodes.Mul) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Replace a product."""
+        self.generic_visit(node)
+        return _filter(node.left, "_times", [node.right])
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace a comparison."""
@@ -73,6 +78,13 @@ def _compare(value: Json, *pairs: Json) -> bool:
             return False
         one = other
     return True
+
+
+def _times(value: Json, other: Json) -> Json:
+    """Return a product of numbers. Python would repeat a text such as `49.99`."""
+    if isinstance(value, str | list) or isinstance(other, str | list):
+        raise TypeError("`*` needs numbers; write `| float` behind a text")
+    return value * other
 
 
 def value_of(value: Json) -> Json:
@@ -117,7 +129,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         sandbox.filters[name] = _null_safe(function)
     for name, function in FILTERS.items():  # null for an undefined value
         sandbox.filters[name] = _null_safe(function, takes_null=True)
-    sandbox.filters |= {"_compare": _compare, "_text": _text}
+    sandbox.filters |= {"_compare": _compare, "_text": _text, "_times": _times}
     return sandbox
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from inspect import signature
 from operator import methodcaller
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from jinja2.runtime import LoopContext
 from markupsafe import Markup
 
 from stairoids_common.config_errors import suggestion
-from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping.expressions.errors import TemplateError, syntax_error
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.jinja_env import (
@@ -53,6 +54,12 @@ _METHODS = {
     for kind in (str, int, float, Decimal, list, dict, LoopContext)
     for name in dir(kind)
     if name[0] != "_"
+}
+#: Filter -> the kind of function that one of its arguments names, and which one.
+_NAMING_FILTERS = {
+    "map": ("filter", 0),
+    **dict.fromkeys(("select", "reject"), ("test", 0)),
+    **dict.fromkeys(("selectattr", "rejectattr"), ("test", 1)),
 }
 _NO_FUNCTIONS = ", because a template reads the record only"
 #: Filters that return null for a value that they cannot read.
@@ -176,24 +183,58 @@ def _parsed(text: str, parse: Callable[[], _Tree], state: str | None = None) -> 
         tree = parse()
     except TemplateSyntaxError as error:
         raise syntax_error(error, text, state) from None
-    for kind, known, before in (
-        ("Filter", environment().filters, r"\|\s*"),
-        ("Test", environment().tests, r"\bis\s+(?:not\s+)?"),
-    ):
-        for node in tree.find_all(getattr(nodes, kind)):
-            if node.name not in known:
-                found = re.search(rf"{before}({re.escape(node.name)})\b", text)
-                hint = suggestion(node.name, (n for n in known if n[0] != "_"))
-                problem = f"there is no {kind.lower()} `{node.name}`{hint}"
-                raise TemplateError(text, found.start(1) if found else 0, problem)
-    for call in tree.find_all(nodes.Call):
-        _check_call(call, tree, text)
-    for tag in tree.find_all(
+    whole = nodes.Output([tree]) if isinstance(tree, nodes.Expr) else tree
+    for kind, name, problem in _wrong_names(whole):
+        before = r"\bis\s+(?:not\s+)?" if kind == "test" else r"\|\s*"
+        found = re.search(rf"{before}({re.escape(name)})\b", text)
+        place = found.start(1) if found else max(text.find(name), 0)
+        raise TemplateError(text, place, problem)
+    for call in whole.find_all(nodes.Call):
+        _check_call(call, whole, text)
+    for tag in whole.find_all(
         (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
     ):
         name = type(tag).__name__.lower()
         raise TemplateError(text, 0, f"`{name}` needs another template; there is none")
     return tree
+
+
+def _wrong_names(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, name and problem of filters and tests that cannot be called."""
+    functions = {"filter": environment().filters, "test": environment().tests}
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        named = [(type(node).__name__.lower(), node.name)]
+        kind, place = _NAMING_FILTERS.get(node.name, ("", 0))
+        match node.args[place : place + 1]:
+            case [nodes.Const(value=str(inner))] if kind:
+                named.append((kind, inner))
+        for kind, name in named:
+            if name not in functions[kind]:
+                known = (n for n in functions[kind] if n[0] != "_")
+                hint = suggestion(name, known)
+                yield kind, name, f"there is no {kind} `{name}`{hint}"
+        if problem := _wrong_arguments(node, functions[named[0][0]].get(node.name)):
+            yield *named[0], f"the {named[0][0]} `{node.name}`: {problem}"
+
+
+def _wrong_arguments(node: nodes.Expr, function: Callable[..., Any] | None) -> str:
+    """Return why the arguments do not fit a filter or test; "" if they may."""
+    # The signature of a filter with an asynchronous form is that of another function.
+    if function is None or hasattr(function, "jinja_async_variant"):
+        return ""
+    assert isinstance(node, nodes.Filter | nodes.Test)  # noqa: S101 - for mypy
+    if node.dyn_args or node.dyn_kwargs:
+        return ""
+    count = 1 + len(node.args) + hasattr(function, "jinja_pass_arg")
+    try:
+        signature(function).bind(
+            *[None] * count, **dict.fromkeys(str(k.key) for k in node.kwargs)
+        )
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # a builtin without a signature
+        pass
+    return ""
 
 
 def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
@@ -332,6 +373,11 @@ def _guarded(read: Reader, field: str) -> Reader:
             value = read(record)
             # `tojson` and `escape` give text of a class that marks it as safe HTML.
             return str(value) if isinstance(value, Markup) else value
+        except ImportError as error:
+            raise ConfigError(
+                f"The package `{error.name}` is not installed. `{field}` needs it. "
+                "Install the plugin again."
+            ) from error
         except Exception as error:  # a template may fail in any way
             raise InvalidSignalError(
                 f"{field}: cannot be evaluated: {_without_values(error)}"

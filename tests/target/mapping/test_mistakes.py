@@ -56,6 +56,11 @@ def item_with(field: str, value: str) -> dict[str, Any]:
         ("record['Full name']", "record['Full name']"),
         ("email | lower", "email | lower"),
         ("email or user.email", "email or user.email"),
+        ("<email>", "email"),
+        ("$.email", "email"),
+        (":email", "email"),
+        ("row['email']", "email"),
+        ("record.email", "email"),
     ],
 )
 def test_text_that_is_a_column_or_an_expression_is_a_mistake(
@@ -65,6 +70,55 @@ def test_text_that_is_a_column_or_an_expression_is_a_mistake(
 
     assert f"`{field}` of its mapping: `{text}` is a text and not a column" in sentence
     assert f"did you mean `{{{{ {meant} }}}}`?" in sentence
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "rule"),
+    [
+        ("contact.email", "emial", "not an email address"),
+        ("contact.email", "ada@x..com", "not an email address"),
+        ("account.domain", "acme", "not a domain"),
+        ("account.domain", "acme.com, birch.com", "not a domain"),
+        ("occurred_at", "now", "not a date and time"),
+        ("occurred_at", "2025-13-01", "not a date and time"),
+    ],
+)
+def test_text_that_makes_each_record_invalid_is_a_mistake(
+    field: str, text: str, rule: str
+) -> None:
+    assert f"`{text}` is {rule}" in mistake(**item_with(field, text))
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{{ email | replace('a') }}", "`replace`: missing a required argument: 'new'"),
+        ("{{ plan | round(1, 2, 3) }}", "`round`: too many positional arguments"),
+        ("{{ plan | default(nope=1) }}", "`default`: got an unexpected keyword"),
+        ("{{ plan is divisibleby }}", "the test `divisibleby`: missing a required"),
+        ("{{ user | map('lowre') }}", "no filter `lowre`; did you mean `lower`?"),
+        ("{{ user | select('nne') }}", "there is no test `nne`"),
+        ("{{ user | rejectattr('a', 'nne') }}", "there is no test `nne`"),
+    ],
+)
+def test_filter_or_test_that_cannot_be_called_is_a_mistake(
+    template: str, problem: str
+) -> None:
+    assert problem in mistake(**item_with("properties.x", template))
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        ("plan is pro", "there is no test `pro`"),
+        ("plan | lowre", "there is no filter `lowre`"),
+        ("now()", "there is no function `now`"),
+    ],
+)
+def test_condition_that_is_one_wrong_call_is_a_mistake(
+    condition: str, problem: str
+) -> None:
+    assert problem in mistake(when=condition)
 
 
 @pytest.mark.parametrize("field", ["contact.first_name", "properties.x", "type"])
@@ -113,7 +167,6 @@ def test_text_that_is_the_name_of_its_field_is_a_mistake_in_an_open_schema(
         ("contact.email", "sales@acme.com"),
         ("contact.first_name", "Ada"),
         ("account.domain", "acme.com"),
-        ("account.domain", "no host"),
         ("account.name", "Acme (Plan)"),
         ("account.name", ""),
         ("occurred_at", "2025-11-05"),

@@ -46,6 +46,7 @@ def value_of(template: str) -> object:
         ("{{ mrr }}", Decimal("1.10")),
         ("{{ mrr | float }}", 1.1),
         ("{{ seats * 2 }}", 10),
+        ("{{ mrr * seats }}", Decimal("5.50")),
         ("{{ seats > 3 }}", True),
         ("{{ 'big' if seats > 3 else 'small' }}", "big"),
         ("{{ order.items[0].sku }}", "a"),
@@ -228,7 +229,7 @@ def test_sandbox_gives_no_access_to_python_objects(template: str) -> None:
         ("{{ labels.append('x') }}", "not allowed"),
         ("{{ missing.deep.upper() }}", "does not exist"),
         ("{{ seats / 0 }}", "division by zero"),
-        ("{{ plan * 99999999999999 }}", "too large"),
+        ("{{ plan * 99999999999999 }}", "needs numbers"),
     ],
 )
 def test_template_that_fails_makes_the_record_invalid_without_its_values(
@@ -270,3 +271,9 @@ def test_template_knows_whether_it_reads_the_whole_record(
 
     assert compiled.paths == paths
     assert compiled.reads_record == reads_record
+
+
+@pytest.mark.parametrize("template", ["{{ plan * 2 }}", "{{ 3 * labels }}"])
+def test_product_with_a_text_or_a_list_is_no_repetition(template: str) -> None:
+    with pytest.raises(InvalidSignalError, match=r"`\*` needs numbers"):
+        value_of(template)
