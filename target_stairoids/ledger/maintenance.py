@@ -71,9 +71,7 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
         LedgerError: The ledger knows no such stream.
     """
     with ledger.transaction() as transaction:
-        number = transaction.connection.scalar(_stream_named(ledger, stream))
-        if number is None:
-            raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+        number = _number_of(ledger, transaction, stream)
         if not dry_run:
             transaction.write(delete(latest).where(latest.c.stream == number))
         versions, entries = (
@@ -93,9 +91,8 @@ def rename(ledger: Ledger, old: str, new: str) -> None:
     """
     with ledger.transaction() as transaction:
         read, write = transaction.connection.scalar, transaction.write
-        number, other = (read(_stream_named(ledger, name)) for name in (old, new))
-        if number is None:
-            raise LedgerError(f"The ledger {ledger.name} knows no stream `{old}`.")
+        number = _number_of(ledger, transaction, old)
+        other = read(_stream_named(ledger, new))
         if other is not None:
             if read(select(latest.c.stream).where(latest.c.stream == other).limit(1)):
                 raise LedgerError(f"Stream `{new}` has signals of its own.")
@@ -104,9 +101,7 @@ def rename(ledger: Ledger, old: str, new: str) -> None:
         alias = func.coalesce(streams.c.alias, streams.c.name)
         is_it = streams.c.stream == number
         write(update(streams).where(is_it).values(name=new, alias=alias))
-        for table in (latest, settled, claims, dead_letters, mappings):
-            is_named = (table.c.stream == number) & (table.c.mapping == old)
-            write(update(table).where(is_named).values(mapping=new))
+        _rename_mapping(transaction, number, old, new)
         for table in (claims, dead_letters):
             write(update(table).where(table.c.stream == number).values(stream_name=new))
         for name in (old, new):
@@ -119,20 +114,20 @@ def rename_part(
     """Change the source that a stream's signals have, or the name of a mapping.
 
     Raises:
-        LedgerError: The ledger knows no such stream.
+        LedgerError: The ledger knows no such stream or mapping.
     """
     with ledger.transaction() as transaction:
-        number = transaction.connection.scalar(_stream_named(ledger, stream))
-        if number is None:
-            raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+        number = _number_of(ledger, transaction, stream)
         if source is not None:
             has_one = (mappings.c.stream == number) & mappings.c.source.is_not(None)
             transaction.write(update(mappings).where(has_one).values(source=source))
         if mapping is not None:
             old, new = mapping
-            for table in (latest, settled, claims, dead_letters, mappings):
-                is_named = (table.c.stream == number) & (table.c.mapping == old)
-                transaction.write(update(table).where(is_named).values(mapping=new))
+            is_new = (latest.c.stream == number) & (latest.c.mapping == new)
+            if transaction.connection.scalar(select(latest.c.mapping).where(is_new)):
+                raise LedgerError(f"Mapping `{new}` has signals of its own.")
+            if not _rename_mapping(transaction, number, old, new):
+                raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
         transaction.check_passed(ledger.scope, stream)
 
 
@@ -143,9 +138,7 @@ def reset_order(ledger: Ledger, stream: str) -> int:
         LedgerError: The ledger knows no such stream.
     """
     with ledger.transaction() as transaction:
-        number = transaction.connection.scalar(_stream_named(ledger, stream))
-        if number is None:
-            raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+        number = _number_of(ledger, transaction, stream)
         transaction.allow(ledger.scope, stream)
         is_its = latest.c.stream == number
         return transaction.write(
@@ -153,7 +146,23 @@ def reset_order(ledger: Ledger, stream: str) -> int:
         )
 
 
-def _stream_named(ledger: Ledger, name: str) -> Select[tuple[int]]:
+def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -> int:
+    """Rename a mapping of a stream; return how many rows have its name."""
+    changed = 0
+    for table in (latest, settled, claims, dead_letters, mappings, suppressed):
+        is_named = (table.c.stream == stream) & (table.c.mapping == old)
+        changed += transaction.write(update(table).where(is_named).values(mapping=new))
+    return changed
+
+
+def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:
+    number = transaction.connection.scalar(_stream_named(ledger, stream))
+    if number is None:
+        raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+    return number
+
+
+def _stream_named(ledger: Ledger, name: str) -> Select[int]:
     is_it = (streams.c.scope == ledger.scope) & (streams.c.name == name)
     return select(streams.c.stream).where(is_it)
 

@@ -211,3 +211,22 @@ def test_row_with_another_spelling_of_its_values_is_a_duplicate(
 
     assert [run.outcomes for run in runs] == [{"accepted": 1}] + [{"duplicate": 1}] * 3
     assert len(sandbox.signals) == 1
+
+
+def test_complete_run_of_another_stream_does_not_resend_a_replay(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    trials = [
+        a_schema(plan="string"),
+        a_record(1, plan="a"),
+        a_record(1, plan="b"),
+        *(a_record(n, plan="a") for n in (2, 3)),
+    ]
+
+    first = target.run(*trials, max_signals_per_run=3)
+    target.run(a_schema("leads"), a_record(9, stream="leads"))
+    replay = target.run(*trials)
+
+    assert first.exit_code == 75
+    assert replay.outcomes == {"duplicate": 3, "accepted": 1}
+    assert len(sandbox.signals) == 5

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stairoids_sandbox import Fault
 from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
 from target_stairoids.sending import run as sending_run
 from tests.support.commands import signals
@@ -394,6 +395,41 @@ def test_keyless_stream_that_gains_a_column_is_set_aside(
 
 
 @on_both_connectors
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        (("typo", "lead"), "Stream `contacts` has no mapping `typo`."),
+        (("contact", "other"), "Mapping `other` has signals of its own."),
+    ],
+)
+def test_mapping_that_is_not_there_or_has_signals_is_not_renamed(
+    target: TargetUnderTest, names: tuple[str, str], error: str
+) -> None:
+    mappings = [MAPPING, MAPPING | {"name": "other"}]
+    target.run(CONTACTS, a_record(1, "contacts"), signals=mappings)
+
+    done = signals(target, "ledger", "rename", "contacts", "--mapping", *names)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(error)
+    assert target.run(CONTACTS, a_record(1, "contacts"), signals=mappings).outcomes == {
+        "duplicate": 2
+    }
+
+
+def test_mapping_may_be_renamed_if_all_its_signals_were_rejected(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(CONTACTS, a_record(1, "contacts"), signals=[MAPPING])
+
+    run = target.run(
+        CONTACTS, a_record(1, "contacts"), signals=[MAPPING | {"name": "lead"}]
+    )
+
+    assert run.outcomes == {"accepted": 1}
+
+
 def test_renamed_stream_is_set_aside(sandbox: Sandbox, target: TargetUnderTest) -> None:
     target.run(a_schema("public-contacts"), *records(3, "public-contacts"))
 
