@@ -170,13 +170,18 @@ def refusals(
     people = {place.path[:-1] for place, _ in emails}
     found: dict[str, None] = {}
     for part in objects:
-        columns = [places for n, places in part.columns.items() if "." not in n]
+        columns = [
+            places
+            for name, places in part.columns.items()
+            if "." not in name or name.endswith(("consent.state", "consent.status"))
+        ]
         places = [place for places in columns for place in places]
         is_record = part.role in _NAMES.people[_rank("")]
         if not is_record and not any(place.path[:-1] in people for place in places):
             continue
         for path in (place.path for place in places if not place.is_list):
-            is_value = len(path) > 1 and path[-1] == "value"  # HubSpot's form
+            # HubSpot's form, and Shopify's `email_marketing_consent.state`
+            is_value = len(path) > 1 and path[-1] in {"value", "state", "status"}
             if name := refusal_filter(path[-2] if is_value else path[-1]):
                 found[f"{path_text(path)} | {name}"] = None
     return list(found)

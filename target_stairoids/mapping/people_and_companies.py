@@ -50,7 +50,8 @@ _BEHIND = _AROUND + ".:!?"
 #: Text that only a computer uses as a name: numbers, UUIDs, hashes, prefixed ids.
 _ID = re.compile(
     r"[\W\d_]+|(?=.*\d)[0-9a-f]{8}-?[0-9a-f-]{8,}|[a-z]{2,5}_(?=.*\d)\w{8,}"
-    r"|00[1-9a-z](?=.*\d)[a-z0-9]{12}(?:[a-z0-9]{3})?",
+    r"|(?:00[1-9a-z]|a[0-9].)(?=.*\d)[a-z0-9]{12}(?:[a-z0-9]{3})?"
+    r"|(?=(?:.*?\d[a-z]+){3})[a-z0-9]{20,36}",
     re.IGNORECASE,
 )
 #: The start of a URL or formula, or an address.
@@ -58,7 +59,13 @@ _URL = re.compile(
     r"[a-z][a-z0-9+.-]*://|www\.|mailto:|=|.*@", re.IGNORECASE | re.DOTALL
 )
 _LONGEST_NAME = 200  # characters; a longer text is no person's name
-_BRACKETED = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
+#: Text in brackets, and a nickname in quotes.
+_BRACKETED = re.compile(
+    r"\s*[(\[][^()\[\]]*[)\]]"
+    r"|(?<=\s)[\"'\u2018\u201c\u201e][^\"'\u2019\u201c\u201d]+[\"'\u2019\u201c\u201d](?=\s)"
+)
+#: Emoji and other pictures, with the joiners between them.
+_SYMBOLS = re.compile(r"[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]")
 _RESERVED = (".example", ".test")  # RFC 2606, for documents and tests
 #: RFC 2606 as well. An address there is a placeholder or a test.
 _PLACEHOLDERS = (*_RESERVED, "example.com", "example.net", "example.org")
@@ -72,6 +79,8 @@ class _Data(msgspec.Struct, frozen=True):
     company_forms: frozenset[str]
     company_starts: frozenset[str]
     hosts: dict[str, frozenset[str]]
+    hosts_of_pages: frozenset[str]
+    brands_of_pages: frozenset[str]
     hosts_of_customers: frozenset[str]
 
 
@@ -213,9 +222,18 @@ def company_domain_of(text: str) -> str | None:
     """
     host = clean_domain(text)
     company = None if host is None else _company(host)
+    if company and _is_page(text, company):
+        return None
     if company and "@" in text and company.endswith(_PLACEHOLDERS):
         return None
     return company
+
+
+def _is_page(text: str, company: str) -> bool:
+    """Return whether a URL is a page about somebody else: `google.com/maps/acme`."""
+    names = {company, company.partition(".")[0]}
+    path = _SCHEMES.sub("", text.strip(), count=1).partition("/")[2]
+    return bool(path) and not _DATA.hosts_of_pages.isdisjoint(names)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -226,6 +244,8 @@ def _company(host: str) -> str | None:
     if is_shared or not parents.isdisjoint(_DATA.hosts_of_customers):
         return None
     company = registrable_domain(host)
+    if company is None or company.partition(".")[0] in _DATA.brands_of_pages:
+        return None
     return None if company in _free_mail() else company
 
 
@@ -263,7 +283,7 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
     """Return first and last name of `Dr. Ada Lovelace, PhD` or `Lovelace, Ada`."""
     title, name = _words_of_person(text)
     last, comma, first = (part.strip() for part in name.partition(","))
-    if "," in first or re.search(r"[&+/]| and ", f" {name}"):
+    if "," in first or re.search(r"[&+/|;]| and | [-\u2013\u2014] ", f" {name} "):
         return None, None  # more than one person, or no person
     if comma:
         first = _words_of_person(first)[1]
@@ -280,7 +300,7 @@ def _words_of_person(text: str) -> tuple[bool, str]:
     text = text if len(text) <= _LONGEST_NAME else ""
     while (shorter := _BRACKETED.sub("", text)) != text:
         text = shorter
-    name = clean_name(text) or ""
+    name = clean_name(_SYMBOLS.sub("", text)) or ""
     parts = name.replace(",", " , ").split()
     has_title = False
     while parts and (title := _title_of(parts[0])) is not None:

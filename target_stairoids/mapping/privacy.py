@@ -26,6 +26,8 @@ class _Data(msgspec.Struct, frozen=True):
     sensitive_words: frozenset[str]
     opted_out: tuple[str, ...]
     refused: tuple[str, ...]
+    unsubscribed: tuple[str, ...]
+    gone: frozenset[str]
     no: frozenset[str]
     refusing: frozenset[str]
     not_refusing: frozenset[str]
@@ -37,6 +39,7 @@ _SENSITIVE = re.compile("|".join(_DATA.sensitive_parts))
 _FILTERS = {
     "opted_out": re.compile("|".join(_DATA.opted_out)),
     "refused": re.compile("|".join(_DATA.refused)),
+    "unsubscribed": re.compile("|".join(_DATA.unsubscribed)),
 }
 _REFUSING = (_DATA.no - _DATA.not_refusing) | _DATA.refusing
 
@@ -91,7 +94,7 @@ def refusal_filter(column: str) -> str | None:
     """Return the filter that reads a refusal from a column; None for other columns.
 
     `opted_out` for columns such as `is_deleted` or `unsubscribed`, `refused` for those
-    such as `gdpr_consent`.
+    such as `gdpr_consent`, `unsubscribed` for those such as `status`.
     """
     simple = simple_name(column)
     return next((n for n, names in _FILTERS.items() if names.fullmatch(simple)), None)
@@ -111,6 +114,11 @@ def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
 def refused(value: object) -> bool:
     """Return whether a value refuses: false, `no`, `withdrawn`."""
     return _text(value) in _REFUSING
+
+
+def unsubscribed(value: object) -> bool:
+    """Return whether a status says that the person has opted out."""
+    return _text(value) in _DATA.gone
 
 
 def _text(value: object) -> str | None:

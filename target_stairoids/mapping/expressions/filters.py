@@ -25,7 +25,12 @@ from target_stairoids.mapping.people_and_companies import (
     person_name_from,
     stands_for_nothing,
 )
-from target_stairoids.mapping.privacy import opted_out, refused, simple_name
+from target_stairoids.mapping.privacy import (
+    opted_out,
+    refused,
+    simple_name,
+    unsubscribed,
+)
 from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import text_from
 
@@ -132,6 +137,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "primary": primary,
     "person_name": person_name_from,
     "refused": refused,
+    "unsubscribed": unsubscribed,
     "first_name": of_text(lambda text: names_of_person(text)[0]),
     "last_name": of_text(lambda text: names_of_person(text)[1]),
     "iso8601": iso8601,

@@ -154,3 +154,45 @@ def test_value_that_does_not_opt_out(value: object) -> None:
 @pytest.mark.parametrize("value", [True, 1, "yes", "granted", "2024-01-01", *BLANK])
 def test_value_that_does_not_refuse(value: object) -> None:
     assert not refused(value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("status", "unsubscribed", "by `status | unsubscribed`"),
+        ("list_status", "Opted_Out", "by `list_status | unsubscribed`"),
+        ("member_state", "unsubscribed", "by `member_state | unsubscribed`"),
+        ("email_status", "hard_bounce", "by `email_status | refused`"),
+        ("marketing_status", "no_consent", "by `marketing_status | refused`"),
+        ("marked_email_as_spam", True, "by `marked_email_as_spam | opted_out`"),
+        (
+            "email_marketing_consent",
+            {"state": "not_subscribed"},
+            "by `email_marketing_consent.state | refused`",
+        ),
+    ],
+)
+def test_status_that_says_no_filters_a_record(
+    column: str, value: object, reason: str
+) -> None:
+    nested = {"type": "object", "properties": {"state": TEXT}}
+    schema = nested if isinstance(value, dict) else TEXT
+    shape = a_shape("rows", {"email": TEXT, column: schema}, ())
+
+    assert a_map(shape).why_filtered({"email": "a@acme.com", column: value}) == reason
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("status", "active"),
+        ("status", "withdrawn"),
+        ("state", "OUT"),
+        ("deal_status", "rejected"),
+        ("sms_consent", False),
+        ("email_marketing_consent", {"state": "subscribed"}),
+        ("sms_marketing_consent", {"state": "not_subscribed"}),
+    ],
+)
+def test_other_status_filters_nothing(column: str, value: object) -> None:
+    assert isinstance(mapped({column: value}), dict)
