@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FAULT_HELP = """A fault: KIND[,OPTION=VALUE]... with KIND drop_after_accept,
-truncate_after_accept, status_after_accept, status, reset or slow, and OPTION
-probability, count, on (send, read, all), status, retry_after, delay_ms, seed.
-Repeatable."""
+_FAULT_HELP = """A fault: KIND[,OPTION=VALUE]... KIND is drop_after_accept,
+truncate_after_accept, status_after_accept, status, reset, slow, slow_accept or html.
+OPTION is probability, count, on (send, read, all), status, retry_after, delay_ms,
+containing (a text of the body) or seed. Repeatable."""
 
 
 @click.group(context_settings=CONTEXT_SETTINGS)
@@ -124,6 +124,23 @@ def main() -> None:
     multiple=True,
     metavar="DOMAIN",
     help="Refuse signals of this domain with 422 domain_excluded. Repeatable.",
+)
+@click.option(
+    "--clock-offset-seconds",
+    type=float,
+    default=0.0,
+    help="How far the clock of Stairoids is ahead; negative if it is behind.",
+)
+@click.option(
+    "--list-lag-seconds",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Lists of signals leave out signals that are younger.",
+)
+@click.option(
+    "--filters-exactly",
+    is_flag=True,
+    help="Filters of a list keep upper case; signals are stored in lower case.",
 )
 @exit_with_message(SandboxError, usage=(UsageError, ApiError))
 def serve(

@@ -65,6 +65,11 @@ class Sandbox:
         window_seconds: The length of the plan's minute.
         success_shape: The 201 body: flat, nested or enveloped.
         excluded_domains: Refused with 422 ``domain_excluded``.
+        clock_offset_seconds: How far the clock of Stairoids is ahead; negative if it is
+            behind.
+        list_lag_seconds: Lists of signals leave out signals that are younger.
+        filters_exactly: Whether the filters of a list keep upper case. Signals are
+            stored in lower case.
         faults: Active from the start.
         retry_base_seconds: Delay before a delivery's second attempt. It doubles for
             each further one.
@@ -94,6 +99,9 @@ class Sandbox:
         window_seconds: float = 60.0,
         success_shape: str = "flat",
         excluded_domains: Iterable[str] = (),
+        clock_offset_seconds: float = 0.0,
+        list_lag_seconds: float = 0.0,
+        filters_exactly: bool = False,
         faults: Iterable[Fault] = (),
         retry_base_seconds: float = 1.0,
         delivery_timeout_seconds: float = 10.0,
@@ -125,6 +133,7 @@ class Sandbox:
             log=self._signal_log,
             on_accepted=dispatcher.dispatch,
             excluded_domains=excluded_domains,
+            clock_offset_seconds=clock_offset_seconds,
         )
         self._parts = Components(
             keys=key_ring,
@@ -136,7 +145,12 @@ class Sandbox:
             webhooks=self.webhooks,
             sender=sender,
         )
-        self._signal_routes = SignalRoutes(workspace, body_of=body_of)
+        self._signal_routes = SignalRoutes(
+            workspace,
+            body_of=body_of,
+            list_lag_seconds=list_lag_seconds,
+            filters_exactly=filters_exactly,
+        )
         self._address = (host, port)
         self._thread: ServerThread | None = None
         self._origin: str | None = None

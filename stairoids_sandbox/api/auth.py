@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
+
+from starlette.responses import HTMLResponse
 
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.exceptions import ApiError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from stairoids_sandbox.state.quota import QuotaDecision
     from stairoids_sandbox.state.request_log import RequestLog
 
+_PAGE = "<!doctype html><title>Sign in</title><p>Sign in to go on.</p>"
 _UNAUTHORIZED = ApiError(401, "unauthorized", "Invalid or missing API key.")
 
 
@@ -50,7 +54,8 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         key = self._parts.keys.key_for(scope["headers"])
-        exchange = _Exchange(scope, send, key, self._parts.requests)
+        date = format_datetime(self._parts.workspace.now(), usegmt=True)
+        exchange = _Exchange(scope, send, key, self._parts.requests, date)
         try:
             await self._handle(key, exchange, receive)
         finally:
@@ -68,7 +73,10 @@ class AuthMiddleware:
             await exchange.refuse(_throttled(decision.retry_after), receive)
             return
         scope = exchange.scope
-        effect = self._parts.faults.effect_on(scope["method"], scope["path"])
+        effect = None
+        if self._parts.faults:
+            body, receive = await _read_all(receive)
+            effect = self._parts.faults.effect_on(scope["method"], scope["path"], body)
         if effect is not None:
             await self._fail(effect, key, exchange, receive)
             return
@@ -88,10 +96,19 @@ class AuthMiddleware:
         self, effect: FaultEffect, key: ApiKey, exchange: _Exchange, receive: Receive
     ) -> None:
         fault = effect.fault
-        if fault is not None and fault.kind in {"status", "reset"}:
+        await self._delay(effect.accept_delay)
+        if effect.accept_delay and self._stopping.is_set():
+            connection.drop(exchange.scope)
+        elif fault is not None and fault.kind in {"status", "reset", "html"}:
             await self._delay(effect.delay)
             await _fail_before_accept(fault, exchange, receive)
-            return
+        else:
+            await self._fail_after_accept(effect, key, exchange, receive)
+
+    async def _fail_after_accept(
+        self, effect: FaultEffect, key: ApiKey, exchange: _Exchange, receive: Receive
+    ) -> None:
+        fault = effect.fault
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -128,7 +145,23 @@ async def _fail_before_accept(
         connection.reset(exchange.scope)
         await _until_closed(receive)
         return
+    if fault.kind == "html":
+        await HTMLResponse(_PAGE)(exchange.scope, receive, exchange.send)
+        return
     await exchange.refuse(_fault_error(fault), receive)
+
+
+async def _read_all(receive: Receive) -> tuple[bytes, Receive]:
+    """Return a request's body, and a function that receives it once more."""
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
+    body = b"".join(message.get("body", b"") for message in messages)
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return body, again
 
 
 async def _fail_after_accept(
@@ -166,19 +199,24 @@ def _throttled(retry_after: int) -> ApiError:
 
 
 class _Exchange:
-    """One request and its response, with the quota's headers."""
+    """One request and its response, with its `Date` and the quota's headers."""
 
     __slots__ = ("_headers", "_key", "_log", "_recorded", "_send", "arrived", "scope")
 
     def __init__(
-        self, scope: Scope, send: Send, key: ApiKey | None, log: RequestLog
+        self,
+        scope: Scope,
+        send: Send,
+        key: ApiKey | None,
+        log: RequestLog,
+        date: str,
     ) -> None:
         self.arrived = time.monotonic()
         self.scope = scope
         self._send = send
         self._key = key
         self._log = log
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: list[tuple[bytes, bytes]] = [(b"date", date.encode())]
         self._recorded = False
 
     def add_headers(self, decision: QuotaDecision) -> None:
@@ -186,7 +224,7 @@ class _Exchange:
         if decision.limit is None:
             return
         reset = math.ceil(time.time() + decision.reset_after)
-        self._headers = [
+        self._headers += [
             (b"x-ratelimit-limit", b"%d" % decision.limit),
             (b"x-ratelimit-remaining", b"%d" % decision.remaining),
             (b"x-ratelimit-reset", b"%d" % reset),
@@ -196,8 +234,7 @@ class _Exchange:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.record(message["status"])
-            if self._headers:
-                message = {**message, "headers": message["headers"] + self._headers}
+            message = {**message, "headers": message["headers"] + self._headers}
         await self._send(message)
 
     async def refuse(self, error: ApiError, receive: Receive) -> None:

@@ -8,11 +8,12 @@ import msgspec
 from starlette.responses import Response
 from typing_extensions import override
 
-from stairoids_common.time import current_second, rfc3339
+from stairoids_common.time import rfc3339
 from stairoids_sandbox.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from stairoids_sandbox.exceptions import ApiError
     from stairoids_sandbox.state.models import Account, Contact, Signal
@@ -45,14 +46,14 @@ def error_response(error: ApiError) -> JsonResponse:
     return JsonResponse({"error": details}, status_code=error.status, headers=headers)
 
 
-def enveloped(data: object, **meta: object) -> dict[str, Any]:
-    """Put data into the documented success envelope."""
+def enveloped(data: object, moment: datetime, **meta: object) -> dict[str, Any]:
+    """Put data into the documented success envelope, with the time of the response."""
     return {
         "data": data,
         "meta": {
             **meta,
             "request_id": new_id("req"),
-            "timestamp": rfc3339(current_second()),
+            "timestamp": rfc3339(moment),
         },
     }
 
@@ -76,7 +77,8 @@ def _enveloped(signal: Signal) -> dict[str, Any]:
             "type": signal.type,
             "account_id": signal.account.id if signal.account else None,
             "created_at": rfc3339(signal.created_at),
-        }
+        },
+        signal.created_at,
     )
 
 

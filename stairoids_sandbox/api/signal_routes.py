@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,13 +43,23 @@ class SignalRoutes:
 
     Args:
         body_of: Builds the 201 body of a signal.
+        list_lag_seconds: A list leaves out signals that are younger.
+        filters_exactly: Whether the filters of a list keep upper case. Signals are
+            stored in lower case.
     """
 
     def __init__(
-        self, workspace: Workspace, *, body_of: Callable[[Signal], dict[str, Any]]
+        self,
+        workspace: Workspace,
+        *,
+        body_of: Callable[[Signal], dict[str, Any]],
+        list_lag_seconds: float,
+        filters_exactly: bool,
     ) -> None:
         self._workspace = workspace
         self._body_of = body_of
+        self._lag = timedelta(seconds=list_lag_seconds)
+        self._cleaned: Callable[[str], str] = str if filters_exactly else _lower
 
     def routes(self) -> list[Route]:
         """Return the routes, without ``POST /v1/signals``."""
@@ -70,12 +81,16 @@ class SignalRoutes:
         await JsonResponse(self._body_of(signal), status_code=201)(scope, receive, send)
 
     async def _list(self, request: Request) -> Response:
-        query = _query_from(request, request.state.api_key.workspace)
+        query = self._query_from(request)
         page = self._workspace.signals.find(query)
         more = len(page) == query.limit and page[-1].sequence > 1
         cursor = f"{_CURSOR_PREFIX}{page[-1].sequence}" if more else None
         return JsonResponse(
-            enveloped([nested(signal) for signal in page], next_cursor=cursor)
+            enveloped(
+                [nested(signal) for signal in page],
+                self._workspace.now(),
+                next_cursor=cursor,
+            )
         )
 
     async def _read(self, request: Request) -> Response:
@@ -84,26 +99,30 @@ class SignalRoutes:
         if signal is None or signal.workspace != request.state.api_key.workspace:
             msg = f"No signal found with ID {signal_id[:100]}."
             raise ApiError(404, "signal_not_found", msg)
-        return JsonResponse(enveloped(nested(signal)))
+        return JsonResponse(enveloped(nested(signal), self._workspace.now()))
+
+    def _query_from(self, request: Request) -> SignalQuery:
+        found = parameters(request, _PARAMETERS)
+        named = {
+            name: self._cleaned(found[name])
+            for name in ("account_domain", "contact_email")
+            if name in found
+        }
+        return SignalQuery(
+            workspace=request.state.api_key.workspace,
+            type=found.get("type"),
+            source=found.get("source"),
+            since=time_from(found["from"], param="from") if "from" in found else None,
+            until=time_from(found["to"], param="to") if "to" in found else None,
+            before=_sequence_from(found["cursor"]) if "cursor" in found else None,
+            limit=limit_from(found, default=50, maximum=200),
+            accepted_until=self._workspace.now() - self._lag if self._lag else None,
+            **named,
+        )
 
 
-def _query_from(request: Request, workspace: str) -> SignalQuery:
-    found = parameters(request, _PARAMETERS)
-    return SignalQuery(
-        workspace=workspace,
-        account_domain=_lower(found.get("account_domain")),
-        contact_email=_lower(found.get("contact_email")),
-        type=found.get("type"),
-        source=found.get("source"),
-        since=time_from(found["from"], param="from") if "from" in found else None,
-        until=time_from(found["to"], param="to") if "to" in found else None,
-        before=_sequence_from(found["cursor"]) if "cursor" in found else None,
-        limit=limit_from(found, default=50, maximum=200),
-    )
-
-
-def _lower(text: str | None) -> str | None:
-    return None if text is None else text.strip().lower()
+def _lower(text: str) -> str:
+    return text.strip().lower()
 
 
 def _sequence_from(cursor: str) -> int:

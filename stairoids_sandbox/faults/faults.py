@@ -24,7 +24,10 @@ KINDS = (
     "status",
     "reset",
     "slow",
+    "slow_accept",
+    "html",
 )
+_DELAYS = {"slow", "slow_accept"}
 TARGETS = ("send", "read", "all")
 
 
@@ -37,13 +40,16 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             the response. ``status_after_accept`` handles the request and responds
             with ``status``. ``status`` responds with ``status`` and handles nothing.
             ``reset`` resets the connection and handles nothing. ``slow`` handles the
-            request and responds ``delay_ms`` later.
+            request and responds ``delay_ms`` later. ``slow_accept`` handles the request
+            ``delay_ms`` later, also if the client is gone by then. ``html`` responds
+            with 200 and an HTML page, and handles nothing.
         probability: Of each request to be affected, from 0 to 1.
         count: Affect only the first ``count`` requests; None is all.
         on: ``send`` is ``POST /v1/signals``, ``read`` is every GET, or ``all``.
         status: For the two status kinds.
         retry_after: Seconds for the ``Retry-After`` header of the status kinds.
-        delay_ms: For ``slow``.
+        delay_ms: For ``slow`` and ``slow_accept``.
+        containing: Affect only requests whose body contains this text.
         seed: Of the random generator.
 
     Raises:
@@ -57,6 +63,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     status: int = 503
     retry_after: int | None = None
     delay_ms: float = 0.0
+    containing: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,10 +109,12 @@ class FaultEffect:
     Attributes:
         fault: The fault that decides the response; None leaves the response as it is.
         delay: Seconds to hold the response back.
+        accept_delay: Seconds to wait before the request is handled.
     """
 
     fault: Fault | None
     delay: float
+    accept_delay: float
 
 
 class _ActiveFault:
@@ -116,8 +125,10 @@ class _ActiveFault:
         self._left = fault.count
         self._random = Random(fault.seed)  # noqa: S311 -- repeatable, and not secret
 
-    def affects(self, target: str) -> bool:
+    def affects(self, target: str, body: bytes) -> bool:
         if self.fault.on not in {target, "all"} or self._left == 0:
+            return False
+        if self.fault.containing.encode() not in body:
             return False
         if self._left is not None:
             self._left -= 1
@@ -147,20 +158,31 @@ class Faults:
         """Return the active faults, also those whose count is used up."""
         return [active.fault for active in self._active]
 
-    def effect_on(self, method: str, path: str) -> FaultEffect | None:
+    def __bool__(self) -> bool:
+        """Return whether there is an active fault."""
+        return bool(self._active)
+
+    def effect_on(
+        self, method: str, path: str, body: bytes = b""
+    ) -> FaultEffect | None:
         """Return the effect on a request; None if no fault affects it.
 
         The first fault that affects the request decides the response. Delays add up.
         """
-        if not self._active:
-            return None
         target = _target_of(method, path)
-        faults = [active.fault for active in self._active if active.affects(target)]
+        active = [one for one in self._active if one.affects(target, body)]
+        faults = [one.fault for one in active]
         if not faults:
             return None
-        delay = sum(fault.delay_ms for fault in faults if fault.kind == "slow")
-        deciding = (fault for fault in faults if fault.kind != "slow")
-        return FaultEffect(fault=next(deciding, None), delay=delay / 1000)
+        delays = dict.fromkeys(_DELAYS, 0.0)
+        for fault in faults:
+            if fault.kind in _DELAYS:
+                delays[fault.kind] += fault.delay_ms / 1000
+        return FaultEffect(
+            fault=next((fault for fault in faults if fault.kind not in _DELAYS), None),
+            delay=delays["slow"],
+            accept_delay=delays["slow_accept"],
+        )
 
 
 def _target_of(method: str, path: str) -> str:

@@ -46,6 +46,8 @@ _SWITCHES = (
     Switch("status", "Refuse", "Not accepted, with an error."),
     Switch("reset", "Reset", "Not accepted. The connection is reset."),
     Switch("slow", "Slow", f"Accepted, {_SLOW_MS / 1000:g} s late."),
+    Switch("slow_accept", "Accept late", f"Accepted after {_SLOW_MS / 1000:g} s."),
+    Switch("html", "HTML page", "Not accepted, 200 with an HTML page."),
 )
 
 
@@ -76,7 +78,7 @@ def fault_for(kind: str, fields: Mapping[str, str]) -> Fault:
         probability=float(probability),
         status=int(status),
         retry_after=_RETRY_AFTER.get(status) if kind == "status" else None,
-        delay_ms=_SLOW_MS if kind == "slow" else 0.0,
+        delay_ms=_SLOW_MS if kind.startswith("slow") else 0.0,
     )
 
 
@@ -90,7 +92,7 @@ def _in_words(fault: Fault) -> str:
     ]
     if fault.kind.startswith("status"):
         words.append(str(fault.status))
-    if fault.kind == "slow":
+    if fault.kind.startswith("slow"):
         words.append(f"{fault.delay_ms / 1000:g} s")
     if fault.count is not None:
         words.append(f"the first {fault.count:,}")

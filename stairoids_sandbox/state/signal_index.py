@@ -26,6 +26,7 @@ class SignalQuery:
         since: Earliest ``occurred_at``.
         until: Latest ``occurred_at``.
         before: Only signals with a lower sequence.
+        accepted_until: Latest ``created_at``.
         limit: The most signals to return.
     """
 
@@ -37,6 +38,7 @@ class SignalQuery:
     since: datetime | None = None
     until: datetime | None = None
     before: int | None = None
+    accepted_until: datetime | None = None
     limit: int = 50
 
     def keys(self) -> set[tuple[str, str]]:
@@ -51,9 +53,12 @@ class SignalQuery:
         return {(name, value) for name, value in filters.items() if value is not None}
 
     def matches_time(self, signal: Signal) -> bool:
-        """Return whether a signal occurred in the wanted period."""
-        return (self.since is None or signal.occurred_at >= self.since) and (
-            self.until is None or signal.occurred_at <= self.until
+        """Return whether a signal occurred, and was accepted, when it is wanted."""
+        since, until, accepted_until = self.since, self.until, self.accepted_until
+        return (
+            (since is None or signal.occurred_at >= since)
+            and (until is None or signal.occurred_at <= until)
+            and (accepted_until is None or signal.created_at <= accepted_until)
         )
 
 

@@ -7,12 +7,12 @@ copies.
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from stairoids_common.time import current_second, rfc3339
+from stairoids_common.time import rfc3339
 from stairoids_sandbox.exceptions import ApiError
 from stairoids_sandbox.ids import new_id
 from stairoids_sandbox.state.accounts import Accounts, domain_of
@@ -50,6 +50,7 @@ class Workspace:
         log: Stores accepted signals; None keeps them in memory only.
         on_accepted: Called with each new signal, once it is stored.
         excluded_domains: Signals of these domains are refused.
+        clock_offset_seconds: How far the workspace's clock is ahead.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Workspace:
         log: SignalLog | None,
         on_accepted: Callable[[Signal], None],
         excluded_domains: Iterable[str] = (),
+        clock_offset_seconds: float = 0.0,
     ) -> None:
+        self._offset = timedelta(seconds=clock_offset_seconds)
         self.signals = SignalIndex()
         self._accounts: defaultdict[str, Accounts] = defaultdict(Accounts)
         self._log = log
@@ -67,6 +70,10 @@ class Workspace:
         for stored in log.all() if log else ():
             request = msgspec.json.decode(stored.body, type=SignalRequest)
             self._add(request, stored, datetime.fromisoformat(stored.created_at))
+
+    def now(self) -> datetime:
+        """Return the time of the workspace's clock, without a fraction of a second."""
+        return (datetime.now(UTC) + self._offset).replace(microsecond=0)
 
     def accept(self, request: SignalRequest, *, raw: bytes, key: ApiKey) -> Signal:
         """Accept a signal. When this returns, it is stored and scored.
@@ -82,7 +89,7 @@ class Workspace:
         if self._excluded and domain_of(request) in self._excluded:
             msg = "The account's domain is on the list of excluded domains."
             raise ApiError(422, "domain_excluded", msg)
-        created_at = current_second()
+        created_at = self.now()
         stored = StoredSignal(
             sequence=len(self.signals) + 1,
             id=new_id("sig"),

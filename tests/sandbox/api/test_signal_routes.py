@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -280,3 +282,37 @@ def test_workspaces_survive_a_restart(tmp_path: Path) -> None:
         two.send()
     with Sandbox(**options) as again, Client(again, "one") as one:  # type: ignore[arg-type]
         assert one.get("/signals").json()["data"] == []
+
+
+def test_clock_of_stairoids_may_be_wrong() -> None:
+    with Sandbox(clock_offset_seconds=-7200) as sandbox, Client(sandbox) as client:
+        response = client.send()
+        listed = client.get("/signals").json()
+
+    behind = datetime.now(UTC) - timedelta(hours=2)
+    for text in (
+        parsedate_to_datetime(response.headers["Date"]).isoformat(),
+        response.json()["created_at"],
+        listed["meta"]["timestamp"],
+        listed["data"][0]["created_at"],
+    ):
+        assert abs(datetime.fromisoformat(text) - behind) < timedelta(minutes=1)
+
+
+def test_list_may_lag_behind() -> None:
+    with Sandbox(list_lag_seconds=3600) as sandbox, Client(sandbox) as client:
+        sent = client.send().json()
+
+        assert client.get("/signals").json()["data"] == []
+        assert client.get(f"/signals/{sent['id']}").status_code == 200
+
+
+def test_filters_may_keep_upper_case() -> None:
+    with Sandbox(filters_exactly=True) as sandbox, Client(sandbox) as client:
+        client.send(contact={"email": "Jane@Acme.com"})
+        found = [
+            len(client.get("/signals", contact_email=email).json()["data"])
+            for email in ("Jane@Acme.com", "jane@acme.com")
+        ]
+
+    assert found == [0, 1]

@@ -63,6 +63,42 @@ def test_slow_response_is_late(sandbox: Sandbox, client: Client) -> None:
     wait_until(lambda: len(sandbox.signals) == 1)
 
 
+def test_slow_accept_handles_the_request_late_and_without_its_client(
+    sandbox: Sandbox, client: Client
+) -> None:
+    sandbox.faults.add(Fault(kind="slow_accept", delay_ms=300))
+
+    with pytest.raises(requests.Timeout):
+        client.session.post(client.url + "/signals", json=a_body(), timeout=0.1)
+
+    assert sandbox.signals == []
+    wait_until(lambda: len(sandbox.signals) == 1)
+
+
+@pytest.mark.parametrize("on", ["send", "all"])
+def test_html_page_replaces_the_response(
+    sandbox: Sandbox, client: Client, on: str
+) -> None:
+    sandbox.faults.add(Fault(kind="html", on=on))
+
+    response = client.send()
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert sandbox.signals == []
+    assert ("json" in client.get("/signals").headers["Content-Type"]) == (on == "send")
+
+
+def test_fault_may_affect_bodies_with_a_text_only(
+    sandbox: Sandbox, client: Client
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=500, containing="poison"))
+
+    statuses = [client.send(type=type_).status_code for type_ in ("poison", "trial")]
+
+    assert statuses == [500, 201]
+
+
 def test_refused_signal_is_refused_despite_a_fault_after_accepting(
     sandbox: Sandbox, client: Client
 ) -> None:
