@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from target_stairoids.api.client import Client, Response, ResponseKind
+from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
+from target_stairoids.api.signal_lookup import listed
 from target_stairoids.exceptions import AccessRefusedError
 from target_stairoids.settings import Settings
 
@@ -32,8 +33,10 @@ def check_key(settings: Settings) -> str:
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
             "Check `api_key` (it needs the `read_write` scope) and `api_url`."
         )
-    if response.kind is ResponseKind.ACCEPTED:
+    if response.kind is ResponseKind.ACCEPTED and listed(response) is not None:
         return "The key is known and may read."
+    if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}:
+        raise not_the_api(response)
     return (
         f"Asked to read, Stairoids answered {response.reason}: whether the key may "
         "send shows at the first signal, and unknown signals are left to a person."

@@ -29,7 +29,7 @@ from stairoids_common.http import (
     obstacle_of,
 )
 from stairoids_common.time import parse_time
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.exceptions import AccessRefusedError, ConfigError
 
 _LONGEST_RESET = 60  # seconds; the quota's window
 _LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
@@ -45,6 +45,7 @@ class ResponseKind(Enum):
     THROTTLED = auto()  # certainly not accepted: 429
     NOT_SENT = auto()  # certainly not accepted: no connection, or asked to come back
     UNKNOWN = auto()  # may or may not have been accepted
+    FOREIGN = auto()  # a success that Stairoids does not write, such as HTML
 
 
 _LONGEST_NUMBER = 18  # digits in a header; Python refuses thousands of them
@@ -63,7 +64,7 @@ class Response:
         limit: Requests per minute, from `X-RateLimit-Limit`.
         remaining: Requests left in this minute, from `X-RateLimit-Remaining`.
         date: The header `Date`.
-        failure: Why no response came, without any value of the request.
+        failure: Why no usable response came, without any value of the request.
     """
 
     kind: ResponseKind
@@ -105,7 +106,12 @@ class Response:
             case {"meta": {"timestamp": str(text)}}:
                 with contextlib.suppress(ValueError):
                     return parse_time(text)
-        return (self.date and _date(self.date)) or datetime.now(UTC)
+        return self.server_time or datetime.now(UTC)
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The time of the server's clock, from the header `Date`."""
+        return None if self.date is None else _date(self.date)
 
     @property
     def request_id(self) -> str | None:
@@ -132,6 +138,8 @@ class Response:
         """Status and error code. The message is left out: it may quote values."""
         if self.status is None:
             return self.failure
+        if self.failure:
+            return f"{self.status} with {self.failure}"
         return f"{self.status} {self.code or 'without an error code'}"
 
 
@@ -151,6 +159,15 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
     if status in _UNDECIDED or status >= 500 or status < 200:
         return ResponseKind.UNKNOWN
     return ResponseKind.REJECTED
+
+
+def not_the_api(response: Response) -> AccessRefusedError:
+    """Return that a success has other content than Stairoids writes."""
+    return AccessRefusedError(
+        "`api_url` does not look like the Stairoids API. It answered with "
+        f"{response.failure or 'another JSON object'}. Nothing was settled. Check "
+        "`api_url`."
+    )
 
 
 class Client:
@@ -299,28 +316,42 @@ def _text_of(response: requests.Response) -> bytes:
 
 def _read(response: requests.Response, text: bytes) -> Response:
     headers = response.headers
-    retry_after = _seconds(headers.get("Retry-After"))
+    now = _date(headers.get("Date", "")) or datetime.now(UTC)
+    retry_after = _seconds(headers.get("Retry-After"), now)
     try:
         body = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
+    kind = kind_of(response.status_code, asks_to_return=retry_after is not None)
+    failure = _foreign(body, text) if kind is ResponseKind.ACCEPTED else ""
     return Response(
-        kind=kind_of(response.status_code, asks_to_return=retry_after is not None),
+        kind=ResponseKind.FOREIGN if failure else kind,
         status=response.status_code,
         body=body,
-        retry_after=_until_reset(headers) if retry_after is None else retry_after,
+        retry_after=_until_reset(headers, now) if retry_after is None else retry_after,
         limit=_whole(headers.get("X-RateLimit-Limit")),
         remaining=_whole(headers.get("X-RateLimit-Remaining")),
         date=headers.get("Date"),
+        failure=failure,
     )
 
 
-def _until_reset(headers: Mapping[str, str]) -> float | None:
+def _foreign(body: Any, text: bytes) -> str:  # noqa: ANN401 - any JSON
+    """Name the content of a success that is no JSON object; empty for an object."""
+    match body:
+        case {"error": dict() | str()}:
+            return "an error"
+        case dict():
+            return ""
+    return "HTML" if text.lstrip()[:1] == b"<" else "no JSON object"
+
+
+def _until_reset(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds until `X-RateLimit-Reset`, if the quota is spent."""
     if _whole(headers.get("X-RateLimit-Remaining")) != 0:
         return None
     reset = _whole(headers.get("X-RateLimit-Reset"))
-    wait = None if reset is None else reset - time.time()
+    wait = None if reset is None else reset - now.timestamp()
     return wait if wait is not None and 0 < wait <= _LONGEST_RESET else None
 
 
@@ -329,7 +360,7 @@ def _whole(text: str | None) -> int | None:
     return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str | None, now: datetime) -> float | None:
     """Return the seconds of a `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
     if text is None:
         return None
@@ -338,7 +369,7 @@ def _seconds(text: str | None) -> float | None:
     moment = _date(text)
     if moment is None:
         return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return max(0.0, (moment - now).total_seconds())
 
 
 def _date(text: str) -> datetime | None:

@@ -7,8 +7,8 @@ responses are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,24 +19,41 @@ from target_stairoids.dedup.digests import same_value
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 
 PAGE = 200  # the documented maximum
-_CLOCK_SKEW = timedelta(minutes=5)
+_TOLERANCE = timedelta(seconds=2)  # between `Date` and `created_at`, in whole seconds
 _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
 _EXACT = 2**53  # a double holds every whole number up to here
 _LARGEST = 10**308
 Json = Any  # as Stairoids wrote it
 
 
-def query_for(sent: Mapping[str, Json], cursor: str | None) -> dict[str, str | int]:
-    """Return the query for signals with the type, source and person of a sent one."""
-    query: dict[str, str | int] = {
-        "type": sent["type"],
-        "source": sent["source"],
-        "limit": PAGE,
-    }
-    if email := sent.get("contact", {}).get("email"):
-        query["contact_email"] = email
-    else:
-        query["account_domain"] = sent["account"]["domain"]
+class ServerClock:
+    """The clock of Stairoids, learnt from the header `Date`; ours may be wrong.
+
+    Its times are rather too early than too late. All arguments are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None  # Unix time less monotonic time
+
+    def note(self, response: Response, now: float) -> None:
+        """Learn from a response."""
+        if (date := response.server_time) is not None:
+            ahead = date.timestamp() - now
+            self._ahead = ahead if self._ahead is None else min(self._ahead, ahead)
+
+    def at(self, moment: float) -> datetime | None:
+        """Return the server's time at a moment; None if it is not known."""
+        if self._ahead is None:
+            return None
+        return datetime.fromtimestamp(self._ahead + moment, UTC)
+
+
+def query_for(source: str, cursor: str | None) -> dict[str, str | int]:
+    """Return the query for the newest signals of a source.
+
+    Type and person are compared here, because the API may store them in another case.
+    """
+    query: dict[str, str | int] = {"source": source, "limit": PAGE}
     if cursor is not None:
         query["cursor"] = cursor
     return query
@@ -60,21 +77,44 @@ def next_cursor(response: Response) -> str | None:
     return None
 
 
-def ids_of(sent: bytes, claimed_at: str, page: list[Json]) -> Iterator[str]:
-    """Yield the ids of the signals on a page that equal a sent one.
+def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bool]:
+    """Return the ids of the signals on a page that may be a sent one.
 
-    `sent` is the request's JSON text. A signal from before the claim is not equal.
+    The value is whether a signal equals the sent one. `sent` is the request's JSON
+    text. A signal from before `since`, on the server's clock, is not the sent one.
     """
     body = msgspec.json.decode(sent)
-    earliest = datetime.fromisoformat(claimed_at) - _CLOCK_SKEW
-    for signal in page:
-        if (
-            isinstance(signal, dict)
-            and isinstance(signal.get("id"), str)
-            and _is_equal(body, signal)
-            and (moment_of(signal.get("created_at")) or earliest) >= earliest
-        ):
-            yield signal["id"]
+    return {
+        signal["id"]: _is_equal(body, signal)
+        for signal in page
+        if isinstance(signal, dict)
+        and isinstance(signal.get("id"), str)
+        and not _is_before(signal, since)
+        and _is_similar(body, signal)
+    }
+
+
+def is_before(page: list[Json], since: datetime | None) -> bool:
+    """Return whether a page, the newest first, ends before a time."""
+    return bool(page) and _is_before(page[-1], since)
+
+
+def _is_before(signal: Json, since: datetime | None) -> bool:
+    created_at = moment_of(signal.get("created_at"))
+    if since is None or created_at is None:
+        return False
+    return created_at < since - _TOLERANCE
+
+
+def _is_similar(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
+    """Return whether a signal has the type, source and person of a sent one."""
+    if any(str(found.get(n)).lower() != sent[n].lower() for n in ("type", "source")):
+        return False
+    if email := sent.get("contact", {}).get("email"):
+        found_email = email_from(_inner(found.get("contact"), "email"))
+        return found_email is None or found_email.lower() == email.lower()
+    domain = domain_from(_inner(found.get("account"), "domain"))
+    return domain is None or domain == sent.get("account", {}).get("domain", domain)
 
 
 def is_readable(sent: bytes, page: list[Json]) -> bool:

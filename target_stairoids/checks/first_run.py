@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
-from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.api.client import Response, ResponseKind, not_the_api
 from target_stairoids.api.signal_lookup import (
     PAGE,
     Json,
-    ids_of,
+    alike,
     listed,
     moment_of,
     next_cursor,
@@ -45,7 +45,6 @@ NOT_CHECKED = (
 MAX_SOURCES = 10  # with a question of their own, except the last one
 _MAX_REQUESTS = 4  # for each source
 _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
-_EVER = "1970-01-01T00:00:00Z"
 _DECIDE = (
     "set `first_run` for one run to `send` (send all) or `baseline` (remember all "
     "records, send only later ones)"
@@ -161,7 +160,12 @@ def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
         if signal.get("id") not in facts.own and not is_old:
             left.append(signal)
     unclear = facts.unclear() if left else ()
-    excused = {found for sent in unclear for found in ids_of(sent, _EVER, left)}
+    excused = {
+        found
+        for sent in unclear
+        for found, is_equal in alike(sent, None, left).items()
+        if is_equal
+    }
     return {_pair_of(s, source) for s in left if s.get("id") not in excused}
 
 
@@ -220,7 +224,9 @@ def list_error(response: Response, *, is_trusted: bool) -> StairoidsError | None
     if response.kind is ResponseKind.ACCEPTED:
         if page is not None and all(isinstance(signal, dict) for signal in page):
             return None
-        return _not_the_api()
+        return not_the_api(response)
+    if response.kind is ResponseKind.FOREIGN:
+        return not_the_api(response)
     if not is_trusted:
         return _unreadable(response)
     logger.warning(
@@ -244,7 +250,9 @@ def key_error(
     response = None
     for response in responses:
         if response.kind is ResponseKind.ACCEPTED:
-            return None if response.signal_id else _not_the_api()
+            return None if response.signal_id else not_the_api(response)
+        if response.kind is ResponseKind.FOREIGN:
+            return not_the_api(response)
         if response.kind in UNDECIDED:
             return IncompleteError(
                 f"The API key is new, and {response.reason} was the response to a look "
@@ -268,13 +276,6 @@ def key_error(
 
 
 UNDECIDED = {ResponseKind.THROTTLED, ResponseKind.NOT_SENT, ResponseKind.UNKNOWN}
-
-
-def _not_the_api() -> ConfigError:
-    return ConfigError(
-        "`api_url` does not look like the Stairoids API. It answered the request for "
-        "signals with something else. Nothing was sent. Check `api_url`."
-    )
 
 
 def _unreadable(response: Response) -> ConfigError:

@@ -1,11 +1,11 @@
-"""Limits: how much one run, and all runs of one day, may send.
+"""Why a run stops early, and the limits of one run and of one day.
 
 Signals beyond a limit stay pending for the next run.
 """
 
 from __future__ import annotations
 
-from target_stairoids.exceptions import IncompleteError
+from target_stairoids.exceptions import IncompleteError, StairoidsError
 from target_stairoids.settings import Settings
 
 
@@ -35,3 +35,23 @@ def limit_reached(
         if limit is not None and used >= limit:
             return IncompleteError(sentences.format(limit))
     return None
+
+
+class Stop:
+    """The reason to stop, made by the run and shared by all its parts.
+
+    Attributes:
+        reason: The first reason to stop; None while the run goes on.
+    """
+
+    def __init__(self) -> None:
+        self.reason: StairoidsError | None = None
+
+    def set(self, reason: StairoidsError | None) -> None:
+        """Start nothing more, if there is a reason. The first reason counts."""
+        self.reason = self.reason or reason
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether requests that no worker has begun must not be sent either."""
+        return self.reason is not None and not isinstance(self.reason, IncompleteError)

@@ -66,19 +66,23 @@ class Transaction:
     # Claims
 
     def claim(
-        self, wanted: Sequence[Claim], api_key: bytes | None = None
-    ) -> tuple[str, dict[Key, int]]:
+        self,
+        wanted: Sequence[Claim],
+        api_key: bytes | None = None,
+        at: str | None = None,
+    ) -> dict[Key, int]:
         """Claim entities before their signals are sent.
 
         Args:
             api_key: Digest of the key that they are sent with.
+            at: The time on the server's clock; empty if not known.
 
         Returns:
-            The time of the claims, and the run that holds each claim that is not ours.
+            The run that holds each claim that is not ours.
         """
-        at = timestamp()
+        at = timestamp() if at is None else at
         if not wanted:
-            return at, {}
+            return {}
         rows = [
             {
                 **{name: getattr(claim.version, name) for name in VERSION_COLUMNS},
@@ -100,22 +104,25 @@ class Transaction:
         inserted = self.connection.execute(self.statements.claim, rows)
         ours = {(row.entity, row.mapping) for row in inserted}
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
-        return at, {
+        return {
             key: self.connection.execute(
                 select(claims.c.run).where(_claims_of(version))
             ).scalar_one()
             for key, version in others.items()
         }
 
-    def claim_again(self, claim: Claim, attempts: int) -> bool:
-        """Count one more attempt of a claim; return False if it is not ours."""
+    def claim_again(self, claim: Claim, attempts: int, at: str) -> bool:
+        """Note the attempts of a claim, and the time of the last one.
+
+        Returns False if the claim is not ours.
+        """
         entity, mapping = claim.version.key
         values = {
             "key_entity": entity,
             "key_mapping": mapping,
             "key_run": self.run,
             "attempts": attempts,
-            "attempted_at": timestamp(),
+            "attempted_at": at,
         }
         return self.connection.execute(sql.CLAIM_AGAIN, values).rowcount == 1
 
@@ -124,6 +131,12 @@ class Transaction:
         query = select(claims).where(_claims_of(version))
         row = self.connection.execute(query).first()
         return None if row is None else claim_from(row)
+
+    def count_equal_claims(self, claim: Claim) -> int:
+        """Return how many claims on other entities have the same request."""
+        is_equal = (claims.c.signal == claim.signal) & ~_claims_of(claim.version)
+        query = select(func.count()).select_from(claims).where(is_equal)
+        return self.connection.scalar(query) or 0
 
     def take_over(self, claim: Claim) -> bool:
         """Make a dead run's claim ours; return False if another process was faster."""

@@ -7,14 +7,11 @@ email, so that a person gets signals in the right order. All others run side by 
 from __future__ import annotations
 
 import heapq
-import time
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum, auto
-
-import msgspec
 
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
@@ -44,6 +41,12 @@ class QueuedSignal:
         lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
         not_before: Monotonic time; a lookup before it would be too early.
+        claimed: Monotonic time of the claim; infinity for the claim of a dead run.
+        is_unclear: Whether a request may have been accepted without a response.
+        control: Id of a signal of the source that was accepted after that request. A
+            list that shows it shows all signals of that request's time.
+        shows_control: Whether a page of this lookup shows the control.
+        is_doubtful: Whether a page of this lookup shows a signal that may be this one.
         cursors: Pages of Stairoids' signals that this lookup has read.
     """
 
@@ -62,42 +65,24 @@ class QueuedSignal:
     lookups: int = 0
     yields: int = 0
     not_before: float = 0.0
+    claimed: float = math.inf
+    is_unclear: bool = False
+    control: str | None = None
+    shows_control: bool = False
+    is_doubtful: bool = False
     cursors: list[str] = field(default_factory=list)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
+
+    def begin_lookup(self) -> None:
+        """Forget the pages of a lookup that came to its end."""
+        self.shows_control = self.is_doubtful = False
+        self.cursors.clear()
 
 
 def pair_of(signal: QueuedSignal) -> tuple[str, str]:
     """Return the source and the type of a signal."""
     return signal.source, type_of(signal.claim.signal)
-
-
-def recovered_signal(
-    claim: Claim, number: int, *, lookup_delay: float, longest_wait: float
-) -> QueuedSignal:
-    """Return the signal of a dead run's claim. It may or may not have been accepted.
-
-    Args:
-        number: A negative one.
-        lookup_delay: Seconds between a request and its lookup.
-        longest_wait: Seconds that a claimed signal may have waited before it left.
-    """
-    signal = msgspec.json.decode(claim.signal)
-    account, contact = signal.get("account", {}), signal.get("contact", {})
-    age = datetime.now(UTC) - datetime.fromisoformat(claim.attempted_at)
-    wait = lookup_delay - (age.total_seconds() - longest_wait)
-    return QueuedSignal(
-        number=number,
-        claim=claim,
-        source=signal["source"],
-        send="always",
-        lanes=lanes_of(claim.version.entity, account, contact),
-        stage=Stage.LOOK_UP,
-        # A clock that was set back must not make it wait for ever.
-        not_before=time.monotonic() + min(max(0.0, wait), lookup_delay),
-        recovered=True,
-        attempts=claim.attempts,
-    )
 
 
 def lanes_of(
@@ -160,6 +145,18 @@ class SendQueue:
         if not signal.blockers:
             self._ready.append(signal)
 
+    def let_pass(self, signal: QueuedSignal) -> None:
+        """Let signals about other entities go before one that cannot go on."""
+        entity = signal.lanes[0]
+        for lane in signal.lanes[1:]:
+            if self.lanes.get(lane) is signal:
+                del self.lanes[lane]
+        signal.lanes = (entity,)
+        others = [s for s in signal.followers if entity not in s.lanes]
+        signal.followers = [s for s in signal.followers if entity in s.lanes]
+        for follower in others:
+            self.release(follower)
+
     def add_before(self, first: QueuedSignal, signal: QueuedSignal) -> None:
         """Add a signal, and let another one, which was taken, wait for it."""
         self.unfinished[first.number] = first
@@ -194,7 +191,5 @@ class SendQueue:
             if self.lanes.get(lane) is signal:
                 del self.lanes[lane]
         for follower in signal.followers:
-            follower.blockers -= 1
-            if not follower.blockers:
-                self._ready.append(follower)
+            self.release(follower)
         signal.followers.clear()

@@ -12,7 +12,7 @@ from enum import Enum, auto
 import msgspec
 
 from target_stairoids.api.client import Response, ResponseKind
-from target_stairoids.api.signal_lookup import is_readable, listed, next_cursor
+from target_stairoids.api.signal_lookup import next_cursor
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 
@@ -32,8 +32,26 @@ class Action(Enum):
     SLOW_DOWN = auto()  # 429: repeat it when Stairoids allows
     SEND_AGAIN = auto()  # a lookup shows that it was not accepted
     READ_ON = auto()  # read the next page of the lookup
+    LOOK_AGAIN = auto()  # the lookup proves nothing yet: repeat it after a pause
+    WAIT = auto()  # the lookup proves nothing until a later signal is accepted
     CHECK_SOURCE = auto()  # let the first-run check decide on its source
-    STOP = auto()  # Stairoids refuses the key or the URL
+    STOP = auto()  # Stairoids refuses the key or the URL, or it is not Stairoids
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The facts on one page of Stairoids' signals for a lookup.
+
+    Attributes:
+        found_id: Id of the signal that is the sent one.
+        is_doubtful: Whether another signal may be the sent one.
+        shows_control: Whether it shows the signal that was accepted later.
+        is_last: Whether all further signals are older than the request.
+    """
+
+    found_id: str | None = None
+    is_doubtful: bool = False
+    shows_control: bool = False
+    is_last: bool = False
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -43,13 +61,13 @@ class Policy(msgspec.Struct, frozen=True):
         looks_up: Whether unclear signals are looked up (`on_unknown: verify`).
         lookup_delay: Seconds between a request and its lookup.
         accepted: How many signals this run saw accepted.
-        found_id: Id of the listed signal that is this one.
+        page: The facts on the page of a lookup; None if it cannot be read.
     """
 
     looks_up: bool
     lookup_delay: float
     accepted: int
-    found_id: str | None = None
+    page: Page | None = None
 
 
 class ResponseDecision(msgspec.Struct, frozen=True):
@@ -85,13 +103,14 @@ def decide(
         case ResponseKind.REJECTED:
             is_excluded = response.code == "domain_excluded"
             return ResponseDecision(Action.REJECT if is_excluded else Action.HOLD)
-        case ResponseKind.REFUSED:
-            return ResponseDecision(Action.STOP)
-        case ResponseKind.THROTTLED:
-            return ResponseDecision(Action.SLOW_DOWN)
+        case ResponseKind.REFUSED | ResponseKind.THROTTLED:
+            is_refused = response.kind is ResponseKind.REFUSED
+            return ResponseDecision(Action.STOP if is_refused else Action.SLOW_DOWN)
         case ResponseKind.NOT_SENT:
             return _retry(signal, policy, Stage.SEND)
-        case ResponseKind.UNKNOWN if policy.looks_up:
+        case ResponseKind.FOREIGN if not policy.accepted:
+            return ResponseDecision(Action.STOP, Stage.LOOK_UP, is_unclear=True)
+        case _ if policy.looks_up:
             return _retry(signal, policy, Stage.LOOK_UP, is_unclear=True)
         case _:
             return ResponseDecision(Action.GIVE_UP, is_unclear=True)
@@ -108,7 +127,9 @@ def _decide_question(
             return ResponseDecision(Action.STOP, stage)
         case ResponseKind.THROTTLED:
             return ResponseDecision(Action.SLOW_DOWN, stage)
-        case ResponseKind.NOT_SENT | ResponseKind.UNKNOWN:
+        case ResponseKind.FOREIGN if not policy.accepted:
+            return ResponseDecision(Action.STOP, stage)
+        case ResponseKind.NOT_SENT | ResponseKind.UNKNOWN | ResponseKind.FOREIGN:
             return _retry(signal, policy, stage)
     if not is_lookup:
         return ResponseDecision(Action.CHECK_SOURCE, stage)
@@ -118,25 +139,45 @@ def _decide_question(
 def _decide_page(
     signal: QueuedSignal, response: Response, policy: Policy
 ) -> ResponseDecision:
-    page = listed(response) if response.kind is ResponseKind.ACCEPTED else None
-    if page is None or not is_readable(signal.claim.signal, page):
-        return ResponseDecision(Action.GIVE_UP)
-    if policy.found_id is not None:
-        return ResponseDecision(Action.ACCEPT, Stage.LOOK_UP, signal_id=policy.found_id)
-    cursor = next_cursor(response)
-    if cursor is None:
-        return ResponseDecision(Action.SEND_AGAIN)
-    if cursor in signal.cursors:  # the pages go round in a circle and prove nothing
-        return ResponseDecision(Action.GIVE_UP)
-    return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
+    """Return the decision on a page of Stairoids' signals.
+
+    A signal is not there only if complete pages show neither it nor a similar one. They
+    must also show a signal that was accepted later.
+    """
+    page, cursor = policy.page, next_cursor(response)
+    unreadable = Action.GIVE_UP if policy.accepted else Action.WAIT
+    if page is None:
+        return ResponseDecision(unreadable, Stage.LOOK_UP)
+    if page.found_id is not None:
+        return ResponseDecision(Action.ACCEPT, Stage.LOOK_UP, signal_id=page.found_id)
+    if cursor is not None and not page.is_last:
+        if cursor in signal.cursors:  # the pages go round in a circle
+            return ResponseDecision(unreadable, Stage.LOOK_UP)
+        return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
+    is_last_try = signal.attempts >= _MAX_ATTEMPTS
+    if page.is_doubtful or signal.is_doubtful:
+        last = signal.lookups + 1 >= _MAX_ATTEMPTS
+        action = Action.GIVE_UP if last else Action.LOOK_AGAIN
+    elif page.shows_control or signal.shows_control:
+        action = Action.GIVE_UP if is_last_try else Action.SEND_AGAIN
+    elif signal.control is None:
+        action = Action.GIVE_UP if is_last_try else Action.WAIT
+    else:  # the list lags
+        last = signal.lookups + 1 >= _MAX_ATTEMPTS
+        action = Action.WAIT if last else Action.LOOK_AGAIN
+    stage = Stage.SEND if action is Action.SEND_AGAIN else Stage.LOOK_UP
+    return ResponseDecision(action, stage, delay=policy.lookup_delay)
 
 
 def _retry(
     signal: QueuedSignal, policy: Policy, stage: Stage, *, is_unclear: bool = False
 ) -> ResponseDecision:
-    """Return a retry, or give up if this signal fails alone, eight times."""
+    """Return a retry, or give up if this signal fails alone, eight times.
+
+    After an unclear request, a lookup comes first.
+    """
     lookups = signal.lookups + (signal.stage is Stage.LOOK_UP)
-    is_last = max(signal.attempts, lookups) >= _MAX_ATTEMPTS
+    is_last = max(signal.attempts, lookups) >= _MAX_ATTEMPTS and not is_unclear
     is_alone = policy.accepted > signal.accepted_before
     return ResponseDecision(
         Action.GIVE_UP if is_last and is_alone else Action.RETRY,

@@ -10,13 +10,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.api.client import Response, ResponseKind, not_the_api
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
-from target_stairoids.api.signal_lookup import ids_of, listed
+from target_stairoids.api.signal_lookup import (
+    ServerClock,
+    alike,
+    is_before,
+    is_readable,
+    listed,
+)
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import FirstRunCheck, Pair
+from target_stairoids.checks.limits import Stop
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -27,8 +34,8 @@ from target_stairoids.ledger import dead_letters, lookup
 from target_stairoids.ledger.structs import DeadLetter, Known, SettledVersion
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
-from target_stairoids.sending.response_decision import Action, Policy, decide
-from target_stairoids.sending.stop import Stop
+from target_stairoids.sending.recovery import attempted_since
+from target_stairoids.sending.response_decision import Action, Page, Policy, decide
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,11 +52,14 @@ class ResponseHandler:
     Attributes:
         accepted: How many signals this run saw accepted.
         check: The first-run check.
+        clock: The clock of Stairoids.
         new_key: Digest of the API key, if the ledger does not know the key yet.
         unanswered: `requests` without a usable response, and their outcomes; those of
             dead runs are not counted.
         outage: Since when nothing was accepted or rejected.
         finished: Outcomes that hold once the step is on disk.
+        unclear: Number -> signal that is looked up.
+        waiting: Those of them that wait for a later signal to be accepted.
     """
 
     settings: Settings
@@ -57,10 +67,13 @@ class ResponseHandler:
     limiter: RateLimiter
     stop: Stop
     check: FirstRunCheck
+    clock: ServerClock
     new_key: bytes | None
     accepted: int = 0
     unanswered: Counter[str] = field(default_factory=Counter)
     finished: Finished = field(default_factory=list)
+    unclear: dict[int, QueuedSignal] = field(default_factory=dict)
+    waiting: dict[int, QueuedSignal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start without an outage and without held rejections."""
@@ -79,17 +92,18 @@ class ResponseHandler:
         now: float,
     ) -> None:
         """Apply the response to a signal, or to a question about it."""
+        self.clock.note(response, now)
         policy = Policy(
             looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
             lookup_delay=float(self.settings.verify_delay_seconds),
             accepted=self.accepted,
-            found_id=self._found_id(transaction, signal, response),
+            page=self._page(transaction, signal, response),
         )
         decision = decide(signal, response, policy)
         was_lookup = signal.stage is Stage.LOOK_UP
         signal.stage = decision.stage
         if decision.is_unclear:
-            self._note(signal, "requests")
+            self._note_unclear(signal)
         pause = 0.0
         if decision.is_failure:
             signal.lookups += was_lookup
@@ -101,6 +115,7 @@ class ResponseHandler:
                     self._note(signal, "found")
                 else:
                     self._note_known(signal, response)
+                    self._resume(signal, response.signal_id, now)
                 self._accept(transaction, signal, decision.signal_id)
             case Action.REJECT:
                 self._end_outage()
@@ -120,13 +135,11 @@ class ResponseHandler:
             case Action.SLOW_DOWN:
                 self.queue.put_back(signal)
                 self._slow_down(response, now)
-            case Action.SEND_AGAIN:
-                self._note(signal, "sent_again")
-                signal.cursors.clear()
-                self.queue.put_back(signal)
-            case Action.READ_ON:
-                signal.cursors.append(decision.cursor)
-                self.queue.put_back(signal)
+            case Action.SEND_AGAIN | Action.READ_ON:
+                self._go_on(signal, decision.cursor, policy.page)
+            case Action.LOOK_AGAIN | Action.WAIT:
+                is_due = decision.action is Action.LOOK_AGAIN
+                self._wait(signal, now + decision.delay if is_due else None)
             case Action.CHECK_SOURCE:
                 self._compare(transaction, pair_of(signal), response)
                 self.queue.put_back(signal)
@@ -151,18 +164,84 @@ class ResponseHandler:
             for cleared in self.check.learn(query, response, facts, waiting):
                 transaction.note_known(scope, *cleared, known)
 
-    def _found_id(
+    def _page(
         self, transaction: Transaction, signal: QueuedSignal, response: Response
-    ) -> str | None:
-        """Return the id of the listed signal that is this one, if one is."""
-        kind, claim = response.kind, signal.claim
-        if signal.stage is not Stage.LOOK_UP or kind is not ResponseKind.ACCEPTED:
+    ) -> Page | None:
+        """Return the facts on the page of a lookup; None if it cannot be read."""
+        claim, signals = signal.claim, listed(response)
+        if (
+            signal.stage is not Stage.LOOK_UP
+            or response.kind is not ResponseKind.ACCEPTED
+            or signals is None
+            or not is_readable(claim.signal, signals)
+        ):
             return None
         self.write_settled(transaction)  # ids of this step count as well
-        for found in ids_of(claim.signal, claim.claimed_at, listed(response) or []):
-            if not transaction.owns_signal(found, other_than=claim.version):
-                return found
-        return None
+        since = (
+            attempted_since(claim)
+            if signal.recovered
+            else self.clock.at(signal.claimed)
+        )
+        found = [
+            (signal_id, is_equal)
+            for signal_id, is_equal in alike(claim.signal, since, signals).items()
+            if not transaction.owns_signal(signal_id, other_than=claim.version)
+        ]
+        equal = [signal_id for signal_id, is_equal in found if is_equal]
+        # Some may be the equal signals of other runs, which are in flight as well.
+        others = transaction.count_equal_claims(claim) if equal else 0
+        return Page(
+            found_id=equal[others] if others < len(equal) else None,
+            is_doubtful=bool(found),
+            shows_control=any(s["id"] == signal.control for s in signals),
+            is_last=is_before(signals, since),
+        )
+
+    def _go_on(self, signal: QueuedSignal, cursor: str, page: Page | None) -> None:
+        """Read the next page of a lookup; without one, send the signal again."""
+        if cursor and page:
+            signal.cursors.append(cursor)
+            signal.is_doubtful |= page.is_doubtful
+            signal.shows_control |= page.shows_control
+        else:
+            self._note(signal, "sent_again")
+            self.unclear.pop(signal.number, None)
+            signal.begin_lookup()
+        self.queue.put_back(signal)
+
+    def _wait(self, signal: QueuedSignal, due: float | None) -> None:
+        """Repeat a lookup later; without a time, after an accepted signal."""
+        signal.lookups += 1
+        signal.begin_lookup()
+        if due is None:
+            self.waiting[signal.number] = signal
+        else:
+            self.queue.wait_until(signal, due + pause_before(signal.lookups + 1))
+
+    def _resume(
+        self, accepted: QueuedSignal, signal_id: str | None, now: float
+    ) -> None:
+        """Let lookups go on that wait for a later signal to be accepted."""
+        for signal in list(self.unclear.values()):
+            is_control = signal.control is None and signal.source == accepted.source
+            if is_control:
+                signal.control = signal_id
+            is_due = signal.number in self.waiting and (is_control or not self.accepted)
+            if is_due:
+                del self.waiting[signal.number]
+                signal.lookups = 0
+                due = now + self.settings.verify_delay_seconds
+                self.queue.wait_until(signal, due)
+
+    def let_pass(self) -> None:
+        """Let signals about other entities go before those that wait."""
+        for signal in self.waiting.values():
+            self.queue.let_pass(signal)
+
+    def _note_unclear(self, signal: QueuedSignal) -> None:
+        self._note(signal, "requests")
+        signal.is_unclear, signal.control, signal.lookups = True, None, 0
+        self.unclear[signal.number] = signal
 
     def _note_known(self, signal: QueuedSignal, accepted: Response) -> None:
         self._returns_ids &= accepted.signal_id is not None
@@ -232,6 +311,7 @@ class ResponseHandler:
         signal_id: str | None = None,
     ) -> None:
         """Give a signal its outcome, which `write_settled` writes."""
+        self.unclear.pop(signal.number, None)
         self._settled.append(
             SettledVersion(
                 version=signal.claim.version,
@@ -269,6 +349,9 @@ class ResponseHandler:
     # Outages
 
     def _refuse(self, response: Response) -> None:
+        if response.kind is ResponseKind.FOREIGN:
+            self.stop.set(not_the_api(response))
+            return
         request = f" (request_id {response.request_id})" if response.request_id else ""
         text = (
             f"Stairoids refuses the request: {response.reason}{request} at "

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stairoids_common.text import counted
 from target_stairoids.checks.first_run import NOT_CHECKED, refusal
+from target_stairoids.checks.limits import Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
@@ -37,7 +38,6 @@ from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.response_handler import Finished
 from target_stairoids.sending.scheduler import Scheduler
-from target_stairoids.sending.stop import Stop
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
@@ -45,6 +45,11 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _LARGE = 1_000  # signals of a first run, above which it says how long it takes
+_UNPROVED = (
+    "Requests of some signals got no usable response, and Stairoids accepted no signal "
+    "after them. So a lookup proves nothing yet. These signals, and those behind them, "
+    "are pending. Run again when there are new records."
+)
 _GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
@@ -136,6 +141,9 @@ class Run:
             if self.stop.reason is not None:
                 return False
             has_room = len(self._queue.unfinished) < _QUEUE_SIZE
+            if not has_room and self._scheduler.is_stuck:
+                self.stop.set(IncompleteError(_UNPROVED))
+                return False
             self._outcomes.let_go(time.monotonic(), is_full=not has_room)
             if has_room and source is None:
                 return True
@@ -281,6 +289,8 @@ class Run:
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
+            if self._scheduler.is_stuck:
+                break
             self._wait(None)
             self._send()
         if self.stop.is_hard:
@@ -311,6 +321,8 @@ class Run:
             for reason in set_aside:
                 observer.would_stop(reason)
         pending = outcomes[Outcome.PENDING]
+        if self._scheduler.responses.waiting:
+            return IncompleteError(_UNPROVED)
         if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Collection
 from functools import partial
 
-import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.api.client import Client, Response, ResponseKind
 from target_stairoids.api.rate_limiter import RateLimiter
-from target_stairoids.api.signal_lookup import query_for
+from target_stairoids.api.signal_lookup import ServerClock, query_for
 from target_stairoids.api.worker_pool import WorkerPool
 from target_stairoids.checks.first_run import (
     HELD_BACK,
@@ -25,7 +24,7 @@ from target_stairoids.checks.first_run import (
     key_error,
     newest_of,
 )
-from target_stairoids.checks.limits import limit_reached
+from target_stairoids.checks.limits import Stop, limit_reached
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import (
     Facts,
@@ -36,19 +35,17 @@ from target_stairoids.dedup.rules import (
 )
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Claim
-from target_stairoids.ledger.transaction import Transaction
-from target_stairoids.mapping.signal import names_of
+from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.sending.queue import (
     QueuedSignal,
     SendQueue,
     Stage,
     pair_of,
-    recovered_signal,
 )
 from target_stairoids.sending.record_decision import SUPPRESSED
+from target_stairoids.sending.recovery import Recovery
 from target_stairoids.sending.response_handler import Finished, ResponseHandler
-from target_stairoids.sending.stop import Stop
+from target_stairoids.sending.suppression import hidden_among
 from target_stairoids.settings import Settings
 
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all
@@ -89,15 +86,23 @@ class Scheduler:
         )
         key = ledger.key_digest(settings.api_key)
         new_key = None if queries.knows_key(ledger, key) else key
+        self._clock = ServerClock()
         self.responses = ResponseHandler(
-            settings, queue, self.limiter, stop, self.check, new_key
+            settings, queue, self.limiter, stop, self.check, self._clock, new_key
         )
         self.held_back: set[tuple[str, str]] = set()
         self._baselined: set[Pair] = set()
         self._began = time.monotonic()
         self._api_key = key
         self._started = 0
-        self._recovered = 0
+        self._recovery = Recovery(
+            settings,
+            ledger,
+            self._client,
+            self._clock,
+            self.pool.longest_wait,
+            self.responses.unclear,
+        )
         self.is_intact = True
 
     def check_key(self) -> None:
@@ -134,6 +139,7 @@ class Scheduler:
         self.limiter.start()
         response = request(self._client)
         self.limiter.responded(response, time.monotonic())
+        self._clock.note(response, time.monotonic())
         return response
 
     def _holds_back(self, signal: QueuedSignal) -> bool:
@@ -152,27 +158,21 @@ class Scheduler:
 
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
-        for claim in self._ledger.take_over_claims():
-            signal = self._recovered_signal(claim)
+        for signal in self._recovery.take_over():
             self._queue.add(signal)
-            self._ledger.buffer.expect(
-                signal.number, claim.version, None, self._ledger.run
-            )
+            ledger, version = self._ledger, signal.claim.version
+            ledger.buffer.expect(signal.number, version, None, ledger.run)
 
-    def _recovered_signal(self, claim: Claim) -> QueuedSignal:
-        self._recovered += 1
-        return recovered_signal(
-            claim,
-            -self._recovered,
-            lookup_delay=self._settings.verify_delay_seconds,
-            longest_wait=self.pool.longest_wait,
-        )
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all signals wait for a later one to be accepted."""
+        is_idle = not self.pool.unanswered and self._queue.next_at(0.0) is None
+        return is_idle and bool(self.responses.waiting)
 
     def seconds_to_next_step(self, now: float) -> float | None:
         """Return when the next step has work; None if only a response brings some."""
-        ends = []
-        if (overdue := self.pool.next_overdue) is not None:
-            ends.append(overdue - now)
+        overdue = self.pool.next_overdue
+        ends = [] if overdue is None else [overdue - now]
         start = self._queue.next_at(now)
         if start is not None and self._room > 0:
             room_in = self.limiter.wait(now)
@@ -186,9 +186,10 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        if self._settings.max_run_minutes:
-            minutes = (now - self._began) / 60
-            self._stop.set(limit_reached(self._settings, minutes=minutes))
+        minutes = (now - self._began) / 60
+        self._stop.set(limit_reached(self._settings, minutes=minutes))
+        if self.is_stuck:
+            self.responses.let_pass()
         responses = self.pool.responses()
         for _, response in responses:
             self.limiter.responded(response, now)
@@ -306,19 +307,23 @@ class Scheduler:
         """Claim signals; return those to send after the rules are applied once more."""
         starting: list[QueuedSignal] = []
         new: list[QueuedSignal] = []
+        now = time.monotonic()
+        moment = self._clock.at(now)
+        at = "" if moment is None else timestamp(moment)
         for signal in self._not_suppressed(transaction, taken):
             if signal.stage is Stage.SEND and not transaction.claim_again(
-                signal.claim, signal.attempts + 1
+                signal.claim, signal.attempts + 1, at
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
         wanted = [signal.claim for signal in new]
-        at, holders = transaction.claim(wanted, self._api_key)
+        holders = transaction.claim(wanted, self._api_key, at)
         claimed = []
         for signal in new:
             holder = holders.get(signal.claim.version.key) if holders else None
             if holder is None:
-                signal.claim = replace(signal.claim, claimed_at=at)
+                signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
+                signal.claimed = now
                 claimed.append(signal)
             else:
                 self._yield_to(transaction, signal, holder)
@@ -334,15 +339,7 @@ class Scheduler:
         self, transaction: Transaction, taken: list[QueuedSignal]
     ) -> list[QueuedSignal]:
         """Settle the signals of people who were suppressed since; return the others."""
-        if self._suppression.is_empty(transaction):
-            return taken
-        names = {
-            signal: names_of(body.get("account", {}), body.get("contact", {}))
-            for signal in taken
-            if signal.stage in {Stage.CLAIM, Stage.SEND}
-            and (body := msgspec.json.decode(signal.claim.signal))
-        }
-        hidden = self._suppression.hidden(names, transaction)
+        hidden = hidden_among(taken, self._suppression, transaction)
         for signal in hidden:
             self._started -= signal.stage is Stage.CLAIM
             transaction.withdraw(signal.claim.version)
@@ -386,7 +383,8 @@ class Scheduler:
         if not self._ledger.lives(holder):
             left = transaction.claim_on(signal.claim.version)
         if left is not None and transaction.take_over(left):
-            self._queue.add_before(self._recovered_signal(left), signal)
+            recovered = self._recovery.signal_of(left)
+            self._queue.add_before(recovered, signal)
         elif signal.yields < _MAX_YIELDS:
             signal.yields += 1
             due = time.monotonic() + _YIELD_SECONDS * 2**signal.yields
@@ -403,7 +401,7 @@ class Scheduler:
             query = self.check.question(pair_of(signal)) or {}
         elif signal.stage is Stage.LOOK_UP:
             cursor = signal.cursors[-1] if signal.cursors else None
-            query = query_for(msgspec.json.decode(text), cursor)
+            query = query_for(signal.source, cursor)
         else:
             if not signal.attempts:
                 signal.accepted_before = self.responses.accepted
@@ -436,11 +434,14 @@ class Scheduler:
             self.responses.release_rejected(transaction)
             self.responses.write_settled(transaction)
             for signal in self._queue.unfinished.values():
-                # Certainly not accepted, unless its response is still to come. A dead
-                # run's claim stays, because its record may never be read again.
+                # Certainly not accepted, unless its response is still to come. A claim
+                # after an unclear request stays, because its attempts count.
                 is_sure = signal.stage is Stage.SEND and signal not in in_flight
-                if is_sure and not signal.recovered:
+                if is_sure and not signal.is_unclear:
                     transaction.withdraw(signal.claim.version)
+            for signal in self.responses.waiting.values():  # a lookup proved nothing
+                claim = signal.claim
+                transaction.claim_again(claim, signal.attempts + 1, claim.attempted_at)
         return self._finish_all()
 
     def close(self) -> None:

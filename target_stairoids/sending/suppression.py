@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
+
+import msgspec
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Key, Outcome
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.privacy import is_deleted
+from target_stairoids.mapping.signal import names_of
+from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.
 Items = list[MappedRecord | str]
 Decisions = list[tuple[MappedRecord, Draft]]
+
+
+def hidden_among(
+    signals: Iterable[QueuedSignal], suppression: Suppression, transaction: Transaction
+) -> set[QueuedSignal]:
+    """Return the signals to send whose people were suppressed since they were read."""
+    if suppression.is_empty(transaction):
+        return set()
+    names = {
+        signal: names_of(body.get("account", {}), body.get("contact", {}))
+        for signal in signals
+        if signal.stage in {Stage.CLAIM, Stage.SEND}
+        and (body := msgspec.json.decode(signal.claim.signal))
+    }
+    return set(suppression.hidden(names, transaction))
 
 
 def apply_opt_outs(

@@ -254,7 +254,8 @@ def test_run_ends_if_the_quota_of_the_day_is_spent(tmp_path: Path) -> None:
 def test_signals_about_one_person_keep_their_order_across_retries(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    sandbox.faults.add(Fault(kind="status", status=500, probability=0.2, seed=7))
+    fault = Fault(kind="status", status=503, retry_after=0, probability=0.2, seed=7)
+    sandbox.faults.add(fault)
     records = [a_record(n, email="one@example.com") for n in range(1, 31)]
 
     run = target.run(a_schema(), *records)

@@ -71,12 +71,12 @@ BODIES = [
 @pytest.mark.parametrize(
     ("status", "kind", "bodies"),
     [
-        (200, ResponseKind.ACCEPTED, BODIES),
+        (200, ResponseKind.FOREIGN, BODIES),
         (422, ResponseKind.REJECTED, BODIES[-2:]),
         (502, ResponseKind.UNKNOWN, BODIES[-2:]),
     ],
 )
-def test_status_decides_with_any_body(
+def test_body_that_is_no_json_object_is_never_accepted(
     server: Server, status: int, kind: ResponseKind, bodies: list[bytes]
 ) -> None:
     for body in bodies:
@@ -90,10 +90,26 @@ def test_status_decides_with_any_body(
         assert len(response.reason) < 100
 
 
-def test_204_without_a_body_is_accepted(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("<html>", "200 with HTML"),
+        (" \n<!doctype html>", "200 with HTML"),
+        ("[]", "200 with no JSON object"),
+        ("", "200 with no JSON object"),
+        ('{"error": {"code": "unauthorized"}}', "200 with an error"),
+    ],
+)
+def test_foreign_response_is_described(server: Server, body: str, reason: str) -> None:
+    server.response = raw(200, body)
+
+    assert post(server.url).reason == reason
+
+
+def test_204_without_a_body_is_not_accepted(server: Server) -> None:
     server.response = b"HTTP/1.1 204 No Content\r\n\r\n"
 
-    assert post(server.url).kind is ResponseKind.ACCEPTED
+    assert post(server.url).kind is ResponseKind.FOREIGN
 
 
 @pytest.mark.parametrize(
@@ -150,7 +166,9 @@ def test_retry_after_with_a_date_is_the_seconds_until_then(server: Server) -> No
 def test_rate_limit_is_read_from_whole_numbers_only(
     server: Server, limit: str, remaining: str, read: tuple[int | None, int | None]
 ) -> None:
-    server.response = raw(201, X_RateLimit_Limit=limit, X_RateLimit_Remaining=remaining)
+    server.response = raw(
+        201, "{}", X_RateLimit_Limit=limit, X_RateLimit_Remaining=remaining
+    )
 
     response = post(server.url)
 
@@ -175,7 +193,7 @@ def test_netrc_does_not_replace_the_key(server: Server, tmp_path: Path) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
     netrc.chmod(0o600)
-    server.response = raw(201)
+    server.response = raw(201, "{}")
 
     post(server.url)
 

@@ -165,7 +165,7 @@ def response_over_tls(
 
 
 def test_untrusted_certificate_means_not_sent(certificate: Path) -> None:
-    response, requests = response_over_tls(certificate, raw(201))
+    response, requests = response_over_tls(certificate, raw(201, "{}"))
 
     assert response.kind is ResponseKind.NOT_SENT
     assert response.failure == "no connection (TLS failed)"
@@ -177,7 +177,7 @@ def test_certificate_from_the_environment_is_trusted(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
 
-    response, _ = response_over_tls(certificate, raw(201))
+    response, _ = response_over_tls(certificate, raw(201, "{}"))
 
     assert response.kind is ResponseKind.ACCEPTED
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import (
-    ids_of,
+    ServerClock,
+    alike,
+    is_before,
     is_readable,
     listed,
     next_cursor,
     query_for,
 )
 
-CLAIMED_AT = "2024-06-15T14:23:00.000Z"
+SINCE = datetime(2024, 6, 15, 14, 23, tzinfo=UTC)
 SENT: dict[str, Any] = {
     "type": "trial",
     "source": "billing",
@@ -46,50 +49,20 @@ def without(signal: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in signal.items() if name not in names}
 
 
+def alike_in(*page: object, sent: dict[str, Any] = SENT) -> dict[str, bool]:
+    return alike(json.dumps(sent).encode(), SINCE, list(page))
+
+
 def found_in(*page: object, sent: dict[str, Any] = SENT) -> list[str]:
-    return list(ids_of(json.dumps(sent).encode(), CLAIMED_AT, list(page)))
+    return [found for found, is_equal in alike_in(*page, sent=sent).items() if is_equal]
 
 
-@pytest.mark.parametrize(
-    ("sent", "cursor", "query"),
-    [
-        (
-            SENT,
-            None,
-            {
-                "type": "trial",
-                "source": "billing",
-                "limit": 200,
-                "contact_email": "jane@acme.com",
-            },
-        ),
-        (
-            without(SENT, "contact"),
-            "next",
-            {
-                "type": "trial",
-                "source": "billing",
-                "limit": 200,
-                "account_domain": "acme.com",
-                "cursor": "next",
-            },
-        ),
-        (
-            {**SENT, "contact": {"first_name": "Jane"}},
-            None,
-            {
-                "type": "trial",
-                "source": "billing",
-                "limit": 200,
-                "account_domain": "acme.com",
-            },
-        ),
-    ],
-)
-def test_lookup_asks_for_type_source_and_person_or_company(
-    sent: dict[str, Any], cursor: str | None, query: dict[str, object]
+@pytest.mark.parametrize(("cursor", "more"), [(None, {}), ("next", {"cursor": "next"})])
+def test_lookup_asks_for_the_newest_signals_of_the_source(
+    cursor: str | None, more: dict[str, str]
 ) -> None:
-    assert query_for(sent, cursor) == query
+    """The API may keep types and addresses in lower case, and filter exactly."""
+    assert query_for("billing", cursor) == {"source": "billing", "limit": 200, **more}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +139,7 @@ def test_lookup_cannot_read_a_page_without_the_compared_fields(
         {"occurred_at": "2024-06-15T14:00:00.123456"},
         {"occurred_at": None},
         {"occurred_at": 1718460000123},
-        {"created_at": "2024-06-15T14:18:01Z"},
+        {"created_at": "2024-06-15T14:22:58Z"},
         {"created_at": "2024-06-15T16:23:01+02:00"},
         {"created_at": None},
         {"created_at": 1718461381},
@@ -200,12 +173,64 @@ def test_lookup_needs_no_optional_field(name: str) -> None:
         {"properties": {**SENT["properties"], "more": 1}},
         {"occurred_at": "2024-06-15T14:00:01.2Z"},
         {"occurred_at": "2024-06-14T14:00:00Z"},
-        {"created_at": "2024-06-15T14:17:59Z"},
+        {"created_at": "2024-06-15T14:22:57Z"},
         {"created_at": "2024-06-14T14:23:01Z"},
     ],
 )
 def test_lookup_ignores_other_signals(difference: dict[str, Any]) -> None:
     assert found_in({**FOUND, **difference}) == []
+
+
+@pytest.mark.parametrize(
+    ("difference", "is_doubtful"),
+    [
+        ({"type": "TRIAL"}, True),
+        ({"source": "Billing"}, True),
+        ({"account": {"domain": "other.com"}}, True),
+        ({"contact": None}, True),
+        ({"properties": {}}, True),
+        ({"occurred_at": "2024-06-14T14:00:00Z"}, True),
+        ({"type": "other"}, False),
+        ({"contact": {"email": "joe@acme.com"}}, False),
+        ({"created_at": "2024-06-14T14:23:01Z", "properties": {}}, False),
+    ],
+)
+def test_signal_that_differs_may_be_the_sent_one(
+    difference: dict[str, Any], *, is_doubtful: bool
+) -> None:
+    assert bool(alike_in({**FOUND, **difference})) is is_doubtful
+
+
+@pytest.mark.parametrize(
+    ("created_at", "ends"),
+    [
+        (["2024-06-15T14:30:00Z", "2024-06-15T14:22:57Z"], True),
+        (["2024-06-15T14:30:00Z", "2024-06-15T14:22:58Z"], False),
+        ([None], False),
+        ([], False),
+    ],
+)
+def test_lookup_ends_at_a_page_that_is_older_than_the_request(
+    created_at: list[str | None], *, ends: bool
+) -> None:
+    page = [{**FOUND, "created_at": text} for text in created_at]
+
+    assert is_before(page, SINCE) is ends
+    assert not is_before(page, None)
+
+
+def test_clock_of_the_server_is_learnt_from_its_responses() -> None:
+    def response(date: str | None) -> Response:
+        return Response(kind=ResponseKind.UNKNOWN, status=500, date=date)
+
+    clock = ServerClock()
+    clock.note(response(None), 1_000)
+    clock.note(response("yesterday"), 1_000)
+    assert clock.at(1_000) is None
+
+    clock.note(response("Sat, 15 Jun 2024 14:23:10 GMT"), 1_010)
+    clock.note(response("Sat, 15 Jun 2024 14:23:11 GMT"), 1_010)
+    assert clock.at(1_000) == SINCE
 
 
 @pytest.mark.parametrize("page", [[], [None], ["sig_1"], [[]], [{}], [7]])
@@ -237,7 +262,7 @@ def test_lookup_finds_numbers_that_the_server_keeps_as_doubles(
     sent = json.dumps({**SENT, "properties": {"n": 0}}).replace("0}", f"{number}}}")
     found = {**FOUND, "properties": {"n": json.loads(kept)}}
 
-    assert list(ids_of(sent.encode(), CLAIMED_AT, [found])) == ["sig_1"]
+    assert alike(sent.encode(), SINCE, [found]) == {"sig_1": True}
 
 
 def test_lookup_finds_a_signal_about_a_company_only() -> None:

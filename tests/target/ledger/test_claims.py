@@ -51,10 +51,10 @@ def test_claims_of_one_call_share_their_time(ledger: Ledger) -> None:
     versions = [a_version(entity=name) for name in "ab"]
 
     with ledger.transaction() as transaction:
-        at, holders = transaction.claim([a_claim(version) for version in versions])
+        holders = transaction.claim([a_claim(v) for v in versions], at="2024-06-15T14Z")
 
     found = [claim_on(ledger, version) for version in versions]
-    assert [claim and claim.claimed_at for claim in found] == [at, at]
+    assert [claim and claim.claimed_at for claim in found] == ["2024-06-15T14Z"] * 2
     assert holders == {}
 
 
@@ -62,7 +62,7 @@ def test_claim_holds_everything_that_a_crash_needs(opened: Opened) -> None:
     one, other = opened(), opened()
     claim(one, a_version())
     with one.transaction() as transaction:
-        assert transaction.claim_again(a_claim(a_version()), attempts=2)
+        assert transaction.claim_again(a_claim(a_version()), 2, "2999Z")
 
     found = claim_on(other, a_version())
 
@@ -73,7 +73,7 @@ def test_claim_holds_everything_that_a_crash_needs(opened: Opened) -> None:
     assert found.signal == b'{"type":"trial"}'
     assert found.record == b'{"id":1}'
     assert found.claimed_at.endswith("Z")
-    assert found.claimed_at <= found.attempted_at
+    assert found.attempted_at == "2999Z"
 
 
 def test_claims_of_a_living_run_are_left_alone(opened: Opened) -> None:
@@ -144,7 +144,7 @@ def test_claim_of_another_run_cannot_be_withdrawn_settled_or_counted_up(
     settle(other, a_version(), outcome=Outcome.UNCHANGED)
     with other.transaction() as transaction:
         transaction.withdraw(a_version())
-        assert not transaction.claim_again(a_claim(a_version()), 2)
+        assert not transaction.claim_again(a_claim(a_version()), 2, "")
 
     assert claim(other, a_version()) == one.run
 

@@ -19,6 +19,7 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.sending import scheduler
 from target_stairoids.settings import Settings
 from tests.support.ledger_builders import claim, digest
+from tests.support.sandbox_client import Client
 from tests.support.singer_io import (
     Run,
     TargetUnderTest,
@@ -52,15 +53,18 @@ def open_ledger(target: TargetUnderTest) -> Ledger:
     return Ledger.create(settings.ledger_url, settings.scope)
 
 
-def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
-    """Claim a record of `trials` as a run does before it sends."""
-    entity = entity_digest(ledger.scope, "trials", [record["id"]])
-    body = {
+def body_of(record: dict[str, Any]) -> dict[str, Any]:
+    return {
         "type": "trials",
         "source": "singer",
         "contact": {"email": record["email"]},
         "properties": {"id": record["id"], "plan": record["plan"]},
     }
+
+
+def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
+    """Claim a record of `trials` as a run does before it sends."""
+    entity = entity_digest(ledger.scope, "trials", [record["id"]])
     version = Version(
         key=(entity, "trials"),
         record_key=(entity, "trials"),
@@ -69,7 +73,7 @@ def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
         content_digest=digest("content"),
         mapping_digest=digest("mapping"),
     )
-    claim(ledger, version, signal=as_json(body), record=as_json(record))
+    claim(ledger, version, signal=as_json(body_of(record)), record=as_json(record))
 
 
 def as_json(value: object) -> bytes:
@@ -78,6 +82,12 @@ def as_json(value: object) -> bytes:
 
 def plans(sandbox: Sandbox) -> list[str]:
     return [s.body["properties"]["plan"] for s in sandbox.signals]
+
+
+def send_old(sandbox: Sandbox) -> None:
+    """Send the claimed signal, as the other run does."""
+    with Client(sandbox) as client:
+        client.post("/signals", body_of(a_record(1, plan="old")["record"]))
 
 
 def claims_in(target: TargetUnderTest) -> int:
@@ -100,17 +110,19 @@ def test_claim_of_a_run_that_dies_in_the_meantime_is_settled_first_and_in_order(
         a_state(),
     ]
     runs: list[Run] = []
+    target.config["request_timeout_seconds"] = 1
     thread = threading.Thread(target=lambda: runs.append(target.run(*messages)))
+    send_old(sandbox)
 
     thread.start()
-    wait_until(lambda: len(sandbox.signals) == 1)
+    wait_until(lambda: len(sandbox.signals) == 2)
     other.close()
     thread.join()
 
     assert runs[0].exit_code == 0
     assert runs[0].outcomes == {"accepted": 3}
     assert runs[0].report["recovered"] == {"accepted": 1}
-    assert plans(sandbox) == ["another", "old", "new", "newer"]
+    assert plans(sandbox) == ["old", "another", "new", "newer"]
     assert len(runs[0].states) == 1
 
 
@@ -138,8 +150,11 @@ def test_claim_that_was_taken_over_is_kept_if_the_run_is_stopped(
 ) -> None:
     """Its record may never be read again."""
     other.close()
-    sandbox.faults.add(Fault(kind="status", status=503, retry_after=60))
-    with interrupted(lambda: len(sandbox.requests) >= 1, signal.SIGTERM):
+    send_old(sandbox)
+    target.config["request_timeout_seconds"] = 1
+    fault = Fault(kind="status", status=503, retry_after=60, on="read")
+    sandbox.faults.add(fault)
+    with interrupted(lambda: len(sandbox.requests) >= 3, signal.SIGTERM):
         stopped = target.run(SCHEMA)
     left = claims_in(target)
     sandbox.faults.set([])

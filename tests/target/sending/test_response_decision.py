@@ -11,6 +11,7 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
     Action,
+    Page,
     Policy,
     ResponseDecision,
     decide,
@@ -20,7 +21,6 @@ from tests.support.ledger_builders import a_claim, a_version
 DELAY = 10.0
 VERIFY = Policy(looks_up=True, lookup_delay=DELAY, accepted=0)
 HOLD = Policy(looks_up=False, lookup_delay=DELAY, accepted=0)
-FOUND = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, found_id="sig_1")
 OTHERS_ACCEPTED = Policy(looks_up=True, lookup_delay=DELAY, accepted=5)
 LISTED = {
     "id": "sig_1",
@@ -57,7 +57,8 @@ def page(*signals: object, cursor: str | None = None) -> Response:
 
 
 ACCEPTED = response(ResponseKind.ACCEPTED, 201, {"id": "sig_1"})
-ACCEPTED_WITHOUT_ID = response(ResponseKind.ACCEPTED, 202)
+ACCEPTED_WITHOUT_ID = response(ResponseKind.ACCEPTED, 202, {})
+HTML = response(ResponseKind.FOREIGN, 200)
 REJECTED = response(ResponseKind.REJECTED, 422, {"error": {"code": "invalid"}})
 EXCLUDED = response(ResponseKind.REJECTED, 422, {"error": {"code": "domain_excluded"}})
 UNAUTHORIZED = response(ResponseKind.REFUSED, 401)
@@ -74,7 +75,7 @@ RETRY_LOOKUP = ResponseDecision(Action.RETRY, Stage.LOOK_UP, is_failure=True)
 LOOK_UP_LATER = ResponseDecision(
     Action.RETRY, Stage.LOOK_UP, delay=DELAY, is_failure=True, is_unclear=True
 )
-GIVE_UP = ResponseDecision(Action.GIVE_UP)
+STOP_UNCLEAR = ResponseDecision(Action.STOP, Stage.LOOK_UP, is_unclear=True)
 STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
 
 
@@ -93,6 +94,8 @@ STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
         (NOT_SENT, HOLD, RETRY_SEND),
         (UNKNOWN, VERIFY, LOOK_UP_LATER),
         (UNKNOWN, HOLD, ResponseDecision(Action.GIVE_UP, is_unclear=True)),
+        (HTML, VERIFY, STOP_UNCLEAR),
+        (HTML, OTHERS_ACCEPTED, LOOK_UP_LATER),
     ],
     ids=[
         "accepted",
@@ -106,6 +109,8 @@ STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
         "not sent, without lookups",
         "unknown",
         "unknown, without lookups",
+        "HTML",
+        "HTML after an accepted signal",
     ],
 )
 def test_decision_on_the_response_to_a_signal(
@@ -117,54 +122,98 @@ def test_decision_on_the_response_to_a_signal(
 @pytest.mark.parametrize(
     ("found", "policy", "decision"),
     [
-        (
-            page(LISTED),
-            FOUND,
-            ResponseDecision(Action.ACCEPT, Stage.LOOK_UP, signal_id="sig_1"),
-        ),
-        (page(LISTED), VERIFY, ResponseDecision(Action.SEND_AGAIN)),
-        (page(), VERIFY, ResponseDecision(Action.SEND_AGAIN)),
-        (
-            page(cursor="next"),
-            VERIFY,
-            ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor="next"),
-        ),
-        (page(LISTED, cursor="read before"), VERIFY, GIVE_UP),
-        (page({"id": "sig_1"}), VERIFY, GIVE_UP),
-        (response(ResponseKind.ACCEPTED, 200, "<html>"), VERIFY, GIVE_UP),
-        (REJECTED, VERIFY, GIVE_UP),
         (UNAUTHORIZED, VERIFY, STOP_LOOKUP),
         (response(ResponseKind.REFUSED, 404), VERIFY, STOP_LOOKUP),
-        (FORBIDDEN, VERIFY, GIVE_UP),
-        (NO_METHOD, VERIFY, GIVE_UP),
+        (HTML, VERIFY, STOP_LOOKUP),
+        (HTML, OTHERS_ACCEPTED, RETRY_LOOKUP),
         (THROTTLED, VERIFY, ResponseDecision(Action.SLOW_DOWN, Stage.LOOK_UP)),
         (NOT_SENT, VERIFY, RETRY_LOOKUP),
         (UNKNOWN, VERIFY, RETRY_LOOKUP),
     ],
     ids=[
-        "found",
-        "another signal is listed",
+        "unauthorized",
         "not found",
-        "next page",
-        "circling cursor",
-        "signals without the compared fields",
-        "no page",
-        "lookup rejected",
-        "lookup unauthorized",
-        "lookup not found",
-        "lookup forbidden",
-        "lookup not allowed",
+        "HTML",
+        "HTML after an accepted signal",
         "throttled",
         "not sent",
         "unknown",
     ],
 )
-def test_decision_on_the_response_to_a_lookup(
+def test_decision_on_a_lookup_without_a_page(
     found: Response, policy: Policy, decision: ResponseDecision
 ) -> None:
-    signal = a_signal(Stage.LOOK_UP, cursors=["read before"])
+    assert decide(a_signal(Stage.LOOK_UP), found, policy) == decision
 
-    assert decide(signal, found, policy) == decision
+
+@pytest.mark.parametrize("found", [REJECTED, FORBIDDEN, NO_METHOD, page("no signal")])
+@pytest.mark.parametrize(
+    ("policy", "action"), [(VERIFY, Action.WAIT), (OTHERS_ACCEPTED, Action.GIVE_UP)]
+)
+def test_signal_whose_lookup_cannot_be_read_waits_for_the_first_accepted_one(
+    found: Response, policy: Policy, action: Action
+) -> None:
+    assert decide(a_signal(Stage.LOOK_UP), found, policy).action is action
+
+
+LATER: dict[str, Any] = {"control": "sig_9"}
+TRIES: dict[str, Any] = {"attempts": 8}
+LOOKUPS: dict[str, Any] = {"lookups": 7}
+
+
+@pytest.mark.parametrize(
+    ("facts", "cursor", "signal", "action"),
+    [
+        (Page(found_id="sig_1"), None, {}, Action.ACCEPT),
+        (Page(), "next", {}, Action.READ_ON),
+        (Page(), "read before", LATER, Action.WAIT),
+        (Page(is_last=True), "next", {}, Action.WAIT),
+        (Page(), None, {}, Action.WAIT),
+        (Page(), None, TRIES, Action.GIVE_UP),
+        (Page(shows_control=True), None, LATER, Action.SEND_AGAIN),
+        (Page(shows_control=True, is_last=True), "next", LATER, Action.SEND_AGAIN),
+        (Page(), None, LATER | {"shows_control": True}, Action.SEND_AGAIN),
+        (Page(shows_control=True), None, LATER | TRIES, Action.GIVE_UP),
+        (Page(), None, LATER, Action.LOOK_AGAIN),
+        (Page(), None, LATER | LOOKUPS, Action.WAIT),
+        (Page(is_doubtful=True, shows_control=True), None, LATER, Action.LOOK_AGAIN),
+        (
+            Page(shows_control=True),
+            None,
+            LATER | {"is_doubtful": True},
+            Action.LOOK_AGAIN,
+        ),
+        (Page(is_doubtful=True), None, LATER | LOOKUPS, Action.GIVE_UP),
+    ],
+    ids=[
+        "found",
+        "next page",
+        "circling cursor",
+        "older than the request",
+        "nothing was accepted later",
+        "nothing was accepted later, eight runs",
+        "not there",
+        "not there, and further pages are older",
+        "not there, and an earlier page shows the later signal",
+        "not there, eight attempts",
+        "the list lags",
+        "the list lags for long",
+        "another signal may be it",
+        "on an earlier page, another signal may be it",
+        "another signal may be it for long",
+    ],
+)
+def test_decision_on_a_page_of_a_lookup(
+    facts: Page, cursor: str | None, signal: dict[str, Any], action: Action
+) -> None:
+    policy = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, page=facts)
+    queued = a_signal(Stage.LOOK_UP, cursors=["read before"], **signal)
+
+    decision = decide(queued, page(cursor=cursor), policy)
+
+    assert decision.action is action
+    assert decision.signal_id == facts.found_id
+    assert (decision.stage is Stage.SEND) == (action is Action.SEND_AGAIN)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +221,12 @@ def test_decision_on_the_response_to_a_lookup(
     [
         (page(), Action.CHECK_SOURCE),
         (page(LISTED), Action.CHECK_SOURCE),
-        (response(ResponseKind.ACCEPTED, 200, "<html>"), Action.CHECK_SOURCE),
         (REJECTED, Action.CHECK_SOURCE),
         (FORBIDDEN, Action.CHECK_SOURCE),
         (response(ResponseKind.REFUSED, 404), Action.CHECK_SOURCE),
         (NO_METHOD, Action.CHECK_SOURCE),
         (UNAUTHORIZED, Action.STOP),
+        (HTML, Action.STOP),
         (THROTTLED, Action.SLOW_DOWN),
         (NOT_SENT, Action.RETRY),
         (UNKNOWN, Action.RETRY),
@@ -198,7 +247,7 @@ def test_decision_on_the_response_to_the_first_run_check(
         (Stage.SEND, NOT_SENT, (7, 0), OTHERS_ACCEPTED, Action.RETRY, None),
         (Stage.SEND, NOT_SENT, (8, 0), VERIFY, Action.RETRY, None),
         (Stage.SEND, NOT_SENT, (8, 0), OTHERS_ACCEPTED, Action.GIVE_UP, "rejected"),
-        (Stage.SEND, UNKNOWN, (8, 0), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),
+        (Stage.SEND, UNKNOWN, (8, 0), OTHERS_ACCEPTED, Action.RETRY, None),
         (Stage.LOOK_UP, NOT_SENT, (1, 6), OTHERS_ACCEPTED, Action.RETRY, None),
         (Stage.LOOK_UP, UNKNOWN, (1, 7), VERIFY, Action.RETRY, None),
         (Stage.LOOK_UP, UNKNOWN, (1, 7), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),

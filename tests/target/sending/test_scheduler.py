@@ -11,12 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from stairoids_sandbox import Fault
+from target_stairoids.checks.limits import Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.sending.queue import QueuedSignal, SendQueue
 from target_stairoids.sending.scheduler import Scheduler
-from target_stairoids.sending.stop import Stop
 from target_stairoids.settings import Settings
 from tests.support.ledger_builders import a_claim, a_version
 from tests.support.singer_io import TargetUnderTest, wait_until

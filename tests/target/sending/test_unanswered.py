@@ -51,11 +51,11 @@ def test_lookup_does_not_find_the_equal_signal_of_another_record(
     target.run(a_schema(), one, signals=[mapping])
     sandbox.faults.set([FAILED])
 
-    run = target.run(a_schema(), two, signals=[mapping])
+    run = target.run(a_schema(), two, a_record(3), signals=[mapping])
 
-    assert run.outcomes == {"accepted": 1}
+    assert run.outcomes == {"accepted": 2}
     assert run.report["unanswered"]["sent_again"] == 1
-    assert len(sandbox.signals) == 2
+    assert len(sandbox.signals) == 3
 
 
 def test_log_has_one_line_about_requests_without_a_clear_response(
