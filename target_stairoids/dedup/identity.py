@@ -172,10 +172,8 @@ class Identity:
             self._put(version, cleared)
         return released
 
-    def unchanged(self, version: Version) -> None:
-        """Note a record with the content that was sent last."""
-        latest = self.latest(version.key)
-        assert latest is not None  # noqa: S101 - it has the same content
+    def unchanged(self, version: Version, latest: Latest) -> None:
+        """Note a record with the content of the last state."""
         after = unchanged_after(latest, version)
         if after != latest:
             self._put(version, after)

@@ -57,6 +57,11 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return self._fields
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns."""
+        return tuple(self.key if self.text is None else self.canonical)
+
+    @property
     def canonical(self) -> dict[str, Any]:
         """`fields` without `_sdc_*`, with one spelling for equal values."""
         if self._canonical is None:

@@ -87,8 +87,10 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.key[1]
 
 
-class Latest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Latest(msgspec.Struct, frozen=True, gc=False):
     """The state of an entity that was sent last under one mapping.
+
+    The ledger has a column for each attribute, in this order.
 
     Attributes:
         state_digest: None if a later state was filtered, or if the key is shared.
@@ -407,11 +409,13 @@ def unchanged_after(before: Latest, version: Version) -> Latest:
     if is_older(version, before):
         return filled_in(before, version)
     return replace(
-        filled_in(before, version),
+        before,
         state_digest=version.state_digest,
         bookmark_value=version.bookmark_value or before.bookmark_value,
         source_digest=version.source_digest,
         text_digest=version.text_digest,
+        email=before.email or version.email,
+        domain=before.domain or version.domain,
     )
 
 

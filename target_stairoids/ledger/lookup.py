@@ -44,7 +44,7 @@ def latest_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Latest
     """Return the last states of entities."""
     columns = ("entity", "mapping", *_LATEST)
     rows = rows_in(connection, latest.c.entity, columns, {key[0] for key in keys})
-    return {(entity, mapping): _latest_from(row) for entity, mapping, *row in rows}
+    return {(entity, mapping): Latest(*row) for entity, mapping, *row in rows}
 
 
 def resolved(
@@ -84,7 +84,7 @@ def changed_entities(
             text = _select_changed(len(block), _mark(connection))
             for entity, *row in connection.exec_driver_sql(text, values).all():
                 is_new = row[_RUN] is None  # a LEFT JOIN without a row
-                newest = None if is_new else _latest_from(row)
+                newest = None if is_new else Latest(*row)
                 found[entity, mapping] = newest
     return found
 
@@ -155,10 +155,6 @@ def rows_in(
         marks = ", ".join([_mark(connection)] * len(block))
         text = f"SELECT {names} FROM {table} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
         yield from connection.exec_driver_sql(text, block).all()
-
-
-def _latest_from(row: Sequence[Any]) -> Latest:
-    return Latest(**dict(zip(_LATEST, row, strict=True)))
 
 
 def _mark(connection: Connection) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup, sql
@@ -110,22 +110,7 @@ def insert_settled(
 
 
 def _latest_row(key: Key, stream: int, latest: Latest) -> Row:
-    return (
-        *key,
-        stream,
-        latest.state_digest,
-        latest.content_digest,
-        latest.bookmark_value,
-        latest.done,
-        latest.source_digest,
-        latest.text_digest,
-        latest.email,
-        latest.domain,
-        latest.run,
-        latest.is_shared,
-        latest.is_several,
-        latest.record_entity,
-    )
+    return (*key, stream, *astuple(latest))
 
 
 def _execute(transaction: Transaction, text: str, rows: list[Row]) -> None:

@@ -17,6 +17,7 @@ from target_stairoids.mapping.people_and_companies import stands_for_nothing
 from target_stairoids.mapping.schema import is_loaders
 
 _CACHED = 4096  # names of columns
+_SCALARS = (str, int, float, Decimal)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 _ZERO_DATE = re.compile(r"(0000|0001|1899|1900|1970)-\d\d-\d\d.*|[0\W]*", re.DOTALL)
 
@@ -100,6 +101,12 @@ def refusal_filter(column: str) -> str | None:
     return next((n for n, names in _FILTERS.items() if names.fullmatch(simple)), None)
 
 
+@lru_cache(maxsize=_CACHED)
+def may_refuse(columns: tuple[str, ...]) -> bool:
+    """Return whether any column has a filter that reads a refusal."""
+    return any(map(refusal_filter, columns))
+
+
 def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     text = _text(value) or ""
@@ -108,7 +115,7 @@ def opted_out(value: object) -> bool:
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
     """Return whether one of the columns marks a record as deleted at its source."""
-    return any(opted_out(record.get(name)) for name in columns)
+    return any(record.get(name) and opted_out(record[name]) for name in columns)
 
 
 def refused(value: object) -> bool:
@@ -123,7 +130,7 @@ def unsubscribed(value: object) -> bool:
 
 def _text(value: object) -> str | None:
     """Return a value as text in lower case; None if it is blank or no scalar."""
-    if not isinstance(value, str | int | float | Decimal):
+    if not isinstance(value, _SCALARS):
         return None
     text = str(value).strip().lower()
     is_word = text in _DATA.no or text == "x"  # a cross marks a box

@@ -19,7 +19,7 @@ from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
-from target_stairoids.mapping.privacy import HiddenColumns, refusal_filter
+from target_stairoids.mapping.privacy import HiddenColumns, may_refuse, refusal_filter
 from target_stairoids.mapping.schema import ColumnSet
 from target_stairoids.mapping.values import is_filled
 
@@ -217,6 +217,12 @@ class CompiledMapping:
         """Return each entry of a suppression list that would hide a record's signal."""
         account, contact = self.account, self.contact
         return names_of(_present(account, record), _present(contact, record))
+
+    def may_filter(self, columns: tuple[str, ...]) -> bool:
+        """Return whether a record with these columns may become no signal."""
+        if self.when is not None or self.excludes:
+            return True
+        return self.looks_for_refusal and may_refuse(columns)
 
     def wants(self, record: Fields) -> bool:
         """Return whether a record becomes a signal."""

@@ -68,10 +68,12 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     def why_filtered(self) -> str:
         """Why the record becomes no signal; "" if it may, or `when` has an error."""
         if self._why_filtered is None:
+            self._why_filtered = ""
             try:
-                self._why_filtered = self.mapping.why_filtered(self.record.fields)
+                if self.mapping.may_filter(self.record.columns):
+                    self._why_filtered = self.mapping.why_filtered(self.record.fields)
             except InvalidSignalError as error:
-                self.when_error, self._why_filtered = error, ""
+                self.when_error = error
         return self._why_filtered
 
     @property
@@ -303,25 +305,30 @@ def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
     return age / timedelta(days=1) > max_age_days
 
 
-def says_the_same(mapped: MappedRecord, latest: Latest | None, checks: Checks) -> bool:
-    """Return whether a record certainly repeats the last signal, without making one.
+def known_outcome(
+    mapped: MappedRecord, latest: Latest | None, checks: Checks
+) -> Outcome | None:
+    """Return the outcome of a record that certainly repeats the last signal.
 
     It is the same state with another text. Or its content is the same, its bookmark
-    value is not older, and no other check has to see the signal.
+    value is not older, and no other check has to see the signal. None for any other.
     """
     if latest is None or latest.content_digest is None:
-        return False
+        return None
     if mapped.is_suppressed or mapped.is_deleted or mapped.why_filtered:
-        return False
+        return None
     version = mapped.version
     if latest.state_digest == version.state_digest:
-        return True
-    if checks.max_age_days is not None or mapped.is_baseline:
-        return False
-    if is_older(version, latest):
-        return False
-    is_same = latest.source_digest == version.source_digest
-    return is_same and mapped.mapping.columns.knows_content
+        return Outcome.DUPLICATE
+    if (
+        latest.source_digest != version.source_digest
+        or not mapped.mapping.columns.knows_content
+        or checks.max_age_days is not None
+        or mapped.is_baseline
+        or is_older(version, latest)
+    ):
+        return None
+    return Outcome.UNCHANGED
 
 
 class OpenRecord(msgspec.Struct, gc=False, eq=False):

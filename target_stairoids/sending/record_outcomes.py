@@ -14,7 +14,7 @@ from typing import Any
 from target_stairoids.checks.stream_checks import BULK_CHANGE, SOURCE, StreamChecks
 from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
-from target_stairoids.dedup.rules import OLDER, Action, Key, Outcome
+from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter
@@ -94,12 +94,9 @@ class RecordOutcomes:
         self.report.count(stream, Outcome.DUPLICATE, times=times)
         self._note_valid(stream, times)
 
-    def note_same(self, mapped: MappedRecord) -> None:
+    def note_same(self, mapped: MappedRecord, latest: Latest, outcome: Outcome) -> None:
         """Count a record that repeats the last signal."""
-        version, latest = mapped.version, self.identity.latest(mapped.key)
-        is_same_state = latest and latest.state_digest == version.state_digest
-        self.identity.unchanged(version)
-        outcome = Outcome.DUPLICATE if is_same_state else Outcome.UNCHANGED
+        self.identity.unchanged(mapped.version, latest)
         self._note_known(mapped, outcome)
 
     def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:

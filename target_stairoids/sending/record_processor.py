@@ -7,7 +7,7 @@ claimed. STATE messages keep their place among the records.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,8 @@ from target_stairoids.sending.record_decision import (
     MappedRecord,
     draft_of,
     filtered_version,
+    known_outcome,
     mapped_records,
-    says_the_same,
 )
 from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
@@ -186,10 +186,22 @@ class RecordProcessor:
         items: list[MappedRecord | str],
         changed: dict[Key, Latest | None],
     ) -> None:
-        sharing = self._sharing_in(items, changed)
+        latest = changed
+        if self.ledger.buffer.knows_entities:
+            of = self.ledger.buffer.latest
+            latest = {key: of(key) or stored for key, stored in changed.items()}
+        sharing = self._sharing_in(items, latest)
         people = self._people_in(sharing)
-        again = self._seen_again_in(sharing, changed)
-        drafts = self._drafts_of(items, changed, people.keys() | again)
+        again = self._seen_again_in(sharing, latest)
+        same = self._same_in(items, latest)
+        others = [
+            item
+            for item in items
+            if not isinstance(item, str)
+            and item.key in changed
+            and not (item in same or item in people or item in again)
+        ]
+        drafts = self._drafts_of(others, changed, latest)
         for item in items:
             if isinstance(item, str):
                 self.checkpoint.state(item)
@@ -197,13 +209,35 @@ class RecordProcessor:
                 self.outcomes.observe(item, Outcome.DUPLICATE, "")
             elif item in people or item in again:
                 self.outcomes.note_sharing(item, people.get(item))
-            elif item not in drafts:
-                self.outcomes.note_same(item)
+            elif item in same:
+                self.outcomes.note_same(item, *same[item])
             else:
                 self.outcomes.decide(item, drafts[item])
 
+    def _same_in(
+        self, items: list[MappedRecord | str], latest: dict[Key, Latest | None]
+    ) -> dict[MappedRecord, tuple[Latest, Outcome]]:
+        """Return the records that repeat the last signal, with last state and outcome.
+
+        Another record of their key may change the last state before their turn, so
+        these are left to the rules.
+        """
+        often = Counter(item.key for item in items if not isinstance(item, str))
+        found: dict[MappedRecord, tuple[Latest, Outcome]] = {}
+        for item in items:
+            if isinstance(item, str) or (last := latest.get(item.key)) is None:
+                continue
+            if (
+                (outcome := known_outcome(item, last, self._checks)) is not None
+                and often[item.key] == 1
+                and item.dead_letter is None
+                and not self.outcomes.identity.is_held(item.key)
+            ):
+                found[item] = last, outcome
+        return found
+
     def _sharing_in(
-        self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
+        self, items: list[MappedRecord | str], latest: dict[Key, Latest | None]
     ) -> dict[Key, list[MappedRecord]]:
         """Return the records of keys that several people or rows share, by key.
 
@@ -213,10 +247,9 @@ class RecordProcessor:
         found: defaultdict[Key, list[MappedRecord]] = defaultdict(list)
         excluded: set[Key] = set()
         for item in items:
-            if isinstance(item, str) or item.key not in changed:
+            if isinstance(item, str) or (last := latest.get(item.key)) is None:
                 continue
-            latest = self._latest(item.key, changed)
-            if latest is not None and (latest.is_shared or latest.is_several):
+            if last.is_shared or last.is_several:
                 found[item.key].append(item)
                 if (
                     item.dead_letter is not None
@@ -225,9 +258,6 @@ class RecordProcessor:
                 ):
                     excluded.add(item.key)
         return {key: found[key] for key in found.keys() - excluded}
-
-    def _latest(self, key: Key, changed: dict[Key, Latest | None]) -> Latest | None:
-        return self.ledger.buffer.latest(key) or changed[key]
 
     def _people_in(
         self, sharing: dict[Key, list[MappedRecord]]
@@ -249,14 +279,14 @@ class RecordProcessor:
     def _seen_again_in(
         self,
         sharing: dict[Key, list[MappedRecord]],
-        changed: dict[Key, Latest | None],
+        latest: dict[Key, Latest | None],
     ) -> set[MappedRecord]:
         """Return the records whose states were sent, of keys with several rows."""
         several = [
-            (latest, records)
+            (last, records)
             for key, records in sharing.items()
-            if (latest := self._latest(key, changed)) is not None
-            and latest.is_several
+            if (last := latest[key]) is not None
+            and last.is_several
             and not self.outcomes.identity.is_held(key)
         ]
         if not several:
@@ -264,9 +294,9 @@ class RecordProcessor:
         versions = [record.version for _, records in several for record in records]
         states = self.ledger.states_of(versions)
         found: set[MappedRecord] = set()
-        for latest, records in several:
+        for last, records in several:
             if all(
-                is_seen_again(record.version, latest, states)
+                is_seen_again(record.version, last, states)
                 and not (record.why_filtered or record.is_deleted)
                 for record in records
             ):
@@ -295,34 +325,21 @@ class RecordProcessor:
 
     def _drafts_of(
         self,
-        items: list[MappedRecord | str],
+        items: list[MappedRecord],
         changed: dict[Key, Latest | None],
-        known_records: Container[MappedRecord],
+        latest: dict[Key, Latest | None],
     ) -> dict[MappedRecord, Draft]:
         """Return the signals of the records that need one for the decision.
 
         The identity learns the states of their entities.
         """
-        often = Counter(item.key for item in items if not isinstance(item, str))
         drafts: dict[MappedRecord, Draft] = {}
         people: set[Key] = set()
         known: list[Version] = []
         for item in items:
-            if isinstance(item, str) or item.key not in changed:
-                continue
-            if item in known_records:
-                continue
-            latest = self._latest(item.key, changed)
-            if (
-                often[item.key] == 1
-                and item.dead_letter is None
-                and not self.outcomes.identity.is_held(item.key)
-                and says_the_same(item, latest, self._checks)
-            ):
-                continue
-            draft = draft_of(item, self._checks)
-            is_shared = latest is not None and latest.is_shared
-            is_sent = latest is not None and latest.content_digest is not None
+            draft, last = draft_of(item, self._checks), latest[item.key]
+            is_shared = last is not None and last.is_shared
+            is_sent = last is not None and last.content_digest is not None
             if draft.outcome is Outcome.FILTERED and (is_sent or is_shared):
                 draft = replace(draft, version=filtered_version(item, self._checks))
             drafts[item] = draft
@@ -334,7 +351,7 @@ class RecordProcessor:
             by_person = item.is_by_person or is_shared
             if by_person:
                 people |= set(people_in(version, version.record_key))
-            if latest is not None:
+            if last is not None:
                 known.append(version)
         latest_of_people = self.ledger.latest_of(people) if people else {}
         states = self.ledger.states_of(known) if known else {}
