@@ -118,6 +118,7 @@ def is_null_key(key: Sequence[object]) -> bool:
     return False
 
 
+@lru_cache(maxsize=4096)  # many people are of one company
 def person_digest(secret: bytes, name: str | None) -> bytes | None:
     """Return the digest of an address or domain, keyed with the ledger's secret."""
     if not name:

@@ -172,12 +172,16 @@ class Identity:
             self._put(version, cleared)
         return released
 
-    def unchanged(self, version: Version, latest: Latest) -> None:
-        """Note a record with the content of the last state."""
-        after = unchanged_after(latest, version)
-        if after != latest:
-            self._put(version, after)
-        self._note(version.key, Read.AS_LATEST)
+    def unchanged(self, versions: Iterable[tuple[Version, Latest]]) -> None:
+        """Note records with the content of the last state, each of another entity."""
+        entities: defaultdict[str, list[bytes]] = defaultdict(list)
+        for version, latest in versions:
+            after = unchanged_after(latest, version)
+            if after != latest:
+                self._put(version, after)
+            entities[version.key[1]].append(version.key[0])
+        for mapping, read in entities.items():
+            self.saw_latest(mapping, read)
 
     def take(self, subject: Subject) -> list[Decided]:
         """Decide on a record; the last decision is on the record itself.

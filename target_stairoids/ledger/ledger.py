@@ -38,8 +38,13 @@ if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Key, Latest, Settled, Version
     from target_stairoids.ledger.lookup import Mark
 
-#: The cache is in KiB. It is large, because keys come in random order.
-_PRAGMAS = (*database.SAFE_WRITES, "cache_size = -16384")
+#: The cache is in KiB. It is large, because keys come in random order. The write-ahead
+#: log has up to 20 MB, because each page is in most of the large transactions.
+_PRAGMAS = (
+    *database.SAFE_WRITES,
+    "cache_size = -16384",
+    "wal_autocheckpoint = 5000",
+)
 _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerError)
 
 

@@ -115,7 +115,8 @@ def opted_out(value: object) -> bool:
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
     """Return whether one of the columns marks a record as deleted at its source."""
-    return any(record.get(name) and opted_out(record[name]) for name in columns)
+    values = [value for name in columns if (value := record.get(name))]
+    return bool(values) and any(map(opted_out, values))
 
 
 def refused(value: object) -> bool:

@@ -254,10 +254,8 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     if not mapped.has_null_key:  # the key's columns may change their type
         sent = signal.properties
         ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
-    version = replace(
-        _with_person(mapped, signal, checks),
-        content_digest=content_digest(signal, ignored),
-    )
+    content = content_digest(signal, ignored)
+    version = _with_person(mapped, signal, checks, content)
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
     is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
@@ -273,9 +271,12 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     return Draft(outcome, "", version, signal, text, is_unread)
 
 
-def _with_person(mapped: MappedRecord, signal: Signal, checks: Checks) -> Version:
+def _with_person(
+    mapped: MappedRecord, signal: Signal, checks: Checks, content: bytes | None = None
+) -> Version:
     return replace(
         mapped.version,
+        content_digest=content,
         email=person_digest(checks.secret, signal.contact.get("email")),
         domain=person_digest(checks.secret, signal.account.get("domain")),
     )

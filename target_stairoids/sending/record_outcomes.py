@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -94,10 +94,17 @@ class RecordOutcomes:
         self.report.count(stream, Outcome.DUPLICATE, times=times)
         self._note_valid(stream, times)
 
-    def note_same(self, mapped: MappedRecord, latest: Latest, outcome: Outcome) -> None:
-        """Count a record that repeats the last signal."""
-        self.identity.unchanged(mapped.version, latest)
-        self._note_known(mapped, outcome)
+    def note_same(self, same: Mapping[MappedRecord, tuple[Latest, Outcome]]) -> None:
+        """Count records that repeat the last signal, given last state and outcome."""
+        self.identity.unchanged([(r.version, last) for r, (last, _) in same.items()])
+        counts: Counter[tuple[str, Outcome]] = Counter()
+        for mapped, (_, outcome) in same.items():
+            mapped.stream.note_fields(mapped.record)
+            counts[mapped.stream.schema.name, outcome] += 1
+        for (name, outcome), times in counts.items():
+            self.report.signals += times
+            self.report.count(name, outcome, times=times)
+            self._note_valid(name, times)
 
     def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:
         """Count a record whose state was sent, of a key with several people or rows."""
@@ -105,11 +112,8 @@ class RecordOutcomes:
             mapped.stream.sharing += self.identity.share(mapped.key, person)
         else:
             mapped.stream.sharing += self.identity.seen_again(mapped.version)
-        self._note_known(mapped, Outcome.DUPLICATE)
-
-    def _note_known(self, mapped: MappedRecord, outcome: Outcome) -> None:
         mapped.stream.note_fields(mapped.record)
-        self._count(mapped, outcome, "")
+        self._count(mapped, Outcome.DUPLICATE, "")
         self._note_valid(mapped.stream.schema.name)
 
     def end_opt_out(self, mapped: MappedRecord, draft: Draft) -> None:

@@ -7,7 +7,7 @@ claimed. STATE messages keep their place among the records.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,7 +193,7 @@ class RecordProcessor:
         sharing = self._sharing_in(items, latest)
         people = self._people_in(sharing)
         again = self._seen_again_in(sharing, latest)
-        same = self._same_in(items, latest)
+        same = self._same_in(items, latest, people.keys() | again)
         others = [
             item
             for item in items
@@ -202,20 +202,24 @@ class RecordProcessor:
             and not (item in same or item in people or item in again)
         ]
         drafts = self._drafts_of(others, changed, latest)
+        self.outcomes.note_same(same)
         for item in items:
             if isinstance(item, str):
                 self.checkpoint.state(item)
+            elif item in same:
+                self.outcomes.observe(item, same[item][1], "")
             elif item.key not in changed:
                 self.outcomes.observe(item, Outcome.DUPLICATE, "")
             elif item in people or item in again:
                 self.outcomes.note_sharing(item, people.get(item))
-            elif item in same:
-                self.outcomes.note_same(item, *same[item])
             else:
                 self.outcomes.decide(item, drafts[item])
 
     def _same_in(
-        self, items: list[MappedRecord | str], latest: dict[Key, Latest | None]
+        self,
+        items: list[MappedRecord | str],
+        latest: dict[Key, Latest | None],
+        known_records: Container[MappedRecord],
     ) -> dict[MappedRecord, tuple[Latest, Outcome]]:
         """Return the records that repeat the last signal, with last state and outcome.
 
@@ -231,6 +235,7 @@ class RecordProcessor:
                 (outcome := known_outcome(item, last, self._checks)) is not None
                 and often[item.key] == 1
                 and item.dead_letter is None
+                and item not in known_records
                 and not self.outcomes.identity.is_held(item.key)
             ):
                 found[item] = last, outcome
