@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
+from stairoids_common.urls import is_loopback
 from stairoids_sandbox.api.auth import AuthMiddleware
 from stairoids_sandbox.api.automation_routes import AutomationRoutes
 from stairoids_sandbox.api.control_routes import ControlRoutes
+from stairoids_sandbox.api.local_only import LocalNames
 from stairoids_sandbox.api.responses import ACCEPTED_BODIES, error_response
 from stairoids_sandbox.api.signal_routes import SignalRoutes
 from stairoids_sandbox.api.webhook_routes import WebhookRoutes
@@ -239,7 +241,8 @@ class Sandbox:
             *PageRoutes(self._parts, url=self.url).routes(),
         ]
         app = _application(routes, send_signal=self._signal_routes.send)
-        return AuthMiddleware(app, self._parts, stopping=stopping)
+        authorized = AuthMiddleware(app, self._parts, stopping=stopping)
+        return LocalNames(authorized) if is_loopback(self._address[0]) else authorized
 
 
 def _chosen(choices: Mapping[str, _T], name: str, option: str) -> _T:

@@ -8,6 +8,7 @@ variables only, because other users can see a command line.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -81,8 +82,8 @@ def secrets() -> list[str]:
     Raises:
         ConfigError: There is no secret, or the variable is not valid.
     """
-    if several := variable(SECRETS_VARIABLE):
-        if variable(SECRET_VARIABLE):
+    if several := _secret(SECRETS_VARIABLE):
+        if _secret(SECRET_VARIABLE):
             logger.warning(
                 "%s and %s are both set: the secrets of %s count, %s is not read",
                 *(SECRETS_VARIABLE, SECRET_VARIABLE) * 2,
@@ -98,11 +99,11 @@ def secrets() -> list[str]:
                 " one or more non-empty strings"
             )
         raise ConfigError(msg)
-    if one := variable(SECRET_VARIABLE, is_secret=True):
+    if one := _secret(SECRET_VARIABLE):
         return _checked(SECRET_VARIABLE, one)
     msg = (
         f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
-        " to a JSON array of several"
+        " to a JSON array of several, or one of these names with _FILE to a path"
     )
     raise ConfigError(msg)
 
@@ -115,13 +116,36 @@ def _checked(name: str, *secrets: str) -> list[str]:
     return list(secrets)
 
 
+def _secret(name: str) -> str | None:
+    """Return the text of a variable, or of the file that NAME_FILE names.
+
+    Raises:
+        ConfigError: Both are set, or the file has no secret.
+    """
+    path = variable(f"{name}_FILE")
+    if path is None:
+        return variable(name, is_secret=True)
+    if variable(name):
+        msg = f"{name} and {name}_FILE are both set: unset one"
+        raise ConfigError(msg)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        msg = f"{name}_FILE cannot be read: {path} ({type(error).__name__})"
+        raise ConfigError(msg) from None
+    if not text:
+        msg = f"{name}_FILE: {path} is empty"
+        raise ConfigError(msg)
+    return text
+
+
 def admin_token() -> str:
     """Read the admin token.
 
     Raises:
         ConfigError: There is no token, or it could be guessed.
     """
-    token = variable(ADMIN_TOKEN_VARIABLE, is_secret=True) or ""
+    token = _secret(ADMIN_TOKEN_VARIABLE) or ""
     _checked(ADMIN_TOKEN_VARIABLE, token)
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
@@ -138,7 +162,7 @@ def api_key() -> str:
     Raises:
         ConfigError: There is no key, or no HTTP header can carry it.
     """
-    key = variable(API_KEY_VARIABLE, is_secret=True)
+    key = _secret(API_KEY_VARIABLE)
     if not key:
         msg = f"no API key: set {API_KEY_VARIABLE}"
         raise ConfigError(msg)

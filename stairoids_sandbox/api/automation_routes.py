@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import replace
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 _PARAMETERS = frozenset({"type", "enabled", "limit", "cursor"})
 _CURSOR_SECONDS = 600  # a cursor is valid for 10 minutes
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+#: Headers that the sender of a webhook sets, or that are about its connection.
+_REFUSED_HEADERS = {
+    *("authorization", "cookie", "host", "content-length", "content-type"),
+    *("content-encoding", "connection", "keep-alive", "proxy-authorization"),
+    *("te", "trailer", "transfer-encoding", "upgrade", "expect"),
+    *("x-stairoids-delivery", "x-stairoids-event", "x-stairoids-signature"),
+}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class _Condition(msgspec.Struct):
@@ -129,9 +140,12 @@ def _automation_from(body: _Incoming | _Outgoing) -> Automation:
         )
     config = body.action.config
     for name, value in config.headers.items():
-        if not (name + value).isprintable():
-            msg = "action.config.headers must hold one line of text each."
-            raise invalid(msg, param="action.config.headers")
+        msg = "action.config.headers must hold one line of text each."
+        if name.lower() in _REFUSED_HEADERS:
+            msg = f"action.config.headers must not set {name}."
+        elif _TOKEN.fullmatch(name) and value.isprintable():
+            continue
+        raise invalid(msg, param="action.config.headers")
     return Automation(
         id=new_id("auto"),
         name=body.name,

@@ -42,7 +42,8 @@ def _with_checked_variables(command: Command) -> Command:
 
     @functools.wraps(command)
     def checked(*args: Any, **options: Any) -> None:
-        names = (*ReceiverSettings.__struct_fields__, "admin_token")
+        more = ("admin_token", "admin_token_file")
+        names = (*ReceiverSettings.__struct_fields__, *more)
         try:
             check_variables(PREFIX, names, warns=True)
         except WrongConfigError as error:

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
 
 
+MOST_COUNTED = 100_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
     """How far a consumer is behind.
 
     Attributes:
         acknowledged_at: When its last run began.
-        events: Number of events that it reads and has not acknowledged.
+        events: Number of events that it reads and has not acknowledged, at most
+            `MOST_COUNTED`, because to count takes time.
         oldest_received_at: When the first of those was received; None for none.
     """
 
@@ -74,10 +78,16 @@ def forget(store: EventStore, consumer: str) -> bool:
 def pending_for(connection: sa.Connection) -> dict[str, sa.ColumnElement[bool]]:
     """Return, by consumer, the condition of the events it has not acknowledged."""
     found: dict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
+    lowest: dict[str, int] = {}
     for row in connection.execute(sa.select(CONSUMERS)):
         after = EVENTS.c.sequence > row.sequence
         found[row.consumer].append(sa.and_(_is_of(row.wanted), after))
-    return {name: sa.or_(*kinds) for name, kinds in found.items()}
+        lowest[row.consumer] = min(row.sequence, lowest.get(row.consumer, row.sequence))
+    return {
+        # With the lowest bookmark the database begins its search there.
+        name: sa.and_(EVENTS.c.sequence > lowest[name], sa.or_(*kinds))
+        for name, kinds in found.items()
+    }
 
 
 def lags(store: EventStore) -> dict[str, Lag]:
@@ -92,8 +102,10 @@ def lags(store: EventStore) -> dict[str, Lag]:
         pending = pending_for(connection)
         result = {}
         for consumer, acknowledged_at in since:
-            count = sa.select(sa.func.count(), sa.func.min(EVENTS.c.received_at))
-            events, oldest = connection.execute(count.where(pending[consumer])).one()
+            found = sa.select(EVENTS.c.received_at).where(pending[consumer])
+            first = found.order_by(EVENTS.c.sequence).limit(MOST_COUNTED).subquery()
+            count = sa.select(sa.func.count(), sa.func.min(first.c.received_at))
+            events, oldest = connection.execute(count).one()
             result[str(consumer)] = Lag(
                 acknowledged_at=acknowledged_at,
                 events=events,

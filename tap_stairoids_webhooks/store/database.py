@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import weakref
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
@@ -132,7 +133,7 @@ class Database(ABC):
             engine.dispose()
 
     def free_bytes(self) -> int | None:
-        """Return the free space of the disk; None if it is on another machine."""
+        """Return the free space of the disk; None if it is not known."""
         return None
 
     def sizes(self) -> dict[str, int]:
@@ -175,6 +176,8 @@ class SqliteDatabase(Database):
         try:
             create_file(self._path)
             self._opened = self._path.stat()
+            if self._opened.st_mode & stat.S_IRWXO:  # such as 0644, of a copy
+                self._path.chmod(0o600)
         except OSError as error:
             msg = f"the store {self.place} cannot be made: {error.strerror}"
             raise StoreUnavailableError(msg) from error
@@ -235,7 +238,7 @@ class SqliteDatabase(Database):
         try:
             return shutil.disk_usage(self._path.parent).free
         except OSError:
-            return 0
+            return None  # the folder is gone; `lock` says so
 
     @override
     def sizes(self) -> dict[str, int]:

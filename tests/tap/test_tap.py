@@ -240,6 +240,7 @@ def test_missing_store_is_an_error_with_a_remedy(run: Runner) -> None:
         ({"secrets": [["hunter2"]]}, "`secrets[0]` must be of type string"),
         ({"secrets": []}, "`secrets` must not be empty"),
         ({"secrets": ["hunter2", ""]}, "`secrets[1]` must not be empty"),
+        ({"secrets": ["a", "hunter2\n"]}, "`secrets` begins or ends with white space"),
         ({"on_store_reset": "ignore"}, "`on_store_reset` must be one of"),
     ],
 )

@@ -11,11 +11,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.receiver.app import RESPONSE_SECONDS, RESULTS
 from tap_stairoids_webhooks.receiver.log_lines import LogLine
@@ -46,6 +52,7 @@ class CommitHistograms:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._seconds = Histogram(
             f"{_PREFIX}commit_seconds",
             "How long a commit takes.",
@@ -174,9 +181,22 @@ class ReceiverStatus(Collector):
                 yield GaugeMetricFamily(_PREFIX + name, text, value=float(value))
         sizes = self._store.database.sizes()
         yield _family("store_bytes", "Size on disk.", GaugeMetricFamily, part=sizes)
-        unread = {name: lag.events for name, lag in self._lags().items()}
+        found_lags = self._lags()
+        unread = {name: lag.events for name, lag in found_lags.items()}
         yield _family(
             "consumer_lag_events", "Unread events.", GaugeMetricFamily, consumer=unread
+        )
+        waiting = {
+            name: int(time.time() - parse_time(lag.oldest_received_at).timestamp())
+            if lag.oldest_received_at
+            else 0
+            for name, lag in found_lags.items()
+        }
+        yield _family(
+            "consumer_lag_seconds",
+            "Age of the oldest unread event.",
+            GaugeMetricFamily,
+            consumer=waiting,
         )
 
     def _lags(self) -> dict[str, Lag]:

@@ -129,6 +129,18 @@ def test_wrong_query_is_400(client: Client) -> None:
         ({"action": an_action(url="http://example.com")}, "url"),
         ({"action": an_action(x=1)}, "action.config.x"),
         ({"action": an_action(headers={"A": "b\r\nC: d"})}, "action.config.headers"),
+        *(
+            ({"action": an_action(headers={name: "1"})}, "action.config.headers")
+            for name in ("Host", "content-LENGTH", "Authorization", "A B", "é", "")
+        ),
+        (
+            {"action": an_action(headers={"content-LENGTH": "1"})},
+            "action.config.headers",
+        ),
+        (
+            {"action": an_action(headers={"Authorization": "x"})},
+            "action.config.headers",
+        ),
         ({"type": "incoming"}, "action"),
         ({"enabled": "true"}, "enabled"),
         ({"colour": "red"}, "colour"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
+from stairoids_sandbox import Sandbox
 from stairoids_sandbox.api.local_only import is_local
 
 
@@ -29,3 +31,22 @@ def test_caller_is_local(peer: str | None, hosts: list[bytes], *, local: bool) -
     }
 
     assert is_local(scope) is local
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:1", 200),
+        ("[::1]", 200),
+        ("attacker.example", 403),
+        ("127.0.0.1.x", 403),
+    ],
+)
+def test_sandbox_on_loopback_refuses_other_names(
+    sandbox: Sandbox, host: str, status: int
+) -> None:
+    headers = {"Authorization": f"Bearer {sandbox.api_key}", "Host": host}
+
+    response = requests.get(f"{sandbox.url}/signals", headers=headers, timeout=15)
+
+    assert response.status_code == status

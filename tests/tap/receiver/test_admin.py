@@ -20,6 +20,7 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import admin_token
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver.app import RESULTS
+from tap_stairoids_webhooks.receiver.http_limits import _REASONS
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.consumers import acknowledge
@@ -96,6 +97,8 @@ def test_metrics_count_requests(admin: Receiver) -> None:
         'requests_total{result="signature_mismatch"} 1.0',
         f'deliveries_total{{key_id="{key_id_of(SECRET)}"}} 3.0',
         'consumer_lag_events{consumer="crm"} 1.0',
+        'consumer_lag_seconds{consumer="crm"} 0.0',
+        "queue_oldest_seconds 0.0",
         "commit_rows_sum 3.0",
         "ready 1.0",
         "queue_deliveries 0.0",
@@ -105,6 +108,7 @@ def test_metrics_count_requests(admin: Receiver) -> None:
     for name in ("commit_seconds_bucket", "free_bytes", "store_bytes", "last_commit_"):
         assert f"{prefix}_{name}" in response.text
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "process_open_fds" in response.text
     for canary in (EMAIL, SECRET, TOKEN):
         assert canary not in response.text
 
@@ -124,12 +128,8 @@ def test_results_has_every_result_of_the_code() -> None:
     for name in ("http_limits", "app"):
         text = (PACKAGE / "receiver" / f"{name}.py").read_text(encoding="utf-8")
         found |= set(re.findall(r'\bRefusedRequestError\(\s*\d+, "(\w+)"', text))
-        found |= set(re.findall(r'\bself\.count\("(\w+)"\)', text))
-    found |= {
-        "not_http",
-        "too_slow",
-        "large_head",
-    }  # in http_limits.py
+        found |= set(re.findall(r'\bself\._?count\("(\w+)"\)', text))
+    found |= set(_REASONS.values())
 
     assert found == set(RESULTS)
 

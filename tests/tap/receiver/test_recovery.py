@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,6 +27,7 @@ from tests.tap.receiver.test_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # A process that takes the lock of a writer, and holds it.
 HOLD = """
@@ -245,3 +247,13 @@ def test_odd_time_in_the_store_does_not_stop_the_start(store_url: str) -> None:
 
     with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
         assert post(receiver, a_body("evt_2")).text == "stored"
+
+
+def test_store_folder_that_is_gone_is_no_full_disk(tmp_path: Path) -> None:
+    with administered(f"sqlite:///{tmp_path}/folder/webhooks.db") as receiver:
+        shutil.rmtree(tmp_path / "folder")
+        until(lambda: not is_ready(receiver))
+        found = get(receiver, "/readyz").json()
+        assert post(receiver, a_body()).text == "store_unavailable"
+
+    assert (found["disk_full"], found["store_failing"]) == (False, True)

@@ -44,7 +44,7 @@ from tests.support.webhook_builders import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VARIABLES = (SECRET_VARIABLE, SECRETS_VARIABLE)
+VARIABLES = (SECRET_VARIABLE, SECRETS_VARIABLE, f"{SECRET_VARIABLE}_FILE")
 COMMAND = Path(sys.executable).with_name("stairoids-webhooks")
 
 
@@ -269,6 +269,17 @@ def serve(store_url: str, *options: str, **env: str) -> Result:
         ({"STAIROIDS_WEBHOOK_SECRETS": '"hunter2"'}, "one or more non-empty"),
         ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2", ""]'}, "one or more non-empty"),
         ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "one or more non-empty"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2\\n"]'}, "ends with white space"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '[" hunter2"]'}, "begins or ends with white"),
+        ({"STAIROIDS_WEBHOOK_SECRET_FILE": "/no/such/file"}, "cannot be read: /no/"),
+        ({"STAIROIDS_WEBHOOK_SECRET_FILE": "/dev/null"}, "/dev/null is empty"),
+        (
+            {
+                "STAIROIDS_WEBHOOK_SECRET_FILE": "/dev/null",
+                "STAIROIDS_WEBHOOK_SECRET": "hunter2",
+            },
+            "are both set: unset one",
+        ),
     ],
 )
 def test_unusable_secret_is_an_error(
@@ -279,6 +290,27 @@ def test_unusable_secret_is_an_error(
     assert done.exit_code == 1
     assert message in done.stderr
     assert "hunter2" not in done.stderr
+
+
+def test_secret_in_a_file_is_exact(store_url: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(" hunter2\n")
+    done = serve(store_url, STAIROIDS_WEBHOOK_SECRET_FILE=str(tmp_path / "secret"))
+
+    assert done.exit_code == 1
+    assert "begins or ends with white space" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_secrets_are_read_from_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("SECRETS", '["a", "b"]\n'), ("S_ADMIN_TOKEN", "x" * 16)):
+        (tmp_path / name).write_text(text)
+        variable = f"STAIROIDS_WEBHOOK{'_' * (name == 'SECRETS')}{name}_FILE"
+        monkeypatch.setenv(variable, str(tmp_path / name))
+
+    assert environment.secrets() == ["a", "b"]
+    assert environment.admin_token() == "x" * 16
 
 
 def test_port_in_use_is_an_error(store_url: str) -> None:

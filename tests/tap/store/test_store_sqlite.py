@@ -152,3 +152,15 @@ def test_full_store_is_unavailable(store: EventStore) -> None:
         store.append(big)
 
     assert store.append(deliveries(1)) == [Outcome.STORED]
+
+
+def test_store_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "webhooks.db"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+
+    with EventStore.create(f"sqlite:///{path}") as store:
+        store.append(deliveries(1))
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+
+    assert modes == {0o600}
