@@ -164,7 +164,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return the path in a setting, with the user's folder for `~`."""
         path = (getattr(self, name) or "").strip()
         try:
-            return str(local_path(path)) if path else None
+            found = local_path(path) if path else None
+            if found and name == "report_path" and found.is_dir():
+                raise ConfigError("`report_path` names a folder. Name a file in it.")
+            return str(found) if found else None
         except OSError as error:
             raise ConfigError(f"`{name}` names {error.strerror}.") from None
 

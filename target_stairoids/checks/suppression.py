@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.people_and_companies import entry_of, is_domain, is_email
+from target_stairoids.mapping.people_and_companies import (
+    entry_of,
+    is_domain,
+    is_email,
+    is_page,
+)
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -129,7 +134,7 @@ def _entry_in(text: str, place: str) -> str:
     cells = _cells_of(text)
     for cell in (text, cells[0]):
         name = entry_of(cell) or cell.strip("\"' \t\u200b").lower()
-        if _can_match(name):
+        if _can_match(name) and not is_page(cell):
             break
     else:
         raise ConfigError(

@@ -113,7 +113,7 @@ def _canonical_from(text: bytes) -> dict[str, Any]:
 def _decoded(decode: Callable[[bytes], dict[str, Any]], text: bytes) -> dict[str, Any]:
     try:
         return decode(text)
-    except (ArithmeticError, RecursionError) as error:
+    except (ArithmeticError, RecursionError, msgspec.ValidationError) as error:
         raise MessageError(_OUT_OF_BOUNDS) from error
 
 
@@ -161,6 +161,8 @@ class RecordReader:
         try:
             key = self._decoder.decode(text)
         except msgspec.DecodeError as error:
+            if "out of range" in str(error):
+                raise MessageError(_OUT_OF_BOUNDS) from error
             msg = "A RECORD message lacks its record, or the record is no object."
             raise MessageError(msg) from error
         except (ArithmeticError, RecursionError) as error:

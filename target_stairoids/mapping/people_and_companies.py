@@ -222,18 +222,27 @@ def company_domain_of(text: str) -> str | None:
     """
     host = clean_domain(text)
     company = None if host is None else _company(host)
-    if company and _is_page(text, company):
+    if company and _is_page_of(text, company):
         return None
     if company and "@" in text and company.endswith(_PLACEHOLDERS):
         return None
     return company
 
 
-def _is_page(text: str, company: str) -> bool:
+def _is_page_of(text: str, company: str) -> bool:
     """Return whether a URL is a page about somebody else: `google.com/maps/acme`."""
     names = {company, company.partition(".")[0]}
-    path = _SCHEMES.sub("", text.strip(), count=1).partition("/")[2]
-    return bool(path) and not _DATA.hosts_of_pages.isdisjoint(names)
+    return not _DATA.hosts_of_pages.isdisjoint(names) and bool(_path_of(text))
+
+
+def _path_of(url: str) -> str:
+    return _SCHEMES.sub("", url.strip(), count=1).partition("/")[2]
+
+
+def is_page(text: str) -> bool:
+    """Return whether a text is a page on a shared host: `linkedin.com/in/ada`."""
+    host = None if "@" in text else clean_domain(text)
+    return bool(host and _path_of(text)) and company_domain_of(text) is None
 
 
 @lru_cache(maxsize=_CACHED)

@@ -10,6 +10,7 @@ import gzip
 import json
 import logging
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -83,12 +84,22 @@ def batch_records(url: str, stream: str, *, is_gzip: bool) -> Iterator[dict[str,
             yield record
 
 
+_DAMAGE: dict[type[Exception], str] = {
+    gzip.BadGzipFile: "it is not in gzip",
+    EOFError: "it was cut off",
+    zlib.error: "it is damaged",
+}
+
+
 def _lines_of_file(url: str, place: str, *, is_gzip: bool) -> Iterator[bytes]:
     try:
         with UPath(url).open("rb") as file:
             yield from gzip.GzipFile(fileobj=file) if is_gzip else file
     except Exception as error:  # each storage has errors of its own
-        why = getattr(error, "strerror", None) or type(error).__name__
+        known = next(
+            (why for kind, why in _DAMAGE.items() if isinstance(error, kind)), ""
+        )
+        why = getattr(error, "strerror", None) or known or type(error).__name__
         raise MessageError(
             f"{place[0].upper()}{place[1:]} cannot be read: {why}."
         ) from error

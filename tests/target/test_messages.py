@@ -224,3 +224,17 @@ def test_number_out_of_bounds_ends_the_run_after_everything_before_it(
     assert "Stream `trials`: A record" in run.error
     assert "number out of bounds" in run.error
     assert run.outcomes == {"accepted": 1}
+
+
+@pytest.mark.parametrize("column", ["id", "n"])
+def test_integer_of_thousands_of_digits_ends_the_run_with_a_sentence(
+    target: TargetUnderTest, column: str
+) -> None:
+    record = f'{{"id":2,"{column}":{"9" * 5000}}}'
+    line = f'{{"type":"RECORD","stream":"trials","record":{record}}}'
+
+    run = target.run(a_schema(), a_record(1), line)
+
+    assert run.exit_code == 1
+    assert "number out of bounds" in run.error
+    assert run.outcomes == {"accepted": 1}

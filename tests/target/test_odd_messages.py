@@ -195,9 +195,9 @@ def batch(file: Path | str, **parts: object) -> Message:
 
 DAMAGED: dict[str, tuple[bytes | None, str]] = {
     "missing": (None, "`b.gz` cannot be read: No such file or directory."),
-    "not gzip": (RECORDS, "`b.gz` cannot be read: BadGzipFile."),
-    "cut off": (gzip.compress(RECORDS)[:-9], "`b.gz` cannot be read: EOFError."),
-    "damaged": (b"\x1f\x8b\x08" + b"x" * 30, "`b.gz` cannot be read: "),
+    "not gzip": (RECORDS, "`b.gz` cannot be read: it is not in gzip."),
+    "cut off": (gzip.compress(RECORDS)[:-9], "`b.gz` cannot be read: it was cut off."),
+    "damaged": (b"\x1f\x8b\x08" + b"x" * 30, "`b.gz` cannot be read: it "),
     "not JSON": (
         gzip.compress(b"PAR1\n"),
         "Line 1 of the BATCH file `b.gz` of stream ",

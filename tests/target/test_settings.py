@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stairoids_common.config_errors import config_errors, suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CANARY = "sk_live_CANARY"
 
@@ -352,6 +355,11 @@ def test_path_that_cannot_be_expanded_is_refused(
         settings_of(**{name: path})
 
     assert error in str(refused.value)
+
+
+def test_report_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`report_path` names a folder"):
+        settings_of(report_path=str(tmp_path))
 
 
 @pytest.mark.parametrize("api_key", ["x", "sk_test_1", "pk live/+=."])

@@ -85,6 +85,8 @@ def test_suppression_matches_email_and_domains(
         "ann@acme.com;bob@acme.com",
         "acme.com, birch.com",
         "acme.com,ann@birch.com",
+        "https://www.linkedin.com/in/ann",
+        "facebook.com/acme",
         "https://*.acme.com/",
         "[abc]",
         "ann lee*@acme.com",
