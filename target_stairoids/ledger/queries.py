@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,14 @@ def known_elsewhere(
     with ledger.reading() as connection:
         rows = connection.execute(query).all()
     return [(source, stream, mapping) for source, stream, mapping in rows]
+
+
+def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:
+    """Return the last SCHEMA message of a stream."""
+    query = select(streams.c.schema).where(streams.c.stream == stream)
+    with ledger.reading() as connection:
+        found: dict[str, Any] = json.loads(connection.scalar(query) or "{}")
+    return found
 
 
 def knows_key(ledger: Ledger, digest: bytes) -> bool:

@@ -229,6 +229,20 @@ def source_in(message: Mapping[str, Json]) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+def schema_from(message: Mapping[str, Json]) -> StreamSchema:
+    """Return the parts of a SCHEMA message that the ledger keeps."""
+    schema = message.get("schema") or {}
+    keys = tuple(message.get("key_properties") or ())
+    return StreamSchema(
+        name=message.get("stream", ""),
+        properties=schema.get("properties") or {},
+        key_properties=keys,
+        bookmark=bookmark_column(message.get("bookmark_properties") or (), keys),
+        allows_more=bool(schema.get("additionalProperties")),
+        source=source_in(message),
+    )
+
+
 def bookmark_column(bookmarks: Sequence[str], keys: Sequence[str]) -> str | None:
     """Return the bookmark column that orders the states of an entity; None if none."""
     if len(bookmarks) != 1 or bookmarks[0] in keys or bookmarks[0].startswith("_sdc_"):

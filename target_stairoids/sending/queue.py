@@ -43,6 +43,8 @@ class QueuedSignal:
         not_before: Monotonic time; a lookup before it would be too early.
         claimed: Monotonic time of the claim; infinity for the claim of a dead run.
         is_unclear: Whether a request may have been accepted without a response.
+        may_look_up: Whether a lookup may show its outcome.
+        refusal: Why it must not be sent again, if its request was not accepted.
         control: Id of a signal of the source that was accepted after that request. A
             list that shows it shows all signals of that request's time.
         shows_control: Whether a page of this lookup shows the control.
@@ -67,6 +69,8 @@ class QueuedSignal:
     not_before: float = 0.0
     claimed: float = math.inf
     is_unclear: bool = False
+    may_look_up: bool = True
+    refusal: str = ""
     control: str | None = None
     shows_control: bool = False
     is_doubtful: bool = False

@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from target_stairoids.api.client import Client
 from target_stairoids.api.signal_lookup import ServerClock
+from target_stairoids.checks.suppression import Suppression
+from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
+from target_stairoids.mapping.config import mappings_for
+from target_stairoids.mapping.schema import schema_from
+from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
 from target_stairoids.settings import Settings
 
@@ -32,7 +39,10 @@ class Recovery:
         clock: ServerClock,
         longest_wait: float,
         unclear: dict[int, QueuedSignal],
+        suppression: Suppression,
     ) -> None:
+        self._settings = settings
+        self._suppression = suppression
         self._ledger = ledger
         self._client = client
         self._clock = clock
@@ -58,8 +68,53 @@ class Recovery:
             lookup_delay=self._delay,
             longest_wait=self._longest_wait,
         )
+        signal.may_look_up = not (hold := self._why_held(claim))
+        signal.refusal = hold or self._why_not_again(claim)
         self._unclear[signal.number] = signal
         return signal
+
+    def _why_held(self, claim: Claim) -> str:
+        """Return why a lookup would prove nothing; empty if it may."""
+        key = self._ledger.key_digest(self._settings.api_key)
+        keys = {key, claim.api_key or key}
+        if len(keys) > 1 and not all(queries.knows_key(self._ledger, k) for k in keys):
+            return "no response, and it was sent with the API key of another workspace"
+        is_held = self._settings.on_unknown == "hold"
+        return "no response, and `on_unknown` is `hold`" if is_held else ""
+
+    def _why_not_again(self, claim: Claim) -> str:
+        """Return why a signal must not be sent again; empty if it may."""
+        body = msgspec.json.decode(claim.signal)
+        names = names_of(body.get("account", {}), body.get("contact", {}))
+        if self._suppression.hidden({claim.signal: names}):
+            return "no response, and its person or company is suppressed now"
+        message = queries.schema_of(self._ledger, claim.version.stream)
+        if is_made_again(claim, message, self._settings):
+            return ""
+        return "no response, and the mapping does not make this signal any more"
+
+
+def is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) -> bool:
+    """Return whether the mapping of today makes the signal of a claim.
+
+    `message` is the last SCHEMA message of its stream.
+    """
+    schema = schema_from(message)
+    source = settings.default_source
+    if schema.source is not None and settings.source is None:
+        source = schema.source
+    try:
+        for mapping in mappings_for(schema, settings.signals, source):
+            if mapping.name != claim.version.mapping or mapping.is_left_out:
+                continue
+            if mapping.mapping_digest == claim.version.mapping_digest:
+                return True
+            record = msgspec.json.decode(claim.record or b"{}")
+            made = mapping.signal_from(record).checked_text()
+            return not mapping.why_filtered(record) and made == claim.signal
+    except (ConfigError, InvalidSignalError):
+        pass
+    return False
 
 
 def recovered_signal(

@@ -158,6 +158,8 @@ def _decide_page(
     if page.is_doubtful or signal.is_doubtful:
         last = signal.lookups + 1 >= _MAX_ATTEMPTS
         action = Action.GIVE_UP if last else Action.LOOK_AGAIN
+    elif signal.refusal:
+        action = Action.GIVE_UP
     elif page.shows_control or signal.shows_control:
         action = Action.GIVE_UP if is_last_try else Action.SEND_AGAIN
     elif signal.control is None:

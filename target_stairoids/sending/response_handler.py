@@ -294,14 +294,19 @@ class ResponseHandler:
                 version=claim.version,
                 stream_name=claim.stream_name,
                 outcome=outcome,
-                reason=response.reason,
+                reason=signal.refusal or response.reason,
                 record=claim.record,
                 signal=claim.signal,
                 request_id=response.request_id,
                 attempts=max(1, signal.attempts),
             ),
         )
-        self.settle(signal, outcome, response.reason)
+        self.settle(signal, outcome, signal.refusal or response.reason)
+
+    def hold(self, transaction: Transaction, signal: QueuedSignal) -> None:
+        """Leave a dead run's signal to a person, without a lookup."""
+        nothing = Response(kind=ResponseKind.UNKNOWN)
+        self._give_up(transaction, signal, Outcome.UNKNOWN, nothing)
 
     def settle(
         self,

@@ -102,6 +102,7 @@ class Scheduler:
             self._clock,
             self.pool.longest_wait,
             self.responses.unclear,
+            suppression,
         )
         self.is_intact = True
 
@@ -109,9 +110,8 @@ class Scheduler:
         """Stop if the API key is new and not of the workspace of the ledger."""
         key = self.responses.new_key
         ids = queries.newest_signals(self._ledger, 3) if key else []
-        must_read = self._settings.first_run == "guard"
         asked = (self._ask(partial(Client.read_signal, signal_id=i)) for i in ids)
-        error = key_error(asked, must_read=must_read)
+        error = key_error(asked, must_read=self._settings.first_run == "guard")
         self._stop.set(error)
         if key and ids and error is None:
             with self._ledger.transaction() as transaction:
@@ -121,8 +121,8 @@ class Scheduler:
     def account_for(self, pairs: Collection[Pair]) -> None:
         """Note that a person answered for the signals of remembered records."""
         pairs = self._baselined.union(pairs)
-        known = newest_of(Response(kind=ResponseKind.NOT_SENT))
-        ends = dict.fromkeys(sorted({source for source, _ in pairs}), known)
+        now = newest_of(Response(kind=ResponseKind.NOT_SENT))
+        ends = dict.fromkeys(sorted({source for source, _ in pairs}), now)
         for source in list(ends)[:MAX_SOURCES]:
             query: dict[str, str | int] = {"source": source, "limit": 1}
             response = self._ask(partial(Client.list_signals, query=query))
@@ -158,10 +158,10 @@ class Scheduler:
 
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
+        expect, run = self._ledger.buffer.expect, self._ledger.run
         for signal in self._recovery.take_over():
             self._queue.add(signal)
-            ledger, version = self._ledger, signal.claim.version
-            ledger.buffer.expect(signal.number, version, None, ledger.run)
+            expect(signal.number, signal.claim.version, None, run)
 
     @property
     def is_stuck(self) -> bool:
@@ -276,6 +276,9 @@ class Scheduler:
             signal = self._queue.take(now)
             if signal is None:
                 break
+            if not signal.may_look_up:
+                self.responses.hold(transaction, signal)
+                continue
             if signal.stage is Stage.LOOK_UP and now < signal.not_before:
                 self._queue.wait_until(signal, signal.not_before)
                 continue
@@ -379,24 +382,21 @@ class Scheduler:
     ) -> None:
         """Leave an entity to a living run, or take over the claim of a dead one."""
         self._started -= 1
-        left = None
-        if not self._ledger.lives(holder):
-            left = transaction.claim_on(signal.claim.version)
+        is_dead = not self._ledger.lives(holder)
+        left = transaction.claim_on(signal.claim.version) if is_dead else None
         if left is not None and transaction.take_over(left):
-            recovered = self._recovery.signal_of(left)
-            self._queue.add_before(recovered, signal)
+            self._queue.add_before(self._recovery.signal_of(left), signal)
         elif signal.yields < _MAX_YIELDS:
             signal.yields += 1
             due = time.monotonic() + _YIELD_SECONDS * 2**signal.yields
             self._queue.wait_until(signal, due)
         else:
-            reason = "another run is sending it"
-            self.responses.finished.append((signal, Outcome.PENDING, reason))
+            ended = signal, Outcome.PENDING, "another run is sending it"
+            self.responses.finished.append(ended)
 
     def _hand_in(self, signal: QueuedSignal) -> None:
         self.limiter.start()
         text = signal.claim.signal
-        query: dict[str, str | int]
         if signal.stage is Stage.ASK:
             query = self.check.question(pair_of(signal)) or {}
         elif signal.stage is Stage.LOOK_UP:
@@ -445,6 +445,6 @@ class Scheduler:
         return self._finish_all()
 
     def close(self) -> None:
-        """Stop the workers. Requests that none of them has begun are not sent."""
+        """Stop the workers, and send nothing more."""
         self.recall()
         self.pool.close()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_stairoids.ledger.ledger import Ledger
+from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.sending.queue import Stage
 from target_stairoids.sending.recovery import recovered_signal
-from target_stairoids.settings import Settings
+from tests.support.commands import signals
 from tests.support.ledger_builders import a_claim, a_version
-from tests.support.singer_io import a_record, a_schema
+from tests.support.singer_io import (
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    text_of,
+    wait_until,
+)
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.server import Sandbox
-    from tests.support.singer_io import TargetUnderTest
+    from pathlib import Path
 
 SIGNAL = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
 
@@ -66,52 +72,109 @@ def test_recovered_signal_continues_from_its_claim() -> None:
     assert signal.lanes == (a_version().entity, ("email", "a@b.example"))
 
 
-def leave_claim(target: TargetUnderTest, attempted_at: str) -> None:
-    """Leave the claim of a killed run in the ledger."""
-    settings = Settings.from_config(target.config)
-    with Ledger.create(settings.ledger_url, settings.scope) as crashed:
-        crashed.begin_run()
-        stream = crashed.stream_number("trials", {})
-        left = a_claim(a_version(stream=stream), signal=SIGNAL)
-        with crashed.transaction() as transaction:
-            transaction.claim([left], at=attempted_at)
+PEOPLE = [a_schema(), *map(a_record, range(4))]
 
 
-def test_recovered_signal_may_have_waited_for_a_worker(
-    target: TargetUnderTest,
+def kill_while_sending(target: TargetUnderTest, sandbox: Sandbox) -> None:
+    """Kill a run whose requests Stairoids has got and did not accept."""
+    target.config["request_timeout_seconds"] = 1
+    target.run(a_schema("others"), a_record(9, "others"))
+    sandbox.faults.set([Fault(kind="slow_accept", delay_ms=60_000)])
+    before = len(sandbox.requests)
+    with target.start(text_of(PEOPLE), request_timeout_seconds=30) as process:
+        assert process.stdin
+        process.stdin.close()
+        wait_until(lambda: bool(claims_of(target)))
+        process.kill()
+    sandbox.faults.set([])
+    assert len(sandbox.requests) == before
+
+
+def claims_of(target: TargetUnderTest) -> list[Any]:
+    with sqlite3.connect(target.folder / "ledger.db") as ledger:
+        return ledger.execute("SELECT entity FROM stairoids_claims").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"api_key": "sk_other"}, "the API key of another workspace"),
+        ({"on_unknown": "hold"}, "`on_unknown` is `hold`"),
+        ({"suppress": ["example.com"]}, "is suppressed now"),
+        ({"signals": [{"stream": "trials", "type": None}]}, "does not make this"),
+        ({"signals": [{"stream": "trials", "type": "new"}]}, "does not make this"),
+        ({"signals": [{"stream": "trials", "when": "{{ id > 99 }}"}]}, "does not make"),
+    ],
+    ids=["other key", "hold", "suppressed", "no signal", "other type", "filtered"],
+)
+def test_left_over_claim_is_a_dead_letter_if_it_must_not_be_sent_again(
+    tmp_path: Path, config: dict[str, Any], reason: str
 ) -> None:
-    """A claim of 10 s ago may have left right before the run died."""
-    leave_claim(target, seconds_ago(10))
+    keys = {"sk_test_sandbox": "read_write", "sk_other": "read_write"}
+    with Sandbox(keys=keys, workspaces={"sk_other": "other"}) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url)
+        kill_while_sending(target, sandbox)
+        left = len(claims_of(target))
+        if "api_key" in config:  # a person trusts the key, or there is no signal yet
+            with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+                ledger.execute("DELETE FROM stairoids_settled")
+                ledger.execute("DELETE FROM stairoids_api_keys")
+        run = target.run(**config)
+        found = signals(target, "dead-letters", "list").stdout
+
+    assert run.report["recovered"] == {"unknown": left}
+    assert reason in found
+    assert [s.type for s in sandbox.signals] == ["others"]
+
+
+def test_left_over_claim_is_sent_again_by_a_mapping_that_makes_the_same_signal(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox)
+    left = len(claims_of(target))
+    trials = {"stream": "trials", "properties": "*", "send": "always"}
+    same = [trials, {"stream": "others"}]
+
+    run = target.run(a_schema("others"), a_record(8, "others"), signals=same)
+
+    assert run.report["recovered"] == {"accepted": left}
+
+
+def test_recovered_signal_is_looked_up_after_the_request_timeout(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox)
 
     run = target.run(request_timeout_seconds=2)
 
-    assert run.report["recovered"] == {"pending": 1}
+    assert run.report["recovered"] == {"pending": len(claims_of(target))}
     assert run.report["seconds"] >= 2
 
 
 def test_recovered_signal_is_sent_again_once_a_later_one_is_listed(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    leave_claim(target, seconds_ago(1_000))
+    kill_while_sending(target, sandbox)
+    left = len(claims_of(target))
 
     alone = target.run()
-    run = target.run(a_schema(), a_record(), source="s")
+    run = target.run(a_schema("others"), a_record(8, "others"))
 
     assert alone.exit_code == 75
     assert "accepted no signal after" in alone.error
-    assert alone.report["recovered"] == {"pending": 1}
-    assert run.report["recovered"] == {"accepted": 1}
-    assert run.outcomes == {"accepted": 1}
-    assert len(sandbox.signals) == 2
+    assert alone.report["recovered"] == {"pending": left}
+    assert run.report["recovered"] == {"accepted": left}
+    assert len(sandbox.signals) == left + 2
 
 
 def test_signal_that_no_run_can_prove_is_a_dead_letter_after_eight_runs(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    leave_claim(target, seconds_ago(1_000))
+    kill_while_sending(target, sandbox)
+    left = len(claims_of(target))
 
     runs = [target.run() for _ in range(8)]
 
     assert [run.exit_code for run in runs] == [75] * 7 + [0]
-    assert runs[-1].report["recovered"] == {"unknown": 1}
-    assert sandbox.signals == []
+    assert runs[-1].report["recovered"] == {"unknown": left}
+    assert len(sandbox.signals) == 1
