@@ -182,15 +182,15 @@ def bookmark_value(value: object) -> str | None:
     "10".
     """
     match value:
-        case None | bool() | dict() | list():
-            return None
-        case int() | Decimal() | float():
-            return f"n{value}" if Decimal(value).is_finite() else None
         case str():
             if value.isascii() and value.isdecimal():
                 return f"n{value}"
             moment = _utc(value)
             return f"t{moment}" if moment else f"s{value}"
+        case None | bool() | dict() | list():
+            return None
+        case int() | Decimal() | float():
+            return f"n{value}" if Decimal(value).is_finite() else None
         case _:
             return f"s{value}"
 

@@ -44,6 +44,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
     text_digest: bytes | None = None
     _fields: dict[str, Any] | None = None
     _canonical: dict[str, Any] | None = None
+    _columns: tuple[str, ...] | None = None
     _state: tuple[bytes, ColumnSet, bytes] | None = None
     _source: tuple[ColumnSet, bytes] | None = None
 
@@ -58,8 +59,10 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of all columns."""
-        return tuple(self.key if self.text is None else self.canonical)
+        """The names of the columns of `canonical`."""
+        if self._columns is None:
+            self._columns = tuple(self.canonical)
+        return self._columns
 
     @property
     def canonical(self) -> dict[str, Any]:
@@ -96,10 +99,12 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     def without(self, columns: ColumnSet) -> dict[str, Any]:
         """Return the canonical fields without some columns."""
-        canonical = self.canonical
-        if not (gone := chosen(columns, tuple(canonical))):
-            return canonical
-        return {n: value for n, value in canonical.items() if n not in gone}
+        gone, fields = chosen(columns, self.columns), self.canonical
+        if gone:
+            fields = fields.copy()  # faster than a comprehension, as few are gone
+            for name in gone:
+                del fields[name]
+        return fields
 
 
 def _canonical_from(text: bytes) -> dict[str, Any]:

@@ -70,8 +70,10 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         if self._why_filtered is None:
             self._why_filtered = ""
             try:
-                if self.mapping.may_filter(self.record.columns):
-                    self._why_filtered = self.mapping.why_filtered(self.record.fields)
+                record = self.record
+                names = record.columns if record.text else tuple(record.key)
+                if self.mapping.may_filter(names):
+                    self._why_filtered = self.mapping.why_filtered(record.fields)
             except InvalidSignalError as error:
                 self.when_error = error
         return self._why_filtered

@@ -226,7 +226,7 @@ class RecordProcessor:
         Another record of their key may change the last state before their turn, so
         these are left to the rules.
         """
-        often = Counter(item.key for item in items if not isinstance(item, str))
+        often = Counter([item.key for item in items if not isinstance(item, str)])
         found: dict[MappedRecord, tuple[Latest, Outcome]] = {}
         for item in items:
             if isinstance(item, str) or (last := latest.get(item.key)) is None:
