@@ -39,6 +39,13 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 
+# The receiver. `docker build --target receiver .`
+FROM commands AS receiver
+EXPOSE 8880
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8880/healthz', timeout=4)"]
+CMD ["stairoids-webhooks", "serve", "--host", "0.0.0.0"]
+
 # Airbyte appends the command and its files. It mounts its files wherever it likes, as
 # root, so they are read by anybody's user.
 FROM commands AS destination-stairoids

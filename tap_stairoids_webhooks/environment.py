@@ -14,7 +14,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from stairoids_common.environment import variable, white_space_error
+from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import (
+    check_variables,
+    variable,
+    white_space_error,
+)
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -25,6 +30,7 @@ API_URL_VARIABLE = "STAIROIDS_API_URL"
 SECRET_VARIABLE = "STAIROIDS_WEBHOOK_SECRET"  # noqa: S105 -- a name, not a secret
 SECRETS_VARIABLE = "STAIROIDS_WEBHOOK_SECRETS"
 ADMIN_TOKEN_VARIABLE = "STAIROIDS_WEBHOOKS_ADMIN_TOKEN"  # noqa: S105 -- a name, not a token
+SECRET_SETTINGS = ("admin_token", "admin_token_file")
 DEFAULT_API_URL = "https://api.stairoids.com/v1"
 DEFAULT_PATH = "/webhooks/stairoids"
 DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
@@ -74,6 +80,23 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="The event store: sqlite:///PATH or postgresql://HOST/DATABASE."
         ),
     ] = DEFAULT_STORE_URL
+
+
+def receiver_settings() -> ReceiverSettings:
+    """Read the settings of the receiver from the environment only.
+
+    Raises:
+        ConfigError: A variable is wrong.
+    """
+    names = ReceiverSettings.__struct_fields__
+    try:
+        check_variables(PREFIX, (*names, *SECRET_SETTINGS), warns=True)
+        given = {name: variable(PREFIX + name.upper()) for name in names}
+        found = {name: text for name, text in given.items() if text is not None}
+        return msgspec.convert(found, ReceiverSettings, strict=False)
+    except (msgspec.ValidationError, WrongConfigError) as error:
+        msg = f"{PREFIX}…: {error}"
+        raise ConfigError(msg) from None
 
 
 def secrets() -> list[str]:

@@ -11,7 +11,11 @@ import msgspec
 from stairoids_common.cli import EnvironmentOption
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import check_variables
-from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
+from tap_stairoids_webhooks.environment import (
+    PREFIX,
+    SECRET_SETTINGS,
+    ReceiverSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +46,7 @@ def _with_checked_variables(command: Command) -> Command:
 
     @functools.wraps(command)
     def checked(*args: Any, **options: Any) -> None:
-        more = ("admin_token", "admin_token_file")
-        names = (*ReceiverSettings.__struct_fields__, *more)
+        names = (*ReceiverSettings.__struct_fields__, *SECRET_SETTINGS)
         try:
             check_variables(PREFIX, names, warns=True)
         except WrongConfigError as error:

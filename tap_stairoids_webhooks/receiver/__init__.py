@@ -1,1 +1,20 @@
-"""Receive webhooks over HTTP: verify and store each delivery, then respond 200."""
+"""Receive webhooks: the server, and the application for other servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver
+
+
+def create_app() -> EmbeddedReceiver:
+    """Return the receiver as an ASGI application, configured by the environment.
+
+    Raises:
+        ConfigError: A variable is wrong, or there is no secret.
+    """
+    from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- `--help` needs none of it
+    from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver  # noqa: PLC0415 -- as above
+
+    return EmbeddedReceiver(receiver_settings())

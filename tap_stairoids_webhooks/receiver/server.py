@@ -29,12 +29,12 @@ from tap_stairoids_webhooks.receiver.admin.metrics import (
     CommitHistograms,
     ReceiverStatus,
 )
-from tap_stairoids_webhooks.receiver.app import ALARMING, ReceiverApp
+from tap_stairoids_webhooks.receiver.app import ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping
 from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
 from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.signature import Verifier
-from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tap_stairoids_webhooks.receiver.http_limits import Counting
-    from tap_stairoids_webhooks.store.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +141,13 @@ class Receiver:
         self._server = _Server(
             self._app,
             self._commits,
-            self.store.database,
-            interrupts=interrupts,
-            min_free_bytes=min_free_bytes,
+            Housekeeping(
+                self._app,
+                self._commits,
+                self.store.database,
+                interrupts=interrupts,
+                min_free_bytes=min_free_bytes,
+            ),
             admin=listening,
             on_ready=self._ready,
         )
@@ -209,10 +212,8 @@ class _Server(uvicorn.Server):
 
     Args:
         app: The application of the public port.
-        commits: Stores the counts of refused requests.
-        database: Where the free space is checked.
-        interrupts: Close the connections of a database that does not respond.
-        min_free_bytes: Deliveries are refused with less free space.
+        commits: The thread that stores deliveries.
+        housekeeping: The checks of every second.
         admin: Application and socket of the admin port; None for no admin port.
         on_ready: Called when the server listens.
 
@@ -226,21 +227,15 @@ class _Server(uvicorn.Server):
         self,
         app: ReceiverApp,
         commits: CommitQueue,
-        database: Database,
+        housekeeping: Housekeeping,
         *,
-        interrupts: Sequence[Callable[[], None]],
-        min_free_bytes: int,
         admin: tuple[AdminApp, socket.socket] | None,
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(_config_for(app))
         self._receiver = app
         self._commits = commits
-        self._database = database
-        self._interrupts = interrupts
-        self._min_free_bytes = min_free_bytes
-        self._reported: Counter[str] = app.counts.copy()
-        self._stored_refusals: Counter[str] = Counter()
+        self._housekeeping = housekeeping
         self._admin_state = ServerState()
         self._admin_server: asyncio.Server | None = None
         self._admin = admin
@@ -252,7 +247,7 @@ class _Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._check_disk()
+        self._housekeeping.check_disk()
         await super().startup(sockets)
         if self._admin is not None:
             app, listening = self._admin
@@ -268,15 +263,16 @@ class _Server(uvicorn.Server):
     @override
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_PER_SECOND == 0:
-            self._check_disk()
-            self._check_commits()
-            self._report()
+            self._housekeeping.check()
+            if not self._commits.is_alive:
+                self.is_store_used = False
+                self.should_exit = True
             states = (self.server_state, self._admin_state)
             for connection in [c for state in states for c in state.connections]:
                 if isinstance(connection, Connection):
                     connection.close_if_late()
         if counter % (_REFUSAL_SECONDS * _TICKS_PER_SECOND) == 0:
-            self._store_refusals()
+            self._housekeeping.store_refusals()
         return await super().on_tick(counter)
 
     @override
@@ -289,8 +285,8 @@ class _Server(uvicorn.Server):
             self._admin_server.close()
             for connection in list(self._admin_state.connections):
                 connection.shutdown()
-        self._report()
-        self._store_refusals()
+        self._housekeeping.report()
+        self._housekeeping.store_refusals()
 
     def _log_stopping(self) -> None:
         """Log the stop here, because the signal handler may interrupt a log line."""
@@ -303,48 +299,11 @@ class _Server(uvicorn.Server):
             )
         )
 
-    def _check_commits(self) -> None:
-        if self._commits.is_stuck:
-            logger.error(LogLine("store does not respond, connections are closed"))
-            for interrupt in self._interrupts:
-                interrupt()
-        if not self._commits.is_alive:
-            self.is_store_used = False
-            self.should_exit = True
-
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             self.forced_exit.start()
         super().handle_exit(sig, frame)
-
-    def _check_disk(self) -> None:
-        free = self._database.free_bytes()
-        full = free is not None and free < self._min_free_bytes
-        if full and not self._receiver.disk_full:
-            logger.error(
-                LogLine(
-                    "disk nearly full, deliveries get 503",
-                    free_bytes=free,
-                    wanted=self._min_free_bytes,
-                )
-            )
-        elif self._receiver.disk_full and not full:
-            logger.info(LogLine("disk has room again", free_bytes=free))
-        self._receiver.disk_full = full
-
-    def _store_refusals(self) -> None:
-        """Add new refusals to the counts in the store, for `stats`."""
-        refusals = self._receiver.refusals()
-        if new := refusals - self._stored_refusals:
-            last_at = self._receiver.last_at
-            self._commits.add_refusals(
-                {
-                    reason: RefusalCount(number=number, last_at=last_at[reason])
-                    for reason, number in new.items()
-                }
-            )
-        self._stored_refusals = refusals
 
     @override
     @contextmanager
@@ -362,15 +321,6 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def _report(self) -> None:
-        """Log the number of new requests by result, if there are any."""
-        counts = self._receiver.counts.copy()
-        new = counts - self._reported
-        self._reported = counts
-        if new:
-            level = logging.WARNING if ALARMING & new.keys() else logging.INFO
-            logger.log(level, LogLine("deliveries", **dict(sorted(new.items()))))
 
 
 def _exit_now() -> None:

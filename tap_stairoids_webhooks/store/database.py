@@ -341,8 +341,9 @@ class PostgresDatabase(Database):
         # "3 dead row versions cannot be removed yet.", in the language of the server
         if any(re.match(r"[^\d]*[1-9]", detail) for detail in details):
             msg = (
-                f"{failure} without the removed rows, because another session has an"
-                " older state of the database open: end that transaction, and try again"
+                f"the files of {self.place} still hold removed rows, because another"
+                " session has an older state of the database open: end that transaction"
+                " and try again"
             )
             raise StoreUnavailableError(msg)
 

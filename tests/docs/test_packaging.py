@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import os
 import re
 import shlex
@@ -16,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
+from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.target import TargetStairoids
 from tests.support.paths import ROOT
+from tests.tap.receiver.test_app import until
 
 if TYPE_CHECKING:
     from singer_sdk.plugin_base import PluginBase
@@ -164,3 +169,60 @@ def test_only_the_publishing_job_gets_an_identity_token() -> None:
             expected = {"id-token": "write"} if publishing else {"contents": "read"}
             assert job["permissions"] == expected
             assert "secrets." not in str(job)
+
+
+PROBE = re.compile(r"127\.0\.0\.1:\d+")
+TOKEN = "a-token-of-the-tests"  # noqa: S105 -- opens nothing else
+
+
+def answers(command: list[str], url: str) -> bool:
+    """Run a probe's command against a receiver at another address."""
+    address = url.removeprefix("http://").partition("/")[0]
+    words = [sys.executable, *(PROBE.sub(address, word) for word in command[1:])]
+    done = subprocess.run(
+        words,
+        env=os.environ | {"STAIROIDS_WEBHOOKS_ADMIN_TOKEN": TOKEN},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def test_probes_follow_the_receiver(tmp_path: Path) -> None:
+    (check,) = re.findall(r"HEALTHCHECK .*?CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    manifests = list(
+        yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text("utf-8"))
+    )
+    (deployment,) = [m for m in manifests if m["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    readiness = container["readinessProbe"]["exec"]["command"]
+    with Receiver(
+        store_url=f"sqlite:///{tmp_path}/folder/webhooks.db",
+        secrets=["secret"],
+        min_free_bytes=0,
+        admin=Admin(port=0, token=TOKEN),
+    ) as receiver:
+        assert answers(json.loads(check), receiver.url)
+        assert answers(readiness, str(receiver.admin_url))
+        shutil.rmtree(tmp_path / "folder")
+        until(lambda: not answers(readiness, str(receiver.admin_url)), seconds=20)
+        assert answers(json.loads(check), receiver.url)
+
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": 8880}
+    assert pod["terminationGracePeriodSeconds"] > 15
+
+
+def test_unit_of_systemd_runs_the_receiver() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]  # systemd's names have upper case
+    unit.read(ROOT / "deploy/stairoids-webhooks.service")
+    service = unit["Service"]
+
+    program, *arguments = shlex.split(service["ExecStart"])
+    assert Path(program).name == "stairoids-webhooks"
+    with main.commands["serve"].make_context("serve", arguments[1:]) as context:
+        assert context.params["host"] == "127.0.0.1"
+    assert int(service["TimeoutStopSec"]) > 15
+    assert service["Restart"] == "always"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"

@@ -23,7 +23,8 @@ from typing_extensions import override
 
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.exceptions import StoreError
-from tap_stairoids_webhooks.receiver.app import RESPONSE_SECONDS, RESULTS
+from tap_stairoids_webhooks.receiver.app import RESULTS
+from tap_stairoids_webhooks.receiver.housekeeping import problems_of
 from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.store.consumers import Lag, lags
 from tap_stairoids_webhooks.store.store import EventStore
@@ -104,18 +105,12 @@ class ReceiverStatus(Collector):
         """Return whether deliveries are accepted now, with the reasons."""
         last = self._commits.last_commit_at
         app, commits = self._app, self._commits
-        oldest = commits.oldest_seconds
-        problems = {
-            "draining": app.draining,
-            "disk_full": app.disk_full,
-            "store_failing": commits.failing or not commits.is_alive,
-            "store_too_slow": oldest > RESPONSE_SECONDS,
-        }
+        problems = problems_of(app, commits)
         return {
             "ready": not any(problems.values()),
             **problems,
             "queue": commits.waiting,
-            "queue_oldest_seconds": oldest,
+            "queue_oldest_seconds": commits.oldest_seconds,
             "queue_bytes": commits.waiting_bytes,
             "free_bytes": self._store.database.free_bytes(),
             "seconds_since_commit": None if last is None else time.time() - last,

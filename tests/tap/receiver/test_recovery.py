@@ -83,7 +83,7 @@ def test_readiness_follows_the_store_without_deliveries(
 def test_waiting_delivery_makes_the_receiver_not_ready(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("app", "admin.metrics"):
+    for module in ("app", "housekeeping"):
         package = "tap_stairoids_webhooks.receiver"
         monkeypatch.setattr(f"{package}.{module}.RESPONSE_SECONDS", 0.2)
     with administered(store_url) as receiver, locked(store_url):

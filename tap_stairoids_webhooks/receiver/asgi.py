@@ -1,0 +1,119 @@
+"""The receiver as an ASGI application, for another server or inside another app.
+
+It has the limits of signature, body and store. The limits of connections, heads and
+slow senders are those of the outer server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks import environment
+from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.receiver.app import ReceiverApp, send_response
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, problems_of
+from tap_stairoids_webhooks.signature import Verifier
+from tap_stairoids_webhooks.store.store import EventStore
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.environment import ReceiverSettings
+    from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
+
+_CLOSE_SECONDS = 5.0
+
+
+class EmbeddedReceiver:
+    """Receives deliveries; `GET /readyz` responds 200 or 503.
+
+    It opens the store at the start of the server, or at the first request of a server
+    without a lifespan protocol.
+
+    Args:
+        settings: The settings; those about addresses, ports and logs are not used.
+    """
+
+    def __init__(self, settings: ReceiverSettings) -> None:
+        self._settings = settings
+        self._verifier = Verifier(environment.secrets())
+        self._running: _Running | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the start and the stop of the server."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._respond(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            running = self._start()
+        except StoreError:
+            retry_after = (b"retry-after", b"10")
+            await send_response(send, 503, b"store_unavailable", retry_after)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == "/readyz":
+            is_ready = not any(problems_of(running.app, running.commits).values())
+            text = b"ready" if is_ready else b"not ready"
+            await send_response(send, 200 if is_ready else 503, text)
+        else:
+            await running.app({**scope, "path": path}, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            running = self._start()
+        except StoreError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await running.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _start(self) -> _Running:
+        if self._running is None:
+            self._running = _Running(self._settings, self._verifier)
+        return self._running
+
+
+class _Running:
+    """The parts of a receiver whose store is open."""
+
+    def __init__(self, settings: ReceiverSettings, verifier: Verifier) -> None:
+        self._store = EventStore.create(settings.store_url)
+        self.commits = CommitQueue(self._store)
+        self.app = ReceiverApp(
+            verifier=verifier,
+            commits=self.commits,
+            path=settings.path,
+            max_body_bytes=settings.max_body,
+        )
+        self._housekeeping = Housekeeping(
+            self.app,
+            self.commits,
+            self._store.database,
+            interrupts=[self._store.database.interrupt],
+            min_free_bytes=settings.min_free,
+        )
+        self.commits.start()
+        self._task = asyncio.get_running_loop().create_task(self._keep_house())
+
+    async def stop(self) -> None:
+        """Refuse new deliveries, and commit those that wait."""
+        self.app.draining = True
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._housekeeping.store_refusals()
+        await asyncio.to_thread(self.commits.close, seconds=_CLOSE_SECONDS)
+        self._store.close()
+
+    async def _keep_house(self) -> None:
+        while True:
+            self._housekeeping.check()
+            self._housekeeping.store_refusals()
+            await asyncio.sleep(1)

@@ -1,0 +1,109 @@
+"""Checks beside the requests: free space, the commit thread, counts and log lines."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tap_stairoids_webhooks.receiver.app import (
+    ALARMING,
+    RESPONSE_SECONDS,
+    ReceiverApp,
+)
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
+from tap_stairoids_webhooks.store.schema import RefusalCount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+    from tap_stairoids_webhooks.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+
+class Housekeeping:
+    """Checks a receiver. Call `check` every second and `store_refusals` sometimes.
+
+    Args:
+        app: Gets `disk_full`, and counts the requests.
+        commits: Stores the counts of refused requests.
+        database: Where the free space is checked.
+        interrupts: Close the connections of a database that does not respond.
+        min_free_bytes: Deliveries are refused with less free space.
+    """
+
+    def __init__(
+        self,
+        app: ReceiverApp,
+        commits: CommitQueue,
+        database: Database,
+        *,
+        interrupts: Sequence[Callable[[], None]],
+        min_free_bytes: int,
+    ) -> None:
+        self._app = app
+        self._commits = commits
+        self._database = database
+        self._interrupts = interrupts
+        self._min_free_bytes = min_free_bytes
+        self._reported: Counter[str] = app.counts.copy()
+        self._stored_refusals: Counter[str] = Counter()
+
+    def check(self) -> None:
+        """Check the disk and the store, and log the new requests."""
+        self.check_disk()
+        if self._commits.is_stuck:
+            logger.error(LogLine("store does not respond, connections are closed"))
+            for interrupt in self._interrupts:
+                interrupt()
+        self.report()
+
+    def check_disk(self) -> None:
+        """Refuse deliveries while the disk is nearly full."""
+        free = self._database.free_bytes()
+        full = free is not None and free < self._min_free_bytes
+        if full and not self._app.disk_full:
+            logger.error(
+                LogLine(
+                    "disk nearly full, deliveries get 503",
+                    free_bytes=free,
+                    wanted=self._min_free_bytes,
+                )
+            )
+        elif self._app.disk_full and not full:
+            logger.info(LogLine("disk has room again", free_bytes=free))
+        self._app.disk_full = full
+
+    def report(self) -> None:
+        """Log the number of new requests by result, if there are any."""
+        counts = self._app.counts.copy()
+        new = counts - self._reported
+        self._reported = counts
+        if new:
+            level = logging.WARNING if ALARMING & new.keys() else logging.INFO
+            logger.log(level, LogLine("deliveries", **dict(sorted(new.items()))))
+
+    def store_refusals(self) -> None:
+        """Add new refusals to the counts in the store, for `stats`."""
+        refusals = self._app.refusals()
+        if new := refusals - self._stored_refusals:
+            last_at = self._app.last_at
+            self._commits.add_refusals(
+                {
+                    reason: RefusalCount(number=number, last_at=last_at[reason])
+                    for reason, number in new.items()
+                }
+            )
+        self._stored_refusals = refusals
+
+
+def problems_of(app: ReceiverApp, commits: CommitQueue) -> dict[str, bool]:
+    """Return the reasons for which deliveries are refused now, or not."""
+    return {
+        "draining": app.draining,
+        "disk_full": app.disk_full,
+        "store_failing": commits.failing or not commits.is_alive,
+        "store_too_slow": commits.oldest_seconds > RESPONSE_SECONDS,
+    }

@@ -1,0 +1,106 @@
+"""The receiver inside other servers and apps."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.receiver import create_app
+from tests.support.webhook_builders import SECRET, a_body, headers_for
+from tests.tap.receiver.test_app import until
+from tests.tap.receiver.test_server import clean_environment, stored_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UVICORN = Path(sys.executable).with_name("uvicorn")
+MOUNTED = """
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from tap_stairoids_webhooks.receiver import create_app
+app = Starlette(routes=[Mount("/hooks", create_app())])
+"""
+
+
+@contextmanager
+def serving(
+    store_url: str, *arguments: str, folder: Path | None = None
+) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = clean_environment(
+        STAIROIDS_WEBHOOK_SECRET=SECRET, STAIROIDS_WEBHOOKS_STORE_URL=store_url
+    )
+    with subprocess.Popen(
+        [UVICORN, *arguments, "--port", str(port), "--log-level", "warning"],
+        env=environment,
+        cwd=folder,
+    ) as process:
+        try:
+            until(lambda: _listens(port), seconds=30)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            assert process.wait(timeout=30) in {0, -15}
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_uvicorn_serves_the_app_of_the_environment(home_url: str) -> None:
+    factory = "tap_stairoids_webhooks.receiver:create_app"
+    with serving(home_url, "--factory", factory) as url:
+        statuses = [
+            requests.post(
+                f"{url}/webhooks/stairoids", body, headers=headers_for(body), timeout=15
+            ).status_code
+            for body in (a_body("evt_1"), a_body("evt_2"), a_body("evt_2"))
+        ]
+        unsigned = requests.post(f"{url}/webhooks/stairoids", b"{}", timeout=15)
+        ready = requests.get(f"{url}/readyz", timeout=15)
+
+    assert statuses == [200, 200, 200]
+    assert (unsigned.status_code, ready.status_code) == (401, 200)
+    assert stored_ids(home_url) == ["evt_1", "evt_2"]
+
+
+def test_app_is_mounted_in_another_app(store_url: str, tmp_path: Path) -> None:
+    (tmp_path / "mounted.py").write_text(MOUNTED)
+    with serving(store_url, "mounted:app", folder=tmp_path) as url:
+        response = requests.post(
+            f"{url}/hooks/webhooks/stairoids",
+            a_body("evt_1"),
+            headers=headers_for(a_body("evt_1")),
+            timeout=15,
+        )
+
+    assert response.text == "stored"
+    assert stored_ids(store_url) == ["evt_1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("STAIROIDS_WEBHOOK_SECRET", "", "no webhook secret"),
+        ("STAIROIDS_WEBHOOKS_MAX_BODY", "much", "STAIROIDS_WEBHOOKS_…: "),
+        ("STAIROIDS_WEBHOOKS_STOR_URL", "x", "did you mean"),
+    ],
+)
+def test_wrong_environment_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, message: str
+) -> None:
+    monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv(name, text)
+
+    with pytest.raises(ConfigError, match=message):
+        create_app()
