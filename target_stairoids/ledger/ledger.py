@@ -389,16 +389,17 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read; a block sees the state of one moment.
+        """Read; a block sees the state of one moment, or that of an open transaction.
 
         Raises:
             LedgerError: The ledger cannot be read. Stop the run.
         """
-        with (
-            _errors(f"The ledger {self.name} cannot be read"),
-            self._begin(write=False) as connection,
-        ):
-            yield connection
+        with _errors(f"The ledger {self.name} cannot be read"):
+            if self._connection.in_transaction():
+                yield self._connection
+                return
+            with self._begin(write=False) as connection:
+                yield connection
 
     @contextmanager
     def _begin(self, *, write: bool) -> Iterator[Connection]:
