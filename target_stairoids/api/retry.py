@@ -14,7 +14,7 @@ from target_stairoids.api.client import Response
 
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 120.0  # a longer one means that the day's quota is spent
-_THROTTLED_IN_A_ROW = 3
+_LONGEST_THROTTLED = 180.0  # seconds: three windows of the quota
 _SHORTEST_PAUSE = 1.0  # after a 429 with `Retry-After: 0`
 _QUIET = 240.0  # seconds: the longest that one retry may wait for another
 _QUIET_ABOUT = 60.0  # seconds in which the same reason is not logged again
@@ -56,28 +56,27 @@ class OutageClock:
         self._outage_seconds = outage_seconds
         self._tolerated = tolerated
         self._failed_at = 0.0
-        self._throttled_until = 0.0
         self._told: dict[str, float] = {}
         self.is_over()
 
     def is_over(self) -> None:
         """Note that Stairoids accepted or rejected a signal."""
         self.begins_at = math.inf
-        self._failures = self._throttled = 0
+        self._failures = 0
+        self._throttled_at = math.inf
         self.reason, self.is_told = "", False
 
     def throttled(self, response: Response, now: float) -> float | None:
         """Return the seconds to pause after a 429; None if the day's quota is spent.
 
-        Requests in flight are throttled together. That counts once.
+        A long `Retry-After` says so, or three windows without an accepted signal.
         """
         pause = _UNNAMED_PAUSE
         if response.retry_after is not None:
             pause = max(_SHORTEST_PAUSE, response.retry_after)
-        if now >= self._throttled_until:
-            self._throttled += 1
-        self._throttled_until = max(self._throttled_until, now + pause)
-        if pause > _LONGEST_RETRY_AFTER or self._throttled >= _THROTTLED_IN_A_ROW:
+        self._throttled_at = min(self._throttled_at, now)
+        is_long = now - self._throttled_at >= _LONGEST_THROTTLED
+        if pause > _LONGEST_RETRY_AFTER or is_long:
             return None
         return pause
 

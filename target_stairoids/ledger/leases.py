@@ -23,6 +23,14 @@ class FileLeases:
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
         self._held: tuple[int, Path] | None = None
+        self._file = ledger.stat().st_ino
+
+    def is_held(self) -> bool:
+        """Return whether the ledger's file is still there."""
+        try:
+            return self._ledger.stat().st_ino == self._file
+        except FileNotFoundError:
+            return False
 
     def take(self, run: int) -> None:
         """Take this process's lease."""

@@ -359,10 +359,9 @@ class Ledger:
 
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""
-        if isinstance(self._leases, ServerLeases) and not self._leases.is_held():
-            raise LedgerError(
-                f"The connection to the ledger {self.name} broke. Run again."
-            )
+        if self._leases is not None and not self._leases.is_held():
+            lost = "connection to" if self.may_lose_its_lease else "file of"
+            raise LedgerError(f"The {lost} the ledger {self.name} is lost. Run again.")
 
     def lives(self, run: int) -> bool:
         """Return whether a run is still at work, here or in another process."""
@@ -410,6 +409,8 @@ class Ledger:
 
     def flush(self) -> None:
         """Write the buffered outcomes; after the call they are on disk."""
+        if isinstance(self._leases, FileLeases):
+            self.check_lease()
         if not self.buffer.size:
             return
         with self.transaction() as transaction:

@@ -89,6 +89,11 @@ def pair_of(signal: QueuedSignal) -> tuple[str, str]:
     return signal.source, type_of(signal.claim.signal)
 
 
+def size_of(claim: Claim) -> int:
+    """Return how many bytes a claim's request and record have."""
+    return len(claim.signal) + len(claim.record)
+
+
 def lanes_of(
     entity: bytes, account: Mapping[str, str], contact: Mapping[str, str]
 ) -> tuple[object, ...]:
@@ -107,11 +112,13 @@ class SendQueue:
     Attributes:
         lanes: Subject -> the last unfinished signal with it.
         unfinished: Number -> signal, in the order they were read.
+        size: Bytes of their requests and records.
     """
 
     def __init__(self) -> None:
         self.lanes: dict[object, QueuedSignal] = {}
         self.unfinished: dict[int, QueuedSignal] = {}
+        self.size = 0
         self._ready: deque[QueuedSignal] = deque()
         self._timers: list[tuple[float, int, QueuedSignal]] = []
 
@@ -128,6 +135,7 @@ class SendQueue:
             waits: Whether it also waits for `release`.
         """
         self.unfinished[signal.number] = signal
+        self.size += size_of(signal.claim)
         before = {self.lanes[lane] for lane in signal.lanes if lane in self.lanes}
         for last in before:
             last.followers.append(signal)
@@ -164,6 +172,7 @@ class SendQueue:
     def add_before(self, first: QueuedSignal, signal: QueuedSignal) -> None:
         """Add a signal, and let another one, which was taken, wait for it."""
         self.unfinished[first.number] = first
+        self.size += size_of(first.claim)
         first.followers.append(signal)
         signal.blockers += 1
         self._ready.append(first)
@@ -190,7 +199,8 @@ class SendQueue:
 
     def finish(self, signal: QueuedSignal) -> None:
         """Remove a signal, and free the signals that waited only for it."""
-        self.unfinished.pop(signal.number, None)
+        if self.unfinished.pop(signal.number, None) is not None:
+            self.size -= size_of(signal.claim)
         for lane in signal.lanes:
             if self.lanes.get(lane) is signal:
                 del self.lanes[lane]

@@ -44,6 +44,7 @@ from target_stairoids.settings import Settings
 logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
+_QUEUE_BYTES = 64 << 20  # of their requests and records
 _LARGE = 1_000  # signals of a first run, above which it says how long it takes
 _UNPROVED = (
     "Requests of some signals got no usable response, and Stairoids accepted no signal "
@@ -140,7 +141,8 @@ class Run:
             self._send()
             if self.stop.reason is not None:
                 return False
-            has_room = len(self._queue.unfinished) < _QUEUE_SIZE
+            queue = self._queue
+            has_room = len(queue.unfinished) < _QUEUE_SIZE and queue.size < _QUEUE_BYTES
             if not has_room and self._scheduler.is_stuck:
                 self.stop.set(IncompleteError(_UNPROVED))
                 return False

@@ -207,10 +207,7 @@ class Scheduler:
         return finished if responses or starting or finished else None
 
     def _write(
-        self,
-        responses: list[tuple[QueuedSignal, Response]],
-        slots: int,
-        now: float,
+        self, responses: list[tuple[QueuedSignal, Response]], slots: int, now: float
     ) -> list[QueuedSignal]:
         """Write responses and claims in one transaction; return the next requests."""
         checks_lease = self._ledger.may_lose_its_lease
@@ -256,10 +253,8 @@ class Scheduler:
 
     def _slots(self, now: float) -> int:
         """Return how many requests may start; 0 if no signal is due."""
-        if self._stop.reason is not None:
-            return 0
         start = self._queue.next_at(now)
-        if start is None or start > now:
+        if self._stop.reason is not None or start is None or start > now:
             return 0
         return min(self._room, self.limiter.room(now))
 
@@ -412,7 +407,11 @@ class Scheduler:
 
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
-        for signal in reversed(self.pool.recall()):
+        recalled = self.pool.recall()
+        if recalled and self._settings.requests_per_day:
+            with self._ledger.transaction() as transaction:
+                transaction.count_requests(self._settings.origin, -len(recalled))
+        for signal in reversed(recalled):
             self.limiter.not_started()
             if signal.stage is Stage.ASK:
                 signal.stage = Stage.CLAIM
@@ -446,5 +445,5 @@ class Scheduler:
 
     def close(self) -> None:
         """Stop the workers, and send nothing more."""
-        self.recall()
+        self.pool.recall()
         self.pool.close()

@@ -73,32 +73,30 @@ def test_throttling_without_retry_after_is_a_pause() -> None:
     assert pause > 0
 
 
-def test_third_throttling_in_a_row_ends_the_day() -> None:
-    clock = an_outage_clock()
-
-    pauses = [clock.throttled(throttling(5), now) for now in (0, 5, 10)]
-
-    assert pauses == [5, 5, None]
-
-
 @pytest.mark.parametrize(
-    ("retry_after", "times"), [(5, [0, 0, 0.1, 4.9, 5]), (0, [0, 0.001, 0.2])]
+    ("retry_after", "times", "ends"),
+    [
+        (1, [0, 1, 2, 3, 100, 179], False),
+        (1, [0, 60, 120, 180], True),
+        (121, [0], True),
+    ],
 )
-def test_requests_throttled_together_count_once(
-    retry_after: float, times: list[float]
+def test_quota_of_the_day_is_spent_after_three_windows_or_a_long_retry_after(
+    retry_after: float, times: list[float], *, ends: bool
 ) -> None:
     clock = an_outage_clock()
 
     pauses = [clock.throttled(throttling(retry_after), now) for now in times]
 
-    assert pauses == [max(1, retry_after)] * len(times)
+    assert (pauses[-1] is None) is ends
+    assert None not in pauses[:-1]
 
 
 def test_accepted_signal_resets_the_count_of_throttlings() -> None:
     clock = an_outage_clock()
     pauses = []
 
-    for now in (0, 10, 20, 30):
+    for now in (0, 100, 200, 300):
         pauses.append(clock.throttled(throttling(5), now))
         clock.is_over()
 

@@ -78,7 +78,7 @@ def test_sigterm_ends_a_process_that_waits_for_its_input(
     with target.start(text_of(messages)) as process:
         assert process.stdin
         assert process.stdout
-        wait_until((target.folder / "ledger.db").exists)
+        wait_until((target.folder / "ledger.db.run-1").exists)
         wait_until(lambda: len(sandbox.signals) == expected)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 128 + signal.SIGTERM
@@ -176,3 +176,36 @@ def test_two_targets_on_one_file_send_each_signal_once(
 
     assert exit_codes == [0, 0]
     assert sent_numbers(sandbox) == list(range(1, 41))
+
+
+def test_ledger_whose_file_is_removed_ends_the_run_before_its_state(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    with target.start(text_of([a_schema(), a_record(1)])) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        wait_until((target.folder / "ledger.db.run-1").exists)
+        for path in target.folder.glob("ledger.db*"):
+            path.unlink()
+        process.stdin.write(text_of([a_record(2), a_state()]).encode())
+        process.stdin.close()
+        printed, error = process.stdout.read(), process.stderr.read().decode()
+
+    assert process.returncode == 1
+    assert printed == b""
+    assert "The file of the ledger" in error
+    assert len(sandbox.signals) <= 2
+
+
+@pytest.mark.usefixtures("short_backoff")
+def test_requests_per_day_counts_requests_that_were_made(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.set([Fault(kind="status", status=429, retry_after=1, count=3)])
+    records = [a_schema(), *map(a_record, range(100))]
+
+    run = target.run(*records, requests_per_day=40)
+
+    assert run.exit_code == 75
+    assert len(sandbox.requests) == 40

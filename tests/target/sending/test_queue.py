@@ -47,6 +47,28 @@ def test_signals_about_different_subjects_are_sent_side_by_side() -> None:
     assert taken(queue) == [1, 2, 3]
 
 
+def test_queue_knows_the_bytes_of_its_requests_and_records() -> None:
+    signals = [a_signal(number) for number in (1, 2)]
+    queue = a_queue(*signals)
+    both = queue.size
+    queue.finish(signals[0])
+    queue.finish(signals[0])
+
+    assert both == 2 * queue.size > 0
+
+
+def test_signals_about_other_subjects_may_pass_one_that_waits() -> None:
+    waits = a_signal(1, "e1", ("email", "j@acme.com"))
+    same, other = a_signal(2, "e1"), a_signal(3, "e2", ("email", "j@acme.com"))
+    queue = a_queue(waits, same, other)
+    before = taken(queue)
+    queue.let_pass(waits)
+    passed = taken(queue)
+    queue.finish(waits)
+
+    assert (before, passed, taken(queue)) == ([1], [3], [2])
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
