@@ -162,7 +162,6 @@ class Ledger:
         exit_code: int,
         report: Mapping[str, Any],
         *,
-        is_complete: bool,
         reason: str = "",
         mappings: Mapping[tuple[int, str], KnownMapping] | None = None,
         complete: Mapping[str, bool] | None = None,
@@ -171,7 +170,6 @@ class Ledger:
 
         Args:
             reason: Why it ended before everything was settled; "" if it did not.
-            is_complete: Whether all its input is settled.
             mappings: The mappings of its streams, by stream and name.
             complete: The streams whose input is settled, and whether it had records.
                 Then their checks have passed.
@@ -189,7 +187,6 @@ class Ledger:
                     ended_at=timestamp(),
                     exit_code=exit_code,
                     end_reason=reason or None,
-                    is_complete=is_complete,
                     report=json.dumps(report),
                 )
             )

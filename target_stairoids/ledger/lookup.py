@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,30 +76,37 @@ def changed_entities(
     In most syncs that is a small part, so most records cost no result row at all.
     `Ledger.changed_entities` describes the values.
     """
-    found: dict[Key, Latest | None] = {}
-    for mapping, asked in marks.items():
-        for block in _blocks(asked, (_PARAMETERS - 1) // 2):
-            values = (*chain.from_iterable(block), mapping)
-            text = _select_changed(len(block), _mark(connection))
-            for entity, *row in connection.exec_driver_sql(text, values).all():
-                is_new = row[_RUN] is None  # a LEFT JOIN without a row
-                newest = None if is_new else Latest(*row)
-                found[entity, mapping] = newest
-    return found
+    columns = ", ".join(f"l.{name}" for name in _LATEST)
+    text = (
+        f"SELECT a.column1, {columns} FROM (VALUES {{asked}}) AS a"  # noqa: S608 - names of our own tables
+        f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1"
+        " AND l.mapping = {mark} WHERE l.content_digest IS NULL"
+        " OR (l.state_digest <> a.column2 AND (l.text_digest IS NULL"
+        " OR l.text_digest <> a.column2))"
+    )
+    return {
+        # A LEFT JOIN without a row has no run.
+        (entity, mapping): None if row[_RUN] is None else Latest(*row)
+        for mapping, (entity, *row) in _rows_of(connection, text, marks)
+    }
 
 
 def people_known(
     connection: Connection, marks: Mapping[str, Sequence[Mark]]
 ) -> dict[tuple[bytes, bytes], Key]:
     """Return shared key and text digest -> the person whose last state has the text."""
-    found: dict[tuple[bytes, bytes], Key] = {}
-    for mapping, asked in marks.items():
-        for block in _blocks(asked, (_PARAMETERS - 1) // 2):
-            values = (*chain.from_iterable(block), mapping)
-            text = _select_people(len(block), _mark(connection))
-            for shared, mark, person in connection.exec_driver_sql(text, values).all():
-                found[shared, mark] = person, mapping
-    return found
+    # SQLite makes an index of its own for each query, unless the order is given.
+    join = "CROSS JOIN" if _mark(connection) == "?" else "JOIN"
+    text = (
+        "SELECT a.column1, a.column2, p.entity FROM (VALUES {asked}) AS a"  # noqa: S608 - names of our own tables
+        f" {join} {latest.name} AS p ON p.record_entity = a.column1"
+        " AND p.text_digest = a.column2 AND p.mapping = {mark}"
+        " WHERE p.content_digest IS NOT NULL"
+    )
+    return {
+        (shared, mark): (person, mapping)
+        for mapping, (shared, mark, person) in _rows_of(connection, text, marks)
+    }
 
 
 def states_of(
@@ -110,19 +116,41 @@ def states_of(
 
     Equal is a state, or the content of its signal.
     """
-    by_mapping: defaultdict[str, list[tuple[bytes, bytes, bytes]]] = defaultdict(list)
+    asked: defaultdict[str, list[tuple[bytes, ...]]] = defaultdict(list)
     for version in versions:
         entity, mapping = version.record_key
-        asked = entity, version.state_digest, version.content_digest or b""
-        by_mapping[mapping].append(asked)
+        digests = version.state_digest, version.content_digest or b""
+        asked[mapping].append((entity, *digests))
+    columns = ", ".join(f"s.{name}" for name in _SETTLED)
+    text = (
+        f"SELECT DISTINCT a.column1, {columns} FROM (VALUES {{asked}}) AS a"  # noqa: S608 - names of our own tables
+        f" JOIN {settled.name} AS s ON s.entity = a.column1 AND s.mapping = {{mark}}"
+        " AND (s.state_digest = a.column2 OR s.content_digest = a.column3)"
+    )
     found: defaultdict[Key, list[Settled]] = defaultdict(list)
-    for mapping, asked_states in by_mapping.items():
-        for block in _blocks(asked_states, (_PARAMETERS - 1) // 3):
-            values = (*chain.from_iterable(block), mapping)
-            text = _select_states(len(block), _mark(connection))
-            for entity, *row in connection.exec_driver_sql(text, values).all():
-                found[entity, mapping].append(Settled(*row))
+    for mapping, (entity, *row) in _rows_of(connection, text, asked):
+        found[entity, mapping].append(Settled(*row))
     return found
+
+
+def _rows_of(
+    connection: Connection, text: str, asked: Mapping[str, Sequence[tuple[bytes, ...]]]
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield mapping and row of a SELECT about digests, for a block of them at a time.
+
+    Args:
+        text: It has `{asked}` for digests, and `{mark}` behind it for the mapping.
+        asked: Mapping -> the digests.
+    """
+    mark = _mark(connection)
+    for mapping, listed in asked.items():
+        width = len(listed[0]) if listed else 1
+        for block in _blocks(listed, (_PARAMETERS - 1) // width):
+            marks = f"({', '.join([mark] * width)})"
+            query = text.format(asked=", ".join([marks] * len(block)), mark=mark)
+            values = (*chain.from_iterable(block), mapping)
+            for row in connection.exec_driver_sql(query, values).all():
+                yield mapping, row
 
 
 def facts(connection: Connection, scope: str, ids: Collection[str]) -> Facts:
@@ -165,42 +193,3 @@ def _blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
     listed = tuple(items)
     for start in range(0, len(listed), size):
         yield listed[start : start + size]
-
-
-@lru_cache(maxsize=64)
-def _select_changed(count: int, mark: str) -> str:
-    """Return a SELECT with so many pairs of entity and mark, then the mapping."""
-    pairs = ", ".join([f"({mark}, {mark})"] * count)
-    columns = ", ".join(f"l.{name}" for name in _LATEST)
-    return (
-        f"SELECT a.column1, {columns} FROM (VALUES {pairs}) AS a"  # noqa: S608 - names of our own tables
-        f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1 AND l.mapping = {mark}"
-        " WHERE l.content_digest IS NULL OR (l.state_digest <> a.column2"
-        " AND (l.text_digest IS NULL OR l.text_digest <> a.column2))"
-    )
-
-
-@lru_cache(maxsize=64)
-def _select_people(count: int, mark: str) -> str:
-    """Return a SELECT with so many pairs of shared key and text, then the mapping."""
-    pairs = ", ".join([f"({mark}, {mark})"] * count)
-    # SQLite makes an index of its own for each query, unless the order is given.
-    join = "CROSS JOIN" if mark == "?" else "JOIN"
-    return (
-        f"SELECT a.column1, a.column2, p.entity FROM (VALUES {pairs}) AS a"  # noqa: S608 - names of our own tables
-        f" {join} {latest.name} AS p ON p.record_entity = a.column1"
-        f" AND p.text_digest = a.column2 AND p.mapping = {mark}"
-        " WHERE p.content_digest IS NOT NULL"
-    )
-
-
-@lru_cache(maxsize=64)
-def _select_states(count: int, mark: str) -> str:
-    """Return a SELECT with so many triples of digests, then the mapping."""
-    triples = ", ".join([f"({mark}, {mark}, {mark})"] * count)
-    columns = ", ".join(f"s.{name}" for name in _SETTLED)
-    return (
-        f"SELECT DISTINCT a.column1, {columns} FROM (VALUES {triples}) AS a"  # noqa: S608 - names of our own tables
-        f" JOIN {settled.name} AS s ON s.entity = a.column1 AND s.mapping = {mark}"
-        " AND (s.state_digest = a.column2 OR s.content_digest = a.column3)"
-    )

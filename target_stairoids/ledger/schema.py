@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,106 +20,94 @@ LOCK_CLASS = 1_936_744_820
 
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_Digest = sa.LargeBinary(16)
+_Type = type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any]
 
-meta = sa.Table(
-    "stairoids_meta",
-    metadata,
-    sa.Column("name", sa.String(40), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+
+def _key(*names: str, kind: _Type = sa.Text) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, primary_key=True) for name in names]
+
+
+def _required(kind: _Type, *names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, nullable=False) for name in names]
+
+
+def _optional(kind: _Type, *names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind) for name in names]
+
+
+meta = sa.Table("stairoids_meta", metadata, *_key("name"), *_required(sa.Text, "value"))
 runs = sa.Table(
     "stairoids_runs",
     metadata,
     sa.Column("run", _Id, primary_key=True, autoincrement=True),
-    sa.Column("scope", sa.Text, nullable=False),
-    sa.Column("started_at", sa.String(32), nullable=False),
-    sa.Column("ended_at", sa.String(32)),
+    *_required(sa.Text, "scope", "started_at"),
+    *_optional(sa.Text, "ended_at", "end_reason", "report"),
     sa.Column("exit_code", sa.SmallInteger),
-    sa.Column("end_reason", sa.Text),
-    sa.Column("api_key", sa.LargeBinary(16)),  # keyed digest
-    sa.Column("is_complete", sa.Boolean),  # all its input is settled
-    sa.Column("report", sa.Text),
     sqlite_autoincrement=True,
 )
 streams = sa.Table(
     "stairoids_streams",
     metadata,
     sa.Column("stream", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("scope", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    *_required(sa.Text, "scope", "name"),
     sa.Column("alias", sa.Text),  # the former name, which its keys were made with
     sa.Column("complete_run", _Id),  # the newest run that settled all its input
     sa.Column("schema", sa.Text),  # the last SCHEMA message, for exporting dead letters
     sa.UniqueConstraint("scope", "name"),
 )
-# The state digest, and the content digest beside it, are looked up by the record's
-# entity, so that one index serves both.
 # The mappings of a stream so far, so that a change of them is noticed.
 mappings = sa.Table(
     "stairoids_mappings",
     metadata,
-    sa.Column("stream", sa.Integer, primary_key=True),
-    sa.Column("mapping", sa.Text, primary_key=True),
+    *_key("stream", kind=sa.Integer),
+    *_key("mapping"),
     sa.Column("source", sa.Text),  # null if it is not the same for all records
-    sa.Column("identity", sa.LargeBinary(16), nullable=False),  # of the key's columns
+    sa.Column("identity", _Digest, nullable=False),  # of the key's columns
     sa.Column("run", _Id, nullable=False),  # the first one that read the stream
 )
-# Checks that fired, and those that a person lets pass.
+# Checks that fired, and those that a person lets pass. The subject is a stream.
 checks = sa.Table(
     "stairoids_checks",
     metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("subject", sa.Text, primary_key=True),  # a stream
-    sa.Column("name", sa.String(40), primary_key=True),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("run", _Id, nullable=False),
-    sa.Column("is_allowed", sa.Boolean, nullable=False),
+    *_key("scope", "subject", "name"),
+    *_required(sa.Text, "reason"),
+    *_required(_Id, "run"),
+    *_required(sa.Boolean, "is_allowed"),
 )
 # Sources of signals, and the decisions of a person about them.
 sources = sa.Table(
     "stairoids_sources",
     metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("has_other_producers", sa.Boolean, nullable=False),
-    sa.Column("notified_state", sa.String(16)),
-    sa.Column("notified_at", sa.String(32)),
+    *_key("scope", "source"),
+    *_required(sa.Boolean, "has_other_producers"),
 )
 # How far Stairoids' signals are accounted for: older ones need not be in the ledger.
 known_signals = sa.Table(
     "stairoids_known_signals",
     metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("type", sa.Text, primary_key=True),
-    sa.Column("known_until", sa.String(32), nullable=False),  # the server's time
+    *_key("scope", "source", "type"),
+    *_required(sa.Text, "known_until"),  # the server's time
     sa.Column("signal_id", sa.Text),  # the last one in that second; null for all
 )
-# API keys that were used with this ledger, and their plans.
+# API keys that were used with this ledger, as keyed digests.
 api_keys = sa.Table(
-    "stairoids_api_keys",
-    metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("api_key", sa.LargeBinary(16), primary_key=True),  # keyed digest
-    sa.Column("requests_per_minute", sa.Integer),
-    sa.Column("plan", sa.Text),
-    sa.Column("learnt_at", sa.String(32)),
+    "stairoids_api_keys", metadata, *_key("scope"), *_key("api_key", kind=_Digest)
 )
+# The state digest, and the content digest beside it, are looked up by the record's
+# entity, so that one index serves both.
 settled = sa.Table(
     "stairoids_settled",
     metadata,
-    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
-    sa.Column("mapping", sa.Text, primary_key=True),
-    sa.Column("state_digest", sa.LargeBinary(16), primary_key=True),
-    sa.Column("content_digest", sa.LargeBinary(16)),
-    sa.Column("stream", sa.Integer, nullable=False),
-    sa.Column("outcome", sa.String(16), nullable=False),
+    *_key("entity", kind=_Digest),
+    *_key("mapping"),
+    *_key("state_digest", kind=_Digest),
+    *_optional(_Digest, "content_digest"),
+    *_required(sa.Integer, "stream"),
+    *_required(sa.Text, "outcome"),
     sa.Column("run", _Id, nullable=False),  # it was sent, or read again, last
-    sa.Column("mapping_digest", sa.LargeBinary(16), nullable=False),
-    sa.Column("signal_id", sa.Text),
-    sa.Column("account_id", sa.Text),
-    sa.Column("contact_id", sa.Text),
-    sa.Column("accepted_at", sa.String(32)),
+    *_required(_Digest, "mapping_digest"),
+    *_optional(sa.Text, "signal_id", "account_id", "contact_id", "accepted_at"),
     sa.Column("key_values", sa.Text),  # a JSON array
     sqlite_with_rowid=False,
 )
@@ -129,21 +118,17 @@ settled_signal = sa.Index("stairoids_settled_signal", settled.c.signal_id)
 latest = sa.Table(
     "stairoids_latest",
     metadata,
-    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
-    sa.Column("mapping", sa.Text, primary_key=True),
-    sa.Column("stream", sa.Integer, nullable=False),
-    sa.Column("state_digest", sa.LargeBinary(16)),
-    sa.Column("content_digest", sa.LargeBinary(16)),
-    sa.Column("bookmark_value", sa.Text),
-    sa.Column("done", sa.Boolean, nullable=False),
-    sa.Column("source_digest", sa.LargeBinary(16)),
-    sa.Column("text_digest", sa.LargeBinary(16)),
-    sa.Column("email", sa.LargeBinary(16)),  # keyed with the ledger's secret
-    sa.Column("domain", sa.LargeBinary(16)),  # as well
-    sa.Column("run", _Id, nullable=False),
-    sa.Column("is_shared", sa.Boolean, nullable=False),
-    sa.Column("is_several", sa.Boolean, nullable=False),
-    sa.Column("record_entity", sa.LargeBinary(16)),  # the key that people share
+    *_key("entity", kind=_Digest),
+    *_key("mapping"),
+    *_required(sa.Integer, "stream"),
+    *_optional(_Digest, "state_digest", "content_digest"),
+    *_optional(sa.Text, "bookmark_value"),
+    *_required(sa.Boolean, "done"),
+    *_optional(_Digest, "source_digest", "text_digest"),
+    *_optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
+    *_required(_Id, "run"),
+    *_required(sa.Boolean, "is_shared", "is_several"),
+    sa.Column("record_entity", _Digest),  # the key that people share
 )
 # Partial, because most keys are one person's.
 latest_person = sa.Index(
@@ -152,43 +137,29 @@ latest_person = sa.Index(
 claims = sa.Table(
     "stairoids_claims",
     metadata,
-    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
-    sa.Column("mapping", sa.Text, primary_key=True),
-    sa.Column("record_entity", sa.LargeBinary(16), nullable=False),
-    sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
-    sa.Column("stream", sa.Integer, nullable=False),
-    sa.Column("stream_name", sa.Text, nullable=False),
-    sa.Column("content_digest", sa.LargeBinary(16), nullable=False),
-    sa.Column("bookmark_value", sa.Text),
-    sa.Column("mapping_digest", sa.LargeBinary(16), nullable=False),
-    sa.Column("email", sa.LargeBinary(16)),
-    sa.Column("domain", sa.LargeBinary(16)),
-    sa.Column("key_values", sa.Text),
-    sa.Column("api_key", sa.LargeBinary(16)),  # keyed digest
-    sa.Column("run", _Id, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("claimed_at", sa.String(32), nullable=False),
-    sa.Column("attempted_at", sa.String(32), nullable=False),
-    sa.Column("signal", sa.LargeBinary, nullable=False),
-    sa.Column("record", sa.LargeBinary, nullable=False),
+    *_key("entity", kind=_Digest),
+    *_key("mapping"),
+    *_required(_Digest, "record_entity", "state_digest"),
+    *_required(_Digest, "content_digest", "mapping_digest"),
+    *_optional(_Digest, "email", "domain"),
+    sa.Column("api_key", _Digest),  # keyed
+    *_required(sa.Integer, "stream", "attempts"),
+    *_required(sa.Text, "stream_name", "claimed_at", "attempted_at"),
+    *_optional(sa.Text, "bookmark_value", "key_values"),
+    *_required(_Id, "run"),
+    *_required(sa.LargeBinary, "signal", "record"),
 )
 dead_letters = sa.Table(
     "stairoids_dead_letters",
     metadata,
     sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    sa.Column("entity", sa.LargeBinary(16), nullable=False),
-    sa.Column("state_digest", sa.LargeBinary(16), nullable=False),
-    sa.Column("mapping", sa.Text, nullable=False),
-    sa.Column("stream", sa.Integer, nullable=False),
-    sa.Column("stream_name", sa.Text, nullable=False),
-    sa.Column("outcome", sa.String(16), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("first_at", sa.String(32), nullable=False),
-    sa.Column("last_at", sa.String(32), nullable=False),
-    sa.Column("signal", sa.LargeBinary),
-    sa.Column("record", sa.LargeBinary, nullable=False),
+    *_required(_Digest, "entity", "state_digest"),
+    *_required(sa.Integer, "stream", "attempts"),
+    *_required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
+    *_required(sa.Text, "first_at", "last_at"),
+    *_optional(sa.Text, "request_id"),
+    *_optional(sa.LargeBinary, "signal"),
+    *_required(sa.LargeBinary, "record"),
     sa.UniqueConstraint("entity", "mapping", "state_digest"),
     sqlite_autoincrement=True,
 )
@@ -197,18 +168,17 @@ dead_letters = sa.Table(
 suppressed = sa.Table(
     "stairoids_suppressed",
     metadata,
-    sa.Column("entity", sa.LargeBinary(16), primary_key=True),
-    sa.Column("mapping", sa.Text, primary_key=True),
-    sa.Column("digest", sa.LargeBinary(16), primary_key=True, index=True),
-    sa.Column("stream", sa.Integer, nullable=False),
+    *_key("entity", kind=_Digest),
+    *_key("mapping"),
+    sa.Column("digest", _Digest, primary_key=True, index=True),
+    *_required(sa.Integer, "stream"),
     sqlite_with_rowid=False,
 )
 days = sa.Table(
     "stairoids_days",
     metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("day", sa.String(10), primary_key=True),
-    sa.Column("requests", sa.Integer, nullable=False),
+    *_key("scope", "day"),
+    *_required(sa.Integer, "requests"),
 )
 
 

@@ -356,12 +356,10 @@ class Run:
         self.records.streams.warn()
         self._scheduler.close()
         if is_ledger_usable and not self._settings.dry_run:
-            is_complete = failure is None or isinstance(failure, DeadLettersError)
             self._ledger.end_run(
                 exit_code,
                 report,
                 reason="" if failure is None else str(failure),
-                is_complete=is_complete,
                 mappings=self.records.streams.made(self._may_remember),
                 complete=self._outcomes.complete(),
             )

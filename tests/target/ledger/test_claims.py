@@ -182,7 +182,7 @@ def test_lease_is_found_through_any_path_to_the_ledger(tmp_path: Path) -> None:
 
 
 def test_closed_ledger_leaves_no_lease_behind(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.end_run(0, {}, is_complete=True)
+    ledger.end_run(0, {})
 
     ledger.close()
 

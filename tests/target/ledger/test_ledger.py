@@ -439,7 +439,7 @@ def run_to_end(url: str, exit_code: int = 0, stream: str | None = None) -> None:
         if stream is not None:
             ledger.stream_number(stream, {})
         complete = {stream: True} if stream and exit_code == 0 else {}
-        ledger.end_run(exit_code, {}, is_complete=exit_code == 0, complete=complete)
+        ledger.end_run(exit_code, {}, complete=complete)
 
 
 def test_run_numbers_count_up(opened: Opened) -> None:
@@ -470,7 +470,7 @@ def test_scopes_are_separate(opened: Opened) -> None:
     claim(sandbox, a_version())
     settle(sandbox, a_version("v2", "another"))
     add_dead_letters(sandbox, a_dead_letter(a_version()))
-    sandbox.end_run(0, {}, is_complete=True)
+    sandbox.end_run(0, {})
     sandbox.close()
 
     real = opened(API)
