@@ -9,12 +9,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.ledger.schema import LOCK_CLASS
+
+#: Connections to PostgreSQL: a commit is on disk, and nothing waits for ever.
+SERVER_OPTIONS: Mapping[str, Any] = {
+    "connect_args": {
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "tcp_user_timeout": 60_000,  # milliseconds
+        "options": "-c synchronous_commit=on -c lock_timeout=60s"
+        " -c idle_in_transaction_session_timeout=60s",
+    }
+}
 
 
 class FileLeases:
@@ -67,6 +80,13 @@ class FileLeases:
         return self._ledger.with_name(f"{self._ledger.name}.run-{run}")
 
 
+#: Behind a transaction pooler, another session may execute it, and has none.
+_OUR_LOCKS = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608 - our own constant
+    f" AND pid = pg_backend_pid() AND classid = {LOCK_CLASS} AND objid > 0"
+)
+
+
 class ServerLeases:
     """Leases as advisory locks of PostgreSQL, each on its own connection.
 
@@ -93,14 +113,13 @@ class ServerLeases:
             return not is_dead
 
     def is_held(self) -> bool:
-        """Return whether the connection with the lock is still there."""
+        """Return whether the connection still has the lock, in the same session."""
         if self._held is None:
             return True
         try:
-            self._held.execute(select(1))
+            return bool(self._held.scalar(_OUR_LOCKS))
         except SQLAlchemyError:
             return False
-        return True
 
     def release(self) -> None:
         """Give this process's lease back."""

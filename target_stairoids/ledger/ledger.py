@@ -18,7 +18,7 @@ from stairoids_common import database
 from target_stairoids.dedup.digests import keyed_digest
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
-from target_stairoids.ledger.leases import FileLeases, ServerLeases
+from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases
 from target_stairoids.ledger.schema import (
     LOCK_CLASS,
     claims,
@@ -88,7 +88,8 @@ class Ledger:
                 database.create_file(path)
             elif path and not path.exists():
                 raise _NoLedgerError(url)
-            self._engine = database.engine_of(url, _PRAGMAS)
+            options = {} if url.get_backend_name() == "sqlite" else SERVER_OPTIONS
+            self._engine = database.engine_of(url, _PRAGMAS, **options)
             self._connection = self._engine.connect()
         is_sqlite = self._engine.dialect.name == "sqlite"
         lock = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, 0)"
@@ -236,10 +237,9 @@ class Ledger:
                 transaction.keep_schema(self.scope, name, text)
             self._schemas[name] = text
         with self.reading() as connection:
-            number: int | None = connection.scalar(query)
-        if number is None:
-            return 0
-        self._streams[name] = number
+            number = int(connection.scalar(query) or 0)
+        if number:
+            self._streams[name] = number
         return number
 
     def former_name(self, stream: int) -> str | None:

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError
@@ -129,6 +129,22 @@ def test_lost_lease_stops_the_run_before_another_request(
 
         with pytest.raises(LedgerError, match="Run again"):
             ledger.check_lease()
+
+
+def test_commit_is_on_disk_and_waits_end_on_any_database(postgres_url: str) -> None:
+    engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        name = connection.scalar(text("SELECT current_database()"))
+        connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    engine.dispose()
+
+    with Ledger.create(postgres_url, SCOPE) as ledger, ledger.reading() as connection:
+        shown = [
+            connection.scalar(text(f"SHOW {setting}"))
+            for setting in ("synchronous_commit", "lock_timeout")
+        ]
+
+    assert shown == ["on", "1min"]
 
 
 def test_dry_run_on_an_empty_database_sends_and_creates_nothing(
