@@ -23,14 +23,7 @@ _OBSTACLES = (
     ((urllib3.ConnectTimeoutError, Timeout), "timeout"),
 )
 
-_PROXIES = (
-    "https_proxy",
-    "HTTPS_PROXY",
-    "http_proxy",
-    "HTTP_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-)
+_PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 
 
 def environment_error(url: str) -> str | None:
@@ -39,7 +32,7 @@ def environment_error(url: str) -> str | None:
     Requests would fail for each request, which looks like an outage of Stairoids. A URL
     without TLS needs no certificates.
     """
-    for name in _PROXIES:
+    for name in (*_PROXIES, *map(str.upper, _PROXIES)):
         try:
             _ = urlsplit(os.environ.get(name, "")).port
         except ValueError:

@@ -51,7 +51,9 @@ _DECIDE = (
 )
 
 
-class _Answer(NamedTuple):
+class _Compared(NamedTuple):
+    """The pairs of the signals that Stairoids listed, and those not in the ledger."""
+
     unknown: frozenset[Pair] = frozenset()
     listed: frozenset[Pair] = frozenset()
     is_complete: bool = False
@@ -72,8 +74,8 @@ class FirstRunCheck:
     refused: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Start without an answer."""
-        self._answers: dict[str, _Answer] = {}
+        """Start without a response."""
+        self._compared: dict[str, _Compared] = {}
         self._requests: Counter[str] = Counter()
         self._warned: set[str] = set()
 
@@ -92,17 +94,17 @@ class FirstRunCheck:
             )
         if not self.is_on or source in self.others or source in self.refused:
             return None
-        name = source if source in self._answers else ""
-        answer = self._answers.get(name)
-        if answer is None:
-            has_room = len(self._answers) < MAX_SOURCES - 1
+        name = source if source in self._compared else ""
+        compared = self._compared.get(name)
+        if compared is None:
+            has_room = len(self._compared) < MAX_SOURCES - 1
             return {"source": source, "limit": PAGE} if has_room else {"limit": PAGE}
-        if pair in answer.unknown:
+        if pair in compared.unknown:
             self.refused.add(source)
             return None
         if (
-            answer.is_complete
-            or pair in answer.listed
+            compared.is_complete
+            or pair in compared.listed
             or not name
             or self._requests[source] >= _MAX_REQUESTS
         ):
@@ -124,8 +126,8 @@ class FirstRunCheck:
         name = str(query.get("source", ""))
         self._requests[name] += 1
         found = [_pair_of(signal, name) for signal in page]
-        before = self._answers.get(name, _Answer())
-        answer = self._answers[name] = _Answer(
+        before = self._compared.get(name, _Compared())
+        compared = self._compared[name] = _Compared(
             before.unknown | unknown_in(page, name, facts),
             before.listed.union(found, {(name, str(query.get("type")))}),
             before.is_complete
@@ -134,8 +136,8 @@ class FirstRunCheck:
             ),
         )
         asked = {pair for pair in pairs if name in {"", pair[0]}}
-        self.refused |= {source for source, _ in asked & answer.unknown}
-        seen = asked if answer.is_complete else asked & answer.listed
+        self.refused |= {source for source, _ in asked & compared.unknown}
+        seen = asked if compared.is_complete else asked & compared.listed
         return {pair for pair in seen if pair[0] not in self.refused}
 
 

@@ -29,7 +29,7 @@ def comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
     ):
         is_known = queries.knows_key(ledger, ledger.key_digest(settings.api_key))
         must_read = settings.first_run == "guard"
-        ids = [] if is_known else queries.newest_signals(ledger, 3)
+        ids = [] if is_known else queries.newest_signals(ledger)
         if error := first_run.key_error(
             map(client.read_signal, ids), must_read=must_read
         ):

@@ -108,5 +108,4 @@ def dead_letters_of(
         query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
     if older_than is not None:
         query = query.where(dead_letters.c.first_at < timestamp(older_than))
-    with ledger.reading() as connection:
-        return list(connection.execute(query).all())
+    return ledger.rows(query)

@@ -35,6 +35,8 @@ from target_stairoids.ledger.transaction import Transaction, timestamp
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
     from target_stairoids.dedup.rules import Key, Latest, Settled, Version
     from target_stairoids.ledger.lookup import Mark
 
@@ -214,8 +216,7 @@ class Ledger:
             .limit(1)
             for table in (settled, claims)
         )
-        with self.reading() as connection:
-            return all(connection.scalar(entry) is None for entry in entries)
+        return all(self.value(entry) is None for entry in entries)
 
     def key_digest(self, api_key: str) -> bytes:
         """Return the digest that stands for an API key."""
@@ -236,8 +237,7 @@ class Ledger:
             with self.transaction() as transaction:
                 transaction.keep_schema(self.scope, name, text)
             self._schemas[name] = text
-        with self.reading() as connection:
-            number = int(connection.scalar(query) or 0)
+        number = int(self.value(query) or 0)
         if number:
             self._streams[name] = number
         return number
@@ -245,15 +245,13 @@ class Ledger:
     def former_name(self, stream: int) -> str | None:
         """Return the name that the keys of a renamed stream were made with."""
         query = select(streams.c.alias).where(streams.c.stream == stream)
-        with self.reading() as connection:
-            name: str | None = connection.scalar(query)
+        name: str | None = self.value(query)
         return name
 
     def is_first_run_of(self, stream: int) -> bool:
         """Return whether no run with this stream was complete yet."""
         query = select(streams.c.complete_run).where(streams.c.stream == stream)
-        with self.reading() as connection:
-            return connection.scalar(query) is None
+        return self.value(query) is None
 
     def entities_of(self, stream: int) -> int:
         """Return how many entities of a stream are known; 0 before a complete run."""
@@ -262,8 +260,7 @@ class Ledger:
         query = select(func.count()).where(
             latest.c.stream == stream, ~latest.c.is_shared
         )
-        with self.reading() as connection:
-            return connection.scalar(query) or 0
+        return self.value(query) or 0
 
     # Lookups
 
@@ -337,18 +334,16 @@ class Ledger:
             dead_letters.c.id == dead_letter,
             runs.c.started_at > dead_letters.c.last_at,
         )
-        with self.reading() as connection:
-            return connection.scalar(query) is not None
+        return self.value(query) is not None
 
     # Claims of other runs
 
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""
-        with self.reading() as connection:
-            query = select(claims).join(streams, streams.c.stream == claims.c.stream)
-            rows = connection.execute(
-                query.where(streams.c.scope == self.scope, claims.c.run != self.run)
-            ).all()
+        query = select(claims).join(streams, streams.c.stream == claims.c.stream)
+        rows = self.rows(
+            query.where(streams.c.scope == self.scope, claims.c.run != self.run)
+        )
         dead = {run for run in {row.run for row in rows} if not self.lives(run)}
         left = [claim_from(row) for row in rows if row.run in dead]
         with self.transaction() as transaction:
@@ -396,6 +391,16 @@ class Ledger:
                 return
             with self._begin(write=False) as connection:
                 yield connection
+
+    def rows(self, query: Executable) -> list[Any]:
+        """Return the rows of one query."""
+        with self.reading() as connection:
+            return list(connection.execute(query))
+
+    def value(self, query: Executable) -> Any:  # noqa: ANN401 - of any column
+        """Return the first value of one query; None without a row."""
+        with self.reading() as connection:
+            return connection.scalar(query)
 
     @contextmanager
     def _begin(self, *, write: bool) -> Iterator[Connection]:

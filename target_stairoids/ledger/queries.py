@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, func, literal, select, true
+from sqlalchemy import Row, func, literal, select, true, union_all
 
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import (
@@ -38,22 +38,23 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     """
     invalid = dead_letters.c.outcome == Outcome.INVALID
     claimed = literal("claimed").label("outcome")
-    found: dict[str, dict[str, int]] = {}
-    with ledger.reading() as connection:
-        for table, outcome_column, chosen in (
-            (settled, settled.c.outcome, true()),
-            (dead_letters, dead_letters.c.outcome, invalid),
-            (claims, claimed, true()),
-            (suppressed, literal("suppressed").label("outcome"), true()),
-        ):
-            query = (
-                select(streams.c.name, outcome_column, func.count())
-                .join_from(table, streams, streams.c.stream == table.c.stream)
-                .where(streams.c.scope == ledger.scope, chosen)
-                .group_by(streams.c.name, "outcome")
+    query = union_all(
+        *(
+            select(streams.c.name, outcome_column, func.count())
+            .join_from(table, streams, streams.c.stream == table.c.stream)
+            .where(streams.c.scope == ledger.scope, chosen)
+            .group_by(streams.c.name, "outcome")
+            for table, outcome_column, chosen in (
+                (settled, settled.c.outcome, true()),
+                (dead_letters, dead_letters.c.outcome, invalid),
+                (claims, claimed, true()),
+                (suppressed, literal("suppressed").label("outcome"), true()),
             )
-            for name, outcome, count in connection.execute(query):
-                found.setdefault(name, {})[outcome] = count
+        )
+    )
+    found: dict[str, dict[str, int]] = {}
+    for name, outcome, count in ledger.rows(query):
+        found.setdefault(name, {})[outcome] = count
     return found
 
 
@@ -65,10 +66,8 @@ def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int
         .group_by(settled.c.run, settled.c.outcome)
     )
     found: dict[int, dict[str, int]] = {run: {} for run in dead}
-    if dead:
-        with ledger.reading() as connection:
-            for run, outcome, count in connection.execute(query):
-                found[run][outcome] = count
+    for run, outcome, count in ledger.rows(query) if dead else ():
+        found[run][outcome] = count
     return found
 
 
@@ -79,26 +78,22 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
         .where(runs.c.scope == ledger.scope, runs.c.started_at >= timestamp(moment))
         .order_by(runs.c.run)
     )
-    with ledger.reading() as connection:
-        return list(connection.execute(query).all())
+    return ledger.rows(query)
 
 
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
     """Return the mappings that have read a stream, by name."""
     query = select(mappings).where(mappings.c.stream == stream)
-    with ledger.reading() as connection:
-        return {
-            row.mapping: KnownMapping(row.source, row.identity)
-            for row in connection.execute(query)
-        }
+    rows = ledger.rows(query)
+    return {row.mapping: KnownMapping(row.source, row.identity) for row in rows}
 
 
 def known_streams(ledger: Ledger) -> set[str]:
     """Return the streams that mappings have read."""
     query = select(streams.c.name).join(mappings, mappings.c.stream == streams.c.stream)
-    with ledger.reading() as connection:
-        found = connection.scalars(query.where(streams.c.scope == ledger.scope))
-        return set(found)
+    return {
+        row.name for row in ledger.rows(query.where(streams.c.scope == ledger.scope))
+    }
 
 
 def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
@@ -106,8 +101,7 @@ def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     query = select(checks).where(
         checks.c.scope == ledger.scope, checks.c.subject == stream
     )
-    with ledger.reading() as connection:
-        return {row.name: row.is_allowed for row in connection.execute(query)}
+    return {row.name: row.is_allowed for row in ledger.rows(query)}
 
 
 def known_elsewhere(
@@ -120,9 +114,7 @@ def known_elsewhere(
         .where(streams.c.scope == ledger.scope, latest.c.source_digest.in_(sources))
         .where(latest.c.run != ledger.run)
     )
-    with ledger.reading() as connection:
-        rows = connection.execute(query).all()
-    return [(source, stream, mapping) for source, stream, mapping in rows]
+    return [(source, stream, mapping) for source, stream, mapping in ledger.rows(query)]
 
 
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:
@@ -138,21 +130,19 @@ def knows_key(ledger: Ledger, digest: bytes) -> bool:
     query = select(api_keys.c.api_key).where(
         api_keys.c.scope == ledger.scope, api_keys.c.api_key == digest
     )
-    with ledger.reading() as connection:
-        return connection.scalar(query) is not None
+    return ledger.value(query) is not None
 
 
-def newest_signals(ledger: Ledger, count: int) -> list[str]:
-    """Return the ids of the signals that were accepted last; reads all rows."""
+def newest_signals(ledger: Ledger) -> list[str]:
+    """Return the ids of the three signals that were accepted last; reads all rows."""
     query = (
         select(settled.c.signal_id)
         .join(streams, streams.c.stream == settled.c.stream)
         .where(streams.c.scope == ledger.scope, settled.c.signal_id.is_not(None))
         .order_by(settled.c.accepted_at.desc())
-        .limit(count)
+        .limit(3)
     )
-    with ledger.reading() as connection:
-        return list(connection.scalars(query))
+    return [row.signal_id for row in ledger.rows(query)]
 
 
 def sources_of_others(ledger: Ledger) -> set[str]:
@@ -160,5 +150,4 @@ def sources_of_others(ledger: Ledger) -> set[str]:
     query = select(sources.c.source).where(
         sources.c.scope == ledger.scope, sources.c.has_other_producers
     )
-    with ledger.reading() as connection:
-        return set(connection.scalars(query))
+    return {row.source for row in ledger.rows(query)}

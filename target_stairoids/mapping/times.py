@@ -7,6 +7,7 @@ A text is read in ISO 8601, as a mail header or a program prints it, as `2025/11
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -96,20 +97,20 @@ def event_time_from(value: object) -> str | None:
     return time
 
 
-def likely_time_from(value: object) -> str | None:
-    """Return the time as `time_from` does, or None if it is no time."""
-    try:
-        return time_from(value)
-    except InvalidSignalError:
-        return None
+def _or_none(read: Callable[[object], str | None]) -> Callable[[object], str | None]:
+    """Return a function that gives None where another one refuses a value."""
+
+    def likely(value: object) -> str | None:
+        try:
+            return read(value)
+        except InvalidSignalError:
+            return None
+
+    return likely
 
 
-def likely_event_time_from(value: object) -> str | None:
-    """Return the time as `event_time_from` does, or None if it is none."""
-    try:
-        return event_time_from(value)
-    except InvalidSignalError:
-        return None
+likely_time_from = _or_none(time_from)
+likely_event_time_from = _or_none(event_time_from)
 
 
 def _moment(value: object) -> datetime:

@@ -109,7 +109,7 @@ class Scheduler:
     def check_key(self) -> None:
         """Stop if the API key is new and not of the workspace of the ledger."""
         key = self.responses.new_key
-        ids = queries.newest_signals(self._ledger, 3) if key else []
+        ids = queries.newest_signals(self._ledger) if key else []
         asked = (self._ask(partial(Client.read_signal, signal_id=i)) for i in ids)
         error = key_error(asked, must_read=self._settings.first_run == "guard")
         self._stop.set(error)
