@@ -133,13 +133,16 @@ def test_claim_of_a_killed_run_is_not_sent_to_a_suppressed_person(
     process.kill()
     process.communicate()
     sandbox.faults.set([])
+    target.config["request_timeout_seconds"] = 1
 
     if is_by_data:
         run = target.run(*opt_outs("u1@example.com"))
     else:
         run = target.run(a_schema(), suppress=["u1@example.com"])
 
-    assert run.report["recovered"] == {"filtered": 1}
+    # The lookup comes first. Without a later signal, it proves nothing.
+    outcome = "pending" if is_by_data else "unknown"
+    assert run.report["recovered"] == {outcome: 1}
     assert sandbox.signals == []
 
 
