@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ def read_config(
 
     Args:
         inputs: Paths of JSON files, or `ENV`. Later files precede earlier ones.
-        schema: JSON Schema of the config.
         prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
 
     Raises:
@@ -134,6 +134,14 @@ def local_path(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise OSError(0, "the folder of an unknown user (`~`)") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is of this machine, where http is safe."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

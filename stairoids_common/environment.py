@@ -34,10 +34,7 @@ def variable(name: str, *, is_secret: bool = False) -> str | None:
 
     White space around it and one pair of quotes are removed. `docker --env-file` keeps
     the quotes, and a file of Windows leaves a carriage return.
-
-    Args:
-        name: The variable.
-        is_secret: Whether to keep white space, so that `white_space_error` finds it.
+    With `is_secret` the white space stays, so that `white_space_error` finds it.
     """
     text = os.environ.get(name, "").strip("\ufeff")
     inner = text.strip()
@@ -47,12 +44,7 @@ def variable(name: str, *, is_secret: bool = False) -> str | None:
 
 
 def white_space_error(name: str, secret: str) -> str | None:
-    """Return why a secret cannot be used, if white space begins or ends it.
-
-    Args:
-        name: The setting or the variable.
-        secret: Its value.
-    """
+    """Return why the secret of a setting or variable has a wrong end, if it has."""
     if secret == secret.strip():
         return None
     return (
@@ -65,11 +57,7 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
     """Return the settings in the environment. No `.env` file is read.
 
     The SDK takes any text that it does not know as false: a misspelt `dry_run` would
-    send.
-
-    Args:
-        schema: JSON Schema of the config.
-        prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
+    send. The variables begin with the prefix, such as `TARGET_STAIROIDS_`.
 
     Raises:
         WrongConfigError: A text has another type than its setting.
@@ -89,12 +77,7 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
 
 
 def value_of(text: str, spec: Mapping[str, Json]) -> Json:
-    """Return the value that a text stands for, or the text if it stands for none.
-
-    Args:
-        text: A text of the environment, or of a config in place of another type.
-        spec: JSON Schema of the setting.
-    """
+    """Return the value that a text stands for by its schema; the text if for none."""
     types = spec.get("type", "string")
     types = {types} if isinstance(types, str) else set(types)
     if "string" in types:
@@ -121,8 +104,6 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
     The variables of Meltano and of loaders that inherit from this one are left alone.
 
     Args:
-        prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
-        names: The names of the settings.
         warns: Whether to log the other variables with this prefix.
 
     Raises:

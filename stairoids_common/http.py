@@ -91,6 +91,6 @@ def breach_of(error: RequestException) -> str:
 
 
 def _cause_of(error: RequestException) -> object:
-    """Return the error of urllib3 below an error of requests."""
+    # The error of urllib3 below an error of requests.
     cause = error.args[0] if error.args else None
     return getattr(cause, "reason", cause)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from stairoids_common.urls import is_loopback
+from stairoids_common.config import is_loopback
 from stairoids_sandbox.api.auth import AuthMiddleware
 from stairoids_sandbox.api.automation_routes import AutomationRoutes
 from stairoids_sandbox.api.control_routes import ControlRoutes

@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from stairoids_common.config import is_loopback
 from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
-from stairoids_common.urls import is_loopback
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
 

@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from stairoids_common.config import local_path
+from stairoids_common.config import is_loopback, local_path
 from stairoids_common.environment import white_space_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
-from stairoids_common.urls import is_loopback
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.item import MappingItem
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from stairoids_common.urls import is_loopback
+from stairoids_common.config import is_loopback
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.exceptions import ApiError
 

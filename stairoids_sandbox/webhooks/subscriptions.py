@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stairoids_common.config import is_loopback
 from stairoids_common.time import current_second, rfc3339
-from stairoids_common.urls import is_loopback
 from stairoids_sandbox.exceptions import invalid
 from stairoids_sandbox.ids import new_id
 from stairoids_sandbox.state.keys import DEFAULT_WORKSPACE

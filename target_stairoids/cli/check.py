@@ -109,7 +109,6 @@ def _schema_messages(text: str) -> list[dict[str, Any]]:
 
 
 def _schema_message(stream: dict[str, Any]) -> dict[str, Any]:
-    """Return the SCHEMA message of a stream in a catalog."""
     metadata: dict[str, Any] = {}
     for entry in stream.get("metadata") or ():
         if not entry.get("breadcrumb"):  # of the stream, not of a column

@@ -77,7 +77,6 @@ def read_tests(file: IO[str]) -> list[MappingTest]:
 
 
 def _messages_of(test: MappingTest) -> list[str]:
-    """Return the SCHEMA and the RECORD of a test."""
     # Without a schema, a mapping may also read fields that the record lacks.
     schema = test.schema or {
         "properties": {name: {} for name in test.record},

@@ -1,4 +1,8 @@
-"""Maintenance of a ledger by a person: forget, prune, erase, copy."""
+"""Maintenance of a ledger by a person: forget, rename, prune, erase, copy.
+
+The functions raise `LedgerError` for a stream or mapping that the ledger does not know.
+With `dry_run` they only count.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +68,6 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
     """Forget all outcomes of a stream, and its entries of the suppression list.
 
     Return how many versions and entries it had.
-
-    With `dry_run`, this function and those below only count.
-
-    Raises:
-        LedgerError: The ledger knows no such stream.
     """
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
@@ -84,10 +83,8 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
 def rename(ledger: Ledger, old: str, new: str) -> None:
     """Give a stream another name, under which its records stay the same.
 
-    A mapping that was named after the stream is renamed as well.
-
-    Raises:
-        LedgerError: There is no such stream, or the other one has signals.
+    A mapping that was named after the stream is renamed as well. `LedgerError` if a
+    stream of the new name has signals.
     """
     with ledger.transaction() as transaction:
         read, write = transaction.connection.scalar, transaction.write
@@ -111,11 +108,7 @@ def rename(ledger: Ledger, old: str, new: str) -> None:
 def rename_part(
     ledger: Ledger, stream: str, *, source: str | None, mapping: tuple[str, str] | None
 ) -> None:
-    """Change the source that a stream's signals have, or the name of a mapping.
-
-    Raises:
-        LedgerError: The ledger knows no such stream or mapping.
-    """
+    """Change the source that a stream's signals have, or the name of a mapping."""
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         if source is not None:
@@ -132,11 +125,7 @@ def rename_part(
 
 
 def reset_order(ledger: Ledger, stream: str) -> int:
-    """Forget the order of a stream's states; return how many entities it has.
-
-    Raises:
-        LedgerError: The ledger knows no such stream.
-    """
+    """Forget the order of a stream's states; return how many entities it has."""
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         transaction.allow(ledger.scope, stream)

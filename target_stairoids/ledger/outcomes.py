@@ -52,7 +52,6 @@ def write_outcomes(
 def _write_latest_after(
     transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
-    """Write the last states that versions leave."""
     known, keys = lookup.resolved(
         transaction.connection, [item.version for item in versions]
     )
@@ -114,6 +113,5 @@ def _latest_row(key: Key, stream: int, latest: Latest) -> Row:
 
 
 def _execute(transaction: Transaction, text: str, rows: list[Row]) -> None:
-    """Execute a text of the driver for each row."""
     if rows:
         transaction.connection.exec_driver_sql(text, rows)

@@ -190,7 +190,6 @@ class Compiler:
     # Fields
 
     def _group(self, group: str) -> dict[str, Reader]:
-        """Compile `account` or `contact`."""
         given = getattr(self._item, group)
         if given is None:
             return {}
