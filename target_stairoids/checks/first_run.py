@@ -149,9 +149,7 @@ def ids_in(response: Response) -> list[str]:
 def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
     """Return source and type of the signals on a page that the ledger cannot explain.
 
-    Args:
-        page: Signals, the newest first.
-        source: The source that was asked for; empty for all.
+    The newest signal is the first. The source is empty if all sources were asked for.
     """
     behind: set[str | None] = {None}  # ids of this signal and of the newer ones
     left = []

@@ -98,7 +98,6 @@ class StreamChecks(Generic[Held]):
         Args:
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
-            source: The record's source digest.
         """
         if self.is_allowed:
             return True

@@ -113,9 +113,7 @@ class Suppression:
     ) -> set[T]:
         """Return the signals, or records, with a name that is on the list now.
 
-        Args:
-            names: Signal -> the entries that would suppress it.
-            transaction: The open one, if there is one.
+        `names` has for each the entries that would suppress it.
         """
         hides = self.by_settings.hides
         hidden = {one for one, its in names.items() if hides(its)}

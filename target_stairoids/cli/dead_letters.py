@@ -125,11 +125,7 @@ def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
 
 
 def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
-    """Return the key of a dead letter's record; empty if there is no key or record.
-
-    Args:
-        items: The setting `signals`. The `key` of an item precedes the stream's key.
-    """
+    """Return the key of a dead letter's record; empty if there is no key or record."""
     from target_stairoids.mapping.config import glob_of
 
     if not dead.record:
@@ -257,9 +253,7 @@ def _summarise(
 ) -> None:
     """Print how many of the dead letters were changed, and end with 1 if not all were.
 
-    Args:
-        others: Why the others were not.
-        err: Print on stderr, because stdout has messages.
+    `others` is why the others were not. With `err`, stdout has messages.
     """
     total = len(set(ids))
     click.echo(f"{count} of {counted(total, 'dead letter')} {done}.", err=err)

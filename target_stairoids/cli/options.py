@@ -43,12 +43,7 @@ online_option = click.option(
 def config_option(
     *, required: bool = True, is_of_group: bool = False
 ) -> Callable[..., Any]:
-    """Return the option `--config` of the target.
-
-    Args:
-        required: Whether a command needs a config.
-        is_of_group: Whether the option is for the commands of a group.
-    """
+    """Return the option `--config` of the target, or of a group for its commands."""
 
     def find(
         context: click.Context, option: click.Parameter, given: tuple[str, ...]

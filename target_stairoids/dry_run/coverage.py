@@ -11,6 +11,7 @@ from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import (
     Reader,
     compile_template,
+    path_reader,
     path_text,
 )
 from target_stairoids.mapping.people_and_companies import (
@@ -105,9 +106,7 @@ class Coverage:
         found = []
         read = _READABLE.get(field)
         for path in sorted(self._paths.get(field, ()), key=str):
-            value: Any = record
-            for part in path:
-                value = value.get(part) if isinstance(value, dict) else None
+            value = path_reader(path)(record)
             if isinstance(value, str) and stands_for_nothing(value):
                 continue
             if read is None:

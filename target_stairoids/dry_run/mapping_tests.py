@@ -112,11 +112,7 @@ class _Result(Observer):
 def failure_of(
     test: MappingTest, run_dry: Callable[[list[str], Observer], object]
 ) -> str | None:
-    """Run a test, and return the difference from the expected result; None if none.
-
-    Args:
-        run_dry: Makes a dry run over messages with an observer.
-    """
+    """Run a test, and return the difference from the expected result; None if none."""
     result = _Result()
     try:
         run_dry(_messages_of(test), result)

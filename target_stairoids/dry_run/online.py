@@ -13,11 +13,7 @@ from target_stairoids.settings import Settings
 
 
 def comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
-    """Return why a run would stop or hold signals back; empty if it would not.
-
-    Args:
-        pairs: Source and type of the signals to send.
-    """
+    """Return why a run with these pairs would stop or hold signals back; else ""."""
     url, scope, timeout = (
         settings.ledger_url,
         settings.scope,

@@ -44,11 +44,7 @@ PLANS = {
 
 
 class Preview(Observer):
-    """Observes a dry run.
-
-    Args:
-        samples: How many signals to keep.
-    """
+    """Observes a dry run, and keeps so many sample signals."""
 
     def __init__(self, samples: int) -> None:
         self._samples = samples

@@ -27,8 +27,6 @@ def run(
     """Run the target over Singer messages, and return its settings.
 
     Args:
-        config_inputs: The values of the target's option `--config`.
-        messages: An open file, or lines.
         overrides: Setting -> value, in place of the config's.
         defaults: Settings that the config may lack.
 

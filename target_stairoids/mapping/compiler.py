@@ -81,11 +81,7 @@ _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
 
 
 class Compiler:
-    """Compiles one item for one stream.
-
-    Args:
-        default_source: The `source` of signals whose mapping names none.
-    """
+    """Compiles one item for one stream, with a source for mappings that name none."""
 
     def __init__(
         self, schema: StreamSchema, item: MappingItem, default_source: str

@@ -58,9 +58,7 @@ class _Object(msgspec.Struct, eq=False):
     def places(self, field: str, role: str | None = None, *more: str) -> list[Place]:
         """Return the places with a name for a field, the most specific first.
 
-        Args:
-            role: Only names of this role: `customer_email` is the customer's.
-            more: Further names.
+        With a role, only names of this role count: `customer_email` is the customer's.
         """
         names = [n for n in _NAMES.fields[field].names if role in {None, _role(n)}]
         return [place for n in (*names, *more) for place in self.columns.get(n, ())]
@@ -305,11 +303,7 @@ def _people_in(
 
 
 def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
-    """Return the places of a person's first and last name.
-
-    Args:
-        full_names: Names of columns for a full name, if there is no other.
-    """
+    """Return the places of first and last name, or of a column with a full name."""
     full = part.places("contact.name", role)
     found = {
         field: [(place, "person_name") for place in part.places(field, role)]

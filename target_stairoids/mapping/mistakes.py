@@ -33,8 +33,7 @@ _NEAR_COLUMN = re.compile(
 def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
     """Return why a text of the mapping is surely a mistake; None if it may be right.
 
-    Args:
-        columns: The columns of the stream; empty if they are unknown.
+    The columns are those of the stream; empty if they are unknown.
     """
     constant = _IN_BRACES.sub("", text)
     for found in _PLACEHOLDER.finditer(constant):

@@ -290,8 +290,7 @@ def selection(
 ) -> Selection:
     """Return a function that selects the properties of a record.
 
-    Args:
-        hidden: Columns that `*` does not select; None without `*`.
+    `hidden` has the columns that `*` does not select. It is None without `*`.
     """
 
     def selected(record: Fields) -> dict[str, Any]:

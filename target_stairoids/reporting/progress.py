@@ -39,7 +39,6 @@ def status_line(
     """Return one line about how a run is going.
 
     Args:
-        queued: Signals without an outcome yet.
         used: Requests of the last minute and in flight.
         limit: Requests per minute. None if unknown.
         pause: Seconds until the rate limiter allows the next request.

@@ -12,12 +12,7 @@ from target_stairoids.mapping.expressions.jinja_env import environment
 
 
 class TemplateError(Exception):
-    """A template is wrong.
-
-    Args:
-        place: Offset of the mistake in the text.
-        problem: A description of the mistake.
-    """
+    """A template is wrong: a description, and the offset of the mistake in the text."""
 
     def __init__(self, text: str, place: int, problem: str) -> None:
         before, after = text[:place], text[place:]
@@ -33,8 +28,7 @@ def syntax_error(
 ) -> TemplateError:
     """Return a syntax error of Jinja with its place, of which Jinja has the line only.
 
-    Args:
-        state: The state of Jinja's lexer at the start of the text.
+    `state` is that of Jinja's lexer at the start of the text.
     """
     message = str(error.message)
     problem = re.sub(r" at \d+$", "", message[:1].lower() + message[1:]).rstrip(".")

@@ -298,7 +298,7 @@ def _expression(node: nodes.Expr, field: str) -> Template:
 def _plain_reader(node: nodes.Node) -> Reader | None:
     """Return a reader made of lookups and calls; None if Jinja must evaluate it."""
     if path := _path(node):
-        return _path_reader(path)
+        return path_reader(path)
     match node:
         case nodes.Const(value=value):
             return constant(value)
@@ -313,7 +313,8 @@ def _plain_reader(node: nodes.Node) -> Reader | None:
     return None
 
 
-def _path_reader(path: Path) -> Reader:
+def path_reader(path: Path) -> Reader:
+    """Return a reader of a path; its value is null if the record lacks the path."""
     if len(path) == 1:
         return methodcaller("get", path[0])
 
