@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
+from stairoids_common.time import timestamp
 from target_stairoids.api.client import Response, ResponseKind, not_the_api
 from target_stairoids.api.signal_lookup import (
     PAGE,
@@ -30,7 +31,6 @@ from target_stairoids.exceptions import (
     StairoidsError,
 )
 from target_stairoids.ledger.structs import Facts, Known
-from target_stairoids.ledger.transaction import timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +72,9 @@ class FirstRunCheck:
     is_on: bool
     others: Collection[str]
     refused: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        """Start without a response."""
-        self._compared: dict[str, _Compared] = {}
-        self._requests: Counter[str] = Counter()
-        self._warned: set[str] = set()
+    _compared: dict[str, _Compared] = field(default_factory=dict)
+    _requests: Counter[str] = field(default_factory=Counter)
+    _warned: set[str] = field(default_factory=set)
 
     def question(self, pair: Pair) -> Query | None:
         """Return the query to make before a signal is claimed; None if it may be.

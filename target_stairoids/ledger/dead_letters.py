@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import asdict
 from sqlalchemy import Row, delete, select, update
 
+from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
-from target_stairoids.ledger.transaction import Transaction, timestamp
+from target_stairoids.ledger.transaction import Transaction
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger

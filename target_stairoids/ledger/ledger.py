@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, func, insert, make_url, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
+from stairoids_common.time import timestamp
 from target_stairoids.dedup.digests import keyed_digest
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
@@ -31,7 +32,7 @@ from target_stairoids.ledger.schema import (
 from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
-from target_stairoids.ledger.transaction import Transaction, timestamp
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from stairoids_common.database import file_of
+from stairoids_common.time import timestamp
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.schema import (
@@ -40,7 +41,7 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
-from target_stairoids.ledger.transaction import Transaction, timestamp
+from target_stairoids.ledger.transaction import Transaction
 
 
 def writable_ledger(url: str, scope: str) -> str:

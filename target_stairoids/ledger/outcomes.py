@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import astuple, replace
 
+from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup, sql
 
@@ -87,7 +88,7 @@ def insert_settled(
     transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
     """Write the rows of `settled`."""
-    at, run = transaction.now, transaction.run
+    at, run = timestamp(), transaction.run
     rows = [
         (
             *item.version.record_key,

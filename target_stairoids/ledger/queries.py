@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, func, literal, select, true, union_all
 
+from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.schema import (
     api_keys,
@@ -24,7 +25,6 @@ from target_stairoids.ledger.schema import (
     suppressed,
 )
 from target_stairoids.ledger.structs import KnownMapping
-from target_stairoids.ledger.transaction import timestamp
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -120,8 +120,7 @@ def known_elsewhere(
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:
     """Return the last SCHEMA message of a stream."""
     query = select(streams.c.schema).where(streams.c.stream == stream)
-    with ledger.reading() as connection:
-        found: dict[str, Any] = json.loads(connection.scalar(query) or "{}")
+    found: dict[str, Any] = json.loads(ledger.value(query) or "{}")
     return found
 
 

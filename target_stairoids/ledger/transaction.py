@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, delete, func, select, update
 
+from stairoids_common.time import timestamp
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import insert_settled, write_outcomes
 from target_stairoids.ledger.schema import (
@@ -46,11 +46,6 @@ class Transaction:
         self.connection = connection
         self.run = run
         self.statements = statements
-
-    @property
-    def now(self) -> str:
-        """The current time, as the ledger stores it."""
-        return timestamp()
 
     def known(
         self, versions: Sequence[Version]
@@ -284,9 +279,3 @@ class Transaction:
 def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression
     entity, mapping = version.key
     return (claims.c.entity == entity) & (claims.c.mapping == mapping)
-
-
-def timestamp(moment: datetime | None = None) -> str:
-    """Return a time, by default now, as the ledger stores it."""
-    text = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

@@ -224,10 +224,6 @@ class CompiledMapping:
             return True
         return self.looks_for_refusal and may_refuse(columns)
 
-    def wants(self, record: Fields) -> bool:
-        """Return whether a record becomes a signal."""
-        return not self.why_filtered(record)
-
     def why_filtered(self, record: Fields) -> str:
         """Return why a record becomes no signal; "" if it becomes one."""
         if self.when is not None and not self.when(record):

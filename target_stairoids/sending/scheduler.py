@@ -12,6 +12,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from stairoids_common.time import timestamp
 from target_stairoids.api.client import Client, Response, ResponseKind
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import ServerClock, query_for
@@ -35,7 +36,7 @@ from target_stairoids.dedup.rules import (
 )
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.transaction import Transaction, timestamp
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import (
     QueuedSignal,
     SendQueue,

@@ -76,7 +76,7 @@ def _row_of(item: MappedRecord) -> SuppressionRow:
     mapping, fields = item.mapping, item.record.fields
     assert mapping.suppress is not None  # noqa: S101 - the caller has looked
     is_removed = is_deleted(fields, mapping.deleted_columns)
-    is_removed = is_removed or not mapping.wants(fields)
+    is_removed = is_removed or bool(mapping.why_filtered(fields))
     try:
         name = mapping.suppress(fields)
     except InvalidSignalError:

@@ -72,7 +72,7 @@ def test_young_versions_are_not_pruned(target: TargetUnderTest) -> None:
 
 
 def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
-    mapping = {"stream": "trials", "account": {"domain": "no host"}}
+    mapping = {"stream": "trials", "account": {"domain": "{{ 'no host' }}"}}
     target.run(
         a_schema(),
         a_record(1, email="Ann.Canary@example.com"),

@@ -230,7 +230,10 @@ def test_braces_inside_a_condition_are_a_mistake(condition: str) -> None:
 def test_condition_in_braces_is_no_mistake() -> None:
     mapping = a_map(PEOPLE, when=" {{ plan == 'pro' }} ")
 
-    assert [mapping.wants({"plan": plan}) for plan in ("pro", "free")] == [True, False]
+    assert [mapping.why_filtered({"plan": plan}) for plan in ("pro", "free")] == [
+        "",
+        "by `when`",
+    ]
 
 
 def test_variable_of_the_environment_is_no_text_of_a_signal() -> None:
