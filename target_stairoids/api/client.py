@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -53,6 +53,17 @@ _REFUSALS = {401, 403, 404, 405, 410}
 _UNDECIDED = {408, 500, 502, 504}
 
 
+class SignalIds(NamedTuple):
+    """Stairoids' ids of an accepted signal; None if a response has none."""
+
+    signal: str | None = None
+    account: str | None = None
+    contact: str | None = None
+
+
+NO_IDS = SignalIds()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """The response to one request.
@@ -85,12 +96,20 @@ class Response:
         return self.body
 
     @property
+    def ids(self) -> SignalIds:
+        """Stairoids' ids of the signal, from any of the three documented shapes."""
+        data = self.data if isinstance(self.data, dict) else {}
+        found = [data.get("id")]
+        for name in ("account", "contact"):
+            part = data.get(name)
+            inner = part.get("id") if isinstance(part, dict) else None
+            found.append(data.get(f"{name}_id") or inner)
+        return SignalIds(*(part if isinstance(part, str) else None for part in found))
+
+    @property
     def signal_id(self) -> str | None:
-        """Stairoids' id of the signal, from any of the three documented shapes."""
-        match self.data:
-            case {"id": str(signal_id)}:
-                return signal_id
-        return None
+        """Stairoids' id of the signal."""
+        return self.ids.signal
 
     @property
     def moment(self) -> datetime:

@@ -98,9 +98,7 @@ def insert_settled(
             item.outcome.value,
             run,
             item.version.mapping_digest,
-            item.signal_id,
-            item.account_id,
-            item.contact_id,
+            *item.ids,
             at if item.outcome is Outcome.ACCEPTED else None,
             item.key_values,
         )

@@ -38,16 +38,14 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A version with its outcome, to be written.
 
     Attributes:
-        signal_id: Stairoids' id of the signal. Those of its account and contact follow.
+        ids: Stairoids' ids of the signal, its account and its contact, if known.
         is_claimed: Whether this run's claim on the entity ends with it.
         closes_older: Whether the dead letters of its record are older states of it.
     """
 
     version: Version
     outcome: Outcome
-    signal_id: str | None = None
-    account_id: str | None = None
-    contact_id: str | None = None
+    ids: tuple[str | None, str | None, str | None] = (None, None, None)
     key_values: str | None = None
     is_claimed: bool = True
     closes_older: bool = False

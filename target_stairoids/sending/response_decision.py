@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.api.client import NO_IDS, Response, ResponseKind, SignalIds
 from target_stairoids.api.signal_lookup import next_cursor
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
@@ -84,7 +84,7 @@ class ResponseDecision(msgspec.Struct, frozen=True):
     action: Action
     stage: Stage = Stage.SEND
     outcome: Outcome = Outcome.UNKNOWN
-    signal_id: str | None = None
+    ids: SignalIds = NO_IDS
     delay: float = 0.0
     cursor: str = ""
     is_failure: bool = False
@@ -99,7 +99,7 @@ def decide(
         return _decide_question(signal, response, policy)
     match response.kind:
         case ResponseKind.ACCEPTED:
-            return ResponseDecision(Action.ACCEPT, signal_id=response.signal_id)
+            return ResponseDecision(Action.ACCEPT, ids=response.ids)
         case ResponseKind.REJECTED:
             is_excluded = response.code == "domain_excluded"
             return ResponseDecision(Action.REJECT if is_excluded else Action.HOLD)
@@ -149,7 +149,9 @@ def _decide_page(
     if page is None:
         return ResponseDecision(unreadable, Stage.LOOK_UP)
     if page.found_id is not None:
-        return ResponseDecision(Action.ACCEPT, Stage.LOOK_UP, signal_id=page.found_id)
+        return ResponseDecision(
+            Action.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
+        )
     if cursor is not None and not page.is_last:
         if cursor in signal.cursors:  # the pages go round in a circle
             return ResponseDecision(unreadable, Stage.LOOK_UP)

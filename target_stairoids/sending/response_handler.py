@@ -10,7 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from target_stairoids.api.client import Response, ResponseKind, not_the_api
+from target_stairoids.api.client import (
+    NO_IDS,
+    Response,
+    ResponseKind,
+    SignalIds,
+    not_the_api,
+)
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 from target_stairoids.api.signal_lookup import (
@@ -116,7 +122,7 @@ class ResponseHandler:
                 else:
                     self._note_known(signal, response)
                     self._resume(signal, response.signal_id, now)
-                self._accept(transaction, signal, decision.signal_id)
+                self._accept(transaction, signal, decision.ids)
             case Action.REJECT:
                 self._end_outage()
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
@@ -252,7 +258,7 @@ class ResponseHandler:
             self.unanswered[counter] += 1
 
     def _accept(
-        self, transaction: Transaction, signal: QueuedSignal, signal_id: str | None
+        self, transaction: Transaction, signal: QueuedSignal, ids: SignalIds
     ) -> None:
         self.accepted += 1
         self._end_outage()
@@ -260,7 +266,7 @@ class ResponseHandler:
             self._give_up(transaction, held, Outcome.REJECTED, response)
         if signal.dead_letter is not None:  # also if a person edited the record
             dead_letters.discard(transaction, [signal.dead_letter])
-        self.settle(signal, Outcome.ACCEPTED, signal_id=signal_id)
+        self.settle(signal, Outcome.ACCEPTED, ids=ids)
 
     def _hold(
         self, transaction: Transaction, signal: QueuedSignal, response: Response
@@ -313,7 +319,7 @@ class ResponseHandler:
         signal: QueuedSignal,
         outcome: Outcome,
         reason: str = "",
-        signal_id: str | None = None,
+        ids: SignalIds = NO_IDS,
     ) -> None:
         """Give a signal its outcome, which `write_settled` writes."""
         self.unclear.pop(signal.number, None)
@@ -321,7 +327,7 @@ class ResponseHandler:
             SettledVersion(
                 version=signal.claim.version,
                 outcome=outcome,
-                signal_id=signal_id,
+                ids=ids,
                 key_values=signal.claim.key_values,
                 closes_older=signal.closes_older,
                 # A held rejection has left the queue and has no claim.

@@ -226,18 +226,20 @@ def test_key_without_write_scope_fails_the_sync(
 def test_killed_syncs_send_each_signal_once(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
+    """A new user in the last sync shows that Stairoids lists what it accepts."""
     sandbox.faults.add(Fault(kind="slow", delay_ms=30))
-    words = pyairbyte.sending(config_for(sandbox, tmp_path), 60)
+    config = config_for(sandbox, tmp_path)
+    words = pyairbyte.sending(config, 60)
     for goal in (10, 30):
         with pyairbyte.start(words) as process:
             wait_until(lambda g=goal: len(sandbox.signals) >= g, seconds=120)  # type: ignore[misc]
             kill_destination(process.pid)
             assert process.wait(timeout=120) != 0
 
-    last = pyairbyte.run(words)
+    last = pyairbyte.run(pyairbyte.sending(config, 61))
 
     assert last.returncode == 0, last.stderr[-3000:]
-    assert users_in(sandbox) == Counter(range(1, 61))
+    assert users_in(sandbox) == Counter(range(1, 62))
 
 
 def kill_destination(parent: int) -> None:

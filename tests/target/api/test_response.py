@@ -76,6 +76,23 @@ def test_signal_id_is_read_from_three_documented_shapes(
 
 
 @pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        ({"account_id": "acc_1", "contact_id": None}, ("acc_1", None)),
+        ({"account": {"id": "acc_1"}, "contact": {"id": "con_1"}}, ("acc_1", "con_1")),
+        ({"account_id": None, "account": {"id": "acc_1"}}, ("acc_1", None)),
+        ({"account": "acc_1", "contact": {"email": "a@b.co"}}, (None, None)),
+        ({"account_id": 7, "contact": None}, (None, None)),
+    ],
+)
+def test_ids_of_account_and_contact_are_read_from_all_documented_shapes(
+    body: dict[str, object], ids: tuple[str | None, str | None]
+) -> None:
+    for shape in ({"id": "sig_1", **body}, {"data": {"id": "sig_1", **body}}):
+        assert a_response(shape).ids == ("sig_1", *ids)
+
+
+@pytest.mark.parametrize(
     ("body", "request_id"),
     [
         ({"error": {"code": "x", "request_id": "req_1"}}, "req_1"),

@@ -116,7 +116,7 @@ def test_later_outcome_of_a_version_counts(ledger: Ledger) -> None:
 
 def test_signal_id_belongs_to_one_version_for_good(ledger: Ledger) -> None:
     other = a_version("v2", "another")
-    settle(ledger, a_version(), signal_id="sig_1")
+    settle(ledger, a_version(), ids=("sig_1", None, None))
     settle(ledger, a_version())  # again, without the id
 
     with ledger.transaction() as transaction:

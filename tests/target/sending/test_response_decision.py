@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from target_stairoids.api.client import Response, ResponseKind
+from target_stairoids.api.client import Response, ResponseKind, SignalIds
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
@@ -83,7 +83,7 @@ STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
 @pytest.mark.parametrize(
     ("found", "policy", "decision"),
     [
-        (ACCEPTED, VERIFY, ResponseDecision(Action.ACCEPT, signal_id="sig_1")),
+        (ACCEPTED, VERIFY, ResponseDecision(Action.ACCEPT, ids=SignalIds("sig_1"))),
         (ACCEPTED_WITHOUT_ID, VERIFY, ResponseDecision(Action.ACCEPT)),
         (REJECTED, VERIFY, ResponseDecision(Action.HOLD)),
         (EXCLUDED, VERIFY, ResponseDecision(Action.REJECT)),
@@ -212,7 +212,7 @@ def test_decision_on_a_page_of_a_lookup(
     decision = decide(queued, page(cursor=cursor), policy)
 
     assert decision.action is action
-    assert decision.signal_id == facts.found_id
+    assert decision.ids.signal == facts.found_id
     assert (decision.stage is Stage.SEND) == (action is Action.SEND_AGAIN)
 
 
