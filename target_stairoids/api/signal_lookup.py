@@ -7,7 +7,7 @@ responses are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,6 +94,33 @@ def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bo
     }
 
 
+def without_rivals(
+    sent: bytes, found: Mapping[str, bool], page: list[Json], rivals: Iterable[bytes]
+) -> dict[str, bool]:
+    """Leave out the signals that are certainly those of other requests.
+
+    A signal that equals a rival belongs to the rival. If it equals the sent one as
+    well, it belongs to the one that names a domain.
+    """
+    body = msgspec.json.decode(sent)
+    others = [msgspec.json.decode(rival) for rival in rivals]
+    by_id = {signal["id"]: signal for signal in page if signal["id"] in found}
+    return {
+        signal_id: is_equal
+        for signal_id, is_equal in found.items()
+        if not any(
+            _is_equal(other, by_id[signal_id])
+            and not (is_equal and _domain_of(other) in {None, _domain_of(body)})
+            for other in others
+        )
+    }
+
+
+def _domain_of(sent: Mapping[str, Json]) -> str | None:
+    domain: str | None = sent.get("account", {}).get("domain")
+    return domain
+
+
 def is_before(page: list[Json], since: datetime | None) -> bool:
     """Return whether a page, the newest first, ends before a time."""
     return bool(page) and _is_before(page[-1], since)
@@ -132,12 +159,13 @@ def is_readable(sent: bytes, page: list[Json]) -> bool:
 def _is_equal(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     if sent["type"] != found.get("type") or sent["source"] != found.get("source"):
         return False
-    domain = sent.get("account", {}).get("domain")
+    domain = _domain_of(sent)
     if domain and domain_from(_inner(found.get("account"), "domain")) != domain:
         return False
-    email = sent.get("contact", {}).get("email")
-    found_email = email_from(_inner(found.get("contact"), "email"))
-    if email and (found_email or "").lower() != email.lower():
+    # Stairoids may name the company of an address, but no address of a company.
+    email = sent.get("contact", {}).get("email") or ""
+    found_email = email_from(_inner(found.get("contact"), "email")) or ""
+    if found_email.lower() != email.lower():
         return False
     properties = _as_doubles(found.get("properties") or {})
     if not same_value(_as_doubles(sent.get("properties", {})), properties):

@@ -6,6 +6,7 @@ The outcome of a response is decided by `response_decision.decide`.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from target_stairoids.api.signal_lookup import (
     is_before,
     is_readable,
     listed,
+    without_rivals,
 )
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
@@ -188,12 +190,15 @@ class ResponseHandler:
             if signal.recovered
             else self.clock.at(signal.claimed)
         )
-        found = [
-            (signal_id, is_equal)
+        found = {
+            signal_id: is_equal
             for signal_id, is_equal in alike(claim.signal, since, signals).items()
             if not transaction.owns_signal(signal_id, other_than=claim.version)
-        ]
-        equal = [signal_id for signal_id, is_equal in found if is_equal]
+        }
+        if found:
+            rivals = self._requests_beside(signal)
+            found = without_rivals(claim.signal, found, signals, rivals)
+        equal = [signal_id for signal_id, is_equal in found.items() if is_equal]
         # Some may be the equal signals of other runs, which are in flight as well.
         others = transaction.count_equal_claims(claim) if equal else 0
         return Page(
@@ -202,6 +207,14 @@ class ResponseHandler:
             shows_control=any(s["id"] == signal.control for s in signals),
             is_last=is_before(signals, since),
         )
+
+    def _requests_beside(self, signal: QueuedSignal) -> list[bytes]:
+        """Return the other requests that Stairoids may have accepted."""
+        return [
+            other.claim.signal
+            for other in self.queue.unfinished.values()
+            if other is not signal and (other.is_unclear or other.claimed < math.inf)
+        ]
 
     def _go_on(self, signal: QueuedSignal, cursor: str, page: Page | None) -> None:
         """Read the next page of a lookup; without one, send the signal again."""

@@ -226,7 +226,7 @@ def test_key_without_write_scope_fails_the_sync(
 def test_killed_syncs_send_each_signal_once(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A new user in the last sync shows that Stairoids lists what it accepts."""
+    """The last sync has a new user, because lookups need a later signal."""
     sandbox.faults.add(Fault(kind="slow", delay_ms=30))
     config = config_for(sandbox, tmp_path)
     words = pyairbyte.sending(config, 60)

@@ -17,6 +17,7 @@ from target_stairoids.api.signal_lookup import (
     listed,
     next_cursor,
     query_for,
+    without_rivals,
 )
 
 SINCE = datetime(2024, 6, 15, 14, 23, tzinfo=UTC)
@@ -276,3 +277,34 @@ def test_lookup_yields_all_equal_signals_in_the_order_of_the_page() -> None:
     second = {**FOUND, "id": "sig_2"}
 
     assert found_in(None, other, FOUND, second) == ["sig_1", "sig_2"]
+
+
+DOMAIN_ONLY = {**SENT, "contact": {}}
+EMAIL_ONLY = {**SENT, "account": {}}
+OTHER = {**SENT, "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "rivals", "left"),
+    [
+        (SENT, [], {"sig_1": True}),
+        (DOMAIN_ONLY, [], {"sig_1": False}),
+        (DOMAIN_ONLY, [SENT], {}),
+        (EMAIL_ONLY, [SENT], {}),
+        (EMAIL_ONLY, [DOMAIN_ONLY, OTHER], {"sig_1": True}),
+        (SENT, [EMAIL_ONLY, DOMAIN_ONLY], {"sig_1": True}),
+        (SENT, [SENT], {"sig_1": True}),  # the ledger counts equal claims
+        (OTHER, [SENT], {}),
+        (OTHER, [EMAIL_ONLY], {}),
+    ],
+)
+def test_signal_belongs_to_the_request_that_says_the_same(
+    sent: dict[str, Any], rivals: list[dict[str, Any]], left: dict[str, bool]
+) -> None:
+    others = [json.dumps(rival).encode() for rival in rivals]
+
+    found = without_rivals(
+        json.dumps(sent).encode(), alike_in(FOUND, sent=sent), [FOUND], others
+    )
+
+    assert found == left
