@@ -183,14 +183,14 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
 @ledger.command()
 @click.argument("old")
 @click.argument("new", required=False)
-@click.option("--source", help="The new source of the stream's signals.")
+@click.option("--source", nargs=2, help="The old and the new name of a source.")
 @click.option("--mapping", nargs=2, help="The old and the new name of a mapping.")
 @with_ledger
 def rename(
     ledger: Ledger,
     old: str,
     new: str | None,
-    source: str | None,
+    source: tuple[str, str] | None,
     mapping: tuple[str, str] | None,
 ) -> None:
     """Keep the signals of a stream under its new name.
@@ -201,17 +201,19 @@ def rename(
     \b
     Examples:
       stairoids-signals ledger rename public-trials public.trials
-      stairoids-signals ledger rename trials --source crm
+      stairoids-signals ledger rename trials --source singer crm
       stairoids-signals ledger rename trials --mapping trial trial_started
     """
     from target_stairoids.ledger import maintenance
+    from target_stairoids.mapping.config import names_for
 
     if not (new or source or mapping):
         raise click.UsageError("Give the new name, --source or --mapping.")
     if source or mapping:
         maintenance.rename_part(ledger, old, source=source, mapping=mapping)
     if new:
-        maintenance.rename(ledger, old, new)
+        names = names_for(new, click.get_current_context().obj.signals)
+        maintenance.rename(ledger, old, new, names=names)
     click.echo(f"Renamed. The signals of `{old}` are not sent again.")
 
 

@@ -243,11 +243,15 @@ class Ledger:
             self._streams[name] = number
         return number
 
-    def former_name(self, stream: int) -> str | None:
-        """Return the name that the keys of a renamed stream were made with."""
-        query = select(streams.c.alias).where(streams.c.stream == stream)
-        name: str | None = self.value(query)
-        return name
+    def identity_of(self, stream: int, name: str) -> str:
+        """Return the name that a stream's keys are made with, which never changes."""
+        if alias := self.value(
+            select(streams.c.alias).where(streams.c.stream == stream)
+        ):
+            return str(alias)
+        is_used = (streams.c.scope == self.scope) & (streams.c.alias == name)
+        used = self.value(select(streams.c.stream).where(is_used))
+        return f"{name} (new)" if used else name  # only of one that is not kept
 
     def is_first_run_of(self, stream: int) -> bool:
         """Return whether no run with this stream was complete yet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,7 @@ from target_stairoids.ledger.schema import latest, settled
 from target_stairoids.ledger.structs import Facts, Known
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Connection
+    from sqlalchemy import Column, Connection, Select
 
 T = TypeVar("T")
 
@@ -156,19 +157,30 @@ def _rows_of(
 def facts(connection: Connection, scope: str, ids: Collection[str]) -> Facts:
     """Return the facts about Stairoids' signals with some ids."""
     table = schema.known_signals
-    own = select(settled.c.signal_id).where(settled.c.signal_id.in_(ids))
+    own = _at_origin(scope, settled.c.signal_id).where(settled.c.signal_id.in_(ids))
     rows = connection.execute(select(table).where(table.c.scope == scope))
     known = {(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows}
-    return Facts(
-        set(connection.scalars(own)), known, lambda: _unclear_signals(connection)
-    )
+    unclear = partial(_unclear_signals, connection, scope)
+    return Facts(set(connection.scalars(own)), known, unclear)
 
 
-def _unclear_signals(connection: Connection) -> list[bytes]:
+def _unclear_signals(connection: Connection, scope: str) -> list[bytes]:
     table = schema.dead_letters
-    unknown = select(table.c.signal).where(table.c.outcome == Outcome.UNKNOWN)
-    found = connection.scalars(union_all(select(schema.claims.c.signal), unknown))
-    return [request for request in found if request]
+    unknown = _at_origin(scope, table.c.signal).where(
+        table.c.outcome == Outcome.UNKNOWN
+    )
+    claimed = _at_origin(scope, schema.claims.c.signal)
+    return [text for text in connection.scalars(union_all(claimed, unknown)) if text]
+
+
+def _at_origin(scope: str, column: Column[Any]) -> Select[Any]:
+    """Return the query for a column's values at one API, in each namespace."""
+    streams, origin = schema.streams, scope.partition(" ")[0]
+    is_its = streams.c.scope.startswith(f"{origin} ", autoescape=True)
+    joined = streams.c.stream == column.table.c.stream
+    return (
+        select(column).join(streams, joined).where((streams.c.scope == origin) | is_its)
+    )
 
 
 def rows_in(

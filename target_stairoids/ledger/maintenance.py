@@ -7,6 +7,7 @@ With `dry_run` they only count.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -81,11 +82,12 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
         return versions, entries
 
 
-def rename(ledger: Ledger, old: str, new: str) -> None:
+def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> None:
     """Give a stream another name, under which its records stay the same.
 
-    A mapping that was named after the stream is renamed as well. `LedgerError` if a
-    stream of the new name has signals.
+    A mapping that was named after the stream is renamed as well, unless a mapping of
+    the new stream has that name: `names`. `LedgerError` if a stream of the new name has
+    signals.
     """
     with ledger.transaction() as transaction:
         read, write = transaction.connection.scalar, transaction.write
@@ -99,7 +101,8 @@ def rename(ledger: Ledger, old: str, new: str) -> None:
         alias = func.coalesce(streams.c.alias, streams.c.name)
         is_it = streams.c.stream == number
         write(update(streams).where(is_it).values(name=new, alias=alias))
-        _rename_mapping(transaction, number, old, new)
+        if old not in names:
+            _rename_mapping(transaction, number, old, new)
         for table in (claims, dead_letters):
             write(update(table).where(table.c.stream == number).values(stream_name=new))
         for name in (old, new):
@@ -107,14 +110,20 @@ def rename(ledger: Ledger, old: str, new: str) -> None:
 
 
 def rename_part(
-    ledger: Ledger, stream: str, *, source: str | None, mapping: tuple[str, str] | None
+    ledger: Ledger,
+    stream: str,
+    *,
+    source: tuple[str, str] | None,
+    mapping: tuple[str, str] | None,
 ) -> None:
-    """Change the source that a stream's signals have, or the name of a mapping."""
+    """Rename a source of a stream's signals, or a mapping: old name, new name."""
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         if source is not None:
-            has_one = (mappings.c.stream == number) & mappings.c.source.is_not(None)
-            transaction.write(update(mappings).where(has_one).values(source=source))
+            old, new = source
+            is_old = (mappings.c.stream == number) & (mappings.c.source == old)
+            if not transaction.write(update(mappings).where(is_old).values(source=new)):
+                raise LedgerError(f"Stream `{stream}` has no source `{old}`.")
         if mapping is not None:
             old, new = mapping
             is_new = (latest.c.stream == number) & (latest.c.mapping == new)

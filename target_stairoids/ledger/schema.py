@@ -51,7 +51,7 @@ streams = sa.Table(
     metadata,
     sa.Column("stream", sa.Integer, primary_key=True, autoincrement=True),
     *_required(sa.Text, "scope", "name"),
-    sa.Column("alias", sa.Text),  # the former name, which its keys were made with
+    sa.Column("alias", sa.Text),  # its keys are made with; null if it is the name
     sa.Column("complete_run", _Id),  # the newest run that settled all its input
     sa.Column("schema", sa.Text),  # the last SCHEMA message, for exporting dead letters
     sa.UniqueConstraint("scope", "name"),

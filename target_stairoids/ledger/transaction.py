@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -201,8 +202,12 @@ class Transaction:
 
     def keep_schema(self, scope: str, name: str, schema: str) -> None:
         """Keep the SCHEMA message of a stream, which may be new."""
+        is_used = (streams.c.scope == scope) & (streams.c.alias == name)
+        alias = None  # the former name of another stream would give it that one's keys
+        if self.connection.scalar(select(streams.c.stream).where(is_used)):
+            alias = f"{name} {secrets.token_hex(8)}"
         statement = self.statements.insert_into(streams).values(
-            scope=scope, name=name, schema=schema
+            scope=scope, name=name, alias=alias, schema=schema
         )
         changed = streams.c.schema.is_distinct_from(statement.excluded.schema)
         self.write(

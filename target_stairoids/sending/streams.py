@@ -125,8 +125,9 @@ class Stream:
                     f"Stream `{name}`: its signals had the source `{known.source}`, "
                     f"and have `{made.source}` now. If it is another database, set "
                     "`namespace`. If only the name changed, run `stairoids-signals "
-                    f"ledger rename {name} --source {made.source}`. If both share the "
-                    f"ledger on purpose, run `stairoids-signals ledger allow {name}`."
+                    f"ledger rename {name} --source {known.source} {made.source}`. If "
+                    "both share the ledger on purpose, run `stairoids-signals ledger "
+                    f"allow {name}`."
                 )
             if made.identity != known.identity and not mapping.key:
                 return IDENTITY, (
@@ -204,7 +205,7 @@ class Streams:
             schema=schema,
             maps=maps,
             number=number,
-            identity=self._ledger.former_name(number) or name,
+            identity=self._ledger.identity_of(number, name),
             baselines=baselines,
             known=known,
             made={m.name: _known_mapping(m, schema) for m in senders},

@@ -331,7 +331,10 @@ IDENTITY_CHANGES: dict[str, tuple[Message, dict[str, Any], list[tuple[str, ...]]
     "another source": (
         CONTACTS,
         MAPPING | {"source": "crm"},
-        [("rename", "contacts", "--source", "crm"), ("allow", "contacts")],
+        [
+            ("rename", "contacts", "--source", "singer", "crm"),
+            ("allow", "contacts"),
+        ],
     ),
 }
 WAYS = [
