@@ -101,7 +101,7 @@ def engine_of(
         try:
             for pragma in (f"busy_timeout = {busy_seconds * 1000:.0f}", *pragmas):
                 connection.execute(f"PRAGMA {pragma}")
-        except Exception:
+        except Exception:  # of any driver: no connection without its pragmas
             connection.close()
             raise
 

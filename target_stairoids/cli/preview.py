@@ -73,6 +73,7 @@ def preview(
       stairoids-signals preview messages.jsonl --config config.json
       tap-x --config tap.json | stairoids-signals preview --config config.json
     """
+    from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.dry_run.online import comparison
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
@@ -80,10 +81,11 @@ def preview(
 
     found = Preview(samples=limit)
     settings = run_dry(config_inputs, messages, found)
+    first_run = NOT_CHECKED
     if online:
-        found.first_run = comparison(settings_from(config_inputs), found.pairs)
+        first_run = comparison(settings_from(config_inputs), found.pairs)
     if output_format == "json":
-        click.echo(json.dumps(found.as_dict(settings)))
+        click.echo(json.dumps(found.as_dict(settings, first_run)))
         return
     for stream, mapping, coverage in found.mappings():
         _show_mapping(stream, mapping, settings)
@@ -97,8 +99,8 @@ def preview(
     for reason in found.stops:
         click.secho(f"A run would stop here. {reason}\n", bold=True)
     _show_time(found.to_send, found.minutes(settings))
-    if found.first_run:
-        click.echo(f"First-run check: {found.first_run}")
+    if first_run:
+        click.echo(f"First-run check: {first_run}")
 
 
 def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> None:

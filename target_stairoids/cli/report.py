@@ -121,7 +121,5 @@ def _show_outcomes(history: RunHistory) -> None:
         click.echo()
     recovered = [(f"recovered, {name}", n) for name, n in history.recovered.items()]
     print_table(("outcome", "signals"), [*history.outcomes.items(), *recovered])
-    if history.unanswered.get("requests"):
-        click.echo()
-        for sentence in unanswered_in(history.unanswered):
-            click.echo(sentence)
+    for sentence in unanswered_in(history.unanswered):
+        click.echo(f"\n{sentence}")

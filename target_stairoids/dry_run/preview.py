@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import msgspec
 from typing_extensions import override
 
-from target_stairoids.checks.first_run import NOT_CHECKED
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.dry_run.coverage import FIELDS, Coverage
 from target_stairoids.mapping.signal import CompiledMapping
@@ -53,7 +52,6 @@ class Preview(Observer):
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
         self.pairs: set[tuple[str, str]] = set()  # sources and types to send
-        self.first_run = NOT_CHECKED
         self.stops: list[str] = []
 
     @override
@@ -111,7 +109,7 @@ class Preview(Observer):
             found[name] = round(quota.minutes(self.to_send), 2)
         return found
 
-    def as_dict(self, settings: Settings) -> dict[str, Any]:
+    def as_dict(self, settings: Settings, first_run: str) -> dict[str, Any]:
         """Return the whole preview as one JSON object."""
         streams: dict[str, list[dict[str, Any]]] = {name: [] for name in self.streams}
         for stream, mapping, coverage in self.mappings():
@@ -136,7 +134,7 @@ class Preview(Observer):
             "signals": self.signals,
             "stops": self.stops,
             "to_send": self.to_send,
-            "first_run": self.first_run,
+            "first_run": first_run,
             "minutes": self.minutes(settings),
         }
 

@@ -87,8 +87,7 @@ class Statements:
         """Return an INSERT with the dialect's ON CONFLICT."""
         if self._is_sqlite:
             return sqlite.insert(table)
-        # Late: the import takes a tenth of a second, and SQLite needs none of it.
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes a tenth of a second
 
         return postgresql.insert(table)
 

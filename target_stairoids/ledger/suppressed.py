@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, delete, select
 
 from target_stairoids.dedup.digests import keyed_digest
 from target_stairoids.ledger.lookup import rows_in
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 #: Entity and mapping of the row that made the entry, and the digest of its name.
 _Entry = tuple[bytes, str, bytes]
 _COLUMNS = ("entity", "mapping", "digest")
-_KEYS = tuple(f"key_{name}" for name in _COLUMNS)
-_REMOVE = delete(suppressed).where(
-    *(suppressed.c[name] == bindparam(f"key_{name}") for name in _COLUMNS)
-)
 
 
 class Effect(Enum):
@@ -125,14 +121,12 @@ class SuppressedByData:
             for entry, stream in changes.items()
             if stream is not None
         ]
-        removed = [
-            dict(zip(_KEYS, entry, strict=True))
-            for entry, stream in changes.items()
-            if stream is None
-        ]
+        removed = [entry for entry, stream in changes.items() if stream is None]
         with self._ledger.transaction() as transaction:
-            if removed:
-                transaction.write(_REMOVE, removed)
+            for entry in removed:
+                its = zip(_COLUMNS, entry, strict=True)
+                is_it = (suppressed.c[name] == value for name, value in its)
+                transaction.write(delete(suppressed).where(*is_it))
             if added:
                 insert = transaction.statements.insert_into(suppressed)
                 transaction.write(insert.on_conflict_do_nothing(), added)

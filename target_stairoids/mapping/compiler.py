@@ -141,7 +141,7 @@ class Compiler:
             occurred_at=occurred_at,
             properties=properties,
             when=when,
-            excludes=excludes or {},
+            excludes=excludes,
             looks_for_refusal=item.when is UNSET
             and schema.is_open
             and not item.suppress,
@@ -224,7 +224,7 @@ class Compiler:
         read = self._field("occurred_at", normalise, self._item.occurred_at)
         if read is None:
             return _never, _nothing
-        filters = lossy_filters(self._origins["occurred_at"].template, "occurred_at")
+        filters = lossy_filters(self._origins["occurred_at"].template)
 
         def has_unread(record: Fields) -> bool:
             return any(
@@ -249,10 +249,10 @@ class Compiler:
         self._origins["when"] = Origin(text, _MAPPING)
         return self._template("when", text, compile_condition).read
 
-    def _excludes(self) -> dict[str, Reader] | None:
+    def _excludes(self) -> dict[str, Reader]:
         """Compile the inferred condition, one reader for each of its columns."""
         if self._item.when is not UNSET or self._item.suppress:
-            return None
+            return {}
         if found := self._refusals:
             text = f"not ({' or '.join(found)})"
             self._origins["when"] = Origin(text, "columns of deletion and consent")

@@ -91,11 +91,14 @@ def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
     return lambda record: normalise(read(record))
 
 
-def lossy_filters(text: str, field: str) -> list[tuple[Reader, Reader]]:
+def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
     """Return, for each filter that may lose a time, readers of its input and result."""
     tree = _parsed(text, lambda: environment().parse(text))
     return [
-        (_expression(node.node, field).read, _expression(node, field).read)
+        (
+            _expression(node.node, "occurred_at").read,
+            _expression(node, "occurred_at").read,
+        )
         for node in tree.find_all(nodes.Filter)
         if node.name in _LOSSY and isinstance(node.node, nodes.Expr)
     ]
