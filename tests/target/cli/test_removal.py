@@ -39,7 +39,7 @@ QUESTIONS = pytest.mark.parametrize(
 @pytest.fixture
 def home(target: TargetUnderTest) -> Path:
     """A folder with a ledger, a store and a config."""
-    mapping = {"stream": "trials", "account": {"domain": "no host"}}
+    mapping = {"stream": "trials", "account": {"domain": "{{ 'no host' }}"}}
     lead = [a_schema("leads"), a_record(2, "leads")]
     target.run(a_schema(), a_record(1), *lead, signals=[mapping])
     folder = target.folder
