@@ -253,19 +253,13 @@ class Ledger:
         used = self.value(select(streams.c.stream).where(is_used))
         return f"{name} (new)" if used else name  # only of one that is not kept
 
-    def is_first_run_of(self, stream: int) -> bool:
-        """Return whether no run with this stream was complete yet."""
-        query = select(streams.c.complete_run).where(streams.c.stream == stream)
-        return self.value(query) is None
-
     def entities_of(self, stream: int) -> int:
         """Return how many entities of a stream are known; 0 before a complete run."""
-        if self.is_first_run_of(stream):
-            return 0
-        query = select(func.count()).where(
-            latest.c.stream == stream, ~latest.c.is_shared
+        its = select(func.count()).join_from(
+            latest, streams, latest.c.stream == streams.c.stream
         )
-        return self.value(query) or 0
+        is_known = streams.c.complete_run.is_not(None) & ~latest.c.is_shared
+        return self.value(its.where(streams.c.stream == stream, is_known)) or 0
 
     # Lookups
 

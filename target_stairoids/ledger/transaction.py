@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 
 from stairoids_common.time import timestamp
 from target_stairoids.ledger import lookup, sql
-from target_stairoids.ledger.outcomes import insert_settled, write_outcomes
+from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (
     api_keys,
     checks,
@@ -154,10 +154,6 @@ class Transaction:
         """Write outcomes. Of two outcomes of one version, the later one counts."""
         if versions:
             write_outcomes(self, versions)
-
-    def insert_settled(self, versions: Collection[SettledVersion]) -> None:
-        """Write outcomes, but neither last states nor claims."""
-        insert_settled(self, versions)
 
     def owns_signal(self, signal_id: str, *, other_than: Version) -> bool:
         """Return whether a Stairoids signal id belongs to another version."""

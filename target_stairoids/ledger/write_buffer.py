@@ -20,7 +20,11 @@ from target_stairoids.dedup.rules import (
     latest_after,
 )
 from target_stairoids.ledger import dead_letters
-from target_stairoids.ledger.outcomes import write_latest, write_seen_again
+from target_stairoids.ledger.outcomes import (
+    insert_settled,
+    write_latest,
+    write_seen_again,
+)
 from target_stairoids.ledger.structs import DeadLetter, SettledVersion
 
 if TYPE_CHECKING:
@@ -210,7 +214,7 @@ class WriteBuffer:
 
     def write(self, transaction: Transaction) -> None:
         """Write everything."""
-        transaction.insert_settled(self._settled)
+        insert_settled(transaction, self._settled)
         write_latest(transaction, self._latest.values())
         write_seen_again(transaction, self._seen_again)
         for dead_letter in self._dead_letters:
