@@ -16,11 +16,20 @@ from decimal import Decimal
 from typing import Any
 
 from jinja2 import ChainableUndefined, nodes
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
 from target_stairoids.mapping.expressions.filters import FILTERS
+from target_stairoids.mapping.expressions.limits import (
+    check_arguments,
+    checked,
+    joined,
+    power,
+    remainder,
+    total,
+)
 
 Json = Any  # any JSON value; narrowed where it is read
 
@@ -38,12 +47,14 @@ _SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
 
 
 class NullSafeOperators(NodeTransformer):
-    """Replaces `*`, and comparisons and `~`, by filters that know texts and null."""
+    """Replaces some operators by filters that know texts, null and limits."""
 
-    def visit_Mul(self, node: nodes.Mul) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Replace a product."""
+    def _replaced(self, node: nodes.BinExpr) -> nodes.Node:
+        """Replace an operator of two operands."""
         self.generic_visit(node)
-        return _filter(node.left, "_times", [node.right])
+        return _filter(node.left, f"_{node.operator}", [node.right])
+
+    visit_Mul = visit_Pow = visit_Mod = visit_Add = _replaced  # noqa: N815 - Jinja's names
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace a comparison."""
@@ -54,10 +65,9 @@ class NullSafeOperators(NodeTransformer):
         return _filter(node.expr, "_compare", pairs)
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Replace the operands of `~`."""
+        """Replace `~`."""
         self.generic_visit(node)
-        node.nodes = [_filter(part, "_text", []) for part in node.nodes]
-        return node
+        return _filter(node.nodes[0], "_concat", node.nodes[1:])
 
 
 def _filter(node: nodes.Expr, name: str, args: list[nodes.Expr]) -> nodes.Filter:
@@ -102,8 +112,22 @@ def _text(value: Json) -> str:
     return json.dumps(value, default=str)
 
 
+def _concat(*values: Json) -> str:
+    """Return the text of all values."""
+    return joined(map(_text, values))
+
+
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which no template may change a record."""
+    """Jinja's sandbox, in which no template may change a record or fill the memory."""
+
+    concat = staticmethod(joined)
+
+    @override
+    def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Json:
+        owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
+        name = getattr(obj, "__name__", "")
+        check_arguments(name, owner, *args, *options.values())
+        return checked(super().call(context, obj, *args, **options))
 
     @override
     def getattr(self, obj: Any, attribute: str) -> Json:
@@ -126,24 +150,39 @@ def environment() -> ImmutableSandboxedEnvironment:
     )
     sandbox.globals.clear()
     for name, function in sandbox.filters.items():
-        sandbox.filters[name] = _null_safe(function)
+        sandbox.filters[name] = _null_safe(function, name)
     for name, function in FILTERS.items():  # null for an undefined value
-        sandbox.filters[name] = _null_safe(function, takes_null=True)
-    sandbox.filters |= {"_compare": _compare, "_text": _text, "_times": _times}
+        sandbox.filters[name] = _null_safe(function)
+    sandbox.filters |= {
+        "_*": _times,
+        "_**": power,
+        "_%": remainder,
+        "_+": total,
+        "_compare": _compare,
+        "_concat": _concat,
+    }
     return sandbox
 
 
 def _null_safe(
-    function: Callable[..., Any], *, takes_null: bool = False
+    function: Callable[..., Any], of_jinja: str | None = None
 ) -> Callable[..., Any]:
-    """Return a filter that gets no undefined value, and null only if it takes null."""
+    """Return a filter that gets no undefined value.
+
+    Args:
+        of_jinja: The name of a filter of Jinja, which gets no null and has limits.
+    """
     place = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @functools.wraps(function)
     def filtered(*args: Any, **options: Any) -> Json:
         value = value_of(args[place])
-        if value is None and not takes_null:
+        args = (*args[:place], value, *args[place + 1 :])
+        if of_jinja is None:
+            return function(*args, **options)
+        if value is None:
             return None
-        return function(*args[:place], value, *args[place + 1 :], **options)
+        check_arguments(of_jinja, *args[place:], *options.values())
+        return checked(function(*args, **options))
 
     return filtered

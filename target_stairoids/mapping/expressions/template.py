@@ -33,6 +33,7 @@ from target_stairoids.mapping.expressions.jinja_env import (
     environment,
     value_of,
 )
+from target_stairoids.mapping.expressions.limits import TooLongError
 
 Fields = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -395,6 +396,7 @@ _PROBLEMS: dict[type[Exception], str] = {
     ZeroDivisionError: "division by zero",
     OverflowError: "a number is too large",
     MemoryError: "a value is too large",
+    TooLongError: "the expression makes a text or a number that is too long",
     RecursionError: "a value is nested too deeply",
     SecurityError: "the expression does something that is not allowed",
     UndefinedError: "the expression uses a value that does not exist",

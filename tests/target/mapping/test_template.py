@@ -277,3 +277,47 @@ def test_template_knows_whether_it_reads_the_whole_record(
 def test_product_with_a_text_or_a_list_is_no_repetition(template: str) -> None:
     with pytest.raises(InvalidSignalError, match=r"`\*` needs numbers"):
         value_of(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ plan | center(10**9) }}",
+        "{{ plan.center(1000000000) }}",
+        "{{ plan.ljust(10**9, 'x') ~ 'x' }}",
+        "{{ plan.zfill(width=10**9) }}",
+        "{{ labels | tojson(indent=10**9) }}",
+        "{{ (plan ~ '\n' ~ plan) | indent(10**9) }}",
+        "{{ '%1000000000s' % plan }}",
+        "{{ '%*d' | format(10**9, seats) }}",
+        "{{ '{:>1000000000}'.format(plan) }}",
+        "{{ '{:>{}}'.format(plan, 10**9) }}",
+        "{{ labels | map('center', 10**9) | join }}",
+        "{{ labels | batch(10**9, 'x') | list }}",
+        "{{ 5 | round(-(10**9)) }}",
+        "{{ 3 ** 999999999 }}",
+        "{{ plan.replace('', 'x'.center(1000000)) }}",
+        "{% set x = plan.center(999999) %}{{ x ~ x }}",
+        "{% set x = plan.center(999999) %}{{ x + x }}",
+        "{% set x = plan.center(999999) %}{{ x }}{{ x }}",
+        "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{{ m(plan.center(999999)) }}",
+    ],
+)
+def test_expression_that_makes_a_huge_text_fails(template: str) -> None:
+    with pytest.raises(InvalidSignalError, match=r"makes a text or a number .* long$"):
+        value_of(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ plan | center(9) | length }}", 9),
+        ("{{ 'Order 12345678: %5s' % plan }}", "Order 12345678:   pro"),
+        ("{{ '%d' | format(1700000000000) }}", "1700000000000"),
+        ("{{ missing | default(1700000000000) }}", 1700000000000),
+        ("{{ 7 % 4 + 2 ** 3 }}", 11),
+        ("{{ ['a'] + ['b'] }}", ["a", "b"]),
+    ],
+)
+def test_other_expression_has_no_limit(template: str, value: object) -> None:
+    assert value_of(template) == value
