@@ -27,6 +27,7 @@ from target_stairoids.mapping.schema import (
 from target_stairoids.mapping.signal import Origin
 
 _DEEPEST = 3
+_ANY = "*"  # instead of a simple name: an object whose schema lists no columns
 
 
 class Place(NamedTuple):
@@ -168,20 +169,15 @@ def refusals(
     people = {place.path[:-1] for place, _ in emails}
     found: dict[str, None] = {}
     for part in objects:
-        columns = [
-            places
-            for name, places in part.columns.items()
-            if "." not in name or name.endswith(("consent.state", "consent.status"))
-        ]
-        places = [place for places in columns for place in places]
         is_record = part.role in _NAMES.people[_rank("")]
-        if not is_record and not any(place.path[:-1] in people for place in places):
-            continue
-        for path in (place.path for place in places if not place.is_list):
-            # HubSpot's form, and Shopify's `email_marketing_consent.state`
-            is_value = len(path) > 1 and path[-1] in {"value", "state", "status"}
-            if name := refusal_filter(path[-2] if is_value else path[-1]):
-                found[f"{path_text(path)} | {name}"] = None
+        for name, places in part.columns.items():
+            filter_name = "has_refused" if name == _ANY else refusal_filter(name)
+            for place in places if filter_name and "." not in name else ():
+                path = place.path
+                if name != _ANY:  # HubSpot's form is `unsubscribed: {value: …}`
+                    path = path[: -2 if path[-1] == "value" else -1]
+                if not place.is_list and (is_record or path in people):
+                    found[f"{path_text(place.path)} | {filter_name}"] = None
     return list(found)
 
 
@@ -231,7 +227,12 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
         around.columns[f"{simple}[]"].append(place)
         if not items or "object" in items:
             around.columns[f"{simple}[object]"].append(place)
-    if may_be_scalar(schema):
+    kind = refusal_filter(simple)
+    if (
+        kind in {"refused", "refused_in"}
+        or (kind and items is not None)
+        or may_be_scalar(schema)
+    ):
         around.columns[simple].append(Place(path))
     else:
         for name in inner_properties(schema) or ():
@@ -243,6 +244,8 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
 def _guess(around: _Object, path: tuple[str, ...]) -> None:
     """Add the usual names of columns to an object whose schema lists none."""
     around.is_guess = bool(around.role)
+    if path:
+        around.columns[_ANY].append(Place(path))
     group = {"person": "contact.", "company": "account."}.get(around.owner, "")
     for name, field in _NAMES.fields.items():
         if field.usual and (name.startswith(group) or not around.role):

@@ -6,7 +6,8 @@ The names are in `private_columns.toml`. A mapping can name each column.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,9 @@ class _Data(msgspec.Struct, frozen=True):
     opted_out: tuple[str, ...]
     refused: tuple[str, ...]
     unsubscribed: tuple[str, ...]
+    refused_in: tuple[str, ...]
+    consent_words: str
+    other_channels: str
     gone: frozenset[str]
     no: frozenset[str]
     refusing: frozenset[str]
@@ -41,7 +45,11 @@ _FILTERS = {
     "opted_out": re.compile("|".join(_DATA.opted_out)),
     "refused": re.compile("|".join(_DATA.refused)),
     "unsubscribed": re.compile("|".join(_DATA.unsubscribed)),
+    "refused_in": re.compile("|".join(_DATA.refused_in)),
 }
+_CONSENT = re.compile(_DATA.consent_words)
+_OTHER_CHANNEL = re.compile(_DATA.other_channels)
+_LABELS = ("type", "name", "channel", "purpose", "category", "topic")
 _REFUSING = (_DATA.no - _DATA.not_refusing) | _DATA.refusing
 
 
@@ -95,7 +103,8 @@ def refusal_filter(column: str) -> str | None:
     """Return the filter that reads a refusal from a column; None for other columns.
 
     `opted_out` for columns such as `is_deleted` or `unsubscribed`, `refused` for those
-    such as `gdpr_consent`, `unsubscribed` for those such as `status`.
+    such as `gdpr_consent`, `unsubscribed` for those such as `status`. `refused_in` is
+    for objects such as `preferences`.
     """
     simple = simple_name(column)
     return next((n for n, names in _FILTERS.items() if names.fullmatch(simple)), None)
@@ -109,6 +118,8 @@ def may_refuse(columns: tuple[str, ...]) -> bool:
 
 def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
+    if isinstance(value, list):
+        return bool(value)
     text = _text(value) or ""
     return text not in _DATA.no and not _ZERO_DATE.fullmatch(text)
 
@@ -120,13 +131,52 @@ def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
 
 
 def refused(value: object) -> bool:
-    """Return whether a value refuses: false, `no`, `withdrawn`."""
-    return _text(value) in _REFUSING
+    """Return whether a value refuses: false, `no`, `{marketing: false}`."""
+    return _text(value) in _REFUSING or refused_in(value)
+
+
+def refused_in(value: object) -> bool:
+    """Return whether an object, a list or its JSON text refuses emails or contact.
+
+    An entry about another channel, such as `sms`, or another purpose does not count.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        with suppress(msgspec.DecodeError, RecursionError):
+            value = msgspec.json.decode(value)
+    if isinstance(value, list):
+        return any(map(refused_in, value))
+    if not isinstance(value, dict):
+        return False
+    labels = [simple_name(str(value[name])) for name in _LABELS if name in value]
+    if labels and not any(map(_CONSENT.fullmatch, labels)):
+        return False
+    return has_refused(value) or any(
+        refused(inner)
+        for name, inner in value.items()
+        if _CONSENT.fullmatch(simple_name(name))
+    )
+
+
+def has_refused(value: object) -> bool:
+    """Return whether an object with a person's columns says that the person refuses."""
+    return isinstance(value, dict) and any(
+        READERS[kind](inner)
+        for name, inner in value.items()
+        if (kind := refusal_filter(name))
+        and not _OTHER_CHANNEL.search(simple_name(name))
+    )
 
 
 def unsubscribed(value: object) -> bool:
     """Return whether a status says that the person has opted out."""
     return _text(value) in _DATA.gone
+
+
+#: Filter -> the function that reads a refusal from a column's value.
+READERS: Mapping[str, Callable[[object], bool]] = {
+    function.__name__: function
+    for function in (opted_out, refused, unsubscribed, refused_in, has_refused)
+}
 
 
 def _text(value: object) -> str | None:

@@ -16,10 +16,14 @@ from typing import Any
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
-from target_stairoids.mapping.privacy import HiddenColumns, may_refuse, refusal_filter
+from target_stairoids.mapping.privacy import (
+    READERS,
+    HiddenColumns,
+    may_refuse,
+    refusal_filter,
+)
 from target_stairoids.mapping.schema import ColumnSet
 from target_stairoids.mapping.values import is_filled
 
@@ -233,7 +237,7 @@ class CompiledMapping:
                 return f"by `{expression}`"
         if self.looks_for_refusal:
             for name, value in record.items():
-                if (kind := refusal_filter(name)) and FILTERS[kind](value):
+                if (kind := refusal_filter(name)) and READERS[kind](value):
                     return f"by `{name} | {kind}`"
         return ""
 

@@ -25,12 +25,7 @@ from target_stairoids.mapping.people_and_companies import (
     person_name_from,
     stands_for_nothing,
 )
-from target_stairoids.mapping.privacy import (
-    opted_out,
-    refused,
-    simple_name,
-    unsubscribed,
-)
+from target_stairoids.mapping.privacy import READERS, simple_name
 from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import text_from
 
@@ -133,11 +128,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "company_name": company_name_from,
     "email": of_text(clean_email),
     "known": known,
-    "opted_out": opted_out,
     "primary": primary,
+    **READERS,
     "person_name": person_name_from,
-    "refused": refused,
-    "unsubscribed": unsubscribed,
     "first_name": of_text(lambda text: names_of_person(text)[0]),
     "last_name": of_text(lambda text: names_of_person(text)[1]),
     "iso8601": iso8601,

@@ -169,7 +169,7 @@ def test_value_that_does_not_refuse(value: object) -> None:
         (
             "email_marketing_consent",
             {"state": "not_subscribed"},
-            "by `email_marketing_consent.state | refused`",
+            "by `email_marketing_consent | refused`",
         ),
     ],
 )
@@ -197,3 +197,91 @@ def test_status_that_says_no_filters_a_record(
 )
 def test_other_status_filters_nothing(column: str, value: object) -> None:
     assert isinstance(mapped({column: value}), dict)
+
+
+def nested(value: object) -> dict[str, Any]:
+    """Return the JSON Schema of a value."""
+    if isinstance(value, dict):
+        inner = {name: nested(part) for name, part in value.items()}
+        return {"type": ["object", "null"], "properties": inner}
+    return {"type": ["array", "null"]} if isinstance(value, list) else TEXT
+
+
+KLAVIYO = {"can_receive_email_marketing": True, "suppression": []}
+NESTED_REFUSALS: list[dict[str, Any]] = [
+    {"consent": {"marketing": False}},
+    {"consent": {"status": "withdrawn"}},
+    {"consent": {"email": {"value": "no"}, "sms": True}},
+    {"gdpr": {"consent": False}},
+    {"gdpr": {"consents": {"newsletter": "denied"}}},
+    {"preferences": {"unsubscribed": True}},
+    {"email_preferences": {"marketing_emails": False}},
+    {"communicationPreferences": {"doNotContact": "yes"}},
+    {"privacy": {"marketing": {"allowed": False}}},
+    {"marketing_permissions": {"email": False}},
+    {"consents": [{"type": "sms", "granted": True}, {"type": "email", "granted": 0}]},
+    {"consent": '{"marketing": false}'},
+    {"subscriptions": {"email": {"marketing": {**KLAVIYO, "consent": "UNSUBSCRIBED"}}}},
+    {
+        "subscriptions": {
+            "email": {"marketing": {**KLAVIYO, "suppression": [{"reason": "BOUNCED"}]}}
+        }
+    },
+    {"subscriptions": {"email": {"marketing": {"can_receive_email_marketing": False}}}},
+    {"email_subscribe": "unsubscribed"},
+    {"consent_marketing": False},
+    {"subscriptions__email__marketing__consent": "NEVER_SUBSCRIBED"},
+]
+NESTED_OTHERS: list[dict[str, Any]] = [
+    {"consent": {"marketing": True, "sms": False, "analytics": "no"}},
+    {"consent": {"date": "0", "source": "none", "by": None}},
+    {"gdpr": {"consent": True}},
+    {"gdpr": False},
+    {
+        "preferences": {
+            "language": "no",
+            "dark_mode": False,
+            "phone": {"consent": False},
+        }
+    },
+    {"consents": [{"type": "sms", "granted": False}, {"type": "email", "granted": 1}]},
+    {"subscription": {"status": "expired", "email": False}},
+    {"subscriptions": {"sms": {"marketing": {"consent": "UNSUBSCRIBED"}}}},
+    {"subscriptions": {"email": {"marketing": {**KLAVIYO, "consent": "SUBSCRIBED"}}}},
+    {"consent": "{"},
+    {"account": {"gdpr": {"consent": False}}},
+]
+
+
+@pytest.mark.parametrize("around", ["", "attributes", "properties", "customer"])
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize(
+    ("columns", "is_filtered"),
+    [
+        *((columns, True) for columns in NESTED_REFUSALS),
+        *((columns, False) for columns in NESTED_OTHERS),
+    ],
+)
+def test_refusal_inside_an_object_filters_a_record(
+    columns: dict[str, Any], around: str, *, is_listed: bool, is_filtered: bool
+) -> None:
+    record: dict[str, Any] = {"email": "ada@acme.com", **columns}
+    record = {around: record} if around else record
+    properties = nested(record)["properties"]
+    if not is_listed and around:
+        properties[around] = {"type": "object"}
+    mapping = a_map(a_shape("rows", properties if is_listed or around else {}, ()))
+
+    assert bool(mapping.why_filtered(record)) is is_filtered
+
+
+def test_refusals_of_two_people_are_not_mixed() -> None:
+    refusing = {"email": "ada@acme.com", "consent": {"marketing": False}}
+    wanting = {"email": "bob@acme.com", "consent": {"marketing": True}}
+    record = {"customer": wanting, "user": refusing}
+    mapping = a_map(a_shape("rows", nested(record)["properties"], ()))
+
+    assert not mapping.why_filtered(record)
+    assert mapping.why_filtered({"customer": refusing}) == (
+        "by `customer.consent | refused`"
+    )
