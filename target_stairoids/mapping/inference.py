@@ -23,6 +23,7 @@ from target_stairoids.mapping.schema import (
     inner_properties,
     list_items,
     may_be_scalar,
+    types_of,
 )
 from target_stairoids.mapping.signal import Origin
 
@@ -222,6 +223,8 @@ def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
 def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     """Add a column under its simple name: `email`, `emails[]`, `emailaddr.address`."""
     simple = _simple(path[-1])
+    if types_of(schema) - {"null"} == {"boolean"} and not refusal_filter(simple):
+        return  # a flag such as `email: true` is no address
     if (items := list_items(schema)) is not None:
         place = Place(path, is_list=True)
         around.columns[f"{simple}[]"].append(place)

@@ -54,8 +54,11 @@ _REFUSING = (_DATA.no - _DATA.not_refusing) | _DATA.refusing
 
 
 def simple_name(column: str) -> str:
-    """Return a column's name in lower case, letters and digits only."""
-    return re.sub(r"[\W_]", "", column).lower()
+    """Return a column's name in lower case, letters and digits only.
+
+    The suffix of Salesforce's custom fields is left out: `Email__c` is `email`.
+    """
+    return re.sub(r"__p?c$|[\W_]", "", column).lower()
 
 
 @lru_cache(maxsize=_CACHED)

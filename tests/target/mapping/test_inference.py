@@ -77,6 +77,36 @@ def test_name_of_a_column_decides_its_field(field: str, names: str) -> None:
     assert found == [{field: [name]} for name in names.split()]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mail", "Mail", "Email__c", "Work_Email__c", "E-mail 1 - Value"),
+        *("E-mail 2 Address", "e_mail_1_value", "buyer_email", "Buyer__Email"),
+    ],
+)
+def test_address_of_an_export_is_found(name: str) -> None:
+    assert inferred(texts(name)) == {"contact.email": [name]}
+
+
+def test_buyer_is_a_person_whose_columns_are_not_mixed() -> None:
+    columns = texts("email", "first_name")
+    properties = {"buyer": an_object(**columns), "user": an_object(**columns)}
+
+    assert inferred(properties) == {
+        "contact.email": ["buyer.email"],
+        "contact.first_name": ["buyer.first_name"],
+    }
+    assert inferred(texts("buyer.email")) == {"contact.email": ["buyer.email"]}
+    assert inferred(texts("buyer_email", "user_first_name", "user_email")) == {
+        "contact.email": ["buyer_email"]
+    }
+
+
+@pytest.mark.parametrize("name", ["mail", "email"])
+def test_flag_is_no_address(name: str) -> None:
+    assert inferred({name: {"type": ["null", "boolean"]}}) == {}
+
+
 def test_names_are_compared_without_spaces() -> None:
     assert inferred(texts("Email Address")) == {"contact.email": ["Email Address"]}
 

@@ -24,7 +24,8 @@ email plan seats phone country notes updated_at tokens_used company_name shippin
 opinion compass card_brand passed secretary health_score taxes page opted spin domain
 """
 OPT_OUTS = """
-is_deleted IsDeleted deleted deleted_at deletedAt _fivetran_deleted __deleted removed_at
+is_deleted IsDeleted Is_Deleted__c Unsubscribed__c deleted
+deleted_at deletedAt _fivetran_deleted __deleted removed_at
 unsubscribed unsubscribed_at unsubscribed_from_emails do_not_contact DoNotContact
 do_not_email donotbulkemail opt_out opted_out HasOptedOutOfEmail hs_email_optout
 hs_email_optout_123 email_opt_out marketing_opt_out email_blacklisted anonymized_at
