@@ -89,29 +89,24 @@ class SignalSink(Sink):
             ConfigError: The stream map fails.
         """
         for record in records:
-            self._take_one(stream_map, record)
-
-    def _take_one(
-        self, stream_map: StreamMap, sent: dict[str, Any] | msgspec.Raw
-    ) -> None:
-        fields = self.stream.reader.read(sent).fields
-        try:
-            transformed = stream_map.transform(dict(fields))
-        except MapExpressionError as error:
-            raise ConfigError(
-                f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
-                f"fails for a record ({type(error.__cause__).__name__}). Guard it, as "
-                "in `email.lower() if email else None`."
-            ) from None
-        except Exception as error:  # flattening fails for odd schemas in many ways
-            raise MessageError(
-                f"A record of stream `{self.stream_name}` does not fit the flattening "
-                f"of its SCHEMA ({type(error).__name__})."
-            ) from error
-        if transformed is None:
-            self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
-        else:
-            self._records.take(self.stream, (transformed,))
+            fields = self.stream.reader.read(record).fields
+            try:
+                transformed = stream_map.transform(dict(fields))
+            except MapExpressionError as error:
+                raise ConfigError(
+                    f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
+                    f"fails for a record ({type(error.__cause__).__name__}). Guard it, "
+                    "as in `email.lower() if email else None`."
+                ) from None
+            except Exception as error:  # flattening fails for odd schemas in many ways
+                raise MessageError(
+                    f"A record of stream `{self.stream_name}` does not fit the "
+                    f"flattening of its SCHEMA ({type(error).__name__})."
+                ) from error
+            if transformed is None:
+                self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
+            else:
+                self._records.take(self.stream, (transformed,))
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
