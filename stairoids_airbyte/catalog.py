@@ -1,4 +1,4 @@
-"""Converts the configured catalog to the stream schemas of the target."""
+"""Converts the configured catalog to SCHEMA messages for the target."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Descriptor
-from target_stairoids.mapping.schema import StreamSchema, bookmark_column
+from target_stairoids.mapping.schema import bookmark_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream
+    from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream, Json
     from target_stairoids.mapping.item import MappingItem
 
 logger = logging.getLogger(__name__)
@@ -30,42 +30,41 @@ def descriptor_of(configured: ConfiguredStream) -> Descriptor:
     return Descriptor(configured.stream.name, configured.stream.namespace)
 
 
-def schemas_of(catalog: ConfiguredCatalog) -> dict[Descriptor, StreamSchema]:
-    """Return the schema of each stream of the catalog.
+def messages_of(catalog: ConfiguredCatalog) -> dict[Descriptor, dict[str, Json]]:
+    """Return the SCHEMA message of each stream of the catalog.
 
     Raises:
         WrongConfigError: A stream has a sync mode that signals do not support, or two
             streams would have the same name.
     """
-    schemas: dict[Descriptor, StreamSchema] = {}
+    messages: dict[Descriptor, dict[str, Json]] = {}
     names: set[str] = set()
     for configured in catalog.streams:
-        schema = _schema_of(configured)
-        if schema.name in names:
+        name = full_name(descriptor_of(configured))
+        if name in names:
             msg = (
-                f"Two streams of the catalog would be named `{schema.name}` here. Give "
+                f"Two streams of the catalog would be named `{name}` here. Give "
                 "one of them another name or namespace."
             )
             raise WrongConfigError(msg)
-        names.add(schema.name)
-        _check_mode(configured, schema.name)
-        schemas[descriptor_of(configured)] = schema
-    return schemas
+        names.add(name)
+        _check_mode(configured, name)
+        messages[descriptor_of(configured)] = _message_of(configured, name)
+    return messages
 
 
-def _schema_of(configured: ConfiguredStream) -> StreamSchema:
+def _message_of(configured: ConfiguredStream, name: str) -> dict[str, Json]:
     stream = configured.stream
-    schema = stream.json_schema
     paths = configured.primary_key or stream.source_defined_primary_key or []
-    key = tuple(".".join(path) for path in paths)
-    cursor = _cursor_of(configured)
-    return StreamSchema(
-        name=full_name(descriptor_of(configured)),
-        properties=schema.get("properties") or {},
-        key_properties=key,
-        bookmark=bookmark_column(cursor if len(cursor) == 1 else [], key),
-        allows_more=bool(schema.get("additionalProperties")),
-    )
+    key = [".".join(path) for path in paths]
+    bookmark = bookmark_column(_cursor_of(configured), key)
+    return {
+        "type": "SCHEMA",
+        "stream": name,
+        "schema": {"properties": {}, **stream.json_schema},
+        "key_properties": key,
+        **({"bookmark_properties": [bookmark]} if bookmark else {}),
+    }
 
 
 def items_for(

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 from typing_extensions import override
 
-from stairoids_airbyte.catalog import descriptor_of, items_for, schemas_of
+from stairoids_airbyte.catalog import items_for, messages_of
 from stairoids_airbyte.destination_settings import settings_from
 from stairoids_airbyte.exceptions import (
     BrokenError,
@@ -35,6 +35,7 @@ from target_stairoids.exceptions import (
     StairoidsError,
 )
 from target_stairoids.ledger.maintenance import writable_ledger
+from target_stairoids.mapping.schema import schema_from
 from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.input import read_messages
 from target_stairoids.sending.observer import Observer
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stairoids_airbyte.protocol import ConfiguredCatalog, Json
-    from target_stairoids.mapping.schema import StreamSchema
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -79,19 +79,16 @@ def write_records(
         ConnectorError: The sync is incomplete.
     """
     with _converted_errors():
-        settings, schemas = settings_from(config), schemas_of(catalog)
-        items = items_for(settings.signals, schemas)
-        _Sync(replace(settings, signals=items), catalog, schemas).run(source)
+        settings, messages = settings_from(config), messages_of(catalog)
+        items = items_for(settings.signals, messages)
+        _Sync(replace(settings, signals=items), messages).run(source)
 
 
 class _Sync:
     """One run of `write`."""
 
     def __init__(
-        self,
-        settings: Settings,
-        catalog: ConfiguredCatalog,
-        schemas: Mapping[Descriptor, StreamSchema],
+        self, settings: Settings, messages: Mapping[Descriptor, dict[str, Json]]
     ) -> None:
         self._run = Run(
             settings,
@@ -100,10 +97,7 @@ class _Sync:
             observer=_NoSamples() if settings.dry_run else None,
             progress=LogProgress(),
         )
-        self._json_schemas = {
-            descriptor_of(c): c.stream.json_schema for c in catalog.streams
-        }
-        self._schemas = schemas
+        self._messages = messages
         self._streams: dict[tuple[str | None, str], tuple[Descriptor, Stream]] = {}
         self._counts = RecordCounts()
 
@@ -124,10 +118,8 @@ class _Sync:
 
     def _begin(self) -> None:
         """Compile each stream's mapping, so that errors come before any record."""
-        for descriptor, schema in self._schemas.items():
-            json_schema = {"properties": {}, **self._json_schemas[descriptor]}
-            message = schema.as_message(json_schema)
-            stream = self._run.records.stream(schema, message)
+        for descriptor, message in self._messages.items():
+            stream = self._run.records.stream(schema_from(message), message)
             key = (descriptor.namespace, descriptor.name)
             self._streams[key] = (descriptor, stream)
         self._write_statuses("STARTED")
@@ -161,7 +153,7 @@ class _Sync:
     def _write_statuses(
         self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]
     ) -> None:
-        for descriptor in self._schemas:
+        for descriptor in self._messages:
             write(status_message(status, descriptor))
 
 

@@ -12,7 +12,7 @@ from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
 from target_stairoids.exceptions import ConfigError, MessageError
-from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema, schema_from
 
 if TYPE_CHECKING:
     import msgspec
@@ -54,18 +54,18 @@ class SignalSink(Sink):
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
     ) -> None:
         """Use the stream map, bookmark and source of a SCHEMA message."""
-        original = self.original_schema
-        schema = StreamSchema(
-            name=self.stream_name,
-            properties=original["properties"],
-            key_properties=self._key,
-            bookmark=bookmark,
-            allows_more=bool(original.get("additionalProperties")),
-            source=source,
-        )
+        message = {
+            "type": "SCHEMA",
+            "stream": self.stream_name,
+            "schema": self.original_schema,
+            "key_properties": self._key,
+            **({"bookmark_properties": [bookmark]} if bookmark else {}),
+            SOURCE_FIELD: source,
+        }
+        schema = schema_from(message)
         if schema != self._schema:
             self._schema = schema
-            self.stream = self._records.stream(schema, schema.as_message(original))
+            self.stream = self._records.stream(schema, message)
         if passes_unchanged(stream_map):
             self.take = partial(self._records.take, self.stream)
         else:

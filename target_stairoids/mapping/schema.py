@@ -99,16 +99,6 @@ class StreamSchema:
             return ""
         return f"A record of stream `{self.name}` lacks the key {', '.join(missing)}."
 
-    def as_message(self, schema: Mapping[str, Json]) -> dict[str, Json]:
-        """Return the SCHEMA message with these parts and a JSON Schema."""
-        return {
-            "type": "SCHEMA",
-            "stream": self.name,
-            "schema": schema,
-            "key_properties": list(self.key_properties),
-            **({"bookmark_properties": [self.bookmark]} if self.bookmark else {}),
-        }
-
 
 class ColumnSet(msgspec.Struct, frozen=True, cache_hash=True):
     """Some columns, with all columns of loaders that a mapping does not use.
@@ -230,7 +220,7 @@ def source_in(message: Mapping[str, Json]) -> str | None:
 
 
 def schema_from(message: Mapping[str, Json]) -> StreamSchema:
-    """Return the parts of a SCHEMA message that the ledger keeps."""
+    """Return the parts of a SCHEMA message, from a tap or from the ledger."""
     schema = message.get("schema") or {}
     keys = tuple(message.get("key_properties") or ())
     return StreamSchema(
