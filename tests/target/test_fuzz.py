@@ -9,8 +9,9 @@ import copy
 import io
 import json
 import os
+import signal
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -61,12 +62,25 @@ SCALARS = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from([10**18, 10**400, -(10**30)])
+    | st.sampled_from([10**18, 10**400, -(10**30), 10**4300 - 1, -(10**4299)])
     | st.floats()
     | TEXTS
 )
+
+
+def deep(depth: int, name: str | None) -> Json:
+    """Return a value inside so many lists, or objects with one name."""
+    value: Json = 1
+    for _ in range(depth):
+        value = [value] if name is None else {name: value}
+    return value
+
+
 VALUES = st.recursive(
-    SCALARS,
+    SCALARS
+    | st.builds(
+        deep, st.sampled_from([50, 200, 400]), st.none() | st.sampled_from(NAMES)
+    ),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -167,6 +181,17 @@ def changed(draw: st.DrawFn, original: Json) -> Json:
     return value
 
 
+@contextmanager
+def handlers_as_they_were() -> Iterator[None]:
+    """Undo the handlers of SIGTERM and SIGINT that a target installs."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def run(lines: list[str], **config: Any) -> None:
     """Run without sending. Any other error than an expected one is a failure."""
     with (
@@ -180,7 +205,9 @@ def run(lines: list[str], **config: Any) -> None:
         url = f"sqlite:///{folder}/ledger.db"
         given = {"api_key": "x", "dry_run": True, "ledger_url": url, **config}
         with suppress(*EXPECTED):
-            TargetStairoids(config=given).listen(tap)
+            with handlers_as_they_were():
+                target = TargetStairoids(config=given)
+            target.listen(tap)
 
 
 def lines_of(messages: object) -> list[str]:
@@ -216,7 +243,8 @@ def test_any_config(config: Json) -> None:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps(config))
         try:
-            target = target_from([str(path)])
+            with handlers_as_they_were():
+                target = target_from([str(path)])
         except EXPECTED:
             return
         given = {n: v for n, v in target.config.items() if n != "ledger_url"}
@@ -237,7 +265,11 @@ VALUES_OF_VARIABLES = (TEXTS | VALUES.map(json.dumps)).filter(
 def test_any_environment(variables: dict[str, str]) -> None:
     found = {f"TARGET_STAIROIDS_{name}": text for name, text in variables.items()}
     environment = {"TARGET_STAIROIDS_API_KEY": "x", **found}
-    with patch.dict(os.environ, environment), suppress(*EXPECTED):
+    with (
+        patch.dict(os.environ, environment),
+        handlers_as_they_were(),
+        suppress(*EXPECTED),
+    ):
         target_from(["ENV"]).settings()
 
 
