@@ -23,7 +23,7 @@ MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
 #: Commands of others that the documents use.
 OTHERS = {"meltano", "uv", "docker", "airbyte-venv/bin/python", "pip", "pipx"}
 OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
-OTHERS |= {"export", "cd", "jq", "echo", "kill", "printf"}
+OTHERS |= {"export", "cd", "jq", "echo", "kill", "printf", "uvicorn"}
 #: The test that runs the commands of a page. Those of performance.md take too long.
 RUN_BY = {
     "README.md": "test_readme.py",

@@ -174,43 +174,43 @@ def test_documented_payloads_become_records(run: Runner, store: EventStore) -> N
         assert found == value, topic
 
 
-# topic, two bodies, whether they are the same event
-SAME: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
-    ("the id is the event's", enveloped("a.b", {}), enveloped("a.b", {}), True),
-    ("another id", enveloped("a.b", {}), enveloped("a.b", {}, id="evt_2"), False),
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+# topic, two bodies, the outcome of the second one
+SECOND: list[tuple[str, dict[str, Any], dict[str, Any], Outcome]] = [
+    ("the id is the event's", enveloped("a.b", {}), enveloped("a.b", {}), DUPLICATE),
+    ("another id", enveloped("a.b", {}), enveloped("a.b", {}, id="evt_2"), STORED),
     (
         "without id: the automation's run",
         flat(signal={"id": "s"}),
         flat(signal={"id": "s"}, automation_name="renamed"),
-        True,
+        Outcome.CONFLICT,
     ),
     (
         "without id: another run",
         flat(signal={"id": "s"}),
         flat(signal={"id": "s"}, triggered_at="2024-10-15T09:30:01Z"),
-        False,
+        STORED,
     ),
-    ("without id or signal: the body", flat(), flat(), True),
-    ("without id or signal: another body", flat(), flat(account=None), False),
+    ("without id or signal: the body", flat(), flat(), DUPLICATE),
+    ("without id or signal: another body", flat(), flat(account=None), STORED),
     (
         "both names for one run stay two events",
         flat(signal={"id": "s"}),
         enveloped("automation.triggered", {"signal": {"id": "s"}}),
-        False,
+        STORED,
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"), [row[1:] for row in SAME], ids=[r[0] for r in SAME]
+    ("one", "other", "outcome"), [row[1:] for row in SECOND], ids=[r[0] for r in SECOND]
 )
 def test_redelivery_is_recognised_by_its_body(
-    store: EventStore, one: dict[str, Any], other: dict[str, Any], *, same: bool
+    store: EventStore, one: dict[str, Any], other: dict[str, Any], outcome: Outcome
 ) -> None:
     bodies = [json.dumps(body).encode() for body in (one, other)]
 
-    first, second = store.append([a_delivery(body) for body in bodies])
+    outcomes = store.append([a_delivery(body) for body in bodies])
 
-    assert first == Outcome.STORED
-    assert second == (Outcome.DUPLICATE if same else Outcome.STORED)
+    assert outcomes == [STORED, outcome]
     assert event_from(bodies[0]).event is not None

@@ -67,7 +67,7 @@ def test_preview_shows_signals_and_writes_nothing(
         "contact": {
             "email": "user1@example.com",
             "first_name": "Zoë",
-            "last_name": 'O\'Neil "Z" 1',
+            "last_name": "O'Neil 1",
         },
         "properties": {"stage": "qualified", "plan": "pro", "mrr": 1.1},
     }

@@ -91,7 +91,7 @@ def test_step_that_fails_keeps_the_claims_of_sent_signals(
     """Its responses are not on disk, so each signal may have been accepted."""
     sandbox.faults.add(Fault(kind="status", status=503, retry_after=0, count=1))
     signal, unwritable = a_signal(1), a_signal(2)
-    unwritable.claim = replace(unwritable.claim, record=None)
+    unwritable.claim = replace(unwritable.claim, stream_name=None)
     queue.add(signal)
     step_until(scheduler, lambda: signal.attempts == 2)
     wait_for_response(scheduler)
