@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,8 @@ def replay(
     Sends the dead letters of the mappings in the config, or those with these IDS, as
     `export` prints them. A dead letter leaves the list when Stairoids accepts its
     signal. This is a run like any other, with a summary on stderr and the exit codes
-    of the target. The exit code is also 1 if any of these dead letters stays.
+    of the target. The exit code is also 1 if any of these dead letters stays, or if
+    all belong to mappings that the config lacks.
 
     \b
     Examples:
@@ -192,7 +194,9 @@ def replay(
     """
     from target_stairoids.dry_run.runner import run
 
-    found = [d for d in _find(ledger, ids=ids, **chosen) if _is_own(d, settings)]
+    listed = _find(ledger, ids=ids, **chosen)
+    found = [dead for dead in listed if _is_own(dead, settings)]
+    _show_foreign([dead for dead in listed if dead not in found])
     sendable = _sendable(found)
     if ids and len(sendable) < len(set(ids)):
         _summarise(len(sendable), ids, "can be sent", others=_NOT_SENDABLE, err=True)
@@ -203,11 +207,27 @@ def replay(
         log_the_run()
         config_inputs = click.get_current_context().params["config_inputs"]
         run(config_inputs, list(_messages_of(sendable)))
+    if listed and not found:
+        raise click.exceptions.Exit(1)
     if found and (left := len(_find(ledger, ids=[dead.id for dead in found]))):
         total = counted(len(found), "dead letter")
         verb = "stays" if left == 1 else "stay"
         click.echo(f"{left} of {total} {verb}.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _show_foreign(found: Sequence[Row[Any]]) -> None:
+    """Say which dead letters belong to mappings that the config lacks."""
+    mappings = Counter((dead.stream_name, dead.mapping) for dead in found)
+    for (stream, mapping), count in sorted(mappings.items()):
+        click.echo(
+            f"{counted(count, 'dead letter belongs', 'dead letters belong')} to the "
+            f"mapping `{mapping}` of stream `{stream}`, which the config lacks. After "
+            f"a rename, run `stairoids-signals ledger rename {stream} NEW`, or for the "
+            f"mapping `stairoids-signals ledger rename {stream} --mapping {mapping} "
+            "NEW`.",
+            err=True,
+        )
 
 
 def _is_own(dead: Row[Any], settings: Settings) -> bool:

@@ -6,6 +6,7 @@ With `dry_run` they only count.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection
 from datetime import datetime
@@ -100,7 +101,9 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
                 write(delete(table).where(table.c.stream == other))
         alias = func.coalesce(streams.c.alias, streams.c.name)
         is_it = streams.c.stream == number
-        write(update(streams).where(is_it).values(name=new, alias=alias))
+        message = json.loads(read(select(streams.c.schema).where(is_it)) or "{}")
+        schema = json.dumps({**message, "stream": new})
+        write(update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
         if old not in names:
             _rename_mapping(transaction, number, old, new)
         for table in (claims, dead_letters):

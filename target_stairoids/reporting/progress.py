@@ -162,7 +162,7 @@ def _sentences(report: dict[str, Any]) -> Iterator[tuple[int, str]]:
 def summary(report: dict[str, Any]) -> str:
     """Return one line such as `12 signals = 10 accepted + 2 duplicate (…)`.
 
-    Signals that killed runs left are listed after it and are not part of the sum.
+    Signals that earlier runs left open are listed after it and are not part of the sum.
     """
     outcomes = " + ".join(_parts(report["outcomes"]))
     total = f"{counted(report['signals'], 'signal')} = {outcomes}"
@@ -170,7 +170,7 @@ def summary(report: dict[str, Any]) -> str:
     return (
         f"{total if outcomes else 'Nothing to send'} "
         f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
-        f"{recovered and f'; recovered from killed runs: {recovered}'}"
+        f"{recovered and f'; recovered from earlier runs: {recovered}'}"
     )
 
 

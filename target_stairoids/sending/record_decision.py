@@ -117,6 +117,12 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return has_no_key and self.mapping.send == "once"
 
     @property
+    def null_columns(self) -> set[str]:
+        """The columns of its key that are null or empty."""
+        names = self.mapping.key
+        return {n for n in names if is_null_key([value_at(self.record.key, n)])}
+
+    @property
     def mark(self) -> bytes:
         """The digest by which an unchanged record is recognised."""
         text = self.record.text_digest
@@ -295,10 +301,7 @@ def filtered_version(mapped: MappedRecord, checks: Checks) -> Version:
 
 def _has_key(mapped: MappedRecord) -> bool:
     """Return whether any part of a record's key is neither null nor empty."""
-    return any(
-        not is_null_key([value_at(mapped.record.key, name)])
-        for name in mapped.mapping.key
-    )
+    return mapped.null_columns < set(mapped.mapping.key)
 
 
 def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:

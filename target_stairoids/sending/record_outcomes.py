@@ -147,7 +147,8 @@ class RecordOutcomes:
         elif draft.outcome is Outcome.INVALID:
             self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
         elif draft.outcome is Outcome.FILTERED:
-            for decided in self.identity.filtered(subject) if draft.is_mapped else ():
+            is_left_out = mapped.mapping.is_left_out
+            for decided in () if is_left_out else self.identity.filtered(subject):
                 self._apply(decided)
             self._count(mapped, draft.outcome, draft.reason)
         else:
@@ -183,7 +184,17 @@ class RecordOutcomes:
         if action is Action.SEND:
             self._send(record, decided)
             return
-        if decided.step is NOT_ANOTHER and self._checks_of(mapped.stream).fired:
+        is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
+        checks = self._checks_of(mapped.stream) if is_new else None
+        is_baseline = is_new and record.draft.outcome is Outcome.BASELINED
+        if checks is not None and (is_baseline or checks.is_allowed):
+            # A person decided: the record is known from now on, and is not sent.
+            run, latest = self.identity.run, decided.latest
+            self.ledger.buffer.settle(decided.version, Outcome.BASELINED, latest, run)
+        if is_baseline:
+            self._finish(record, Outcome.BASELINED, "")
+            return
+        if decided.step is NOT_ANOTHER and checks is not None and checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
         if mapped.dead_letter is not None:
@@ -220,7 +231,7 @@ class RecordOutcomes:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
         self._wait(record)
-        was_sent = latest is not None and latest.content_digest is not None
+        was_sent = latest is not None and latest.done  # also if it was filtered since
         may_leave = mapped.dead_letter is not None or checks.admit(
             record,
             is_changed=was_sent and latest is not None and latest.run != run,
@@ -326,8 +337,9 @@ class RecordOutcomes:
         """Decide on everything that waited for the end of the input."""
         released = self.identity.release()
         for decided in released:
-            if decided.step is NOT_ANOTHER:
-                record = self._open[id(decided.subject)]
+            record = self._open[id(decided.subject)]
+            is_baseline = record.draft.outcome is Outcome.BASELINED
+            if decided.step is NOT_ANOTHER and not is_baseline:
                 self._checks_of(record.mapped.stream).another_person()
         for decided in released:
             self._apply(decided)

@@ -110,7 +110,9 @@ class RecordProcessor:
                 self.filtered(stream, record.fields, "its mapping is gone")
                 continue
             report.read += 1
-            stream.null_keys += bool(found) and found[0].has_null_key
+            if found and found[0].has_null_key:
+                stream.null_keys += 1
+                stream.null_columns |= found[0].null_columns
             self._block += found
             if len(self._block) >= _BLOCK:
                 self.flush()

@@ -58,6 +58,7 @@ class Stream:
         unread_times: How many signals lack a time that could not be read.
         keys: Columns that each record must have.
         null_keys: How many records had a null or empty key.
+        null_columns: The columns of it that were null or empty.
         sharing: How many records have a key that other rows of this input have.
     """
 
@@ -75,6 +76,7 @@ class Stream:
     taken: int = 0
     unread_times: int = 0
     null_keys: int = 0
+    null_columns: set[str] = field(default_factory=set)
     sharing: int = 0
 
     def note_fields(self, record: Record) -> None:
@@ -222,6 +224,7 @@ class Streams:
             is_seen=before is not None and before.is_seen,
             unread_times=0 if before is None else before.unread_times,
             null_keys=0 if before is None else before.null_keys,
+            null_columns=set() if before is None else before.null_columns,
             sharing=0 if before is None else before.sharing,
             taken=0 if before is None else before.taken,
         )
@@ -286,15 +289,13 @@ class Streams:
 def _warn_of_keys(stream: Stream) -> None:
     """Warn about records that their key does not identify."""
     name = stream.schema.name
-    keys = {key for mapping in stream.maps for key in mapping.key}
-    columns = " and ".join(f"`{key}`" for key in sorted(keys))
     if stream.null_keys:
         logger.warning(
             "Stream `%s`: %s a null or empty key (%s). The columns that the mapping "
             "uses identify them. Set `key` in the mapping to change that.",
             name,
             counted(stream.null_keys, "record has", "records have"),
-            columns,
+            _columns(stream.null_columns),
         )
     if stream.sharing:
         logger.warning(
@@ -302,8 +303,12 @@ def _warn_of_keys(stream: Stream) -> None:
             "mapping.",
             counted(stream.sharing, "record", "records"),
             name,
-            columns,
+            _columns({key for mapping in stream.maps for key in mapping.key}),
         )
+
+
+def _columns(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in sorted(names))
 
 
 def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:

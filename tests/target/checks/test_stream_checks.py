@@ -522,6 +522,38 @@ def test_once_for_other_people_is_set_aside(
     assert len(sandbox.signals) == 60
 
 
+@on_both_connectors
+@pytest.mark.parametrize("is_older", [False, True])
+@pytest.mark.parametrize("way", ["allow", "baseline"])
+def test_superseded_records_are_known_once_a_person_decided(
+    sandbox: Sandbox, target: TargetUnderTest, way: str, *, is_older: bool
+) -> None:
+    item = {"stream": "trials"} if is_older else {"stream": "trials", "send": "once"}
+    target.config["signals"] = [item]
+    schema = a_schema(at="string", plan="string", bookmark="at" if is_older else None)
+    others = {} if is_older else {"email": "ann@other.example"}
+    later = [
+        a_record(n, plan="b", at="2025", **{k: f"{n}{v}" for k, v in others.items()})
+        for n in range(1, 61)
+    ]
+    target.run(schema, *records(60, plan="a", at="2026"))
+
+    stopped = target.run(schema, *later, a_state())
+    words = [way, "trials"] if way == "allow" else [way]
+    done = signals(target, "ledger", *words, text=text_of([schema, *later]))
+    runs = [target.run(schema, *later, a_state()) for _ in range(3)]
+    if not is_older:
+        for row in later:
+            row["record"]["plan"] = "c"
+        runs.append(target.run(schema, *later))
+
+    assert (stopped.exit_code, done.returncode) == (1, 0), done.stderr
+    assert [run.exit_code for run in runs] == [0] * len(runs)
+    assert runs[0].outcomes == {"superseded" if way == "allow" else "duplicate": 60}
+    assert all(run.outcomes == {"duplicate": 60} for run in runs[1:])
+    assert len(sandbox.signals) == 60
+
+
 # Invalid records
 
 

@@ -470,10 +470,37 @@ def test_replay_takes_the_dead_letters_of_its_own_mappings_only(
 
     assert own.returncode == 0, own.stderr
     assert "1 signal = 1 accepted" in own.stderr
-    assert none.stderr == "No dead letters to send.\n"
+    assert none.returncode == 1
+    assert none.stderr == (
+        "1 dead letter belongs to the mapping `leads` of stream `leads`, which the "
+        "config lacks. After a rename, run `stairoids-signals ledger rename leads "
+        "NEW`, or for the mapping `stairoids-signals ledger rename leads --mapping "
+        "leads NEW`.\nNo dead letters to send.\n"
+    )
     assert [s.body["type"] for s in sandbox.signals] == ["trial"]
     assert dead_letters_left(target) == 1
     assert signals(target, "dead-letters", "replay", signals=leads).returncode == 0
+
+
+def test_replay_after_a_rename_names_the_command_that_makes_it_send(
+    target: TargetUnderTest,
+) -> None:
+    target.run(
+        a_schema(nobody="string"),
+        a_record(1, nobody=None),
+        signals=[{"stream": "trials", "contact": {"email": "{{ nobody }}"}}],
+    )
+    target.config["signals"] = [
+        {"stream": "public-trials", "contact": {"email": "{{ email }}"}}
+    ]
+
+    stopped = signals(target, "dead-letters", "replay")
+    signals(target, "ledger", "rename", "trials", "public-trials")
+    sent = signals(target, "dead-letters", "replay")
+
+    assert stopped.returncode == 1
+    assert "`stairoids-signals ledger rename trials NEW`" in stopped.stderr
+    assert (sent.returncode, "1 accepted" in sent.stderr) == (0, True), sent.stderr
 
 
 def test_replay_exits_with_1_and_the_count_if_dead_letters_stay(

@@ -459,3 +459,46 @@ def test_each_record_that_shares_a_key_is_counted_once(
 
     (warning,) = [m for m in caplog.messages if "share a key" in m]
     assert warning.startswith("2 records of `deals` ")
+
+
+# Marks of deletion
+
+
+@pytest.mark.parametrize(
+    ("column", "mark"),
+    [
+        ("is_deleted", True),
+        ("_fivetran_deleted", True),
+        ("deleted_at", "2026-01-01"),
+        ("_sdc_deleted_at", "2026-01-01"),
+        ("_ab_cdc_deleted_at", "2026-01-01"),
+    ],
+)
+def test_row_that_is_deleted_and_returns_is_sent_again_by_any_mark(
+    nights: Nights, column: str, mark: object
+) -> None:
+    inferred = {"stream": "deals", "type": "deal"}
+    for value in (None, mark, None, None, mark, mark):
+        nights.run(a_row(**{column: value}), mapped=inferred)
+
+    assert nights.sent == [1, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("column", ["is_deleted", "_sdc_deleted_at"])
+def test_many_rows_that_were_deleted_and_return_are_a_bulk_change(
+    target: TargetUnderTest, column: str
+) -> None:
+    def run(mark: str | None) -> Run:
+        rows = [a_row("A", f"u{n}", n, **{column: mark}) for n in range(60)]
+        return target.run(*messages(rows), signals=[{"stream": "deals"}])
+
+    assert [run(mark).exit_code for mark in (None, "2026-01-01", None)] == [0, 0, 1]
+
+
+def test_warning_of_null_keys_names_the_null_columns(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema, row, state = messages([a_row(key=None, org="acme")])
+    target.run(schema | {"key_properties": ["key", "org"]}, row, state)
+
+    assert "1 record has a null or empty key (`key`)." in caplog.text

@@ -102,5 +102,5 @@ def test_sum_line_counts_signals_recovered_from_killed_runs() -> None:
 
     assert summary(report) == (
         "3 signals = 3 accepted (3 records read, 0.2 s); "
-        "recovered from killed runs: 2 accepted, 1 pending"
+        "recovered from earlier runs: 2 accepted, 1 pending"
     )
