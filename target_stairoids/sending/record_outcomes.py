@@ -71,8 +71,6 @@ class RecordOutcomes:
         """The run's identity. A dry run has no number; it comes after all runs."""
         return Identity(self.ledger.buffer, self.ledger.run or sys.maxsize)
 
-    # Records without a decision
-
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA."""
         self._streams[stream.schema.name] = stream
@@ -124,8 +122,6 @@ class RecordOutcomes:
         elif draft.discards and mapped.dead_letter is not None:
             self.ledger.buffer.discard(mapped.dead_letter)
         self._count(mapped, draft.outcome, draft.reason)
-
-    # Decisions
 
     def decide(self, mapped: MappedRecord, draft: Draft) -> None:
         """Apply the rules for duplicates to a record, and their result."""
@@ -188,7 +184,6 @@ class RecordOutcomes:
         checks = self._checks_of(mapped.stream) if is_new else None
         is_baseline = is_new and record.draft.outcome is Outcome.BASELINED
         if checks is not None and (is_baseline or checks.is_allowed):
-            # A person decided: the record is known from now on, and is not sent.
             run, latest = self.identity.run, decided.latest
             self.ledger.buffer.settle(decided.version, Outcome.BASELINED, latest, run)
         if is_baseline:
@@ -210,8 +205,7 @@ class RecordOutcomes:
         record.is_superseded, record.reason = True, reason
         self._wait(record)
         is_expected = record.mapped.mapping.bulk_changes == "expected"
-        now = time.monotonic()
-        if checks.superseded(record, is_expected=is_expected, now=now):
+        if checks.superseded(record, is_expected=is_expected, now=time.monotonic()):
             self._leave([record])
         self._set_aside(checks)
 
@@ -388,8 +382,6 @@ class RecordOutcomes:
                 self._add_dead_letter(record)
                 self._finish(record, Outcome.INVALID, record.reason)
 
-    # Outcomes
-
     def _refuse(self, record: OpenRecord) -> None:
         """Make a dead letter of an invalid record, at once or once others are valid."""
         checks = self._checks_of(record.mapped.stream)
@@ -454,6 +446,5 @@ class RecordOutcomes:
         """Show a record's outcome to the observer."""
         if self.observer is not None:
             stream, fields = mapped.stream, mapped.record.fields
-            self.observer.decided(
-                Observation(stream, mapped.mapping, fields, outcome, reason)
-            )
+            seen = Observation(stream, mapped.mapping, fields, outcome, reason)
+            self.observer.decided(seen)
