@@ -475,7 +475,7 @@ def test_each_record_that_shares_a_key_is_counted_once(
     ],
 )
 def test_row_that_is_deleted_and_returns_is_sent_again_by_any_mark(
-    nights: Nights, column: str, mark: object
+    nights: Nights, column: str, mark: Any
 ) -> None:
     inferred = {"stream": "deals", "type": "deal"}
     for value in (None, mark, None, None, mark, mark):
