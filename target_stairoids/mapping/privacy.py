@@ -6,6 +6,7 @@ The names are in `private_columns.toml`. A mapping can name each column.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -26,6 +27,7 @@ _ZERO_DATE = re.compile(r"(0000|0001|1899|1900|1970)-\d\d-\d\d.*|[0\W]*", re.DOT
 class _Data(msgspec.Struct, frozen=True):
     sensitive_parts: tuple[str, ...]
     sensitive_words: frozenset[str]
+    sensitive_names: tuple[str, ...]
     opted_out: tuple[str, ...]
     refused: tuple[str, ...]
     unsubscribed: tuple[str, ...]
@@ -41,6 +43,7 @@ class _Data(msgspec.Struct, frozen=True):
 _FILE = Path(__file__).with_name("private_columns.toml")
 _DATA = msgspec.toml.decode(_FILE.read_bytes(), type=_Data)
 _SENSITIVE = re.compile("|".join(_DATA.sensitive_parts))
+_SENSITIVE_NAME = re.compile("|".join(_DATA.sensitive_names))
 _FILTERS = {
     "opted_out": re.compile("|".join(_DATA.opted_out)),
     "refused": re.compile("|".join(_DATA.refused)),
@@ -50,21 +53,25 @@ _FILTERS = {
 _CONSENT = re.compile(_DATA.consent_words)
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic")
-_REFUSING = (_DATA.no - _DATA.not_refusing) | _DATA.refusing
+_SAYS_NO = _DATA.no - _DATA.not_refusing
+_CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
 
 
 def simple_name(column: str) -> str:
     """Return a column's name in lower case, letters and digits only.
 
-    The suffix of Salesforce's custom fields is left out: `Email__c` is `email`.
+    Accents count as none. The marks of Salesforce's custom fields are left out:
+    `pi__Email__c` is `email`.
     """
-    return re.sub(r"__p?c$|[\W_]", "", column).lower()
+    bare = unicodedata.normalize("NFKD", _CUSTOM.sub(r"\1", column))
+    return re.sub(r"[\W_]", "", bare).lower()
 
 
 @lru_cache(maxsize=_CACHED)
 def is_sensitive(column: str) -> bool:
     """Return whether a column is named like a secret or sensitive data."""
-    if _SENSITIVE.search(simple_name(column)):
+    simple = simple_name(column)
+    if _SENSITIVE.search(simple) or _SENSITIVE_NAME.fullmatch(simple):
         return True
     words = {word.lower() for word in _WORDS.findall(column)}
     return not words.isdisjoint(_DATA.sensitive_words)
@@ -135,7 +142,10 @@ def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
 
 def refused(value: object) -> bool:
     """Return whether a value refuses: false, `no`, `{marketing: false}`."""
-    return _text(value) in _REFUSING or refused_in(value)
+    if _text(value) in _SAYS_NO or refused_in(value):
+        return True
+    # A blank such as `not given` refuses here.
+    return isinstance(value, str) and _bare(value) in _DATA.refusing | _DATA.gone
 
 
 def refused_in(value: object) -> bool:
@@ -172,7 +182,7 @@ def has_refused(value: object) -> bool:
 
 def unsubscribed(value: object) -> bool:
     """Return whether a status says that the person has opted out."""
-    return _text(value) in _DATA.gone
+    return _bare(_text(value) or "") in _DATA.gone
 
 
 #: Filter -> the function that reads a refusal from a column's value.
@@ -180,6 +190,11 @@ READERS: Mapping[str, Callable[[object], bool]] = {
     function.__name__: function
     for function in (opted_out, refused, unsubscribed, refused_in, has_refused)
 }
+
+
+def _bare(text: str) -> str:
+    """Return a status like a simple name, without a remark: `Opted out (by phone)`."""
+    return simple_name(re.split(r"[(\[:;,]| - ", text, maxsplit=1)[0])
 
 
 def _text(value: object) -> str | None:

@@ -12,16 +12,24 @@ from tests.support.mapping_builders import TEXT, a_map, a_shape
 SECRETS = """
 password passwd pwd password_hash passwordHash encrypted_password old_password salt
 secret secret_key client_secret api_token apiKey API_KEY token access_token authToken
-refreshToken reset_password_token private_key session_token otp pin cookie
+refreshToken reset_password_token private_key session_token otp pin cookie authorization
+auth_key ssh_key session_id seed_phrase connection_string contraseña
+pwhash pass_hash bcrypt magic_link login_link reset_link slack_webhook_url
+private_notes smtp_pass API_Key__c
 """
 PERSONAL = """
 ssn SSN social_security_number national_id tax_id passport_no iban IBAN
 bank_account_number credit_card creditCardNumber card_number cvv date_of_birth dob
-birthday birth_date BirthDate religion ethnicity health_condition salary
+birthday birth_date BirthDate religion ethnicity health_condition salary hiv_status
+medications medical_notes patient_notes health allergies symptoms therapy race sex
+nhs_number medicare_number insurance_number personalausweis id_number soc_sec_no
+ssnumber drivers_licence account_no konto SSN__c hr__Patient_Notes__pc HEALTH__C
 """
 HARMLESS = """
 email plan seats phone country notes updated_at tokens_used company_name shipping pinned
 opinion compass card_brand passed secretary health_score taxes page opted spin domain
+account_notes paid_number business_number session_count webhook_count racer sexton
+account_node access_level code health_tech id number
 """
 OPT_OUTS = """
 is_deleted IsDeleted Is_Deleted__c Unsubscribed__c deleted
@@ -29,14 +37,19 @@ deleted_at deletedAt _fivetran_deleted __deleted removed_at
 unsubscribed unsubscribed_at unsubscribed_from_emails do_not_contact DoNotContact
 do_not_email donotbulkemail opt_out opted_out HasOptedOutOfEmail hs_email_optout
 hs_email_optout_123 email_opt_out marketing_opt_out email_blacklisted anonymized_at
+Do_Not_Contact__c Email_Opt_Out__c EmailOptedOut__c pi__pardot_opted_out__c
+Do_Not_Email__pc DO_NOT_CONTACT__C opt_out_email opted_out_from_marketing spam_complaint
 """
 CONSENTS = """
 gdpr_consent consent marketing_consent has_consent consent_given email_opt_in opt_in
 newsletter_opt_in optedIn accepts_marketing can_contact subscription_status
+accepts_email_marketing agreed_to_marketing agrees_to_receive_emails receives_newsletter
+wants_newsletter marketing_emails is_subscribed Marketing_Consent__c
 """
 OTHERS = """
 option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
-is_active remove_at undone domain subscribed do_not_call
+is_active remove_at undone domain subscribed do_not_call cookie_consent requires_consent
+requires_opt_in cookieConsent receives_invoices opt_out_sms
 """
 
 
@@ -166,6 +179,42 @@ def test_value_that_does_not_refuse(value: object) -> None:
         ("member_state", "unsubscribed", "by `member_state | unsubscribed`"),
         ("email_status", "hard_bounce", "by `email_status | refused`"),
         ("marketing_status", "no_consent", "by `marketing_status | refused`"),
+        *(
+            ("status", value, "by `status | unsubscribed`")
+            for value in (
+                "deleted",
+                "Erased",
+                "anonymized",
+                "suppressed",
+                "blacklisted",
+                "unsub",
+                "DNC",
+                "opted out (2026-01-01)",
+                "cleaned",
+                "complained",
+                "hard_bounce",
+                "Hard Bounce",
+                "opt-out",
+                "Unsubscribed: by mail",
+            )
+        ),
+        *(
+            ("marketing_consent", value, "by `marketing_consent | refused`")
+            for value in (
+                "never_subscribed",
+                "not given",
+                "disagree",
+                "not consented",
+                "none",
+                "invalid",
+                "redacted",
+                '{"state": "not_subscribed"}',
+                "Not granted (2)",
+                '{"marketing": {"consent": "no"}}',
+                "unsubscribed",
+                "refusé",
+            )
+        ),
         ("marked_email_as_spam", True, "by `marked_email_as_spam | opted_out`"),
         (
             "email_marketing_consent",
