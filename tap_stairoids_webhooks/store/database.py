@@ -58,6 +58,16 @@ _DEAD_PEER = {
     "tcp_user_timeout": 8000,
 }
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
+_LOCK_TIMEOUT = "55P03"  # `lock_not_available` of PostgreSQL
+#: End the session of a writer that holds the lock and is silent amid a batch. None of
+#: the time limits applies there, because PostgreSQL waits for the rest of the batch.
+_END_FROZEN_WRITER = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    " AND (classid::bigint << 32 | objid::bigint) = :lock AND usename = current_user"
+    " AND wait_event_type = 'Client'"
+    " AND state_change < clock_timestamp() - interval '4 s'"
+)
 
 
 class Database(ABC):
@@ -323,7 +333,20 @@ class PostgresDatabase(Database):
     @override
     def lock(self, connection: sa.Connection) -> None:
         """Take the advisory lock, before the first row gets its sequence."""
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        wait = sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)
+        is_free = sa.func.pg_try_advisory_xact_lock(_ADVISORY_LOCK)
+        if connection.execute(sa.select(is_free)).scalar():
+            return
+        try:
+            with connection.begin_nested():
+                connection.execute(sa.select(wait))
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
+                raise
+            ended = connection.execute(_END_FROZEN_WRITER, {"lock": _ADVISORY_LOCK})
+            if not ended.all():
+                raise
+            connection.execute(sa.select(wait))
 
     @override
     def scrub(self) -> None:

@@ -1,7 +1,8 @@
 """Repeated kill -9 of the receiver loses no acknowledged event, and emits none twice.
 
 Meanwhile Stairoids delivers and redelivers, and the tap reads with the state of its
-last run. ``STAIROIDS_KILLS`` is the number of kills.
+last run. Before some kills, the connections to the database fall silent, or a writer
+freezes. ``STAIROIDS_KILLS`` is the number of kills.
 """
 
 from __future__ import annotations
@@ -14,21 +15,27 @@ import subprocess
 import threading
 import uuid
 from collections import Counter
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
+from tests.support.silent_proxy import SilentProxy
 from tests.support.webhook_builders import a_body, headers_for
+from tests.tap.receiver.test_app import until
+from tests.tap.receiver.test_recovery import frozen_writer
 from tests.tap.receiver.test_server import serving
 from tests.tap.test_tap import TAP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-_KILLS = int(os.environ.get("STAIROIDS_KILLS", "10"))
+_KILLS = int(os.environ.get("STAIROIDS_KILLS", "3"))
+_RECOVERY_SECONDS = 15
 _ATTEMPTS = 5  # Stairoids gives an event up after so many
 
 
@@ -49,6 +56,13 @@ class Stairoids:
         for thread in self._threads:
             thread.start()
 
+    @contextmanager
+    def acknowledging_soon(self) -> Iterator[None]:
+        """Check that more deliveries succeed than were on their way before."""
+        before = len(self.acknowledged) + len(self._threads)
+        yield
+        until(lambda: len(self.acknowledged) > before, seconds=_RECOVERY_SECONDS)
+
     def deliver_to(self, url: str) -> None:
         with self._moved:
             self._url = url
@@ -56,8 +70,10 @@ class Stairoids:
 
     def join(self) -> None:
         self._ended.set()
+        self.deliver_to(self._url)
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def _send(self, sender: int) -> None:
         with requests.Session() as session:
@@ -81,7 +97,10 @@ class Stairoids:
             except requests.RequestException:
                 # Instead of the minutes for which Stairoids backs off.
                 with self._moved:
-                    assert self._moved.wait_for(lambda: self._url != url, 60)  # noqa: B023 -- it is this round's
+                    self._moved.wait_for(
+                        lambda: self._url != url or self._ended.is_set(),  # noqa: B023 -- it is this round's
+                        _RECOVERY_SECONDS,
+                    )
                 continue
             if response.status_code == 200:
                 return True
@@ -108,8 +127,8 @@ class Reader:
 
     def join(self) -> None:
         self._ended.set()
-        self._thread.join()
-        self.read()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -132,24 +151,40 @@ class Reader:
                 self.sequences.append(message["record"]["sequence"])
 
 
+@pytest.mark.timeout(60 + 15 * _KILLS)
 def test_acknowledged_is_emitted_and_nothing_twice(
     home_url: str, tmp_path: Path
 ) -> None:
     stairoids, reader = Stairoids(), Reader(tmp_path, home_url)
 
-    for kill in range(_KILLS):
-        with serving(home_url, stderr=subprocess.DEVNULL) as (process, url):
+    with ExitStack() as ending:
+        proxy, store_url = None, home_url
+        if home_url.startswith("postgresql"):
+            proxy = ending.enter_context(SilentProxy(home_url))
+            store_url = proxy.url
+        # Also after a failure, because the threads would go on without end.
+        ending.callback(reader.join)
+        ending.callback(stairoids.join)
+        for kill in range(_KILLS):
+            with serving(store_url, stderr=subprocess.DEVNULL) as (process, url):
+                stairoids.deliver_to(url)
+                if kill == 0:
+                    stairoids.start()
+                    reader.start()
+                threading.Event().wait(0.2 + random.random() / 2)  # noqa: S311 -- any moment will do
+                if proxy is not None and kill % 10 == 1:
+                    with stairoids.acknowledging_soon():
+                        proxy.fall_silent()
+                if kill % 10 == 2:
+                    _freeze_a_writer(home_url, stairoids)
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        with (
+            serving(store_url, stderr=subprocess.DEVNULL) as (_, url),
+            stairoids.acknowledging_soon(),
+        ):
             stairoids.deliver_to(url)
-            if kill == 0:
-                stairoids.start()
-                reader.start()
-            threading.Event().wait(0.2 + random.random() / 2)  # noqa: S311 -- any moment will do
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    with serving(home_url, stderr=subprocess.DEVNULL) as (_, url):
-        stairoids.deliver_to(url)
-        stairoids.join()
-    reader.join()
+    reader.read()
 
     assert reader.failed == []
     assert len(stairoids.acknowledged) > 10 * _KILLS
@@ -158,3 +193,16 @@ def test_acknowledged_is_emitted_and_nothing_twice(
     assert [e for e, number in reader.events.items() if number > 1] == []
     assert reader.sequences == sorted(set(reader.sequences))
     assert reader.runs > 1
+
+
+def _freeze_a_writer(store_url: str, stairoids: Stairoids) -> None:
+    """PostgreSQL can end the session of a frozen writer; SQLite waits for the end."""
+    if store_url.startswith("postgresql"):
+        with (
+            frozen_writer(store_url, "amid a batch"),
+            stairoids.acknowledging_soon(),
+        ):
+            pass
+        return
+    with stairoids.acknowledging_soon(), frozen_writer(store_url):
+        threading.Event().wait(1)

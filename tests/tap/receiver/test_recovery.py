@@ -34,15 +34,21 @@ HOLD = """
 import sys, time
 from tap_stairoids_webhooks.store.store import EventStore
 with EventStore.open(sys.argv[1]) as store:
-    with store.transaction("x", lock=True):
+    with store.transaction("x", lock=True) as connection:
+        if sys.argv[2] == "amid a batch":
+            driver = connection.connection.driver_connection
+            driver.pipeline().__enter__()
+            driver.execute("SELECT 1")
+            driver.pgconn.send_flush_request()
+            driver.pgconn.flush()
         print("locked", flush=True)
         time.sleep(600)
 """
 
 
 @contextmanager
-def frozen_writer(url: str) -> Iterator[None]:
-    command = [sys.executable, "-c", HOLD, url]
+def frozen_writer(url: str, place: str = "between statements") -> Iterator[None]:
+    command = [sys.executable, "-c", HOLD, url, place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -113,8 +119,11 @@ def test_receiver_recovers_from_a_silent_connection_in_15_s(postgres_url: str) -
         assert stored(receiver) == 2
 
 
-def test_receiver_recovers_from_a_frozen_writer_in_15_s(postgres_url: str) -> None:
-    with administered(postgres_url) as receiver, frozen_writer(postgres_url):
+@pytest.mark.parametrize("place", ["between statements", "amid a batch"])
+def test_receiver_recovers_from_a_frozen_writer_in_15_s(
+    postgres_url: str, place: str
+) -> None:
+    with administered(postgres_url) as receiver, frozen_writer(postgres_url, place):
         response = post(receiver, a_body("evt_1"))
         until(lambda: is_ready(receiver), seconds=10)
         again = post(receiver, a_body("evt_1"))
