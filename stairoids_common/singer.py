@@ -25,8 +25,10 @@ def check_log_level(name: str) -> None:
                 err=True,
             )
             sys.exit(1)
-        if variable_name in os.environ:
+        if level:
             os.environ[variable_name] = level
+        else:
+            os.environ.pop(variable_name, None)
 
 
 def begin(name: str) -> None:

@@ -6,6 +6,7 @@ other value gives None. The words and hosts are in `people_and_companies.toml`.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable
@@ -74,6 +75,7 @@ _PLACEHOLDERS = (*_RESERVED, "example.com", "example.net", "example.org")
 class _Data(msgspec.Struct, frozen=True):
     no_value: frozenset[str]
     exact_no_value: frozenset[str]
+    no_names: frozenset[str]
     titles: frozenset[str]
     suffixes: frozenset[str]
     company_forms: frozenset[str]
@@ -106,6 +108,8 @@ def is_email(text: str) -> bool:
     """Return whether a text is an email address for the API."""
     local, _, domain = text.rpartition("@")
     if not _LOCAL.fullmatch(local) or _MIXED.match(local):
+        return False
+    if not any(map(str.isalnum, local)):  # a pattern, such as `*@acme.com`
         return False
     return is_domain(domain)
 
@@ -267,6 +271,9 @@ def _free_mail() -> frozenset[str]:
 
 # Names
 
+#: `{{ first_name }}`, `%FNAME%`, `*|FNAME|*` or `<b>`.
+_TEMPLATE = re.compile(r"\{\{|%\w+%|\*\||</?[a-z][^>]*>", re.IGNORECASE)
+
 
 def stands_for_nothing(text: str) -> bool:
     """Return whether a text is blank or a word such as `N/A`."""
@@ -279,12 +286,13 @@ def stands_for_nothing(text: str) -> bool:
 def clean_name(text: str) -> str | None:
     """Return a first, last or company name; None if it certainly is no name.
 
-    Numbers, ids, addresses, URLs and words such as `N/A` are no names.
+    Numbers, ids, addresses, URLs, words such as `N/A`, and the fields and tags of a
+    template are no names.
     """
-    text = " ".join(_visible(text).split()).strip(",;: ")
+    text = " ".join(html.unescape(_visible(text)).split()).strip(",;: ")
     if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
         return None
-    return text
+    return None if text.lower() in _DATA.no_names or _TEMPLATE.search(text) else text
 
 
 @lru_cache(maxsize=_CACHED)
@@ -306,7 +314,7 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
 @lru_cache(maxsize=_CACHED)
 def _words_of_person(text: str) -> tuple[bool, str]:
     """Return whether a name had a title, and the name without titles and suffixes."""
-    text = text if len(text) <= _LONGEST_NAME else ""
+    text = text if len(text) <= _LONGEST_NAME and not _TEMPLATE.search(text) else ""
     while (shorter := _BRACKETED.sub("", text)) != text:
         text = shorter
     name = clean_name(_SYMBOLS.sub("", text)) or ""

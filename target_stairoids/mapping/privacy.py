@@ -54,6 +54,7 @@ _CONSENT = re.compile(_DATA.consent_words)
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic")
 _SAYS_NO = _DATA.no - _DATA.not_refusing
+_REFUSING = _DATA.refusing | _DATA.gone
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
 
 
@@ -145,7 +146,7 @@ def refused(value: object) -> bool:
     if _text(value) in _SAYS_NO or refused_in(value):
         return True
     # A blank such as `not given` refuses here.
-    return isinstance(value, str) and _bare(value) in _DATA.refusing | _DATA.gone
+    return isinstance(value, str) and _bare(value) in _REFUSING
 
 
 def refused_in(value: object) -> bool:

@@ -255,6 +255,13 @@ def test_unknown_log_level_is_one_sentence(target: TargetUnderTest, name: str) -
     assert done.stderr == f"Error: `{name}` must be DEBUG, INFO, WARNING or ERROR.\n"
 
 
+@pytest.mark.parametrize("name", ["LOGLEVEL", "TARGET_STAIROIDS_LOGLEVEL"])
+def test_empty_log_level_is_not_set(target: TargetUnderTest, name: str) -> None:
+    done = target.shell("", env={"PATH": os.environ["PATH"], name: ""})
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
     env = {
         "PATH": os.environ["PATH"],
