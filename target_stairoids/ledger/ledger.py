@@ -85,16 +85,15 @@ class Ledger:
         self._schemas: dict[str, str] = {}
         self._reads_only = reads_only
         self._leases: FileLeases | ServerLeases | None = None  # None in memory
-        path = database.file_of(url)
+        path, is_sqlite = database.file_of(url), url.get_backend_name() == "sqlite"
         with _errors(f"The ledger {self.name} cannot be opened"):
             if path and creates:
                 database.create_file(path)
             elif path and not path.exists():
                 raise _NoLedgerError(url)
-            options = {} if url.get_backend_name() == "sqlite" else SERVER_OPTIONS
+            options = {} if is_sqlite else SERVER_OPTIONS
             self._engine = database.engine_of(url, _PRAGMAS, **options)
             self._connection = self._engine.connect()
-        is_sqlite = self._engine.dialect.name == "sqlite"
         lock = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, 0)"
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock

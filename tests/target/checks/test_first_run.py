@@ -255,7 +255,8 @@ def test_claim_of_a_killed_run_and_an_unknown_dead_letter_explain_signals(
     process.kill()
     process.communicate()
     sandbox.faults.set([])
-    after = target.run(a_schema(), a_record(3), a_record(4))
+    records = [a_record(3), a_record(4)]
+    after = target.run(a_schema(), *records, request_timeout_seconds=2)
 
     assert held.outcomes == {"unknown": 1}
     assert (run.exit_code, run.outcomes) == (0, {"accepted": 1})

@@ -100,7 +100,7 @@ def test_killed_run_and_the_next_count_each_signal_once(
         process.kill()
     sandbox.faults.set([])
 
-    target.run(*messages)
+    target.run(*messages, request_timeout_seconds=2)
 
     found = json.loads(report(target, "--format", "json"))
     killed, last = found["runs"]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MESSAGES = [a_schema(), *(a_record(n) for n in range(1, 41)), a_state()]
+#: How long a run waits before it looks up the requests of a dead one.
+SHORT_WAIT = {"request_timeout_seconds": 2}
 
 
 def sent_numbers(sandbox: Sandbox) -> list[int]:
@@ -62,7 +64,7 @@ def test_sigterm_at_any_phase_loses_and_repeats_nothing(
         stopped = target.run(*MESSAGES, **settings)
     sandbox.faults.set([])
 
-    resumed = target.run(*MESSAGES)
+    resumed = target.run(*MESSAGES, **SHORT_WAIT)
 
     assert stopped.exit_code == 128 + signal.SIGTERM
     assert stopped.states == []
@@ -85,7 +87,7 @@ def test_sigterm_ends_a_process_that_waits_for_its_input(
         assert process.stdout.read() == b""
         process.stdin.close()
 
-    resumed = target.run(*MESSAGES)
+    resumed = target.run(*MESSAGES, **SHORT_WAIT)
 
     assert resumed.exit_code == 0
     assert sent_numbers(sandbox) == list(range(1, 41))
@@ -106,7 +108,7 @@ def test_full_disk_ends_the_run_and_the_next_one_resumes(
             resource.RLIMIT_FSIZE, (400_000, 400_000)
         ),
     )
-    resumed = target.run(*messages)
+    resumed = target.run(*messages, **SHORT_WAIT)
 
     assert full.returncode == 1, full.stderr
     assert b"`ledger_url`" in full.stderr
@@ -157,7 +159,7 @@ def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
     engine.dispose()
     sandbox.faults.set([])
 
-    resumed = target.run(*MESSAGES)
+    resumed = target.run(*MESSAGES, **SHORT_WAIT)
 
     assert resumed.exit_code == 0
     assert sent_numbers(sandbox) == list(range(1, 41))
