@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks import environment
@@ -15,6 +17,7 @@ from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.receiver.app import ReceiverApp, send_response
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, problems_of
+from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.environment import ReceiverSettings
     from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
 
+logger = logging.getLogger(__name__)
+
 _CLOSE_SECONDS = 5.0
+_PAUSE_SECONDS = 1.0  # after a store that cannot be opened
 
 
 class EmbeddedReceiver:
@@ -39,6 +45,8 @@ class EmbeddedReceiver:
         self._settings = settings
         self._verifier = Verifier(environment.secrets())
         self._running: _Running | None = None
+        self._lock = asyncio.Lock()
+        self._failure: tuple[float, StoreError] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or the start and the stop of the server."""
@@ -49,7 +57,7 @@ class EmbeddedReceiver:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            running = self._start()
+            running = await self._start()
         except StoreError:
             retry_after = (b"retry-after", b"10")
             await send_response(send, 503, b"store_unavailable", retry_after)
@@ -65,7 +73,7 @@ class EmbeddedReceiver:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            running = self._start()
+            running = await self._start()
         except StoreError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -74,17 +82,31 @@ class EmbeddedReceiver:
         await running.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _start(self) -> _Running:
-        if self._running is None:
-            self._running = _Running(self._settings, self._verifier)
-        return self._running
+    async def _start(self) -> _Running:
+        """Open the store once, beside the other work of the server."""
+        async with self._lock:
+            if self._running is None:
+                store = await self._open_store()
+                self._running = _Running(self._settings, self._verifier, store)
+            return self._running
+
+    async def _open_store(self) -> EventStore:
+        if self._failure and time.monotonic() < self._failure[0]:
+            raise self._failure[1]
+        try:
+            return await asyncio.to_thread(EventStore.create, self._settings.store_url)
+        except StoreError as error:
+            self._failure = time.monotonic() + _PAUSE_SECONDS, error
+            raise
 
 
 class _Running:
     """The parts of a receiver whose store is open."""
 
-    def __init__(self, settings: ReceiverSettings, verifier: Verifier) -> None:
-        self._store = EventStore.create(settings.store_url)
+    def __init__(
+        self, settings: ReceiverSettings, verifier: Verifier, store: EventStore
+    ) -> None:
+        self._store = store
         self.commits = CommitQueue(self._store)
         self.app = ReceiverApp(
             verifier=verifier,
@@ -108,12 +130,17 @@ class _Running:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        self._housekeeping.store_refusals()
-        await asyncio.to_thread(self.commits.close, seconds=_CLOSE_SECONDS)
-        self._store.close()
+        try:
+            self._housekeeping.store_refusals()
+        finally:
+            await asyncio.to_thread(self.commits.close, seconds=_CLOSE_SECONDS)
+            self._store.close()
 
     async def _keep_house(self) -> None:
         while True:
-            self._housekeeping.check()
-            self._housekeeping.store_refusals()
+            try:
+                self._housekeeping.check()
+                self._housekeeping.store_refusals()
+            except Exception as error:  # noqa: BLE001 - later checks must go on
+                logger.error(LogLine("check failed", reason=type(error).__name__))  # noqa: TRY400 - a log line has no traceback
             await asyncio.sleep(1)

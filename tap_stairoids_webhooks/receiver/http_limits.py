@@ -31,7 +31,8 @@ MAX_CONNECTIONS = 500
 #: A body may have this number of chunks, and one more for each 64 bytes.
 _FREE_CHUNKS = 1_000
 _BYTES_OF_CHUNK = 64
-_SPARE_DESCRIPTORS = 400  # for the store, the admin port and connections that wait
+#: For the store, the admin port and connections that wait; at most half of all.
+_SPARE_DESCRIPTORS = 400
 
 
 def max_connections() -> int:
@@ -39,7 +40,8 @@ def max_connections() -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, descriptors - _SPARE_DESCRIPTORS))
+    spare = min(_SPARE_DESCRIPTORS, descriptors // 2)
+    return max(1, min(MAX_CONNECTIONS, descriptors - spare))
 
 
 _REASONS = {b"400": "small_chunks", b"408": "too_slow", b"431": "large_head"}

@@ -64,8 +64,8 @@ _LOCK_TIMEOUT = "55P03"  # `lock_not_available` of PostgreSQL
 _END_FROZEN_WRITER = sa.text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
-    " AND (classid::bigint << 32 | objid::bigint) = :lock AND usename = current_user"
-    " AND wait_event_type = 'Client'"
+    " AND (classid::bigint << 32 | objid::bigint) = :lock AND objsubid = 1"
+    " AND usename = current_user AND wait_event = 'ClientRead'"
     " AND state_change < clock_timestamp() - interval '4 s'"
 )
 

@@ -38,7 +38,7 @@ def check_key(settings: Settings) -> str:
     if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}:
         raise not_the_api(response)
     return (
-        f"Asked to read, Stairoids answered {response.reason}: whether the key may "
+        f"The response to a read was {response.reason}: whether the key may "
         "send shows at the first signal, and unknown signals are left to a person."
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from target_stairoids.exceptions import IncompleteError, StairoidsError
 from target_stairoids.settings import Settings
 
+GRACE_SECONDS = 10.0  # how long the requests in flight of a stopped run may take
+
 
 def limit_reached(
     settings: Settings, *, minutes: float = 0, signals: int = 0, requests: int = 0

@@ -21,7 +21,10 @@ from target_stairoids.mapping.schema import is_loaders
 _CACHED = 4096  # names of columns
 _SCALARS = (str, int, float, Decimal)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
-_ZERO_DATE = re.compile(r"(0000|0001|1899|1900|1970)-\d\d-\d\d.*|[0\W]*", re.DOTALL)
+#: Dates that stand for no date; 9999 is the open end of a row that is valid now.
+_ZERO_DATE = re.compile(
+    r"(0000|0001|1899|1900|1970|2999|9999)-\d\d-\d\d.*|[0\W]*", re.DOTALL
+)
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class _Data(msgspec.Struct, frozen=True):
     unsubscribed: tuple[str, ...]
     refused_in: tuple[str, ...]
     consent_words: str
+    generic_words: str
     other_channels: str
     gone: frozenset[str]
     no: frozenset[str]
@@ -51,6 +55,7 @@ _FILTERS = {
     "refused_in": re.compile("|".join(_DATA.refused_in)),
 }
 _CONSENT = re.compile(_DATA.consent_words)
+_CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic")
 _SAYS_NO = _DATA.no - _DATA.not_refusing
@@ -143,31 +148,36 @@ def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
 
 def refused(value: object) -> bool:
     """Return whether a value refuses: false, `no`, `{marketing: false}`."""
-    if _text(value) in _SAYS_NO or refused_in(value):
+    if _text(value) in _SAYS_NO or refused_in(value, _CONSENT_OR_GENERIC):
         return True
     # A blank such as `not given` refuses here.
     return isinstance(value, str) and _bare(value) in _REFUSING
 
 
-def refused_in(value: object) -> bool:
+def refused_in(value: object, names: re.Pattern[str] = _CONSENT) -> bool:
     """Return whether an object, a list or its JSON text refuses emails or contact.
 
     An entry about another channel, such as `sms`, or another purpose does not count.
+
+    Args:
+        names: The names in it that count.
     """
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
         with suppress(msgspec.DecodeError, RecursionError):
             value = msgspec.json.decode(value)
     if isinstance(value, list):
-        return any(map(refused_in, value))
+        return any(refused_in(inner, names) for inner in value)
     if not isinstance(value, dict):
         return False
     labels = [simple_name(str(value[name])) for name in _LABELS if name in value]
-    if labels and not any(map(_CONSENT.fullmatch, labels)):
-        return False
+    if labels:
+        if not any(map(_CONSENT.fullmatch, labels)):
+            return False
+        names = _CONSENT_OR_GENERIC
     return has_refused(value) or any(
         refused(inner)
         for name, inner in value.items()
-        if _CONSENT.fullmatch(simple_name(name))
+        if names.fullmatch(simple_name(name))
     )
 
 

@@ -2,6 +2,7 @@
 
 A signal waits for every earlier unfinished signal about the same entity, domain or
 email, so that a person gets signals in the right order. All others run side by side.
+`let_pass` is the one exception, for other people of a company.
 """
 
 from __future__ import annotations
@@ -106,6 +107,10 @@ def lanes_of(
     return tuple(lanes)
 
 
+def _is_company(lane: object) -> bool:
+    return isinstance(lane, tuple) and lane[0] == "domain"
+
+
 class SendQueue:
     """Unfinished signals: ready, waiting for an earlier one, or waiting for a time.
 
@@ -158,16 +163,23 @@ class SendQueue:
             self._ready.append(signal)
 
     def let_pass(self, signal: QueuedSignal) -> None:
-        """Let signals about other entities go before one that cannot go on."""
-        entity = signal.lanes[0]
-        for lane in signal.lanes[1:]:
-            if self.lanes.get(lane) is signal:
-                del self.lanes[lane]
-        signal.lanes = (entity,)
-        others = [s for s in signal.followers if entity not in s.lanes]
-        signal.followers = [s for s in signal.followers if entity in s.lanes]
-        for follower in others:
-            self.release(follower)
+        """Let signals about other people of its company go before one that waits.
+
+        They also go before those that wait behind it.
+        """
+        waiting = [signal]
+        while waiting:
+            first = waiting.pop()
+            kept = tuple(lane for lane in first.lanes if not _is_company(lane))
+            for lane in first.lanes:
+                if lane not in kept and self.lanes.get(lane) is first:
+                    del self.lanes[lane]
+            first.lanes = kept
+            others = [s for s in first.followers if not set(kept) & set(s.lanes)]
+            first.followers = [s for s in first.followers if s not in others]
+            waiting += first.followers
+            for follower in others:
+                self.release(follower)
 
     def add_before(self, first: QueuedSignal, signal: QueuedSignal) -> None:
         """Add a signal, and let another one, which was taken, wait for it."""

@@ -12,7 +12,8 @@ import msgspec
 from target_stairoids.api.client import Client
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.dedup.record import Record
+from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim
@@ -109,10 +110,10 @@ def is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) -> 
                 continue
             if mapping.mapping_digest == claim.version.mapping_digest:
                 return True
-            record = msgspec.json.decode(claim.record or b"{}")
+            record = Record(claim.record or b"{}", {}).fields
             made = mapping.signal_from(record).checked_text()
             return not mapping.why_filtered(record) and made == claim.signal
-    except (ConfigError, InvalidSignalError):
+    except (ConfigError, InvalidSignalError, MessageError):
         pass
     return False
 

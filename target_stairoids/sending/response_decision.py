@@ -145,30 +145,30 @@ def _decide_page(
     must also show a signal that was accepted later.
     """
     page, cursor = policy.page, next_cursor(response)
-    unreadable = Action.GIVE_UP if policy.accepted else Action.WAIT
+    is_last_try = signal.attempts >= _MAX_ATTEMPTS
+    is_last_lookup = signal.lookups + 1 >= _MAX_ATTEMPTS
+    # Before the first accepted signal, the list of another service proves nothing.
+    unproved = Action.GIVE_UP if policy.accepted or is_last_try else Action.WAIT
     if page is None:
-        return ResponseDecision(unreadable, Stage.LOOK_UP)
+        return ResponseDecision(unproved, Stage.LOOK_UP)
     if page.found_id is not None:
         return ResponseDecision(
             Action.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
         )
     if cursor is not None and not page.is_last:
         if cursor in signal.cursors:  # the pages go round in a circle
-            return ResponseDecision(unreadable, Stage.LOOK_UP)
+            return ResponseDecision(unproved, Stage.LOOK_UP)
         return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
-    is_last_try = signal.attempts >= _MAX_ATTEMPTS
     if page.is_doubtful or signal.is_doubtful:
-        last = signal.lookups + 1 >= _MAX_ATTEMPTS
-        action = Action.GIVE_UP if last else Action.LOOK_AGAIN
+        action = unproved if is_last_lookup else Action.LOOK_AGAIN
     elif signal.refusal:
         action = Action.GIVE_UP
     elif page.shows_control or signal.shows_control:
         action = Action.GIVE_UP if is_last_try else Action.SEND_AGAIN
-    elif signal.control is None:
+    elif signal.control is not None and not is_last_lookup:  # the list lags
+        action = Action.LOOK_AGAIN
+    else:
         action = Action.GIVE_UP if is_last_try else Action.WAIT
-    else:  # the list lags
-        last = signal.lookups + 1 >= _MAX_ATTEMPTS
-        action = Action.WAIT if last else Action.LOOK_AGAIN
     stage = Stage.SEND if action is Action.SEND_AGAIN else Stage.LOOK_UP
     return ResponseDecision(action, stage, delay=policy.lookup_delay)
 

@@ -31,7 +31,7 @@ from target_stairoids.api.signal_lookup import (
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import FirstRunCheck, Pair
-from target_stairoids.checks.limits import Stop
+from target_stairoids.checks.limits import GRACE_SECONDS, Stop
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -49,8 +49,6 @@ from target_stairoids.settings import Settings
 logger = logging.getLogger(__name__)
 
 Finished = list[tuple[QueuedSignal, Outcome, str]]
-
-_GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
 @dataclass(eq=False)
@@ -123,7 +121,7 @@ class ResponseHandler:
                     self._note(signal, "found")
                 else:
                     self._note_known(signal, response)
-                    self._resume(signal, response.signal_id, now)
+                self._resume(signal, decision.ids.signal, now, is_new=not was_lookup)
                 self._accept(transaction, signal, decision.ids)
             case Action.REJECT:
                 self._end_outage()
@@ -238,11 +236,16 @@ class ResponseHandler:
             self.queue.wait_until(signal, due + pause_before(signal.lookups + 1))
 
     def _resume(
-        self, accepted: QueuedSignal, signal_id: str | None, now: float
+        self, accepted: QueuedSignal, signal_id: str | None, now: float, *, is_new: bool
     ) -> None:
-        """Let lookups go on that wait for a later signal to be accepted."""
+        """Let lookups go on that wait for a later signal to be accepted.
+
+        Those that wait for the first accepted signal also go on after a found one.
+        """
         for signal in list(self.unclear.values()):
-            is_control = signal.control is None and signal.source == accepted.source
+            is_control = is_new and (
+                signal.control is None and signal.source == accepted.source
+            )
             if is_control:
                 signal.control = signal_id
             is_due = signal.number in self.waiting and (is_control or not self.accepted)
@@ -390,7 +393,7 @@ class ResponseHandler:
         if pause is None:
             text = day_is_spent(response.retry_after, datetime.now(UTC))
             self.stop.set(IncompleteError(text))
-            pause = _GRACE_SECONDS
+            pause = GRACE_SECONDS
         self.limiter.hold(pause, now)
 
     def _stop_in_outage(self, response: Response, now: float) -> None:

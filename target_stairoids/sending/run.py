@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stairoids_common.text import counted
 from target_stairoids.checks.first_run import NOT_CHECKED, refusal
-from target_stairoids.checks.limits import Stop
+from target_stairoids.checks.limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
@@ -47,11 +47,10 @@ _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _QUEUE_BYTES = 64 << 20  # of their requests and records
 _LARGE = 1_000  # signals of a first run, above which it says how long it takes
 _UNPROVED = (
-    "Requests of some signals got no usable response, and Stairoids accepted no signal "
-    "after them. So a lookup proves nothing yet. These signals, and those behind them, "
-    "are pending. Run again when there are new records."
+    "Some requests got no usable response. Only a signal that is accepted later can "
+    "prove their outcome, and there was none. They and the signals behind them are "
+    "pending. Run again when there are new records."
 )
-_GRACE_SECONDS = 10.0  # how long requests in flight may take to end
 
 
 class Run:
@@ -143,7 +142,7 @@ class Run:
                 return False
             queue = self._queue
             has_room = len(queue.unfinished) < _QUEUE_SIZE and queue.size < _QUEUE_BYTES
-            if not has_room and self._scheduler.is_stuck:
+            if not has_room and self._is_stuck():
                 self.stop.set(IncompleteError(_UNPROVED))
                 return False
             self._outcomes.let_go(time.monotonic(), is_full=not has_room)
@@ -251,6 +250,12 @@ class Run:
                 10_000 / limit / 60,
             )
 
+    def _is_stuck(self) -> bool:
+        """Return whether all signals wait, also if others of a company may pass."""
+        if self._scheduler.is_stuck:
+            self._scheduler.responses.let_pass()
+        return self._scheduler.is_stuck
+
     def _wait(self, source: int | None) -> bool:
         """Sleep until there is input or work; return whether the input has more."""
         now = time.monotonic()
@@ -291,14 +296,14 @@ class Run:
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
-            if self._scheduler.is_stuck:
+            if self._is_stuck():
                 break
             self._wait(None)
             self._send()
         if self.stop.is_hard:
             self._scheduler.recall()
         pool = self._scheduler.pool
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + GRACE_SECONDS
         while pool.unanswered and time.monotonic() < deadline:
             select.select([pool.wake_descriptor], [], [], 0.1)
             self._count(self._scheduler.step() or [])

@@ -189,8 +189,6 @@ class Scheduler:
         now = time.monotonic()
         minutes = (now - self._began) / 60
         self._stop.set(limit_reached(self._settings, minutes=minutes))
-        if self.is_stuck:
-            self.responses.let_pass()
         responses = self.pool.responses()
         for _, response in responses:
             self.limiter.responded(response, now)
@@ -211,9 +209,7 @@ class Scheduler:
         self, responses: list[tuple[QueuedSignal, Response]], slots: int, now: float
     ) -> list[QueuedSignal]:
         """Write responses and claims in one transaction; return the next requests."""
-        checks_lease = self._ledger.may_lose_its_lease
-        if checks_lease:
-            self._ledger.check_lease()
+        self._ledger.check_lease()
         with self._ledger.transaction() as transaction:
             if responses:
                 for signal, response in responses:
@@ -222,7 +218,7 @@ class Scheduler:
                 slots = self._slots(now)
             starting = self._starting(transaction, slots, now)
             self.responses.write_settled(transaction)
-        if starting and checks_lease:
+        if starting and self._ledger.may_lose_its_lease:
             self._ledger.check_lease()
         return starting
 
@@ -439,9 +435,10 @@ class Scheduler:
                 is_sure = signal.stage is Stage.SEND and signal not in in_flight
                 if is_sure and not signal.is_unclear:
                     transaction.withdraw(signal.claim.version)
-            for signal in self.responses.waiting.values():  # a lookup proved nothing
-                claim = signal.claim
-                transaction.claim_again(claim, signal.attempts + 1, claim.attempted_at)
+            if self._stop.reason is None:  # these lookups proved nothing
+                for signal in self.responses.waiting.values():
+                    at, attempts = signal.claim.attempted_at, signal.attempts + 1
+                    transaction.claim_again(signal.claim, attempts, at)
         return self._finish_all()
 
     def close(self) -> None:

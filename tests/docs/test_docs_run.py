@@ -84,7 +84,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
                 env=env,
                 timeout=120,
             )
-            expected = expected_code(done.stderr)
+            expected = expected_code(line, done.stderr)
             assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
 
 

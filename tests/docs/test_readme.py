@@ -105,7 +105,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
                 cwd=tmp_path,
                 env=env,
             )
-            expected = expected_code(done.stderr)
+            expected = expected_code(line, done.stderr)
             assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
 
     written = next(tmp_path.glob("automation_action_triggered*.jsonl"))

@@ -69,7 +69,7 @@ class PageShell:
         code = os.read(self._codes, 16).decode().strip()
         size = os.fstat(self._output.fileno()).st_size - began
         printed = os.pread(self._output.fileno(), size, began).decode()
-        expected = str(expected_code(printed))
+        expected = str(expected_code(line, printed))
         assert code == expected, f"{line}: {code or 'no shell'}\n{printed[-4000:]}"
         return printed
 

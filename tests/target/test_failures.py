@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from stairoids_sandbox import Fault, Sandbox
 from tests.support.connectors import on_both_connectors
@@ -263,6 +264,27 @@ def test_signals_about_one_person_keep_their_order_across_retries(
     numbers = [signal.body["properties"]["id"] for signal in sandbox.signals]
     assert numbers == list(range(1, 31))
     assert run.outcomes == {"accepted": 30}
+
+
+@pytest.mark.usefixtures("short_backoff")
+def test_signals_about_one_person_keep_their_order_after_unclear_requests(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """Each run ends before a request that a later signal must prove."""
+    target.config["request_timeout_seconds"] = 1
+    unclear = Fault(kind="status", status=500, probability=0.2, seed=7)
+    sandbox.faults.set([replace(unclear, containing="one@example.com")])
+    records = [a_record(n, email="one@example.com") for n in range(1, 11)]
+
+    codes = [
+        target.run(a_schema(), *records, a_record(100 + n)).exit_code for n in range(10)
+    ]
+
+    bodies = [signal.body for signal in sandbox.signals]
+    ours = [b for b in bodies if b["contact"]["email"] == "one@example.com"]
+    assert [body["properties"]["id"] for body in ours] == list(range(1, 11))
+    assert codes[0] == 75
+    assert codes[-1] == 0
 
 
 @on_both_connectors

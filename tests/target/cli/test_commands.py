@@ -132,7 +132,7 @@ def test_check_passes_for_a_key_that_cannot_read(
     done = signals(target, "check")
 
     assert done.returncode == 0
-    assert f"Asked to read, Stairoids answered {status} " in done.stdout
+    assert f"The response to a read was {status} " in done.stdout
 
 
 def test_check_names_a_misspelt_setting(target: TargetUnderTest) -> None:

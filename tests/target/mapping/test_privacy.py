@@ -42,9 +42,9 @@ Do_Not_Email__pc DO_NOT_CONTACT__C opt_out_email opted_out_from_marketing spam_c
 """
 CONSENTS = """
 gdpr_consent consent marketing_consent has_consent consent_given email_opt_in opt_in
-newsletter_opt_in optedIn accepts_marketing can_contact subscription_status
+newsletter_opt_in optedIn accepts_marketing can_contact
 accepts_email_marketing agreed_to_marketing agrees_to_receive_emails receives_newsletter
-wants_newsletter marketing_emails is_subscribed Marketing_Consent__c
+wants_newsletter marketing_emails Marketing_Consent__c
 """
 OTHERS = """
 option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
@@ -335,3 +335,57 @@ def test_refusals_of_two_people_are_not_mixed() -> None:
     assert mapping.why_filtered({"customer": refusing}) == (
         "by `customer.consent | refused`"
     )
+
+
+ORDINARY: list[tuple[str, object]] = [
+    *(("subscription_status", v) for v in ("none", "expired", "pending", "canceled")),
+    ("is_subscribed", False),
+    ("payment_status", "bounced"),
+    ("delivery_status", "bounced"),
+    ("status", "bounced"),
+    ("sms_status", "unsubscribed"),
+    ("phone_status", "DNC"),
+    ("push_opt_in", False),
+    ("whatsapp_opt_in", False),
+    ("push_opt_out", True),
+    ("beta_opt_in", False),
+    ("dnc_status", "Clear"),
+    ("dnc", "No match"),
+    ("deleted_at", "9999-12-31"),
+    ("deleted_at", "9999-12-31T23:59:59Z"),
+    ("subscriptions", [{"id": 1, "status": "expired"}]),
+    ("subscriptions", [{"id": 1, "status": "pending", "enabled": False}]),
+    ("subscriptions", [{"plan": "pro", "value": 0}]),
+    ("privacy_settings", {"all": False}),
+    ("user_preferences", {"enabled": False, "theme": "dark"}),
+    ("preferences", {"status": "pending"}),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), ORDINARY)
+def test_ordinary_column_of_a_shop_or_a_service_filters_nothing(
+    column: str, value: object
+) -> None:
+    shape = a_shape("rows", {"email": TEXT, column: {}}, ())
+
+    assert a_map(shape).why_filtered({"email": "a@acme.com", column: value}) == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("subscription_status", "unsubscribed"),
+        ("subscription_status", "never_subscribed"),
+        ("status", "cleaned"),
+        ("email_status", "bounced"),
+        ("newsletter_status", "none"),
+        ("subscriptions", {"email": {"marketing": {"consent": "UNSUBSCRIBED"}}}),
+        ("subscriptions", [{"type": "email", "status": "unsubscribed"}]),
+        ("preferences", {"email": {"enabled": False}}),
+        ("consent", {"status": "denied"}),
+    ],
+)
+def test_refusal_of_emails_filters_a_record(column: str, value: object) -> None:
+    shape = a_shape("rows", {"email": TEXT, column: {}}, ())
+
+    assert a_map(shape).why_filtered({"email": "a@acme.com", column: value})

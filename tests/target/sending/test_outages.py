@@ -200,6 +200,25 @@ def test_ledger_whose_file_is_removed_ends_the_run_before_its_state(
     assert len(sandbox.signals) <= 2
 
 
+def test_ledger_whose_file_is_removed_while_signals_wait_ends_the_run(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="slow", delay_ms=50))
+    records = [a_record(n) for n in range(400)]
+    with target.start(text_of([a_schema(), *records])) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.close()
+        wait_until(lambda: len(sandbox.signals) > 20)
+        for path in target.folder.glob("ledger.db*"):
+            path.unlink()
+        error = process.stderr.read().decode()
+
+    assert process.returncode == 1
+    assert "The file of the ledger" in error
+    assert len(sandbox.signals) < 400
+
+
 @pytest.mark.usefixtures("short_backoff")
 def test_requests_per_day_counts_requests_that_were_made(
     sandbox: Sandbox, target: TargetUnderTest

@@ -57,10 +57,11 @@ def test_queue_knows_the_bytes_of_its_requests_and_records() -> None:
     assert both == 2 * queue.size > 0
 
 
-def test_signals_about_other_subjects_may_pass_one_that_waits() -> None:
-    waits = a_signal(1, "e1", ("email", "j@acme.com"))
-    same, other = a_signal(2, "e1"), a_signal(3, "e2", ("email", "j@acme.com"))
-    queue = a_queue(waits, same, other)
+def test_signals_about_other_people_of_a_company_may_pass_one_that_waits() -> None:
+    company, person = ("domain", "acme.com"), ("email", "j@acme.com")
+    waits, again = (a_signal(n, f"e{n}", company, person) for n in (1, 2))
+    other = a_signal(3, "e3", company, ("email", "k@acme.com"))
+    queue = a_queue(waits, again, other)
     before = taken(queue)
     queue.let_pass(waits)
     passed = taken(queue)

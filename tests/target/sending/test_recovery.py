@@ -23,7 +23,10 @@ from tests.support.singer_io import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from tests.support.singer_io import Message
 
 SIGNAL = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
 
@@ -75,7 +78,11 @@ def test_recovered_signal_continues_from_its_claim() -> None:
 PEOPLE = [a_schema(), *map(a_record, range(4))]
 
 
-def kill_while_sending(target: TargetUnderTest, sandbox: Sandbox) -> None:
+def kill_while_sending(
+    target: TargetUnderTest,
+    sandbox: Sandbox,
+    people: Sequence[Message | str] = PEOPLE,
+) -> None:
     """Kill a run whose requests Stairoids does not accept.
 
     They may arrive after the kill, so the fault stays.
@@ -84,7 +91,7 @@ def kill_while_sending(target: TargetUnderTest, sandbox: Sandbox) -> None:
     target.run(a_schema("others"), a_record(9, "others"))
     sandbox.faults.set([Fault(kind="slow_accept", delay_ms=60_000)])
     before = len(sandbox.requests)
-    with target.start(text_of(PEOPLE), request_timeout_seconds=30) as process:
+    with target.start(text_of(people), request_timeout_seconds=30) as process:
         assert process.stdin
         process.stdin.close()
         wait_until(lambda: bool(claims_of(target)))
@@ -143,6 +150,31 @@ def test_left_over_claim_is_sent_again_by_a_mapping_that_makes_the_same_signal(
     assert run.report["recovered"] == {"accepted": left}
 
 
+@pytest.mark.parametrize("number", ["1.10", "1e400"])
+def test_left_over_claim_is_made_again_from_its_record_as_the_tap_wrote_it(
+    sandbox: Sandbox, target: TargetUnderTest, number: str
+) -> None:
+    """The number is a property, or it is in a column that the mapping does not use."""
+    used = ["id", "mrr"] if number == "1.10" else ["id"]
+    target.config["signals"] = [
+        {"stream": "trials", "properties": used},
+        {"stream": "others"},
+    ]
+    record = '{"id":1,"email":"u1@example.com","mrr":%s}' % number  # noqa: UP031 - braces
+    line = f'{{"type":"RECORD","stream":"trials","record":{record}}}'
+    kill_while_sending(target, sandbox, [a_schema(mrr="number"), line])
+    changed = {"stream": "trials", "properties": used, "send": "always"}
+    sandbox.faults.set([])
+
+    run = target.run(
+        a_schema("others"),
+        a_record(8, "others"),
+        signals=[changed, {"stream": "others"}],
+    )
+
+    assert run.report["recovered"] == {"accepted": 1}
+
+
 def test_recovered_signal_is_looked_up_after_the_request_timeout(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -165,7 +197,7 @@ def test_recovered_signal_is_sent_again_once_a_later_one_is_listed(
     run = target.run(a_schema("others"), a_record(8, "others"))
 
     assert alone.exit_code == 75
-    assert "accepted no signal after" in alone.error
+    assert "a signal that is accepted later" in alone.error
     assert alone.report["recovered"] == {"pending": left}
     assert run.report["recovered"] == {"accepted": left}
     assert len(sandbox.signals) == left + 2

@@ -146,19 +146,38 @@ def test_decision_on_a_lookup_without_a_page(
     assert decide(a_signal(Stage.LOOK_UP), found, policy) == decision
 
 
-@pytest.mark.parametrize("found", [REJECTED, FORBIDDEN, NO_METHOD, page("no signal")])
-@pytest.mark.parametrize(
-    ("policy", "action"), [(VERIFY, Action.WAIT), (OTHERS_ACCEPTED, Action.GIVE_UP)]
-)
-def test_signal_whose_lookup_cannot_be_read_waits_for_the_first_accepted_one(
-    found: Response, policy: Policy, action: Action
-) -> None:
-    assert decide(a_signal(Stage.LOOK_UP), found, policy).action is action
-
-
 LATER: dict[str, Any] = {"control": "sig_9"}
 TRIES: dict[str, Any] = {"attempts": 8}
 LOOKUPS: dict[str, Any] = {"lookups": 7}
+
+
+@pytest.mark.parametrize("found", [REJECTED, FORBIDDEN, NO_METHOD, page("no signal")])
+@pytest.mark.parametrize(
+    ("policy", "attempts", "action"),
+    [
+        (VERIFY, 1, Action.WAIT),
+        (VERIFY, 8, Action.GIVE_UP),
+        (OTHERS_ACCEPTED, 1, Action.GIVE_UP),
+    ],
+)
+def test_signal_whose_lookup_cannot_be_read_waits_for_the_first_accepted_one(
+    found: Response, policy: Policy, attempts: int, action: Action
+) -> None:
+    signal = a_signal(Stage.LOOK_UP, attempts=attempts)
+
+    assert decide(signal, found, policy).action is action
+
+
+def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted() -> (
+    None
+):
+    policy = Policy(
+        looks_up=True, lookup_delay=DELAY, accepted=1, page=Page(is_doubtful=True)
+    )
+
+    assert decide(a_signal(Stage.LOOK_UP, **LOOKUPS), page(), policy) == (
+        ResponseDecision(Action.GIVE_UP, Stage.LOOK_UP, delay=DELAY)
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,7 +202,10 @@ LOOKUPS: dict[str, Any] = {"lookups": 7}
             LATER | {"is_doubtful": True},
             Action.LOOK_AGAIN,
         ),
-        (Page(is_doubtful=True), None, LATER | LOOKUPS, Action.GIVE_UP),
+        (Page(is_doubtful=True), None, LOOKUPS, Action.WAIT),
+        (Page(is_doubtful=True), None, LOOKUPS | TRIES, Action.GIVE_UP),
+        (Page(), None, LATER | LOOKUPS | TRIES, Action.GIVE_UP),
+        (Page(), "read before", TRIES, Action.GIVE_UP),
     ],
     ids=[
         "found",
@@ -201,6 +223,9 @@ LOOKUPS: dict[str, Any] = {"lookups": 7}
         "another signal may be it",
         "on an earlier page, another signal may be it",
         "another signal may be it for long",
+        "another signal may be it for long, eight runs",
+        "the list lags for long, eight runs",
+        "circling cursor, eight runs",
     ],
 )
 def test_decision_on_a_page_of_a_lookup(
