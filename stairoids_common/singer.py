@@ -32,13 +32,18 @@ def check_log_level(name: str) -> None:
 
 
 def begin(name: str) -> None:
-    """Write UTF-8, and log the lines of the SDK at DEBUG only, METRIC lines too."""
+    """Write UTF-8, and log the lines of the SDK at DEBUG only, METRIC lines too.
+
+    Its line about an unhandled error comes before the error's own sentence.
+    """
     write_utf8()
     root = logging.getLogger()
     if root.isEnabledFor(logging.DEBUG):
         return
 
     def is_ours(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("An unhandled error occurred while syncing"):
+            return False
         is_of_sdk = record.name.startswith(("singer_sdk", name))
         return record.levelno >= logging.WARNING or not is_of_sdk
 

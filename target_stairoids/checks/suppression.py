@@ -31,8 +31,11 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: First cells of the header of a list that was exported from a table.
-_HEADERS = {"email", "e-mail", "mail", "email address", "address", "domain", "company"}
+#: Columns with entries in the header of an exported table, the best first.
+_HEADERS = (
+    re.compile(r".*(?:mail|recipient)(?:\W?address)?"),
+    re.compile(r".*(?:address|domain(?:\W?name)?|website|company)"),
+)
 _WILDCARD = re.compile(r"\*+|\?|\[[^\]]+\]")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _BLANK = " \t\"'\u200b\ufeff,;|"
@@ -106,7 +109,8 @@ class Suppression:
         self.by_settings = SuppressionList.of(settings)
         self.by_data = ledger.suppressed
         if settings.suppress or settings.suppress_path:
-            logger.info("Suppression: %s.", self.by_settings)
+            level = logging.INFO if self.by_settings.digest else logging.WARNING
+            logger.log(level, "Suppression: %s.", self.by_settings)
 
     def hidden(
         self, names: Mapping[T, Sequence[str]], transaction: Transaction | None = None
@@ -183,7 +187,8 @@ def _choices_of(wildcard: str) -> Sequence[str]:
 def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
     """Yield the entries of a suppression file with their places.
 
-    `#` starts a comment. The header of a table is left out.
+    `#` starts a comment. The header of a table is left out. It says which column has
+    the entries; without one it is the first.
 
     Raises:
         ConfigError: It cannot be read.
@@ -196,13 +201,32 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         msg = f"The file of `suppress_path` cannot be read: {why}."
         raise ConfigError(msg) from None
-    name, is_first = Path(path).name, True
+    name, column = Path(path).name, None
     for number, line in enumerate(text.split("\n"), 1):
         entry = _COMMENT.sub("", line)
         entry = entry if entry_of(entry) else entry.partition("#")[0]
         if not entry.strip(_BLANK):
             continue
-        header = _cells_of(entry)[0].strip(_BLANK).lower().replace("_", " ")
-        if not (is_first and header in _HEADERS):
-            yield f"{name}, line {number} (`suppress_path`)", entry
-        is_first = False
+        cells = _cells_of(entry)
+        if column is None:
+            found = _column_in(cells)
+            column = found or 0
+            if found is not None:
+                continue
+        if column and len(cells) > column:
+            entry = "\t".join([cells.pop(column), *filter(entry_of, cells)])
+        yield f"{name}, line {number} (`suppress_path`)", entry
+
+
+def _column_in(header: Sequence[str]) -> int | None:
+    """Return which column of a table has the entries; None if this is no header."""
+    if any(map(entry_of, header)):
+        return None
+    names = [cell.strip(_BLANK).lower().replace("_", " ") for cell in header]
+    found = (
+        place
+        for known in _HEADERS
+        for place, name in enumerate(names)
+        if known.fullmatch(name)
+    )
+    return next(found, None)

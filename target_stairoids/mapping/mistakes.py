@@ -35,6 +35,8 @@ def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
 
     The columns are those of the stream; empty if they are unknown.
     """
+    if not text.strip() and not field.startswith("properties."):
+        return "it is blank. Write `null` to leave the field out."
     constant = _IN_BRACES.sub("", text)
     for found in _PLACEHOLDER.finditer(constant):
         inner = next(filter(None, found.groups()))

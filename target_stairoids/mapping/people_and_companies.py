@@ -49,8 +49,10 @@ _AROUND = (
 )
 _BEHIND = _AROUND + ".:!?"
 #: Text that only a computer uses as a name: numbers, UUIDs, hashes, prefixed ids.
+#: `1&1` and `3 + 4` are names of companies.
 _ID = re.compile(
-    r"[\W\d_]+|(?=.*\d)[0-9a-f]{8}-?[0-9a-f-]{8,}|[a-z]{2,5}_(?=.*\d)\w{8,}"
+    r"(?!\d+ ?[&+] ?\d+\Z)[\W\d_]+"
+    r"|(?=.*\d)[0-9a-f]{8}-?[0-9a-f-]{8,}|[a-z]{2,5}_(?=.*\d)\w{8,}"
     r"|(?:00[1-9a-z]|a[0-9].)(?=.*\d)[a-z0-9]{12}(?:[a-z0-9]{3})?"
     r"|(?=(?:.*?\d[a-z]+){3})[a-z0-9]{20,36}",
     re.IGNORECASE,

@@ -38,7 +38,8 @@ def test_event_of_a_forgotten_secret_stops_the_run_before_it(
         f" secret {key_id_of('old')}: add that secret to `secrets`, or set"
         " `on_unverified` to `skip`"
     )
-    assert sentence in failed.log
+    assert sentence in failed.log.splitlines()[-1]
+    assert "unhandled" not in failed.log
     assert "Traceback" not in failed.log
     assert rest.exit_code == 0
     assert rest.sequences() == [11, 12]

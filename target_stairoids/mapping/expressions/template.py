@@ -229,6 +229,10 @@ def _wrong_arguments(node: nodes.Expr, function: Callable[..., Any] | None) -> s
     assert isinstance(node, nodes.Filter | nodes.Test)  # noqa: S101 - for mypy
     if node.dyn_args or node.dyn_kwargs:
         return ""
+    match node.args:
+        case [nodes.Const(value=form)] if node.name == "iso8601":
+            if not re.search("%[a-zA-Z]", str(form)):
+                return "the form of a time has codes, such as `%d/%m/%Y %H:%M`"
     count = 1 + len(node.args) + hasattr(function, "jinja_pass_arg")
     try:
         signature(function).bind(
@@ -406,5 +410,9 @@ _PROBLEMS: dict[type[Exception], str] = {
 
 def _without_values(error: Exception) -> str:
     kind = type(error)
-    # The message of a TypeError has only the names of types.
-    return str(error) if kind is TypeError else _PROBLEMS.get(kind, kind.__name__)
+    if kind is not TypeError:
+        return _PROBLEMS.get(kind, kind.__name__)
+    problem = str(error)  # it has only the names of types
+    is_text = "'str' and 'int'" in problem or "'int' and 'str'" in problem
+    remedy = "; write `column | int` or `column | float` for the number in a text"
+    return problem + remedy * is_text

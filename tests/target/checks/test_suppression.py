@@ -132,6 +132,10 @@ def with_list(target: TargetUnderTest, text: str | bytes) -> Run:
         '"Email";"Status"\n"ann@birch.com";"bounced"\n"bob@oak.example";"left"',
         "# people\n\n  Ann <ann@birch.com>  # in May\n  # companies\n@oak.example",
         "birch.com#our own\nhttps://oak.example/\n,,\n",
+        "id,email\n1,ann@birch.com\n2,bob@oak.example",
+        'Name;E-Mail Address;Note\n"Lee, Ann";ann@birch.com;x, y\n;bob@oak.example;',
+        "company,contact_email,domain\nBirch,ann@birch.com,birch.com\nOak,Bob@oak.example,",
+        "Company Name\tCompany Domain\nBirch\tbirch.com\nOak\toak.example",
     ],
 )
 def test_suppression_file_may_be_an_export(target: TargetUnderTest, text: str) -> None:
@@ -174,6 +178,15 @@ def test_suppression_file_must_be_readable(
 
     assert missing.exit_code == 1
     assert "`suppress_path` cannot be read: No such file" in missing.error
+
+
+def test_suppression_file_without_entries_is_warned_about(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert with_list(target, "id,emailAddress\n# empty\n").exit_code == 0
+
+    warning = ("WARNING", "Suppression: 0 addresses and 0 domains.")
+    assert warning in [(r.levelname, r.getMessage()) for r in caplog.records]
 
 
 def test_run_and_check_print_how_many_entries_there_are(

@@ -347,7 +347,8 @@ def test_when_that_cannot_be_evaluated_makes_the_record_invalid() -> None:
 
     assert refused.value.reason == (
         "when: cannot be evaluated: "
-        "'>' not supported between instances of 'str' and 'int'"
+        "'>' not supported between instances of 'str' and 'int'; "
+        "write `column | int` or `column | float` for the number in a text"
     )
 
 

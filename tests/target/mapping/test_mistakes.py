@@ -90,8 +90,24 @@ def test_text_that_makes_each_record_invalid_is_a_mistake(
 
 
 @pytest.mark.parametrize(
+    "field",
+    [
+        *("type", "source", "occurred_at", "contact.email", "contact.last_name"),
+        *("account.domain", "account.name"),
+    ],
+)
+@pytest.mark.parametrize("text", [" ", "\t\n"])
+def test_blank_text_is_a_mistake(field: str, text: str) -> None:
+    assert "it is blank. Write `null`" in mistake(**item_with(field, text))
+
+
+@pytest.mark.parametrize(
     ("template", "problem"),
     [
+        (
+            "{{ plan | iso8601('dd/mm/yyyy') }}",
+            "`iso8601`: the form of a time has codes, such as `%d/%m/%Y %H:%M`",
+        ),
         ("{{ email | replace('a') }}", "`replace`: missing a required argument: 'new'"),
         ("{{ plan | round(1, 2, 3) }}", "`round`: too many positional arguments"),
         ("{{ plan | default(nope=1) }}", "`default`: got an unexpected keyword"),
@@ -168,7 +184,7 @@ def test_text_that_is_the_name_of_its_field_is_a_mistake_in_an_open_schema(
         ("contact.first_name", "Ada"),
         ("account.domain", "acme.com"),
         ("account.name", "Acme (Plan)"),
-        ("account.name", ""),
+        ("properties.x", ""),
         ("occurred_at", "2025-11-05"),
         ("properties.plan", "pro"),
         ("properties.x", "{{ 'plan' }}"),
