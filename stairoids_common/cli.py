@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from typing_extensions import override
 
-from stairoids_common.environment import variable
+from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import variable_or_file
 from stairoids_common.text import counted
 from stairoids_common.time import parse_time
 
@@ -36,11 +37,16 @@ _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
 
 
 class EnvironmentOption(click.Option):
-    """An option whose variable is read as a setting: trimmed and without quotes."""
+    """An option whose variable is read as a setting, also from `VARIABLE_FILE`."""
 
     @override
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        return variable(self.envvar) if isinstance(self.envvar, str) else None
+        if not isinstance(self.envvar, str):
+            return None
+        try:
+            return variable_or_file(self.envvar)
+        except WrongConfigError as error:
+            raise click.ClickException(str(error)) from None
 
 
 def exit_with_message(

@@ -18,6 +18,7 @@ from stairoids_common.environment import (
     environment_config,
     value_of,
     variable,
+    variable_or_file,
 )
 
 Json = Any  # any JSON value; narrowed where it is read
@@ -62,7 +63,7 @@ def read_config(
         _warn_of_unread(config, schema, prefix)
     for name, variable_name in SHARED_VARIABLES.items():
         if name in schema["properties"] and (
-            text := variable(variable_name, is_secret=True)
+            text := variable_or_file(variable_name, is_secret=True)
         ):
             config.setdefault(name, text)
     try:

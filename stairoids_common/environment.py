@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from stairoids_common.config_errors import WrongConfigError, config_errors
@@ -43,6 +44,27 @@ def variable(name: str, *, is_secret: bool = False) -> str | None:
     return (text if is_secret else text.strip()) if text.strip() else None
 
 
+def variable_or_file(name: str, *, is_secret: bool = False) -> str | None:
+    """Return the text of a variable, or of the file that `NAME_FILE` names.
+
+    Raises:
+        WrongConfigError: Both are set, or the file cannot be read or is empty.
+    """
+    path = variable(f"{name}_FILE")
+    if path is None:
+        return variable(name, is_secret=is_secret)
+    if variable(name):
+        raise WrongConfigError([f"{name} and {name}_FILE are both set: unset one"])
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        why = f"{name}_FILE cannot be read: {path} ({type(error).__name__})"
+        raise WrongConfigError([why]) from None
+    if not text:
+        raise WrongConfigError([f"{name}_FILE: {path} is empty"])
+    return text if is_secret else text.strip()
+
+
 def white_space_error(name: str, secret: str) -> str | None:
     """Return why the secret of a setting or variable has a wrong end, if it has."""
     if secret == secret.strip():
@@ -66,7 +88,7 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
     errors: list[str] = []
     for name, spec in schema["properties"].items():
         variable_name = _variable_of(name, prefix)
-        text = variable(variable_name, is_secret="secret" in spec)
+        text = variable_or_file(variable_name, is_secret="secret" in spec)
         if text is not None:
             config[name] = value_of(text, spec)
             only = {"properties": {variable_name: spec}}
@@ -110,8 +132,9 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
         WrongConfigError: A variable is nearly that of a setting.
     """
     known = {_variable_of(name, "") for name in (*names, "loglevel")}
+    ours = {prefix + name + end for name in known for end in ("", "_FILE")}
     errors = []
-    for name in sorted(os.environ.keys() - {prefix + setting for setting in known}):
+    for name in sorted(os.environ.keys() - ours):
         if near := _nearest(name, prefix, known):
             text = f"`{name}` is not a variable of a setting"
             errors.append(f"{text}; did you mean `{prefix}{near}`?")
@@ -151,7 +174,7 @@ def _is_of_others(name: str, prefix: str, known: Collection[str]) -> bool:
     Meltano's own settings begin with `_`, such as `_LOAD_SCHEMA`. A loader
     `target-stairoids-eu` that inherits from this one has `TARGET_STAIROIDS_EU_API_KEY`.
     """
-    rest = name.removeprefix(prefix)
+    rest = name.removeprefix(prefix).removesuffix("_FILE")
     if "__" in f"_{rest}" or _OF_KUBERNETES.fullmatch(rest):
         return True
     is_of_heir = any(rest.endswith(f"_{setting}") for setting in known)

@@ -8,7 +8,6 @@ variables only, because other users can see a command line.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,7 +16,7 @@ from msgspec import Meta
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import (
     check_variables,
-    variable,
+    variable_or_file,
     white_space_error,
 )
 from tap_stairoids_webhooks.exceptions import ConfigError
@@ -30,7 +29,7 @@ API_URL_VARIABLE = "STAIROIDS_API_URL"
 SECRET_VARIABLE = "STAIROIDS_WEBHOOK_SECRET"  # noqa: S105 -- a name, not a secret
 SECRETS_VARIABLE = "STAIROIDS_WEBHOOK_SECRETS"
 ADMIN_TOKEN_VARIABLE = "STAIROIDS_WEBHOOKS_ADMIN_TOKEN"  # noqa: S105 -- a name, not a token
-SECRET_SETTINGS = ("admin_token", "admin_token_file")
+SECRET_SETTINGS = ("admin_token",)
 DEFAULT_API_URL = "https://api.stairoids.com/v1"
 DEFAULT_PATH = "/webhooks/stairoids"
 DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
@@ -91,7 +90,7 @@ def receiver_settings() -> ReceiverSettings:
     names = ReceiverSettings.__struct_fields__
     try:
         check_variables(PREFIX, (*names, *SECRET_SETTINGS), warns=True)
-        given = {name: variable(PREFIX + name.upper()) for name in names}
+        given = {name: variable_or_file(PREFIX + name.upper()) for name in names}
         found = {name: text for name, text in given.items() if text is not None}
         return msgspec.convert(found, ReceiverSettings, strict=False)
     except (msgspec.ValidationError, WrongConfigError) as error:
@@ -145,21 +144,10 @@ def _secret(name: str) -> str | None:
     Raises:
         ConfigError: Both are set, or the file has no secret.
     """
-    path = variable(f"{name}_FILE")
-    if path is None:
-        return variable(name, is_secret=True)
-    if variable(name):
-        msg = f"{name} and {name}_FILE are both set: unset one"
-        raise ConfigError(msg)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        msg = f"{name}_FILE cannot be read: {path} ({type(error).__name__})"
-        raise ConfigError(msg) from None
-    if not text:
-        msg = f"{name}_FILE: {path} is empty"
-        raise ConfigError(msg)
-    return text
+        return variable_or_file(name, is_secret=True)
+    except WrongConfigError as error:
+        raise ConfigError(str(error)) from None
 
 
 def admin_token() -> str:

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
@@ -78,6 +79,7 @@ _RETRY_AFTER = (b"retry-after", b"10")
 _SMALL_BODY_BYTES = 64 * 1024
 _MAX_UNPROVEN_BYTES = 64 * 1024 * 1024
 _KEPT_HEADER_LENGTH = 200
+_LOGGED_PATH_LENGTH = 100
 _ONCE = {b"content-encoding", b"content-length", b"content-type"}
 _SIGNATURE = b"x-stairoids-signature"
 _EVENT = b"x-stairoids-event"
@@ -108,6 +110,7 @@ class ReceiverApp:
         last_at: Time of the last request by result.
         keys: Number of accepted deliveries by the key id of their secret.
         unproven_bytes: Size of the large bodies in memory that are not verified yet.
+        unknown_path: Path of the last request to an unknown path, in ASCII.
         draining: Set it to refuse new deliveries while the server stops.
         disk_full: Set it to refuse new deliveries while the disk is full.
     """
@@ -128,6 +131,7 @@ class ReceiverApp:
         self.counts: Counter[str] = Counter()
         self.last_at: dict[str, str] = {}
         self.keys: Counter[str] = Counter()
+        self.unknown_path = ""
         self.draining = False
         self.disk_full = False
 
@@ -192,6 +196,7 @@ class ReceiverApp:
     def _check_route(self, method: str, path: str) -> None:
         """Refuse other routes, and every delivery while none can be stored."""
         if (path.removesuffix("/") or path) not in self._paths:
+            self.unknown_path = quote(path)[:_LOGGED_PATH_LENGTH]
             raise RefusedRequestError(404, "not_found")
         if method != "POST":
             raise RefusedRequestError(405, "method_not_allowed", (b"allow", b"POST"))

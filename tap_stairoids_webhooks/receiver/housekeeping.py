@@ -77,13 +77,16 @@ class Housekeeping:
         self._app.disk_full = full
 
     def report(self) -> None:
-        """Log the number of new requests by result, if there are any."""
+        """Log the number of new requests by result, and the last unknown path."""
         counts = self._app.counts.copy()
         new = counts - self._reported
         self._reported = counts
         if new:
             level = logging.WARNING if ALARMING & new.keys() else logging.INFO
-            logger.log(level, LogLine("deliveries", **dict(sorted(new.items()))))
+            fields: dict[str, object] = dict(sorted(new.items()))
+            if "not_found" in new:
+                fields["unknown_path"] = self._app.unknown_path
+            logger.log(level, LogLine("deliveries", **fields))
 
     def store_refusals(self) -> None:
         """Add new refusals to the counts in the store, for `stats`."""

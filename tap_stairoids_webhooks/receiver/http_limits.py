@@ -119,7 +119,8 @@ class Connection(HttpToolsProtocol):
         self._body_bytes += len(body)
         self._chunks += 1
         if self._chunks > _FREE_CHUNKS + self._body_bytes // _BYTES_OF_CHUNK:
-            raise ValueError(body)  # it stops the parser
+            self._refuse(b"400 Bad Request")
+            raise ValueError  # it stops the parser
         super().on_body(body)
 
     @override
@@ -146,11 +147,9 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
                 self._restart_parser_at_body()
-            except httptools.HttpParserCallbackError:
-                self._refuse(b"400 Bad Request")
-                return
-            except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserError:  # also for a URL without a path
+                if not self._refused:
+                    self.send_400_response("Invalid HTTP request received.")
                 return
             else:
                 return

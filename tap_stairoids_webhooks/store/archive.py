@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
 
 _BATCH_ROWS = 500  # deliveries in one commit
+_BATCH_BYTES = 8 * 1024 * 1024
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -52,11 +53,14 @@ def import_from(
     """
     result = Import()
     waiting: list[Delivery] = []
+    size = 0
     for delivery in _deliveries_in(lines, verifier, result):
         waiting.append(delivery)
-        if len(waiting) == _BATCH_ROWS:
+        size += len(delivery.body)
+        if len(waiting) == _BATCH_ROWS or size >= _BATCH_BYTES:
             result.outcomes.update(store.append(waiting))
             waiting.clear()
+            size = 0
     if waiting:
         result.outcomes.update(store.append(waiting))
     return result

@@ -58,6 +58,7 @@ _DEAD_PEER = {
     "tcp_user_timeout": 8000,
 }
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
+_FROZEN_SECONDS = 4
 _LOCK_TIMEOUT = "55P03"  # `lock_not_available` of PostgreSQL
 #: End the session of a writer that holds the lock and is silent amid a batch. None of
 #: the time limits applies there, because PostgreSQL waits for the rest of the batch.
@@ -66,7 +67,7 @@ _END_FROZEN_WRITER = sa.text(
     " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
     " AND (classid::bigint << 32 | objid::bigint) = :lock AND objsubid = 1"
     " AND usename = current_user AND wait_event = 'ClientRead'"
-    " AND state_change < clock_timestamp() - interval '4 s'"
+    " AND state_change < clock_timestamp() - :seconds * interval '1 s'"
 )
 
 
@@ -343,7 +344,8 @@ class PostgresDatabase(Database):
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
                 raise
-            ended = connection.execute(_END_FROZEN_WRITER, {"lock": _ADVISORY_LOCK})
+            frozen = {"lock": _ADVISORY_LOCK, "seconds": _FROZEN_SECONDS}
+            ended = connection.execute(_END_FROZEN_WRITER, frozen)
             if not ended.all():
                 raise
             connection.execute(sa.select(wait))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,17 @@ def test_text_that_is_no_value_is_an_error_that_names_the_variable(
     assert str(wrong.value).startswith(f"`{PREFIX}{name.upper()}")
     assert str(wrong.value).endswith(error)
     assert "canary" not in str(wrong.value)
+
+
+def test_secret_is_read_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("sk_1\n")
+    monkeypatch.setattr("os.environ", {f"{PREFIX}API_KEY_FILE": str(tmp_path / "key")})
+
+    check_variables(PREFIX, NAMES, warns=True)
+
+    assert environment_config(config_schema(), PREFIX) == {"api_key": "sk_1"}
 
 
 def variables(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

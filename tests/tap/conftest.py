@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,15 +29,18 @@ def store_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL server; skipped if there is none for this Python."""
     pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL for this Python")
     # It logs after the last test.
     logging.getLogger("pgserver").setLevel(logging.WARNING)
+    # Not in the folder of pytest, which closes it to the other user of the server.
+    folder = tempfile.mkdtemp(prefix="store-")
     with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
-        running = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+        running = pgserver.get_server(folder)
     yield running.get_uri()
     running.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

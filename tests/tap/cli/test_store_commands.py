@@ -9,13 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tap_stairoids_webhooks.cli.main import main
-from tap_stairoids_webhooks.signature import sign
+from tap_stairoids_webhooks.signature import Verifier, sign
+from tap_stairoids_webhooks.store.archive import import_from
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tap_stairoids_webhooks.store.store import EventStore
@@ -56,6 +58,17 @@ def test_imported_event_is_like_a_received_one(
     assert event.headers == {"x-stairoids-event": "signal.created"}
     assert (event.body, event.event_id) == (a_body(), "evt_1")
     assert store.append([a_delivery()]) == [Outcome.DUPLICATE]
+
+
+def test_large_lines_are_imported_in_small_commits(store: EventStore) -> None:
+    def lines() -> Iterator[bytes]:
+        for number in range(11):
+            yield a_line(a_body(f"evt_{number}", pad="x" * 1024 * 1024)).encode()
+        assert statistics_of(store).total == 8
+
+    done = import_from(lines(), store=store, verifier=Verifier([SECRET]))
+
+    assert done.outcomes == {Outcome.STORED: 11}
 
 
 @pytest.mark.parametrize(

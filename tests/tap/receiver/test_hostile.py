@@ -132,6 +132,27 @@ def test_hostile_request(
     assert shared_receiver.counts["failed"] == 0
 
 
+def test_unusable_url_is_not_counted_as_small_chunks(
+    receiver: Receiver, address: Address
+) -> None:
+    for path in ("http://[::1/x", "http://x:abc/", "http://", "http://@/"):
+        assert exchange(address, raw_request(a_body(), path=path)) == 400
+    assert exchange(address, HOSTILE["CONNECT"][0]) == 400
+
+    assert receiver.counts == {"not_http": 5}
+
+
+def test_unknown_path_is_logged(
+    receiver: Receiver, address: Address, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    assert exchange(address, raw_request(a_body(), path="/hook%0Ax?a=1")) == 404
+    receiver.__exit__()
+
+    assert "deliveries: not_found=1 unknown_path=/hook%0Ax\n" in caplog.text
+
+
 def test_largest_body_is_accepted_and_a_larger_one_refused(receiver: Receiver) -> None:
     largest = b'"' + b"x" * 199_998 + b'"'
 

@@ -106,9 +106,17 @@ def test_unusable_url_is_refused_without_repeating_it(url: str, message: str) ->
     assert "hunter2" not in str(caught.value)
 
 
-def test_unreachable_postgresql_is_named_without_its_password() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@127.0.0.1:1/db",
+        "postgresql://127.0.0.1:1/db?password=hunter2",
+        "postgresql://127.0.0.1:1/db?user=u&sslpassword=hunter2",
+    ],
+)
+def test_unreachable_postgresql_is_named_without_its_password(url: str) -> None:
     with pytest.raises(StoreUnavailableError, match="cannot be opened") as caught:
-        EventStore.create("postgresql://u:hunter2@127.0.0.1:1/db")
+        EventStore.create(url)
 
     assert "hunter2" not in str(caught.value)
 
