@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         scope: Origin and namespace. Each scope has its own entries in the ledger.
         default_source: The `source` of signals whose mapping names none.
         remembers_all: Whether every record is remembered as seen and none is sent.
+        rebuilds: Whether signals are only compared with those that Stairoids has.
 
     Raises:
         ConfigError: `api_url` or `api_key` cannot be used; the message says why.
@@ -123,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     default_source: str = ""
     remembers_all: bool = False
+    rebuilds: bool = False
 
     def __post_init__(self) -> None:
         """Check the key and the URL, and compute the derived values."""

@@ -7,7 +7,8 @@ responses are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
 _EXACT = 2**53  # a double holds every whole number up to here
 _LARGEST = 10**308
 Json = Any  # as Stairoids wrote it
+Subject = tuple[str, str, str]
 
 
 class ServerClock:
@@ -114,6 +116,65 @@ def without_rivals(
             for other in others
         )
     }
+
+
+class ListedSignals:
+    """Signals of Stairoids, to find those that were sent. Each is found once."""
+
+    def __init__(self) -> None:
+        self._texts: defaultdict[Subject, dict[str, bytes]] = defaultdict(dict)
+
+    def add(self, page: list[Json], own: Collection[str]) -> None:
+        """Add the signals of a page whose ids are not `own`."""
+        for signal in page:
+            if isinstance(signal.get("id"), str) and signal["id"] not in own:
+                its = self._texts[_subject_of(signal)]
+                its[signal["id"]] = msgspec.json.encode(signal)
+
+    def take(self, sent: bytes) -> Json | None:
+        """Return a signal that equals a sent one, given its JSON text; else None."""
+        body = msgspec.json.decode(sent)
+        for signal in self._beside(body):
+            if _is_equal(body, signal):
+                del self._texts[_subject_of(signal)][signal["id"]]
+                return signal
+        return None
+
+    def has_similar(self, sent: bytes, *, in_any_state: bool) -> bool:
+        """Return whether a signal may be a sent one without being equal.
+
+        Args:
+            in_any_state: Whether its properties may have other values.
+        """
+        body = msgspec.json.decode(sent)
+        return any(in_any_state or _may_be(body, s) for s in self._beside(body))
+
+    def _beside(self, body: Json) -> Iterator[Json]:
+        """Yield the signals about a sent one's person or company, the oldest first."""
+        subject = _subject_of(body)
+        for key in {subject, (*subject[:2], "")}:
+            texts = self._texts.get(key, {})
+            yield from map(msgspec.json.decode, reversed(texts.values()))
+
+
+def _subject_of(signal: Json) -> Subject:
+    """Return type, source, and the person, else the company; "" if not known."""
+    contact, account = signal.get("contact"), signal.get("account")
+    name = email_from(_inner(contact, "email")) or domain_from(
+        _inner(account, "domain")
+    )
+    kind = str(signal.get("type")).lower(), str(signal.get("source")).lower()
+    return *kind, (name or "").lower()
+
+
+def _may_be(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
+    """Return whether a similar signal differs from a sent one only in its form."""
+    mine, theirs = sent.get("properties", {}), found.get("properties") or {}
+    return isinstance(theirs, dict) and all(
+        same_value(mine[name], theirs[name])
+        or str(mine[name]).strip().lower() == str(theirs[name]).strip().lower()
+        for name in mine.keys() & theirs.keys()
+    )
 
 
 def _domain_of(sent: Mapping[str, Json]) -> str | None:

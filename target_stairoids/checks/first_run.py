@@ -206,8 +206,9 @@ def refusal(sources: Collection[str]) -> str:
     return (
         f"Stairoids has signals of source {names} that the ledger does not know. The "
         "ledger is new, lost or an old copy, or other producers send them. Nothing of "
-        f"this source was sent. Restore the ledger (`ledger_url`), or {_DECIDE}. If "
-        "there are other producers, run "
+        f"this source was sent. Restore the ledger (`ledger_url`), or run "
+        "`stairoids-signals ledger rebuild MESSAGES` with an output of the tap, or "
+        f"{_DECIDE}. If there are other producers, run "
         f"`stairoids-signals ledger allow --source {first}`."
     )
 

@@ -1,4 +1,4 @@
-"""`stairoids-signals ledger`: count, delete and copy the sent signals."""
+"""`stairoids-signals ledger`: count, delete, copy and rebuild the sent signals."""
 
 from __future__ import annotations
 
@@ -274,3 +274,39 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
         messages,
         overrides={"first_run": "baseline", "remembers_all": True},
     )
+
+
+@ledger.command()
+@messages_argument
+@config_option()
+@click.option("--dry-run", is_flag=True, help="Only compare and count. Write nothing.")
+@clear_errors
+def rebuild(config_inputs: Sequence[str], messages: TextIO, *, dry_run: bool) -> None:
+    """Fill a lost or old ledger with the signals that Stairoids has.
+
+    The messages are a captured output of the tap. The command makes their signals
+    with the present mapping, and compares each with those of Stairoids. It sends
+    nothing. The next run sends only the signals that Stairoids does not have.
+
+    \b
+    Examples:
+      stairoids-signals ledger rebuild messages.jsonl --dry-run --config config.json
+      stairoids-signals ledger rebuild messages.jsonl --config config.json
+    """
+    from target_stairoids.dedup.rules import Outcome
+    from target_stairoids.dry_run import runner
+    from target_stairoids.reporting.next_steps import dead_letters_command
+
+    outcomes = runner.rebuild(config_inputs, messages, dry_run=dry_run).outcomes
+    found, unclear = outcomes.pop(Outcome.ACCEPTED, 0), outcomes[Outcome.UNKNOWN]
+    missing = outcomes.pop(Outcome.WOULD_SEND, 0)
+    click.echo(f"found there: {found:,}")
+    click.echo(f"not there: {missing:,} (the next run sends them)")
+    click.echo(f"ambiguous: {unclear:,} (similar to a signal there, never sent)")
+    for outcome, count in sorted(outcomes.items()):
+        if outcome is not Outcome.UNKNOWN:
+            click.echo(f"{outcome}: {count:,}")
+    if dry_run:
+        click.echo("Nothing was written (--dry-run).")
+    elif unclear:
+        click.echo(f"Decide on the ambiguous ones: {dead_letters_command()}")

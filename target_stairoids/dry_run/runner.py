@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from target_stairoids.exceptions import MessageError
+from target_stairoids.ledger import maintenance
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.reporting.report import Report
 from target_stairoids.sending.observer import Observer
 from target_stairoids.settings import Settings
-from target_stairoids.target import INPUT_ERRORS, target_from
+from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
 
 #: No ledger can be there, and a dry run takes a missing one for an empty one.
 NO_LEDGER = f"sqlite:///{os.devnull}/none"
@@ -35,12 +39,51 @@ def run(
     """
     target = target_from(config_inputs, **defaults)
     target.observer, target.overrides = observer, overrides or {}
+    _listen(target, messages)
+    return target.settings()
+
+
+def rebuild(
+    config_inputs: Sequence[str], messages: IO[str], *, dry_run: bool
+) -> Report:
+    """Settle the signals of Singer messages that Stairoids has, and send nothing.
+
+    A dry run does so in a copy of the ledger.
+
+    Raises:
+        StairoidsError: The run failed.
+    """
+    target = target_from(config_inputs)
+    limits = "requests_per_day", "max_signals_per_run", "max_run_minutes"
+    target.overrides = {
+        **dict.fromkeys(limits),
+        "first_run": "guard",
+        "dry_run": False,
+        "fail_on_dead_letters": False,
+        "on_incomplete": "fail",
+        "report_path": None,
+        "rebuilds": True,
+    }
+    with TemporaryDirectory() as folder:
+        if dry_run:
+            url, scope = f"sqlite:///{folder}/ledger.db", target.settings().scope
+            known = target.settings().ledger_url
+            with (
+                Ledger.open_read_only(known, scope, missing_ok=True) as ledger,
+                Ledger.create(url, scope) as copy,
+            ):
+                maintenance.copy(ledger, copy, with_claims=True)
+            target.overrides["ledger_url"] = url
+        _listen(target, messages)
+    return target.run.report
+
+
+def _listen(target: TargetStairoids, messages: IO[str] | list[str]) -> None:
     lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
     try:
         target.listen(lines)
     except INPUT_ERRORS as error:
         raise MessageError(str(error)) from error
-    return target.settings()
 
 
 def run_dry(

@@ -214,19 +214,23 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     return gone
 
 
-def copy(source: Ledger, target: Ledger) -> dict[str, int]:
+def copy(
+    source: Ledger, target: Ledger, *, with_claims: bool = False
+) -> dict[str, int]:
     """Copy a ledger into an empty one, with all scopes; return the rows per table.
 
     Raises:
         LedgerError: The other ledger is not empty, or this one has open claims.
     """
     copied = {}
-    with source.transaction() as reading, target.transaction() as writing:
+    begun = source.reading() if with_claims else source.transaction()
+    with begun, source.reading() as reading, target.transaction() as writing:
         if writing.connection.scalar(select(func.count()).select_from(runs)):
             raise LedgerError(
                 f"The ledger {target.name} is not empty; copy into a new one."
             )
-        if reading.connection.scalar(select(func.count()).select_from(claims)):
+        open_claims = reading.scalar(select(func.count()).select_from(claims))
+        if open_claims and not with_claims:
             raise LedgerError(
                 f"The ledger {source.name} holds claims: let its runs end. Run the "
                 "target once more to settle the claims of a killed run."
@@ -234,7 +238,7 @@ def copy(source: Ledger, target: Ledger) -> dict[str, int]:
         for table in metadata.sorted_tables:
             if table is meta:
                 continue
-            rows = [row._asdict() for row in reading.connection.execute(select(table))]
+            rows = [row._asdict() for row in reading.execute(select(table))]
             if rows:
                 writing.write(insert(table), rows)
             copied[table.name] = len(rows)

@@ -99,7 +99,7 @@ def insert_settled(
             run,
             item.version.mapping_digest,
             *item.ids,
-            at if item.outcome is Outcome.ACCEPTED else None,
+            item.accepted_at or at if item.outcome is Outcome.ACCEPTED else None,
             item.key_values,
         )
         for item in versions

@@ -39,6 +39,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         ids: Stairoids' ids of the signal, its account and its contact, if known.
+        accepted_at: When it was accepted, RFC 3339; None for now.
         is_claimed: Whether this run's claim on the entity ends with it.
         closes_older: Whether the dead letters of its record are older states of it.
     """
@@ -47,6 +48,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Outcome
     ids: tuple[str | None, str | None, str | None] = (None, None, None)
     key_values: str | None = None
+    accepted_at: str | None = None
     is_claimed: bool = True
     closes_older: bool = False
 

@@ -29,6 +29,7 @@ from target_stairoids.sending.record_decision import (
     why_new,
 )
 from target_stairoids.sending.streams import Stream
+from target_stairoids.settings import Settings
 
 _OUTCOMES = {
     Action.DUPLICATE: Outcome.DUPLICATE,
@@ -43,7 +44,6 @@ class RecordOutcomes:
     """Applies the rules for duplicates and the checks of streams to records.
 
     Attributes:
-        keeps_records: Whether dead letters keep the tap's records.
         set_aside: Stream -> the check that set it aside, in a sentence.
         is_whole: Whether the input was read to its end.
     """
@@ -53,7 +53,7 @@ class RecordOutcomes:
     queue: SendQueue
     checkpoint: Checkpoint
     observer: Observer | None
-    keeps_records: bool
+    settings: Settings
 
     def __post_init__(self) -> None:
         """Start without open records and without checks."""
@@ -257,7 +257,7 @@ class RecordOutcomes:
                 version=version,
                 stream_name=mapped.stream.schema.name,
                 signal=record.draft.text,
-                record=mapped.kept_text(keeps_records=self.keeps_records),
+                record=mapped.kept_text(keeps_records=self.settings.keep_records),
                 key_values=mapped.key_values,
             ),
             source=signal.source,
@@ -280,7 +280,7 @@ class RecordOutcomes:
             self._checks[name] = StreamChecks(
                 name,
                 self.ledger.entities_of(stream.number),
-                is_allowed=any(fired.values()),
+                is_allowed=self.settings.rebuilds or any(fired.values()),
                 fired_before=BULK_CHANGE in fired,
                 new_identity="" if self.ledger.is_new() else stream.new_identity,
                 refusal=stream.refusal,
@@ -433,7 +433,7 @@ class RecordOutcomes:
                 stream_name=mapped.stream.schema.name,
                 outcome=Outcome.INVALID,
                 reason=record.reason,
-                record=mapped.kept_text(keeps_records=self.keeps_records),
+                record=mapped.kept_text(keeps_records=self.settings.keep_records),
             )
         )
 

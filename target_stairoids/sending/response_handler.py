@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from stairoids_common.time import timestamp
 from target_stairoids.api.client import (
     NO_IDS,
     Response,
@@ -21,6 +22,7 @@ from target_stairoids.api.client import (
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
 from target_stairoids.api.signal_lookup import (
+    ListedSignals,
     ServerClock,
     alike,
     is_before,
@@ -32,6 +34,7 @@ from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import FirstRunCheck, Pair
 from target_stairoids.checks.limits import GRACE_SECONDS, Stop
+from target_stairoids.checks.rebuild import NOT_THERE, SIMILAR
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -158,6 +161,7 @@ class ResponseHandler:
         """Compare a list of Stairoids' signals with the ledger."""
         query, scope = self.check.question(pair), self.settings.scope
         is_trusted = self.new_key is None or self.settings.first_run != "guard"
+        is_trusted &= not self.settings.rebuilds
         self.stop.set(first_run.list_error(response, is_trusted=is_trusted))
         if response.kind is not ResponseKind.ACCEPTED:
             self.check.is_on = False
@@ -326,9 +330,24 @@ class ResponseHandler:
         self.settle(signal, outcome, signal.refusal or response.reason)
 
     def hold(self, transaction: Transaction, signal: QueuedSignal) -> None:
-        """Leave a dead run's signal to a person, without a lookup."""
+        """Leave a signal to a person, without a lookup."""
         nothing = Response(kind=ResponseKind.UNKNOWN)
         self._give_up(transaction, signal, Outcome.UNKNOWN, nothing)
+
+    def restore(
+        self, transaction: Transaction, signal: QueuedSignal, there: ListedSignals
+    ) -> None:
+        """Settle a signal that Stairoids has; the next run sends any other."""
+        text = signal.claim.signal
+        if (found := there.take(text)) is not None:
+            accepted = Response(kind=ResponseKind.ACCEPTED, body=found)
+            at = timestamp(accepted.moment)
+            self.settle(signal, Outcome.ACCEPTED, ids=accepted.ids, accepted_at=at)
+        elif there.has_similar(text, in_any_state=signal.send == "once"):
+            signal.refusal = SIMILAR
+            self.hold(transaction, signal)
+        else:
+            self.finished.append((signal, Outcome.WOULD_SEND, NOT_THERE))
 
     def settle(
         self,
@@ -336,6 +355,7 @@ class ResponseHandler:
         outcome: Outcome,
         reason: str = "",
         ids: SignalIds = NO_IDS,
+        accepted_at: str | None = None,
     ) -> None:
         """Give a signal its outcome, which `write_settled` writes."""
         self.unclear.pop(signal.number, None)
@@ -344,6 +364,7 @@ class ResponseHandler:
                 version=signal.claim.version,
                 outcome=outcome,
                 ids=ids,
+                accepted_at=accepted_at,
                 key_values=signal.claim.key_values,
                 closes_older=signal.closes_older,
                 # A held rejection has left the queue and has no claim.

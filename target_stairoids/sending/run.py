@@ -92,7 +92,9 @@ class Run:
         self._queue = SendQueue()
         self._progress_at = time.monotonic()
         self._checkpoint = Checkpoint(
-            (lambda _state: None) if settings.dry_run else write_state,
+            (lambda _state: None)
+            if settings.dry_run or settings.rebuilds
+            else write_state,
             self._ledger.flush,
             emits_each=emits_each_state,
             now=self._progress_at,
@@ -108,7 +110,7 @@ class Run:
                 self._queue,
                 self._checkpoint,
                 observer,
-                settings.keep_records,
+                settings,
             )
             self.records = RecordProcessor(
                 settings, self._ledger, self._checkpoint, self._outcomes, suppression
@@ -123,11 +125,12 @@ class Run:
     def open(self) -> None:
         """Begin the run and continue with the claims of dead runs."""
         if not self._settings.dry_run:
-            self._is_first = self._ledger.is_new()
+            self._is_first = self._ledger.is_new() and not self._settings.rebuilds
             self.report.run = self._ledger.begin_run()
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
             self._scheduler.check_key()
-            self._scheduler.recover()
+            if not self._settings.rebuilds:
+                self._scheduler.recover()
 
     def work(self, source: int | None = None) -> bool:
         """Work until there is more to read. If it returns False, call `finish`.
@@ -309,7 +312,8 @@ class Run:
             self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:
             self._count(self._scheduler.release())
-            self._scheduler.account_for(self.records.baselined)
+            if not self._settings.rebuilds or (is_whole and self.stop.reason is None):
+                self._scheduler.account_for(self.records.baselined)
         elif self.report.outcomes[Outcome.WOULD_SEND]:
             logger.info("Dry run, %s", NOT_CHECKED.partition(" (")[0])
         self._checkpoint.emit_states(time.monotonic(), is_last=True)

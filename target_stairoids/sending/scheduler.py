@@ -26,6 +26,7 @@ from target_stairoids.checks.first_run import (
     newest_of,
 )
 from target_stairoids.checks.limits import Stop, limit_reached
+from target_stairoids.checks.rebuild import LedgerRebuild
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import (
     Facts,
@@ -82,7 +83,7 @@ class Scheduler:
             self._client, settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
-        self.check = FirstRunCheck(
+        self.check = (LedgerRebuild if settings.rebuilds else FirstRunCheck)(
             settings.first_run != "send", queries.sources_of_others(ledger)
         )
         key = ledger.key_digest(settings.api_key)
@@ -143,10 +144,14 @@ class Scheduler:
         self._clock.note(response, time.monotonic())
         return response
 
-    def _holds_back(self, signal: QueuedSignal) -> bool:
-        """Ask about the source of a signal, or end it if its source is refused."""
+    def _holds_back(self, transaction: Transaction, signal: QueuedSignal) -> bool:
+        """Ask about the source of a signal, or end it if it must not be sent."""
         if self.check.question(pair_of(signal)) is not None:
             signal.stage = Stage.ASK
+        elif isinstance(self.check, LedgerRebuild):
+            self.responses.restore(transaction, signal, self.check.signals)
+            self._baselined.add(pair_of(signal))
+            return True
         if signal.source not in self.check.refused:
             return False
         if self._settings.first_run == "baseline":
@@ -285,7 +290,7 @@ class Scheduler:
                 self._queue.put_back(signal)
                 self._stop.set(reached)
                 break
-            if is_new and self.check.is_on and self._holds_back(signal):
+            if is_new and self.check.is_on and self._holds_back(transaction, signal):
                 continue
             self._started += signal.stage is Stage.CLAIM
             taken.append(signal)
@@ -311,8 +316,7 @@ class Scheduler:
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
-        wanted = [signal.claim for signal in new]
-        holders = transaction.claim(wanted, self._api_key, at)
+        holders = transaction.claim([s.claim for s in new], self._api_key, at)
         claimed = []
         for signal in new:
             holder = holders.get(signal.claim.version.key) if holders else None

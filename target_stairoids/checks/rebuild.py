@@ -1,0 +1,53 @@
+"""Compare the signals of a run with those that Stairoids has, to rebuild a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from target_stairoids.api.client import Response
+from target_stairoids.api.signal_lookup import (
+    ListedSignals,
+    listed,
+    next_cursor,
+    query_for,
+)
+from target_stairoids.checks.first_run import FirstRunCheck, Pair, Query
+from target_stairoids.ledger.structs import Facts
+
+#: The reasons of signals that are not settled as accepted.
+NOT_THERE = "Stairoids does not have it"
+SIMILAR = "Stairoids has a similar signal, which may be this one"
+
+
+@dataclass(eq=False)
+class LedgerRebuild(FirstRunCheck):
+    """Reads all of Stairoids' signals of a source before it decides on one of them.
+
+    Attributes:
+        signals: Those that are not in the ledger.
+    """
+
+    signals: ListedSignals = field(default_factory=ListedSignals)
+    _next: dict[str, str | None] = field(default_factory=dict)
+    _cursors: set[tuple[str, str]] = field(default_factory=set)
+
+    @override
+    def question(self, pair: Pair) -> Query | None:
+        """Return the query for the next page of a signal's source; None after all."""
+        cursor = self._next.get(pair[0], "")
+        return None if cursor is None else query_for(pair[0], cursor or None)
+
+    @override
+    def learn(
+        self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
+    ) -> set[Pair]:
+        source, cursor = str(query["source"]), next_cursor(response)
+        self.signals.add(listed(response) or [], facts.own)
+        if cursor is not None and (source, cursor) in self._cursors:
+            cursor = None  # the pages go round in a circle
+        self._next[source] = cursor
+        self._cursors.add((source, cursor or ""))
+        return set()
