@@ -46,7 +46,7 @@ def rebuild(
     return counts[0], counts[1], counts[2]
 
 
-def trials(*numbers: int, **fields: object) -> list[Message]:
+def trials(*numbers: int, **fields: Any) -> list[Message]:
     """Return records of companies with a name of their own."""
     return [a_record(n, email=f"u@firm{n}.com", plan="a", **fields) for n in numbers]
 
