@@ -56,7 +56,7 @@ format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY) ## write the settings into README.md, meltano.yml, hub/ and the schema
+docs: $(READY) ## write the settings into settings.md, meltano.yml, hub/ and the schema
 	$(BIN)/python docs/settings.py
 
 screenshots: $(READY) ## the pictures in docs/images (needs Chromium)

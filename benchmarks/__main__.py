@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parent.parent / "docs/performance.md"
-README = Path(__file__).parent.parent / "README.md"
-#: The paths in the README. Only figures with a goal are shown.
-HEADLINES = {
-    "start-up: `target-stairoids --version`",
-    "the same again, inferred mapping",
-    "each record touched, none changed",
-    "sending, responses after 5 ms",
-    "receiver, SQLite",
-    "tap, SQLite, wide payloads",
-}
 PATHS = {
     "startup": "time and memory of each command for --version and --help",
     "mapping": "one record, from parsed to digests and a signal",
@@ -42,15 +31,6 @@ PATHS = {
     "tap": "stored events emitted",
     "quota": "real quota minutes of each plan; takes six of them",
 }
-
-
-def headlines(figures: Sequence[Figure]) -> list[Figure]:
-    """Return the figures for the README."""
-    return [
-        replace(figure, path=figure.path.replace("the same again", "a repeated sync"))
-        for figure in figures
-        if figure.path in HEADLINES and figure.goal
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help=f"write {RESULTS.name}, docs/{PAGE.name} and {README.name}",
+        help=f"write {RESULTS.name} and docs/{PAGE.name}",
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.paths) - set(PATHS):
@@ -84,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures += found
         if options.keep:
             write(RESULTS, found, scope)
-            kept = read(RESULTS)
-            show(PAGE, kept)
-            show(README, headlines(kept))
+            show(PAGE, read(RESULTS))
     print(f"\n{as_markdown(figures)}\nmedians of {scope.rounds} rounds, {machine()}")
     return 0 if all(figure.is_met for figure in figures) else 1
 

@@ -1,10 +1,11 @@
-"""Writes the settings of the plugins into README.md, meltano.yml, hub/ and a schema.
+"""Writes the plugins' settings into settings.md, meltano.yml, hub/ and a schema.
 
     python docs/settings.py           writes the files
     python docs/settings.py --check   changes nothing; exits 1 if one is out of date
 
-README.md has a table between `<!-- settings:target -->` or `<!-- settings:tap -->` and
-`<!-- /settings -->`. meltano.yml has a list below each `settings: # make docs: NAME`.
+docs/settings.md has a table between `<!-- settings:target -->` or
+`<!-- settings:tap -->` and `<!-- /settings -->`. meltano.yml has a list below each
+`settings: # make docs: NAME`.
 The JSON Schema of the target's config is in docs/target-stairoids.schema.json.
 The definitions in hub/ are made from meltano.yml in the format of Meltano's Hub, which
 `meltano add --from-ref` reads as well.
@@ -43,7 +44,7 @@ _DEFINED = {
 }
 # The group `old` is replaced by the settings of the plugin `name`.
 _PLACES = {
-    "README.md": re.compile(
+    "docs/settings.md": re.compile(
         r"<!-- settings:(?P<name>\w+) -->\n(?P<old>.*?)(?=<!-- /settings -->)",
         re.DOTALL,
     ),
@@ -180,7 +181,7 @@ def texts() -> dict[Path, str]:
         plugin_of(TapStairoidsWebhooks, tap_schema()),
     )
     contents = {
-        "README.md": {"target": table_of(target), "tap": table_of(tap)},
+        "docs/settings.md": {"target": table_of(target), "tap": table_of(tap)},
         "meltano.yml": {
             TargetStairoids.name: meltano_settings_of(target),
             TapStairoidsWebhooks.name: meltano_settings_of(tap),

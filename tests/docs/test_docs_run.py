@@ -50,7 +50,11 @@ def lines_of(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["airbyte.md", "delivery.md", "mapping.md", "operations.md", "receiver.md"]
+    "page",
+    [
+        *("airbyte.md", "delivery.md", "mapping.md", "operations.md", "receiver.md"),
+        "settings.md",
+    ],
 )
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
     store_url = f"sqlite:///{tmp_path}/.stairoids/webhooks.db"

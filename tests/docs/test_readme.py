@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 BIN = Path(sys.executable).parent
 #: Programs of others. They run in environments of their own.
 OTHERS = {"tap-jsonl": "tap-jsonl==0.3.1", "target-jsonl": "target-jsonl==0.1.4"}
+#: Settings that lead to the sandbox.
+SANDBOX = ("api_url", "api_key")
 #: Commands that install, or that need the published package.
 SET_UP = ("make ", "pip install ", "pipx install ", "export ")
 
@@ -36,6 +39,12 @@ pytestmark = pytest.mark.slow
 def commands() -> list[str]:
     lines = "".join(blocks(page("README.md"), "sh")).splitlines()
     return [line for line in lines if not line.startswith(SET_UP)]
+
+
+def prompts() -> list[tuple[str, str]]:
+    """Return the commands that are shown with their output."""
+    (shown,) = blocks(page("README.md"), "console")
+    return re.findall(r"^\$ (.*)\n((?:[^$].*\n)+)", shown, re.MULTILINE)
 
 
 @contextmanager
@@ -68,9 +77,11 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         shim.chmod(0o755)
     shutil.copytree(ROOT / "sample_configs", tmp_path / "sample_configs")
     ports = {"8900": str(a_free_port()), "8880": str(a_free_port())}
-    target = (ROOT / "sample_configs" / "target-stairoids.json").read_text()
-    for name in ("config.json", "sample_configs/target-stairoids.json"):
-        (tmp_path / name).write_text(target.replace("8900", ports["8900"]))
+    sample = tmp_path / "sample_configs" / "target-stairoids.json"
+    sample.write_text(sample.read_text().replace("8900", ports["8900"]))
+    (shown,) = map(json.loads, blocks(page("README.md"), "json"))
+    reached = {name: json.loads(sample.read_text())[name] for name in SANDBOX}
+    (tmp_path / "config.json").write_text(json.dumps(shown | reached))
     shutil.copy(
         ROOT / "sample_configs" / "tap-stairoids-webhooks.json", tmp_path / "tap.json"
     )
@@ -80,36 +91,44 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         "STAIROIDS_WEBHOOK_SECRET": "whsec_of_the_readme",
     }
     lines = commands()
-    # Another section starts the same sandbox with automations.
     lines.remove("stairoids-sandbox serve --port 8900 &")
+    with_automation, *_ = blocks(page("sandbox.md"), "sh")
+    lines.append(with_automation)
     servers = [line for line in lines if " serve " in line]
     others = [line for line in lines if " serve " not in line]
     assert len(servers) == 2
     assert others
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=env,
+        )
 
     with ExitStack() as running:
         for line in servers:
             for documented, port in ports.items():
                 line = line.replace(documented, port)  # noqa: PLW2901 - only the port
             running.enter_context(served(line, tmp_path, env))
+        for line, printed in prompts():
+            done = run(line.replace("tap.json", "sample_configs/tap-jsonl.json"))
+            for sentence in printed.splitlines():
+                assert sentence.split(", ")[0] in done.stderr
         # The pipeline that fires the webhooks first, the one that reads them last.
         others.sort(key=lambda line: ("webhooks" in line, "tap-" not in line))
         for line in others:
             if line.startswith("tap-stairoids-webhooks"):
-                wait_until(lambda: "19" in _stored(tmp_path, env))
-            done = subprocess.run(
-                ["bash", "-o", "pipefail", "-c", line],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=tmp_path,
-                env=env,
-            )
+                wait_until(lambda: "38" in _stored(tmp_path, env))
+            done = run(line)
             expected = expected_code(line, done.stderr)
             assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
 
     written = next(tmp_path.glob("automation_action_triggered*.jsonl"))
-    assert len(written.read_text().splitlines()) == 19
+    assert len(written.read_text().splitlines()) == 38
 
 
 def _stored(folder: Path, env: dict[str, str]) -> str:
