@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from target_stairoids.dedup.rules import Version
+
 Held = TypeVar("Held")
 
 BULK_CHANGE, IDENTITY = "bulk change", "identity change"
@@ -31,22 +33,27 @@ class StreamChecks(Generic[Held]):
 
     Attributes:
         known: How many entities of the stream the ledger knows; 0 for a new stream.
+        null_keys: Whether the key of known entities is null; both if both are known.
         is_allowed: Whether a person lets the checks pass.
         fired_before: Whether the bulk-change check fired in an earlier run. Then
             nothing leaves before the input ends.
         new_identity: The new part of its identity, in words; "" without any.
+        is_by_content: Whether that part is that keys are null, or no longer.
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
         valid_before: How many records were valid before the first check.
         has_valid: Whether any record was valid.
-        sources: Source digests of the first records, if the identity is new.
+        sample: Digests of the first records, if the identity is new: of their sources,
+            or of their contents.
     """
 
     stream: str
     known: int
+    null_keys: set[bool] = field(default_factory=set)
     is_allowed: bool = False
     fired_before: bool = False
     new_identity: str = ""
+    is_by_content: bool = False
     refusal: tuple[str, str] | None = None
     fired: tuple[str, str] | None = None
     changed: int = 0
@@ -54,7 +61,7 @@ class StreamChecks(Generic[Held]):
     _others: int = 0
     _oldest: float | None = None
     _waiting: list[Held] = field(default_factory=list)
-    sources: set[bytes] = field(default_factory=set)
+    sample: set[bytes] = field(default_factory=set)
     _invalid: list[Held] = field(default_factory=list)
     valid_before: int = 0
     has_valid: bool = field(init=False)
@@ -73,7 +80,7 @@ class StreamChecks(Generic[Held]):
     @property
     def has_sample(self) -> bool:
         """Whether there are enough records to compare with the ledger."""
-        return bool(self.new_identity) and len(self.sources) >= _SAMPLE
+        return bool(self.new_identity) and len(self.sample) >= _SAMPLE
 
     @property
     def passed(self) -> bool:
@@ -84,18 +91,39 @@ class StreamChecks(Generic[Held]):
 
     # Signals
 
+    def sample_of(
+        self, version: Version, *, is_new: bool, is_once: bool
+    ) -> bytes | None:
+        """Return a record's digest for the sample of a new identity, if it has one.
+
+        The identity is new if all known entities of the stream have a key, and a new
+        one has none; or the reverse.
+        """
+        is_null = version.has_null_key
+        is_other = is_new and self.null_keys == {not is_null}
+        if is_other and not self.new_identity:
+            now = "are null now" if is_null else "were null and are filled in"
+            self.new_identity, self.is_by_content = f"its keys {now}", True
+        if not self.is_by_content:
+            return version.source_digest
+        if not is_other:
+            return None
+        person = version.email or version.domain
+        return person if is_once else version.content_digest
+
     def admit(
         self,
         held: Held,
         *,
         is_changed: bool,
         is_expected: bool,
-        source: bytes | None,
+        sample: bytes | None,
         now: float,
     ) -> bool:
         """Return whether a signal may leave at once; else it waits, or is set aside.
 
         Args:
+            sample: Its digest for the sample of a new identity; None if it has none.
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
         """
@@ -106,8 +134,8 @@ class StreamChecks(Generic[Held]):
         counts = is_changed and self.known > 0 and not is_expected
         if counts:
             self._count_change()
-        if self.new_identity and source is not None:
-            self.sources.add(source)
+        if self.new_identity and sample is not None:
+            self.sample.add(sample)
         waits = counts or bool(self.new_identity)
         waits |= self.fired_before and not is_expected
         if waits or self.fired:
@@ -162,14 +190,14 @@ class StreamChecks(Generic[Held]):
                 f"`stairoids-signals ledger allow {self.stream}`.",
             )
 
-    def compared(self, known_elsewhere: int, names: str, rename: str) -> None:
+    def compared(self, known_elsewhere: int, names: str, rename: str = "") -> None:
         """Note how many of the sample the ledger knows under another identity.
 
         Args:
             names: Streams and mappings of that identity, for people.
             rename: The command that makes both one; "" if no name has changed.
         """
-        sample = len(self.sources)
+        sample = len(self.sample)
         if sample and known_elsewhere * 2 >= sample:
             self.fire(
                 IDENTITY,
@@ -180,7 +208,7 @@ class StreamChecks(Generic[Held]):
                 f"sent again, run `stairoids-signals ledger allow {self.stream}`.",
             )
         elif sample:
-            self.new_identity = ""
+            self.new_identity, self.null_keys = "", set()
 
     # Records
 

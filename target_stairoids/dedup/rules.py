@@ -62,6 +62,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         source_digest: Digest of the record's part that the content is made of.
         email: Digest of the person's address; None if it is unknown.
         domain: Digest of the company's domain; None if it is unknown.
+        has_null_key: Whether the record lacks a key that its stream declares.
     """
 
     key: Key
@@ -75,6 +76,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     text_digest: bytes | None = None
     email: bytes | None = None
     domain: bytes | None = None
+    has_null_key: bool = False
 
     @property
     def entity(self) -> bytes:
@@ -100,6 +102,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
         is_shared: Whether several people share the key. Each is an entity then.
         is_several: Whether several rows about one person have the key.
         record_entity: The digest of the shared key, if the entity is a person.
+        has_null_key: As for a version.
     """
 
     state_digest: bytes | None = None
@@ -114,6 +117,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     is_shared: bool = False
     is_several: bool = False
     record_entity: bytes | None = None
+    has_null_key: bool = False
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -371,7 +375,11 @@ def latest_after(
     """
     if outcome is Outcome.REJECTED:
         if before is None:
-            return Latest(state_digest=version.state_digest, run=run)
+            return Latest(
+                state_digest=version.state_digest,
+                run=run,
+                has_null_key=version.has_null_key,
+            )
         if before.state_digest == version.state_digest:
             return replace(before, content_digest=None)
         return before
@@ -393,6 +401,7 @@ def latest_after(
         run=run,
         is_several=bool(before and before.is_several),
         record_entity=record_entity,
+        has_null_key=version.has_null_key,
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import URL, Connection, func, insert, make_url, select, update
+from sqlalchemy import URL, Connection, insert, make_url, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
@@ -251,14 +251,6 @@ class Ledger:
         is_used = (streams.c.scope == self.scope) & (streams.c.alias == name)
         used = self.value(select(streams.c.stream).where(is_used))
         return f"{name} (new)" if used else name  # only of one that is not kept
-
-    def entities_of(self, stream: int) -> int:
-        """Return how many entities of a stream are known; 0 before a complete run."""
-        its = select(func.count()).join_from(
-            latest, streams, latest.c.stream == streams.c.stream
-        )
-        is_known = streams.c.complete_run.is_not(None) & ~latest.c.is_shared
-        return self.value(its.where(streams.c.stream == stream, is_known)) or 0
 
     # Lookups
 

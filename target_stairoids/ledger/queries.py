@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, func, literal, select, true, union_all
+from sqlalchemy import Row, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Outcome
@@ -104,6 +104,19 @@ def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     return {row.name: row.is_allowed for row in ledger.rows(query)}
 
 
+def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool]]:
+    """Return how many entities of a stream are known, and whether their key is null.
+
+    The number is 0 before a complete run. The set holds both if both are known.
+    """
+    complete = select(streams.c.complete_run).where(streams.c.stream == stream)
+    null_keys = func.count(case((latest.c.has_null_key, 1)))
+    its = (latest.c.stream == stream) & ~latest.c.is_shared
+    [(count, nulls)] = ledger.rows(select(func.count(), null_keys).where(its))
+    found = {is_null for is_null, n in ((True, nulls), (False, count - nulls)) if n}
+    return (0 if ledger.value(complete) is None else count), found
+
+
 def known_elsewhere(
     ledger: Ledger, sources: Collection[bytes]
 ) -> list[tuple[bytes, str, str]]:
@@ -115,6 +128,19 @@ def known_elsewhere(
         .where(latest.c.run != ledger.run)
     )
     return [(source, stream, mapping) for source, stream, mapping in ledger.rows(query)]
+
+
+def known_contents(
+    ledger: Ledger, stream: int, sample: Collection[bytes]
+) -> set[bytes]:
+    """Return the contents and people of a sample that earlier runs of a stream sent."""
+    found: set[bytes] = set()
+    person = func.coalesce(latest.c.email, latest.c.domain)
+    for column in (latest.c.content_digest, person):
+        query = select(column).where(latest.c.stream == stream, column.in_(sample))
+        rows = ledger.rows(query.where(latest.c.run != ledger.run))
+        found |= {digest for (digest,) in rows}
+    return found
 
 
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -129,6 +129,7 @@ latest = sa.Table(
     *_required(_Id, "run"),
     *_required(sa.Boolean, "is_shared", "is_several"),
     sa.Column("record_entity", _Digest),  # the key that people share
+    *_required(sa.Boolean, "has_null_key"),
 )
 # Partial, because most keys are one person's.
 latest_person = sa.Index(
@@ -146,6 +147,7 @@ claims = sa.Table(
     *_required(sa.Integer, "stream", "attempts"),
     *_required(sa.Text, "stream_name", "claimed_at", "attempted_at"),
     *_optional(sa.Text, "bookmark_value", "key_values"),
+    *_required(sa.Boolean, "has_null_key"),
     *_required(_Id, "run"),
     *_required(sa.LargeBinary, "signal", "record"),
 )

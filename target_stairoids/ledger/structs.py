@@ -113,6 +113,7 @@ VERSION_COLUMNS = (
     "bookmark_value",
     "email",
     "domain",
+    "has_null_key",
 )
 
 

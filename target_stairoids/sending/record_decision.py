@@ -102,6 +102,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
                 bookmark_value=value,
                 source_digest=record.source_digest(mapping.columns.ignored),
                 text_digest=self.mark,
+                has_null_key=self.has_null_key,
             )
         return self._version
 
@@ -259,9 +260,8 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     signal = mapping.signal_from(fields)
     loaders = chosen(mapping.columns.loaders, tuple(signal.properties))
     ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
-    if not mapped.has_null_key:  # the key's columns may change their type
-        sent = signal.properties
-        ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
+    sent = signal.properties  # the key's columns may change their type, or be null
+    ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
     content = content_digest(signal, ignored)
     version = _with_person(mapped, signal, checks, content)
     if mapped.is_baseline:

@@ -230,7 +230,9 @@ class RecordOutcomes:
             record,
             is_changed=was_sent and latest is not None and latest.run != run,
             is_expected=mapped.mapping.bulk_changes == "expected",
-            source=version.source_digest,
+            sample=checks.sample_of(
+                version, is_new=latest is None, is_once=mapped.mapping.send == "once"
+            ),
             now=time.monotonic(),
         )
         if outcome is Outcome.WOULD_SEND:
@@ -279,7 +281,7 @@ class RecordOutcomes:
             fired = queries.fired_checks(self.ledger, name)
             self._checks[name] = StreamChecks(
                 name,
-                self.ledger.entities_of(stream.number),
+                *queries.entities_of(self.ledger, stream.number),
                 is_allowed=self.settings.rebuilds or any(fired.values()),
                 fired_before=BULK_CHANGE in fired,
                 new_identity="" if self.ledger.is_new() else stream.new_identity,
@@ -290,16 +292,13 @@ class RecordOutcomes:
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
         """Look up the first records of a new identity in the ledger."""
-        same = self._streams[checks.stream].same_mappings
-        known = [
-            row
-            for row in queries.known_elsewhere(self.ledger, checks.sources)
-            if row[1] != checks.stream or row[2] not in same
-        ]
-        others = sorted({(stream, mapping) for _, stream, mapping in known})
-        names = " and ".join(f"`{stream}` ({mapping})" for stream, mapping in others)
-        rename = self._streams[checks.stream].rename_from(*others[0]) if others else ""
-        checks.compared(len({source for source, _, _ in known}), names, rename)
+        stream, sample = self._streams[checks.stream], checks.sample
+        if checks.is_by_content:
+            known = queries.known_contents(self.ledger, stream.number, sample)
+            checks.compared(len(known), "records with other keys")
+        else:
+            elsewhere = queries.known_elsewhere(self.ledger, sample)
+            checks.compared(*stream.known_as(elsewhere))
         if not checks.fired:
             self._leave(checks.taken())
 

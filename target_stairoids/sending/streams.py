@@ -104,7 +104,20 @@ class Stream:
         is_same = self.made.keys() <= self.same_mappings | self.baselines
         return "" if is_same else "the columns that identify its records are others"
 
-    def rename_from(self, stream: str, mapping: str) -> str:
+    def known_as(self, rows: Iterable[tuple[bytes, str, str]]) -> tuple[int, str, str]:
+        """Return how many records have another identity, its names, and advice.
+
+        Args:
+            rows: Source digest, stream and mapping of records in the ledger.
+        """
+        name, same = self.schema.name, self.same_mappings
+        known = [row for row in rows if row[1] != name or row[2] not in same]
+        others = sorted({(stream, mapping) for _, stream, mapping in known})
+        names = " and ".join(f"`{stream}` ({mapping})" for stream, mapping in others)
+        rename = self._rename_from(*others[0]) if others else ""
+        return len({source for source, _, _ in known}), names, rename
+
+    def _rename_from(self, stream: str, mapping: str) -> str:
         """Return the advice that makes another stream or mapping this one."""
         if stream != self.schema.name:
             words = f"{stream} {self.schema.name}"

@@ -208,7 +208,7 @@ def test_after_60_seconds_or_with_a_full_queue_at_most_the_limit_leaves(
 
     for number in range(KNOWN):
         assert not checks.admit(
-            number, is_changed=True, is_expected=False, source=b"", now=100.0
+            number, is_changed=True, is_expected=False, sample=b"", now=100.0
         )
         assert checks.due(159.9) == []
         left += checks.due(100.0 + seconds, is_full=is_full)
@@ -225,7 +225,7 @@ def test_nothing_leaves_before_the_input_ends_if_the_check_fired_before() -> Non
     for number in range(LIMIT):
         is_changed = number % 2 == 0
         may_leave = checks.admit(
-            number, is_changed=is_changed, is_expected=False, source=b"", now=100.0
+            number, is_changed=is_changed, is_expected=False, sample=b"", now=100.0
         )
         assert not may_leave
 
@@ -395,6 +395,77 @@ def test_keyless_stream_that_gains_a_column_is_set_aside(
     run, again = (target.run(after, *rows, a_state()) for _ in range(2))
     assert (run.exit_code, again.outcomes) == (0, {"duplicate": 30})
     assert len(sandbox.signals) == (60 if way == "allow" else 30)
+
+
+# Keys that become null, or are filled in
+
+DEALS = {"stream": "deals", "type": "deal", "properties": ["id", "org", "plan"]}
+
+
+def deals(numbers: range, nulls: int, plan: str) -> list[Message]:
+    """Return a run's input; a part of the key of the first records is null."""
+    schema = a_schema("deals", key=["org", "id"], org="string", plan="string")
+    rows = [a_record(n, "deals", org=f"org {n}", plan=plan) for n in numbers]
+    for row in rows[:nulls]:
+        row["record"]["id"] = None
+    return [schema, *rows, a_state()]
+
+
+@on_both_connectors
+@pytest.mark.parametrize("send", ["once", "on_change", "always"])
+@pytest.mark.parametrize("is_filled", [True, False], ids=["filled in", "null"])
+def test_null_keys_that_are_filled_in_or_the_reverse_set_the_stream_aside(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, *, is_filled: bool
+) -> None:
+    target.config["signals"] = [DEALS | {"send": send}]
+    target.run(*deals(range(6), 6 * is_filled, "a"))
+    changed = "b" if send == "once" else "a"
+    messages = deals(range(6), 6 * (not is_filled), changed)
+
+    for _ in range(2):
+        run = target.run(*messages)
+        assert (run.exit_code, run.outcomes, run.states) == (1, {"pending": 6}, [])
+        words = "were null and are filled in" if is_filled else "are null now"
+        assert f"Stream `deals`: its keys {words}, and the ledger knows" in run.error
+    assert len(sandbox.signals) == 6
+
+
+@pytest.mark.parametrize(("way", "sent"), [("allow", 500), ("baseline", 250)])
+@pytest.mark.parametrize("nulls", [0, 250])
+def test_person_decides_on_keys_that_are_null_or_no_longer(
+    sandbox: Sandbox, target: TargetUnderTest, nulls: int, way: str, sent: int
+) -> None:
+    target.config["signals"] = [DEALS]
+    target.run(*deals(range(250), 250 - nulls, "a"))
+    messages = deals(range(250), nulls, "a")
+    assert target.run(*messages).exit_code == 1
+
+    words = ["allow", "deals"] if way == "allow" else ["baseline"]
+    signals(target, "ledger", *words, text=text_of(messages))
+    runs = [target.run(*messages) for _ in range(2)]
+
+    assert [run.exit_code for run in runs] == [0, 0]
+    assert runs[1].outcomes == {"duplicate": 250}
+    assert len(sandbox.signals) == sent
+
+
+@pytest.mark.parametrize("send", ["once", "on_change", "always"])
+def test_stream_with_a_few_null_keys_each_night_is_not_set_aside(
+    target: TargetUnderTest, send: str
+) -> None:
+    target.config["signals"] = [DEALS | {"send": send}]
+    for night in range(4):
+        run = target.run(*deals(range(-5 * night, 20), 3 + 2 * night, "a"))
+        assert (run.exit_code, run.error) == (0, "")
+
+
+def test_first_null_keys_of_new_records_are_sent(target: TargetUnderTest) -> None:
+    target.config["signals"] = [DEALS]
+    target.run(*deals(range(20), 0, "a"))
+
+    run = target.run(*deals(range(-3, 20), 3, "a"))
+
+    assert (run.exit_code, run.outcomes) == (0, {"accepted": 3, "duplicate": 20})
 
 
 @on_both_connectors
