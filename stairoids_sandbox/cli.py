@@ -142,6 +142,11 @@ def main() -> None:
     is_flag=True,
     help="Filters of a list keep upper case; signals are stored in lower case.",
 )
+@click.option(
+    "--accepts-names",
+    is_flag=True,
+    help="Accept signals with an account.name and neither a domain nor an email.",
+)
 @exit_with_message(SandboxError, usage=(UsageError, ApiError))
 def serve(
     *,

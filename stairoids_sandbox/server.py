@@ -72,6 +72,7 @@ class Sandbox:
         list_lag_seconds: Lists of signals leave out signals that are younger.
         filters_exactly: Whether the filters of a list keep upper case. Signals are
             stored in lower case.
+        accepts_names: Whether ``account.name`` is enough to name a company.
         faults: Active from the start.
         retry_base_seconds: Delay before a delivery's second attempt. It doubles for
             each further one.
@@ -104,6 +105,7 @@ class Sandbox:
         clock_offset_seconds: float = 0.0,
         list_lag_seconds: float = 0.0,
         filters_exactly: bool = False,
+        accepts_names: bool = False,
         faults: Iterable[Fault] = (),
         retry_base_seconds: float = 1.0,
         delivery_timeout_seconds: float = 10.0,
@@ -136,6 +138,7 @@ class Sandbox:
             on_accepted=dispatcher.dispatch,
             excluded_domains=excluded_domains,
             clock_offset_seconds=clock_offset_seconds,
+            accepts_names=accepts_names,
         )
         self._parts = Components(
             keys=key_ring,

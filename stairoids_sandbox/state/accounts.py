@@ -38,13 +38,14 @@ class Accounts:
     def account_for(self, request: SignalRequest) -> Account | None:
         """Return the account; None if the signal names no company."""
         domain = domain_of(request)
-        if domain and domain not in self._accounts:
-            self._accounts[domain] = Account(
-                id=id_for("acc", domain),
-                domain=domain,
+        known_by = domain or ("" if request.contact.email else request.account.name)
+        if known_by and known_by not in self._accounts:
+            self._accounts[known_by] = Account(
+                id=id_for("acc", known_by),
+                domain=domain or None,
                 name=request.account.name or None,
             )
-        return self._accounts.get(domain)
+        return self._accounts.get(known_by)
 
     def contact_for(self, request: SignalRequest) -> Contact | None:
         """Return the contact; None if the signal names no person."""

@@ -23,7 +23,7 @@ class Account:
     """
 
     id: str
-    domain: str
+    domain: str | None
     name: str | None
     score: int = 0
 

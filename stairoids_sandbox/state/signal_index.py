@@ -108,7 +108,7 @@ def _keys_of(signal: Signal) -> list[tuple[str, str]]:
     keys = [("workspace", signal.workspace), ("type", signal.type)]
     if signal.source is not None:
         keys.append(("source", signal.source))
-    if signal.account is not None:
+    if signal.account is not None and signal.account.domain is not None:
         keys.append(("domain", signal.account.domain))
     if signal.contact is not None:
         keys.append(("email", signal.contact.email))

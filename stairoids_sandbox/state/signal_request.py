@@ -53,9 +53,6 @@ class SignalRequest(msgspec.Struct, forbid_unknown_fields=True):
             if not isinstance(value, str | int | float):  # a bool is an int
                 msg = f"properties.{name[:100]} must be a string, number or boolean."
                 raise invalid(msg, param=f"properties.{name[:100]}")
-        if not self.account.domain and not self.contact.email:
-            msg = "At least one of account.domain or contact.email is required."
-            raise invalid(msg)
         self.time()
 
     def time(self) -> datetime | None:

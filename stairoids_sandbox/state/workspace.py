@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stairoids_common.time import rfc3339
-from stairoids_sandbox.exceptions import ApiError
+from stairoids_sandbox.exceptions import ApiError, invalid
 from stairoids_sandbox.ids import new_id
 from stairoids_sandbox.state.accounts import Accounts, domain_of
 from stairoids_sandbox.state.models import Signal
@@ -51,6 +51,7 @@ class Workspace:
         on_accepted: Called with each new signal, once it is stored.
         excluded_domains: Signals of these domains are refused.
         clock_offset_seconds: How far the workspace's clock is ahead.
+        accepts_names: Whether ``account.name`` is enough to name a company.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Workspace:
         on_accepted: Callable[[Signal], None],
         excluded_domains: Iterable[str] = (),
         clock_offset_seconds: float = 0.0,
+        accepts_names: bool = False,
     ) -> None:
         self._offset = timedelta(seconds=clock_offset_seconds)
+        self._accepts_names = accepts_names
         self.signals = SignalIndex()
         self._accounts: defaultdict[str, Accounts] = defaultdict(Accounts)
         self._log = log
@@ -84,8 +87,13 @@ class Workspace:
             key: The API key of the request.
 
         Raises:
-            ApiError: 422 if its domain is excluded, 503 if it could not be stored.
+            ApiError: 400 if it names no person and no company, 422 if its domain is
+                excluded, 503 if it could not be stored.
         """
+        name = request.account.name if self._accepts_names else ""
+        if not (request.account.domain or request.contact.email or name):
+            msg = "At least one of account.domain or contact.email is required."
+            raise invalid(msg)
         if self._excluded and domain_of(request) in self._excluded:
             msg = "The account's domain is on the list of excluded domains."
             raise ApiError(422, "domain_excluded", msg)

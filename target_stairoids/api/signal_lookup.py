@@ -123,13 +123,16 @@ class ListedSignals:
 
     def __init__(self) -> None:
         self._texts: defaultdict[Subject, dict[str, bytes]] = defaultdict(dict)
+        self._of_name: defaultdict[Subject, set[Subject]] = defaultdict(set)
 
     def add(self, page: list[Json], own: Collection[str]) -> None:
         """Add the signals of a page whose ids are not `own`."""
         for signal in page:
             if isinstance(signal.get("id"), str) and signal["id"] not in own:
-                its = self._texts[_subject_of(signal)]
-                its[signal["id"]] = msgspec.json.encode(signal)
+                subject = _subject_of(signal)
+                self._texts[subject][signal["id"]] = msgspec.json.encode(signal)
+                named = *subject[:2], _name_of(signal) or ""
+                self._of_name[named].add(subject)
 
     def take(self, sent: bytes) -> Json | None:
         """Return a signal that equals a sent one, given its JSON text; else None."""
@@ -152,7 +155,9 @@ class ListedSignals:
     def _beside(self, body: Json) -> Iterator[Json]:
         """Yield the signals about a sent one's person or company, the oldest first."""
         subject = _subject_of(body)
-        for key in {subject, (*subject[:2], "")}:
+        is_known = _domain_of(body) or "email" in body.get("contact", {})
+        named = set() if is_known else self._of_name.get(subject, set())
+        for key in {subject, (*subject[:2], "")} | named:
             texts = self._texts.get(key, {})
             yield from map(msgspec.json.decode, reversed(texts.values()))
 
@@ -164,7 +169,7 @@ def _subject_of(signal: Json) -> Subject:
         _inner(account, "domain")
     )
     kind = str(signal.get("type")).lower(), str(signal.get("source")).lower()
-    return *kind, (name or "").lower()
+    return *kind, (name or _name_of(signal) or "").lower()
 
 
 def _may_be(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
@@ -180,6 +185,13 @@ def _may_be(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
 def _domain_of(sent: Mapping[str, Json]) -> str | None:
     domain: str | None = sent.get("account", {}).get("domain")
     return domain
+
+
+def _name_of(signal: Mapping[str, Json]) -> str | None:
+    """Return the name of a signal's company, in lower case."""
+    account = signal.get("account")
+    name = account.get("name") if isinstance(account, dict) else account
+    return name.strip().lower() if isinstance(name, str) else None
 
 
 def is_before(page: list[Json], since: datetime | None) -> bool:
@@ -201,8 +213,11 @@ def _is_similar(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     if email := sent.get("contact", {}).get("email"):
         found_email = email_from(_inner(found.get("contact"), "email"))
         return found_email is None or found_email.lower() == email.lower()
+    if not _domain_of(sent):
+        is_person = email_from(_inner(found.get("contact"), "email")) is not None
+        return not is_person and _name_of(found) in {None, _name_of(sent)}
     domain = domain_from(_inner(found.get("account"), "domain"))
-    return domain is None or domain == sent.get("account", {}).get("domain", domain)
+    return domain is None or domain == _domain_of(sent)
 
 
 def is_readable(sent: bytes, page: list[Json]) -> bool:
@@ -225,6 +240,8 @@ def _is_equal(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
         return False
     # Stairoids may name the company of an address, but no address of a company.
     email = sent.get("contact", {}).get("email") or ""
+    if not (domain or email) and _name_of(found) != _name_of(sent):
+        return False
     found_email = email_from(_inner(found.get("contact"), "email")) or ""
     if found_email.lower() != email.lower():
         return False

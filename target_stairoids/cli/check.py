@@ -73,7 +73,11 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     run_dry(config_inputs, [json.dumps(message) for message in messages], preview)
     click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
     for stream, mapping, _ in preview.mappings():
-        known = ("account.domain", "contact.email")
+        known = (
+            "account.domain",
+            "contact.email",
+            *["account.name"] * mapping.is_by_name,
+        )
         fields = [field for field in known if field in mapping.origins]
         found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
         if mapping.suppress is not None:

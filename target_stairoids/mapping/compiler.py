@@ -126,7 +126,7 @@ class Compiler:
         has_unread_time, occurred_at = self._occurred_at()
         properties, when, excludes = self._properties(), self._when(), self._excludes()
         ignore_changes = frozenset(self._ignore_changes())
-        is_about_nobody = "domain" not in account and "email" not in contact
+        is_known = "domain" in account or "email" in contact or item.is_by_name
         compiled = CompiledMapping(
             name=item.mapping_name(schema.name),
             mapping_digest=_digest([item, self._inferred["source"].template]),
@@ -150,7 +150,8 @@ class Compiler:
             origins=self._origins,
             has_own_key=bool(item.key),
             columns=self._column_roles(ignore_changes),
-            is_left_out=type_ is None or is_about_nobody,
+            is_by_name=item.is_by_name,
+            is_left_out=type_ is None or not is_known,
             deleted_columns=self._unread(DELETED_AT),
             has_unread_time=has_unread_time,
             time_columns=self._time_columns,

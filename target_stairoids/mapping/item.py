@@ -26,7 +26,8 @@ class AccountTemplates(_Part, frozen=True):
 
     Attributes:
         domain: The company's domain.
-        name: The company's name.
+        name: The company's name. If a mapping names neither the domain nor the
+            person's address, a record that has neither is sent with the name alone.
     """
 
     domain: _Text = UNSET
@@ -99,6 +100,17 @@ class MappingItem(_Part, frozen=True):
         """The template of the person's address; unset if it is inferred."""
         contact = self.contact
         return contact.email if isinstance(contact, ContactTemplates) else contact
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether the item names the company's name, and no domain and no address."""
+        account = self.account
+        return (
+            isinstance(account, AccountTemplates)
+            and isinstance(account.name, str)
+            and not isinstance(account.domain, str)
+            and not isinstance(self.email, str)
+        )
 
     def mapping_name(self, stream: str) -> str:
         """Return the name of the item's mapping for a stream."""

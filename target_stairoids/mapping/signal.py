@@ -46,6 +46,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         contact: `email`, `first_name` and `last_name`, without those that are unknown.
         properties: Flat; strings, numbers and booleans only.
         occurred_at: RFC 3339 in UTC; with None, Stairoids takes the current time.
+        is_by_name: Whether `account.name` is enough to name the company.
     """
 
     type: str
@@ -54,6 +55,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     contact: Mapping[str, str]
     properties: Mapping[str, Scalar]
     occurred_at: str | None = None
+    is_by_name: bool = False
 
     def body(self) -> dict[str, Json]:
         """Return the JSON object of the request, without empty fields."""
@@ -82,7 +84,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
                 if not text:
                     return f"{part}{name}: must not be empty"
         domain, email = self.account.get("domain"), self.contact.get("email")
-        if domain is None and email is None:
+        is_named = self.is_by_name and "name" in self.account
+        if domain is None and email is None and not is_named:
             return "neither account.domain nor contact.email is known"
         if domain is not None and not is_domain(domain):
             return "account.domain: not a domain such as example.com"
@@ -179,6 +182,7 @@ class CompiledMapping:
         origins: Signal field -> how it is filled, for the operator.
         has_own_key: Whether the mapping itself names the key.
         columns: The parts of columns in the digests of records.
+        is_by_name: Whether `account.name` is enough to name a company.
         is_left_out: Whether no record of the stream can become a signal.
         not_inferred: Why the stream needs a mapping of its own; "" if it does not.
         suppress: Reads the address or domain that a record puts on the suppression
@@ -209,6 +213,7 @@ class CompiledMapping:
     origins: Mapping[str, Origin]
     has_own_key: bool
     columns: ColumnRoles
+    is_by_name: bool
     is_left_out: bool
     has_unread_time: Callable[[Fields], bool]
     time_columns: frozenset[str]
@@ -259,6 +264,7 @@ class CompiledMapping:
             contact=contact if "email" in contact else {},
             properties=flat_properties(properties),
             occurred_at=occurred_at,
+            is_by_name=self.is_by_name,
         )
 
 

@@ -104,6 +104,8 @@ def lanes_of(
         lanes.append(("domain", domain))
     if email := contact.get("email"):
         lanes.append(("email", email.lower()))
+    if len(lanes) == 1 and (name := account.get("name")):
+        lanes.append(("name", name.lower()))
     return tuple(lanes)
 
 

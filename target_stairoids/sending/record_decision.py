@@ -177,10 +177,11 @@ def _keyless(
 ) -> bytes:
     """Return the entity of a record without a usable key.
 
-    With `once`, it goes by the person, which `Identity` finds.
+    With `once`, it goes by the person, which `Identity` finds. A company's name alone
+    is no person.
     """
     identity: object = "person"
-    if mapping.send != "once":
+    if mapping.send != "once" or mapping.is_by_name:
         identity = mapping.columns.identity_of(record.canonical)
     return keyless_digest(scope, stream.identity, identity)
 
