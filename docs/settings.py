@@ -28,6 +28,8 @@ from tap_stairoids_webhooks.config import config_schema as tap_schema
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.schema import editor_schema
 from target_stairoids.settings import config_schema as target_schema
+from target_stairoids.sync_log.tap import TapStairoidsSignals
+from target_stairoids.sync_log.tap import config_schema as signals_schema
 from target_stairoids.target import TargetStairoids
 
 if TYPE_CHECKING:
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 88
 _DISTRIBUTION = "singer-stairoids"
-_DEFINED = {
-    "extractors": TapStairoidsWebhooks.name,
-    "loaders": TargetStairoids.name,
-}
+_DEFINED = (
+    ("extractors", TapStairoidsSignals.name),
+    ("extractors", TapStairoidsWebhooks.name),
+    ("loaders", TargetStairoids.name),
+)
 # The group `old` is replaced by the settings of the plugin `name`.
 _PLACES = {
     "docs/settings.md": re.compile(
@@ -132,7 +135,7 @@ def hub_definition_of(declared: Mapping[str, Any]) -> str:
         "capabilities": declared["capabilities"],
         "log_parser": "singer-sdk",
         **({"settings_group_validation": required} if required else {}),
-        "commands": declared["commands"],
+        **({"commands": commands} if (commands := declared.get("commands")) else {}),
         "settings": declared["settings"],
     }
     text = yaml.safe_dump(
@@ -176,15 +179,17 @@ def texts() -> dict[Path, str]:
     Raises:
         LookupError: A file has no place for some settings.
     """
-    target, tap = (
+    target, tap, signals = (
         plugin_of(TargetStairoids, target_schema()),
         plugin_of(TapStairoidsWebhooks, tap_schema()),
+        plugin_of(TapStairoidsSignals, signals_schema()),
     )
     contents = {
         "docs/settings.md": {"target": table_of(target), "tap": table_of(tap)},
         "meltano.yml": {
             TargetStairoids.name: meltano_settings_of(target),
             TapStairoidsWebhooks.name: meltano_settings_of(tap),
+            TapStairoidsSignals.name: meltano_settings_of(signals),
         },
     }
     found = {
@@ -192,7 +197,7 @@ def texts() -> dict[Path, str]:
         for name, place in _PLACES.items()
     }
     plugins = yaml.safe_load(found[ROOT / "meltano.yml"])["plugins"]
-    for kind, name in _DEFINED.items():
+    for kind, name in _DEFINED:
         (declared,) = (plugin for plugin in plugins[kind] if plugin["name"] == name)
         found[ROOT / f"hub/{kind}/{name}.yml"] = hub_definition_of(declared)
     schema = json.dumps(editor_schema(), indent=2) + "\n"

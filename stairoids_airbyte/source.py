@@ -1,6 +1,6 @@
 """Checks, discovers and reads: the work of `source-stairoids-webhooks`.
 
-Streams, records and the checks of bookmarks are those of the tap.
+Streams, records and the checks of bookmarks are those of the taps.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ from tap_stairoids_webhooks.exceptions import (
 )
 from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.reading.records import SEQUENCE
+from target_stairoids.exceptions import StairoidsError
+from target_stairoids.sync_log.reading import LogStream, SyncLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
     from stairoids_airbyte.protocol import ConfiguredCatalog, Json
@@ -55,6 +57,7 @@ _CONFIG_ERRORS = (
     StoreResetError,
     StoreVersionError,
     UnverifiedEventError,
+    StairoidsError,
 )
 
 
@@ -70,7 +73,10 @@ def check(config: Mapping[str, Json]) -> str:
     with _converted_errors():
         config = checked_config(config)
         last = Reading(config).snapshot.upper
-        return f"The store can be read. Its last event is number {last}."
+        found = f"The store can be read. Its last event is number {last}."
+        for log in _logs_of(config):
+            found += f" The ledger {log.ledger.name} can be read."
+        return found
 
 
 def discover(config: Mapping[str, Json]) -> Message:
@@ -82,6 +88,8 @@ def discover(config: Mapping[str, Json]) -> Message:
     with _converted_errors():
         config = checked_config(config)
         streams = [_described(records) for records in Reading(config).records]
+        for log in _logs_of(config):
+            streams += [_described_log(stream) for stream in log.streams]
         return Message(type="CATALOG", catalog=Catalog(streams=streams))
 
 
@@ -101,7 +109,13 @@ def read(
     """
     with _converted_errors():
         config = checked_config(config)
-        _Sync(Reading(config), catalog, _bookmarks_in(state)).run()
+        bookmarks = _bookmarks_in(state)
+        _Sync(Reading(config), _logs_of(config), catalog, bookmarks).run()
+
+
+def _logs_of(config: Mapping[str, Json]) -> list[SyncLog]:
+    """Return the sync log, if the config names a ledger."""
+    return [SyncLog(config["ledger_url"])] if "ledger_url" in config else []
 
 
 def _described(records: Records) -> Stream:
@@ -113,6 +127,20 @@ def _described(records: Records) -> Stream:
         default_cursor_field=[SEQUENCE],
         source_defined_primary_key=[[SEQUENCE]],
         is_resumable=True,
+    )
+
+
+def _described_log(stream: LogStream) -> Stream:
+    cursor = [SEQUENCE] if stream.is_incremental else None
+    incremental = ["incremental"] if stream.is_incremental else []
+    return Stream(
+        name=stream.name,
+        json_schema=stream.schema,
+        supported_sync_modes=["full_refresh", *incremental],
+        source_defined_cursor=stream.is_incremental,
+        default_cursor_field=cursor,
+        source_defined_primary_key=[[column] for column in stream.key],
+        is_resumable=stream.is_incremental,
     )
 
 
@@ -142,25 +170,35 @@ class _Sync:
     def __init__(
         self,
         reading: Reading,
+        logs: Sequence[SyncLog],
         catalog: ConfiguredCatalog,
         states: Mapping[str, dict[str, Json]],
     ) -> None:
         self._reading = reading
-        by_name = {records.name: records for records in reading.records}
+        self._logs = logs
+        by_name: dict[str, Records | LogStream] = {r.name: r for r in reading.records}
+        by_name |= {stream.name: stream for log in logs for stream in log.streams}
         names = [configured.stream.name for configured in catalog.streams]
         if unknown := [name for name in names if name not in by_name]:
             msg = f"The catalog names streams that do not exist: {', '.join(unknown)}."
             raise WrongConfigError(msg)
         self._streams = [by_name[name] for name in names]
         self._earlier = states
-        self._starts = {name: self._start_of(name, states.get(name)) for name in names}
+        self._starts = {
+            name: self._start_of(by_name[name], states.get(name)) for name in names
+        }
         self._stopped_by: int | None = None
 
-    def _start_of(self, name: str, state: Mapping[str, Json] | None) -> int:
+    def _start_of(
+        self, records: Records | LogStream, state: Mapping[str, Json] | None
+    ) -> int:
         if not state or SEQUENCE not in state:
             return 0
-        sequence = state[SEQUENCE]
-        return sequence if self._reading.can_resume(name, sequence, state) else 0
+        if isinstance(records, LogStream):
+            return records.start_of(state)
+        sequence: int = state[SEQUENCE]
+        is_resumed = self._reading.can_resume(records.name, sequence, state)
+        return sequence if is_resumed else 0
 
     def run(self) -> None:
         """Write one stream after the other."""
@@ -177,36 +215,49 @@ class _Sync:
         """Stop after the current record. Called in a signal handler."""
         self._stopped_by = number
         self._reading.snapshot.stopped = True
+        for log in self._logs:
+            log.stopped = True
 
-    def _write(self, records: Records) -> None:
+    def _write(self, records: Records | LogStream) -> None:
         stream = Descriptor(records.name)
         sequence, count = self._starts[records.name], 0
-        error: WebhooksError | None = None
+        error: WebhooksError | StairoidsError | None = None
+        found = (
+            records.after(sequence)
+            if isinstance(records, LogStream)
+            else records.after(sequence, as_is=True)
+        )
         write(status_message("STARTED", stream))
         try:
-            for record in records.after(sequence, as_is=True):
+            for record in found:
                 if count == 0:
                     write(status_message("RUNNING", stream))
-                elif count % _RECORDS == 0:
-                    self._write_state(records, sequence, _RECORDS)
                 data = Record(records.name, record, now())
                 write(Message(type="RECORD", record=data), flush=False)
-                sequence = record[SEQUENCE]
+                sequence = record.get(SEQUENCE, 0)
                 count += 1
-        except WebhooksError as failure:
+                if count % _RECORDS == 0:  # before the next record changes the marks
+                    self._write_state(records, sequence, _RECORDS)
+        except (WebhooksError, StairoidsError) as failure:
             error = failure
-        if count or error is None:
-            rest = (count - 1) % _RECORDS + 1 if count else 0
+        if (rest := count % _RECORDS) or (not count and error is None):
             self._write_state(records, sequence, rest)
         is_cut = error is not None or self._stopped_by is not None
         write(status_message("INCOMPLETE" if is_cut else "COMPLETE", stream))
         if error is not None:
             raise error
 
-    def _write_state(self, records: Records, sequence: int, count: int) -> None:
+    def _write_state(
+        self, records: Records | LogStream, sequence: int, count: int
+    ) -> None:
         stream = Descriptor(records.name)
         earlier = self._earlier.get(records.name, {})
-        bookmark = {**earlier, SEQUENCE: sequence, **self._reading.marks_of(records)}
+        marks = (
+            {"at": records.last_at}
+            if isinstance(records, LogStream)
+            else self._reading.marks_of(records)
+        )
+        bookmark = {**earlier, SEQUENCE: sequence, **marks}
         state = State(
             type="STREAM",
             stream=StreamState(stream_descriptor=stream, stream_state=bookmark),
@@ -220,11 +271,11 @@ def _converted_errors() -> Iterator[None]:
     """Convert the tap's errors to those of a connector."""
     try:
         yield
-    except WebhooksError as error:
+    except (WebhooksError, StairoidsError) as error:
         raise _connector_error(error) from error
 
 
-def _connector_error(error: WebhooksError) -> ConnectorError:
+def _connector_error(error: Exception) -> ConnectorError:
     if isinstance(error, _CONFIG_ERRORS):
         return WrongConfigError(str(error))
     if isinstance(error, StoreUnavailableError):

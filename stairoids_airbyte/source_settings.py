@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
+from stairoids_common.settings import SECRET
 from tap_stairoids_webhooks.config import config_schema, problems_in
+from target_stairoids.settings import config_schema as signals_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,10 +17,29 @@ if TYPE_CHECKING:
     from stairoids_airbyte.protocol import Json, Message
 
 
+def _schema() -> dict[str, Json]:
+    """Return the schema of the tap's settings, and of the ledger to read as well."""
+    schema = config_schema()
+    ledger_url = signals_schema()["properties"]["ledger_url"]
+    return {
+        **schema,
+        "properties": {
+            **schema["properties"],
+            "ledger_url": {name: ledger_url[name] for name in ("type", "title")}
+            | SECRET
+            | {
+                "description": "The ledger that `target-stairoids` fills: PostgreSQL, "
+                "or SQLite by an absolute path. With it the source has the streams "
+                "`signals`, `runs` and `dead_letters` as well."
+            },
+        },
+    }
+
+
 def spec() -> Message:
     """Return the specification of the source."""
     return specification(
-        config_schema(),
+        _schema(),
         required=["store_url"],
         changes={
             "store_url": {
@@ -41,12 +62,14 @@ def checked_config(config: Mapping[str, Json]) -> dict[str, Json]:
     Raises:
         WrongConfigError: A setting is wrong. The message has no values.
     """
-    found = understood(config, config_schema())
-    problems = problems_in(found)
+    schema = _schema()
+    found = understood(config, schema)
+    problems = problems_in(found, schema)
     if "store_url" not in found:
         problems.append("`store_url` is required")
-    elif not problems and (at := problem_of_place("store_url", found["store_url"])):
-        problems.append(at)
+    for name in ("store_url", "ledger_url"):
+        if not problems and name in found:
+            problems += filter(None, [problem_of_place(name, found[name])])
     if problems:
         raise WrongConfigError("; ".join(problems))
     return found

@@ -25,7 +25,12 @@ _NEARLY = 0.75  # `prot` and `port` have 0.75, `prod_api_key` and `api_key` 0.74
 #: Kubernetes sets these for a service with the name of the plugin.
 _OF_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
 _NEARLY_PREFIX = 0.7  # `STAIROIDS_` and `TARGET_STAIROIDS_` have 0.74
-_PREFIXES = ("STAIROIDS_WEBHOOKS_", "TAP_STAIROIDS_WEBHOOKS_", "TARGET_STAIROIDS_")
+_PREFIXES = (
+    "STAIROIDS_WEBHOOKS_",
+    "TAP_STAIROIDS_SIGNALS_",
+    "TAP_STAIROIDS_WEBHOOKS_",
+    "TARGET_STAIROIDS_",
+)
 #: Setting -> variable that several programs read.
 SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_URL"}
 

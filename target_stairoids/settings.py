@@ -21,6 +21,8 @@ _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
 _Limit = _AtLeast1 | None
+#: The default of `ledger_url`.
+LEDGER_URL = "sqlite:///.stairoids/ledger.db"
 _HOST = re.compile(r"[\da-f.]*:[\da-f:.]*(?:%\w+)?|(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?")
 
 
@@ -77,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             of a CSV file; `#` starts a comment.
         keep_records: Whether dead letters keep the tap's record. Without it they cannot
             be exported and sent again.
+        keep_keys: Whether the ledger keeps the key of each sent record for
+            `tap-stairoids-signals`. Without it the ledger keeps the digest of the key.
         origin: The origin of `api_url`.
         scope: Origin and namespace. Each scope has its own entries in the ledger.
         default_source: The `source` of signals whose mapping names none.
@@ -92,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     source: Annotated[_Name | None, Meta(title="Source")] = None
     signals: Annotated[tuple[MappingItem, ...], Meta(title="Signals")] = ()
     ledger_url: Annotated[str, Meta(title="Ledger URL", extra_json_schema=SECRET)] = (
-        "sqlite:///.stairoids/ledger.db"
+        LEDGER_URL
     )
     namespace: Annotated[_Name | None, Meta(title="Namespace")] = None
     max_in_flight: Annotated[int, Meta(title="Requests in flight", ge=1, le=100)] = 8
@@ -119,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     suppress: Annotated[tuple[str, ...], Meta(title="Suppress")] = ()
     suppress_path: Annotated[str | None, Meta(title="Suppression file")] = None
     keep_records: Annotated[bool, Meta(title="Keep records")] = True
+    keep_keys: Annotated[bool, Meta(title="Keep keys")] = True
 
     origin: str = ""
     scope: str = ""

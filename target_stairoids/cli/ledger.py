@@ -120,8 +120,8 @@ def prune(
 def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> None:
     """Erase the email address of a person.
 
-    The command deletes the claims and dead letters that have the address. The rest
-    of the ledger has digests only.
+    The command deletes the claims and dead letters that have the address, and removes
+    it from the keys of sent records. The rest of the ledger has digests only.
 
     \b
     Example:
@@ -134,7 +134,8 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
     if address is None:
         raise ConfigError("--email is not an email address such as ann@example.com.")
     count = maintenance.erase(ledger, address, dry_run=True)
-    found = counted(count, "claim or dead letter", "claims and dead letters")
+    many = "claims, dead letters and keys"
+    found = counted(count, "claim, dead letter or key", many)
     if is_confirmed(f"The ledger has {found} with this address."):
         maintenance.erase(ledger, address)
         click.echo(f"Erased {found}.")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -124,6 +124,17 @@ def person_digest(secret: bytes, name: str | None) -> bytes | None:
     if not name:
         return None
     return blake2b(name.lower().encode(), digest_size=16, key=secret).digest()
+
+
+def json_array(values: Sequence[object]) -> str:
+    """Return a record's key as JSON, as databases write it: `[42]` or `["a",1]`."""
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="replace").decode()  # no half of a surrogate pair
+
+
+def key_digest(array: str) -> str:
+    """Return the SHA-256 of a key's JSON array, in hexadecimal digits."""
+    return sha256(array.encode()).hexdigest()
 
 
 def value_at(record: Mapping[str, Any], name: str) -> object:

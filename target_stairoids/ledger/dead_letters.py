@@ -11,6 +11,7 @@ from sqlalchemy import Row, delete, select, update
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Outcome
+from target_stairoids.ledger.outcomes import log
 from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
 from target_stairoids.ledger.transaction import Transaction
 
@@ -64,6 +65,8 @@ def resolve(
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
+        for row in found:
+            log(transaction, row.stream, row.signal, (None,) * 3, row.key_values)
         transaction.write(delete(dead_letters).where(are_unknown))
         return len(found)
     unknown = update(dead_letters).where(are_unknown)

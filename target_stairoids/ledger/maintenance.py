@@ -40,6 +40,7 @@ from target_stairoids.ledger.schema import (
     replace_secret,
     runs,
     settled,
+    signals,
     streams,
     suppressed,
 )
@@ -97,6 +98,9 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         if other is not None:
             if read(select(latest.c.stream).where(latest.c.stream == other).limit(1)):
                 raise LedgerError(f"Stream `{new}` has signals of its own.")
+            write(
+                update(signals).where(signals.c.stream == other).values(stream=number)
+            )
             for table in (mappings, streams):
                 write(delete(table).where(table.c.stream == other))
         alias = func.coalesce(streams.c.alias, streams.c.name)
@@ -173,7 +177,7 @@ def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int
     """Delete the versions of older runs, but never an entity's latest one.
 
     Return how many. A deleted version that a tap emits again, without a bookmark,
-    counts as new.
+    counts as new. The sync log forgets the signals of these runs.
     """
     old_runs = select(runs.c.run).where(
         runs.c.scope == ledger.scope, runs.c.started_at < timestamp(older_than)
@@ -190,11 +194,13 @@ def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int
     )
     with ledger.transaction() as transaction:
         is_old = settled.c.run.in_(old_runs) & ~is_latest
+        if not dry_run:
+            transaction.write(delete(signals).where(signals.c.run.in_(old_runs)))
         return _delete(transaction, settled, is_old, dry_run=dry_run)
 
 
 def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
-    """Delete claims and dead letters that contain an email address.
+    """Delete claims, dead letters and keys of the sync log that contain an address.
 
     Return how many. Settled versions stay, so that the person gets no signal twice.
     They hold digests only. So do entries of the suppression list, which stay too.
@@ -202,13 +208,18 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     wanted = email.strip().lower().encode()
     gone = 0
     with ledger.transaction() as transaction:
-        for table in (claims, dead_letters):
+        for table in (claims, dead_letters, signals):
             key = list(table.primary_key)
-            query = select(*key, table.c.signal, table.c.record)
+            texts = [table.c[n] for n in ("signal", "record") if n in table.c]
+            query = select(*key, table.c.key_values, *texts)
             for row in transaction.connection.execute(query).all():
-                if _mentions(row.signal, wanted) or _mentions(row.record, wanted):
+                if any(_mentions(text, wanted) for text in row[len(key) :]):
                     same = and_(*(column == row[i] for i, column in enumerate(key)))
-                    gone += _delete(transaction, table, same, dry_run=dry_run)
+                    gone += 1
+                    if not dry_run:
+                        without_key = update(table).values(key_values=None)
+                        gone_row = without_key if table is signals else delete(table)
+                        transaction.write(gone_row.where(same))
     if not dry_run:
         ledger.scrub()
     return gone
@@ -257,10 +268,11 @@ def _delete(
     return transaction.write(delete(table).where(rows))
 
 
-def _mentions(text: bytes | None, wanted: bytes) -> bool:
+def _mentions(json_text: bytes | str | None, wanted: bytes) -> bool:
     """Return whether a JSON text contains an address, also with escapes."""
-    if not text:
+    if not json_text:
         return False
+    text = json_text.encode() if isinstance(json_text, str) else json_text
     if wanted in text.lower():
         return True
     try:

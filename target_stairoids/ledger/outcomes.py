@@ -1,15 +1,18 @@
-"""Write the outcomes of versions: the tables `settled` and `latest`."""
+"""Write the outcomes of versions: the tables `settled`, `latest` and `signals`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import astuple, replace
+from sqlalchemy import insert
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup, sql
+from target_stairoids.ledger.schema import signals
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.structs import SettledVersion
@@ -25,6 +28,12 @@ def write_outcomes(
     """Write outcomes, and delete the claims and dead letters that end with them."""
     _write_latest_after(transaction, versions)
     insert_settled(transaction, versions)
+    accepted_now = [item for item in versions if item.outcome is Outcome.ACCEPTED]
+    for item in accepted_now:
+        if item.signal:
+            stream = item.version.stream
+            at = item.accepted_at
+            log(transaction, stream, item.signal, item.ids, item.key_values, at)
     claimed = [
         {
             "key_entity": item.version.entity,
@@ -43,11 +52,32 @@ def write_outcomes(
             "key_state": item.version.state_digest,
             "closes_older": item.closes_older,
         }
-        for item in versions
-        if item.outcome is Outcome.ACCEPTED
+        for item in accepted_now
     ]
     if accepted:
         transaction.connection.execute(sql.DELETE_DEAD_LETTER, accepted)
+
+
+def log(
+    transaction: Transaction,
+    stream: int,
+    signal: bytes,
+    ids: Sequence[str | None],
+    key_values: str | None,
+    accepted_at: str | None = None,
+) -> None:
+    """Add an accepted signal to the sync log; without a time it is accepted now."""
+    named = msgspec.json.decode(signal)
+    values = {
+        "stream": stream,
+        **dict(zip(("signal_id", "account_id", "contact_id"), ids, strict=True)),
+        "type": named["type"],
+        "source": named["source"],
+        "key_values": key_values,
+        "run": transaction.run,
+        "accepted_at": accepted_at or timestamp(),
+    }
+    transaction.connection.execute(insert(signals), values)
 
 
 def _write_latest_after(
@@ -88,7 +118,7 @@ def insert_settled(
     transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
     """Write the rows of `settled`."""
-    at, run = timestamp(), transaction.run
+    run = transaction.run
     rows = [
         (
             *item.version.record_key,
@@ -98,9 +128,7 @@ def insert_settled(
             item.outcome.value,
             run,
             item.version.mapping_digest,
-            *item.ids,
-            item.accepted_at or at if item.outcome is Outcome.ACCEPTED else None,
-            item.key_values,
+            item.ids[0],
         )
         for item in versions
     ]

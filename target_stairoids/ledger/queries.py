@@ -20,6 +20,7 @@ from target_stairoids.ledger.schema import (
     mappings,
     runs,
     settled,
+    signals,
     sources,
     streams,
     suppressed,
@@ -161,10 +162,10 @@ def knows_key(ledger: Ledger, digest: bytes) -> bool:
 def newest_signals(ledger: Ledger) -> list[str]:
     """Return the ids of the three signals that were accepted last; reads all rows."""
     query = (
-        select(settled.c.signal_id)
-        .join(streams, streams.c.stream == settled.c.stream)
-        .where(streams.c.scope == ledger.scope, settled.c.signal_id.is_not(None))
-        .order_by(settled.c.accepted_at.desc())
+        select(signals.c.signal_id)
+        .join(streams, streams.c.stream == signals.c.stream)
+        .where(streams.c.scope == ledger.scope, signals.c.signal_id.is_not(None))
+        .order_by(signals.c.accepted_at.desc())
         .limit(3)
     )
     return [row.signal_id for row in ledger.rows(query)]
@@ -176,3 +177,32 @@ def sources_of_others(ledger: Ledger) -> set[str]:
         sources.c.scope == ledger.scope, sources.c.has_other_producers
     )
     return {row.source for row in ledger.rows(query)}
+
+
+# The sync log of all scopes, for tap-stairoids-signals
+
+_LOGS = {"signals": signals, "runs": runs, "dead_letters": dead_letters}
+
+
+def log_after(ledger: Ledger, name: str, after: int, limit: int) -> list[Row[Any]]:
+    """Return the rows of a log after a number, in order, with their scope.
+
+    The number is the sequence, or the id of a dead letter.
+    """
+    table = _LOGS[name]
+    number = dead_letters.c.id if table is dead_letters else table.c.sequence
+    query = select(table).where(number > after).order_by(number).limit(limit)
+    if table is not runs:
+        of_stream = streams.c.stream == table.c.stream
+        query = query.join(streams, of_stream).add_columns(
+            streams.c.scope, streams.c.name
+        )
+    return ledger.rows(query)
+
+
+def log_has(ledger: Ledger, name: str, sequence: int, time: str) -> bool:
+    """Return whether a log has the row of a bookmark, which may have changed since."""
+    table = _LOGS[name]
+    at = runs.c.started_at if table is runs else signals.c.accepted_at
+    is_it = (table.c.sequence >= sequence) & (at == time)
+    return ledger.value(select(table.c.sequence).where(is_it)) is not None

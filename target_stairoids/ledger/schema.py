@@ -2,7 +2,7 @@
 
 Digests have 16 bytes. The tables `settled` and `latest` hold no personal data. Claims
 and dead letters hold signals and records, so that a run or a person can continue from
-them.
+them. The sync log of signals holds their keys.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def _optional(kind: _Type, *names: str) -> list[sa.Column[Any]]:
 
 
 meta = sa.Table("stairoids_meta", metadata, *_key("name"), *_required(sa.Text, "value"))
+_CHANGE = sa.text("(SELECT COALESCE(MAX(sequence), 0) + 1 FROM stairoids_runs)")
 runs = sa.Table(
     "stairoids_runs",
     metadata,
@@ -44,6 +45,8 @@ runs = sa.Table(
     *_required(sa.Text, "scope", "started_at"),
     *_optional(sa.Text, "ended_at", "end_reason", "report"),
     sa.Column("exit_code", sa.SmallInteger),
+    # It grows with each change of a run, in the order of commits: see `signals`.
+    sa.Column("sequence", _Id, nullable=False, default=_CHANGE, onupdate=_CHANGE),
     sqlite_autoincrement=True,
 )
 streams = sa.Table(
@@ -107,12 +110,25 @@ settled = sa.Table(
     *_required(sa.Text, "outcome"),
     sa.Column("run", _Id, nullable=False),  # it was sent, or read again, last
     *_required(_Digest, "mapping_digest"),
-    *_optional(sa.Text, "signal_id", "account_id", "contact_id", "accepted_at"),
-    sa.Column("key_values", sa.Text),  # a JSON array
+    sa.Column("signal_id", sa.Text),
     sqlite_with_rowid=False,
 )
 # Partial, because most versions have no id and each index costs a page per written row.
 settled_signal = sa.Index("stairoids_settled_signal", settled.c.signal_id)
+# The sync log, one row for each acceptance. Only one transaction writes at a time, and
+# it draws the sequence. So a row that is committed later has a higher sequence.
+signals = sa.Table(
+    "stairoids_signals",
+    metadata,
+    sa.Column("sequence", _Id, primary_key=True, autoincrement=True),
+    *_required(sa.Integer, "stream"),
+    *_optional(sa.Text, "signal_id", "account_id", "contact_id"),
+    *_required(sa.Text, "type", "source"),
+    sa.Column("key_values", sa.Text),  # a JSON array, or only its digest
+    *_required(_Id, "run"),
+    *_required(sa.Text, "accepted_at"),
+    sqlite_autoincrement=True,
+)
 # On SQLite in the order of insertion, which is the tap's order: rows that change
 # together share pages.
 latest = sa.Table(
@@ -159,7 +175,7 @@ dead_letters = sa.Table(
     *_required(sa.Integer, "stream", "attempts"),
     *_required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
     *_required(sa.Text, "first_at", "last_at"),
-    *_optional(sa.Text, "request_id"),
+    *_optional(sa.Text, "request_id", "key_values"),
     *_optional(sa.LargeBinary, "signal"),
     *_required(sa.LargeBinary, "record"),
     sa.UniqueConstraint("entity", "mapping", "state_digest"),

@@ -96,9 +96,9 @@ class Statements:
         others: dict[str, Any] = {
             c.name: statement.excluded[c.name] for c in table.c if c.name not in key
         }
-        if table is settled:  # known ids stay known
-            for name in ("signal_id", "account_id", "contact_id", "accepted_at"):
-                others[name] = func.coalesce(statement.excluded[name], table.c[name])
+        if table is settled:  # a known id stays known
+            known = statement.excluded.signal_id
+            others["signal_id"] = func.coalesce(known, table.c.signal_id)
         replaced = statement.on_conflict_do_update(index_elements=key, set_=others)
         return self._compiled(table, replaced)
 
@@ -109,7 +109,9 @@ class Statements:
     def _add_dead_letter(self) -> Insert:
         statement = self.insert_into(dead_letters)
         new = statement.excluded
-        replaced = ("outcome", "reason", "request_id", "last_at", "signal", "record")
+        kept = {"id", "entity", "mapping", "state_digest", "stream", "stream_name"}
+        kept |= {"first_at", "attempts"}
+        replaced = [column.name for column in dead_letters.c if column.name not in kept]
         added: Insert = statement.on_conflict_do_update(
             index_elements=["entity", "mapping", "state_digest"],
             set_={

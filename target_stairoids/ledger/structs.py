@@ -16,7 +16,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         signal: The request's JSON text.
         record: The RECORD's JSON text, for a dead letter.
-        key_values: The values of the record's key as a JSON array; None without a key.
+        key_values: The values of the record's key as a JSON array, or the digest of
+            that; None without a key.
         api_key: Digest of the API key that it was sent with; set by the ledger.
         claimed_at: Time of the first attempt, RFC 3339 in UTC; set by the ledger.
         attempted_at: Time of the last attempt; set by the ledger.
@@ -40,6 +41,8 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         ids: Stairoids' ids of the signal, its account and its contact, if known.
         accepted_at: When it was accepted, RFC 3339; None for now.
+        signal: The request's JSON text; empty if there was none.
+        key_values: As in `Claim`.
         is_claimed: Whether this run's claim on the entity ends with it.
         closes_older: Whether the dead letters of its record are older states of it.
     """
@@ -47,6 +50,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: Version
     outcome: Outcome
     ids: tuple[str | None, str | None, str | None] = (None, None, None)
+    signal: bytes = b""
     key_values: str | None = None
     accepted_at: str | None = None
     is_claimed: bool = True
@@ -88,6 +92,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str
     record: bytes
     signal: bytes | None = None
+    key_values: str | None = None
     request_id: str | None = None
     attempts: int = 1
 

@@ -21,6 +21,7 @@ from target_stairoids.ledger.schema import (
     mappings,
     runs,
     settled,
+    signals,
     sources,
     streams,
 )
@@ -227,7 +228,8 @@ class Transaction:
         """Continue numbering after copied rows; SQLite does so by itself."""
         if self.connection.dialect.name != "postgresql":
             return
-        for column in (runs.c.run, streams.c.stream, dead_letters.c.id):
+        counters = runs.c.run, streams.c.stream, dead_letters.c.id, signals.c.sequence
+        for column in counters:
             table = column.table.name
             sequence = func.pg_get_serial_sequence(table, column.name)
             newest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from target_stairoids.dedup.digests import (
     content_digest,
     entity_digest,
     is_null_key,
+    json_array,
+    key_digest,
     keyless_digest,
     log_position,
     person_digest,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from target_stairoids.mapping.signal import CompiledMapping, Signal
     from target_stairoids.sending.queue import QueuedSignal
     from target_stairoids.sending.streams import Stream
+    from target_stairoids.settings import Settings
 
 #: Column of an exported dead letter: "<number> <name of the mapping>".
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
@@ -131,18 +133,18 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             return text
         return self.record.state_digest(self.key[0], self.mapping.columns.loaders)
 
-    def kept_text(self, *, keeps_records: bool) -> bytes:
+    def kept_text(self, settings: Settings) -> bytes:
         """Return the record for a dead letter; empty if records are not kept."""
-        return self.record.text_but(DEAD_LETTER_FIELD) if keeps_records else b""
+        kept = settings.keep_records
+        return self.record.text_but(DEAD_LETTER_FIELD) if kept else b""
 
-    @property
-    def key_values(self) -> str | None:
-        """The values of its key as a JSON array; None without a key."""
+    def kept_key(self, settings: Settings) -> str | None:
+        """Return its key as a JSON array, or the digest of that; None without a key."""
         names = self.mapping.key
         if not names or self.has_null_key:
             return None
-        values = [value_at(self.record.key, name) for name in names]
-        return json.dumps(values, default=str)
+        text = json_array([value_at(self.record.key, name) for name in names])
+        return text if settings.keep_keys else key_digest(text)
 
 
 def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRecord]:

@@ -259,8 +259,8 @@ class RecordOutcomes:
                 version=version,
                 stream_name=mapped.stream.schema.name,
                 signal=record.draft.text,
-                record=mapped.kept_text(keeps_records=self.settings.keep_records),
-                key_values=mapped.key_values,
+                record=mapped.kept_text(self.settings),
+                key_values=mapped.kept_key(self.settings),
             ),
             source=signal.source,
             send=mapped.mapping.send,
@@ -426,15 +426,15 @@ class RecordOutcomes:
         mapped = record.mapped
         for signal in self.queue.unfinished_of(mapped.key[0]):
             signal.closes_older = False  # an older state
-        self.ledger.buffer.add_dead_letter(
-            DeadLetter(
-                version=mapped.version,
-                stream_name=mapped.stream.schema.name,
-                outcome=Outcome.INVALID,
-                reason=record.reason,
-                record=mapped.kept_text(keeps_records=self.settings.keep_records),
-            )
+        dead_letter = DeadLetter(
+            version=mapped.version,
+            stream_name=mapped.stream.schema.name,
+            outcome=Outcome.INVALID,
+            reason=record.reason,
+            record=mapped.kept_text(self.settings),
+            key_values=mapped.kept_key(self.settings),
         )
+        self.ledger.buffer.add_dead_letter(dead_letter)
 
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
         self.report.signals += 1

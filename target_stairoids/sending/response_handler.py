@@ -247,9 +247,8 @@ class ResponseHandler:
         Those that wait for the first accepted signal also go on after a found one.
         """
         for signal in list(self.unclear.values()):
-            is_control = is_new and (
-                signal.control is None and signal.source == accepted.source
-            )
+            is_first = signal.control is None and signal.source == accepted.source
+            is_control = is_new and is_first
             if is_control:
                 signal.control = signal_id
             is_due = signal.number in self.waiting and (is_control or not self.accepted)
@@ -323,6 +322,7 @@ class ResponseHandler:
                 reason=signal.refusal or response.reason,
                 record=claim.record,
                 signal=claim.signal,
+                key_values=claim.key_values,
                 request_id=response.request_id,
                 attempts=max(1, signal.attempts),
             ),
@@ -365,6 +365,7 @@ class ResponseHandler:
                 outcome=outcome,
                 ids=ids,
                 accepted_at=accepted_at,
+                signal=signal.claim.signal,
                 key_values=signal.claim.key_values,
                 closes_older=signal.closes_older,
                 # A held rejection has left the queue and has no claim.

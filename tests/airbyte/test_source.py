@@ -13,6 +13,7 @@ from jsonschema import Draft7Validator
 from stairoids_airbyte.source_command import main
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.connectors import errors_in, messages_in, run_connector
+from tests.support.ledger_builders import accept, opened
 from tests.support.running_receiver import fill
 from tests.support.singer_io import BIN
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery
@@ -139,6 +140,39 @@ def test_second_read_has_only_later_events(source: Source) -> None:
     assert sequences_in(later, "signal_created") == [11]
     counts = [state["sourceStats"]["recordCount"] for state in states_in(first)]
     assert counts == [10.0, 2.0]
+
+
+def test_state_between_two_records_can_be_resumed(source: Source) -> None:
+    with EventStore.create(source.url) as store:
+        store.append([a_delivery(a_body(f"evt_many_{n}")) for n in range(1_010)])
+    source.choose("events")
+
+    _, whole = source.run("read")
+    code, rest = source.run("read", states_in(whole)[:1])
+
+    assert [s["sourceStats"]["recordCount"] for s in states_in(whole)] == [1_000, 20]
+    assert code == 0
+    assert sequences_in(rest) == list(range(1_001, 1_021))
+
+
+def test_source_with_a_ledger_has_the_sync_log(source: Source) -> None:
+    url = source.config["ledger_url"] = f"sqlite:///{source.folder}/ledger.db"
+    with opened(url) as ledger:
+        accept(ledger, 1)
+        source.choose("signals", "runs")
+        checked = source.run("check")[1]
+        _, first = source.run("read")
+        accept(ledger, 2)
+        _, second = source.run("read", states_in(first))
+    source.choose("dead_letters", mode="full_refresh")
+    code, dead_letters = source.run("read")
+
+    assert "ledger.db can be read" in checked
+    assert sequences_in(first, "signals") == [1]
+    assert sequences_in(first, "runs") == [1]
+    assert sequences_in(second, "signals") == [2]
+    assert sequences_in(second, "runs") == []
+    assert (code, messages_in(dead_letters, "RECORD")) == (0, [])
 
 
 def test_full_refresh_reads_all_events(source: Source) -> None:

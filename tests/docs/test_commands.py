@@ -33,11 +33,13 @@ RUN_BY = {
     "meltano.md": "test_meltano_page.py",
     "operations.md": "test_docs_run.py",
     "receiver.md": "test_docs_run.py",
+    "sync-log.md": "test_docs_run.py",
 }
 EXIT_CODES = {
     "target-stairoids": [0, 1, 75, 128],
     "stairoids-signals": [0, 1, 2, 75],
     "tap-stairoids-webhooks": [0, 1, 2, 128],
+    "tap-stairoids-signals": [0, 1, 2, 128],
     "stairoids-webhooks": [0, 1, 2],
 }
 

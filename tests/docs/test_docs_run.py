@@ -53,7 +53,7 @@ def lines_of(page: str) -> list[str]:
     "page",
     [
         *("airbyte.md", "delivery.md", "mapping.md", "operations.md", "receiver.md"),
-        "settings.md",
+        *("settings.md", "sync-log.md"),
     ],
 )
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:

@@ -146,7 +146,11 @@ def test_second_round_trip_with_meltano_sends_nothing(
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("extractor", "tap-stairoids-webhooks"), ("loader", "target-stairoids")],
+    [
+        ("extractor", "tap-stairoids-signals"),
+        ("extractor", "tap-stairoids-webhooks"),
+        ("loader", "target-stairoids"),
+    ],
 )
 def test_meltano_adds_the_plugins_from_their_hub_definitions(
     tmp_path: Path, kind: str, name: str

@@ -22,6 +22,7 @@ from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.sync_log.tap import TapStairoidsSignals
 from target_stairoids.target import TargetStairoids
 from tests.support.paths import ROOT
 from tests.tap.receiver.test_app import until
@@ -37,6 +38,7 @@ VARIABLES = re.findall(
 PLUGINS: dict[str, type[PluginBase]] = {
     "TARGET_STAIROIDS_": TargetStairoids,
     "TAP_STAIROIDS_WEBHOOKS_": TapStairoidsWebhooks,
+    "TAP_STAIROIDS_SIGNALS_": TapStairoidsSignals,
 }
 
 

@@ -14,6 +14,7 @@ from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
 Opened = Callable[..., Ledger]
 
 API = "https://api.stairoids.com"
+SIGNAL = b'{"type":"trial","source":"crm"}'
 MONDAY = "t2024-01-01T00:00:00.000000+00:00"
 TUESDAY = "t2024-01-02T00:00:00.000000+00:00"
 WEDNESDAY = "t2024-01-03T00:00:00.000000+00:00"
@@ -93,3 +94,28 @@ def add_dead_letters(ledger: Ledger, *added: DeadLetter) -> None:
     with ledger.transaction() as transaction:
         for dead_letter in added:
             dead_letters.add(transaction, dead_letter)
+
+
+def accepted(number: int) -> SettledVersion:
+    """Return the outcome of an accepted signal."""
+    return SettledVersion(
+        version=a_version(entity=f"e{number}"),
+        outcome=Outcome.ACCEPTED,
+        ids=(f"sig_{number}", "acc_1", "con_1"),
+        signal=SIGNAL,
+        key_values=f"[{number}]",
+    )
+
+
+def accept(ledger: Ledger, number: int) -> None:
+    """Write an accepted signal."""
+    with ledger.transaction() as transaction:
+        transaction.settle([accepted(number)])
+
+
+def opened(url: str) -> Ledger:
+    """Return a ledger with a run and a stream."""
+    ledger = Ledger.create(url, f"{API} eu")
+    ledger.begin_run()
+    ledger.stream_number("trials", {"schema": {}})
+    return ledger

@@ -10,11 +10,13 @@ from stairoids_sandbox.cli import main as sandbox_command
 from tap_stairoids_webhooks.cli.main import main as webhooks_command
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.main import main as signals_command
+from target_stairoids.sync_log.tap import TapStairoidsSignals
 from target_stairoids.target import TargetStairoids
 
 COMMANDS: dict[str, click.Command] = {
     "target-stairoids": TargetStairoids.get_singer_command(),
     "tap-stairoids-webhooks": TapStairoidsWebhooks.get_singer_command(),
+    "tap-stairoids-signals": TapStairoidsSignals.get_singer_command(),
     "stairoids-signals": signals_command,
     "stairoids-webhooks": webhooks_command,
     "stairoids-sandbox": sandbox_command,

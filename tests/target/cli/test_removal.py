@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 REMOVALS = [
     ("stairoids-signals ledger forget --stream leads", "1 signal of `leads`"),
     ("stairoids-signals ledger prune --older-than 2d", "0 old versions"),
-    ("stairoids-signals ledger erase --email u1@example.com", "1 claim or dead letter"),
+    (
+        "stairoids-signals ledger erase --email u1@example.com",
+        "1 claim, dead letter or key",
+    ),
     ("stairoids-signals dead-letters discard 1", "1 dead letter of 1"),
     ("stairoids-webhooks prune --older-than 1d", "2 events"),
     (f"stairoids-webhooks erase --email {EMAIL}", "3 events"),

@@ -84,7 +84,7 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
         target, "ledger", "erase", "--email", "ann.canary@example.com", "--yes"
     )
 
-    assert done.stdout.startswith("Erased 1 claim or dead letter.\n")
+    assert done.stdout.startswith("Erased 1 claim, dead letter or key.\n")
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
     assert b"anary" not in left
     assert b"bob@example.com" in left

@@ -1,0 +1,223 @@
+"""The Singer taps' common part: config, state, POSIX signals and errors."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from abc import ABC, abstractmethod
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from singer_sdk import Tap
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.plugin_base import _ConfigInput
+from typing_extensions import override
+
+from stairoids_common.cli import CONTEXT_SETTINGS
+from stairoids_common.config import read_config, read_file, understood
+from stairoids_common.config_errors import WrongConfigError, config_errors
+from stairoids_common.environment import environment_config
+from stairoids_common.singer import begin, check_log_level
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from types import FrameType
+
+    import click
+
+logger = logging.getLogger(__name__)
+
+EXIT_CODES = """\b
+Exit codes:
+  0  all records were emitted.
+  1  the config, the state or the database is wrong.
+  2  the command line is wrong.
+  128 + n  stopped by SIGTERM or SIGINT (number n).
+"""
+
+
+class Stoppable(Protocol):
+    """The records of a run."""
+
+    stopped: bool
+
+
+class StairoidsTap(Tap, ABC):
+    """A tap whose mistakes of the user are one line each and exit code 1.
+
+    Attributes:
+        summary: The first line of the help.
+        examples: The end of the help.
+        expected_errors: Errors that the user can fix.
+    """
+
+    package_name = "singer-stairoids"
+    summary: ClassVar[str]
+    examples: ClassVar[str]
+    expected_errors: ClassVar[tuple[type[Exception], ...]]
+
+    stopped_by: ClassVar[int | None] = None
+    _at_exit: ClassVar = ExitStack()
+
+    @property
+    @abstractmethod
+    def records(self) -> Stoppable:
+        """The records of this run, which `stopped` ends."""
+
+    @classproperty
+    @override
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
+        """The config of the environment, without `.env` files, which would win."""
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
+        return environment_config(schema, cls._env_var_prefix)
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        command.context_settings.update(CONTEXT_SETTINGS)
+        command.help = cls.summary
+        command.epilog = cls.examples
+        return command
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Load a state, also as `meltano state get` prints it.
+
+        Raises:
+            WrongConfigError: It is not a state of this tap, and would count as none.
+        """
+        super().load_state({"bookmarks": _bookmarks_in(state, self.streams)})
+
+    @classmethod
+    def problems_in(cls, config: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+        """Return one sentence for each mistake in a config, without its values."""
+        return config_errors(config, schema)
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Find mistakes; the messages repeat no value, because it may be a secret."""
+        schema = self.config_jsonschema
+        self.append_builtin_config(schema)
+        self._config = understood(self._config, schema)
+        errors = self.problems_in(self._config, schema)
+        if errors and raise_errors:
+            msg = "Config validation failed"
+            raise ConfigValidationError(msg, errors=errors, schema=schema)
+        return errors
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Stop after the current record; at the second signal stop at once.
+
+        The SDK would write a STATE message inside the signal handler, which may have
+        interrupted another message.
+        """
+        if self.records.stopped:
+            sys.exit(128 + signum)
+        type(self).stopped_by = signum
+        self.records.stopped = True
+
+    @classmethod
+    @override
+    def invoke(cls, **kwargs: Any) -> None:
+        with cls._clear_errors():
+            if kwargs.get("state") is not None:
+                _check_state_file(kwargs["state"].name)
+            super().invoke(**kwargs)
+        if cls.stopped_by is not None:
+            logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
+            sys.exit(128 + cls.stopped_by)
+
+    @classmethod
+    @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> Any:
+        begin(cls.name)
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
+        with cls._clear_errors():
+            return _ConfigInput(config=read_config(value, schema, cls._env_var_prefix))
+
+    @classmethod
+    @override
+    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
+        with cls._clear_errors():
+            super().cb_discover(ctx, param, value)
+
+    @classmethod
+    @override
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        with cls._clear_errors():
+            super().cb_test(ctx, param, value)
+
+    @classmethod
+    @contextmanager
+    def _clear_errors(cls) -> Iterator[None]:
+        """Turn errors that the user can fix into one line each and exit code 1.
+
+        Close the database at the end.
+        """
+        try:
+            with cls._at_exit:
+                yield
+        except (ConfigValidationError, WrongConfigError) as error:
+            for problem in error.errors:
+                cls.logger.error("%s", problem)  # noqa: TRY400 -- a mistake of the user needs no traceback
+            sys.exit(1)
+        except cls.expected_errors as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 -- a mistake of the user needs no traceback
+            sys.exit(1)
+
+
+def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
+    """Return the bookmarks of a state, also as `meltano state get` prints it.
+
+    Raises:
+        WrongConfigError: It is not a state of this tap.
+    """
+    match state:
+        case {"singer_state": inner}:
+            return _bookmarks_in(inner, streams)
+        case {"completed": inner} | {"partial": inner} if inner:
+            return _bookmarks_in(inner, streams)
+        case {"type": "STATE"}:
+            problem = "this is a STATE message; give the tap the content of its `value`"
+        case {"bookmarks": {**bookmarks}} if not all(
+            isinstance(bookmark, dict) for bookmark in bookmarks.values()
+        ):
+            problem = "a bookmark is not a JSON object"
+        case {"bookmarks": {**bookmarks}} if bookmarks and not (
+            bookmarks.keys() & set(streams)
+        ):
+            problem = "its bookmarks are of no stream of this tap"
+        case {"bookmarks": {**bookmarks}}:
+            return {str(name): bookmark for name, bookmark in bookmarks.items()}
+        case {**rest} if not rest:
+            return {}
+        case _:
+            problem = "it has no `bookmarks`; use `{}` to read everything again"
+    msg = f"state: {problem}"
+    raise WrongConfigError([msg])
+
+
+def _check_state_file(path: str) -> None:
+    """Refuse a state that is not JSON, such as an empty file."""
+    if path == "<stdin>":
+        return
+    try:
+        read_file(path)
+    except WrongConfigError as error:
+        remedy = "put the last state back, or `{}` to read everything again"
+        msg = f"state: {error}; {remedy}"
+        raise WrongConfigError([msg]) from None
+
+
+def run(tap: type[StairoidsTap]) -> None:
+    """Run a tap as a program."""
+    check_log_level(tap.name)
+    tap.cli()

@@ -1,0 +1,1 @@
+"""The sync log: sent signals, runs and dead letters as the streams of a tap."""

@@ -1,0 +1,113 @@
+"""`tap-stairoids-signals`: the Singer tap of the sync log."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+from singer_sdk import Stream
+from typing_extensions import override
+
+from stairoids_common.settings import SECRET, config_schema_of, settings_from
+from stairoids_common.tap import EXIT_CODES, StairoidsTap, run
+from target_stairoids.exceptions import StairoidsError
+from target_stairoids.settings import LEDGER_URL
+from target_stairoids.sync_log.reading import SEQUENCE, LogStream, SyncLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from singer_sdk.helpers.types import Context
+
+_EXAMPLES = f"""\b
+Examples:
+  tap-stairoids-signals --config tap.json | target-jsonl
+  tap-stairoids-signals --config tap.json --discover > catalog.json
+  tap-stairoids-signals --config tap.json --catalog catalog.json --state state.json
+  TAP_STAIROIDS_SIGNALS_LEDGER_URL=... tap-stairoids-signals --config ENV
+  tap-stairoids-signals --about --format=markdown
+
+{EXIT_CODES}
+`target-stairoids` fills the ledger.
+"""
+
+
+class TapSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of the tap.
+
+    Attributes:
+        ledger_url: The ledger that `target-stairoids` fills.
+    """
+
+    ledger_url: Annotated[str, Meta(title="Ledger URL", extra_json_schema=SECRET)] = (
+        LEDGER_URL
+    )
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the config's JSON Schema, a new object for every caller."""
+    return config_schema_of(TapSettings)
+
+
+class SyncLogStream(Stream):
+    """One stream of the sync log."""
+
+    is_sorted = True
+
+    def __init__(self, tap: TapStairoidsSignals, log: LogStream) -> None:
+        super().__init__(tap, name=log.name, schema=log.schema)
+        self.primary_keys = log.key
+        self.replication_key = SEQUENCE if log.is_incremental else None
+        self._log = log
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
+        """Yield the records after the bookmark."""
+        bookmark = self.get_starting_replication_key_value(context)
+        return self._log.after(bookmark or 0)
+
+    @override
+    def _write_state_message(self) -> None:
+        """Add the time of the bookmarked record to the state."""
+        if self._log.is_incremental and self._log.last_at is not None:
+            self.stream_state["at"] = self._log.last_at
+        super()._write_state_message()
+
+
+class TapStairoidsSignals(StairoidsTap):
+    """Singer tap for the signals that the target sent, which reads its ledger."""
+
+    name = "tap-stairoids-signals"
+    summary = "Emit sent signals, runs and dead letters, as Singer streams."
+    examples = _EXAMPLES
+    expected_errors = (StairoidsError,)
+
+    config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
+
+    @override
+    def discover_streams(self) -> Sequence[Stream]:
+        return [SyncLogStream(self, stream) for stream in self.records.streams]
+
+    @cached_property
+    @override
+    def records(self) -> SyncLog:
+        log = SyncLog(settings_from(TapSettings, self.config).ledger_url)
+        self._at_exit.callback(log.close)
+        return log
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Load a state; a bookmark that this ledger never wrote is dropped."""
+        super().load_state(state)
+        for stream in self.records.streams:
+            bookmark = self.state.get("bookmarks", {}).get(stream.name, {})
+            sequence = bookmark.get("replication_key_value")
+            if not stream.start_of({**bookmark, SEQUENCE: sequence}):
+                bookmark.clear()
+
+
+def main() -> None:
+    """Run the tap."""
+    run(TapStairoidsSignals)
