@@ -185,7 +185,11 @@ def texts() -> dict[Path, str]:
         plugin_of(TapStairoidsSignals, signals_schema()),
     )
     contents = {
-        "docs/settings.md": {"target": table_of(target), "tap": table_of(tap)},
+        "docs/settings.md": {
+            "target": table_of(target),
+            "tap": table_of(tap),
+            "signals": table_of(signals),
+        },
         "meltano.yml": {
             TargetStairoids.name: meltano_settings_of(target),
             TapStairoidsWebhooks.name: meltano_settings_of(tap),

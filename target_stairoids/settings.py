@@ -21,6 +21,7 @@ _Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
 _Limit = _AtLeast1 | None
+_PATHS = "report_path", "metrics_path", "suppress_path"
 #: The default of `ledger_url`.
 LEDGER_URL = "sqlite:///.stairoids/ledger.db"
 _HOST = re.compile(r"[\da-f.]*:[\da-f:.]*(?:%\w+)?|(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?")
@@ -53,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             not know. Hold the source back (`guard`), send it (`send`), or remember its
             records and those of new streams, and send none of them (`baseline`).
         report_path: File to which the run report is written as JSON.
+        metrics_path: File for figures of the run, as text that Prometheus reads through
+            the textfile collector of its node exporter. The name ends in `.prom`.
         on_unknown: A request without a response may have been accepted. Look for its
             signal and send again only if it is not there (`verify`), or keep it as a
             dead letter for a person (`hold`).
@@ -107,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["guard", "send", "baseline"], Meta(title="First run")
     ] = "guard"
     report_path: Annotated[str | None, Meta(title="Report file")] = None
+    metrics_path: Annotated[str | None, Meta(title="Metrics file")] = None
     on_unknown: Annotated[Literal["verify", "hold"], Meta(title="On unknown")] = (
         "verify"
     )
@@ -161,7 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "scope": f"{origin} {self.namespace}" if self.namespace else origin,
             "api_url": self.api_url.strip().rstrip("/"),
             "default_source": self.source or extractor or "singer",
-            **{name: self._path(name) for name in ("report_path", "suppress_path")},
+            **{name: self._path(name) for name in _PATHS},
         }
         for name, value in derived.items():
             msgspec.structs.force_setattr(self, name, value)
@@ -171,8 +175,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         path = (getattr(self, name) or "").strip()
         try:
             found = local_path(path) if path else None
-            if found and name == "report_path" and found.is_dir():
-                raise ConfigError("`report_path` names a folder. Name a file in it.")
+            if found and name != "suppress_path" and found.is_dir():
+                raise ConfigError(f"`{name}` names a folder. Name a file in it.")
             return str(found) if found else None
         except OSError as error:
             raise ConfigError(f"`{name}` names {error.strerror}.") from None

@@ -62,6 +62,7 @@ def rebuild(
         "fail_on_dead_letters": False,
         "on_incomplete": "fail",
         "report_path": None,
+        "metrics_path": None,
         "rebuilds": True,
     }
     with TemporaryDirectory() as folder:

@@ -148,12 +148,12 @@ class Ledger:
 
     # Runs
 
-    def begin_run(self) -> int:
+    def begin_run(self, source: str = "") -> int:
         """Begin a run, take its lease, and return its number. Numbers count up."""
         with self.transaction() as transaction:
             self.run = transaction.connection.scalar(
                 insert(runs)
-                .values(scope=self.scope, started_at=timestamp())
+                .values(scope=self.scope, source=source, started_at=timestamp())
                 .returning(runs.c.run)
             )
             if self._leases:

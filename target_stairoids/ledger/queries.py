@@ -25,7 +25,7 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
-from target_stairoids.ledger.structs import KnownMapping
+from target_stairoids.ledger.structs import KnownMapping, PipelineFacts
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -80,6 +80,23 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
         .order_by(runs.c.run)
     )
     return ledger.rows(query)
+
+
+def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
+    """Return the state of a pipeline: the ledger's namespace, and a default source."""
+    its = (runs.c.scope == ledger.scope) & (runs.c.source == source)
+    is_success = (runs.c.exit_code == 0) & runs.c.end_reason.is_(None)
+    success = select(func.max(runs.c.ended_at)).where(its, is_success)
+    start = select(func.min(runs.c.started_at)).where(its)
+    dead = dead_letters.c
+    newest = func.coalesce(func.max(dead.id), 0)
+    query = (
+        select(func.count(), func.min(dead.first_at), newest)
+        .join(streams, streams.c.stream == dead.stream)
+        .where(streams.c.scope == ledger.scope)
+    )
+    (row,) = ledger.rows(query)
+    return PipelineFacts(ledger.value(success), ledger.value(start), *row)
 
 
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:

@@ -42,7 +42,7 @@ runs = sa.Table(
     "stairoids_runs",
     metadata,
     sa.Column("run", _Id, primary_key=True, autoincrement=True),
-    *_required(sa.Text, "scope", "started_at"),
+    *_required(sa.Text, "scope", "source", "started_at"),
     *_optional(sa.Text, "ended_at", "end_reason", "report"),
     sa.Column("exit_code", sa.SmallInteger),
     # It grows with each change of a run, in the order of commits: see `signals`.

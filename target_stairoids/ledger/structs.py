@@ -97,6 +97,24 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: int = 1
 
 
+class PipelineFacts(NamedTuple):
+    """The state of a pipeline: the runs and dead letters of a namespace and a source.
+
+    Attributes:
+        last_success: When a run last ended that left nothing over; None for never.
+        first_start: When its first run began.
+        dead_letters: How many are open in the namespace.
+        oldest_dead_letter: When the oldest of them failed first.
+        newest_dead_letter: The highest id of them, 0 for none.
+    """
+
+    last_success: str | None
+    first_start: str | None
+    dead_letters: int
+    oldest_dead_letter: str | None
+    newest_dead_letter: int
+
+
 class KnownMapping(msgspec.Struct, frozen=True, gc=False):
     """A mapping of a stream, as earlier runs used it.
 

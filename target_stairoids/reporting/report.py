@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from datetime import UTC, datetime
@@ -101,18 +100,19 @@ def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]
     ]
 
 
-def write(report: dict[str, Any], path: Path) -> None:
-    """Write a report as JSON. A reader never sees an incomplete file.
+def write(text: str, setting: str, place: str) -> None:
+    """Write a file that a setting names. A reader never sees an incomplete file.
 
     Raises:
-        ConfigError: `report_path` cannot be written.
+        ConfigError: The file cannot be written.
     """
+    path = Path(place)
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
         raise ConfigError(
-            f"The report cannot be written, see `report_path`: {error.strerror}."
+            f"The file of `{setting}` cannot be written: {error.strerror}."
         ) from error

@@ -7,11 +7,11 @@ STATE is emitted before everything read ahead of it has an outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import select
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from stairoids_common.text import counted
 from target_stairoids.checks.first_run import NOT_CHECKED, refusal
@@ -26,8 +26,10 @@ from target_stairoids.exceptions import (
     SetAsideError,
     StairoidsError,
 )
+from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
+from target_stairoids.reporting.metrics import metrics_text
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
 from target_stairoids.reporting.progress import Progress, progress_for, status_line
 from target_stairoids.reporting.report import Report, write
@@ -126,7 +128,7 @@ class Run:
         """Begin the run and continue with the claims of dead runs."""
         if not self._settings.dry_run:
             self._is_first = self._ledger.is_new() and not self._settings.rebuilds
-            self.report.run = self._ledger.begin_run()
+            self.report.run = self._ledger.begin_run(self._settings.default_source)
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
             self._scheduler.check_key()
             if not self._settings.rebuilds:
@@ -364,6 +366,7 @@ class Run:
         )
         self.records.streams.warn()
         self._scheduler.close()
+        facts = None
         if is_ledger_usable and not self._settings.dry_run:
             self._ledger.end_run(
                 exit_code,
@@ -372,7 +375,11 @@ class Run:
                 mappings=self.records.streams.made(self._may_remember),
                 complete=self._outcomes.complete(),
             )
+            facts = queries.pipeline_facts(self._ledger, self._settings.default_source)
         self._ledger.close()
         self._progress.end(report)
-        if self._settings.report_path:
-            write(report, Path(self._settings.report_path))
+        if (path := self._settings.report_path) is not None:
+            write(json.dumps(report, indent=2) + "\n", "report_path", path)
+        path = self._settings.metrics_path
+        if path is not None and not self._settings.dry_run:
+            write(metrics_text(report, facts, self._settings), "metrics_path", path)

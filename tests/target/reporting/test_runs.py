@@ -42,8 +42,9 @@ def past(target: TargetUnderTest) -> TargetUnderTest:
     target.run(*schema, *one, a_record(10, HOSTILE, email="x"), **settings)
     with closing(sqlite3.connect(target.folder / "ledger.db")) as database, database:
         database.execute(
-            "INSERT INTO stairoids_runs (scope, started_at)"
-            " SELECT scope, datetime('now', '-2 days') FROM stairoids_runs LIMIT 1"
+            "INSERT INTO stairoids_runs (scope, source, started_at, sequence)"
+            " SELECT scope, source, datetime('now', '-2 days'), 9"
+            " FROM stairoids_runs LIMIT 1"
         )
     return target
 

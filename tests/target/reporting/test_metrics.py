@@ -1,0 +1,78 @@
+"""`metrics_path` has the figures of the last run for Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from stairoids_common.time import parse_time
+from tests.support.singer_io import TargetUnderTest, a_record, a_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox import Sandbox
+
+
+def figures_in(path: Path) -> dict[tuple[str, str], float]:
+    """Return the value of each gauge by its name and the outcome it counts."""
+    return {
+        (s.name.removeprefix("stairoids_signals_"), s.labels.get("outcome", "")): (
+            s.value
+        )
+        for family in text_string_to_metric_families(path.read_text())
+        for s in family.samples
+        if (s.labels["namespace"], s.labels["source"]) == ("eu", "billing")
+    }
+
+
+def test_metrics_file_has_the_figures_of_the_last_run(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / "signals.prom"
+    config = {"metrics_path": str(path), "namespace": "eu", "source": "billing"}
+
+    target.run(a_schema(), a_record(1), a_record(2, email="nobody"), **config)
+    first = figures_in(path)
+    config["max_signals_per_run"] = "1"
+    failed = target.run(a_schema(), a_record(3), a_record(4), **config)
+    second = figures_in(path)
+
+    assert failed.exit_code == 75
+    assert first["last_run_exit_code", ""] == 0
+    assert first["last_run_signals", "accepted"] == 1
+    assert first["last_run_signals", "invalid"] == 1
+    assert first["last_run_records", ""] == 2
+    assert first["dead_letters", ""] == 1
+    success = first["last_success_timestamp_seconds", ""]
+    assert abs(success - first["last_run_timestamp_seconds", ""]) < 60
+    assert second["last_run_exit_code", ""] == 75
+    assert second["last_run_signals", "pending"] == 1
+    assert second["last_success_timestamp_seconds", ""] == success
+    assert second["oldest_dead_letter_timestamp_seconds", ""] > 0
+    ended = parse_time(target.report()["ended_at"]).timestamp()
+    assert second["last_run_timestamp_seconds", ""] == ended
+    assert [file.name for file in path.parent.iterdir()] == ["signals.prom"]
+
+
+def test_dry_run_leaves_the_metrics_file_alone(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    path = tmp_path / "signals.prom"
+
+    target.run(a_schema(), a_record(1), metrics_path=str(path), dry_run=True)
+
+    assert not path.exists()
+
+
+def test_metrics_file_that_cannot_be_written_is_an_error_after_the_run(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    run = target.run(a_schema(), a_record(1), metrics_path=f"{tmp_path}/file/x.prom")
+
+    assert run.exit_code == 1
+    assert "`metrics_path` cannot be written" in run.error
+    assert len(sandbox.signals) == 1
