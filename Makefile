@@ -11,6 +11,10 @@ export UV_PROJECT_ENVIRONMENT = .venv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
+# Tests wait for servers and disks at times, so that one more than the cores is faster.
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell expr $(CORES) + 1)
+
 BIN := .venv/bin
 READY := .venv/ready
 

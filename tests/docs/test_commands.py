@@ -33,6 +33,8 @@ RUN_BY = {
     "meltano.md": "test_meltano_page.py",
     "operations.md": "test_docs_run.py",
     "receiver.md": "test_docs_run.py",
+    "sandbox.md": "test_readme.py",
+    "settings.md": "test_docs_run.py",
     "sync-log.md": "test_docs_run.py",
 }
 EXIT_CODES = {

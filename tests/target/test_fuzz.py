@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Json = Any  # any JSON value
 EXPECTED = (StairoidsError, *INPUT_ERRORS, SystemExit)
 FUZZ = settings(
-    max_examples=int(os.environ.get("STAIROIDS_FUZZ", "60")),
+    max_examples=int(os.environ.get("STAIROIDS_FUZZ", "25")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
