@@ -242,8 +242,9 @@ class TargetStairoids(Target):
                 batch_records(file, stream, is_gzip=is_gzip), start=1
             ):
                 take((record,))
-                if number % AT_ONCE == 0:
-                    self.run.work()
+                if number % AT_ONCE == 0 and not self.run.work():
+                    self.run.leave_rest()
+                    return
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path as File
 from typing import Any, NamedTuple
 
@@ -341,6 +341,7 @@ def _account(objects: Iterable[_Object]) -> _Found:
     return min(choices, key=lambda choice: choice[0])[1] if choices else {}
 
 
+@lru_cache(maxsize=65536)  # a SCHEMA may come again with one more column
 def _simple(name: str) -> str:
     """Return a column's name without prefix, in lower case, letters and digits only."""
     return simple_name(_PREFIX.sub("", name))

@@ -245,7 +245,7 @@ def types_of(schema: Json) -> set[str]:
     types: set[str] = set()
     for part in _parts_of(schema):
         given = part.get("type", ())
-        types |= {given} if isinstance(given, str) else set(given)
+        types.update([given] if isinstance(given, str) else given)
     return types
 
 
@@ -276,5 +276,5 @@ def _parts_of(schema: Json) -> list[Mapping[str, Json]]:
     """Return a column's schema after the alternatives of `anyOf`, `oneOf`, `allOf`."""
     if not isinstance(schema, Mapping):
         return []
-    parts = [p for w in _ALTERNATIVES for s in schema.get(w, ()) for p in _parts_of(s)]
-    return [*parts, schema]
+    words = [word for word in _ALTERNATIVES if word in schema]
+    return [*(p for w in words for s in schema[w] for p in _parts_of(s)), schema]

@@ -156,6 +156,10 @@ class Run:
             if self._wait(source if has_room else None):
                 return True
 
+    def leave_rest(self) -> None:
+        """Leave the records behind this place to the next run: no STATE passes it."""
+        self._checkpoint.open()
+
     def interrupt(self, number: int) -> None:
         """Stop soon; safe in a handler of SIGTERM or SIGINT."""
         self.stop.set(InterruptedRunError(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.singer_io import (
     a_record,
     a_schema,
     a_state,
+    interrupted,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def emails(sandbox: Sandbox) -> list[str]:
-    return [signal.body["contact"]["email"] for signal in sandbox.signals]
+    return [s.body["contact"]["email"] for s in sandbox.signals]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,27 @@ def test_records_in_batch_files_are_sent(
     assert run.outcomes == {"accepted": 3}
     assert run.states == [{"at": 1}]
     assert len(sandbox.signals) == 3
+
+
+def test_sigterm_ends_the_run_amid_a_batch_file(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+) -> None:
+    file, count = tmp_path / "batch.jsonl", 20_000
+    file.write_text(
+        "".join(f'{{"id":{n},"email":"{n}@a.com"}}\n' for n in range(count))
+    )
+    batch = {
+        "type": "BATCH",
+        "stream": "trials",
+        "encoding": {"format": "jsonl"},
+        "manifest": [file.as_uri()] * 2,
+    }
+
+    with interrupted(lambda: len(sandbox.signals) > 0, signal.SIGTERM):
+        run = target.run(a_schema(), batch, a_state())
+
+    assert (run.exit_code, run.states) == (128 + signal.SIGTERM, [])
+    assert 0 < run.report["read"] < count
 
 
 def test_activate_version_changes_nothing(target: TargetUnderTest) -> None:

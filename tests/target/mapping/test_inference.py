@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -734,3 +735,24 @@ def test_streams_of_real_taps(
     file: str, stream: str, expected: dict[str, list[str]]
 ) -> None:
     assert inferred(schemas_in(file)[stream]) == expected
+
+
+def calls_for(columns: int) -> int:
+    """Return how many functions are called to map a stream with so many columns."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    shape = a_shape(properties=texts("trial_id", *(f"c{n}" for n in range(columns))))
+    sys.setprofile(count)
+    mappings_for(shape, (), "tests")
+    sys.setprofile(None)
+    return calls
+
+
+def test_cost_of_a_schema_is_linear_in_its_columns() -> None:
+    calls_for(1_600)  # fills the caches of names
+
+    assert calls_for(1_600) < 2.2 * calls_for(800)
