@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         scope: Origin and namespace. Each scope has its own entries in the ledger.
         default_source: The `source` of signals whose mapping names none.
         remembers_all: Whether every record is remembered as seen and none is sent.
+        is_partial: Whether the input has some records only, so that no stream is
+            complete and no mapping is remembered.
         rebuilds: Whether signals are only compared with those that Stairoids has.
 
     Raises:
@@ -133,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     default_source: str = ""
     remembers_all: bool = False
+    is_partial: bool = False
     rebuilds: bool = False
 
     def __post_init__(self) -> None:

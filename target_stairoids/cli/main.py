@@ -17,6 +17,7 @@ from target_stairoids.cli.options import config_option
 from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
 from target_stairoids.cli.schema import schema
+from target_stairoids.cli.send import send
 
 _EXAMPLES = """\b
 Before the first run:
@@ -24,6 +25,7 @@ Before the first run:
   stairoids-signals preview messages.jsonl --config config.json
   stairoids-signals test mapping_tests.yml --config config.json
   stairoids-signals check --config config.json
+  stairoids-signals send messages.jsonl --limit 1 --config config.json
 
 \b
 After a run:
@@ -59,6 +61,7 @@ _COMMANDS = (
     check,
     schema,
     report,
+    send,
     dead_letters,
     ledger,
 )

@@ -8,8 +8,8 @@ from io import StringIO
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from target_stairoids.exceptions import MessageError
-from target_stairoids.ledger import maintenance
+from target_stairoids.exceptions import MessageError, StairoidsError
+from target_stairoids.ledger import maintenance, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.observer import Observer
@@ -77,6 +77,27 @@ def rebuild(
             target.overrides["ledger_url"] = url
         _listen(target, messages)
     return target.run.report
+
+
+def send(
+    config_inputs: Sequence[str], messages: list[str], overrides: Mapping[str, Any]
+) -> tuple[Report, list[Any], StairoidsError | None]:
+    """Send some records of a tap's output, which say nothing about the others.
+
+    Returns:
+        The report, the accepted signals of the run, and why it failed.
+    """
+    target, error = target_from(config_inputs), None
+    target.overrides = {**overrides, "is_partial": True}
+    run, settings = target.run, target.settings()
+    try:
+        _listen(target, messages)
+    except StairoidsError as failure:
+        error = failure
+    with Ledger.open_read_only(
+        settings.ledger_url, settings.scope, missing_ok=True
+    ) as ledger:
+        return run.report, queries.accepted_in(ledger, run.report.run), error
 
 
 def _listen(target: TargetStairoids, messages: IO[str] | list[str]) -> None:

@@ -82,6 +82,12 @@ def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     return ledger.rows(query)
 
 
+def accepted_in(ledger: Ledger, run: int) -> list[Row[Any]]:
+    """Return the signals of a run that were accepted, in order."""
+    query = select(signals).where(signals.c.run == run)
+    return ledger.rows(query.order_by(signals.c.sequence))
+
+
 def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
     """Return the state of a pipeline: the ledger's namespace, and a default source."""
     its = (runs.c.scope == ledger.scope) & (runs.c.source == source)

@@ -345,7 +345,7 @@ class RecordOutcomes:
 
     def complete(self) -> dict[str, bool]:
         """Return the streams whose input is settled, and whether they had records."""
-        if not self.is_whole:
+        if not self.is_whole or self.settings.is_partial:
             return {}
         pending = self.report.streams_with(Outcome.PENDING)
         open_ones = pending | self.set_aside.keys() | self._replayed

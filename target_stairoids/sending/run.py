@@ -86,6 +86,7 @@ class Run:
         self._progress = progress or progress_for(is_observed=observer is not None)
         if observer is None and settings.dry_run:
             observer = SampleObserver()
+        self._pipeline = "" if settings.is_partial else settings.default_source
         url, scope = settings.ledger_url, settings.scope
         if settings.dry_run:
             self._ledger = Ledger.open_read_only(url, scope, missing_ok=True)
@@ -128,7 +129,7 @@ class Run:
         """Begin the run and continue with the claims of dead runs."""
         if not self._settings.dry_run:
             self._is_first = self._ledger.is_new() and not self._settings.rebuilds
-            self.report.run = self._ledger.begin_run(self._settings.default_source)
+            self.report.run = self._ledger.begin_run(self._pipeline)
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
             self._scheduler.check_key()
             if not self._settings.rebuilds:
@@ -356,7 +357,8 @@ class Run:
         """Return whether the ledger may remember the mappings of a stream."""
         held_back = {name for _, name in self._scheduler.held_back}
         is_held_back = stream.schema.name in held_back
-        return not is_held_back and self._outcomes.may_remember(stream)
+        may = not is_held_back and not self._settings.is_partial
+        return may and self._outcomes.may_remember(stream)
 
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
         is_ledger_usable &= not isinstance(failure, LedgerError)
@@ -379,11 +381,11 @@ class Run:
                 mappings=self.records.streams.made(self._may_remember),
                 complete=self._outcomes.complete(),
             )
-            facts = queries.pipeline_facts(self._ledger, self._settings.default_source)
+            facts = queries.pipeline_facts(self._ledger, self._pipeline)
         self._ledger.close()
         self._progress.end(report)
         if (path := self._settings.report_path) is not None:
             write(json.dumps(report, indent=2) + "\n", "report_path", path)
         path = self._settings.metrics_path
-        if path is not None and not self._settings.dry_run:
+        if path is not None and self._pipeline and not self._settings.dry_run:
             write(metrics_text(report, facts, self._settings), "metrics_path", path)

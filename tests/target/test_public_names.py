@@ -8,6 +8,7 @@ import pytest
 
 import target_stairoids
 from target_stairoids import Client, Signal
+from tests.support.documents import blocks, page
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
@@ -28,6 +29,17 @@ def test_client_sends_a_signal(sandbox: Sandbox) -> None:
 
     assert response.signal_id == sandbox.signals[0].id
     assert sandbox.signals[0].body["properties"] == {"plan": "pro"}
+
+
+def test_code_on_the_page_sends_a_signal(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = (b for b in blocks(page("operations.md"), "python") if "Client" in b)
+    there = code.replace("https://api.stairoids.com/v1", sandbox.url)
+
+    exec(there.replace("sk_live_…", sandbox.api_key))  # noqa: S102 - of our own page
+
+    assert capsys.readouterr().out == f"{sandbox.signals[0].id}\n"
 
 
 def test_other_names_are_not_public() -> None:

@@ -1,0 +1,215 @@
+"""`stairoids-signals send`: send one signal, or a few, as a run does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO
+
+import click
+
+from stairoids_common.cli import TEXT_FILE, format_option, print_table
+from target_stairoids.cli.options import clear_errors, config_option, log_the_run
+from target_stairoids.exceptions import ConfigError
+
+_STREAM = "stairoids-signals-send"  # of signals that --json gives
+_OBJECTS = {
+    "account": ("domain", "name"),
+    "contact": ("email", "first_name", "last_name"),
+}
+
+
+@click.command()
+@click.argument("messages", type=TEXT_FILE, required=False)
+@click.option("--key", help="Send the records with this key: 42, or '[\"eu\",42]'.")
+@click.option("--limit", type=click.IntRange(min=1), help="Send the first so many.")
+@click.option("--stream", help="Only records of this stream.")
+@click.option("--json", "text", help="Send this signal, as the API takes it.")
+@format_option()
+@config_option()
+@clear_errors
+def send(
+    config_inputs: Sequence[str],
+    messages: TextIO | None,
+    output_format: str,
+    **chosen: Any,
+) -> None:
+    """Send a few records, or one signal, and print the ids.
+
+    MESSAGES is a file with the output of a tap. This is a run like any other, with the
+    ledger, the checks and a summary on stderr. A record that was sent before is a
+    duplicate. The command emits no STATE, and the next run reads the stream as before.
+
+    \b
+    Examples:
+      stairoids-signals send messages.jsonl --key 42 --config config.json
+      stairoids-signals send messages.jsonl --limit 1 --config config.json
+      stairoids-signals send --json '{"type":"trial","source":"crm","contact":{"email":"ann@example.com"}}' --config config.json
+    """  # noqa: E501 - an example is one line, ready to be copied
+    from target_stairoids.dry_run import runner
+    from target_stairoids.reporting.next_steps import dead_letters_in
+
+    text = chosen.pop("text")
+    given = [text, *(chosen[name] for name in ("key", "limit"))]
+    if sum(value is not None for value in given) != 1 or (messages is None) == (
+        text is None
+    ):
+        raise click.UsageError(
+            "Give MESSAGES with either --key or --limit, or give --json."
+        )
+    overrides: dict[str, Any] = {}
+    if messages is None:
+        lines, overrides["signals"] = _of_json(text)
+        _check(config_inputs, lines, overrides)
+    else:
+        lines = list(_chosen(messages, config_inputs, **chosen))
+    log_the_run()
+    report, accepted, error = runner.send(config_inputs, lines, overrides)
+    names = ("signal_id", "account_id", "contact_id")
+    rows = [[getattr(row, name) for name in names] for row in accepted]
+    if output_format == "json":
+        for row in rows:
+            click.echo(json.dumps(dict(zip(names, row, strict=True))))
+    elif rows:
+        print_table(names, rows)
+    if error is not None:
+        raise error
+    if dead_letters_in(report.outcomes):
+        raise click.exceptions.Exit(1)
+
+
+def _chosen(
+    messages: Iterable[str],
+    config_inputs: Sequence[str],
+    *,
+    key: str | None,
+    limit: int | None,
+    stream: str | None,
+) -> Iterator[str]:
+    """Yield the lines of the chosen records, each after the SCHEMA of its stream."""
+    from target_stairoids.sending.input import message_from
+    from target_stairoids.target import settings_from
+
+    items = settings_from(config_inputs).signals
+    schemas: dict[str, tuple[str, list[Sequence[str]]]] = {}
+    begun: dict[str, str] = {}
+    count = 0
+    for number, line in enumerate(messages, start=1):
+        if line.isspace():
+            continue
+        message = message_from(line, number)
+        name, kind = str(message.get("stream")), message["type"]
+        if kind == "SCHEMA":
+            keys = [message.get("key_properties") or (), *_keys_of(name, items)]
+            schemas[name] = line, [names for names in keys if names]
+        if kind != "RECORD" or stream not in {None, name} or name not in schemas:
+            continue
+        schema, keys = schemas[name]
+        if key is not None and not _has_key(message.get("record"), keys, key):
+            continue
+        if key is not None and begun and name not in begun:
+            first = next(iter(begun))
+            raise ConfigError(
+                f"The streams `{first}` and `{name}` both have this key. Add --stream."
+            )
+        if begun.get(name) != schema:
+            begun[name] = schema
+            yield schema
+        yield line
+        count += 1
+        if count == limit:
+            return
+    if not count:
+        raise ConfigError("MESSAGES has no such record. See --key and --stream.")
+
+
+def _keys_of(stream: str, items: Sequence[Any]) -> list[Sequence[str]]:
+    from target_stairoids.mapping.config import glob_of
+
+    glob = glob_of(stream, items)
+    return [item.key for item in items if item.stream == glob]
+
+
+def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
+    """Return whether a record has the wanted values in the columns of one of its keys.
+
+    The values are JSON if there are several, else text.
+    """
+    from target_stairoids.dedup.digests import value_at
+
+    values: list[object] = [wanted]
+    if wanted.startswith("["):
+        try:
+            values = json.loads(wanted)
+        except ValueError:
+            raise ConfigError("--key is not a JSON array.") from None
+    texts = [str(value) for value in values]
+    return isinstance(record, dict) and any(
+        [str(value_at(record, name)) for name in names] == texts for names in keys
+    )
+
+
+def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
+    """Return the messages and the mapping of a signal that is given as JSON."""
+    import msgspec
+
+    from target_stairoids.mapping.item import MappingItem
+
+    try:
+        body = json.loads(text)
+        unknown = set(body) - {"type", "source", "occurred_at", "properties", *_OBJECTS}
+        for name, fields in _OBJECTS.items():
+            unknown |= {f"{name}.{f}" for f in set(body.get(name) or {}) - set(fields)}
+        properties = dict(body.get("properties") or {})
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError("--json is not a signal as a JSON object.") from None
+    if unknown:
+        raise ConfigError(f"--json has the unknown field `{min(unknown)}`.")
+    for name in ("type", "source"):
+        if not isinstance(body.get(name), str) or not body[name] or "{{" in body[name]:
+            raise ConfigError(f"--json lacks the text `{name}`.")
+    columns = {f"property_{n}": value for n, value in enumerate(properties.values())}
+    item = {
+        "stream": _STREAM,
+        "type": body["type"],
+        "source": body["source"],
+        **{
+            name: {field: f"{{{{ {name}.{field} }}}}" for field in fields}
+            for name, fields in _OBJECTS.items()
+        },
+        "occurred_at": "{{ occurred_at }}",
+        "properties": {
+            name: f"{{{{ {column} }}}}"
+            for name, column in zip(properties, columns, strict=True)
+        },
+        "when": None,
+    }
+    record = {
+        **{
+            name: dict.fromkeys(f) | (body.get(name) or {})
+            for name, f in _OBJECTS.items()
+        },
+        "occurred_at": body.get("occurred_at"),
+        **columns,
+    }
+    schema: dict[str, Any] = {"properties": {name: {} for name in record}}
+    messages: list[dict[str, Any]] = [
+        {"type": "SCHEMA", "stream": _STREAM, "schema": schema, "key_properties": []},
+        {"type": "RECORD", "stream": _STREAM, "record": record},
+    ]
+    return [json.dumps(m) for m in messages], (msgspec.convert(item, MappingItem),)
+
+
+def _check(
+    config_inputs: Sequence[str], lines: list[str], overrides: dict[str, Any]
+) -> None:
+    """Refuse a signal that would be invalid, so that no dead letter needs a mapping."""
+    from target_stairoids.dedup.rules import Outcome
+    from target_stairoids.dry_run.preview import RecordObserver
+    from target_stairoids.dry_run.runner import run_dry
+
+    def refuse(observation: Any) -> None:  # noqa: ANN401 - a lazy import
+        if observation.outcome is Outcome.INVALID:
+            raise ConfigError(f"--json: {observation.reason}.")
+
+    run_dry(config_inputs, lines, RecordObserver(refuse), **overrides)

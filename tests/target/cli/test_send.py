@@ -1,0 +1,180 @@
+"""`stairoids-signals send` sends a few records, or one signal, as a run does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.commands import signals
+from tests.support.singer_io import (
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stairoids_sandbox import Sandbox
+
+TRIAL: dict[str, Any] = {
+    "type": "trial",
+    "source": "crm",
+    "contact": {"email": "ann@example.com", "first_name": "Ann"},
+    "account": {"domain": "example.com"},
+    "occurred_at": "2026-01-31T12:00:00Z",
+    "properties": {"plan name": "pro", "seats": 3, "mrr": 9.5, "is_paid": True},
+}
+
+
+@pytest.fixture
+def messages(tmp_path: Path) -> Path:
+    path = tmp_path / "messages.jsonl"
+    shops = a_schema("shops", key=["region", "id"], region="string")
+    rows = a_record(7, "shops", region="eu"), a_record(7, "shops", region="us")
+    path.write_text(
+        text_of([a_schema(), *map(a_record, range(1, 5)), a_state(), shops, *rows])
+    )
+    return path
+
+
+def emails_in(sandbox: Sandbox) -> list[str]:
+    return [signal.body["contact"]["email"] for signal in sandbox.signals]
+
+
+@pytest.mark.parametrize(
+    ("words", "emails"),
+    [
+        (["--key", "3"], ["u3@example.com"]),
+        (["--limit", "2"], ["u1@example.com", "u2@example.com"]),
+        (["--limit", "1", "--stream", "shops"], ["u7@example.com"]),
+        (["--key", '["us",7]'], ["u7@example.com"]),
+    ],
+)
+def test_chosen_records_are_sent_and_their_ids_printed(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    messages: Path,
+    words: list[str],
+    emails: list[str],
+) -> None:
+    done = signals(target, "send", messages, *words, "--format", "json")
+
+    assert done.returncode == 0, done.stderr
+    assert emails_in(sandbox) == emails
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["signal_id"] for row in printed] == [s.id for s in sandbox.signals]
+    assert f"{len(emails)} accepted" in done.stderr
+
+
+def test_sent_record_is_a_duplicate_for_the_next_run(
+    sandbox: Sandbox, target: TargetUnderTest, messages: Path
+) -> None:
+    first = signals(target, "send", messages, "--key", "3")
+    again = signals(target, "send", messages, "--key", "3")
+    run = target.run_text(messages.read_text())
+
+    assert sandbox.signals[0].id in first.stdout
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "1 duplicate" in again.stderr
+    assert run.outcomes == {"accepted": 5, "duplicate": 1}
+
+
+def test_baseline_of_a_stream_does_not_end_with_one_sent_record(
+    sandbox: Sandbox, target: TargetUnderTest, messages: Path
+) -> None:
+    signals(target, "send", messages, "--limit", "1")
+
+    run = target.run_text(messages.read_text(), first_run="baseline")
+
+    assert run.outcomes == {"baselined": 5, "duplicate": 1}
+    assert len(sandbox.signals) == 1
+
+
+def test_check_of_a_stream_stays_after_one_of_its_records_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(plan="string")
+    many = range(1, 80)
+    target.run(schema, *(a_record(n, plan="a") for n in many))
+    changed = text_of([schema, *(a_record(n, plan="b") for n in many)])
+    assert target.run_text(changed).exit_code == 1
+    sent = len(sandbox.signals)
+    path = target.folder / "changed.jsonl"
+    path.write_text(changed)
+
+    done = signals(target, "send", path, "--key", "79")
+
+    assert done.returncode == 0
+    assert len(sandbox.signals) == sent + 1
+    run = target.run_text(changed)
+    assert "ledger allow trials" in run.error
+
+
+def test_signal_as_json_is_sent_once(sandbox: Sandbox, target: TargetUnderTest) -> None:
+    first = signals(target, "send", "--json", json.dumps(TRIAL))
+    again = signals(target, "send", "--json", json.dumps(TRIAL))
+    other = {**TRIAL, "properties": {"plan name": "free"}}
+    signals(target, "send", "--json", json.dumps(other))
+
+    assert first.returncode == 0, first.stderr
+    assert sandbox.signals[0].id in first.stdout
+    assert sandbox.signals[0].body == TRIAL
+    assert "1 duplicate" in again.stderr
+    assert [s.body["properties"]["plan name"] for s in sandbox.signals] == [
+        "pro",
+        "free",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--json", "{"], "--json is not a signal as a JSON object."),
+        (["--json", "[1]"], "--json is not a signal"),
+        (["--json", '{"type": "a"}'], "--json lacks the text `source`."),
+        (["--json", json.dumps({**TRIAL, "contakt": {}})], "unknown field `contakt`"),
+        (
+            ["--json", json.dumps({**TRIAL, "contact": {"mail": "a"}})],
+            "unknown field `contact.mail`",
+        ),
+        (
+            ["--json", json.dumps({**TRIAL, "contact": {"email": "canary"}})],
+            "--json: contact.email: not an email address",
+        ),
+        (["MESSAGES", "--key", "99"], "MESSAGES has no such record."),
+        (["MESSAGES", "--key", "[7"], "--key is not a JSON array."),
+    ],
+)
+def test_wrong_choice_is_one_sentence_and_leaves_nothing(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    messages: Path,
+    words: list[str],
+    says: str,
+) -> None:
+    named = [messages if word == "MESSAGES" else word for word in words]
+
+    done = signals(target, "send", *named)
+
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "canary" not in done.stderr
+    assert sandbox.requests == []
+    assert not (target.folder / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--key", "1"], ["--json", "{}", "--limit", "1"]]
+)
+def test_ambiguous_command_line_is_refused(
+    target: TargetUnderTest, words: list[str]
+) -> None:
+    done = signals(target, "send", *words)
+
+    assert done.returncode == 2
+    assert "Give MESSAGES with either --key or --limit, or give --json." in done.stderr
