@@ -99,6 +99,6 @@ def test_metrics_are_those_of_the_receiver(tmp_path: Path) -> None:
 
 
 def test_every_result_is_in_the_table_of_responses() -> None:
-    table = TEXT.partition("## What is answered")[2].partition("\n## ")[0]
+    table = TEXT.partition("## Responses")[2].partition("\n## ")[0]
 
     assert [name for name in RESULTS if f"`{name}`" not in table] == []
