@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -54,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             not know. Hold the source back (`guard`), send it (`send`), or remember its
             records and those of new streams, and send none of them (`baseline`).
         report_path: File to which the run report is written as JSON.
+        notify: URLs that get a message when this pipeline fails, works again, is
+            incomplete for a day, or has new dead letters. A URL with https gets JSON.
+            URLs of other services need the extra `notify` (Apprise).
         metrics_path: File for figures of the run, as text that Prometheus reads through
             the textfile collector of its node exporter. The name ends in `.prom`.
         on_unknown: A request without a response may have been accepted. Look for its
@@ -112,6 +116,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["guard", "send", "baseline"], Meta(title="First run")
     ] = "guard"
     report_path: Annotated[str | None, Meta(title="Report file")] = None
+    notify: Annotated[
+        tuple[str, ...], Meta(title="Notify", extra_json_schema=SECRET)
+    ] = ()
     metrics_path: Annotated[str | None, Meta(title="Metrics file")] = None
     on_unknown: Annotated[Literal["verify", "hold"], Meta(title="On unknown")] = (
         "verify"
@@ -161,6 +168,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     "with `suppress` sends nothing. Remove it, or give the stream a "
                     "second mapping."
                 )
+        for number, url in enumerate(self.notify):
+            if problem := _notify_problem(url):
+                raise ConfigError(f"`notify[{number}]` {problem}")
         extractor = os.environ.get("MELTANO_EXTRACTOR_NAME", "").removeprefix("tap-")
         origin = _origin_of(self.api_url)
         derived = {
@@ -197,6 +207,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def config_schema() -> dict[str, Any]:
     """Return the config's JSON Schema, a new object for every caller."""
     return config_schema_of(Settings)
+
+
+def _notify_problem(url: str) -> str:
+    """Return why a URL of `notify` cannot be used, without the URL; "" if it can."""
+    try:
+        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
+    except ValueError:
+        return "is not a URL."
+    if scheme == "https" or (scheme == "http" and is_loopback(host)):
+        return "" if host else "is not a URL."
+    if scheme == "http":
+        return "must be https. Only loopback addresses may use http."
+    if find_spec("apprise") is None:
+        return "needs `pip install singer-stairoids[notify]`, or a URL with https."
+    from apprise import Apprise  # noqa: PLC0415 - an extra, and slow to import
+
+    return "" if Apprise.instantiate(url) else "is no URL that Apprise knows."
 
 
 def _origin_of(api_url: str) -> str:

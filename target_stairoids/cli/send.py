@@ -181,7 +181,8 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
         "properties": {
             name: f"{{{{ {column} }}}}"
             for name, column in zip(properties, columns, strict=True)
-        },
+        }
+        or None,
         "when": None,
     }
     record = {

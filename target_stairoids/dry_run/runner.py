@@ -63,6 +63,7 @@ def rebuild(
         "on_incomplete": "fail",
         "report_path": None,
         "metrics_path": None,
+        "notify": (),
         "rebuilds": True,
     }
     with TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from target_stairoids.ledger.schema import (
     dead_letters,
     latest,
     mappings,
+    pipelines,
     runs,
     settled,
     signals,
@@ -25,7 +26,7 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
-from target_stairoids.ledger.structs import KnownMapping, PipelineFacts
+from target_stairoids.ledger.structs import KnownMapping, PipelineFacts, ToldState
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -103,6 +104,31 @@ def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
     )
     (row,) = ledger.rows(query)
     return PipelineFacts(ledger.value(success), ledger.value(start), *row)
+
+
+def told_state(ledger: Ledger, source: str) -> ToldState | None:
+    """Return the state of a pipeline that people were notified of."""
+    query = select(pipelines.c.state, pipelines.c.newest_dead_letter).where(
+        pipelines.c.scope == ledger.scope, pipelines.c.source == source
+    )
+    return next((ToldState(*row) for row in ledger.rows(query)), None)
+
+
+def run_before(ledger: Ledger, source: str) -> Row[Any] | None:
+    """Return the newest run of a pipeline before this one."""
+    its = (runs.c.scope == ledger.scope) & (runs.c.source == source)
+    query = select(runs).where(its, runs.c.run != ledger.run)
+    return next(iter(ledger.rows(query.order_by(runs.c.run.desc()).limit(1))), None)
+
+
+def dead_letters_after(ledger: Ledger, number: int) -> int:
+    """Return how many dead letters of the namespace have a higher id."""
+    query = (
+        select(func.count(dead_letters.c.id))
+        .join(streams, streams.c.stream == dead_letters.c.stream)
+        .where(streams.c.scope == ledger.scope, dead_letters.c.id > number)
+    )
+    return ledger.value(query) or 0
 
 
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:

@@ -93,6 +93,14 @@ known_signals = sa.Table(
     *_required(sa.Text, "known_until"),  # the server's time
     sa.Column("signal_id", sa.Text),  # the last one in that second; null for all
 )
+# The states of pipelines that people were notified of.
+pipelines = sa.Table(
+    "stairoids_pipelines",
+    metadata,
+    *_key("scope", "source"),
+    *_required(sa.Text, "state"),
+    *_required(_Id, "newest_dead_letter"),
+)
 # API keys that were used with this ledger, as keyed digests.
 api_keys = sa.Table(
     "stairoids_api_keys", metadata, *_key("scope"), *_key("api_key", kind=_Digest)

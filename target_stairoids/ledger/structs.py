@@ -115,6 +115,18 @@ class PipelineFacts(NamedTuple):
     newest_dead_letter: int
 
 
+class ToldState(NamedTuple):
+    """The state of a pipeline that people were notified of.
+
+    Attributes:
+        state: `ok`, `failing` or `incomplete`.
+        newest_dead_letter: The highest id that they know of.
+    """
+
+    state: str
+    newest_dead_letter: int
+
+
 class KnownMapping(msgspec.Struct, frozen=True, gc=False):
     """A mapping of a stream, as earlier runs used it.
 

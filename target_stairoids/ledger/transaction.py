@@ -19,6 +19,7 @@ from target_stairoids.ledger.schema import (
     dead_letters,
     known_signals,
     mappings,
+    pipelines,
     runs,
     settled,
     signals,
@@ -31,6 +32,7 @@ from target_stairoids.ledger.structs import (
     Known,
     KnownMapping,
     SettledVersion,
+    ToldState,
     claim_from,
 )
 
@@ -194,6 +196,11 @@ class Transaction:
         statement = self.statements.insert_into(table).values(values)
         others = {name: value for name, value in values.items() if name not in key}
         self.write(statement.on_conflict_do_update(index_elements=key, set_=others))
+
+    def note_told(self, scope: str, source: str, told: ToldState) -> None:
+        """Note the state of a pipeline that people were notified of."""
+        values = {"scope": scope, "source": source, **told._asdict()}
+        self._put(pipelines, ("scope", "source"), values)
 
     # Streams and counters
 

@@ -31,6 +31,7 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.metrics import metrics_text
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
+from target_stairoids.reporting.notifications import Ending, Notifier
 from target_stairoids.reporting.progress import Progress, progress_for, status_line
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
@@ -102,6 +103,9 @@ class Run:
             emits_each=emits_each_state,
             now=self._progress_at,
         )
+        self._notifier: Notifier | None = None
+        if settings.notify and self._pipeline and not settings.dry_run:
+            self._notifier = Notifier(settings, self._ledger)
         self._is_first = False
         self.report = Report()
         self.stop = Stop()
@@ -131,6 +135,8 @@ class Run:
             self._is_first = self._ledger.is_new() and not self._settings.rebuilds
             self.report.run = self._ledger.begin_run(self._pipeline)
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
+            if self._notifier:
+                self._notifier.begin()
             self._scheduler.check_key()
             if not self._settings.rebuilds:
                 self._scheduler.recover()
@@ -382,6 +388,9 @@ class Run:
                 complete=self._outcomes.complete(),
             )
             facts = queries.pipeline_facts(self._ledger, self._pipeline)
+            if self._notifier:
+                run, is_whole = self.report.run, failure is None
+                self._notifier.end(Ending(run, exit_code, is_whole, report))
         self._ledger.close()
         self._progress.end(report)
         if (path := self._settings.report_path) is not None:

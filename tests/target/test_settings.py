@@ -158,7 +158,7 @@ def test_secret_settings_are_marked_in_the_schema() -> None:
 
     secrets = {name for name, spec in properties.items() if spec.get("secret")}
 
-    assert secrets == {"api_key", "ledger_url"}
+    assert secrets == {"api_key", "ledger_url", "notify"}
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,28 @@ def test_signal_as_json_is_sent_once(sandbox: Sandbox, target: TargetUnderTest) 
 
 
 @pytest.mark.parametrize(
+    "signal",
+    [
+        {"type": "a", "source": "b", "contact": {"email": "ann@example.com"}},
+        {"type": "a", "source": "b", "account": {"domain": "example.com"}},
+        {
+            "type": "a",
+            "source": "b",
+            "account": {"domain": "example.com"},
+            "properties": {"{{ x }}": "{{ y }}", "email": "x", "when": 1, "": "z"},
+        },
+    ],
+)
+def test_signal_as_json_is_sent_as_it_is(
+    sandbox: Sandbox, target: TargetUnderTest, signal: dict[str, Any]
+) -> None:
+    done = signals(target, "send", "--json", json.dumps(signal))
+
+    assert done.returncode == 0, done.stderr
+    assert [sent.body for sent in sandbox.signals] == [signal]
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (["--json", "{"], "--json is not a signal as a JSON object."),
