@@ -50,14 +50,22 @@ _EXPLANATIONS = {
     show_default=True,
     help="How many signals to show.",
 )
+@click.option(
+    "--against",
+    metavar="FILE",
+    help="Compare with the signals of another config, such as the present one.",
+)
 @online_option
-@format_option()
+@format_option(
+    "table", "json", "markdown", help="A table, JSON, or Markdown for --against."
+)
 @config_option()
 @clear_errors
 def preview(
     config_inputs: Sequence[str],
     messages: TextIO,
     limit: int,
+    against: str | None,
     output_format: str,
     *,
     online: bool,
@@ -68,11 +76,21 @@ def preview(
     sends nothing. It reads the ledger and does not change it. With --online it also
     reads signals of Stairoids and says whether a run would hold signals back.
 
+    With --against it lists the signals that are new, gone or changed between two
+    configs, by stream and field. The comparison needs no ledger. Markdown has counts
+    and no values, so that it can be a comment on a pull request.
+
     \b
     Examples:
       stairoids-signals preview messages.jsonl --config config.json
       tap-x --config tap.json | stairoids-signals preview --config config.json
+      stairoids-signals preview messages.jsonl --config new.json --against config.json
     """
+    if against is not None:
+        _compare(against, config_inputs, messages, limit, output_format)
+        return
+    if output_format == "markdown":
+        raise click.UsageError("Markdown is for --against only.")
     from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.dry_run.online import comparison
     from target_stairoids.dry_run.preview import Preview
@@ -101,6 +119,46 @@ def preview(
     _show_time(found.to_send, found.minutes(settings))
     if first_run:
         click.echo(f"First-run check: {first_run}")
+
+
+def _compare(
+    against: str,
+    config_inputs: Sequence[str],
+    messages: TextIO,
+    limit: int,
+    output_format: str,
+) -> None:
+    import msgspec
+
+    from target_stairoids.dry_run.comparison import compare
+
+    found = compare([against], config_inputs, list(messages), examples=limit)
+    if output_format == "json":
+        click.echo(msgspec.json.encode(found))
+        return
+    if output_format == "markdown":
+        click.echo(found.as_markdown(), nl=False)
+        return
+    header = ("stream", "new", "gone", "changed", "same")
+    rows = [
+        (name, s.new, s.gone, s.changed, s.same)
+        for name, s in sorted(found.streams.items())
+    ]
+    _show_table(header, rows)
+    for title, counts in (("changed field", "fields"), ("gone because", "reasons")):
+        listed = [
+            (name, what, count)
+            for name, changes in sorted(found.streams.items())
+            for what, count in getattr(changes, counts).most_common()
+        ]
+        _show_table(("stream", title, "signals"), listed)
+    examples = [
+        (e["stream"], e["change"], field, *(_short(json.dumps(v)) for v in values))
+        for e in found.examples
+        for field, values in e["fields"].items()
+    ]
+    _show_table(("stream", "change", "field", "before", "after"), examples)
+    click.echo("Nothing was sent and nothing was written.")
 
 
 def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> None:

@@ -1,0 +1,176 @@
+"""Compare the signals that two configs make of the same records, without a ledger."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from typing_extensions import override
+
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
+from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.streams import Stream
+
+#: One record: its stream, its digest, and how often it came before.
+_Record = tuple[str, bytes, int]
+_Signals = dict[str, bytes]  # by the name of the mapping
+
+
+class StreamChanges(msgspec.Struct):
+    """The changes of a stream's signals, counted.
+
+    Attributes:
+        reasons: Why signals are gone.
+        fields: Field -> signals in which it differs.
+    """
+
+    new: int = 0
+    gone: int = 0
+    changed: int = 0
+    same: int = 0
+    reasons: Counter[str] = msgspec.field(default_factory=Counter)
+    fields: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class Comparison(msgspec.Struct):
+    """The changes by stream, and some examples, which have personal data."""
+
+    streams: dict[str, StreamChanges]
+    examples: list[dict[str, Any]]
+
+    def as_markdown(self) -> str:
+        """Return the counts for a comment on a pull request, without values."""
+        header = (
+            "| stream | new | gone | changed | same | changed fields | gone because |"
+        )
+        lines = [header, "| --- | ---: | ---: | ---: | ---: | --- | --- |"]
+        for name, found in sorted(self.streams.items()):
+            counts = found.new, found.gone, found.changed, found.same
+            cells = [f"`{name}`", *(f"{n:,}" for n in counts)]
+            cells += [_listed(found.fields), _listed(found.reasons)]
+            lines.append(f"| {' | '.join(c.replace('|', '/') for c in cells)} |")
+        total = sum(s.new + s.gone + s.changed for s in self.streams.values())
+        title = "Signals that change" if total else "No signal changes"
+        return "\n".join([f"### {title}", "", *lines, ""])
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
+
+
+class _Signalled(Observer):
+    """Observes the signals of each record, and why there is none."""
+
+    def __init__(self) -> None:
+        self.signals: defaultdict[_Record, _Signals] = defaultdict(dict)
+        self.reasons: dict[_Record, str] = {}
+        self._body = b""
+        self._times: Counter[tuple[str, bytes, str]] = Counter()
+
+    @override
+    def would_send(self, stream: Stream, body: bytes) -> None:
+        self._body = body  # `decided` follows, about the same record
+
+    @override
+    def decided(self, observation: Observation) -> None:
+        name, mapping = observation.stream.schema.name, observation.compiled_mapping
+        mapping_name = mapping.name if mapping else ""
+        text = json.dumps(observation.record, sort_keys=True, default=str)
+        digest = blake2b(text.encode(errors="replace"), digest_size=16).digest()
+        self._times[name, digest, mapping_name] += 1
+        record = name, digest, self._times[name, digest, mapping_name]
+        signals = self.signals[record]
+        if observation.outcome is Outcome.WOULD_SEND:
+            signals[mapping_name] = self._body
+        else:
+            outcome, reason = str(observation.outcome), observation.reason
+            self.reasons[record] = f"{outcome}: {reason}" if reason else outcome
+
+
+def compare(
+    old_inputs: Sequence[str],
+    new_inputs: Sequence[str],
+    messages: list[str],
+    *,
+    examples: int,
+) -> Comparison:
+    """Return how the signals of messages differ between two configs.
+
+    Args:
+        examples: How many changed signals to keep.
+    """
+    old, new = _Signalled(), _Signalled()
+    options = {"ledger_url": NO_LEDGER, "first_run": "send"}
+    try:
+        run_dry(old_inputs, messages, old, **options)
+    except StairoidsError as error:
+        raise ConfigError(f"--against: {error}") from error
+    run_dry(new_inputs, messages, new, **options)
+    found = Comparison({}, [])
+    for record in old.signals | new.signals:
+        changes = found.streams.setdefault(record[0], StreamChanges())
+        for before, after in _pairs(old.signals[record], new.signals[record]):
+            fields = _differences(before, after)
+            if before is None:
+                changes.new += 1
+            elif after is None:
+                changes.gone += 1
+                changes.reasons[new.reasons.get(record, "no mapping")] += 1
+            elif fields:
+                changes.changed += 1
+                changes.fields.update(fields.keys())
+            else:
+                changes.same += 1
+            if fields and len(found.examples) < examples:
+                kind = "new" if not before else "gone" if not after else "changed"
+                example = {"stream": record[0], "change": kind, "fields": fields}
+                found.examples.append(example)
+    return found
+
+
+def _pairs(
+    old: _Signals, new: _Signals
+) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+    """Yield the fields of a record's signals: first of the same mapping, then others.
+
+    A mapping may have another name in the new config.
+    """
+    both = [name for name in old if name in new]
+    yield from ((_fields_of(old[name]), _fields_of(new[name])) for name in both)
+    before = [_fields_of(body) for name, body in old.items() if name not in new]
+    after = [_fields_of(body) for name, body in new.items() if name not in old]
+    for place in range(max(len(before), len(after))):
+        yield (
+            before[place] if place < len(before) else None,
+            after[place] if place < len(after) else None,
+        )
+
+
+def _fields_of(body: bytes) -> dict[str, Any]:
+    """Return a signal's fields: `type`, `account.domain`, `properties.plan`."""
+    fields: dict[str, Any] = {}
+    for name, value in json.loads(body).items():
+        inner = value if isinstance(value, dict) else None
+        if inner is None:
+            fields[name] = value
+        else:
+            fields |= {f"{name}.{key}": found for key, found in inner.items()}
+    return fields
+
+
+def _differences(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> dict[str, list[Any]]:
+    """Return field -> its old and its new value, null for none."""
+    old, new = before or {}, after or {}
+    return {
+        name: [old.get(name), new.get(name)]
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    }
