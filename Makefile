@@ -60,8 +60,10 @@ format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY) ## write the settings into settings.md, meltano.yml, hub/ and the schema
+docs: $(READY) ## write the settings into the documents, and the site into build/site
 	$(BIN)/python docs/settings.py
+	$(BIN)/sphinx-build -q -W --keep-going docs build/site
+	@echo "The site is in build/site/index.html."
 
 screenshots: $(READY) ## the pictures in docs/images (needs Chromium)
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py

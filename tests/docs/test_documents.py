@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def test_links_lead_to_files() -> None:
     missing = set()
-    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         links = re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text("utf-8"))
         for file, _, anchor in (link.partition("#") for link in links):
             to = path.parent / file if file else path

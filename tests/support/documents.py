@@ -15,8 +15,10 @@ def page(name: str) -> str:
 
 
 def page_names() -> list[str]:
-    """Return the names of all documents for users."""
-    return ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))]
+    """Return the names of all documents for users: `guides/erase.md`."""
+    docs = ROOT / "docs"
+    names = (str(path.relative_to(docs)) for path in docs.rglob("*.md"))
+    return ["README.md", *sorted(names)]
 
 
 def blocks(text: str, language: str) -> list[str]:
