@@ -7,6 +7,7 @@ are pending. The other streams go on. This module holds no SQL and sends nothing
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,9 +21,9 @@ ALL_INVALID = "all invalid"
 
 _LEAST = 50
 _SHARE = 0.2
-_SAMPLE = 200  # records of a stream with a new identity that are looked up
+SAMPLE = 200  # records of a stream with a new identity that are looked up
 _WAIT_SECONDS = 60.0
-_FEW = 5  # invalid records of a stream without any valid one
+_FEW = 5  # records that are enough for a check of a small stream
 _LAST = 200
 _INVALID_SHARE = 0.9
 
@@ -43,8 +44,8 @@ class StreamChecks(Generic[Held]):
         fired: The check that set the stream aside, and its reason.
         valid_before: How many records were valid before the first check.
         has_valid: Whether any record was valid.
-        sample: Digests of the first records, if the identity is new: of their sources,
-            or of their contents.
+        sample: Digests of each of the first records, if the identity is new: of its
+            sources, or of its content.
     """
 
     stream: str
@@ -61,7 +62,7 @@ class StreamChecks(Generic[Held]):
     _others: int = 0
     _oldest: float | None = None
     _waiting: list[Held] = field(default_factory=list)
-    sample: set[bytes] = field(default_factory=set)
+    sample: set[frozenset[bytes]] = field(default_factory=set)
     _invalid: list[Held] = field(default_factory=list)
     valid_before: int = 0
     has_valid: bool = field(init=False)
@@ -80,7 +81,7 @@ class StreamChecks(Generic[Held]):
     @property
     def has_sample(self) -> bool:
         """Whether there are enough records to compare with the ledger."""
-        return bool(self.new_identity) and len(self.sample) >= _SAMPLE
+        return bool(self.new_identity) and len(self.sample) >= SAMPLE
 
     @property
     def passed(self) -> bool:
@@ -92,9 +93,14 @@ class StreamChecks(Generic[Held]):
     # Signals
 
     def sample_of(
-        self, version: Version, *, is_new: bool, is_once: bool
-    ) -> bytes | None:
-        """Return a record's digest for the sample of a new identity, if it has one.
+        self,
+        version: Version,
+        sources: Callable[[], frozenset[bytes]],
+        *,
+        is_new: bool,
+        is_once: bool,
+    ) -> frozenset[bytes]:
+        """Return a record's digests for the sample of a new identity.
 
         The identity is new if all known entities of the stream have a key, and a new
         one has none; or the reverse.
@@ -105,11 +111,10 @@ class StreamChecks(Generic[Held]):
             now = "are null now" if is_null else "were null and are filled in"
             self.new_identity, self.is_by_content = f"its keys {now}", True
         if not self.is_by_content:
-            return version.source_digest
-        if not is_other:
-            return None
+            return sources() if self.new_identity else frozenset()
         person = version.email or version.domain
-        return person if is_once else version.content_digest
+        digest = person if is_once else version.content_digest
+        return frozenset([digest] if is_other and digest else [])
 
     def admit(
         self,
@@ -117,13 +122,13 @@ class StreamChecks(Generic[Held]):
         *,
         is_changed: bool,
         is_expected: bool,
-        sample: bytes | None,
+        sample: frozenset[bytes],
         now: float,
     ) -> bool:
         """Return whether a signal may leave at once; else it waits, or is set aside.
 
         Args:
-            sample: Its digest for the sample of a new identity; None if it has none.
+            sample: Its digests for the sample of a new identity, if it has any.
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
         """
@@ -134,7 +139,7 @@ class StreamChecks(Generic[Held]):
         counts = is_changed and self.known > 0 and not is_expected
         if counts:
             self._count_change()
-        if self.new_identity and sample is not None:
+        if self.new_identity and sample:
             self.sample.add(sample)
         waits = counts or bool(self.new_identity)
         waits |= self.fired_before and not is_expected
@@ -190,25 +195,39 @@ class StreamChecks(Generic[Held]):
                 f"`stairoids-signals ledger allow {self.stream}`.",
             )
 
-    def compared(self, known_elsewhere: int, names: str, rename: str = "") -> None:
-        """Note how many of the sample the ledger knows under another identity.
+    def compared(self, known: set[bytes], names: str, rename: str = "") -> None:
+        """Compare the sample with the records of another identity in the ledger.
 
         Args:
+            known: Digests of these records.
             names: Streams and mappings of that identity, for people.
             rename: The command that makes both one; "" if no name has changed.
         """
         sample = len(self.sample)
-        if sample and known_elsewhere * 2 >= sample:
-            self.fire(
-                IDENTITY,
-                f"Stream `{self.stream}`: {self.new_identity}, and the ledger knows "
-                f"{known_elsewhere} of its first {sample} records as {names}. Sending "
-                f"would repeat them. {rename}To remember the records and send none, "
-                "pipe the tap into `stairoids-signals ledger baseline`. If all must be "
-                f"sent again, run `stairoids-signals ledger allow {self.stream}`.",
-            )
+        repeated = sum(not known.isdisjoint(digests) for digests in self.sample)
+        if sample and repeated * 2 >= sample:
+            self._fire_identity(self.new_identity, repeated, sample, names, rename)
         elif sample:
             self.new_identity, self.null_keys = "", set()
+
+    def rekeyed(self, repeated: int, sample: int) -> None:
+        """Note how many of the new records are known under another key."""
+        few = min(_FEW, self.known)
+        if not self.is_allowed and repeated >= few and repeated * 2 >= sample:
+            words = "the values of its key are others"
+            self._fire_identity(words, repeated, sample, "records with other keys", "")
+
+    def _fire_identity(
+        self, change: str, repeated: int, sample: int, names: str, rename: str
+    ) -> None:
+        self.fire(
+            IDENTITY,
+            f"Stream `{self.stream}`: {change}, and the ledger knows {repeated} of its "
+            f"first {sample} records as {names}. Sending would repeat them. {rename}To "
+            "remember the records and send none, pipe the tap into `stairoids-signals "
+            "ledger baseline`. If all must be sent again, run `stairoids-signals "
+            f"ledger allow {self.stream}`.",
+        )
 
     # Records
 

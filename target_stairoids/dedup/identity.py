@@ -132,6 +132,10 @@ class Identity:
         """Return whether a record of an entity is held."""
         return key in self._held
 
+    def has_read(self, key: Key) -> bool:
+        """Return whether this run has read a record of an entity."""
+        return bool(self._seen[key[1]].read(key[0]))
+
     @property
     def held(self) -> int:
         """How many records are held."""

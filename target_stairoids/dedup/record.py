@@ -74,11 +74,11 @@ class Record(msgspec.Struct, gc=False, eq=False):
                 self._canonical = _decoded(_canonical_from, self.text)
         return self._canonical
 
-    def state_digest(self, entity: bytes, loaders: ColumnSet) -> bytes:
-        """Return the digest of this state of an entity, without loaders' columns."""
-        if self._state is None or self._state[:2] != (entity, loaders):
-            digest = keyed_digest(entity, self.without(loaders))
-            self._state = entity, loaders, digest
+    def state_digest(self, entity: bytes, ignored: ColumnSet) -> bytes:
+        """Return the digest of this state of an entity, without some columns."""
+        if self._state is None or self._state[:2] != (entity, ignored):
+            digest = keyed_digest(entity, self.without(ignored))
+            self._state = entity, ignored, digest
         return self._state[2]
 
     def source_digest(self, ignored: ColumnSet) -> bytes:

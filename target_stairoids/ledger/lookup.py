@@ -34,7 +34,7 @@ T = TypeVar("T")
 #: Entity digest, and the text or state digest of a record.
 Mark = tuple[bytes, bytes]
 
-_PARAMETERS = 999  # the limit of SQLite builds that are still in use
+PARAMETERS = 999  # the limit of SQLite builds that are still in use
 _LATEST = Latest.__struct_fields__
 _RUN = _LATEST.index("run")
 _SETTLED = Settled.__struct_fields__
@@ -146,7 +146,7 @@ def _rows_of(
     mark = _mark(connection)
     for mapping, listed in asked.items():
         width = len(listed[0]) if listed else 1
-        for block in _blocks(listed, (_PARAMETERS - 1) // width):
+        for block in blocks(listed, (PARAMETERS - 1) // width):
             marks = f"({', '.join([mark] * width)})"
             query = text.format(asked=", ".join([marks] * len(block)), mark=mark)
             values = (*chain.from_iterable(block), mapping)
@@ -191,7 +191,7 @@ def rows_in(
 ) -> Iterator[Sequence[Any]]:
     """Yield columns of the rows whose key is one of the values."""
     names, table = ", ".join(columns), key.table.name
-    for block in _blocks(values, _PARAMETERS):
+    for block in blocks(values, PARAMETERS):
         marks = ", ".join([_mark(connection)] * len(block))
         text = f"SELECT {names} FROM {table} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
         yield from connection.exec_driver_sql(text, block).all()
@@ -201,7 +201,8 @@ def _mark(connection: Connection) -> str:
     return "?" if connection.dialect.paramstyle == "qmark" else "%s"
 
 
-def _blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
+def blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
+    """Yield items in blocks of a size."""
     listed = tuple(items)
     for start in range(0, len(listed), size):
         yield listed[start : start + size]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.rules import Key, Outcome
+from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.schema import (
     api_keys,
     checks,
@@ -26,7 +27,12 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
-from target_stairoids.ledger.structs import KnownMapping, PipelineFacts, ToldState
+from target_stairoids.ledger.structs import (
+    KnownMapping,
+    Layout,
+    PipelineFacts,
+    ToldState,
+)
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -138,12 +144,20 @@ def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
     return {row.mapping: KnownMapping(row.source, row.identity) for row in rows}
 
 
-def known_streams(ledger: Ledger) -> set[str]:
-    """Return the streams that mappings have read."""
-    query = select(streams.c.name).join(mappings, mappings.c.stream == streams.c.stream)
-    return {
-        row.name for row in ledger.rows(query.where(streams.c.scope == ledger.scope))
-    }
+def layouts_of(ledger: Ledger) -> set[Layout]:
+    """Return the columns of all streams that mappings have read."""
+    query = select(streams.c.name, mappings.c.identity, streams.c.schema).join(
+        mappings, mappings.c.stream == streams.c.stream
+    )
+    found = set()
+    for name, identity, message in ledger.rows(
+        query.where(streams.c.scope == ledger.scope)
+    ):
+        key = json.loads(identity)
+        columns = json.loads(message or "{}").get("schema", {}).get("properties", {})
+        is_keyless = key[:1] == ["*"]
+        found.add(Layout(name, frozenset(key * (not is_keyless)), frozenset(columns)))
+    return found
 
 
 def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
@@ -174,10 +188,15 @@ def known_elsewhere(
     query = (
         select(latest.c.source_digest, streams.c.name, latest.c.mapping)
         .join(streams, streams.c.stream == latest.c.stream)
-        .where(streams.c.scope == ledger.scope, latest.c.source_digest.in_(sources))
-        .where(latest.c.run != ledger.run)
+        .where(streams.c.scope == ledger.scope, latest.c.run != ledger.run)
     )
-    return [(source, stream, mapping) for source, stream, mapping in ledger.rows(query)]
+    return [
+        (source, stream, mapping)
+        for block in blocks(sources, PARAMETERS // 2)
+        for source, stream, mapping in ledger.rows(
+            query.where(latest.c.source_digest.in_(block))
+        )
+    ]
 
 
 def known_contents(
@@ -191,6 +210,24 @@ def known_contents(
         rows = ledger.rows(query.where(latest.c.run != ledger.run))
         found |= {digest for (digest,) in rows}
     return found
+
+
+def rows_like(
+    ledger: Ledger, stream: int, sources: Collection[bytes | None]
+) -> dict[Key, tuple[bytes, str, str | None]]:
+    """Return the records of a stream that earlier runs sent, by their sources.
+
+    The values are source digest, mapping and bookmark value.
+    """
+    query = select(latest).where(
+        latest.c.stream == stream,
+        latest.c.source_digest.in_(sources),
+        latest.c.run != ledger.run,
+    )
+    return {
+        (row.entity, row.mapping): (row.source_digest, row.mapping, row.bookmark_value)
+        for row in ledger.rows(query)
+    }
 
 
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:

@@ -66,7 +66,7 @@ mappings = sa.Table(
     *_key("stream", kind=sa.Integer),
     *_key("mapping"),
     sa.Column("source", sa.Text),  # null if it is not the same for all records
-    sa.Column("identity", _Digest, nullable=False),  # of the key's columns
+    sa.Column("identity", sa.Text, nullable=False),  # the key's columns, as JSON
     sa.Column("run", _Id, nullable=False),  # the first one that read the stream
 )
 # Checks that fired, and those that a person lets pass. The subject is a stream.

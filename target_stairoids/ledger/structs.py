@@ -132,11 +132,25 @@ class KnownMapping(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         source: The signals' source; None if it is not the same for all records.
-        identity: Digest of the columns that identify a record.
+        identity: The columns of a record's key, as a JSON array. Without a key, `*` and
+            all columns that identify a record.
     """
 
     source: str | None
-    identity: bytes
+    identity: str
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """The columns of a stream that a mapping has read.
+
+    Attributes:
+        key: Those of the key.
+        columns: Those of the last SCHEMA message.
+    """
+
+    stream: str
+    key: frozenset[str]
+    columns: frozenset[str]
 
 
 #: Columns of `claims` that hold the version, beside entity and mapping.

@@ -149,7 +149,7 @@ class Compiler:
             paths=frozenset(self._mapped_paths),
             origins=self._origins,
             has_own_key=bool(item.key),
-            columns=self._column_roles(ignore_changes),
+            columns=self._column_roles(key, ignore_changes),
             is_by_name=item.is_by_name,
             is_left_out=type_ is None or not is_known,
             deleted_columns=self._unread(DELETED_AT),
@@ -383,7 +383,9 @@ class Compiler:
             self._origins["ignore_changes"] = Origin(_json(found), why)
         return found
 
-    def _column_roles(self, ignore_changes: frozenset[str]) -> ColumnRoles:
+    def _column_roles(
+        self, key: tuple[str, ...], ignore_changes: frozenset[str]
+    ) -> ColumnRoles:
         """Return the roles of the stream's columns.
 
         Singer's own columns have no part in a record's digests. The content is unknown
@@ -399,17 +401,21 @@ class Compiler:
         ignored = frozenset() if self._reads_record else ignored - content
         reads_sdc = any(name.startswith("_sdc_") for name in content)
         touched = (ignore_changes | update_times) - content
-        return ColumnRoles(
+        roles = ColumnRoles(
             read=frozenset(read),
             named=frozenset(self._named_columns),
             takes_all=self._takes_all,
             reads_record=self._reads_record,
             hidden=self._hidden,
             loaders=ColumnSet(frozenset(), used),
+            stateless=ColumnSet(frozenset(key), used),
+            content=frozenset(content),
+            unsent=ignored,
             ignored=ColumnSet(ignored, used),
             knows_content=item.send == "on_change" and not reads_sdc,
             touched=ColumnSet(touched | (frozenset(item.skip) - read), used),
         )
+        return msgspec.structs.replace(roles, ignored=roles.ignored_with(key))
 
     # Checks
 

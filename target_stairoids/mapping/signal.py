@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -125,9 +125,11 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
         takes_all: Whether its properties select all other columns.
         reads_record: Whether a template reads the whole record.
         loaders: Columns that loaders write at every sync and the mapping does not use.
-            They are no part of a record's state.
-        ignored: Columns that have no part in a signal's content.
-        knows_content: Whether these are all such columns.
+        stateless: These and the key's columns. They are no part of a record's state.
+        content: Columns that the templates of a signal's content read.
+        unsent: Columns that have no part in a signal's content.
+        ignored: These and the columns of the key.
+        knows_content: Whether `unsent` has all such columns.
         touched: Columns that change while a record without a key stays the same one.
     """
 
@@ -137,9 +139,20 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
     reads_record: bool
     hidden: HiddenColumns
     loaders: ColumnSet
+    stateless: ColumnSet
+    content: frozenset[str]
+    unsent: frozenset[str]
     ignored: ColumnSet
     knows_content: bool
     touched: ColumnSet
+
+    def ignored_with(self, key: Iterable[str]) -> ColumnSet:
+        """Return the columns that have no part in a signal's content, and a key's.
+
+        A column of the key that is sent as it is may change its type, or be null.
+        """
+        unread = set() if self.reads_record else set(key) - self.content
+        return ColumnSet(self.unsent | unread, self.loaders.used)
 
     def identifies(self, name: str) -> bool:
         """Return whether a column is part of a record's identity without a key."""

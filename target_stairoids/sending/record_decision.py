@@ -18,6 +18,7 @@ from target_stairoids.dedup.digests import (
     is_null_key,
     json_array,
     key_digest,
+    keyed_digest,
     keyless_digest,
     log_position,
     person_digest,
@@ -25,14 +26,15 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.dedup.rules import Key, Latest, Outcome, Version, is_older
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
+from target_stairoids.sending.queue import QueuedSignal, lanes_of
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.identity import Decided, Subject
     from target_stairoids.dedup.record import Record
     from target_stairoids.mapping.signal import CompiledMapping, Signal
-    from target_stairoids.sending.queue import QueuedSignal
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -99,7 +101,9 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
                 key=self.key,
                 record_key=self.key,
                 stream=self.stream.number,
-                state_digest=record.state_digest(self.key[0], mapping.columns.loaders),
+                state_digest=record.state_digest(
+                    self.key[0], mapping.columns.stateless
+                ),
                 mapping_digest=mapping.mapping_digest,
                 bookmark_value=value,
                 source_digest=record.source_digest(mapping.columns.ignored),
@@ -107,6 +111,25 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
                 has_null_key=self.has_null_key,
             )
         return self._version
+
+    @property
+    def may_be_rekeyed(self) -> bool:
+        """Whether earlier runs may have known it under another key."""
+        mapping, stream = self.mapping, self.stream
+        is_same = mapping.name in stream.known and mapping.name in stream.same_mappings
+        has_key = bool(mapping.key) and not self.is_by_person
+        is_new = is_same and has_key and self.dead_letter is None
+        return is_new and mapping.bulk_changes != "expected"
+
+    @property
+    def sources(self) -> frozenset[bytes]:
+        """Its source digests, as it is and as other layouts of its stream have it."""
+        found = {self.record.source_digest(self.mapping.columns.ignored)}
+        for key, columns in self.stream.layouts:
+            fields = self.record.without(self.mapping.columns.ignored_with(key))
+            known = {name: v for name, v in fields.items() if name in columns}
+            found |= {keyed_digest(b"", fields), keyed_digest(b"", known)}
+        return frozenset(found)
 
     @property
     def is_baseline(self) -> bool:
@@ -131,7 +154,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         text = self.record.text_digest
         if text is not None:
             return text
-        return self.record.state_digest(self.key[0], self.mapping.columns.loaders)
+        return self.record.state_digest(self.key[0], self.mapping.columns.stateless)
 
     def kept_text(self, settings: Settings) -> bytes:
         """Return the record for a dead letter; empty if records are not kept."""
@@ -360,6 +383,30 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     signal: QueuedSignal | None = None
     reason: str = ""
     is_superseded: bool = False
+
+    def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
+        """Return its signal for the queue."""
+        mapped, signal, latest = self.mapped, self.draft.signal, decided.latest
+        assert signal is not None  # noqa: S101 - it is to be sent
+        version = decided.version
+        return QueuedSignal(
+            number=self.number,
+            claim=Claim(
+                version=version,
+                stream_name=mapped.stream.schema.name,
+                signal=self.draft.text,
+                record=mapped.kept_text(settings),
+                key_values=mapped.kept_key(settings),
+            ),
+            source=signal.source,
+            send=mapped.mapping.send,
+            decided_on=(decided.sent_before, latest.run if latest else 0),
+            lanes=lanes_of(version.entity, signal.account, signal.contact),
+            dead_letter=mapped.dead_letter,
+            # Not of several people who share the key, nor a replay of an old state.
+            closes_older=version.key == version.record_key
+            and mapped.dead_letter is None,
+        )
 
 
 def why_new(decided: Decided) -> str:

@@ -17,11 +17,11 @@ from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subj
 from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.ledger.structs import DeadLetter
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import (
     Draft,
     MappedRecord,
@@ -231,7 +231,10 @@ class RecordOutcomes:
             is_changed=was_sent and latest is not None and latest.run != run,
             is_expected=mapped.mapping.bulk_changes == "expected",
             sample=checks.sample_of(
-                version, is_new=latest is None, is_once=mapped.mapping.send == "once"
+                version,
+                lambda: mapped.sources,
+                is_new=latest is None,
+                is_once=mapped.mapping.send == "once",
             ),
             now=time.monotonic(),
         )
@@ -242,35 +245,11 @@ class RecordOutcomes:
                 self._leave([record])
         else:
             buffer.expect(record.number, version, latest, run)
-            record.signal = self._queued(record, decided)
+            record.signal = record.queued(decided, self.settings)
             self.queue.add(record.signal, waits=not may_leave)
         if checks.has_sample:
             self._compare(checks)
         self._set_aside(checks)
-
-    def _queued(self, record: OpenRecord, decided: Decided) -> QueuedSignal:
-        """Return the signal of a record for the queue."""
-        mapped, signal, latest = record.mapped, record.draft.signal, decided.latest
-        assert signal is not None  # noqa: S101 - it is to be sent
-        version = decided.version
-        return QueuedSignal(
-            number=record.number,
-            claim=Claim(
-                version=version,
-                stream_name=mapped.stream.schema.name,
-                signal=record.draft.text,
-                record=mapped.kept_text(self.settings),
-                key_values=mapped.kept_key(self.settings),
-            ),
-            source=signal.source,
-            send=mapped.mapping.send,
-            decided_on=(decided.sent_before, latest.run if latest else 0),
-            lanes=lanes_of(version.entity, signal.account, signal.contact),
-            dead_letter=mapped.dead_letter,
-            # Not of several people who share the key, nor a replay of an old state.
-            closes_older=version.key == version.record_key
-            and mapped.dead_letter is None,
-        )
 
     # Checks of streams
 
@@ -292,10 +271,10 @@ class RecordOutcomes:
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
         """Look up the first records of a new identity in the ledger."""
-        stream, sample = self._streams[checks.stream], checks.sample
+        stream, sample = self._streams[checks.stream], {*chain(*checks.sample)}
         if checks.is_by_content:
             known = queries.known_contents(self.ledger, stream.number, sample)
-            checks.compared(len(known), "records with other keys")
+            checks.compared(known, "records with other keys")
         else:
             elsewhere = queries.known_elsewhere(self.ledger, sample)
             checks.compared(*stream.known_as(elsewhere))
@@ -317,6 +296,14 @@ class RecordOutcomes:
         if name not in self.set_aside:
             self.set_aside[name] = reason
             self.ledger.check_fired(name, check, reason)
+
+    def rekeyed(self, stream: Stream) -> None:
+        """Check how many new records of a stream are known under other keys."""
+        checks = self._checks_of(stream)
+        checks.rekeyed(stream.rekeyed, stream.compared)
+        if checks.fired:
+            self.checkpoint.open()  # no STATE passes, even without a signal
+            self._set_aside(checks)
 
     def let_go(self, now: float, *, is_full: bool) -> None:
         """Let the signals leave that waited long enough for the end of the input."""

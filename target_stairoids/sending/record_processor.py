@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import (
     Key,
@@ -27,6 +28,7 @@ from target_stairoids.exceptions import (
     MessageError,
     MissingKeyError,
 )
+from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
@@ -360,10 +362,34 @@ class RecordProcessor:
                 people |= set(people_in(version, version.record_key))
             if last is not None:
                 known.append(version)
+            elif draft.text and item.stream.compared < SAMPLE and item.may_be_rekeyed:
+                item.stream.new.append(version)
+        for stream in {id(item.stream): item.stream for item in items}.values():
+            self._compare_keys(stream)
         latest_of_people = self.ledger.latest_of(people) if people else {}
         states = self.ledger.states_of(known) if known else {}
         self.outcomes.identity.know(changed | latest_of_people, states)
         return drafts
+
+    def _compare_keys(self, stream: Stream) -> None:
+        """Set a stream aside if the ledger knows its new records under other keys.
+
+        Each comparison reads all rows, so it waits until their number has doubled.
+        """
+        new = stream.new[: SAMPLE - stream.compared]
+        if not new or len(new) < min(stream.compared, SAMPLE - stream.compared):
+            return
+        rows = queries.rows_like(
+            self.ledger, stream.number, [version.source_digest for version in new]
+        )
+        has_read = self.outcomes.identity.has_read
+        known = {row for key, row in rows.items() if not has_read(key)}
+        stream.compared += len(new)
+        stream.rekeyed += sum(
+            (v.source_digest, v.mapping, v.bookmark_value) in known for v in new
+        )
+        stream.new.clear()
+        self.outcomes.rekeyed(stream)
 
 
 def _until_broken(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
-
-import msgspec
 
 from stairoids_common.text import counted
 from target_stairoids.checks.stream_checks import IDENTITY, SOURCE
 from target_stairoids.dedup.record import Record, RecordReader
+from target_stairoids.dedup.rules import Version
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
@@ -60,6 +59,11 @@ class Stream:
         null_keys: How many records had a null or empty key.
         null_columns: The columns of it that were null or empty.
         sharing: How many records have a key that other rows of this input have.
+        layouts: The columns that its records may have had under another name, and the
+            columns of their key.
+        new: New records that were not compared with records of other keys so far.
+        compared: How many were compared.
+        rekeyed: How many of these are known under another key.
     """
 
     schema: StreamSchema
@@ -78,6 +82,10 @@ class Stream:
     null_keys: int = 0
     null_columns: set[str] = field(default_factory=set)
     sharing: int = 0
+    layouts: set[tuple[frozenset[str], frozenset[str]]] = field(default_factory=set)
+    new: list[Version] = field(default_factory=list)
+    compared: int = 0
+    rekeyed: int = 0
 
     def note_fields(self, record: Record) -> None:
         """Note which fields of its mappings a record has."""
@@ -104,8 +112,10 @@ class Stream:
         is_same = self.made.keys() <= self.same_mappings | self.baselines
         return "" if is_same else "the columns that identify its records are others"
 
-    def known_as(self, rows: Iterable[tuple[bytes, str, str]]) -> tuple[int, str, str]:
-        """Return how many records have another identity, its names, and advice.
+    def known_as(
+        self, rows: Iterable[tuple[bytes, str, str]]
+    ) -> tuple[set[bytes], str, str]:
+        """Return the sources that have another identity, its names, and advice.
 
         Args:
             rows: Source digest, stream and mapping of records in the ledger.
@@ -115,7 +125,7 @@ class Stream:
         others = sorted({(stream, mapping) for _, stream, mapping in known})
         names = " and ".join(f"`{stream}` ({mapping})" for stream, mapping in others)
         rename = self._rename_from(*others[0]) if others else ""
-        return len({source for source, _, _ in known}), names, rename
+        return {source for source, _, _ in known}, names, rename
 
     def _rename_from(self, stream: str, mapping: str) -> str:
         """Return the advice that makes another stream or mapping this one."""
@@ -179,7 +189,8 @@ class Streams:
         self._suppressed = suppressed
         self._streams: dict[str, Stream] = {}
         self._warned: set[str] = set()
-        self._earlier = queries.known_streams(ledger)
+        self._layouts = queries.layouts_of(ledger)
+        self._earlier = {layout.stream for layout in self._layouts}
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Compile the mappings of a SCHEMA message, and find the stream's number.
@@ -240,10 +251,28 @@ class Streams:
             null_columns=set() if before is None else before.null_columns,
             sharing=0 if before is None else before.sharing,
             taken=0 if before is None else before.taken,
+            layouts=self._layouts_for(schema),
+            new=[] if before is None else before.new,
+            compared=0 if before is None else before.compared,
+            rekeyed=0 if before is None else before.rekeyed,
         )
         self._streams[name] = stream
         self._warn_once(w for mapping in maps for w in mapping.warnings)
         return stream
+
+    def _layouts_for(
+        self, schema: StreamSchema
+    ) -> set[tuple[frozenset[str], frozenset[str]]]:
+        """Return the keys and columns that records of a stream may have had before.
+
+        Those of other streams may be fewer than those of the SCHEMA.
+        """
+        columns = frozenset(schema.properties)
+        return {
+            (known.key, columns if known.stream == schema.name else known.columns)
+            for known in self._layouts
+            if known.stream == schema.name or known.columns <= columns
+        }
 
     def _warn_once(self, warnings: Iterable[str]) -> None:
         for warning in warnings:
@@ -331,9 +360,7 @@ def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMappi
     if not columns:
         names = filter(mapping.columns.identifies, schema.properties)
         columns = ["*", *sorted(names)]
-    text = msgspec.json.encode(columns)
-    identity = blake2b(text, digest_size=16).digest()
-    return KnownMapping(None if "{" in source else source, identity)
+    return KnownMapping(None if "{" in source else source, json.dumps(columns))
 
 
 def warn_if_left_out(stream: Stream) -> None:
