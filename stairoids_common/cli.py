@@ -94,13 +94,14 @@ def format_option(
     )
 
 
-def older_than_option(
+def past_time_option(
+    name: str,
     *,
     help: str,  # noqa: A002 - click's name
     min_age: timedelta = timedelta(),
     required: bool = False,
 ) -> Callable[[Command], Command]:
-    """Return the option `--older-than`, passed as a `datetime` in UTC.
+    """Return an option such as `--older-than`, passed as a `datetime` in UTC.
 
     The option refuses a time younger than `min_age`. Examples are added to `help`.
     """
@@ -111,12 +112,15 @@ def older_than_option(
         return None if text is None else _past_time(text, datetime.now(UTC), min_age)
 
     return click.option(
-        "--older-than",
+        name,
         callback=convert,
         required=required,
         metavar="AGE|TIME",
         help=f"{help} 90d, 12h or 30m, or a time such as 2026-01-31.",
     )
+
+
+older_than_option = functools.partial(past_time_option, "--older-than")
 
 
 def confirmed_removal(command: Command) -> Command:

@@ -180,15 +180,21 @@ def _reason_of(error: requests.RequestException) -> str:
     return reason + _HINTS.get(reason, "")
 
 
-def checked_url(url: str, *, name: str) -> str:
+def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
     """Return a URL that is safe for a key or a body.
 
+    Args:
+        url: The URL.
+        name: Its name in messages.
+        allow_http: Whether http may go to other machines. None if that is no option.
+
     Raises:
-        ConfigError: It is neither https, nor http to this machine.
+        ConfigError: It is neither https, nor http to a place where http is allowed.
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
+        _ = parts.port
     except ValueError:
         parts, host = urlsplit(""), ""
     if "@" in parts.netloc:
@@ -196,9 +202,10 @@ def checked_url(url: str, *, name: str) -> str:
         raise ConfigError(msg)
     if host and parts.scheme == "https":
         return url
-    if host and parts.scheme == "http" and is_loopback(host):
+    if host and parts.scheme == "http" and (allow_http or is_loopback(host)):
         return url
-    msg = f"{name} must begin with https:// (http:// only to this machine)"
+    msg = f"{name} must begin with https:// (http:// only to this machine"
+    msg += ")" if allow_http is None else ", or with --allow-http)"
     raise ConfigError(msg)
 
 

@@ -8,6 +8,7 @@ variables only, because other users can see a command line.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -35,6 +36,8 @@ DEFAULT_PATH = "/webhooks/stairoids"
 DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
 DEFAULT_MIN_FREE_BYTES = 100 * 1024 * 1024
 DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
+DEFAULT_FORWARDER = "forward"
+_NAMED_URL = re.compile(r"(?:([\w.-]+)=)?([^=]*:.*)")
 _MIN_TOKEN_LENGTH = 16
 _Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
@@ -65,6 +68,16 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0, le=65535)] | None,
         Meta(description="Port on 127.0.0.1 for the pages, /readyz and /metrics."),
     ] = None
+    forward: Annotated[
+        str | None,
+        Meta(
+            description="Deliver the events to this URL as well, or to several NAME=URL"
+            " with white space between them."
+        ),
+    ] = None
+    allow_http: Annotated[
+        bool, Meta(description="Forward to an http:// URL beyond this machine too.")
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="Lowest level that is logged on stderr."),
@@ -96,6 +109,20 @@ def receiver_settings() -> ReceiverSettings:
     except (msgspec.ValidationError, WrongConfigError) as error:
         msg = f"{PREFIX}…: {error}"
         raise ConfigError(msg) from None
+
+
+def forwarders_in(text: str) -> dict[str, str]:
+    """Return URL by name from `URL`, or from `NAME=URL NAME=URL`.
+
+    Raises:
+        ConfigError: Two of them have the same name.
+    """
+    pairs = [_NAMED_URL.fullmatch(part) for part in text.split()]
+    found = {match[1] or DEFAULT_FORWARDER: match[2] for match in pairs if match}
+    if len(found) != len(pairs) or not pairs:
+        msg = "--forward needs a URL, or several NAME=URL with different names"
+        raise ConfigError(msg)
+    return found
 
 
 def secrets() -> list[str]:

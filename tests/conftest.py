@@ -22,6 +22,8 @@ FAST = (
     "pages",
     "sandbox/faults",
     "sandbox/state",
+    "tap/forwarding/test_decision.py",
+    "tap/forwarding/test_lanes.py",
     "tap/reading/test_payload_schemas.py",
     "tap/test_event.py",
     "tap/test_signature.py",

@@ -11,6 +11,7 @@ import click
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 from stairoids_common.text import write_utf8
 from tap_stairoids_webhooks.cli import endpoints, store
+from tap_stairoids_webhooks.cli.forward import forward
 from tap_stairoids_webhooks.cli.serve import serve
 
 
@@ -25,6 +26,7 @@ def main() -> None:
       stairoids-webhooks serve
       stairoids-webhooks send-test http://127.0.0.1:8880/webhooks/stairoids
       stairoids-webhooks stats
+      stairoids-webhooks forward http://localhost:3000/webhook
       tap-stairoids-webhooks --config tap.json | target-jsonl
 
     \b
@@ -34,5 +36,5 @@ def main() -> None:
     write_utf8()
 
 
-for command in (serve, *store.COMMANDS, *endpoints.COMMANDS):
+for command in (serve, forward, *store.COMMANDS, *endpoints.COMMANDS):
     main.add_command(command)

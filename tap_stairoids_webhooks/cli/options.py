@@ -63,7 +63,8 @@ def _option(
     return click.option(
         f"--{name.replace('_', '-')}",
         default=default,
-        show_default="none" if default is None else True,
+        is_flag=default is False,
+        show_default="none" if default is None else default is not False,
         type=kind,
         cls=EnvironmentOption,
         envvar=PREFIX + name.upper(),

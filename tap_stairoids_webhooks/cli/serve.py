@@ -11,10 +11,11 @@ import click
 
 from stairoids_common.cli import exit_with_message
 from tap_stairoids_webhooks import environment
+from tap_stairoids_webhooks.cli.forward import forwarding
 from tap_stairoids_webhooks.cli.options import receiver_options
 from tap_stairoids_webhooks.environment import ReceiverSettings
 from tap_stairoids_webhooks.exceptions import WebhooksError
-from tap_stairoids_webhooks.receiver.log_lines import LogLine, log_to_stderr
+from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.receiver.server import Receiver
@@ -31,6 +32,9 @@ def serve(**values: Any) -> None:
     The secret is read from STAIROIDS_WEBHOOK_SECRET or, during a rotation, from
     STAIROIDS_WEBHOOK_SECRETS (a JSON array). When the receiver listens, it prints one
     JSON line on stdout. SIGTERM finishes the requests that have begun and exits 0.
+
+    --forward delivers the events to a URL as well, like `stairoids-webhooks forward`.
+    Of several receivers with one store, one forwards.
 
     --admin-port needs a token in STAIROIDS_WEBHOOKS_ADMIN_TOKEN. Open that port in a
     browser, and enter the token as the password.
@@ -57,7 +61,8 @@ def serve(**values: Any) -> None:
         min_free_bytes=settings.min_free,
         admin=admin,
     )
-    receiver.run(on_ready=lambda: _print_ready(receiver))
+    with forwarding(settings, lambda: receiver.is_stopping):
+        receiver.run(on_ready=lambda: _print_ready(receiver))
 
 
 def _print_ready(receiver: Receiver) -> None:

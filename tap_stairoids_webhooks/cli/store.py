@@ -40,9 +40,9 @@ store_url_option = receiver_options("store_url")
 def stats(*, store_url: str, output_format: str) -> None:
     """Count the events of the store, and the deliveries that were refused.
 
-    The counts are by event type, secret, day and reason. For each consumer (a tap with
-    the setting `consumer`) they show how many events it is behind. The receiver need
-    not run.
+    The counts are by event type, secret, day and reason. For each consumer (a
+    forwarder, or a tap with the setting `consumer`) they show how many events it is
+    behind. The receiver need not run.
 
     \b
     Examples:
@@ -67,6 +67,7 @@ def _as_json(found: Statistics) -> dict[str, Any]:
             "acknowledged_at": lag.acknowledged_at,
             "behind": lag.events,
             "oldest_received_at": lag.oldest_received_at,
+            "failures": lag.failures,
         }
         for name, lag in found.consumers.items()
     }
@@ -101,6 +102,11 @@ def _rows(found: Statistics) -> list[tuple[str, int, str]]:
         *(
             (f"behind: {name}", lag.events, f"acknowledged {lag.acknowledged_at}")
             for name, lag in sorted(found.consumers.items())
+        ),
+        *(
+            (f"failed: {name}", lag.failures, "see stairoids-webhooks forward failures")
+            for name, lag in sorted(found.consumers.items())
+            if lag.failures
         ),
     ]
 
@@ -181,10 +187,11 @@ def prune(
 ) -> None:
     """Remove old events that every consumer has read.
 
-    A consumer is a tap with the setting `consumer`; its incoming state proves which
-    events have arrived. The digests of removed events are kept for --keep-digests days,
-    so that a redelivery is still a duplicate. The command prints how many events were
-    removed, how many stay, and which consumers have not read those.
+    A consumer is a forwarder, or a tap with the setting `consumer`; its incoming state
+    proves which events have arrived. The digests of removed events are kept for
+    --keep-digests days, so that a redelivery is still a duplicate. The command prints
+    how many events were removed, how many stay, and which consumers have not read
+    those.
 
     New events use the space of removed events. --compact returns the space to the file
     system. It prints the size of the store before and after. Nothing can be stored

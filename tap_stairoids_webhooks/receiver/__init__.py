@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tap_stairoids_webhooks.exceptions import ConfigError
+
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver
 
@@ -17,4 +19,10 @@ def create_app() -> EmbeddedReceiver:
     from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- `--help` needs none of it
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver  # noqa: PLC0415 -- as above
 
-    return EmbeddedReceiver(receiver_settings())
+    settings = receiver_settings()
+    if settings.forward is not None:
+        msg = (
+            "STAIROIDS_WEBHOOKS_FORWARD: run stairoids-webhooks forward beside this app"
+        )
+        raise ConfigError(msg)
+    return EmbeddedReceiver(settings)

@@ -20,7 +20,7 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedRequestError, StoreError
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.store.schema import Outcome
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import ReceiverApp, send_response
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, problems_of
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
 

@@ -24,7 +24,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreError,
     StoreUnavailableError,
 )
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
+from tap_stairoids_webhooks.log_lines import LogLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,12 +6,12 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import (
     ALARMING,
     RESPONSE_SECONDS,
     ReceiverApp,
 )
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.store.schema import RefusalCount
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from tap_stairoids_webhooks.environment import (
     DEFAULT_PATH,
 )
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreUnavailableError
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.admin.app import AdminApp
 from tap_stairoids_webhooks.receiver.admin.metrics import (
     CommitHistograms,
@@ -33,7 +34,6 @@ from tap_stairoids_webhooks.receiver.app import ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping
 from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
 
@@ -156,6 +156,11 @@ class Receiver:
     def counts(self) -> Counter[str]:
         """Number of requests so far by result."""
         return self._app.counts.copy()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether SIGTERM or SIGINT came."""
+        return self._server.should_exit
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then finish the requests that have begun."""

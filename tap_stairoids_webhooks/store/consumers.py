@@ -1,24 +1,28 @@
 """Consumers: the named readers of the store, and the events each has received.
 
-The state that a run of the tap starts with proves which events have arrived. The store
-keeps a bookmark per kind of event, because the bookmark of one stream proves nothing
-about the events of other streams.
+A consumer is a tap or a forwarder. The state that a run of the tap starts with proves
+which events have arrived. The store keeps a bookmark per kind of event, because the
+bookmark of one stream proves nothing about the events of other streams.
+
+A forwarder moves its bookmark when it takes events into its queue, `FORWARDS`. An event
+stays there until it is delivered or discarded.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from stairoids_common.time import timestamp
+from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFIX
-from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS
+from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS, FORWARDERS, FORWARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tap_stairoids_webhooks.store.store import EventStore
 
@@ -35,11 +39,13 @@ class Lag:
         events: Number of events that it reads and has not acknowledged, at most
             `MOST_COUNTED`, because to count takes time.
         oldest_received_at: When the first of those was received; None for none.
+        failures: Number of events that a forwarder could not deliver; None for a tap.
     """
 
     acknowledged_at: str
     events: int
     oldest_received_at: str | None
+    failures: int | None = None
 
 
 def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) -> None:
@@ -54,35 +60,60 @@ def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) 
         bookmarks: The last sequence it has received, by kind; see `EventFilter.kinds`.
 
     Raises:
+        ConfigError: The consumer is a forwarder.
         StoreUnavailableError: Nothing was changed.
     """
+    with store.transaction("cannot acknowledge", lock=True) as connection:
+        is_forwarder = sa.select(FORWARDERS).where(FORWARDERS.c.consumer == consumer)
+        if connection.execute(is_forwarder).first() is not None:
+            msg = f"the consumer {consumer!r} is a forwarder: give the tap another name"
+            raise ConfigError(msg)
+        set_bookmarks(connection, consumer, bookmarks)
+
+
+def set_bookmarks(
+    connection: sa.Connection, consumer: str, bookmarks: Mapping[str, int]
+) -> None:
+    """Replace the bookmarks of a consumer, inside a transaction."""
     at = timestamp()
     rows = [
         {"consumer": consumer, "wanted": kind, "sequence": sequence, "updated_at": at}
         for kind, sequence in bookmarks.items()
     ]
-    with store.transaction("cannot acknowledge", lock=True) as connection:
-        connection.execute(sa.delete(CONSUMERS).where(CONSUMERS.c.consumer == consumer))
-        connection.execute(sa.insert(CONSUMERS), rows)
+    connection.execute(sa.delete(CONSUMERS).where(CONSUMERS.c.consumer == consumer))
+    connection.execute(sa.insert(CONSUMERS), rows)
 
 
-def forget(store: EventStore, consumer: str) -> bool:
-    """Remove a consumer; return False if there is none of that name."""
+def forget(store: EventStore, consumer: str) -> None:
+    """Remove a consumer, and the queue and the failures of a forwarder."""
     with store.transaction("cannot forget a consumer", lock=True) as connection:
-        done = connection.execute(
-            sa.delete(CONSUMERS).where(CONSUMERS.c.consumer == consumer)
-        )
-        return done.rowcount > 0
+        for table in (CONSUMERS, FORWARDERS, FORWARDS):
+            connection.execute(sa.delete(table).where(table.c.consumer == consumer))
 
 
-def pending_for(connection: sa.Connection) -> dict[str, sa.ColumnElement[bool]]:
-    """Return, by consumer, the condition of the events it has not acknowledged."""
+def pending_for(
+    connection: sa.Connection, *, failures: bool = True
+) -> dict[str, sa.ColumnElement[bool]]:
+    """Return, by consumer, the condition of the events it has not received.
+
+    Args:
+        connection: To the store.
+        failures: Whether to include events that a forwarder could not deliver.
+    """
     found: dict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
     lowest: dict[str, int] = {}
     for row in connection.execute(sa.select(CONSUMERS)):
         after = EVENTS.c.sequence > row.sequence
         found[row.consumer].append(sa.and_(_is_of(row.wanted), after))
         lowest[row.consumer] = min(row.sequence, lowest.get(row.consumer, row.sequence))
+    waits = sa.true() if failures else FORWARDS.c.failed_at.is_(None)
+    first = sa.select(FORWARDS.c.consumer, sa.func.min(FORWARDS.c.sequence))
+    for consumer, sequence in connection.execute(
+        first.where(waits).group_by(FORWARDS.c.consumer)
+    ):
+        queue = sa.select(FORWARDS.c.sequence).where(FORWARDS.c.consumer == consumer)
+        found[consumer].append(EVENTS.c.sequence.in_(queue.where(waits)))
+        lowest[consumer] = min(sequence - 1, lowest.get(consumer, sequence - 1))
     return {
         # With the lowest bookmark the database begins its search there.
         name: sa.and_(EVENTS.c.sequence > lowest[name], sa.or_(*kinds))
@@ -96,22 +127,41 @@ def lags(store: EventStore) -> dict[str, Lag]:
     Raises:
         StoreUnavailableError: The store cannot be read now.
     """
-    began = sa.select(CONSUMERS.c.consumer, sa.func.max(CONSUMERS.c.updated_at))
+    updated = sa.select(CONSUMERS.c.consumer, sa.func.max(CONSUMERS.c.updated_at))
+    forwarders = sa.select(FORWARDERS.c.consumer, FORWARDERS.c.began_at)
+    failed = (
+        sa.select(FORWARDS.c.consumer, sa.func.count())
+        .join(EVENTS, EVENTS.c.sequence == FORWARDS.c.sequence)
+        .where(FORWARDS.c.failed_at.is_not(None), EVENTS.c.erased_at.is_(None))
+        .group_by(FORWARDS.c.consumer)
+    )
     with store.transaction("cannot be read") as connection:
-        since = connection.execute(began.group_by(CONSUMERS.c.consumer)).all()
-        pending = pending_for(connection)
+        began = dict(_pairs(connection, updated.group_by(CONSUMERS.c.consumer)))
+        failures = {name: 0 for name, _ in _pairs(connection, forwarders)}
+        began |= dict(_pairs(connection, forwarders))
+        failures |= dict(_pairs(connection, failed))
+        pending = pending_for(connection, failures=False)
         result = {}
-        for consumer, acknowledged_at in since:
-            found = sa.select(EVENTS.c.received_at).where(pending[consumer])
+        for consumer, acknowledged_at in began.items():
+            unread = pending.get(consumer, sa.false())
+            found = sa.select(EVENTS.c.received_at).where(unread)
             first = found.order_by(EVENTS.c.sequence).limit(MOST_COUNTED).subquery()
             count = sa.select(sa.func.count(), sa.func.min(first.c.received_at))
             events, oldest = connection.execute(count).one()
-            result[str(consumer)] = Lag(
+            result[consumer] = Lag(
                 acknowledged_at=acknowledged_at,
                 events=events,
                 oldest_received_at=oldest,
+                failures=failures.get(consumer),
             )
     return result
+
+
+def _pairs(
+    connection: sa.Connection, query: sa.Select[tuple[Any, Any]]
+) -> Iterator[tuple[str, Any]]:
+    for name, value in connection.execute(query):
+        yield str(name), value
 
 
 def _is_of(kind: str) -> sa.ColumnElement[bool]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.event import Delivery
     from tap_stairoids_webhooks.store.event_filter import EventFilter
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -99,6 +99,26 @@ CONSUMERS = sa.Table(
     sa.Column("wanted", sa.Text, primary_key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.Text, nullable=False),
+)
+#: The consumers that are forwarders.
+FORWARDERS = sa.Table(
+    "webhook_forwarders",
+    METADATA,
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("since", sa.Text),
+    sa.Column("began_at", sa.Text, nullable=False),
+)
+#: Events that a forwarder has taken, and not delivered yet or in vain.
+FORWARDS = sa.Table(
+    "webhook_forwards",
+    METADATA,
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.Double, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("failed_at", sa.Text),
 )
 REFUSALS = sa.Table(
     "webhook_refusals",

@@ -31,6 +31,7 @@ from tap_stairoids_webhooks.store.schema import (
     CONSUMERS,
     ERASURES,
     EVENTS,
+    FORWARDS,
     METADATA,
     PRUNED,
     READ_COLUMNS,
@@ -286,6 +287,7 @@ class EventStore:
         with self.transaction("cannot begin a generation", lock=True) as connection:
             connection.execute(following)
             connection.execute(sa.update(CONSUMERS).values(sequence=0))
+            connection.execute(sa.delete(FORWARDS))  # their sequences mean others now
             return int(connection.execute(sa.select(STORE.c.generation)).scalar_one())
 
     def scrub(self) -> None:

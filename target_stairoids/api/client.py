@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -28,6 +27,7 @@ from stairoids_common.http import (
     environment_error,
     obstacle_of,
 )
+from stairoids_common.retry import http_date, retry_after_in
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import AccessRefusedError, ConfigError
 
@@ -130,7 +130,7 @@ class Response:
     @property
     def server_time(self) -> datetime | None:
         """The time of the server's clock, from the header `Date`."""
-        return None if self.date is None else _date(self.date)
+        return None if self.date is None else http_date(self.date)
 
     @property
     def request_id(self) -> str | None:
@@ -335,8 +335,8 @@ def _text_of(response: requests.Response) -> bytes:
 
 def _read(response: requests.Response, text: bytes) -> Response:
     headers = response.headers
-    now = _date(headers.get("Date", "")) or datetime.now(UTC)
-    retry_after = _seconds(headers.get("Retry-After"), now)
+    now = http_date(headers.get("Date", "")) or datetime.now(UTC)
+    retry_after = retry_after_in(headers.get("Retry-After"), now)
     try:
         body = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -377,23 +377,3 @@ def _until_reset(headers: Mapping[str, str], now: datetime) -> float | None:
 def _whole(text: str | None) -> int | None:
     text = (text or "").strip()
     return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
-
-
-def _seconds(text: str | None, now: datetime) -> float | None:
-    """Return the seconds of a `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
-    if text is None:
-        return None
-    if text.strip().isdecimal():
-        return float(text)
-    moment = _date(text)
-    if moment is None:
-        return None
-    return max(0.0, (moment - now).total_seconds())
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

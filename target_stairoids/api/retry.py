@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 from datetime import datetime, timedelta
 
+from stairoids_common.retry import pause_before
 from target_stairoids.api.client import Response
 
-_LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 120.0  # a longer one means that the day's quota is spent
 _LONGEST_THROTTLED = 180.0  # seconds: three windows of the quota
 _SHORTEST_PAUSE = 1.0  # after a 429 with `Retry-After: 0`
 _QUIET = 240.0  # seconds: the longest that one retry may wait for another
 _QUIET_ABOUT = 60.0  # seconds in which the same reason is not logged again
 _UNNAMED_PAUSE = 20.0  # after a 429 without `Retry-After`
-
-
-def pause_before(attempt: int) -> float:
-    """Return a random pause in seconds, doubling with each attempt from the second."""
-    longest = min(_LONGEST_PAUSE, 2.0 ** min(max(0, attempt - 2), 10))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, no secret
 
 
 def day_is_spent(retry_after: float | None, now: datetime) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from target_stairoids.api.client import (
     NO_IDS,
@@ -20,7 +21,7 @@ from target_stairoids.api.client import (
     not_the_api,
 )
 from target_stairoids.api.rate_limiter import RateLimiter
-from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
+from target_stairoids.api.retry import OutageClock, day_is_spent
 from target_stairoids.api.signal_lookup import (
     ListedSignals,
     ServerClock,

@@ -24,11 +24,13 @@ MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
 OTHERS = {"meltano", "uv", "docker", "airbyte-venv/bin/python", "pip", "pipx"}
 OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
 OTHERS |= {"export", "cd", "jq", "echo", "kill", "printf", "uvicorn"}
+OTHERS |= {"python", "touch", "rm"}
 #: The test that runs the commands of a page. Those of performance.md take too long.
 RUN_BY = {
     "README.md": "test_readme.py",
     "airbyte.md": "../airbyte/test_pyairbyte.py",
     "delivery.md": "test_docs_run.py",
+    "forwarding.md": "test_forwarding.py",
     "mapping.md": "test_docs_run.py",
     "meltano.md": "test_meltano_page.py",
     "operations.md": "test_docs_run.py",
@@ -94,7 +96,8 @@ def leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Comma
     """Yield each command without subcommands, and the words that call it."""
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
-            yield from leaves(inner, f"{path} {name}")
+            if not inner.hidden:
+                yield from leaves(inner, f"{path} {name}")
     else:
         yield path, command
 

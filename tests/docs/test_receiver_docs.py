@@ -12,9 +12,9 @@ import pytest
 from stairoids_sandbox.webhooks.delivery import MAX_ATTEMPTS
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import RESPONSE_SECONDS, RESULTS
 from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tests.support.paths import ROOT
 from tests.support.webhook_builders import deliveries
 from tests.tap.receiver.test_admin import administered, get

@@ -23,9 +23,9 @@ from typing_extensions import override
 
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import RESULTS
 from tap_stairoids_webhooks.receiver.housekeeping import problems_of
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
 from tap_stairoids_webhooks.store.consumers import Lag, lags
 from tap_stairoids_webhooks.store.store import EventStore
 
@@ -192,6 +192,18 @@ class ReceiverStatus(Collector):
             "Age of the oldest unread event.",
             GaugeMetricFamily,
             consumer=waiting,
+        )
+
+        failures = {
+            name: lag.failures
+            for name, lag in found_lags.items()
+            if lag.failures is not None
+        }
+        yield _family(
+            "forward_failures",
+            "Events that a forwarder could not deliver.",
+            GaugeMetricFamily,
+            consumer=failures,
         )
 
     def _lags(self) -> dict[str, Lag]:

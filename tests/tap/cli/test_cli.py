@@ -87,9 +87,8 @@ def api() -> Iterator[Api]:
 def test_help_names_every_command() -> None:
     result = run("--help")
 
-    expected = (
-        "delete erase forget import list prune register restored send-test serve stats"
-    )
+    expected = "delete erase forget forward import list prune register restored"
+    expected += " send-test serve stats"
     assert sorted(main.commands) == expected.split()
     for command in main.commands:
         assert command in result.output

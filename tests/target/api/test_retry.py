@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stairoids_common.retry import pause_before
 from target_stairoids.api.client import Response, ResponseKind
-from target_stairoids.api.retry import OutageClock, day_is_spent, pause_before
+from target_stairoids.api.retry import OutageClock, day_is_spent
 
 
 def throttling(retry_after: float | None = 5) -> Response:

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import RESULTS
-from tap_stairoids_webhooks.receiver.log_lines import LogLine
 
 #: Logs as a library does, as the receiver does, and after an error.
 PROGRAM = """
 import logging, sys
-from tap_stairoids_webhooks.receiver.log_lines import LogLine, log_to_stderr
+from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
 log_to_stderr(shape=sys.argv[1])
 logging.getLogger("uvicorn.error").error("Cancel %s running\\ntask(s)", 3)
 failing = LogLine("store failing", deliveries=3, error=OSError(28))

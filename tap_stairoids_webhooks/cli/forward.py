@@ -1,0 +1,330 @@
+"""The command `stairoids-webhooks forward`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+from typing_extensions import override
+
+from stairoids_common.cli import (
+    confirmed_removal,
+    exit_with_message,
+    format_option,
+    past_time_option,
+    print_table,
+)
+from stairoids_common.text import counted
+from stairoids_common.time import timestamp
+from tap_stairoids_webhooks.cli.options import receiver_options
+from tap_stairoids_webhooks.environment import DEFAULT_FORWARDER, forwarders_in
+from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
+from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from tap_stairoids_webhooks.environment import ReceiverSettings
+    from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
+
+logger = logging.getLogger(__name__)
+
+_STOP_SECONDS = 14.0  # after SIGTERM, in every case
+_RANGE = re.compile(r"(\d{1,18})(?:\.\.(\d{1,18}))?")
+_URL_COMMAND = "url"
+
+
+class _ForwardGroup(click.Group):
+    """Commands, and a URL in place of a command."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args.insert(0, _URL_COMMAND)
+        return super().parse_args(ctx, args)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = cmd_name if cmd_name in self.commands else _URL_COMMAND
+        return super().get_command(ctx, name)
+
+    @override
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["URL [OPTIONS] | COMMAND [OPTIONS]"]
+
+    @override
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        self.commands[_URL_COMMAND].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=_ForwardGroup)
+def forward() -> None:
+    """Deliver stored events to a URL, each at least once.
+
+    Each request has the body that Stairoids signed, with its signature and type. The
+    events of an account come in order. A response other than 2xx is tried again, eight
+    times in all, with growing pauses or after its Retry-After. Then the event is kept
+    as a failure, and the next event of the account follows.
+
+    The store remembers the events that are not delivered yet, and `prune` keeps them.
+    The first start of a name begins with the oldest event, or at --since. SIGTERM ends
+    the command after the requests in flight.
+
+    \b
+    Examples:
+      stairoids-webhooks forward http://localhost:3000/webhook
+      stairoids-webhooks forward https://crm.example.com/hook --name crm
+      stairoids-webhooks forward http://localhost:3000/webhook --sequence 17..20
+      stairoids-webhooks forward failures
+      stairoids-webhooks forward retry 17 18
+    """
+
+
+def _sequences(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = _RANGE.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if first > last:
+        raise click.BadParameter(
+            "not a sequence such as 17, or a range such as 17..20."
+        )
+    return first, last
+
+
+@forward.command(_URL_COMMAND, hidden=True)
+@click.argument("url")
+@click.option(
+    "--name",
+    default=DEFAULT_FORWARDER,
+    show_default=True,
+    help="Name of this consumer of the store. Each forwarder needs its own.",
+)
+@click.option(
+    "--event-type", "types", multiple=True, help="Only this type; repeat it for more."
+)
+@past_time_option(
+    "--since",
+    help="Begin with the events received then, also if they were delivered before.",
+)
+@click.option(
+    "--sequence",
+    "sequences",
+    callback=_sequences,
+    metavar="A..B",
+    help="Deliver only these events, again, then end.",
+)
+@click.option(
+    "--once", is_flag=True, help="End when the events stored until now are done."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Requests at the same time.",
+)
+@receiver_options("allow_http", "store_url", "log_level", "log_format")
+@exit_with_message(WebhooksError)
+def forward_to_url(
+    *,
+    url: str,
+    types: tuple[str, ...],
+    since: datetime | None,
+    log_level: str,
+    log_format: str,
+    allow_http: bool,
+    **plan: Any,
+) -> None:
+    """Deliver stored events to URL."""
+    log_to_stderr(level=log_level, shape=log_format)
+    if plan["sequences"] is not None and since is not None:
+        raise click.UsageError("--sequence and --since exclude each other.")
+    from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
+    from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+
+    selected = frozenset(types) or None
+    start = None if since is None else timestamp(since)
+    endpoint = Endpoint(url, allow_http=allow_http)
+    with _stopped_by_signals() as stopping:
+        found = Plan(types=selected, since=start, **plan)
+        forwarder = Forwarder(found, endpoint, stopping.is_set)
+        forwarder.run()
+    totals = {name: forwarder.totals[name] for name in ("delivered", "failed")}
+    click.echo(json.dumps(totals))
+    if not (plan["once"] or plan["sequences"]):
+        return
+    if totals["failed"]:
+        failed = counted(totals["failed"], "event")
+        msg = f"{failed} failed. Run stairoids-webhooks forward failures to see why"
+        raise WebhooksError(msg)
+    if not forwarder.is_complete:
+        msg = "stopped before the end. Run the command again"
+        raise WebhooksError(msg)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Set an event at SIGTERM or SIGINT, and end the process some seconds later."""
+    stopping = threading.Event()
+    forced_exit = threading.Timer(_STOP_SECONDS, os._exit, [1])
+    forced_exit.daemon = True
+
+    def stop(_number: int, _frame: object) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            forced_exit.start()
+
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopping
+    finally:
+        forced_exit.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def forwarding(
+    settings: ReceiverSettings, is_stopping: Callable[[], bool]
+) -> Iterator[None]:
+    """Run the forwarders of `serve --forward` in threads, beside the receiver.
+
+    Raises:
+        ConfigError: A URL is not safe.
+    """
+    if settings.forward is None:
+        yield
+        return
+    from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
+    from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+
+    threads = []
+    for name, url in forwarders_in(settings.forward).items():
+        plan = Plan(store_url=settings.store_url, name=name)
+        endpoint = Endpoint(url, allow_http=settings.allow_http)
+        forwarder = Forwarder(plan, endpoint, is_stopping)
+        threads.append(
+            threading.Thread(target=_run_beside, args=[forwarder], daemon=True)
+        )
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join(_STOP_SECONDS)
+
+
+def _run_beside(forwarder: Forwarder) -> None:
+    """Run a forwarder; its end does not end the receiver."""
+    try:
+        forwarder.run(waits=True)
+    except ConfigError as error:
+        logger.error(LogLine("forwarding ended", error=str(error)))  # noqa: TRY400 -- a log line has no traceback
+
+
+def _failure_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        receiver_options("store_url"),
+        click.option("--name", help="Only of this forwarder. Default: of all."),
+        click.argument("sequences", nargs=-1, type=click.IntRange(1)),
+    ):
+        command = option(command)
+    return command
+
+
+@forward.command()
+@_failure_options
+@format_option()
+@exit_with_message(WebhooksError)
+def failures(
+    *, sequences: tuple[int, ...], name: str | None, store_url: str, output_format: str
+) -> None:
+    """List the events that could not be delivered.
+
+    \b
+    Example:
+      stairoids-webhooks forward failures --format json
+    """
+    from tap_stairoids_webhooks.store.forwards import failures_in
+    from tap_stairoids_webhooks.store.store import EventStore
+
+    with EventStore.open_read_only(store_url) as store:
+        found = [asdict(failure) for failure in failures_in(store, name, sequences)]
+    if output_format == "json":
+        click.echo(json.dumps(found))
+    elif found:
+        header = ("name", "sequence", "event", "attempts", "reason", "failed at")
+        keys = ("consumer", "sequence", "event", "attempts", "reason", "failed_at")
+        print_table(header, [[failure[key] for key in keys] for failure in found])
+    else:
+        click.echo("no failures")
+
+
+@forward.command()
+@_failure_options
+@exit_with_message(WebhooksError)
+def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> None:
+    """Deliver failures again: those of SEQUENCES, or all.
+
+    A forwarder that runs delivers them within seconds, another one at its next start.
+    They come after the events of their account that were delivered meanwhile.
+
+    \b
+    Example:
+      stairoids-webhooks forward retry 17 18
+    """
+    from tap_stairoids_webhooks.store import forwards
+    from tap_stairoids_webhooks.store.store import EventStore
+
+    with EventStore.open(store_url) as store:
+        done = forwards.retry(store, name, sequences)
+    click.echo(json.dumps({"retried": done}))
+    _check_found(done, sequences)
+
+
+@forward.command()
+@_failure_options
+@confirmed_removal
+@exit_with_message(WebhooksError)
+def discard(
+    *,
+    sequences: tuple[int, ...],
+    name: str | None,
+    store_url: str,
+    is_confirmed: Callable[[str], bool],
+) -> None:
+    """Give up failures: those of SEQUENCES, or all. The events stay in the store.
+
+    \b
+    Example:
+      stairoids-webhooks forward discard 17 --yes
+    """
+    from tap_stairoids_webhooks.store import forwards
+    from tap_stairoids_webhooks.store.store import EventStore
+
+    with EventStore.open(store_url) as store:
+        found = len(forwards.failures_in(store, name, sequences))
+        if is_confirmed(f"{counted(found, 'failure')} will never be delivered."):
+            done = forwards.discard(store, name, sequences)
+            click.echo(json.dumps({"discarded": done}))
+            _check_found(done, sequences)
+
+
+def _check_found(done: int, sequences: tuple[int, ...]) -> None:
+    if done < len(set(sequences)):
+        msg = "some of these are no failures. Run stairoids-webhooks forward failures"
+        raise ConfigError(msg)

@@ -1,0 +1,1 @@
+"""Deliver stored events to an HTTP handler."""

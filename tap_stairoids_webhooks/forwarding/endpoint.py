@@ -1,0 +1,96 @@
+"""Post stored events to the URL of a handler."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import requests
+
+from stairoids_common.http import breach_of, environment_error, obstacle_of
+from stairoids_common.retry import retry_after_in
+from tap_stairoids_webhooks.endpoints import checked_url
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.forwarding.decision import Response
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.store.schema import StoredEvent
+
+_SECONDS = 10  # as long as Stairoids waits
+_READ_BYTES = 65536  # of a response, so that its connection can be used again
+
+
+class Endpoint:
+    """The URL of a handler. Each thread has its own connection.
+
+    Args:
+        url: The URL. Redirects are never followed.
+        allow_http: Whether http:// may leave this machine.
+
+    Attributes:
+        place: Its scheme, host and port for logs, because a path may hold a token.
+
+    Raises:
+        ConfigError: The URL is not safe.
+    """
+
+    def __init__(self, url: str, *, allow_http: bool = False) -> None:
+        if wrong := environment_error(url):
+            raise ConfigError(wrong)
+        self._url = checked_url(url, name="the URL", allow_http=allow_http)
+        parts = urlsplit(url)
+        self.place = f"{parts.scheme}://{parts.netloc}"
+        self._of_thread = threading.local()
+
+    def post(self, event: StoredEvent) -> Response:
+        """Post the body with its signature; every error is a response."""
+        try:
+            response = self._session.post(
+                self._url,
+                data=event.body,
+                headers=_headers_of(event),
+                timeout=_SECONDS,
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.RequestException as error:
+            return Response(obstacle=obstacle_of(error) or breach_of(error))
+        except Exception as error:  # noqa: BLE001 -- a worker must not end
+            return Response(obstacle=type(error).__name__)
+        with response, suppress(Exception):  # the status has arrived
+            response.raw.read(_READ_BYTES)
+        return Response(
+            status=response.status_code,
+            retry_after=retry_after_in(
+                response.headers.get("Retry-After"), datetime.now(UTC)
+            ),
+        )
+
+    @property
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._of_thread, "session", None)
+        if session is None:
+            session = self._of_thread.session = requests.Session()
+            session.auth = _no_auth
+        return session
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no password of a `.netrc` file."""
+    return request
+
+
+def _headers_of(event: StoredEvent) -> dict[str, str]:
+    """Return the headers that Stairoids sent with an event."""
+    stored = event.headers
+    headers = {
+        "Content-Type": stored.get("content-type", "application/json"),
+        "X-Stairoids-Signature": event.signature,
+        "X-Stairoids-Event": stored.get("x-stairoids-event", event.event or ""),
+        "X-Stairoids-Delivery": stored.get("x-stairoids-delivery", ""),
+        "User-Agent": "stairoids-webhooks",
+    }
+    return {k: v for k, v in headers.items() if v and v.isascii() and v.isprintable()}

@@ -1,0 +1,415 @@
+"""Deliver the events of the store to a handler, each at least once.
+
+One thread decides: it takes events into the queue, notes the results of requests, and
+picks the next events. Workers make one request at a time. An event leaves the queue in
+the store only after its delivery, so a forwarder that is killed loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from stairoids_common.retry import pause_before
+from stairoids_common.time import timestamp
+from tap_stairoids_webhooks.exceptions import ConfigError, StoreError
+from tap_stairoids_webhooks.forwarding.decision import Step, decide
+from tap_stairoids_webhooks.forwarding.lanes import Lanes, lane_of
+from tap_stairoids_webhooks.log_lines import LogLine
+from tap_stairoids_webhooks.store.event_filter import EventFilter
+from tap_stairoids_webhooks.store.forwards import Forward, ForwardQueue
+from tap_stairoids_webhooks.store.leases import lease_of
+from tap_stairoids_webhooks.store.store import EventStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tap_stairoids_webhooks.forwarding.decision import Response
+    from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
+    from tap_stairoids_webhooks.store.schema import StoredEvent
+
+    _Result = tuple[Forward, Response]
+
+logger = logging.getLogger(__name__)
+
+_MOST_WAITING = 1000  # events in memory, without their bodies
+_PAGE_ROWS = 100
+_POLL_SECONDS = 0.25  # between two looks for new events
+_RELOAD_SECONDS = 1.0  # between two looks for failures to retry
+_PAUSE_SECONDS = 1.0  # after a store that failed
+_STORE_SECONDS = 12.0  # after which the connections to the store are closed
+_DRAIN_SECONDS = 12.0  # for requests in flight after SIGTERM
+_LEASE_SECONDS = 15.0  # for another forwarder of this name to stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The events that a forwarder delivers.
+
+    Attributes:
+        store_url: The store.
+        name: The name of the consumer.
+        workers: Number of requests at the same time.
+        types: Only events of these types; None for all.
+        since: Begin with events received at this time; None to go on.
+        sequences: Only these events, again; None for all new events.
+        once: Whether to end when the events of the start are delivered.
+    """
+
+    store_url: str
+    name: str
+    workers: int = 8
+    types: frozenset[str] | None = None
+    since: str | None = None
+    sequences: tuple[int, int] | None = None
+    once: bool = False
+
+
+class Forwarder:
+    """Delivers events until it is stopped, or until the end of its plan.
+
+    Args:
+        plan: The events.
+        endpoint: The handler.
+        is_stopping: Whether SIGTERM came. Requests in flight then have some seconds.
+
+    Attributes:
+        totals: Number of events that were `delivered`, `retried` or `failed`.
+        is_complete: Whether the plan came to its end.
+    """
+
+    def __init__(
+        self, plan: Plan, endpoint: Endpoint, is_stopping: Callable[[], bool]
+    ) -> None:
+        self._plan = plan
+        self._endpoint = endpoint
+        self._is_stopping = is_stopping
+        self._end: int | None = None
+        self._is_added = False
+        self.totals: Counter[str] = Counter()
+        self.is_complete = False
+        EventStore.open_read_only(plan.store_url).close()  # an error ends it here
+
+    def run(self, *, waits: bool = False) -> None:
+        """Deliver events. A store that fails is tried again.
+
+        Args:
+            waits: Whether to wait without end for another forwarder of this name.
+
+        Raises:
+            ConfigError: Another forwarder has this name, or the consumer is a tap.
+        """
+        is_failing = False
+        while not (self._is_stopping() or self.is_complete):
+            try:
+                with _Session(self._plan, self._endpoint, self._is_stopping) as session:
+                    if not session.take_lease(waits=waits):
+                        return
+                    self._begin(session)
+                    is_failing = False
+                    self._deliver(session)
+            except StoreError as error:
+                if not is_failing:
+                    logger.error(LogLine("forwarding: store failing", error=str(error)))  # noqa: TRY400 -- a log line has no traceback
+                is_failing = True
+                threading.Event().wait(_PAUSE_SECONDS)
+
+    def _begin(self, session: _Session) -> None:
+        """Find where to begin, and where to end."""
+        session.begin()
+        if self._end is None:
+            self._end = session.reader.last_sequence()
+            logger.info(
+                LogLine(
+                    "forwarding",
+                    consumer=self._plan.name,
+                    to=self._endpoint.place,
+                    after=session.bookmark,
+                    last=self._end,
+                )
+            )
+        if self._plan.sequences is not None and not self._is_added:
+            session.add(*self._plan.sequences)
+            self._is_added = True
+
+    def _deliver(self, session: _Session) -> None:
+        last = self._end if self._plan.once else None
+        while session.step(last, self.totals):
+            pass
+        if not self._is_stopping():
+            session.queue.end_replay()
+            self.is_complete = True
+
+
+class _Session:
+    """The work of a forwarder while its store does not fail."""
+
+    def __init__(
+        self, plan: Plan, endpoint: Endpoint, is_stopping: Callable[[], bool]
+    ) -> None:
+        self._plan = plan
+        self._endpoint = endpoint
+        self._is_stopping = is_stopping
+        self._filter = EventFilter(types=plan.types, since=plan.since)
+        self._lanes = Lanes()
+        self._paused_until = self._reload_at = self._report_at = 0.0
+        self._is_loaded = False
+        self._reason: str | None = None
+        self._stop_at: float | None = None
+        self._reported: Counter[str] = Counter()
+        self._requests: queue.SimpleQueue[tuple[Forward, StoredEvent] | None]
+        self._requests = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        self._workers = [
+            threading.Thread(target=self._work, name="forward", daemon=True)
+            for _ in range(plan.workers)
+        ]
+        self._opened = ExitStack()
+        self.bookmark = 0
+
+    def __enter__(self) -> Self:
+        url = self._plan.store_url
+        with ExitStack() as opened:
+            self._store = opened.enter_context(EventStore.open(url))
+            self.reader = opened.enter_context(EventStore.open_read_only(url))
+            self._lease = lease_of(self._store.database, self._plan.name)
+            opened.callback(self._lease.release)
+            self.queue = ForwardQueue(self._store, self.reader, self._plan.name)
+            self._opened = opened.pop_all()
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        """Wait for requests in flight, so that no event overtakes another."""
+        for _ in self._workers:
+            self._requests.put(None)
+        leave_at = self._stop_at or time.monotonic() + _DRAIN_SECONDS
+        for worker in self._workers:
+            worker.join(max(0.0, leave_at - time.monotonic()))
+        self._opened.close()
+
+    def take_lease(self, *, waits: bool) -> bool:
+        """Wait for the lease; return False if SIGTERM came first."""
+        give_up_at = time.monotonic() + _LEASE_SECONDS
+        while not self._is_stopping():
+            with self._time_limit():
+                if self._lease.take():
+                    return True
+            if time.monotonic() > give_up_at and not waits:
+                msg = (
+                    f"a forwarder with the name {self._plan.name!r} runs already: give"
+                    " this one another --name"
+                )
+                raise ConfigError(msg)
+            threading.Event().wait(_POLL_SECONDS)
+        return False
+
+    def begin(self) -> None:
+        """Find the bookmark of this forwarder, and move it if `since` says so.
+
+        Raises:
+            ConfigError: The consumer is a tap.
+        """
+        with self._time_limit():
+            since, kinds = self.queue.begin(), self._filter.kinds
+            if self._plan.since is not None and self._plan.since != since:
+                self.queue.begin_at(self._plan.since, kinds)
+            bookmarks = self.queue.bookmarks()
+        self.bookmark = min(bookmarks.values(), default=0)
+        missing = set(kinds) - bookmarks.keys()
+        if self.bookmark and missing and "*" not in bookmarks:
+            logger.warning(
+                LogLine(
+                    "forwarding: older events of new types are not delivered; add"
+                    " --sequence to deliver them",
+                    sequence=f"1..{self.bookmark}",
+                )
+            )
+
+    def add(self, first: int, last: int) -> None:
+        """Put events into the queue again."""
+        after = first - 1
+        while page := self._page(after, last):
+            with self._time_limit():
+                self.queue.take(page)
+            after = page[-1].sequence
+
+    def step(self, last: int | None, totals: Counter[str]) -> bool:
+        """Do one round of work; return whether there is more to do.
+
+        Args:
+            last: End after this sequence; None to wait for new events.
+            totals: Counts of results.
+        """
+        results = self._wait_for_results()
+        is_stopping = self._is_stopping()
+        with self._time_limit():
+            self._save(results, totals)
+            if not is_stopping:
+                self._refill(last)
+                self._send()
+        self._report(totals, is_last=is_stopping)
+        if is_stopping:
+            self._stop_at = self._stop_at or time.monotonic() + _DRAIN_SECONDS
+            return self._lanes.in_flight > 0 and time.monotonic() < self._stop_at
+        takes_more = last is None or self.bookmark < last
+        if (self._plan.sequences is None and takes_more) or len(self._lanes):
+            return True
+        self._report(totals, is_last=True)
+        return not self._is_loaded
+
+    def _wait_for_results(self) -> list[_Result]:
+        results: list[_Result] = []
+        seconds = _POLL_SECONDS
+        is_paused = time.monotonic() < self._paused_until or self._is_stopping()
+        if not is_paused and self._lanes.in_flight < self._most_in_flight:
+            seconds = min(seconds, self._lanes.seconds_until_due(time.time()))
+        while True:
+            try:
+                results.append(self._results.get(timeout=0 if results else seconds))
+            except queue.Empty:
+                return results
+
+    @property
+    def _most_in_flight(self) -> int:
+        """More than there are workers, so that no worker waits for a commit."""
+        return 2 * self._plan.workers
+
+    def _save(self, results: list[_Result], totals: Counter[str]) -> None:
+        """Note the results of requests in the store, in one commit."""
+        done, changed = [], []
+        for forward, response in results:
+            attempt = forward.attempts + 1
+            decision = decide(
+                response, attempt=attempt, backoff=pause_before(attempt + 1)
+            )
+            if decision.pauses_all:
+                self._paused_until = time.monotonic() + decision.pause
+            if decision.step is Step.DELIVERED:
+                done.append(forward)
+                continue
+            is_last = decision.step is Step.FAILED
+            changed.append(
+                replace(
+                    forward,
+                    attempts=attempt,
+                    due_at=time.time() + decision.pause,
+                    reason=response.reason,
+                    failed_at=timestamp() if is_last else None,
+                )
+            )
+        if not results:
+            return
+        self._check_lease()
+        self.queue.save([forward.sequence for forward in done], changed)
+        for forward in done:
+            self._lanes.finish(forward)
+        for forward in changed:
+            if forward.failed_at is None:
+                self._lanes.postpone(forward)
+            else:
+                self._lanes.finish(forward)
+        failed = [forward for forward in changed if forward.failed_at is not None]
+        totals["delivered"] += len(done)
+        totals["failed"] += len(failed)
+        totals["retried"] += len(changed) - len(failed)
+        for forward in failed:
+            logger.warning(
+                LogLine(
+                    "forwarding failed, the event is kept",
+                    consumer=self._plan.name,
+                    sequence=forward.sequence,
+                    attempts=forward.attempts,
+                    reason=forward.reason,
+                )
+            )
+        self._reason = next((f.reason for f in changed), None)
+
+    def _check_lease(self) -> None:
+        if not self._lease.is_held():
+            msg = "the lease of the forwarder is lost"
+            raise StoreError(msg)
+
+    def _refill(self, last: int | None) -> None:
+        """Load the queue, and take new events into it while there is room."""
+        now, is_short = time.monotonic(), len(self._lanes) < _MOST_WAITING // 2
+        if now >= self._reload_at or (is_short and not self._is_loaded):
+            self._reload_at = now + _RELOAD_SECONDS
+            waiting = self.queue.waiting(limit=_MOST_WAITING)
+            self._is_loaded = len(waiting) < _MOST_WAITING
+            for forward in waiting:
+                self._lanes.add(forward)
+        if self._plan.sequences is not None or not self._is_loaded or not is_short:
+            return
+        upper = self.reader.last_sequence()
+        upper = upper if last is None else min(upper, last)
+        if upper <= self.bookmark:
+            return
+        page = self._page(self.bookmark, upper)
+        bookmark = page[-1].sequence if page else upper
+        self._check_lease()
+        self.queue.take(page, bookmark=bookmark, kinds=self._filter.kinds)
+        self.bookmark = bookmark
+        for forward in page:
+            self._lanes.add(forward)
+
+    def _page(self, after: int, upper: int) -> list[Forward]:
+        events = self.reader.read_after(
+            after, upper=upper, limit=_PAGE_ROWS, selected=self._filter
+        )
+        return [Forward(sequence=e.sequence, lane=lane_of(e)) for e in events]
+
+    def _send(self) -> None:
+        """Hand due events to the workers."""
+        room = self._most_in_flight - self._lanes.in_flight
+        if room <= 0 or time.monotonic() < self._paused_until:
+            return
+        due = self._lanes.next_due(room, time.time())
+        events = self.queue.events([forward.sequence for forward in due]) if due else {}
+        for forward in due:
+            if forward.sequence in events:
+                self._requests.put((forward, events[forward.sequence]))
+            else:  # it was erased or pruned meanwhile
+                self.queue.save([forward.sequence], [])
+                self._lanes.finish(forward)
+
+    def _work(self) -> None:
+        while (request := self._requests.get()) is not None:
+            forward, event = request
+            self._results.put((forward, self._endpoint.post(event)))
+
+    def _report(self, totals: Counter[str], *, is_last: bool) -> None:
+        """Log the results of the last second."""
+        now = time.monotonic()
+        new = totals - self._reported
+        if not new or (now < self._report_at and not is_last):
+            return
+        self._report_at = now + 1
+        self._reported = totals.copy()
+        fields: dict[str, object] = dict(sorted(new.items()))
+        if self._reason is not None and new.keys() - {"delivered"}:
+            fields["reason"] = self._reason
+        logger.info(LogLine("forwarded", consumer=self._plan.name, **fields))
+
+    @contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Close the connections to a database that does not respond."""
+
+        def interrupt() -> None:
+            for store in (self._store, self.reader):
+                store.database.interrupt()
+
+        timer = threading.Timer(_STORE_SECONDS, interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -1,0 +1,105 @@
+"""Order the events of each account, and let other accounts pass.
+
+A lane holds the events of one account. Only the first event of a lane is delivered at a
+time, also while it waits for another request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import insort
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.store.forwards import Forward
+    from tap_stairoids_webhooks.store.schema import StoredEvent
+
+#: Where a body names the account or else the person. The first that is there counts.
+_OWNERS = (
+    ("account", "id"),
+    ("account_id", None),
+    ("account", "domain"),
+    ("contact", "id"),
+    ("contact_id", None),
+    ("contact", "email"),
+)
+
+
+def lane_of(event: StoredEvent) -> str:
+    """Return the lane of an event; a digest, because it may be personal data."""
+    try:
+        payload = msgspec.json.decode(event.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        payload = None
+    data = payload.get("data") if isinstance(payload, dict) else None
+    for about in (data, payload):
+        if not isinstance(about, dict):
+            continue
+        for owner, field in _OWNERS:
+            found = about.get(owner)
+            if field is not None:
+                found = found.get(field) if isinstance(found, dict) else None
+            if isinstance(found, (str, int)) and found not in {"", True, False}:
+                name = f"{owner.removesuffix('_id')} {field or 'id'} {found}"
+                return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"event {event.sequence}"
+
+
+class Lanes:
+    """Events that wait for a request, or are in flight."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, list[Forward]] = {}
+        self._in_flight: dict[str, Forward] = {}
+        self._sequences: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self._sequences)
+
+    @property
+    def in_flight(self) -> int:
+        """The number of events in flight."""
+        return len(self._in_flight)
+
+    def add(self, forward: Forward) -> None:
+        """Add an event, unless it is there."""
+        if forward.sequence not in self._sequences:
+            self._sequences.add(forward.sequence)
+            lane = self._lanes.setdefault(forward.lane, [])
+            insort(lane, forward, key=attrgetter("sequence"))
+
+    def next_due(self, number: int, now: float) -> list[Forward]:
+        """Return the oldest due events, one of a lane; they are in flight now."""
+        heads = (lane[0] for lane in self._lanes.values())
+        due = [f for f in heads if f.due_at <= now and f.lane not in self._in_flight]
+        due.sort(key=attrgetter("sequence"))
+        for forward in due[:number]:
+            self._in_flight[forward.lane] = forward
+        return due[:number]
+
+    def finish(self, forward: Forward) -> None:
+        """Remove an event that was in flight."""
+        del self._in_flight[forward.lane]
+        self._sequences.discard(forward.sequence)
+        lane = self._lanes[forward.lane]
+        lane[:] = [other for other in lane if other.sequence != forward.sequence]
+        if not lane:
+            del self._lanes[forward.lane]
+
+    def postpone(self, forward: Forward) -> None:
+        """Replace an event that was in flight with its later request."""
+        self.finish(forward)
+        self.add(forward)
+
+    def seconds_until_due(self, now: float) -> float:
+        """Return how long to wait for the next due event; infinity without one."""
+        waiting: list[Any] = [
+            lane[0].due_at - now
+            for name, lane in self._lanes.items()
+            if name not in self._in_flight
+        ]
+        return max(0.0, min(waiting, default=float("inf")))

@@ -1,0 +1,259 @@
+"""The queue of a forwarder, and the events that it could not deliver.
+
+A forwarder takes events from the store into its queue, in the transaction that moves
+its bookmark. An event leaves the queue after it was delivered. So a forwarder that was
+killed delivers only the events again whose delivery it could not note.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from stairoids_common.time import timestamp
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.store.consumers import set_bookmarks
+from tap_stairoids_webhooks.store.schema import (
+    CONSUMERS,
+    EVENTS,
+    FORWARDERS,
+    FORWARDS,
+    READ_COLUMNS,
+    StoredEvent,
+    stored_event,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from tap_stairoids_webhooks.store.store import EventStore
+
+_ROWS = 500  # in one statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """An event in the queue of a forwarder.
+
+    Attributes:
+        sequence: Its sequence in the store.
+        lane: The events of one lane, such as an account, are delivered in order.
+        attempts: Number of requests so far.
+        due_at: Unix time of the next request.
+        reason: Why the last request failed.
+        failed_at: When the last request failed. None while more requests follow.
+    """
+
+    sequence: int
+    lane: str
+    attempts: int = 0
+    due_at: float = 0.0
+    reason: str | None = None
+    failed_at: str | None = None
+
+
+class ForwardQueue:
+    """The queue of one forwarder in the store.
+
+    Args:
+        store: Opened to write.
+        reader: The same store, opened to read.
+        name: The name of the consumer.
+    """
+
+    def __init__(self, store: EventStore, reader: EventStore, name: str) -> None:
+        self._store = store
+        self._reader = reader
+        self._name = name
+        self._is_ours = FORWARDS.c.consumer == name
+
+    def begin(self) -> str | None:
+        """Note the start of the forwarder; return its `since` of an earlier start.
+
+        Raises:
+            ConfigError: The consumer is a tap.
+        """
+        row = {"consumer": self._name, "began_at": timestamp()}
+        ours = FORWARDERS.c.consumer == self._name
+        with self._store.transaction("cannot be read", lock=True) as connection:
+            known = connection.execute(sa.select(FORWARDERS.c.since).where(ours)).all()
+            if known:
+                connection.execute(sa.update(FORWARDERS).where(ours).values(row))
+                since: str | None = known[0].since
+                return since
+            if self._bookmarks(connection):
+                msg = (
+                    f"the consumer {self._name!r} is a tap: give the forwarder another"
+                    " --name"
+                )
+                raise ConfigError(msg)
+            connection.execute(sa.insert(FORWARDERS), row)
+        return None
+
+    def begin_at(self, since: str, kinds: Iterable[str]) -> None:
+        """Move the bookmark to just before the events received at a time or later."""
+        first = sa.select(sa.func.min(EVENTS.c.sequence)).where(
+            EVENTS.c.received_at >= since
+        )
+        ours = FORWARDERS.c.consumer == self._name
+        last = self._reader.last_sequence()
+        with self._store.transaction("cannot be changed", lock=True) as connection:
+            sequence = connection.scalar(first)
+            at = last if sequence is None else sequence - 1
+            set_bookmarks(connection, self._name, dict.fromkeys(kinds, at))
+            connection.execute(sa.update(FORWARDERS).where(ours).values(since=since))
+
+    def bookmarks(self) -> dict[str, int]:
+        """Return the last sequence that was taken by kind; empty for none."""
+        with self._reader.transaction("cannot be read") as connection:
+            return self._bookmarks(connection)
+
+    def _bookmarks(self, connection: sa.Connection) -> dict[str, int]:
+        ours = CONSUMERS.c.consumer == self._name
+        query = sa.select(CONSUMERS.c.wanted, CONSUMERS.c.sequence).where(ours)
+        return {row.wanted: row.sequence for row in connection.execute(query)}
+
+    def waiting(self, *, limit: int) -> list[Forward]:
+        """Return the first events of the queue that are not failures, oldest first."""
+        columns = [c for c in FORWARDS.c if c.name != "consumer"]
+        query = sa.select(*columns).where(self._is_ours, FORWARDS.c.failed_at.is_(None))
+        with self._reader.transaction("cannot be read") as connection:
+            rows = connection.execute(query.order_by(FORWARDS.c.sequence).limit(limit))
+            return [Forward(**row._mapping) for row in rows]  # noqa: SLF001 -- SQLAlchemy's public name for it
+
+    def events(self, sequences: Collection[int]) -> dict[int, StoredEvent]:
+        """Return events by sequence, without those that were erased or pruned."""
+        query = sa.select(*READ_COLUMNS).where(
+            EVENTS.c.sequence.in_(sequences), EVENTS.c.erased_at.is_(None)
+        )
+        with self._reader.transaction("cannot be read") as connection:
+            found = map(stored_event, connection.execute(query))
+            return {event.sequence: event for event in found}
+
+    def take(
+        self,
+        forwards: Sequence[Forward],
+        *,
+        bookmark: int | None = None,
+        kinds: Iterable[str] = (),
+    ) -> None:
+        """Put events into the queue, and move the bookmark in the same commit.
+
+        Args:
+            forwards: The events. Those in the queue begin again with no attempt.
+            bookmark: The last sequence that was taken; None to leave the bookmark.
+            kinds: The kinds of events that the bookmark is for.
+        """
+        sequences = [forward.sequence for forward in forwards]
+        rows = [{"consumer": self._name, **asdict(forward)} for forward in forwards]
+        with self._store.transaction("cannot be changed", lock=True) as connection:
+            self._remove(connection, sequences)
+            if rows:
+                connection.execute(sa.insert(FORWARDS), rows)
+            if bookmark is not None:
+                bookmarks = dict.fromkeys(kinds, bookmark)
+                set_bookmarks(connection, self._name, bookmarks)
+
+    def save(self, done: Sequence[int], changed: Sequence[Forward]) -> None:
+        """Remove delivered events from the queue, and store failed requests."""
+        values = ("attempts", "due_at", "reason", "failed_at")
+        update = (
+            sa.update(FORWARDS)
+            .where(self._is_ours, FORWARDS.c.sequence == sa.bindparam("of_sequence"))
+            .values({name: sa.bindparam(name) for name in values})
+        )
+        rows = [
+            {"of_sequence": f.sequence, **{name: getattr(f, name) for name in values}}
+            for f in changed
+        ]
+        with self._store.transaction("cannot be changed", lock=True) as connection:
+            self._remove(connection, done)
+            if rows:
+                connection.execute(update, rows)
+
+    def end_replay(self) -> None:
+        """Forget a forwarder without a bookmark, once its queue is empty."""
+        ours = FORWARDERS.c.consumer == self._name
+        queue = sa.select(FORWARDS).where(self._is_ours)
+        with self._store.transaction("cannot be changed", lock=True) as connection:
+            if (
+                not self._bookmarks(connection)
+                and not connection.execute(queue).first()
+            ):
+                connection.execute(sa.delete(FORWARDERS).where(ours))
+
+    def _remove(self, connection: sa.Connection, sequences: Sequence[int]) -> None:
+        for start in range(0, len(sequences), _ROWS):
+            part = FORWARDS.c.sequence.in_(sequences[start : start + _ROWS])
+            connection.execute(sa.delete(FORWARDS).where(self._is_ours, part))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An event that a forwarder could not deliver."""
+
+    consumer: str
+    sequence: int
+    event: str | None
+    event_id: str | None
+    received_at: str
+    attempts: int
+    reason: str
+    failed_at: str
+
+
+def failures_in(
+    store: EventStore, consumer: str | None, sequences: Collection[int] = ()
+) -> list[Failure]:
+    """Return the failures of one forwarder or of all, oldest first.
+
+    Args:
+        store: Opened in any way.
+        consumer: The name of the forwarder; None for all.
+        sequences: Only these events; empty for all.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    names = list(Failure.__dataclass_fields__)
+    columns: list[Any] = [FORWARDS.c.get(n, EVENTS.c.get(n)) for n in names]
+    query = (
+        sa.select(*columns)
+        .join(EVENTS, EVENTS.c.sequence == FORWARDS.c.sequence)
+        .where(EVENTS.c.erased_at.is_(None), *_failed(consumer, sequences))
+        .order_by(FORWARDS.c.consumer, FORWARDS.c.sequence)
+    )
+    with store.transaction("cannot be read") as connection:
+        return [Failure(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+
+
+def retry(
+    store: EventStore, consumer: str | None, sequences: Collection[int] = ()
+) -> int:
+    """Put failures back into the queue; return their number."""
+    again = {"attempts": 0, "due_at": 0.0, "reason": None, "failed_at": None}
+    update = sa.update(FORWARDS).where(*_failed(consumer, sequences)).values(again)
+    with store.transaction("cannot be changed", lock=True) as connection:
+        return connection.execute(update).rowcount
+
+
+def discard(
+    store: EventStore, consumer: str | None, sequences: Collection[int] = ()
+) -> int:
+    """Remove failures; return their number. The events stay in the store."""
+    delete = sa.delete(FORWARDS).where(*_failed(consumer, sequences))
+    with store.transaction("cannot be changed", lock=True) as connection:
+        return connection.execute(delete).rowcount
+
+
+def _failed(
+    consumer: str | None, sequences: Collection[int]
+) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = [FORWARDS.c.failed_at.is_not(None)]
+    if consumer is not None:
+        conditions.append(FORWARDS.c.consumer == consumer)
+    if sequences:
+        conditions.append(FORWARDS.c.sequence.in_(sequences))
+    return conditions

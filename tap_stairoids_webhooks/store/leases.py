@@ -1,0 +1,126 @@
+"""Leases: the proof that a forwarder runs.
+
+A lease is a lock that the system takes back when the process dies, never a clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import zlib
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from typing_extensions import override
+
+from stairoids_common.database import reason_of
+from tap_stairoids_webhooks.exceptions import StoreUnavailableError
+from tap_stairoids_webhooks.store.database import PostgresDatabase
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.store.database import Database
+
+_LOCK_CLASS = 782_465_119  # any number, the same in every version
+#: Behind a transaction pooler, another session may execute it, and has none.
+_IS_HELD = sa.text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND pid = pg_backend_pid() AND objsubid = 2"
+    " AND classid::bigint = :kind AND objid::bigint = :name"
+)
+
+
+class Lease(ABC):
+    """The right to deliver the events of one forwarder."""
+
+    @abstractmethod
+    def take(self) -> bool:
+        """Take the lease; return False if another process has it."""
+
+    @abstractmethod
+    def is_held(self) -> bool:
+        """Return whether this process still has the lease."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give the lease back, if this process has it."""
+
+
+def lease_of(database: Database, name: str) -> Lease:
+    """Return the lease of a forwarder, which is not taken yet."""
+    if isinstance(database, PostgresDatabase):
+        return _ServerLease(database, name)
+    return _FileLease(Path(database.place), name)
+
+
+class _FileLease(Lease):
+    """A locked file beside the file of an SQLite store. The file stays there."""
+
+    def __init__(self, store: Path, name: str) -> None:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        self._path = store.with_name(f"{store.name}.forward-{digest}")
+        self._held: int | None = None
+
+    @override
+    def take(self) -> bool:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._held = descriptor
+        return True
+
+    @override
+    def is_held(self) -> bool:
+        return self._held is not None
+
+    @override
+    def release(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+class _ServerLease(Lease):
+    """An advisory lock of PostgreSQL on a connection of its own."""
+
+    def __init__(self, database: PostgresDatabase, name: str) -> None:
+        self._place = database.place
+        engine = database.writer(make=False)
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._key = {"kind": _LOCK_CLASS, "name": zlib.crc32(name.encode()) >> 1}
+        self._held: sa.Connection | None = None
+
+    @override
+    def take(self) -> bool:
+        lock = sa.func.pg_try_advisory_lock(*self._key.values())
+        try:
+            connection = self._engine.connect()
+            if connection.scalar(sa.select(lock)):
+                self._held = connection
+                return True
+            connection.close()
+        except sa.exc.DBAPIError as error:
+            msg = f"the store {self._place} cannot be opened: {reason_of(error)}"
+            raise StoreUnavailableError(msg) from error
+        return False
+
+    @override
+    def is_held(self) -> bool:
+        if self._held is None:
+            return False
+        with suppress(sa.exc.DBAPIError):
+            return bool(self._held.scalar(_IS_HELD, self._key))
+        return False
+
+    @override
+    def release(self) -> None:
+        if self._held is not None:
+            self._held.invalidate()  # closes the session, which ends the lock
+            self._held = None
+        self._engine.dispose()

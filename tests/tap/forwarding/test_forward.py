@@ -1,0 +1,504 @@
+"""The command `stairoids-webhooks forward`, with a handler that verifies requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tap_stairoids_webhooks.cli.main import main
+from tap_stairoids_webhooks.event import Delivery
+from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
+from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+from tap_stairoids_webhooks.store.consumers import acknowledge, lags
+from tap_stairoids_webhooks.store.erasure import Person, erase
+from tap_stairoids_webhooks.store.retention import prune
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.handler import OK, Answer, Payload, WebhookHandler
+from tests.support.raw_server import Server, raw, running
+from tests.support.webhook_builders import EMAIL, a_body, a_delivery
+from tests.tap.receiver.test_admin import administered, get
+from tests.tap.receiver.test_app import until
+from tests.tap.receiver.test_recovery import locked
+
+BROKEN: Answer = (500, {})
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}.pause_before", lambda _attempt: 0.01)
+    monkeypatch.setattr(f"{package}._LEASE_SECONDS", 0.3)
+
+
+def of_account(account: int, number: int, event: str = "signal.created") -> Delivery:
+    data = {"account": {"id": f"acc_{account}"}, "contact": {"email": EMAIL}}
+    return a_delivery(a_body(f"evt_{account}_{number}", event, data=data))
+
+
+def fill(store: EventStore, accounts: int = 3, number: int = 4) -> list[str]:
+    """Store events of several accounts in turn; return their ids."""
+    batch = [of_account(a, n) for n in range(number) for a in range(accounts)]
+    store.append(batch)
+    return [str(delivery.event.event_id) for delivery in batch]
+
+
+def forward(url: str, *arguments: str) -> Result:
+    command = ["forward", *arguments, "--store-url", url]
+    return CliRunner().invoke(main, command)
+
+
+def totals(result: Result) -> dict[str, int]:
+    return dict(json.loads(result.stdout))
+
+
+def failures(url: str, *arguments: str) -> list[dict[str, Any]]:
+    done = forward(url, "failures", "--format", "json", *arguments)
+    return list(json.loads(done.stdout))
+
+
+def test_events_are_delivered_with_their_signature_and_type(
+    home: EventStore, home_url: str
+) -> None:
+    ids = fill(home)
+    with WebhookHandler() as handler:
+        done = forward(home_url, handler.url, "--once")
+
+    assert (done.exit_code, totals(done)) == (0, {"delivered": 12, "failed": 0})
+    assert sorted(handler.ids) == sorted(ids)
+    (headers, *_) = handler.headers
+    assert headers["X-Stairoids-Event"] == "signal.created"
+    assert headers["X-Stairoids-Delivery"] == "d-1"
+    assert headers["Content-Type"] == "application/json"
+
+
+def test_forwarder_goes_on_after_its_last_event(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home)
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+        home.append([of_account(9, 9)])
+        done = forward(home_url, handler.url, "--once")
+
+    assert totals(done) == {"delivered": 1, "failed": 0}
+    assert handler.ids[-1] == "evt_9_9"
+    assert set(handler.requests.values()) == {1}
+    assert lags(home)["forward"].events == 0
+
+
+def test_events_of_an_account_come_in_order_despite_failures(
+    home: EventStore, home_url: str
+) -> None:
+    ids = fill(home, accounts=5, number=6)
+
+    def answer(payload: Payload, number: int) -> Answer:
+        return BROKEN if payload["id"].endswith(("_0", "_3")) and number < 3 else OK
+
+    with WebhookHandler(answer) as handler:
+        done = forward(home_url, handler.url, "--once", "--workers", "4")
+
+    assert totals(done)["delivered"] == 30
+    for account in range(5):
+        prefix = f"evt_{account}_"
+        assert [i for i in handler.ids if i.startswith(prefix)] == [
+            i for i in ids if i.startswith(prefix)
+        ]
+
+
+def test_failing_account_does_not_hold_back_others(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=3, number=2)
+    delivered = threading.Event()
+
+    def answer(payload: Payload, _number: int) -> Answer:
+        if payload["id"] == "evt_0_0":
+            assert delivered.wait(10)  # until the other accounts are done
+        if len(handler.ids) == 3:
+            delivered.set()
+        return OK
+
+    with WebhookHandler(answer) as handler:
+        done = forward(home_url, handler.url, "--once", "--workers", "2")
+
+    assert totals(done)["delivered"] == 6
+    assert handler.ids[-2:] == ["evt_0_0", "evt_0_1"]
+
+
+def test_event_is_kept_as_a_failure_after_eight_attempts(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=2, number=2)
+    answers = {"evt_1_0": BROKEN}
+    with WebhookHandler(lambda payload, _: answers.get(payload["id"], OK)) as handler:
+        done = forward(home_url, handler.url, "--once")
+        assert (done.exit_code, totals(done)) == (1, {"delivered": 3, "failed": 1})
+        assert "1 event failed. Run stairoids-webhooks forward failures" in done.stderr
+        assert handler.requests["evt_1_0"] == 8
+        assert "evt_1_1" in handler.ids
+
+        (failure,) = failures(home_url)
+        assert failure["sequence"] == 2
+        assert (failure["attempts"], failure["reason"]) == (8, "status 500")
+        assert lags(home)["forward"].failures == 1
+        assert prune(home_url, before="2030").kept_for == {"forward": 1}
+
+        answers.clear()
+        again = forward(home_url, "retry", "2")
+        assert json.loads(again.stdout) == {"retried": 1}
+        done = forward(home_url, handler.url, "--once")
+
+    assert totals(done) == {"delivered": 1, "failed": 0}
+    assert handler.ids[-1] == "evt_1_0"
+    assert failures(home_url) == []
+    assert prune(home_url, before="2030").removed == 1
+
+
+def test_metrics_and_page_show_failures_and_lag(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=2, number=1)
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        forward(store_url, handler.url, "--once", "--name", "crm")
+    forward(store_url, "retry", "2")
+    with administered(store_url) as receiver:
+        metrics = get(receiver, "/metrics").text
+        page = get(receiver, "/").text
+    stats = CliRunner().invoke(main, ["stats", "--store-url", store_url]).stdout
+
+    assert 'stairoids_webhooks_forward_failures{consumer="crm"} 1.0' in metrics
+    assert 'stairoids_webhooks_consumer_lag_events{consumer="crm"} 1.0' in metrics
+    assert "1 failed" in page
+    assert "1 behind" in page
+    assert re.search(r"failed: crm +1 ", stats)
+
+
+def test_discarded_failure_is_never_delivered(home: EventStore, home_url: str) -> None:
+    fill(home, accounts=2, number=1)
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        forward(home_url, handler.url, "--once")
+    table = forward(home_url, "failures").stdout
+    dry = forward(home_url, "discard", "1", "--dry-run")
+    done = forward(home_url, "discard", "1", "--yes")
+    wrong = forward(home_url, "discard", "1", "--yes")
+
+    assert "signal.created" in table
+    assert "status 500" in table
+    assert "1 failure will never be delivered. Nothing was removed" in dry.stdout
+    assert json.loads(done.stdout) == {"discarded": 1}
+    assert wrong.exit_code == 1
+    assert "some of these are no failures" in wrong.stderr
+    assert [failure["sequence"] for failure in failures(home_url)] == [2]
+    assert failures(home_url, "--name", "other") == []
+
+
+def test_handler_without_a_response_is_a_failure(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=1, number=1)
+    server = Server()  # hangs up
+    with running(server):
+        done = forward(store_url, server.url, "--once")
+
+    assert done.exit_code == 1
+    (failure,) = failures(store_url)
+    assert failure["reason"].startswith("no response (")
+
+
+def test_retry_after_of_a_busy_handler_holds_all_events(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=9, number=1)
+    times: list[float] = []
+    busy = {"Retry-After": "1"}
+
+    def answer(_payload: Payload, _number: int) -> Answer:
+        times.append(time.monotonic())
+        return (503, busy) if len(times) == 1 else OK
+
+    with WebhookHandler(answer) as handler:
+        done = forward(store_url, handler.url, "--once", "--workers", "1")
+
+    assert totals(done)["delivered"] == 9
+    later = [at - times[0] for at in times]
+    assert sum(pause < 0.9 for pause in later) <= 2  # one more was with the worker
+
+
+def test_only_the_types_of_the_options_are_delivered(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.append([of_account(1, n, f"type.{n % 3}") for n in range(6)])
+    home.append([a_delivery(b"not JSON")])
+    types = ["--event-type", "type.0", "--event-type", "type.2"]
+    with WebhookHandler() as handler:
+        done = forward(home_url, handler.url, "--once", *types)
+        forward(home_url, handler.url, "--once", "--event-type", "type.1")
+
+    assert handler.ids == ["evt_1_0", "evt_1_2", "evt_1_3", "evt_1_5"]
+    assert totals(done)["delivered"] == 4
+    assert "older events of new types are not delivered" in caplog.text
+    assert "sequence=1..7" in caplog.text
+
+
+def test_event_without_a_json_body_is_delivered_as_it_is(
+    store: EventStore, store_url: str
+) -> None:
+    store.append([a_delivery(b"not JSON"), a_delivery(b"")])
+    server = Server()
+    server.response = raw(204)
+    with running(server):
+        done = forward(store_url, server.url, "--once")
+
+    assert totals(done)["delivered"] == 2
+    assert sorted(body for _, body in server.requests) == [b"", b"not JSON"]
+
+
+def test_since_begins_with_later_events_and_goes_back_once(home_url: str) -> None:
+    lines = [
+        {
+            "body": delivery.body.decode(),
+            "signature": delivery.signature,
+            "received_at": f"2026-01-0{n}",
+        }
+        for n, delivery in enumerate((of_account(1, n) for n in range(1, 5)), 1)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    env = {"STAIROIDS_WEBHOOK_SECRET": "whsec_tests_only"}
+    CliRunner().invoke(
+        main, ["import", "-", "--store-url", home_url], input=text, env=env
+    )
+    since = ["--once", "--since", "2026-01-03"]
+    with WebhookHandler() as handler:
+        first = forward(home_url, handler.url, *since)
+        second = forward(home_url, handler.url, *since)
+        third = forward(home_url, handler.url, "--once", "--since", "2026-01-02")
+
+    assert [totals(done)["delivered"] for done in (first, second, third)] == [2, 0, 3]
+    assert handler.ids[:2] == ["evt_1_3", "evt_1_4"]
+    assert handler.ids[2:] == ["evt_1_2", "evt_1_3", "evt_1_4"]
+
+
+def test_sequences_are_delivered_again(home: EventStore, home_url: str) -> None:
+    ids = fill(home)
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+        done = forward(home_url, handler.url, "--sequence", "2..4", "--name", "replay")
+        one = forward(home_url, handler.url, "--sequence", "12")
+
+    assert (done.exit_code, totals(done)["delivered"]) == (0, 3)
+    assert sorted(handler.ids[12:15]) == sorted(ids[1:4])
+    assert handler.ids[15:] == ids[11:]
+    assert totals(one)["delivered"] == 1
+    assert list(lags(home)) == ["forward"]
+
+
+@pytest.mark.parametrize("text", ["x", "4..2", "0x1", "1..", "-1", "1..2..3", ""])
+def test_wrong_sequence_is_refused(store_url: str, text: str) -> None:
+    done = forward(store_url, "http://127.0.0.1:1/", "--sequence", text)
+
+    assert done.exit_code == 2
+    assert "17..20" in done.stderr
+
+
+def test_erased_event_is_not_delivered(home: EventStore, home_url: str) -> None:
+    home.append([of_account(1, 1), a_delivery(a_body("evt_2", data={"id": "x"}))])
+
+    def answer(payload: Payload, number: int) -> Answer:
+        if payload["id"] == "evt_1_1":
+            erase(home_url, Person(email=EMAIL))
+        return BROKEN if number == 1 else OK
+
+    with WebhookHandler(answer) as handler:
+        done = forward(home_url, handler.url, "--once", "--workers", "1")
+
+    assert (done.exit_code, handler.ids) == (0, ["evt_2"])
+    assert handler.requests["evt_1_1"] == 1
+
+
+def test_forwarders_of_different_names_deliver_everything_each(
+    home: EventStore, home_url: str
+) -> None:
+    ids = fill(home)
+    with WebhookHandler() as crm, WebhookHandler() as bi, ThreadPoolExecutor() as pool:
+        named = {"crm": crm, "bi": bi}
+        done = [
+            pool.submit(_run, home_url, handler.url, name)
+            for name, handler in named.items()
+        ]
+        for future in done:
+            future.result()
+
+    assert sorted(crm.ids) == sorted(bi.ids) == sorted(ids)
+
+
+def _run(url: str, to: str, name: str) -> None:
+    plan = Plan(store_url=url, name=name, once=True)
+    Forwarder(plan, Endpoint(to), lambda: False).run()
+
+
+def test_two_forwarders_of_one_name_are_refused(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=1, number=1)
+    release, is_begun = threading.Event(), threading.Event()
+
+    def answer(_payload: Payload, _number: int) -> Answer:
+        is_begun.set()
+        release.wait(10)
+        return OK
+
+    with WebhookHandler(answer) as handler, ThreadPoolExecutor() as pool:
+        running = pool.submit(_run, home_url, handler.url, "crm")
+        assert is_begun.wait(10)
+        other = forward(home_url, handler.url, "--name", "crm", "--once")
+        release.set()
+        running.result()
+
+    assert other.exit_code == 1
+    assert "a forwarder with the name 'crm' runs already" in other.stderr
+
+
+def test_tap_and_forwarder_cannot_share_a_name(home: EventStore, home_url: str) -> None:
+    fill(home)
+    acknowledge(home, "warehouse", {"*": 3})
+    with WebhookHandler() as handler:
+        done = forward(home_url, handler.url, "--name", "warehouse", "--once")
+        forward(home_url, handler.url, "--name", "crm", "--once")
+
+    assert "the consumer 'warehouse' is a tap" in done.stderr
+    with pytest.raises(ConfigError, match="'crm' is a forwarder"):
+        acknowledge(home, "crm", {"*": 3})
+
+
+def test_prune_keeps_events_that_are_not_delivered(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=1, number=4)
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+    home.append([of_account(1, n) for n in range(4, 9)])
+
+    done = prune(home_url, before="2030")
+
+    assert (done.removed, done.kept_for) == (4, {"forward": 5})
+
+
+def test_forgotten_forwarder_begins_with_the_oldest_event(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home)
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+        arguments = ["forget", "forward", "--yes", "--store-url", home_url]
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+        done = forward(home_url, handler.url, "--once")
+
+    assert totals(done)["delivered"] == 12
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ("http://example.com/", "only to this machine, or with --allow-http"),
+        ("ftp://example.com/", "must begin with https://"),
+        ("http://127.0.0.1:abc/", "must begin with https://"),
+        ("https://u:hunter2@example.com/", "must hold no credentials"),
+        ("nowhere", "must begin with https://"),
+    ],
+)
+def test_unsafe_url_is_refused(store_url: str, to: str, message: str) -> None:
+    done = forward(store_url, to)
+
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_http_beyond_this_machine_needs_an_option(
+    store: EventStore, store_url: str
+) -> None:
+    done = forward(store_url, "http://0.0.0.0:1/", "--allow-http", "--once")
+
+    assert done.exit_code == 0
+    assert store.last_sequence() == 0
+
+
+def test_missing_store_is_an_error(store_url: str) -> None:
+    done = forward(store_url, "http://127.0.0.1:1/", "--once")
+
+    assert done.exit_code == 1
+    assert "there is no store" in done.stderr
+
+
+def test_nothing_secret_or_personal_is_logged(
+    store: EventStore, store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    fill(store)
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        done = forward(store_url, handler.url, "--once")
+
+    assert "forwarding failed, the event is kept" in caplog.text
+    for canary in (EMAIL, "canary", "sha256=", "acc_"):
+        assert canary not in done.output + caplog.text
+
+
+def test_many_events_are_taken_in_parts(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}._MOST_WAITING", 10)
+    monkeypatch.setattr(f"{package}._PAGE_ROWS", 4)
+    monkeypatch.setattr(f"{package}._RELOAD_SECONDS", 60)
+    ids = fill(store, accounts=7, number=10)
+    with WebhookHandler() as handler:
+        done = forward(store_url, handler.url, "--once")
+        again = forward(store_url, handler.url, "--sequence", "1..70")
+
+    assert totals(done)["delivered"] == totals(again)["delivered"] == 70
+    for account in range(7):
+        prefix = f"evt_{account}_"
+        of_account_ = [i for i in ids if i.startswith(prefix)]
+        assert [i for i in handler.ids if i.startswith(prefix)] == of_account_ * 2
+
+
+def test_store_that_fails_is_tried_again(
+    store: EventStore,
+    store_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fill(store)
+    monkeypatch.setattr("tap_stairoids_webhooks.store.database._BUSY_SECONDS", 0.1)
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}._PAUSE_SECONDS", 0.1)
+    is_begun, is_locked = threading.Event(), threading.Event()
+
+    def answer(_payload: Payload, _number: int) -> Answer:
+        is_begun.set()
+        assert is_locked.wait(10)
+        return OK
+
+    def lock() -> None:
+        assert is_begun.wait(10)
+        with locked(store_url):
+            is_locked.set()
+            until(lambda: "forwarding: store failing" in caplog.text)
+
+    with WebhookHandler(answer) as handler, ThreadPoolExecutor() as pool:
+        is_done = pool.submit(lock)
+        done = forward(store_url, handler.url, "--once")
+        is_done.result()
+
+    assert done.exit_code == 0
+    assert len(set(handler.ids)) == 12
+    assert lags(store)["forward"].events == 0

@@ -1,0 +1,86 @@
+"""Forwarders as processes: SIGTERM, and `serve --forward`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import requests
+
+from tap_stairoids_webhooks.store.consumers import lags
+from tests.support.handler import OK, Answer, Payload, WebhookHandler
+from tests.support.webhook_builders import SECRET, a_body, headers_for
+from tests.tap.forwarding.test_forward import fill
+from tests.tap.forwarding.test_kill import forwarding
+from tests.tap.receiver.test_app import until
+from tests.tap.receiver.test_server import serving
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.store.store import EventStore
+
+
+def test_sigterm_finishes_requests_in_flight_and_loses_nothing(
+    home: EventStore, home_url: str
+) -> None:
+    ids = fill(home, accounts=10, number=20)
+    is_slow = threading.Event()
+
+    def answer(_payload: Payload, _number: int) -> Answer:
+        if len(handler.requests) > 30:
+            is_slow.wait(0.5)
+        return OK
+
+    with WebhookHandler(answer) as handler:
+        with forwarding(home_url, handler.url) as process:
+            until(lambda: len(handler.requests) > 30)
+            process.send_signal(signal.SIGTERM)
+            stdout, log = process.communicate(timeout=30)
+        assert process.returncode == 0, log
+        assert json.loads(stdout) == {"delivered": len(handler.ids), "failed": 0}
+        assert lags(home)["forward"].events == 200 - len(handler.ids)
+        is_slow.set()
+        with forwarding(home_url, handler.url, "--once") as process:
+            process.communicate(timeout=30)
+
+    assert sorted(handler.ids) == sorted(ids)
+
+
+def test_stop_before_the_end_of_once_is_an_error(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=1, number=50)
+    with (
+        WebhookHandler(lambda *_: (503, {"Retry-After": "600"})) as handler,
+        forwarding(store_url, handler.url, "--once") as process,
+    ):
+        until(lambda: len(handler.requests) == 1)
+        process.send_signal(signal.SIGINT)
+        _, log = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "Error: stopped before the end. Run the command again" in log
+    assert lags(store)["forward"].events == 50
+
+
+def test_receiver_forwards_its_events(home: EventStore, home_url: str) -> None:
+    with (
+        WebhookHandler() as crm,
+        WebhookHandler() as bi,
+        serving(
+            home_url,
+            STAIROIDS_WEBHOOK_SECRET=SECRET,
+            STAIROIDS_WEBHOOKS_FORWARD=f"crm={crm.url} bi={bi.url}",
+        ) as (process, url),
+    ):
+        for number in range(9):
+            body = a_body(f"evt_{number}")
+            requests.post(url, body, headers=headers_for(body), timeout=15)
+        until(lambda: len(crm.ids) == len(bi.ids) == 9)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert "canary" not in log
+    assert {name: lag.events for name, lag in lags(home).items()} == {"crm": 0, "bi": 0}
