@@ -65,8 +65,11 @@ def resolve(
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
-        for row in found:
-            log(transaction, row.stream, row.signal, (None,) * 3, row.key_values)
+        ids = None, None, None
+        log(
+            transaction,
+            [(row.stream, row.signal, ids, row.key_values, None) for row in found],
+        )
         transaction.write(delete(dead_letters).where(are_unknown))
         return len(found)
     unknown = update(dead_letters).where(are_unknown)

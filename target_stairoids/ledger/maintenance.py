@@ -212,6 +212,11 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
             key = list(table.primary_key)
             texts = [table.c[n] for n in ("signal", "record") if n in table.c]
             query = select(*key, table.c.key_values, *texts)
+            if table is signals and wanted.isascii():  # SQLite compares only ASCII
+                has_it = signals.c.key_values.icontains(
+                    wanted.decode(), autoescape=True
+                )
+                query = query.where(has_it)
             for row in transaction.connection.execute(query).all():
                 if any(_mentions(text, wanted) for text in row[len(key) :]):
                     same = and_(*(column == row[i] for i, column in enumerate(key)))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.write_buffer import LatestRow
 
 Row = tuple[Any, ...]
+#: Stream, JSON text, ids of signal, account and contact, key values, time.
+LoggedSignal = tuple[int, bytes, Sequence[str | None], str | None, str | None]
 
 
 def write_outcomes(
@@ -29,11 +31,14 @@ def write_outcomes(
     _write_latest_after(transaction, versions)
     insert_settled(transaction, versions)
     accepted_now = [item for item in versions if item.outcome is Outcome.ACCEPTED]
-    for item in accepted_now:
-        if item.signal:
-            stream = item.version.stream
-            at = item.accepted_at
-            log(transaction, stream, item.signal, item.ids, item.key_values, at)
+    log(
+        transaction,
+        [
+            (i.version.stream, i.signal, i.ids, i.key_values, i.accepted_at)
+            for i in accepted_now
+            if i.signal
+        ],
+    )
     claimed = [
         {
             "key_entity": item.version.entity,
@@ -58,26 +63,23 @@ def write_outcomes(
         transaction.connection.execute(sql.DELETE_DEAD_LETTER, accepted)
 
 
-def log(
-    transaction: Transaction,
-    stream: int,
-    signal: bytes,
-    ids: Sequence[str | None],
-    key_values: str | None,
-    accepted_at: str | None = None,
-) -> None:
-    """Add an accepted signal to the sync log; without a time it is accepted now."""
-    named = msgspec.json.decode(signal)
-    values = {
-        "stream": stream,
-        **dict(zip(("signal_id", "account_id", "contact_id"), ids, strict=True)),
-        "type": named["type"],
-        "source": named["source"],
-        "key_values": key_values,
-        "run": transaction.run,
-        "accepted_at": accepted_at or timestamp(),
-    }
-    transaction.connection.execute(insert(signals), values)
+def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
+    """Add accepted signals to the sync log; without a time they are accepted now."""
+    rows = []
+    for stream, signal, ids, key_values, accepted_at in accepted:
+        named = msgspec.json.decode(signal)
+        row = {
+            "stream": stream,
+            **dict(zip(("signal_id", "account_id", "contact_id"), ids, strict=True)),
+            "type": named["type"],
+            "source": named["source"],
+            "key_values": key_values,
+            "run": transaction.run,
+            "accepted_at": accepted_at or timestamp(),
+        }
+        rows.append(row)
+    if rows:
+        transaction.connection.execute(insert(signals), rows)
 
 
 def _write_latest_after(

@@ -82,7 +82,8 @@ class Notifier:
         """Send the change of the run before, if that was killed or found no URL."""
         row = queries.run_before(self._ledger, self._source)
         if row is None or (row.exit_code is None and self._ledger.lives(row.run)):
-            self._keep("ok")  # at the very first run, older dead letters are no news
+            if queries.told_state(self._ledger, self._source) is None:
+                self._keep("ok")  # older dead letters are no news
             return
         is_whole = row.exit_code == 0 and row.end_reason is None
         report = json.loads(row.report or "{}")

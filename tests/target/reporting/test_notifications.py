@@ -131,6 +131,19 @@ def test_next_run_sends_the_notification_of_a_killed_run(
     assert (recovered["event"], recovered["run"]) == ("recovered", 3)
 
 
+def test_run_beside_another_one_leaves_the_state(
+    watched: TargetUnderTest, endpoint: Receiver
+) -> None:
+    watched.run(a_schema(), a_record(1), api_key="sk_no")
+    process = watched.start(text_of([a_schema()]))
+    wait_until((watched.folder / "ledger.db.run-2").exists)
+
+    watched.run(a_schema(), a_record(1))
+    process.communicate()
+
+    assert events_in(endpoint) == ["failing", "recovered"]
+
+
 def test_dry_run_sends_no_notification(
     watched: TargetUnderTest, endpoint: Receiver
 ) -> None:
