@@ -10,6 +10,7 @@ import click
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check
+from target_stairoids.cli.compare import find, reconcile
 from target_stairoids.cli.dead_letters import dead_letters
 from target_stairoids.cli.ledger import ledger
 from target_stairoids.cli.mapping import suggest, test
@@ -33,6 +34,11 @@ After a run:
   stairoids-signals report --config config.json --format html > report.html
   stairoids-signals dead-letters list --config config.json
   stairoids-signals dead-letters replay --config config.json
+
+\b
+In the ledger and at Stairoids:
+  stairoids-signals find --email ann@example.com --config config.json
+  stairoids-signals reconcile --days 7 --config config.json
 
 \b
 The config is the target's own. The messages are the output of a tap:
@@ -62,6 +68,8 @@ _COMMANDS = (
     schema,
     report,
     send,
+    find,
+    reconcile,
     dead_letters,
     ledger,
 )

@@ -6,12 +6,15 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import asdict
 from sqlalchemy import Row, delete, select, update
 
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.digests import person_digest
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.ledger.outcomes import log
+from target_stairoids.ledger import schema
+from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
 from target_stairoids.ledger.transaction import Transaction
 
@@ -65,11 +68,13 @@ def resolve(
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
-        ids = None, None, None
-        log(
-            transaction,
-            [(row.stream, row.signal, ids, row.key_values, None) for row in found],
-        )
+        ids, secret = (None, None, None), schema.secret_of(transaction.connection)
+        logged: list[LoggedSignal] = []
+        for row in found:
+            contact = msgspec.json.decode(row.signal).get("contact", {})
+            email = person_digest(secret, contact.get("email"))
+            logged.append((row.stream, row.signal, ids, row.key_values, email, None))
+        log(transaction, logged)
         transaction.write(delete(dead_letters).where(are_unknown))
         return len(found)
     unknown = update(dead_letters).where(are_unknown)

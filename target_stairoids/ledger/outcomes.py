@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.write_buffer import LatestRow
 
 Row = tuple[Any, ...]
-#: Stream, JSON text, ids of signal, account and contact, key values, time.
-LoggedSignal = tuple[int, bytes, Sequence[str | None], str | None, str | None]
+#: Stream, JSON text, ids of signal, account and contact, key values, digest of the
+#: person's address, time.
+LoggedSignal = tuple[
+    int, bytes, Sequence[str | None], str | None, bytes | None, str | None
+]
 
 
 def write_outcomes(
@@ -34,8 +37,9 @@ def write_outcomes(
     log(
         transaction,
         [
-            (i.version.stream, i.signal, i.ids, i.key_values, i.accepted_at)
+            (v.stream, i.signal, i.ids, i.key_values, v.email, i.accepted_at)
             for i in accepted_now
+            for v in (i.version,)
             if i.signal
         ],
     )
@@ -66,7 +70,7 @@ def write_outcomes(
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
     """Add accepted signals to the sync log; without a time they are accepted now."""
     rows = []
-    for stream, signal, ids, key_values, accepted_at in accepted:
+    for stream, signal, ids, key_values, email, accepted_at in accepted:
         named = msgspec.json.decode(signal)
         row = {
             "stream": stream,
@@ -76,6 +80,7 @@ def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
             "key_values": key_values,
             "run": transaction.run,
             "accepted_at": accepted_at or timestamp(),
+            "email": email,
         }
         rows.append(row)
     if rows:

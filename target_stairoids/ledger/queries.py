@@ -7,9 +7,11 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from sqlalchemy import Row, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.digests import person_digest
 from target_stairoids.dedup.rules import Key, Outcome
 from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.schema import (
@@ -263,6 +265,84 @@ def sources_of_others(ledger: Ledger) -> set[str]:
         sources.c.scope == ledger.scope, sources.c.has_other_producers
     )
     return {row.source for row in ledger.rows(query)}
+
+
+class FoundSignal(msgspec.Struct, frozen=True, gc=False):
+    """A signal of the ledger.
+
+    Attributes:
+        key: The values of the record's key as a JSON array, or its digest.
+        outcome: `accepted`, `claimed` while it is in flight, or that of a dead letter.
+        at: When it was accepted or last tried.
+        run: None for a dead letter.
+    """
+
+    at: str
+    stream: str
+    key: str | None
+    type: str | None
+    outcome: str
+    run: int | None
+    signal_id: str | None
+
+
+def find(
+    ledger: Ledger, address: str | None, keys: Collection[str]
+) -> list[FoundSignal]:
+    """Return the signals of the ledger about a person or a record, the oldest first.
+
+    Args:
+        address: The person's address in lower case; None for any person.
+        keys: The record's key in each form that the ledger may have; empty for any.
+    """
+    email, found = person_digest(ledger.secret, address), []
+    for table in (signals, claims, dead_letters):
+        joined = streams.c.stream == table.c.stream
+        query = select(table, streams.c.name).join(streams, joined)
+        query = query.where(streams.c.scope == ledger.scope)
+        if keys:
+            query = query.where(table.c.key_values.in_(keys))
+        if email is not None and table is not dead_letters:
+            query = query.where(table.c.email == email)
+        for row in ledger.rows(query):
+            values = {"signal": None, **row._asdict()}
+            sent = msgspec.json.decode(values["signal"] or b"{}")
+            to = str(sent.get("contact", {}).get("email")).lower()
+            if table is dead_letters and address not in {None, to}:
+                continue
+            at = ("accepted_at", "attempted_at", "last_at")
+            outcome = {signals: Outcome.ACCEPTED, claims: "claimed"}.get(table)
+            found.append(
+                FoundSignal(
+                    at=next(values[name] for name in at if name in values),
+                    stream=row.name,
+                    key=row.key_values,
+                    type=values.get("type") or sent.get("type"),
+                    outcome=outcome or row.outcome,
+                    run=values.get("run"),
+                    signal_id=values.get("signal_id"),
+                )
+            )
+    return sorted(found, key=lambda signal: signal.at)
+
+
+def accepted_since(ledger: Ledger, since: str) -> dict[str, str]:
+    """Return id -> time of acceptance, of the signals since a time."""
+    query = (
+        select(signals.c.signal_id, signals.c.accepted_at)
+        .join(streams, streams.c.stream == signals.c.stream)
+        .where(streams.c.scope == ledger.scope, signals.c.signal_id.is_not(None))
+        .where(signals.c.accepted_at >= since)
+    )
+    return {row.signal_id: row.accepted_at for row in ledger.rows(query)}
+
+
+def sent_pairs(ledger: Ledger) -> set[tuple[str, str]]:
+    """Return source and type of all signals that were accepted."""
+    query = select(signals.c.source, signals.c.type).distinct()
+    joined = query.join(streams, streams.c.stream == signals.c.stream)
+    rows = ledger.rows(joined.where(streams.c.scope == ledger.scope))
+    return {(row.source, row.type) for row in rows}
 
 
 # The sync log of all scopes, for tap-stairoids-signals

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -135,6 +135,7 @@ signals = sa.Table(
     sa.Column("key_values", sa.Text),  # a JSON array, or only its digest
     *_required(_Id, "run"),
     *_required(sa.Text, "accepted_at"),
+    sa.Column("email", _Digest),  # of the person, keyed with the ledger's secret
     sqlite_autoincrement=True,
 )
 # On SQLite in the order of insertion, which is the tap's order: rows that change

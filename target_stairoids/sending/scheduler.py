@@ -305,8 +305,7 @@ class Scheduler:
         self, transaction: Transaction, taken: list[QueuedSignal]
     ) -> list[QueuedSignal]:
         """Claim signals; return those to send after the rules are applied once more."""
-        starting: list[QueuedSignal] = []
-        new: list[QueuedSignal] = []
+        starting, new = list[QueuedSignal](), list[QueuedSignal]()
         now = time.monotonic()
         moment = self._clock.at(now)
         at = "" if moment is None else timestamp(moment)

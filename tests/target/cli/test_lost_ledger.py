@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stairoids_sandbox import Fault, Sandbox
+from target_stairoids.dry_run import reconcile
 from tests.support.commands import signals as command
+from tests.support.sandbox_client import Client
 from tests.support.singer_io import (
     Message,
     TargetUnderTest,
@@ -20,6 +24,7 @@ from tests.support.singer_io import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 A_SCHEMA = a_schema(plan="string", score="number")
 
@@ -54,21 +59,21 @@ def trials(*numbers: int, **fields: Any) -> list[Message]:
 def test_run_after_a_rebuild_sends_the_missing_signals_only(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    target.run(A_SCHEMA, *trials(*range(450)))
+    target.run(A_SCHEMA, *trials(*range(205)))
     lose_ledger(target)
-    messages = [A_SCHEMA, *trials(*range(453)), a_state()]
+    messages = [A_SCHEMA, *trials(*range(208)), a_state()]
 
     lost = target.run(*messages)
     counts = rebuild(target, *messages)
     run = target.run(*messages)
     again = target.run(*messages)
 
-    assert (lost.exit_code, lost.outcomes) == (1, {"pending": 453})
+    assert (lost.exit_code, lost.outcomes) == (1, {"pending": 208})
     assert "`stairoids-signals ledger rebuild MESSAGES`" in lost.error
-    assert counts == (450, 3, 0)
-    assert (run.exit_code, run.outcomes) == (0, {"duplicate": 450, "accepted": 3})
-    assert (again.exit_code, again.outcomes) == (0, {"duplicate": 453})
-    assert len(sandbox.signals) == 453
+    assert counts == (205, 3, 0)
+    assert (run.exit_code, run.outcomes) == (0, {"duplicate": 205, "accepted": 3})
+    assert (again.exit_code, again.outcomes) == (0, {"duplicate": 208})
+    assert len(sandbox.signals) == 208
 
 
 def test_rebuild_sends_nothing_and_emits_no_state(
@@ -230,3 +235,196 @@ def test_rebuild_stops_at_html_and_survives_failed_pages(
     assert refused.returncode == 1
     assert "does not look like the Stairoids API" in refused.stderr
     assert counts == (1, 0, 0)
+
+
+# reconcile
+
+
+@pytest.fixture
+def without_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare the signals of the last minute as well."""
+    monkeypatch.setattr(reconcile, "_YOUNG", timedelta(minutes=-1))
+
+
+def reconciled(target: TargetUnderTest) -> tuple[int, dict[str, Any]]:
+    done = command(target, "reconcile", "--days", "7", "--format", "json")
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.usefixtures("without_margin")
+def test_equal_sides_reconcile_over_all_pages(target: TargetUnderTest) -> None:
+    target.run(A_SCHEMA, *trials(*range(405)))
+
+    code, found = reconciled(target)
+    table = command(target, "reconcile", "--days", "1")
+
+    assert (code, found["in_ledger"], found["there"]) == (0, 405, 405)
+    assert table.stdout.splitlines()[1:] == [
+        "in the ledger: 405",
+        "at Stairoids: 405",
+        "missing there: 0",
+        "unknown here: 0",
+    ]
+
+
+@pytest.mark.usefixtures("without_margin")
+def test_signal_of_a_state_that_returned_reconciles(target: TargetUnderTest) -> None:
+    for plan in ("a", "b", "a"):
+        target.run(A_SCHEMA, a_record(1, plan=plan))
+
+    code, found = reconciled(target)
+
+    assert (code, found["in_ledger"], found["there"]) == (0, 3, 3)
+
+
+@pytest.mark.usefixtures("without_margin")
+def test_unknown_signal_of_a_known_type_is_listed(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(A_SCHEMA, *trials(1, 2))
+    with Client(sandbox) as client:
+        client.send(type="trials", source="singer")
+        client.send(type="other", source="singer")
+
+    code, found = reconciled(target)
+    command(target, "ledger", "allow", "--source", "singer")
+    allowed_code, allowed = reconciled(target)
+
+    assert (code, found["missing"]) == (1, [])
+    assert found["unknown"] == [sandbox.signals[2].id]
+    assert (allowed_code, allowed["not_compared"]) == (0, ["singer"])
+
+
+@pytest.mark.usefixtures("without_margin")
+def test_missing_signals_are_listed(tmp_path: Path) -> None:
+    with Sandbox(list_lag_seconds=3600) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url)
+        target.run(A_SCHEMA, *trials(*range(12)))
+
+        done = command(target, "reconcile", "--days", "7")
+
+    assert done.returncode == 1
+    assert "missing there: 12\n  sig_" in done.stdout
+    assert "  and 2 more: see `--format json`\n" in done.stdout
+    assert "@" not in done.stdout
+
+
+def test_young_signals_are_not_compared(target: TargetUnderTest) -> None:
+    target.run(A_SCHEMA, *trials(1, 2))
+
+    code, found = reconciled(target)
+
+    assert (code, found["in_ledger"], found["there"]) == (0, 0, 0)
+
+
+@pytest.mark.usefixtures("without_margin")
+def test_rebuilt_ledger_reconciles(target: TargetUnderTest) -> None:
+    target.run(A_SCHEMA, *trials(1, 2))
+    lose_ledger(target)
+    rebuild(target, A_SCHEMA, *trials(1, 2))
+
+    code, found = reconciled(target)
+
+    assert (code, found["in_ledger"], found["there"]) == (0, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(kind="status", status=403, on="read"), "403"),
+        (Fault(kind="html", on="read"), "does not look like the Stairoids API"),
+    ],
+    ids=["403", "html"],
+)
+def test_reconcile_stops_if_stairoids_cannot_be_read(
+    sandbox: Sandbox, target: TargetUnderTest, fault: Fault, words: str
+) -> None:
+    target.run(A_SCHEMA, *trials(1))
+    sandbox.faults.add(fault)
+
+    done = command(target, "reconcile", "--days", "7")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+
+
+# find
+
+
+def found_signals(target: TargetUnderTest, *words: str) -> list[dict[str, Any]]:
+    done = command(target, "find", *words, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+def test_signals_of_a_person_are_found_by_the_address(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(A_SCHEMA, a_record(1, email="Ann@a.com", plan="a"))
+    target.run(A_SCHEMA, a_record(1, email="ann@a.com", plan="b"))
+    target.run(A_SCHEMA, a_record(1, email="bob@a.com", plan="b"), a_record(2))
+
+    found = found_signals(target, "--email", "ANN@a.com")
+    table = command(target, "find", "--email", "ann@a.com").stdout
+
+    ids = [sandbox.signals[place].id for place in (0, 1)]
+    assert [signal.pop("at") for signal in found]
+    assert found == [
+        {
+            "stream": "trials",
+            "key": "[1]",
+            "type": "trials",
+            "outcome": "accepted",
+            "run": run,
+            "signal_id": signal_id,
+        }
+        for run, signal_id in zip((1, 2), ids, strict=True)
+    ]
+    assert table.splitlines()[0].split()[2:] == [
+        *("stream", "key", "type", "outcome", "run", "signal", "id")
+    ]
+
+
+@pytest.mark.parametrize("keep_keys", [True, False])
+def test_signals_of_a_record_are_found_by_its_key(
+    target: TargetUnderTest, *, keep_keys: bool
+) -> None:
+    target.config["keep_keys"] = keep_keys
+    target.run(a_schema(), a_record(1), a_record(12))
+    pair_of = a_schema("deals", key=["id", "email"], plan="string")
+    target.run(pair_of, a_record(12, "deals", email="p@deals.com", plan="a"))
+    text_key = a_record(0, "texts", id="12", email="t@texts.com")
+    target.run(a_schema("texts", plan="string"), text_key)
+
+    numbers = found_signals(target, "--key", "12")
+    pair = found_signals(target, "--key", '["12","p@deals.com"]')
+
+    assert [signal["stream"] for signal in numbers] == ["trials", "texts"]
+    assert [signal["stream"] for signal in pair] == ["deals"]
+    assert found_signals(target, "--key", "13") == []
+
+
+def test_dead_letters_and_open_claims_are_found_too(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, containing="u2@"))
+    sandbox.faults.add(Fault(kind="drop_after_accept", containing="u3@"))
+    records = [a_record(n) for n in (1, 2, 3)]
+    target.run(a_schema(), *records, outage_seconds=0, max_in_flight=1)
+
+    outcomes = [
+        signal["outcome"]
+        for n in (1, 2, 3)
+        for signal in found_signals(target, "--email", f"u{n}@example.com")
+    ]
+
+    assert outcomes == ["accepted", "rejected", "claimed"]
+
+
+def test_find_needs_an_address_or_a_key(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1))
+
+    assert command(target, "find").returncode == 2
+    assert "not an email address" in command(target, "find", "--email", "ann").stderr
+    nobody = command(target, "find", "--email", "nobody@example.com")
+    assert nobody.stdout == "The ledger has no such signal.\n"

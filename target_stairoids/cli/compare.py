@@ -1,0 +1,139 @@
+"""`stairoids-signals find` and `reconcile`: signals in the ledger and at Stairoids."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from stairoids_common.cli import format_option, print_table
+from target_stairoids.cli.options import with_ledger
+from target_stairoids.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from target_stairoids.ledger.ledger import Ledger
+
+_SHOWN = 10  # ids
+
+
+@click.command()
+@click.option(
+    "--days",
+    type=click.IntRange(min=1, max=3660),
+    required=True,
+    help="How many days to look back.",
+)
+@format_option()
+@with_ledger
+def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
+    """Compare the signals of the ledger with those of Stairoids.
+
+    The command reads all signals of the ledger's sources in the last days, 200 with
+    each request. The last minute is left out. The exit code is 1 if a signal of the
+    ledger is missing at Stairoids, or if the ledger does not know a signal there.
+
+    \b
+    Example:
+      stairoids-signals reconcile --days 7 --config config.json
+    """
+    import msgspec
+
+    from target_stairoids.dry_run.reconcile import reconcile as compared
+
+    settings = click.get_current_context().obj
+    found = compared(settings, ledger, days=days)
+    if output_format == "json":
+        click.echo(msgspec.json.encode(found))
+    else:
+        click.echo(f"since {found.since}")
+        click.echo(f"in the ledger: {found.in_ledger:,}")
+        click.echo(f"at Stairoids: {found.there:,}")
+        _show("missing there", found.missing)
+        _show("unknown here", found.unknown)
+        for source in found.not_compared:
+            click.echo(f"not compared: `{source}` (`ledger allow --source`)")
+    if found.missing or found.unknown:
+        raise click.exceptions.Exit(1)
+
+
+def _show(name: str, ids: list[str]) -> None:
+    click.echo(f"{name}: {len(ids):,}")
+    for signal_id in ids[:_SHOWN]:
+        click.echo(f"  {signal_id}")
+    if len(ids) > _SHOWN:
+        click.echo(f"  and {len(ids) - _SHOWN:,} more: see `--format json`")
+
+
+@click.command()
+@click.option("--email", help="The person's email address.")
+@click.option(
+    "--key",
+    help="The record's key. A key of several columns is a JSON array.",
+)
+@format_option()
+@with_ledger
+def find(
+    ledger: Ledger, email: str | None, key: str | None, output_format: str
+) -> None:
+    """Find the signals about a person or a record in the ledger.
+
+    The table has the stream and the key of the record, and the run that sent it. A
+    `claimed` signal is in flight. `rejected`, `unknown` and `invalid` are dead letters.
+
+    \b
+    Examples:
+      stairoids-signals find --email ann@example.com --config config.json
+      stairoids-signals find --key 42 --config config.json
+    """
+    import msgspec
+
+    from target_stairoids.ledger import queries
+    from target_stairoids.mapping.people_and_companies import clean_email
+
+    if not (email or key):
+        raise click.UsageError("Give --email or --key.")
+    address = clean_email(email) if email else None
+    if email and address is None:
+        raise ConfigError("--email is not an email address such as ann@example.com.")
+    found = queries.find(ledger, address and address.lower(), _keys(key))
+    if output_format == "json":
+        click.echo(msgspec.json.encode(found))
+        return
+    header = ("when (UTC)", "stream", "key", "type", "outcome", "run", "signal id")
+    rows = [
+        (s.at[:19], s.stream, _plain(s.key), s.type, s.outcome, str(s.run), s.signal_id)
+        for s in found
+    ]
+    if rows:
+        print_table(header, [[cell or "-" for cell in row] for row in rows])
+    else:
+        click.echo("The ledger has no such signal.")
+
+
+def _plain(key: str | None) -> str | None:
+    """Return a key without characters that a terminal would obey."""
+    return key if key is None or key.isprintable() else ascii(key)
+
+
+def _keys(key: str | None) -> list[str]:
+    """Return the forms that a key may have in the ledger, as a JSON array or digest."""
+    from target_stairoids.dedup.digests import json_array, key_digest
+
+    if not key:
+        return []
+    values = _read(key)
+    parts = [str(v) for v in values] if isinstance(values, list) else [key]
+    numbers = [
+        [p, n] if isinstance(n := _read(p), (int, float)) else [p] for p in parts
+    ]
+    arrays = list(map(json_array, itertools.product(*numbers)))
+    return [*arrays, *map(key_digest, arrays)]
+
+
+def _read(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

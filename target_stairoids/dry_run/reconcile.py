@@ -1,0 +1,143 @@
+"""Compare the signals of the ledger with those of Stairoids, and write nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from stairoids_common.retry import pause_before
+from stairoids_common.time import timestamp
+from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
+from target_stairoids.api.rate_limiter import RateLimiter
+from target_stairoids.api.signal_lookup import (
+    listed,
+    moment_of,
+    next_cursor,
+    query_for,
+)
+from target_stairoids.checks.first_run import UNDECIDED, ids_in
+from target_stairoids.exceptions import AccessRefusedError, IncompleteError
+from target_stairoids.ledger import lookup, queries
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.settings import Settings
+
+_TRIES = 5
+_YOUNG = timedelta(minutes=1)  # of a run that is at work, or not listed yet
+_MARGIN = timedelta(days=1)  # between the clocks of the ledger and of Stairoids
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """The differences between the ledger and Stairoids.
+
+    Attributes:
+        in_ledger: How many signals the ledger has since then.
+        there: How many of its sources and types Stairoids has since then.
+        missing: Ids of the ledger that Stairoids does not list.
+        unknown: Ids of Stairoids that the ledger does not know.
+        not_compared: Sources that other producers send as well.
+    """
+
+    since: str
+    in_ledger: int
+    there: int
+    missing: list[str]
+    unknown: list[str]
+    not_compared: list[str]
+
+
+def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
+    """Compare both sides over the last days, without the last minute.
+
+    Raises:
+        StairoidsError: Stairoids cannot be read.
+    """
+    now = datetime.now(UTC)
+    since, pairs = now - timedelta(days=days), queries.sent_pairs(ledger)
+    ours = queries.accepted_since(ledger, timestamp(since - _MARGIN))
+    begin, end = timestamp(since), timestamp(now - _YOUNG)
+    accepted = [found for found, at in ours.items() if begin <= at < end]
+    others = queries.sources_of_others(ledger)
+    listed_ids: set[str] = set()
+    there: dict[str, bool] = {}  # whether the ledger knows it
+    with closing(
+        Client(
+            settings.api_url,
+            settings.api_key,
+            timeout=settings.request_timeout_seconds,
+        )
+    ) as client:
+        limiter = RateLimiter(settings.requests_per_minute)
+        for source in sorted({source for source, _ in pairs}):
+            for response in _pages(client, limiter, source):
+                until = response.server_time or now
+                first, last = until - timedelta(days=days), until - _YOUNG
+                page, ids = listed(response) or [], ids_in(response)
+                listed_ids.update(ids)
+                with ledger.reading() as connection:
+                    own = lookup.facts(connection, settings.scope, ids).own
+                times = [moment_of(signal.get("created_at")) for signal in page]
+                for signal, at in zip(page, times, strict=True):
+                    pair = source, str(signal.get("type"))
+                    is_due = at is None or first <= at < last
+                    if pair in pairs and is_due and source not in others:
+                        found = str(signal.get("id"))
+                        there[found] = found in ours or found in own
+                if times and times[-1] is not None and times[-1] < first - _MARGIN:
+                    break
+    return Reconciled(
+        since=timestamp(since),
+        in_ledger=len(accepted),
+        there=len(there),
+        missing=[found for found in accepted if found not in listed_ids],
+        unknown=[found for found, is_known in there.items() if not is_known],
+        not_compared=sorted(others & {source for source, _ in pairs}),
+    )
+
+
+def _pages(client: Client, limiter: RateLimiter, source: str) -> Iterator[Response]:
+    """Yield the pages of a source's signals, the newest first."""
+    cursor: str | None = None
+    read: set[str | None] = set()
+    while cursor not in read:
+        read.add(cursor)
+        response = _page(client, limiter, source, cursor)
+        yield response
+        cursor = next_cursor(response)
+        if cursor is None:
+            return
+
+
+def _page(
+    client: Client, limiter: RateLimiter, source: str, cursor: str | None
+) -> Response:
+    """Read one page at the rate limit, and try again after failures.
+
+    Raises:
+        StairoidsError: It cannot be read.
+    """
+    for attempt in range(2, 2 + _TRIES):
+        time.sleep(limiter.wait(time.monotonic()) or 0.0)
+        limiter.start()
+        response = client.list_signals(query_for(source, cursor))
+        limiter.responded(response, time.monotonic())
+        if response.kind not in UNDECIDED:
+            break
+        pause = response.retry_after or pause_before(attempt)
+        limiter.hold(pause, time.monotonic())
+    if response.kind in UNDECIDED:
+        raise IncompleteError(
+            f"The signals of Stairoids cannot be read: {response.reason}. Run again."
+        )
+    if response.kind in {ResponseKind.REFUSED, ResponseKind.REJECTED}:
+        raise AccessRefusedError(
+            f"The signals of Stairoids cannot be read: {response.reason}. Use a key "
+            "with the `read_write` scope, and check `api_url`."
+        )
+    page = listed(response)
+    if page is None or not all(isinstance(signal, dict) for signal in page):
+        raise not_the_api(response)
+    return response
