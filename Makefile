@@ -61,7 +61,7 @@ format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff format
 
 docs: $(READY) ## write the settings into the documents, and the site into build/site
-	$(BIN)/python docs/settings.py
+	PYTHONPATH=. $(BIN)/python docs/settings.py
 	$(BIN)/sphinx-build -q -W --keep-going docs build/site
 	@echo "The site is in build/site/index.html."
 

@@ -1,14 +1,15 @@
 """Writes the plugins' settings into settings.md, meltano.yml, hub/ and a schema.
 
-    python docs/settings.py           writes the files
-    python docs/settings.py --check   changes nothing; exits 1 if one is out of date
+    PYTHONPATH=. python docs/settings.py           writes the files
+    PYTHONPATH=. python docs/settings.py --check   exits 1 if one is out of date
 
 docs/settings.md has a table between `<!-- settings:target -->` or
 `<!-- settings:tap -->` and `<!-- /settings -->`. meltano.yml has a list below each
 `settings: # make docs: NAME`.
 The JSON Schema of the target's config is in docs/target-stairoids.schema.json.
 The definitions in hub/ are made from meltano.yml in the format of Meltano's Hub, which
-`meltano add --from-ref` reads as well.
+`meltano add --from-ref` reads as well. `reference.py` makes the pages in
+docs/reference.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from docs.reference import pages
 from tap_stairoids_webhooks.config import config_schema as tap_schema
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.schema import editor_schema
@@ -206,7 +208,7 @@ def texts() -> dict[Path, str]:
         found[ROOT / f"hub/{kind}/{name}.yml"] = hub_definition_of(declared)
     schema = json.dumps(editor_schema(), indent=2) + "\n"
     found[ROOT / "docs/target-stairoids.schema.json"] = schema
-    return found
+    return found | {ROOT / "docs/reference" / n: text for n, text in pages().items()}
 
 
 def main() -> int:

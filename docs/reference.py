@@ -1,0 +1,171 @@
+"""Makes the pages in docs/reference from the code. `make docs` writes them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import requests
+from singer_sdk import Tap
+
+from tap_stairoids_webhooks.receiver.server import Admin, Receiver
+from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.ledger.structs import PipelineFacts
+from target_stairoids.reporting.metrics import metrics_text
+from target_stairoids.settings import Settings
+from target_stairoids.sync_log.tap import TapStairoidsSignals
+from tests.support.programs import COMMANDS
+
+_TOKEN = "a-token-of-the-documents"  # noqa: S105 - opens nothing else
+_NOTE = "<!-- Made by `make docs` from the code. -->"
+_REPORT = {
+    "ended_at": "2026-01-31T12:00:00Z",
+    "exit_code": 0,
+    "seconds": 1.0,
+    "read": 1,
+    "requests": 1,
+    "requests_per_minute": 60.0,
+    "streams": {"trials": {Outcome.ACCEPTED: 1}},
+}
+_FACTS = PipelineFacts(
+    last_success="2026-01-31T12:00:00Z",
+    first_start="2026-01-31T12:00:00Z",
+    dead_letters=1,
+    oldest_dead_letter="2026-01-31T12:00:00Z",
+    newest_dead_letter=1,
+)
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page by its name."""
+    return {
+        "commands.md": _commands(),
+        "metrics.md": _metrics(),
+        "streams.md": _streams(),
+        "variables.md": _variables(),
+    }
+
+
+def _walk(
+    command: click.Command, path: str, parent: click.Context | None = None
+) -> Iterator[click.Context]:
+    """Yield a context for a command and for each of its subcommands."""
+    name = path.rpartition(" ")[2] if parent else path
+    settings = {**command.context_settings, "terminal_width": 80}
+    context = click.Context(command, parent, info_name=name, **settings)
+    yield context
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _walk(inner, f"{path} {name}", context)
+
+
+def _contexts() -> Iterator[click.Context]:
+    for name, program in COMMANDS.items():
+        yield from _walk(program, name)
+
+
+def _commands() -> str:
+    lines = [_NOTE, "", "# Commands", "", "The help text of each command.", ""]
+    for context in _contexts():
+        level = "###" if context.parent else "##"
+        text = context.get_help().strip()
+        lines += [f"{level} {context.command_path}", "", "```text", text, "```", ""]
+    return "\n".join(lines)
+
+
+def _table(*rows: tuple[str, ...]) -> list[str]:
+    head, *others = (f"| {' | '.join(row)} |" for row in rows)
+    return [head, f"|{' --- |' * len(rows[0])}", *others, ""]
+
+
+def _variables() -> str:
+    helps: dict[str, str] = {}
+    users: dict[str, list[str]] = {}
+    for context in _contexts():
+        for option in context.command.params:
+            if isinstance(option, click.Option) and isinstance(option.envvar, str):
+                helps[option.envvar] = option.help or ""
+                users.setdefault(option.envvar, []).append(f"`{context.command_path}`")
+    rows = [(f"`{n}`", helps[n], ", ".join(users[n])) for n in sorted(users)]
+    return "\n".join(
+        [
+            _NOTE,
+            "",
+            "# Environment variables",
+            "",
+            "Variables set options of commands. An option on the command line wins.",
+            "",
+            "* [Each setting has a variable](../settings.md#variables).",
+            "* [Variables of the log](../operations.md#logs) set level and format.",
+            "* [Secrets](../receiver.md#secrets-and-their-rotation) have no options.",
+            "",
+            *_table(("variable", "sets", "read by"), *rows),
+        ]
+    )
+
+
+def _metrics() -> str:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Receiver(
+            store_url=f"sqlite:///{folder}/store.db",
+            secrets=["whsec_of_the_documents"],
+            admin=Admin(port=0, token=_TOKEN),
+        ) as receiver,
+    ):
+        authorization = {"Authorization": f"Bearer {_TOKEN}"}
+        url = f"{receiver.admin_url}/metrics"
+        of_receiver = requests.get(url, headers=authorization, timeout=10).text
+    of_target = metrics_text(_REPORT, _FACTS, Settings(api_key="sk_live_x"))
+    return "\n".join(
+        [
+            _NOTE,
+            "",
+            "# Metrics",
+            "",
+            "[Alerts](../operations.md#alerts) has rules that use these metrics.",
+            "",
+            "## The file of a run (`metrics_path`)",
+            "",
+            *_metric_table(of_target),
+            "## The receiver (`--admin-port`)",
+            "",
+            *_metric_table(of_receiver),
+        ]
+    )
+
+
+def _metric_table(exposed: str) -> list[str]:
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposed, re.MULTILINE))
+    helps = re.findall(r"^# HELP (stairoids_\S+) (.*)", exposed, re.MULTILINE)
+    rows = [(f"`{n}`", kinds[n], t) for n, t in helps if not n.endswith("_created")]
+    return _table(("metric", "type", "is"), *rows)
+
+
+def _streams() -> str:
+    url = "sqlite:////nonexistent/none.db"
+    taps: tuple[Tap, ...] = (
+        TapStairoidsWebhooks(config={"store_url": url}),
+        TapStairoidsSignals(config={"ledger_url": url}),
+    )
+    lines = [_NOTE, "", "# Streams of the taps", ""]
+    for tap in taps:
+        streams: list[dict[str, Any]] = tap.catalog_dict["streams"]
+        lines += [f"## {tap.name}", ""]
+        for stream in streams:
+            properties = stream["schema"]["properties"]
+            keys = ", ".join(f"`{name}`" for name in stream["key_properties"])
+            lines += [f"### {stream['tap_stream_id']}", "", f"Primary key: {keys}.", ""]
+            rows = [_column(name, spec) for name, spec in properties.items()]
+            lines += _table(("column", "type", "content"), *rows)
+    return "\n".join(lines)
+
+
+def _column(name: str, spec: dict[str, Any]) -> tuple[str, ...]:
+    types = spec["type"] if isinstance(spec.get("type"), list) else [spec.get("type")]
+    kind = spec.get("format") or " or ".join(t for t in types if t and t != "null")
+    return f"`{name}`", kind, spec.get("description", "")
