@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stairoids_sandbox.state.request_log import RequestLog
     from stairoids_sandbox.state.workspace import Workspace
     from stairoids_sandbox.webhooks.automations import Automations
+    from stairoids_sandbox.webhooks.event_dispatcher import EventDispatcher
     from stairoids_sandbox.webhooks.subscriptions import Subscriptions
     from stairoids_sandbox.webhooks.webhook_sender import WebhookSender
 
@@ -33,4 +34,5 @@ class Components:
     workspace: Workspace
     automations: Automations
     webhooks: Subscriptions
+    dispatcher: EventDispatcher
     sender: WebhookSender

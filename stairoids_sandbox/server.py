@@ -148,6 +148,7 @@ class Sandbox:
             workspace=workspace,
             automations=self.automations,
             webhooks=self.webhooks,
+            dispatcher=dispatcher,
             sender=sender,
         )
         self._signal_routes = SignalRoutes(
@@ -189,12 +190,12 @@ class Sandbox:
         return self._parts.sender.all()
 
     def send_again(self, delivery: Delivery) -> Delivery:
-        """Deliver the same body to the same endpoint again.
+        """Deliver the same body again, to the present endpoint.
 
         Raises:
             NotRunningError: The sandbox does not run.
         """
-        return self._parts.sender.send_again(delivery)
+        return self._parts.dispatcher.send_again(delivery)
 
     def start(self) -> Self:
         """Start, and return once requests are served. A sandbox starts only once.

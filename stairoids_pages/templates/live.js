@@ -13,6 +13,7 @@
   let paused = false;
   let announcedAt = -Infinity;
   let filtered = false;
+  let saying = 0;
   let counts = new Map();
   let unannounced = new Map();
 
@@ -25,10 +26,10 @@
       return;
     }
     for (const { name } of [...old.attributes]) {
-      if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+      if (!fresh.hasAttribute(name) && !isFold(old, name)) old.removeAttribute(name);
     }
     for (const { name, value } of fresh.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      if (!isFold(old, name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     const known = new Map();
     for (const child of old.children) if (child.id) known.set(child.id, child);
@@ -59,6 +60,9 @@
     }
   }
 
+  // A person opens and closes a fold. An update does not.
+  const isFold = (element, name) => element.nodeName === "DETAILS" && name === "open";
+
   // A row whose link has the focus stays until the first change after it lost the focus.
   function drop(node) {
     const focused = document.activeElement;
@@ -71,7 +75,30 @@
     element.animate([{ backgroundColor: colour }, {}], { duration: 1600, easing: "ease-out" });
   }
 
+  // Times are in UTC without this script. Their titles stay so.
+  function localise(root) {
+    const today = new Date().toDateString();
+    const two = (number) => String(number).padStart(2, "0");
+    for (const element of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(element.dateTime);
+      const time = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+      const date = [at.getFullYear(), at.getMonth() + 1, at.getDate()].map(two).join("-");
+      if (isNaN(at)) continue;
+      element.textContent = at.toDateString() === today ? time : ` ${time}`;
+      if (at.toDateString() !== today) {
+        const day = element.ownerDocument.createElement("span");
+        day.textContent = date;
+        element.prepend(day);
+      }
+    }
+    for (const element of root.querySelectorAll("[data-zone]")) {
+      element.textContent = "local time";
+    }
+  }
+
   function show(fresh) {
+    localise(fresh);
+    const focused = document.activeElement;
     for (const old of liveElements()) {
       const other = fresh.getElementById(old.id);
       if (other) patch(old, document.adoptNode(other));
@@ -83,7 +110,19 @@
     }
     document.title = fresh.title;
     filtered = false;
+    if (focused && !document.contains(focused)) {
+      (document.querySelector("[data-undo]") ?? document.getElementById("main"))
+        .focus({ preventScroll: true });
+    }
     count();
+  }
+
+  // Feedback of an action, for everyone.
+  function say(text) {
+    status.textContent = text;
+    status.className = "said";
+    clearTimeout(saying);
+    saying = setTimeout(() => { status.className = "unseen"; }, 5000);
   }
 
   // Screen readers get new rows in one sentence, at most every 20 seconds.
@@ -157,6 +196,12 @@
   // A form with data-stay is sent without leaving the page. The page in the response is
   // shown in this one.
   async function send(form, submitter) {
+    if (form.ariaBusy === "true") return; // a double click
+    form.ariaBusy = "true";
+    await sendOnce(form, submitter);
+    form.removeAttribute("aria-busy");
+  }
+  async function sendOnce(form, submitter) {
     const body = new URLSearchParams(new FormData(form, submitter));
     request?.abort();
     let response;
@@ -166,7 +211,7 @@
       });
     } catch {
       setState("lost", "No response");
-      status.textContent = "Not sent.";
+      say("Not sent.");
       schedule();
       return;
     }
@@ -176,7 +221,8 @@
       if (other) patch(form, document.adoptNode(other));
       form.reset();
       show(fresh);
-      status.textContent = form.dataset.done;
+      form.closest("details.edit")?.removeAttribute("open");
+      say(form.dataset.done);
     } else if (other) {
       patch(form, document.adoptNode(other));
       form.querySelector("[aria-invalid=true]")?.focus();
@@ -206,6 +252,7 @@
     refresh();
   });
 
+  localise(document);
   if (!liveElements().length) return;
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -221,8 +268,19 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && !paused) refresh();
   });
+  // Back restores the pause and the places of the lists.
+  const lists = () => document.querySelectorAll(".rows");
+  addEventListener("pagehide", () => {
+    const places = [...lists()].map((list) => list.scrollTop);
+    history.replaceState({ paused, places, top: scrollY }, "");
+  });
+  if (history.state?.places) {
+    lists().forEach((list, number) => { list.scrollTop = history.state.places[number]; });
+    scrollTo(0, history.state.top);
+    if (history.state.paused) button.click();
+  }
   count();
-  setState("live", "Live");
+  if (!paused) setState("live", "Live");
   setInterval(announce, 5000);
   schedule();
 })();

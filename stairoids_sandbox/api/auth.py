@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import suppress
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.responses import HTMLResponse
 
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.exceptions import ApiError
 from stairoids_sandbox.faults import connection
-from stairoids_sandbox.state.request_log import RequestSeen
+from stairoids_sandbox.state.request_log import ErrorBody, RequestSeen
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from stairoids_sandbox.state.quota import QuotaDecision
     from stairoids_sandbox.state.request_log import RequestLog
 
+_ERROR_DECODER = msgspec.json.Decoder(ErrorBody)
 _PAGE = "<!doctype html><title>Sign in</title><p>Sign in to go on.</p>"
 _UNAUTHORIZED = ApiError(401, "unauthorized", "Invalid or missing API key.")
 
@@ -201,7 +204,10 @@ def _throttled(retry_after: int) -> ApiError:
 class _Exchange:
     """One request and its response, with its `Date` and the quota's headers."""
 
-    __slots__ = ("_headers", "_key", "_log", "_recorded", "_send", "arrived", "scope")
+    __slots__ = (
+        *("_headers", "_key", "_log", "_recorded", "_refusal", "_send"),
+        *("arrived", "scope"),
+    )
 
     def __init__(
         self,
@@ -218,6 +224,7 @@ class _Exchange:
         self._log = log
         self._headers: list[tuple[bytes, bytes]] = [(b"date", date.encode())]
         self._recorded = False
+        self._refusal: Message | None = None
 
     def add_headers(self, decision: QuotaDecision) -> None:
         """Add the quota's headers to the response, if there is a limit."""
@@ -233,19 +240,35 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
-            self.record(message["status"])
             message = {**message, "headers": message["headers"] + self._headers}
+            if message["status"] >= 400:
+                self._refusal = message  # sent with its body, which names the error
+                return
+            self.record(message["status"])
+        elif self._refusal is not None:
+            self.record(self._refusal["status"], message["body"])
+            await self._send(self._refusal)
+            self._refusal = None
         await self._send(message)
 
     async def refuse(self, error: ApiError, receive: Receive) -> None:
         """Respond with an error."""
         await error_response(error)(self.scope, receive, self.send)
 
-    def record(self, status: int | None) -> None:
-        """Log the request once, before the client can receive the response."""
+    def record(self, status: int | None, refusal: bytes | None = None) -> None:
+        """Log the request once, before the client can receive the response.
+
+        Args:
+            status: The status of the response; None if a fault cut it off.
+            refusal: The body of a response that refuses the request.
+        """
         if self._recorded:
             return
         self._recorded = True
+        error = None
+        if refusal is not None:
+            with suppress(msgspec.DecodeError):
+                error = _ERROR_DECODER.decode(refusal).error
         self._log.add(
             RequestSeen(
                 method=self.scope["method"],
@@ -255,5 +278,7 @@ class _Exchange:
                 arrived=self.arrived,
                 responded=time.monotonic(),
                 key_name=self._key.name if self._key else None,
+                error=error,
+                sequence=self._log.total + 1,
             )
         )

@@ -5,8 +5,10 @@ This is not part of Stairoids' API. It needs no key and serves this machine only
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.middleware import Middleware
@@ -14,19 +16,24 @@ from starlette.routing import Mount, Route
 
 from stairoids_common.time import rfc3339
 from stairoids_sandbox.api.local_only import LocalOnly
-from stairoids_sandbox.api.query import limit_from, parameters
+from stairoids_sandbox.api.query import limit_from, parameters, sequence_from
 from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import JsonResponse
 from stairoids_sandbox.exceptions import ApiError, UsageError, invalid
 from stairoids_sandbox.faults.faults import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
 
     from stairoids_sandbox.components import Components
     from stairoids_sandbox.state.models import Signal
+    from stairoids_sandbox.state.request_log import RequestSeen
     from stairoids_sandbox.webhooks.delivery import Delivery
+
+_Item = TypeVar("_Item", "Signal", "Delivery", "RequestSeen")
 
 
 class _FaultsRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,6 +49,7 @@ class ControlRoutes:
     def __init__(self, parts: Components) -> None:
         self._workspace = parts.workspace
         self._sender = parts.sender
+        self._dispatcher = parts.dispatcher
         self._faults = parts.faults
         self._requests = parts.requests
 
@@ -54,6 +62,7 @@ class ControlRoutes:
             Route("/signals", self._list_signals, methods=["GET"]),
             Route("/deliveries", self._list_deliveries, methods=["GET"]),
             Route(again, self._send_again, methods=["POST"]),
+            Route("/requests", self._list_requests, methods=["GET"]),
             Route("/stats", self._stats, methods=["GET"]),
         ]
         return [Mount("/_sandbox", routes=routes, middleware=[Middleware(LocalOnly)])]
@@ -70,16 +79,16 @@ class ControlRoutes:
         return JsonResponse({"faults": body.faults})
 
     async def _list_signals(self, request: Request) -> Response:
-        limit = _limit_of(request)
         signals = self._workspace.signals.all()
-        latest = [_signal(signal) for signal in signals[-limit:]]
-        return JsonResponse({"signals": latest, "total": len(signals)})
+        return _page(request, "signals", signals, _signal, total=len(signals))
 
     async def _list_deliveries(self, request: Request) -> Response:
-        limit = _limit_of(request)
-        deliveries = self._sender.all()
-        latest = [_delivery(delivery) for delivery in deliveries[-limit:]]
-        return JsonResponse({"deliveries": latest, "total": len(deliveries)})
+        deliveries, total = self._sender.all(), self._sender.started
+        return _page(request, "deliveries", deliveries, _delivery, total=total)
+
+    async def _list_requests(self, request: Request) -> Response:
+        found = [*self._requests.newest_first()][::-1]
+        return _page(request, "requests", found, _request, total=self._requests.total)
 
     async def _send_again(self, request: Request) -> Response:
         delivery_id = request.path_params["delivery_id"]
@@ -87,7 +96,7 @@ class ControlRoutes:
         if delivery is None:
             msg = f"No delivery found with ID {delivery_id[:100]}."
             raise ApiError(404, "delivery_not_found", msg)
-        again = self._sender.send_again(delivery)
+        again = self._dispatcher.send_again(delivery)
         return JsonResponse(_delivery(again), status_code=202)
 
     async def _stats(self, _request: Request) -> Response:
@@ -101,8 +110,33 @@ class ControlRoutes:
         )
 
 
-def _limit_of(request: Request) -> int:
-    return limit_from(parameters(request, {"limit"}), default=1_000, maximum=99_999)
+def _page(
+    request: Request,
+    name: str,
+    items: list[_Item],
+    shown: Callable[[_Item], dict[str, Any]],
+    *,
+    total: int,
+) -> Response:
+    """Return the latest items, or those before a cursor, in their order.
+
+    Args:
+        items: The kept items, with sequences that count up.
+        total: The number of all items, also of forgotten ones.
+    """
+    found = parameters(request, {"limit", "cursor"})
+    limit = limit_from(found, default=1_000, maximum=99_999)
+    end = len(items)
+    if "cursor" in found:
+        before = sequence_from(found["cursor"])
+        if before is None:
+            msg = "cursor is not one of next_cursor."
+            raise invalid(msg, param="cursor")
+        end = bisect_left(items, before, key=attrgetter("sequence"))
+    begin = max(0, end - limit)
+    cursor = str(items[begin].sequence) if begin else None
+    page = [shown(item) for item in items[begin:end]]
+    return JsonResponse({name: page, "total": total, "next_cursor": cursor})
 
 
 def _signal(signal: Signal) -> dict[str, Any]:
@@ -115,10 +149,23 @@ def _signal(signal: Signal) -> dict[str, Any]:
     }
 
 
+def _request(request: RequestSeen) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "status": request.status,
+        "key": request.key_name,
+        "error": request.error,
+    }
+
+
 def _delivery(delivery: Delivery) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "event": delivery.event,
+        "again_of": delivery.again_of,
+        "again_as": delivery.again_as,
         "url": delivery.endpoint.url,
         "status": delivery.status,
         "attempts": [
@@ -127,6 +174,8 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
                 "status": attempt.status,
                 "error": attempt.error,
                 "seconds": round(attempt.ended - attempt.began, 3),
+                "content_type": attempt.content_type,
+                "response": attempt.response.decode(errors="replace"),
             }
             for attempt in delivery.attempts
         ],

@@ -43,3 +43,8 @@ def limit_from(found: dict[str, str], *, default: int, maximum: int) -> int:
             return limit
     msg = f"limit must be an integer from 1 to {maximum}."
     raise invalid(msg, param="limit")
+
+
+def sequence_from(cursor: str) -> int | None:
+    """Return the sequence that a cursor stands for; None if it is no cursor."""
+    return int(cursor[:18]) if cursor.isascii() and cursor.isdecimal() else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.routing import Route
 
-from stairoids_sandbox.api.query import limit_from, parameters
+from stairoids_sandbox.api.query import limit_from, parameters, sequence_from
 from stairoids_sandbox.api.request_body import read_body
 from stairoids_sandbox.api.responses import (
     JsonResponse,
@@ -126,8 +126,8 @@ def _lower(text: str) -> str:
 
 
 def _sequence_from(cursor: str) -> int:
-    digits = cursor.removeprefix(_CURSOR_PREFIX)
-    if cursor.startswith(_CURSOR_PREFIX) and digits.isascii() and digits.isdecimal():
-        return int(digits[:18])
+    found = sequence_from(cursor.removeprefix(_CURSOR_PREFIX))
+    if cursor.startswith(_CURSOR_PREFIX) and found is not None:
+        return found
     msg = "cursor is not one of meta.next_cursor."
     raise invalid(msg, param="cursor")

@@ -74,3 +74,14 @@ class Signal:
     def body(self) -> dict[str, Any]:
         """The JSON object as received."""
         return msgspec.json.decode(self.raw, type=dict[str, Any])
+
+    @property
+    def searched(self) -> str:
+        """The text that a search looks into, in lower case."""
+        account, contact = self.account, self.contact
+        parts = [self.id, self.type, self.source, *self.properties.values()]
+        if account is not None:
+            parts += [account.name, account.domain]
+        if contact is not None:
+            parts += [contact.email, contact.first_name, contact.last_name]
+        return " ".join(map(str, filter(None, parts))).casefold()

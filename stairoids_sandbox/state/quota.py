@@ -61,11 +61,15 @@ class Usage:
     Attributes:
         minute: Requests in the window that ends now.
         day: Requests in the current day.
+        minute_ends: When the oldest slot of the window is free again.
+        day_ends: When the day ends. Both are times of the clock of ``Quota.take``.
     """
 
     plan: Plan
     minute: int
     day: int
+    minute_ends: float
+    day_ends: float
 
 
 _UNLIMITED = QuotaDecision(retry_after=None, limit=None, remaining=0, reset_after=0.0)
@@ -105,10 +109,13 @@ class Quota:
         """Return the used part, without taking a slot."""
         oldest = now - self._plan.window_seconds
         over = now >= self._day_began + _DAY_SECONDS
+        used = [taken for taken in self._taken if taken > oldest]
         return Usage(
             plan=self._plan,
-            minute=sum(1 for taken in self._taken if taken > oldest),
+            minute=len(used),
             day=0 if over else self._day_count,
+            minute_ends=next(iter(used), now) + self._plan.window_seconds,
+            day_ends=(now if over else self._day_began) + _DAY_SECONDS,
         )
 
     def _wait_for_window(self, now: float) -> float | None:

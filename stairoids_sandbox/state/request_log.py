@@ -5,8 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-_KEPT = 200_000  # about 40 MB; older requests are forgotten
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEPT = 200_000  # about 40 MB; older requests are forgotten
+
+
+class ErrorSeen(msgspec.Struct, frozen=True):
+    """The error that a response named."""
+
+    code: str = ""
+    message: str = ""
+    param: str = ""
+    request_id: str = ""
+
+
+class ErrorBody(msgspec.Struct):
+    """The documented error envelope."""
+
+    error: ErrorSeen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +39,8 @@ class RequestSeen:
         arrived: ``time.monotonic()`` when its head had been read.
         responded: ``time.monotonic()`` when the response began.
         key_name: Name of its API key; None if it had no valid one.
+        error: The error in the response; None if it was accepted.
+        sequence: Its place in the order of responses, from 1.
     """
 
     method: str
@@ -27,6 +50,8 @@ class RequestSeen:
     arrived: float
     responded: float
     key_name: str | None
+    error: ErrorSeen | None = None
+    sequence: int = 0
 
 
 class RequestLog:
@@ -43,12 +68,16 @@ class RequestLog:
         self._requests: list[RequestSeen] = []
 
     def add(self, request: RequestSeen) -> None:
-        """Remember a request."""
+        """Remember a request, which has the sequence ``total + 1``."""
         self.total += 1
         self.statuses[request.status] += 1
         self._requests.append(request)
-        if len(self._requests) > 2 * _KEPT:
-            del self._requests[:_KEPT]
+        if len(self._requests) > 2 * KEPT:
+            del self._requests[:KEPT]
+
+    def newest_first(self) -> Iterator[RequestSeen]:
+        """Return the remembered requests, the latest response first."""
+        return reversed(self._requests)
 
     def all(self) -> list[RequestSeen]:
         """Return the remembered requests in order of arrival."""

@@ -88,6 +88,10 @@ class SignalIndex:
         """Return the signal with an id."""
         return self._by_id.get(signal_id)
 
+    def types(self) -> list[str]:
+        """Return the types of the signals, in order of their first signal."""
+        return [value for name, value in self._lists if name == "type"]
+
     def find(self, query: SignalQuery) -> list[Signal]:
         """Return one page, newest first. The shortest matching list is searched."""
         keys = query.keys()

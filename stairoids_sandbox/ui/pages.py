@@ -6,9 +6,10 @@ A program that does not accept HTML gets a list of the routes in plain text.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
@@ -27,7 +28,15 @@ from stairoids_sandbox.faults.switches import (
     switches_for,
 )
 from stairoids_sandbox.state.keys import DEFAULT_KEY
-from stairoids_sandbox.state.signal_index import SignalQuery
+from stairoids_sandbox.ui.lists import (
+    SHOWN,
+    Filters,
+    headline_of,
+    hint_for,
+    place_of,
+    rows_of,
+    wall_time,
+)
 from stairoids_sandbox.webhooks.automations import ANY_TYPE
 
 if TYPE_CHECKING:
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from stairoids_sandbox.components import Components
+    from stairoids_sandbox.webhooks.automations import Automation
+    from stairoids_sandbox.webhooks.delivery import Delivery
 
 _INDEX = """\
 stairoids-sandbox: the documented Stairoids API on this machine.
@@ -47,12 +58,19 @@ POST GET     /v1/webhooks      DELETE /v1/webhooks/{id}
 POST GET     /v1/automations
 
 GET POST     /_sandbox/faults
-GET          /_sandbox/signals  /_sandbox/deliveries  /_sandbox/stats
+GET          /_sandbox/signals  /_sandbox/deliveries  /_sandbox/requests
+GET          /_sandbox/stats
 POST         /_sandbox/deliveries/{id}/send-again
 """
 _LOCAL = [Middleware(LocalOnly)]
 _LIVE_SECONDS = 0.75
-_SHOWN = 50
+_SINCE = {"600": "10 minutes", "3600": "hour", "86400": "day", "": "start"}
+
+
+class _AutomationFields(TypedDict):
+    type: str
+    url: str
+    name: str | None
 
 
 class PageRoutes:
@@ -76,11 +94,17 @@ class PageRoutes:
             "/": self._overview,
             "/signals/{signal_id}": self._signal,
             "/deliveries/{delivery_id}": self._delivery,
+            "/signals": self._list,
+            "/deliveries": self._list,
+            "/requests": self._list,
         }
         forms = {
             again: self._send_again,
+            "/deliveries/send-again": self._send_failed_again,
+            "/endpoints/{owner_id}/test": self._send_test,
             "/automations": self._add_automation,
             "/automations/{automation_id}": self._change_automation,
+            "/faults": self._remove_faults,
             "/faults/{kind}": self._switch_fault,
         }
         return [
@@ -120,7 +144,6 @@ class PageRoutes:
     ) -> Response:
         """Show the first page, after an error with the given fields of the form."""
         parts = self._parts
-        signals = parts.workspace.signals
         now = time.monotonic()
         return self._page(
             request,
@@ -128,14 +151,12 @@ class PageRoutes:
             status=400 if error else 200,
             given=given,
             error=error,
-            signals=signals.find(SignalQuery(limit=_SHOWN)),
-            signals_total=len(signals),
-            deliveries=parts.sender.latest(_SHOWN),
-            deliveries_total=len(parts.sender),
+            signals=rows_of(parts, "signals", Filters()),
+            deliveries=rows_of(parts, "deliveries", Filters()),
             deliveries_ended=parts.sender.ended,
             automations=parts.automations.all(),
+            removed=parts.automations.removed,
             webhooks=parts.webhooks.all(),
-            switches=switches_for(parts.faults.all()),
             probabilities=PROBABILITIES,
             statuses=STATUSES,
             keys=[(key, parts.quotas[key.name].usage(now)) for key in parts.keys.all()],
@@ -146,53 +167,117 @@ class PageRoutes:
             ),
         )
 
+    async def _list(self, request: Request) -> Response:
+        given = request.query_params
+        name = request.url.path.strip("/")
+        found = rows_of(
+            self._parts, name, Filters.of(given), cursor=given.get("before", "")
+        )
+        return self._page(
+            request, "list.html", since=_SINCE, sent=given.get("sent"), **found
+        )
+
     async def _signal(self, request: Request) -> Response:
         signal = self._parts.workspace.signals.get(request.path_params["signal_id"])
         if signal is None:
             return self._error(request, 404, "Signal not found")
-        found = [d for d in self._parts.sender.all() if d.signal_id == signal.id]
-        latest = found[: -_SHOWN - 1 : -1]
+        found = [d for d in self._parts.sender.all() if d.signal.id == signal.id]
+        latest = found[: -SHOWN - 1 : -1]
         return self._page(request, "signal.html", signal=signal, deliveries=latest)
 
     async def _delivery(self, request: Request) -> Response:
         delivery = self._parts.sender.get(request.path_params["delivery_id"])
         if delivery is None:
             return self._error(request, 404, "Delivery not found")
-        return self._page(request, "delivery.html", delivery=delivery)
+        return self._show_delivery(request, delivery)
+
+    def _show_delivery(
+        self, request: Request, delivery: Delivery, *, status: int = 200
+    ) -> Response:
+        owners = self._parts.dispatcher.owners()
+        return self._page(
+            request,
+            "delivery.html",
+            status=status,
+            delivery=delivery,
+            owners=owners,
+            owner=owners.get(delivery.owner.id),
+            automation=self._parts.automations.get(delivery.owner.id),
+            hint=hint_for(delivery),
+        )
 
     def _send_again(self, request: Request, fields: dict[str, str]) -> Response:
         delivery = self._parts.sender.get(request.path_params["delivery_id"])
         if delivery is None:
             return self._error(request, 404, "Delivery not found")
-        again = self._parts.sender.send_again(delivery)
-        pages = {
-            "delivery": f"/deliveries/{again.id}",
-            "signal": f"/signals/{again.signal_id}",
-        }
-        return self._pages.redirect(pages.get(fields.get("from", ""), "/"))
+        owners = self._parts.dispatcher.owners()
+        owner = owners.get(fields.get("to", delivery.owner.id))
+        if owner is None and fields.get("to") != "old":
+            return self._show_delivery(request, delivery, status=409)
+        again = self._parts.dispatcher.send_again(delivery, owner)
+        if fields.get("from") == "delivery":
+            return self._pages.redirect(f"/deliveries/{again.id}")
+        return self._back(request)
+
+    def _send_failed_again(self, _request: Request, fields: dict[str, str]) -> Response:
+        """Send each delivery again that failed lately and whose endpoint exists."""
+        seconds = fields.get("since", "")
+        since = time.monotonic() - int(seconds) if seconds in _SINCE and seconds else 0
+        owners = self._parts.dispatcher.owners()
+        failed = [d for d in self._parts.sender.all() if d.state == "failed"]
+        sent = [
+            self._parts.dispatcher.send_again(delivery)
+            for delivery in failed
+            if delivery.attempts[-1].ended > since and delivery.owner.id in owners
+        ]
+        return self._pages.redirect(f"/deliveries?sent={len(sent)}")
+
+    def _send_test(self, request: Request, _fields: dict[str, str]) -> Response:
+        owner = self._parts.dispatcher.owners().get(request.path_params["owner_id"])
+        if owner is None:
+            return self._error(request, 404, "This endpoint was removed")
+        self._parts.dispatcher.send_test(owner)
+        return self._back(request)
 
     def _add_automation(self, request: Request, fields: dict[str, str]) -> Response:
+        automations = self._parts.automations
+        given = _automation_from(fields)
+        if _is_sent_twice(fields, automations.all(), given):
+            return self._back(request)
         try:
-            self._parts.automations.add(
-                type=fields.get("type", "").strip() or ANY_TYPE,
-                url=fields.get("url", "").strip(),
-                secret=fields.get("secret") or None,
-                name=fields.get("name", "").strip() or None,
-            )
+            automations.add(**given, secret=fields.get("secret") or None)
         except ApiError as error:
             return self._show_overview(request, fields, error)
-        return self._pages.redirect("/")
+        return self._back(request)
 
     def _change_automation(self, request: Request, fields: dict[str, str]) -> Response:
         automation_id = request.path_params["automation_id"]
+        automations = self._parts.automations
         match fields.get("do"):
             case "remove":
-                self._parts.automations.remove(automation_id)
+                automations.remove(automation_id)
+            case "restore":
+                automations.restore()
             case "on" | "off" as enabled:
-                self._parts.automations.switch(automation_id, enabled=enabled == "on")
+                automations.switch(automation_id, enabled=enabled == "on")
+            case "save" if automation := automations.get(automation_id):
+                old = automation.endpoint.secret if automation.endpoint else None
+                kept = None if fields.get("unsigned") else old
+                secret = fields.get("secret") or kept
+                try:
+                    automations.edit(
+                        automation, **_automation_from(fields), secret=secret
+                    )
+                except ApiError as error:
+                    given = {**fields, "id": automation_id}
+                    return self._show_overview(request, given, error)
             case _:
                 return self._error(request, 400, "Unknown change of an automation")
-        return self._pages.redirect("/")
+        return self._back(request)
+
+    def _remove_faults(self, request: Request, _fields: dict[str, str]) -> Response:
+        self._parts.faults.set([])
+        return self._back(request)
 
     def _switch_fault(self, request: Request, fields: dict[str, str]) -> Response:
         kind = request.path_params["kind"]
@@ -203,7 +288,13 @@ class PageRoutes:
         self._parts.faults.remove(kind)
         if fields.get("do") == "on":
             self._parts.faults.add(fault)
-        return self._pages.redirect("/")
+        return self._back(request)
+
+    def _back(self, request: Request) -> Response:
+        """Load the page again that a form was sent from."""
+        referer = urlsplit(request.headers.get("referer", ""))
+        path = "/" + referer.path.lstrip("/")
+        return self._pages.redirect(f"{path}?{referer.query}".rstrip("?"))
 
     def _error(self, request: Request, status: int, message: str) -> Response:
         return self._page(request, "error.html", status=status, message=message)
@@ -211,25 +302,43 @@ class PageRoutes:
     def _page(
         self, request: Request, template: str, *, status: int = 200, **values: object
     ) -> Response:
+        deliveries = self._parts.sender.all()
         return self._pages.page(
             request,
             template,
             status=status,
             form_token=self._forms.token(),
             url=self._url,
-            place_of=_place_of,
+            path=request.url.path,
+            today=str(datetime.now(UTC).date()),
+            switches=switches_for(self._parts.faults.all()),
+            states=Counter(delivery.state for delivery in deliveries),
+            headline_of=headline_of,
+            place_of=place_of,
             signal_with=self._parts.workspace.signals.get,
-            wall_time=_wall_time,
+            wall_time=wall_time,
             **values,
         )
 
 
-def _place_of(url: str) -> str:
-    """Return a URL without its scheme, its credentials and its query."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+def _automation_from(fields: Mapping[str, str]) -> _AutomationFields:
+    return {
+        "type": fields.get("type", "").strip() or ANY_TYPE,
+        "url": fields.get("url", "").strip(),
+        "name": fields.get("name", "").strip() or None,
+    }
 
 
-def _wall_time(moment: float) -> datetime:
-    """Return the date and time of a value of ``time.monotonic()``."""
-    return datetime.fromtimestamp(time.time() - time.monotonic() + moment, UTC)
+def _is_sent_twice(
+    fields: Mapping[str, str], present: list[Automation], given: _AutomationFields
+) -> bool:
+    """Return whether a double click sent the form again that made the last one.
+
+    The form has the number of automations that its page showed.
+    """
+    if not present or fields.get("number") != str(len(present) - 1):
+        return False
+    last = present[-1]
+    kind = dict(last.conditions).get("signal.type", ANY_TYPE)
+    url = last.endpoint.url if last.endpoint else ""
+    return (kind, url) == (given["type"], given["url"])

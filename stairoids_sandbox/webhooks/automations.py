@@ -16,7 +16,7 @@ from stairoids_sandbox.webhooks.delivery import Endpoint
 from stairoids_sandbox.webhooks.subscriptions import checked_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from stairoids_sandbox.state.models import Signal
 
@@ -69,10 +69,15 @@ class Automation:
 
 
 class Automations:
-    """The automations of all workspaces. They can be added from any thread."""
+    """The automations of all workspaces. They can be added from any thread.
+
+    Attributes:
+        removed: The automation that was removed last, until it is restored.
+    """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Automation] = {}
+        self.removed: Automation | None = None
 
     def add(
         self,
@@ -89,22 +94,46 @@ class Automations:
             ApiError: 400; the URL is neither https nor on this machine.
         """
         conditions = () if type == ANY_TYPE else (("signal.type", type),)
-        shown = [
-            {"field": field, "operator": "equals", "value": value}
-            for field, value in conditions
-        ]
         automation = Automation(
             id=new_id("auto"),
-            name=name or f"{type} → webhook",
+            name=name or _name_for(type),
             kind="outgoing",
             enabled=True,
-            trigger={"event": "signal.created", "conditions": shown},
+            trigger=_trigger_of(conditions),
             conditions=conditions,
             endpoint=Endpoint(url=checked_url(url), secret=secret),
             workspace=workspace,
         )
         self.put(automation)
         return automation
+
+    def edit(
+        self,
+        automation: Automation,
+        *,
+        type: str,  # noqa: A002 -- same
+        url: str,
+        secret: str | None,
+        name: str | None,
+    ) -> None:
+        """Change an outgoing automation. Its other conditions and headers stay.
+
+        Raises:
+            ApiError: 400; the URL is neither https nor on this machine.
+        """
+        others = [pair for pair in automation.conditions if pair[0] != "signal.type"]
+        own = [] if type == ANY_TYPE else [("signal.type", type)]
+        conditions = (*own, *others)
+        headers = automation.endpoint.headers if automation.endpoint else {}
+        self.put(
+            dataclasses.replace(
+                automation,
+                name=name or _name_for(type),
+                trigger=_trigger_of(conditions),
+                conditions=conditions,
+                endpoint=Endpoint(url=checked_url(url), secret=secret, headers=headers),
+            )
+        )
 
     def put(self, automation: Automation) -> None:
         """Add an automation, or replace the one with its id."""
@@ -118,8 +147,31 @@ class Automations:
 
     def remove(self, automation_id: str) -> None:
         """Remove an automation, if there is one with this id."""
-        self._by_id.pop(automation_id, None)
+        self.removed = self._by_id.pop(automation_id, None)
+
+    def restore(self) -> None:
+        """Add the automation again that was removed last."""
+        if self.removed is not None:
+            self.put(self.removed)
+            self.removed = None
+
+    def get(self, automation_id: str) -> Automation | None:
+        """Return the automation with an id."""
+        return self._by_id.get(automation_id)
 
     def all(self) -> list[Automation]:
         """Return the automations in order of creation."""
         return list(self._by_id.values())
+
+
+def _name_for(type_: str) -> str:
+    return f"{type_} → webhook"
+
+
+def _trigger_of(conditions: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the trigger for some conditions, as the API shows it."""
+    shown = [
+        {"field": field, "operator": "equals", "value": value}
+        for field, value in conditions
+    ]
+    return {"event": "signal.created", "conditions": shown}

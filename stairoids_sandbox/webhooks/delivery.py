@@ -5,12 +5,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stairoids_sandbox.state.models import Signal
+    from stairoids_sandbox.webhooks.automations import Automation
+    from stairoids_sandbox.webhooks.subscriptions import Subscription
+
+    Owner: TypeAlias = "Automation | Subscription"
+
 MAX_ATTEMPTS = 5
+_STATES = {
+    "pending": "waiting",
+    "retrying": "waiting",
+    "success": "delivered",
+    "failed": "failed",
+}
+KEPT_BYTES = 4_096  # of each response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +48,8 @@ class Attempt:
         delivery_id: The UUID sent as ``X-Stairoids-Delivery``.
         status: The status of the response; None without a response.
         error: The reason for no response.
+        content_type: The ``Content-Type`` of the response.
+        response: The first 4,096 bytes of the response's body.
         began: ``time.monotonic()`` at the start.
         ended: ``time.monotonic()`` at the end.
     """
@@ -44,6 +59,8 @@ class Attempt:
     error: str | None
     began: float
     ended: float
+    content_type: str = ""
+    response: bytes = b""
 
     @property
     def acknowledged(self) -> bool:
@@ -58,17 +75,29 @@ class Delivery:
     Attributes:
         id: Its id in the sandbox, which is never sent.
         event: The event's name, for example ``signal.created``.
+        owner: The automation or subscription that it is for, as it was then.
         body: The bytes of every attempt.
-        signal_id: The signal that caused it.
+        signal: The signal that caused it, or a sample.
+        created: ``time.monotonic()`` at its creation.
+        sequence: Its place in the order of creation, from 1.
         attempts: In order. After five failed attempts the delivery has failed.
+        next_at: ``time.monotonic()`` of the next attempt; None if none is planned.
+        again_of: The delivery that it repeats.
+        again_as: The newest delivery that repeats it.
     """
 
     id: str
     event: str
     endpoint: Endpoint
+    owner: Owner
     body: bytes
-    signal_id: str
+    signal: Signal
+    created: float
+    sequence: int
     attempts: tuple[Attempt, ...] = ()
+    next_at: float | None = None
+    again_of: str | None = None
+    again_as: str | None = None
 
     @property
     def status(self) -> str:
@@ -78,6 +107,13 @@ class Delivery:
         if self.attempts[-1].acknowledged:
             return "success"
         return "failed" if len(self.attempts) >= MAX_ATTEMPTS else "retrying"
+
+    @property
+    def state(self) -> str:
+        """``waiting``, ``delivered``, ``failed``, or ``sent again`` after a failure."""
+        if self.status == "failed" and self.again_as is not None:
+            return "sent again"
+        return _STATES[self.status]
 
     @property
     def signature(self) -> str | None:

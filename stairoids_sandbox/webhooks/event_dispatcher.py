@@ -6,16 +6,18 @@ events is not documented, so here it is a guess.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox.ids import new_id
+from stairoids_sandbox.state.models import Account, Contact, Signal
+from stairoids_sandbox.webhooks.subscriptions import Subscription
 
 if TYPE_CHECKING:
-    from stairoids_sandbox.state.models import Account, Contact, Signal
     from stairoids_sandbox.webhooks.automations import Automation, Automations
+    from stairoids_sandbox.webhooks.delivery import Delivery, Endpoint, Owner
     from stairoids_sandbox.webhooks.subscriptions import Subscriptions
     from stairoids_sandbox.webhooks.webhook_sender import WebhookSender
 
@@ -45,7 +47,7 @@ class EventDispatcher:
                 continue
             body = _action_payload(automation, signal)
             self._sender.send(
-                _ACTION_EVENT, body, automation.endpoint, signal_id=signal.id
+                _ACTION_EVENT, body, automation, automation.endpoint, signal=signal
             )
             data = _triggered_event(automation, signal)
             self._publish("automation.triggered", data, signal)
@@ -58,8 +60,78 @@ class EventDispatcher:
             body = _event_payload(event, data)
             for subscription in matching:
                 self._sender.send(
-                    event, body, subscription.endpoint, signal_id=signal.id
+                    event, body, subscription, subscription.endpoint, signal=signal
                 )
+
+    def owners(self) -> dict[str, Owner]:
+        """Return the automations and subscriptions that have an endpoint, by id."""
+        owners: list[Owner] = [*self._automations.all(), *self._subscriptions.all()]
+        return {owner.id: owner for owner in owners if owner.endpoint is not None}
+
+    def send_again(self, delivery: Delivery, owner: Owner | None = None) -> Delivery:
+        """Start a new delivery of the same body to the present endpoint of its owner.
+
+        Args:
+            delivery: The delivery to repeat. If its owner is gone, its own endpoint is
+                used.
+            owner: Another automation or subscription to send it to.
+
+        Raises:
+            NotRunningError: The sandbox does not run.
+        """
+        owner = owner or self.owners().get(delivery.owner.id) or delivery.owner
+        return self._sender.send(
+            delivery.event,
+            delivery.body,
+            owner,
+            owner.endpoint or delivery.endpoint,
+            signal=delivery.signal,
+            again_of=delivery,
+        )
+
+    def send_test(self, owner: Owner) -> Delivery:
+        """Deliver the event of a sample signal, which no list of signals shows.
+
+        Raises:
+            NotRunningError: The sandbox does not run.
+        """
+        if isinstance(owner, Subscription):
+            signal = _sample_signal("test_event")
+            data = _signal_events(signal).get(owner.events[0]) or {
+                "automation": {"id": new_id("auto"), "name": "Test"},
+                "signal": _signal(signal),
+            }
+            event, body = owner.events[0], _event_payload(owner.events[0], data)
+        else:
+            signal = _sample_signal(dict(owner.conditions).get("signal.type"))
+            event, body = _ACTION_EVENT, _action_payload(owner, signal)
+        endpoint = cast("Endpoint", owner.endpoint)
+        return self._sender.send(event, body, owner, endpoint, signal=signal)
+
+
+def _sample_signal(type_: str | None) -> Signal:
+    account = Account(id=new_id("acc"), domain="acme.example", name="Acme (test)")
+    contact = Contact(
+        id=new_id("con"),
+        email="jane.doe@acme.example",
+        first_name="Jane",
+        last_name="Doe",
+    )
+    return Signal(
+        id=new_id("sig"),
+        sequence=0,
+        type=type_ or "test_event",
+        source="sandbox",
+        account=account,
+        contact=contact,
+        properties={"test": True},
+        score=0,
+        occurred_at=current_second(),
+        created_at=current_second(),
+        raw=b"{}",
+        key_name="",
+        key_scope="",
+    )
 
 
 def _action_payload(automation: Automation, signal: Signal) -> bytes:

@@ -36,6 +36,11 @@ class Subscription:
     created_at: datetime
     workspace: str
 
+    @property
+    def name(self) -> str:
+        """Its events."""
+        return ", ".join(self.events)
+
     def body(self) -> dict[str, Any]:
         """Return it as documented, without the secret."""
         return {

@@ -11,18 +11,24 @@ import ssl
 import time
 import uuid
 from collections import Counter
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from stairoids_sandbox.exceptions import NotRunningError
-from stairoids_sandbox.webhooks.delivery import MAX_ATTEMPTS, Attempt, Delivery
+from stairoids_sandbox.webhooks.delivery import (
+    KEPT_BYTES,
+    MAX_ATTEMPTS,
+    Attempt,
+    Delivery,
+)
 
 if TYPE_CHECKING:
     import httpx
 
-    from stairoids_sandbox.webhooks.delivery import Endpoint
+    from stairoids_sandbox.state.models import Signal
+    from stairoids_sandbox.webhooks.delivery import Endpoint, Owner
 
 _AT_ONCE_PER_URL = 16
+KEPT = 10_000  # deliveries; older ones are forgotten
 _MAX_RESPONSE_BYTES = 1_048_576
 
 
@@ -36,6 +42,7 @@ class WebhookSender:
 
     Attributes:
         ended: The number of deliveries that ended as ``success`` and as ``failed``.
+        started: The number of all deliveries, also of forgotten ones.
     """
 
     def __init__(
@@ -49,17 +56,11 @@ class WebhookSender:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._deliveries: dict[str, Delivery] = {}
         self.ended: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._deliveries)
+        self.started = 0
 
     def all(self) -> list[Delivery]:
         """Return a copy of the deliveries in order of creation."""
         return list(self._deliveries.values())
-
-    def latest(self, number: int) -> list[Delivery]:
-        """Return the latest deliveries, the newest first."""
-        return list(islice(reversed(self._deliveries.values()), number))
 
     def get(self, delivery_id: str) -> Delivery | None:
         """Return the delivery with an id."""
@@ -80,39 +81,42 @@ class WebhookSender:
             await self._client.aclose()
 
     def send(
-        self, event: str, body: bytes, endpoint: Endpoint, *, signal_id: str
+        self,
+        event: str,
+        body: bytes,
+        owner: Owner,
+        endpoint: Endpoint,
+        *,
+        signal: Signal,
+        again_of: Delivery | None = None,
     ) -> Delivery:
         """Start a delivery and return it at once.
 
         Raises:
             NotRunningError: The sandbox does not run.
         """
+        if self._loop is None:
+            msg = "deliveries need a running sandbox"
+            raise NotRunningError(msg)
+        self.started += 1
         delivery = Delivery(
             id=str(uuid.uuid4()),
             event=event,
             endpoint=endpoint,
+            owner=owner,
             body=body,
-            signal_id=signal_id,
+            signal=signal,
+            created=time.monotonic(),
+            sequence=self.started,
+            again_of=again_of.id if again_of else None,
         )
-        if self._loop is None:
-            msg = "deliveries need a running sandbox"
-            raise NotRunningError(msg)
+        if again_of is not None:
+            again_of.again_as = delivery.id
         self._deliveries[delivery.id] = delivery
+        if len(self._deliveries) > KEPT:
+            del self._deliveries[next(iter(self._deliveries))]
         self._loop.call_soon_threadsafe(self._start, delivery)
         return delivery
-
-    def send_again(self, delivery: Delivery) -> Delivery:
-        """Start a new delivery of the same body to the same endpoint.
-
-        Raises:
-            NotRunningError: The sandbox does not run.
-        """
-        return self.send(
-            delivery.event,
-            delivery.body,
-            delivery.endpoint,
-            signal_id=delivery.signal_id,
-        )
 
     def _start(self, delivery: Delivery) -> None:
         if self._loop is not None:
@@ -125,8 +129,11 @@ class WebhookSender:
         slot = self._slots.setdefault(url, asyncio.Semaphore(_AT_ONCE_PER_URL))
         for number in range(MAX_ATTEMPTS):
             if number:
-                await asyncio.sleep(self._retry_base * 2 ** (number - 1))
+                delay = self._retry_base * 2 ** (number - 1)
+                delivery.next_at = time.monotonic() + delay
+                await asyncio.sleep(delay)
             async with slot:
+                delivery.next_at = None
                 attempt = await self._attempt(delivery)
             delivery.attempts = (*delivery.attempts, attempt)
             if attempt.acknowledged:
@@ -146,11 +153,12 @@ class WebhookSender:
             content=delivery.body,
         )
         began = time.monotonic()
-        status, error = None, None
+        status, error, content_type, body = None, None, "", bytearray()
         try:
             async with asyncio.timeout(self._timeout), request as response:
                 status = response.status_code
-                await _read(response)
+                content_type = response.headers.get("content-type", "")
+                await _read(response, body)
         except TimeoutError:
             status, error = None, f"no response within {self._timeout:g} s"
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
@@ -162,6 +170,8 @@ class WebhookSender:
             error=error,
             began=began,
             ended=time.monotonic(),
+            content_type=content_type,
+            response=bytes(body),
         )
 
 
@@ -196,10 +206,15 @@ def _headers_of(delivery: Delivery, delivery_id: str) -> list[tuple[bytes, bytes
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-async def _read(response: httpx.Response) -> None:
-    """Read the body of a response, because some receivers fail otherwise."""
+async def _read(response: httpx.Response, kept: bytearray) -> None:
+    """Read the body of a response, because some receivers fail otherwise.
+
+    Args:
+        kept: Gets its first bytes, also if the connection breaks later.
+    """
     size = 0
     async for chunk in response.aiter_raw():
         size += len(chunk)
+        kept += chunk[: KEPT_BYTES - len(kept)]
         if size > _MAX_RESPONSE_BYTES:
             return

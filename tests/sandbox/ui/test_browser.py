@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from stairoids_sandbox import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from tests.support.sandbox_client import wait_until
 from tests.support.sandbox_receiver import SECRET
 
@@ -57,7 +57,7 @@ def test_automation_is_created_and_its_delivery_sent_again(
     page.get_by_label("Webhook secret").fill(SECRET)
     page.get_by_role("button", name="Create", exact=True).click()
     expect(page.get_by_role("switch", name="trial → webhook")).to_be_checked()
-    expect(page.get_by_label("Call this URL")).to_have_value("")
+    expect(page.locator("#automation-url")).to_have_value("")
 
     client.send(type="trial")
     delivered = page.get_by_role("region", name="Deliveries")
@@ -67,7 +67,7 @@ def test_automation_is_created_and_its_delivery_sent_again(
     page.get_by_role("button", name="Send again").click()
     expect(row).to_have_count(2)
 
-    page.get_by_role("link", name="automation.action_triggered").first.click()
+    page.get_by_role("link", name="trial → webhook").first.click()
     wait_until(lambda: len(receiver.received) == 3)
     expect(
         page.get_by_text(receiver.received[0].headers["X-Stairoids-Signature"])
@@ -138,7 +138,8 @@ def test_focused_row_is_not_removed(
     for number in range(50):
         client.send(type=f"type_{number}_")
     page.goto(sandbox.origin)
-    links = page.get_by_role("region", name="Signals").get_by_role("link")
+    rows = page.get_by_role("region", name="Signals").get_by_role("listitem")
+    links = rows.get_by_role("link")
     links.last.focus()
     for number in (50, 51):
         client.send(type=f"type_{number}_")
@@ -323,7 +324,7 @@ def test_long_url_is_readable(
     place = long_url(receiver).removeprefix("http://")
     page.goto(sandbox.origin)
 
-    link = page.get_by_role("link", name="automation.action_triggered")
+    link = page.get_by_role("link", name="trial → webhook")
     expect(link).to_have_attribute("title", place)
     automations = page.get_by_role("region", name="Automations")
     expect(automations.get_by_text(place, exact=True)).to_have_count(2)
@@ -343,3 +344,122 @@ def test_first_tab_skips_to_the_content(page: Page, sandbox: Sandbox) -> None:
         for section in page.get_by_role("region").all()
     ]
     assert len(names) == 5
+
+
+def test_person_finds_why_a_delivery_failed_fixes_it_and_sends_it_again(
+    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
+) -> None:
+    receiver.responses = [401] * 5
+    receiver.body = [b"signature_mismatch"]
+    sandbox.automations.add(type="*", url=receiver.url, secret="old", name="Welcome")  # noqa: S106 -- of a test
+    client.send()
+    wait_until(lambda: sandbox.deliveries[0].status == "failed")
+
+    page.goto(sandbox.origin)
+    page.get_by_role("link", name="Failed (1)").click()
+    page.get_by_role("link", name="Welcome", exact=True).click()
+    expect(page.get_by_text("The receiver has another secret.")).to_be_visible()
+    expect(page.get_by_label("Response", exact=True).first).to_be_visible()
+    page.get_by_label("Webhook secret").fill(SECRET)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Automation saved.")).to_be_visible()
+    expect(page.get_by_role("button", name="Save")).to_be_hidden()
+    page.get_by_role("button", name="Send again").click()
+
+    expect(page.get_by_text("delivered")).to_be_visible()
+    page.get_by_role("link", name="an earlier delivery").click()
+    expect(page.get_by_role("link", name="sent again")).to_be_visible()
+
+
+def test_person_finds_one_signal_among_many(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    for number in range(120):
+        client.send(account={"domain": f"company{number}.example"})
+    page.goto(sandbox.origin)
+    page.get_by_role("link", name="All signals").click()
+    rows = page.locator("#signals-rows li")
+    page.get_by_role("link", name="Older").click()
+    expect(rows.first).to_contain_text("company69.example")
+    field = page.get_by_label("Search")
+    field.fill("COMPANY7.")
+    field.press("Enter")
+
+    expect(rows).to_have_count(1)
+    rows.get_by_role("link").click()
+    expect(page.get_by_text("company7.example").first).to_be_visible()
+    page.go_back()
+    expect(page.get_by_label("Search")).to_have_value("COMPANY7.")
+    expect(rows).to_have_count(1)
+
+
+def test_person_sees_why_a_request_was_refused(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    client.send()
+    client.send(account={"domian": "acme.example"}, contact=...)
+    page.goto(sandbox.origin)
+    page.get_by_role("link", name="400").click()
+
+    expect(page.locator("#requests-rows li")).to_have_count(1)
+    expect(page.get_by_text("account.domian", exact=True)).to_be_visible()
+
+
+def test_person_turns_off_all_faults_from_any_page(
+    page: Page, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault(kind="reset"))
+    page.goto(f"{sandbox.origin}/signals?q=a")
+    expect(page).to_have_title(re.compile("^Faults on"))
+    page.get_by_role("button", name="Turn all off").click()
+
+    expect(page.get_by_text("Faults are off.")).to_be_visible()
+    expect(page.get_by_text("Faults are on")).to_have_count(0)
+    expect(page.get_by_role("main")).to_be_focused()
+    assert sandbox.faults.all() == []
+
+
+def test_person_sends_a_test_event_and_undoes_a_removal(
+    page: Page, sandbox: Sandbox, receiver: Receiver
+) -> None:
+    sandbox.automations.add(type="trial", url=receiver.url, name="Welcome")
+    page.goto(sandbox.origin)
+    page.get_by_role("button", name="Send a test to Welcome").dblclick()
+    expect(page.get_by_text("Test event sent.")).to_be_visible()
+    wait_until(lambda: len(receiver.received) > 0)
+    page.get_by_role("button", name="Remove Welcome").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("switch", name="Welcome")).to_be_checked()
+
+
+def test_back_restores_the_pause_and_the_place(
+    page: Page, sandbox: Sandbox, client: Client
+) -> None:
+    for number in range(40):
+        client.send(type=f"type_{number}_")
+    page.goto(sandbox.origin)
+    page.get_by_role("button", name="Live").click()
+    page.get_by_role("link", name="type_3_").click()
+    expect(page.get_by_role("heading", name="type_3_")).to_be_visible()
+    page.go_back()
+
+    expect(page.get_by_role("button", name="Paused")).to_be_visible()
+    expect(page.get_by_role("link", name="type_3_")).to_be_in_viewport()
+
+
+def test_times_are_local_with_utc_in_the_tooltip(
+    browser: Browser, sandbox: Sandbox, client: Client
+) -> None:
+    client.send()
+    context = browser.new_context(timezone_id="Asia/Kolkata")
+    page = context.new_page()
+    page.goto(sandbox.origin)
+    at = page.get_by_role("region", name="Signals").locator("time")
+
+    minutes = int(at.inner_text()[-5:-3])
+    title = at.get_attribute("title") or ""
+    assert title.endswith(" UTC")
+    assert (int(title[-9:-7]) + 30) % 60 == minutes
+    context.close()

@@ -125,7 +125,9 @@ def test_programs_get_plain_text(sandbox: Sandbox) -> None:
     assert "/v1/signals" in response.text
 
 
-@pytest.mark.parametrize("path", ["/", "/signals/sig_1", "/deliveries/x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/signals/sig_1", "/deliveries/x", "/signals", "/requests"]
+)
 def test_foreign_host_name_is_refused(sandbox: Sandbox, path: str) -> None:
     """A web page whose own name resolves to 127.0.0.1 must not get in."""
     assert get(sandbox, path, Host="attacker.example").status_code == 403
@@ -152,6 +154,9 @@ def test_foreign_form_changes_nothing(
     for path, fields in (
         ("/automations", "url=http://127.0.0.1:1/"),
         ("/faults/reset", "do=on"),
+        ("/faults", ""),
+        ("/endpoints/auto_1/test", ""),
+        ("/deliveries/send-again", ""),
         ("/automations/auto_1", "do=remove"),
         ("/deliveries/x/send-again", ""),
     ):
