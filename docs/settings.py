@@ -47,6 +47,37 @@ _DEFINED = (
     ("extractors", TapStairoidsWebhooks.name),
     ("loaders", TargetStairoids.name),
 )
+#: The texts around the settings on a page of the Hub, in Markdown.
+_HUB_TEXTS = {
+    TargetStairoids.name: {
+        "prereq": "You need an API key of Stairoids with the scope `read_write` "
+        "(Settings > API Keys). Without a key, try the sandbox: "
+        "`stairoids-sandbox serve`.",
+        "usage": "`meltano invoke target-stairoids:preview messages.jsonl` shows the "
+        "signals of a tap's output and sends nothing. "
+        "`meltano run TAP target-stairoids` sends each of them once.",
+        "settings_preamble": "Only `api_key` is required. Streams are then mapped by "
+        "the names of their columns, and `signals` makes the mapping exact.",
+        "next_steps": "Keep the ledger (`ledger_url`) on a disk that survives, or in "
+        "PostgreSQL. `meltano invoke target-stairoids:report` lists the runs, and "
+        "`target-stairoids:dead-letters` lists the failed records.",
+    },
+    TapStairoidsWebhooks.name: {
+        "prereq": "A receiver fills the store: `stairoids-webhooks serve`, with the "
+        "secret of your webhook endpoint in `STAIROIDS_WEBHOOK_SECRET`.",
+        "usage": "`meltano run tap-stairoids-webhooks TARGET` loads the events that "
+        "came since the last run.",
+        "next_steps": "Load `tap-stairoids-signals` too. One query then answers which "
+        "of your rows led to which action.",
+    },
+    TapStairoidsSignals.name: {
+        "prereq": "`target-stairoids` fills the ledger.",
+        "usage": "`meltano run tap-stairoids-signals TARGET` loads the signals that "
+        "were accepted since the last run.",
+        "next_steps": "Load `tap-stairoids-webhooks` too. One query then answers "
+        "which of your rows led to which action.",
+    },
+}
 # The group `old` is replaced by the settings of the plugin `name`.
 _PLACES = {
     "docs/settings.md": re.compile(
@@ -136,6 +167,7 @@ def hub_definition_of(declared: Mapping[str, Any]) -> str:
         "keywords": ["meltano_sdk", "signals", "webhooks", "reverse_etl"],
         "capabilities": declared["capabilities"],
         "log_parser": "singer-sdk",
+        **_HUB_TEXTS[declared["name"]],
         **({"settings_group_validation": required} if required else {}),
         **({"commands": commands} if (commands := declared.get("commands")) else {}),
         "settings": declared["settings"],

@@ -134,6 +134,7 @@ class TargetStairoids(Target):
         PluginCapabilities.STREAM_MAPS,
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STRUCTURED_LOGGING,
+        PluginCapabilities.BATCH,
     ]
 
     def __init__(self, **kwargs: Any) -> None:

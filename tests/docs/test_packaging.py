@@ -119,6 +119,9 @@ def test_connector_has_an_image_and_metadata_of_its_own(connector: str) -> None:
     assert data["dockerImageTag"] == version
     assert data["connectorType"] == connector.partition("-")[0]
     assert uuid.UUID(data["definitionId"]).version == 4
+    assert data["remoteRegistries"]["pypi"]["packageName"] == PROJECT["project"]["name"]
+    assert data["allowedHosts"]["hosts"]
+    assert data["license"] == PROJECT["project"]["license"]
     icon = ROOT / f"airbyte/{connector}" / data["icon"]
     assert icon.read_text().startswith("<svg ")
 

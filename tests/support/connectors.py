@@ -16,7 +16,9 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
+from airbyte_protocol_dataclasses.models import AirbyteMessage
 from typing_extensions import override
 
 from stairoids_airbyte.destination_command import main as destination_command
@@ -44,7 +46,11 @@ def run_connector(
             except SystemExit as end:
                 code = int(end.code or 0)
     printed.flush()
-    return code, printed.buffer.getvalue().decode()
+    text = printed.buffer.getvalue().decode()
+    for line in text.splitlines():
+        if line.startswith("{"):  # each message loads in Airbyte's own classes
+            msgspec.json.decode(line, type=AirbyteMessage)
+    return code, text
 
 
 @contextmanager
