@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 14.0  # after SIGTERM, in every case
+_RETRY_SECONDS = 5.0  # after an unforeseen error
 _RANGE = re.compile(r"(\d{1,18})(?:\.\.(\d{1,18}))?")
 _URL_COMMAND = "url"
 
@@ -229,11 +230,16 @@ def forwarding(
 
 
 def _run_beside(forwarder: Forwarder) -> None:
-    """Run a forwarder; its end does not end the receiver."""
-    try:
-        forwarder.run(waits=True)
-    except ConfigError as error:
-        logger.error(LogLine("forwarding ended", error=str(error)))  # noqa: TRY400 -- a log line has no traceback
+    """Run a forwarder; a fault does not end the receiver."""
+    while not forwarder.is_ended:
+        try:
+            forwarder.run(waits=True)
+        except ConfigError as error:
+            logger.error(LogLine("forwarding ended", error=str(error)))  # noqa: TRY400 -- a log line has no traceback
+            return
+        except Exception as error:  # noqa: BLE001 -- the events still have to be delivered
+            logger.error(LogLine("forwarding failed", error=type(error).__name__))  # noqa: TRY400 -- a traceback may repeat a part of an event
+            threading.Event().wait(_RETRY_SECONDS)
 
 
 def _failure_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from stairoids_common.config import is_loopback
 from stairoids_common.http import breach_of, environment_error, obstacle_of
 from stairoids_common.retry import retry_after_in
 from tap_stairoids_webhooks.endpoints import checked_url
@@ -43,6 +44,7 @@ class Endpoint:
         self._url = checked_url(url, name="the URL", allow_http=allow_http)
         parts = urlsplit(url)
         self.place = f"{parts.scheme}://{parts.netloc}"
+        self._is_local = is_loopback(parts.hostname or "")
         self._of_thread = threading.local()
 
     def post(self, event: StoredEvent) -> Response:
@@ -75,6 +77,7 @@ class Endpoint:
         if session is None:
             session = self._of_thread.session = requests.Session()
             session.auth = _no_auth
+            session.trust_env = not self._is_local  # a proxy does not reach it
         return session
 
 

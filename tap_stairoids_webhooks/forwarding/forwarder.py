@@ -96,6 +96,11 @@ class Forwarder:
         self.is_complete = False
         EventStore.open_read_only(plan.store_url).close()  # an error ends it here
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether the plan came to its end, or SIGTERM came."""
+        return self.is_complete or self._is_stopping()
+
     def run(self, *, waits: bool = False) -> None:
         """Deliver events. A store that fails is tried again.
 
@@ -106,7 +111,7 @@ class Forwarder:
             ConfigError: Another forwarder has this name, or the consumer is a tap.
         """
         is_failing = False
-        while not (self._is_stopping() or self.is_complete):
+        while not self.is_ended:
             try:
                 with _Session(self._plan, self._endpoint, self._is_stopping) as session:
                     if not session.take_lease(waits=waits):
@@ -341,6 +346,7 @@ class _Session:
         """Load the queue, and take new events into it while there is room."""
         now, is_short = time.monotonic(), len(self._lanes) < _MOST_WAITING // 2
         if now >= self._reload_at or (is_short and not self._is_loaded):
+            self._check_lease()
             self._reload_at = now + _RELOAD_SECONDS
             waiting = self.queue.waiting(limit=_MOST_WAITING)
             self._is_loaded = len(waiting) < _MOST_WAITING

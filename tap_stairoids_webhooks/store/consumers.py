@@ -131,8 +131,7 @@ def lags(store: EventStore) -> dict[str, Lag]:
     forwarders = sa.select(FORWARDERS.c.consumer, FORWARDERS.c.began_at)
     failed = (
         sa.select(FORWARDS.c.consumer, sa.func.count())
-        .join(EVENTS, EVENTS.c.sequence == FORWARDS.c.sequence)
-        .where(FORWARDS.c.failed_at.is_not(None), EVENTS.c.erased_at.is_(None))
+        .where(FORWARDS.c.failed_at.is_not(None))
         .group_by(FORWARDS.c.consumer)
     )
     with store.transaction("cannot be read") as connection:

@@ -22,7 +22,7 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tap_stairoids_webhooks.store.event_filter import EventFilter
-from tap_stairoids_webhooks.store.schema import ERASURES, EVENTS
+from tap_stairoids_webhooks.store.schema import ERASURES, EVENTS, FORWARDS
 from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def _empty(store: EventStore, sequences: list[int]) -> int:
                 erased.where(found).order_by(EVENTS.c.sequence),
             )
         )
+        in_queue = FORWARDS.c.sequence.in_(sequences)
+        connection.execute(sa.delete(FORWARDS).where(in_queue))
         done = connection.execute(
             sa.update(EVENTS)
             .where(found)

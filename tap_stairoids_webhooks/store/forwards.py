@@ -222,7 +222,7 @@ def failures_in(
     query = (
         sa.select(*columns)
         .join(EVENTS, EVENTS.c.sequence == FORWARDS.c.sequence)
-        .where(EVENTS.c.erased_at.is_(None), *_failed(consumer, sequences))
+        .where(*_failed(consumer, sequences))
         .order_by(FORWARDS.c.consumer, FORWARDS.c.sequence)
     )
     with store.transaction("cannot be read") as connection:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.consumers import pending_for
-from tap_stairoids_webhooks.store.schema import EVENTS, PRUNED, STORE
+from tap_stairoids_webhooks.store.schema import EVENTS, FORWARDS, PRUNED, STORE
 from tap_stairoids_webhooks.store.store import EventStore
 
 if TYPE_CHECKING:
@@ -153,6 +153,10 @@ def _remove(
             )
         )
         gone = connection.execute(sa.delete(EVENTS).where(old))
+        # With force, they may be in the queue of a forwarder.
+        left = sa.select(EVENTS.c.sequence).where(EVENTS.c.sequence.in_(sequences))
+        queued = FORWARDS.c.sequence.in_(sequences) & FORWARDS.c.sequence.not_in(left)
+        connection.execute(sa.delete(FORWARDS).where(queued))
         connection.execute(
             sa.update(STORE)
             .where(STORE.c.pruned_through < last)

@@ -24,6 +24,7 @@ from tap_stairoids_webhooks.store.retention import prune
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.handler import OK, Answer, Payload, WebhookHandler
 from tests.support.raw_server import Server, raw, running
+from tests.support.silent_proxy import SilentProxy
 from tests.support.webhook_builders import EMAIL, a_body, a_delivery
 from tests.tap.receiver.test_admin import administered, get
 from tests.tap.receiver.test_app import until
@@ -322,6 +323,55 @@ def test_erased_event_is_not_delivered(home: EventStore, home_url: str) -> None:
 
     assert (done.exit_code, handler.ids) == (0, ["evt_2"])
     assert handler.requests["evt_1_1"] == 1
+
+
+def test_erased_or_pruned_failure_is_gone(home: EventStore, home_url: str) -> None:
+    home.append([of_account(1, 1), a_delivery(a_body("evt_2", data={"id": "x"}))])
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        forward(home_url, handler.url, "--once")
+    erase(home_url, Person(email=EMAIL))
+    after_erasure = failures(home_url)
+    pruned = prune(home_url, before="2030").removed
+    forced = prune(home_url, before="2030", force=True).removed
+
+    assert [failure["sequence"] for failure in after_erasure] == [2]
+    assert (pruned, forced) == (1, 1)
+    assert (failures(home_url), lags(home)["forward"].failures) == ([], 0)
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_forwarder_recovers_from_a_database_that_fails(
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_silent: bool,
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}._PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(f"{package}._STORE_SECONDS", 1)
+    monkeypatch.setattr(f"{package}._LEASE_SECONDS", 15)
+    with EventStore.create(postgres_url) as store, SilentProxy(postgres_url) as proxy:
+        ids = fill(store, accounts=5, number=9)
+
+        def answer(_payload: Payload, _number: int) -> Answer:
+            if len(handler.headers) == 20:
+                proxy.fall_silent() if is_silent else proxy.refuse(refuses=True)
+            return OK
+
+        def repair() -> None:
+            until(lambda: "forwarding: store failing" in caplog.text)
+            proxy.refuse(refuses=False)
+
+        with WebhookHandler(answer) as handler, ThreadPoolExecutor() as pool:
+            repaired = pool.submit(repair)
+            done = forward(proxy.url, handler.url, "--once")
+            repaired.result()
+
+        assert done.exit_code == 0, done.stderr
+        assert set(handler.ids) == set(ids)
+        assert len(handler.ids) < 2 * len(ids)
+        assert lags(store)["forward"].events == 0
 
 
 def test_forwarders_of_different_names_deliver_everything_each(

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 def test_sigterm_finishes_requests_in_flight_and_loses_nothing(
     home: EventStore, home_url: str
 ) -> None:
-    ids = fill(home, accounts=10, number=20)
+    ids = fill(home, accounts=10, number=8)
     is_slow = threading.Event()
 
     def answer(_payload: Payload, _number: int) -> Answer:
-        if len(handler.requests) > 30:
+        if len(handler.requests) > 20:
             is_slow.wait(0.5)
         return OK
 
     with WebhookHandler(answer) as handler:
         with forwarding(home_url, handler.url) as process:
-            until(lambda: len(handler.requests) > 30)
+            until(lambda: len(handler.requests) > 20)
             process.send_signal(signal.SIGTERM)
             stdout, log = process.communicate(timeout=30)
         assert process.returncode == 0, log
         assert json.loads(stdout) == {"delivered": len(handler.ids), "failed": 0}
-        assert lags(home)["forward"].events == 200 - len(handler.ids)
+        assert lags(home)["forward"].events == 80 - len(handler.ids)
         is_slow.set()
         with forwarding(home_url, handler.url, "--once") as process:
             process.communicate(timeout=30)
