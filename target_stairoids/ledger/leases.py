@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.schema import LOCK_CLASS
 
 #: Connections to PostgreSQL: a commit is on disk, and nothing waits for ever.
@@ -102,6 +103,27 @@ class ServerLeases:
         """Take this process's lease."""
         self._held = self._connect()
         self._held.execute(select(func.pg_advisory_lock(LOCK_CLASS, run)))
+
+    def check_session(self, name: str) -> None:
+        """Raise `LedgerError` if a pooler shares sessions, or commits are not on disk.
+
+        The transaction before this call had another session of the pooler, which comes
+        first now.
+        """
+        assert self._held is not None  # noqa: S101 - the lease was just taken
+        if not self._held.scalar(_OUR_LOCKS):
+            raise LedgerError(
+                f"The ledger {name} is behind a pooler that shares sessions, such as "
+                "PgBouncer with `pool_mode = transaction`. Each run needs a session of "
+                "its own. Name PostgreSQL itself, or a pooler in session mode, in "
+                "`ledger_url`."
+            )
+        if self._held.scalar(text("SHOW synchronous_commit")) == "off":
+            raise LedgerError(
+                f"The ledger {name} has `synchronous_commit = off`, and its pooler "
+                "ignores the option `synchronous_commit=on` of a connection. Set it in "
+                "the database or the pooler."
+            )
 
     def lives(self, run: int) -> bool:
         """Return whether a process holds the lease of a run."""

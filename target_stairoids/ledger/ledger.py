@@ -158,6 +158,9 @@ class Ledger:
             )
             if self._leases:
                 self._leases.take(self.run)
+        if isinstance(self._leases, ServerLeases):
+            with _errors(f"The ledger {self.name} cannot be used"):
+                self._leases.check_session(self.name)
         return self.run
 
     def end_run(
