@@ -71,6 +71,8 @@ def _contexts() -> Iterator[click.Context]:
 def _commands() -> str:
     lines = [_NOTE, "", "# Commands", "", "The help text of each command.", ""]
     for context in _contexts():
+        if context.command.hidden:
+            continue
         level = "###" if context.parent else "##"
         text = context.get_help().strip()
         lines += [f"{level} {context.command_path}", "", "```text", text, "```", ""]

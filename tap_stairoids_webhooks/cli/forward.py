@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 _STOP_SECONDS = 14.0  # after SIGTERM, in every case
 _RETRY_SECONDS = 5.0  # after an unforeseen error
 _RANGE = re.compile(r"(\d{1,18})(?:\.\.(\d{1,18}))?")
-_URL_COMMAND = "url"
+_URL_COMMAND = "URL"
 
 
 class _ForwardGroup(click.Group):

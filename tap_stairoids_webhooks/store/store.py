@@ -31,7 +31,7 @@ from tap_stairoids_webhooks.store.schema import (
     CONSUMERS,
     ERASURES,
     EVENTS,
-    FORWARDS,
+    FORWARDERS,
     METADATA,
     PRUNED,
     READ_COLUMNS,
@@ -278,16 +278,17 @@ class EventStore:
         """Begin another history after a backup was restored; return its number.
 
         A restored store uses sequence numbers again for other events. The tap refuses
-        bookmarks of an earlier generation, and no consumer has read anything.
+        bookmarks of an earlier generation, and no tap has read anything. The bookmark
+        of a forwarder was restored with the store.
 
         Raises:
             StoreUnavailableError: Nothing was changed.
         """
+        is_tap = CONSUMERS.c.consumer.not_in(sa.select(FORWARDERS.c.consumer))
         following = sa.update(STORE).values(generation=STORE.c.generation + 1)
         with self.transaction("cannot begin a generation", lock=True) as connection:
             connection.execute(following)
-            connection.execute(sa.update(CONSUMERS).values(sequence=0))
-            connection.execute(sa.delete(FORWARDS))  # their sequences mean others now
+            connection.execute(sa.update(CONSUMERS).where(is_tap).values(sequence=0))
             return int(connection.execute(sa.select(STORE.c.generation)).scalar_one())
 
     def scrub(self) -> None:

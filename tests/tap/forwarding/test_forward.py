@@ -455,6 +455,19 @@ def test_forgotten_forwarder_begins_with_the_oldest_event(
     assert totals(done)["delivered"] == 12
 
 
+def test_restored_store_is_not_delivered_again(home: EventStore, home_url: str) -> None:
+    fill(home)
+    acknowledge(home, "warehouse", {"*": 12})
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+        assert home.begin_generation() == 2
+        home.append([of_account(9, 9)])
+        done = forward(home_url, handler.url, "--once")
+
+    assert totals(done)["delivered"] == 1
+    assert lags(home)["warehouse"].events == 13
+
+
 @pytest.mark.parametrize(
     ("to", "message"),
     [
