@@ -30,6 +30,7 @@ from target_stairoids.ledger.schema import (
     suppressed,
 )
 from target_stairoids.ledger.structs import (
+    OWN_CLOCK,
     KnownMapping,
     Layout,
     PipelineFacts,
@@ -314,7 +315,7 @@ def find(
             outcome = {signals: Outcome.ACCEPTED, claims: "claimed"}.get(table)
             found.append(
                 FoundSignal(
-                    at=next(values[name] for name in at if name in values),
+                    at=next(values[n] for n in at if n in values).lstrip(OWN_CLOCK),
                     stream=row.name,
                     key=row.key_values,
                     type=values.get("type") or sent.get("type"),

@@ -9,6 +9,9 @@ import msgspec
 
 from target_stairoids.dedup.rules import Outcome, Version
 
+#: Before a time of a claim if it is of our own clock, because the server's was unknown.
+OWN_CLOCK = "~"
+
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A signal in flight. After a crash, the next run continues from it.
@@ -19,8 +22,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         key_values: The values of the record's key as a JSON array, or the digest of
             that; None without a key.
         api_key: Digest of the API key that it was sent with; set by the ledger.
-        claimed_at: Time of the first attempt, RFC 3339 in UTC; set by the ledger.
-        attempted_at: Time of the last attempt; set by the ledger.
+        claimed_at: Time of the first attempt, RFC 3339 in UTC, or `OWN_CLOCK` and the
+            time; set by the ledger.
+        attempted_at: The same of the last attempt.
     """
 
     version: Version

@@ -74,7 +74,7 @@ class Transaction:
 
         Args:
             api_key: Digest of the key that they are sent with.
-            at: The time on the server's clock; empty if not known.
+            at: The time on the server's clock, else `OWN_CLOCK` and our time.
 
         Returns:
             The run that holds each claim that is not ours.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,12 +16,14 @@ from target_stairoids.dedup.record import Record
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Claim
+from target_stairoids.ledger.structs import OWN_CLOCK, Claim
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
 from target_stairoids.settings import Settings
+
+_WRONG_BY = timedelta(days=1)  # our own clock
 
 
 class Recovery:
@@ -137,7 +139,7 @@ def recovered_signal(
     signal = msgspec.json.decode(claim.signal)
     account, contact = signal.get("account", {}), signal.get("contact", {})
     wait = lookup_delay
-    if now is not None and claim.attempted_at:
+    if now is not None and not claim.attempted_at.startswith(OWN_CLOCK):
         age = now - datetime.fromisoformat(claim.attempted_at)
         # A clock that was set back must not make it wait for ever.
         wait -= max(0.0, age.total_seconds() - longest_wait)
@@ -155,6 +157,15 @@ def recovered_signal(
     )
 
 
-def attempted_since(claim: Claim) -> datetime | None:
-    """Return the server's time of a dead run's first request; None if not known."""
-    return datetime.fromisoformat(claim.claimed_at) if claim.claimed_at else None
+def attempted_since(claim: Claim, now: datetime | None) -> datetime | None:
+    """Return the server's time of a dead run's first request; None if not known.
+
+    Args:
+        now: The server's time now. If the dead run did not know it, the request counts
+            as a day older. Our own clock may be wrong by hours.
+    """
+    claimed_at = datetime.fromisoformat(claim.claimed_at.lstrip(OWN_CLOCK))
+    if not claim.claimed_at.startswith(OWN_CLOCK):
+        return claimed_at
+    age = max(timedelta(), datetime.now(UTC) - claimed_at)
+    return None if now is None else now - age - _WRONG_BY

@@ -189,7 +189,7 @@ class ResponseHandler:
             return None
         self.write_settled(transaction)  # ids of this step count as well
         since = (
-            attempted_since(claim)
+            attempted_since(claim, response.server_time)
             if signal.recovered
             else self.clock.at(signal.claimed)
         )

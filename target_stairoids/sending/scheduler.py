@@ -37,6 +37,7 @@ from target_stairoids.dedup.rules import (
 )
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import OWN_CLOCK
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import (
     QueuedSignal,
@@ -308,7 +309,7 @@ class Scheduler:
         starting, new = list[QueuedSignal](), list[QueuedSignal]()
         now = time.monotonic()
         moment = self._clock.at(now)
-        at = "" if moment is None else timestamp(moment)
+        at = f"{OWN_CLOCK}{timestamp()}" if moment is None else timestamp(moment)
         for signal in self._not_suppressed(transaction, taken):
             if signal.stage is Stage.SEND and not transaction.claim_again(
                 signal.claim, signal.attempts + 1, at
@@ -438,10 +439,6 @@ class Scheduler:
                 is_sure = signal.stage is Stage.SEND and signal not in in_flight
                 if is_sure and not signal.is_unclear:
                     transaction.withdraw(signal.claim.version)
-            if self._stop.reason is None:  # these lookups proved nothing
-                for signal in self.responses.waiting.values():
-                    at, attempts = signal.claim.attempted_at, signal.attempts + 1
-                    transaction.claim_again(signal.claim, attempts, at)
         return self._finish_all()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.sending.queue import Stage
-from target_stairoids.sending.recovery import recovered_signal
+from target_stairoids.sending.recovery import attempted_since, recovered_signal
 from tests.support.commands import signals
 from tests.support.ledger_builders import a_claim, a_version
 from tests.support.singer_io import (
@@ -50,7 +50,7 @@ def seconds_ago(seconds: float) -> str:
 def test_recovered_signal_is_looked_up_once_its_request_cannot_be_accepted(
     age: float | None, wait: float
 ) -> None:
-    at = "" if age is None else seconds_ago(age)
+    at = f"~{seconds_ago(9)}" if age is None else seconds_ago(age)
     left = a_claim(a_version(), signal=SIGNAL, attempted_at=at)
 
     signal = recovered_signal(
@@ -126,7 +126,7 @@ def test_left_over_claim_is_a_dead_letter_if_it_must_not_be_sent_again(
         left = len(claims_of(target))
         if "api_key" in config:  # a person trusts the key, or there is no signal yet
             with sqlite3.connect(tmp_path / "ledger.db") as ledger:
-                ledger.execute("DELETE FROM stairoids_settled")
+                ledger.execute("DELETE FROM stairoids_signals")
                 ledger.execute("DELETE FROM stairoids_api_keys")
         run = target.run(**config)
         found = signals(target, "dead-letters", "list").stdout
@@ -203,14 +203,66 @@ def test_recovered_signal_is_sent_again_once_a_later_one_is_listed(
     assert len(sandbox.signals) == left + 2
 
 
-def test_signal_that_no_run_can_prove_is_a_dead_letter_after_eight_runs(
+def test_runs_that_only_look_up_a_signal_are_no_attempts(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     kill_while_sending(target, sandbox)
     left = len(claims_of(target))
 
-    runs = [target.run() for _ in range(8)]
+    runs = [target.run() for _ in range(9)]
+    sandbox.faults.set([])
+    run = target.run(a_schema("others"), a_record(8, "others"))
 
-    assert [run.exit_code for run in runs] == [75] * 7 + [0]
-    assert runs[-1].report["recovered"] == {"unknown": left}
-    assert len(sandbox.signals) == 1
+    assert [run.exit_code for run in runs] == [75] * 9
+    assert runs[-1].report["recovered"] == {"pending": left}
+    assert run.report["recovered"] == {"accepted": left}
+
+
+@pytest.mark.parametrize(
+    ("claimed_at", "hours"),
+    [
+        (seconds_ago(7_200), 2),  # on the server's clock
+        (f"~{seconds_ago(7_200)}", 24 + 2 + 5),
+        (f"~{seconds_ago(-7_200)}", 24 + 5),  # our clock was set back
+    ],
+    ids=["server's clock", "own clock", "own clock, set back"],
+)
+def test_lookup_reads_back_to_the_attempt_on_the_clock_that_was_known(
+    claimed_at: str, hours: float
+) -> None:
+    """The server's clock is five hours behind ours."""
+    left = a_claim(a_version(), signal=SIGNAL, claimed_at=claimed_at)
+
+    since = attempted_since(left, datetime.now(UTC) - timedelta(hours=5))
+
+    assert since is not None
+    ago = datetime.now(UTC) - since
+    assert ago / timedelta(hours=1) == pytest.approx(hours, abs=0.1)
+
+
+def test_lookup_of_a_run_that_died_before_any_response_ends_a_day_earlier(
+    tmp_path: Path,
+) -> None:
+    db, old = tmp_path / "signals.db", -3 * 86_400
+    with Sandbox(db=db, clock_offset_seconds=old) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url, request_timeout_seconds=1)
+        target.run(
+            a_schema("past"),
+            *(a_record(n, "past", email=f"u@past{n}.com") for n in range(450)),
+        )
+        port = int(sandbox.url.rsplit(":", 1)[1].split("/")[0])
+    with Sandbox(db=db, port=port) as sandbox:
+        slow = Fault(kind="slow_accept", delay_ms=60_000)
+        sandbox.faults.set([slow])
+        with target.start(text_of(PEOPLE), request_timeout_seconds=30) as process:
+            assert process.stdin
+            process.stdin.close()
+            wait_until(lambda: bool(claims_of(target)))
+            process.kill()
+        sandbox.faults.set([])
+
+        run = target.run(a_schema("others"), a_record(9, "others"))
+        pages = [r for r in sandbox.requests if r.method == "GET"]
+
+    assert run.report["recovered"] == {"accepted": 1}
+    assert len(pages) <= 2
