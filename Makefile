@@ -45,6 +45,7 @@ test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/sending/test_crash.py
 	STAIROIDS_MODEL=1000 $(BIN)/pytest -n auto --dist worksteal tests/target/sending/test_model.py
+	STAIROIDS_EVERY=1 $(BIN)/pytest -n auto -m slow tests/target/dedup/test_mutations.py
 	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal tests/target/test_fuzz.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
 	$(BIN)/python -m benchmarks quota

@@ -200,7 +200,7 @@ class StreamChecks(Generic[Held]):
 
         Args:
             known: Digests of these records.
-            names: Streams and mappings of that identity, for people.
+            names: The names of that identity, for people.
             rename: The command that makes both one; "" if no name has changed.
         """
         sample = len(self.sample)
@@ -215,7 +215,11 @@ class StreamChecks(Generic[Held]):
         few = min(_FEW, self.known)
         if not self.is_allowed and repeated >= few and repeated * 2 >= sample:
             words = "the values of its key are others"
-            self._fire_identity(words, repeated, sample, "records with other keys", "")
+            ways = (
+                "If its keys change at each sync, set `key` in the mapping. If these "
+                "are new rows, set `bulk_changes: expected` in the mapping. "
+            )
+            self._fire_identity(words, repeated, sample, "under other keys", ways)
 
     def _fire_identity(
         self, change: str, repeated: int, sample: int, names: str, rename: str
@@ -223,7 +227,7 @@ class StreamChecks(Generic[Held]):
         self.fire(
             IDENTITY,
             f"Stream `{self.stream}`: {change}, and the ledger knows {repeated} of its "
-            f"first {sample} records as {names}. Sending would repeat them. {rename}To "
+            f"first {sample} records {names}. Sending would repeat them. {rename}To "
             "remember the records and send none, pipe the tap into `stairoids-signals "
             "ledger baseline`. If all must be sent again, run `stairoids-signals "
             f"ledger allow {self.stream}`.",

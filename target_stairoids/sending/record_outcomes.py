@@ -274,7 +274,7 @@ class RecordOutcomes:
         stream, sample = self._streams[checks.stream], {*chain(*checks.sample)}
         if checks.is_by_content:
             known = queries.known_contents(self.ledger, stream.number, sample)
-            checks.compared(known, "records with other keys")
+            checks.compared(known, "under other keys")
         else:
             elsewhere = queries.known_elsewhere(self.ledger, sample)
             checks.compared(*stream.known_as(elsewhere))

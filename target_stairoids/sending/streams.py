@@ -125,7 +125,7 @@ class Stream:
         others = sorted({(stream, mapping) for _, stream, mapping in known})
         names = " and ".join(f"`{stream}` ({mapping})" for stream, mapping in others)
         rename = self._rename_from(*others[0]) if others else ""
-        return {source for source, _, _ in known}, names, rename
+        return {source for source, _, _ in known}, f"as {names}", rename
 
     def _rename_from(self, stream: str, mapping: str) -> str:
         """Return the advice that makes another stream or mapping this one."""

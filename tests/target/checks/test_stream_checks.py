@@ -433,7 +433,7 @@ def test_null_keys_that_are_filled_in_or_the_reverse_set_the_stream_aside(
     for _ in range(2):
         run = target.run(*messages)
         assert (run.exit_code, run.outcomes, run.states) == (1, {"pending": 6}, [])
-        assert "6 of its first 6 records as records with other keys" in run.error
+        assert "6 of its first 6 records under other keys" in run.error
     assert len(sandbox.signals) == 6
 
 
@@ -502,7 +502,7 @@ def test_null_keys_that_are_filled_in_beside_others_set_the_stream_aside(
     run = target.run(*deals(range(25), (), "a"))
 
     assert run.exit_code == 1
-    assert "10 of its first 15 records as records with other keys" in run.error
+    assert "10 of its first 15 records under other keys" in run.error
 
 
 # Values of keys that are written in another way

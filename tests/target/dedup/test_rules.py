@@ -19,6 +19,7 @@ from target_stairoids.dedup.rules import (
     Step,
     decide,
     decide_again,
+    is_seen_again,
     last_sent,
     latest_after,
     people_in,
@@ -224,6 +225,9 @@ ROWS = {
     "sent before, the last one is sent now": row(
         SEEN_AGAIN, last(run=RUN), states=sent(1)
     ),
+    "its content was sent before as another state, the last one was read": row(
+        SEVERAL, states=sent(1, "C", content_digest=digest("B")), read=AS_LATEST
+    ),
     "sent before, another state was read, the last one is sent now": row(
         SEEN_AGAIN, last(run=RUN), states=sent(1), read=AS_OTHER
     ),
@@ -347,6 +351,39 @@ def test_last_state_after_an_outcome(
     before: Latest | None, outcome: Outcome, after: Latest
 ) -> None:
     assert latest_after(before, VERSION, outcome, RUN) == after
+
+
+def test_last_state_of_a_person_names_the_shared_key() -> None:
+    person = replace(VERSION, key=(digest("person"), VERSION.mapping))
+    after = latest_after(None, person, Outcome.ACCEPTED, RUN)
+
+    assert after == replace(AFTER, record_entity=VERSION.entity)
+    assert latest_after(after, VERSION, Outcome.ACCEPTED, RUN) == after
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.REJECTED])
+def test_last_state_notes_that_the_key_is_null(outcome: Outcome) -> None:
+    null_key = replace(VERSION, has_null_key=True)
+    after = latest_after(None, null_key, outcome, RUN)
+
+    assert after is not None
+    assert after.has_null_key
+
+
+@pytest.mark.parametrize(
+    ("latest", "states", "is_known"),
+    [
+        (last("B", MONDAY), [], True),
+        (last(), [], False),
+        (last(), sent(1), True),
+        (last(at=MONDAY), sent(1), False),
+    ],
+    ids=["the last state", "a new state", "sent before", "sent before, with order"],
+)
+def test_state_of_a_key_with_several_rows_was_certainly_sent_before(
+    latest: Latest, states: list[Settled], *, is_known: bool
+) -> None:
+    assert is_seen_again(VERSION, latest, {VERSION.record_key: states}) is is_known
 
 
 MOVED: dict[str, Any] = {

@@ -174,3 +174,15 @@ def test_mapping_that_reads_the_time_of_deletion_gets_deleted_rows(
 )
 def test_other_columns_are_no_columns_of_loaders(name: str) -> None:
     assert not is_loaders(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_peerdb_synced_at", "_cq_sync_time", "_sling_loaded_at", "__source_ts_ms",
+        "__op", "_line", "_row", "_PARTITIONTIME", "_batch_id", "uuid_ts",
+        "dbt_updated_at", "_weld_synced_at",
+    ],
+)  # fmt: skip
+def test_columns_of_less_common_loaders_are_known_by_name(name: str) -> None:
+    assert is_loaders(name)

@@ -1,0 +1,117 @@
+"""Each part of the rules is necessary: without it, a test of the rules fails.
+
+The test leaves out one condition, one statement or one argument at a time, in a copy
+of the project. There it runs the tests of the rules, of identity and of the histories.
+By default, each tenth part is tried. `STAIROIDS_EVERY=1` tries all, as in `make soak`.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+RULES = "target_stairoids/dedup/rules.py"
+TESTS = [
+    f"tests/target/dedup/test_{name}.py"
+    for name in ("rules", "identity", "identity_histories")
+]
+
+
+class _Without(ast.NodeTransformer):
+    """Leaves out one part of a module."""
+
+    def __init__(self, part: ast.AST) -> None:
+        self._part = part
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        left = [value for value in node.values if value is not self._part]
+        node.values = [self.visit(value) for value in left]
+        return node if len(node.values) > 1 else node.values[0]
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.keywords = [word for word in node.keywords if word is not self._part]
+        return self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        return ast.Pass() if node is self._part else super().generic_visit(node)
+
+
+def parts_of(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the conditions, statements and arguments of functions, with their names."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        for node in ast.walk(function):
+            parts: Sequence[ast.AST] = ()
+            if isinstance(node, ast.BoolOp):
+                parts = node.values
+            elif isinstance(node, ast.Call):
+                parts = node.keywords
+            elif isinstance(node, ast.If | ast.AugAssign | ast.Delete) or (
+                isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            ):
+                parts = [node]
+            for part in parts:
+                yield (
+                    f"{function.name}: {ast.unparse(part).partition(chr(10))[0]}",
+                    part,
+                )
+
+
+def rules() -> ast.Module:
+    return ast.parse((ROOT / RULES).read_text(encoding="utf-8"))
+
+
+EVERY = int(os.environ.get("STAIROIDS_EVERY", "10"))
+EACH = [
+    pytest.param(number, id=f"{number} {name}")
+    for number, (name, _) in enumerate(parts_of(rules()))
+][::EVERY]
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project."""
+    folder = tmp_path_factory.mktemp("project")
+    for path in ROOT.iterdir():
+        if path.is_dir() and (path / "__init__.py").exists():
+            shutil.copytree(path, folder / path.name)
+    shutil.copytree(ROOT / "tests", folder / "tests")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", EACH)
+def test_no_part_of_the_rules_can_be_left_out(project: Path, number: int) -> None:
+    tree = rules()
+    part = [found for _, found in parts_of(tree)][number]
+    without = ast.fix_missing_locations(_Without(part).visit(tree))
+    path = project / RULES
+    original = path.read_text(encoding="utf-8")
+    path.write_text(ast.unparse(without), encoding="utf-8")
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider",
+             "-m", "not slow", *TESTS],
+            cwd=project,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            check=False,
+        )  # fmt: skip
+    finally:
+        path.write_text(original, encoding="utf-8")
+
+    assert run.returncode == 1, run.stdout.decode()
