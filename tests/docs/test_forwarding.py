@@ -8,12 +8,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import blocks, page
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.singer_io import wait_until
 
 PAGE = page("forwarding.md")
 BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.slow
+
 _VARIES = re.compile(r"\d{4}-\d\d-\d\dT\S+Z")
 
 
