@@ -162,7 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "it again from Settings > API Keys in Stairoids."
             )
         for number, item in enumerate(self.signals):
-            if item.suppress is not None and (useless := item.without_use()):
+            if item.suppress and (useless := item.without_use()):
                 raise ConfigError(
                     f"`signals[{number}].{useless[0]}` has no use, because a mapping "
                     "with `suppress` sends nothing. Remove it, or give the stream a "

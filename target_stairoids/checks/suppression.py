@@ -133,7 +133,7 @@ class Suppression:
 
 def _entry_in(text: str, place: str) -> str:
     """Return the cleaned entry, or the pattern, in a text or its first CSV column."""
-    cells = _cells_of(text)
+    cells = _cells_of(text) or [""]
     for cell in (text, cells[0]):
         name = entry_of(cell) or cell.strip("\"' \t\u200b").lower()
         if _can_match(name) and not is_page(cell):
@@ -145,11 +145,20 @@ def _entry_in(text: str, place: str) -> str:
             "*@example.com."
         )
     others = {entry for cell in cells[1:] if (entry := entry_of(cell))} - {name}
-    if any("@" in other or "@" not in name for other in others):
+    if any(map(_is_pattern, cells[1:])) or any(
+        "@" in other or "@" not in name for other in others
+    ):
         raise ConfigError(
             f"{place} names two people or companies. Write one per entry."
         )
     return name
+
+
+def _is_pattern(cell: str) -> bool:
+    """Return whether a cell beside an entry is a pattern such as `*@acme.com`."""
+    name = cell.strip(_BLANK).lower()
+    has_wildcard = _WILDCARD.search(name) and not {"@", "."}.isdisjoint(name)
+    return bool(has_wildcard) and _can_match(name)
 
 
 def _cells_of(text: str) -> list[str]:

@@ -33,11 +33,13 @@ def as_yaml(preview: Preview) -> str:
 
 def _left_out(stream: str, reason: str) -> Iterator[str]:
     yield f"# {stream} {reason}."
-    yield f"# - stream: {_text(escape(stream))}"
+    yield "# To use it, replace `type: null`:"
     if "`suppress`" in reason:
         yield '#   suppress: "{{ }}"  # the address or domain that gets no signal'
     else:
         yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
+    yield f"- stream: {_text(escape(stream))}"
+    yield "  type: null"
 
 
 def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator[str]:

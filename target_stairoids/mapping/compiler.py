@@ -41,7 +41,11 @@ from target_stairoids.mapping.people_and_companies import (
     entry_from,
     person_name_from,
 )
-from target_stairoids.mapping.privacy import HiddenColumns, privacy_warning
+from target_stairoids.mapping.privacy import (
+    HiddenColumns,
+    is_yes,
+    privacy_warning,
+)
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     DELETED_COLUMNS,
@@ -89,7 +93,7 @@ class Compiler:
         self._schema = schema
         email_paths = None if item.email is UNSET else paths_in(item.email)
         self._refusals = refusals(schema, email_paths)
-        self._item = item if item.suppress is None else item.without_signal()
+        self._item = item.without_signal() if item.suppress else item
         self._inferred = {
             "type": Origin(literal(schema.name), "the stream's name"),
             "source": Origin(literal(default_source), DEFAULT_SOURCE),
@@ -157,7 +161,7 @@ class Compiler:
             time_columns=self._time_columns,
             warnings=self._warnings + privacy_warning(schema.name, self._hidden),
         )
-        return compiled if item.suppress is None else self._suppressing(compiled)
+        return self._suppressing(compiled) if item.suppress else compiled
 
     def _suppressing(self, compiled: CompiledMapping) -> CompiledMapping:
         """Return the mapping of an item that suppresses people and sends nothing."""
@@ -248,7 +252,7 @@ class Compiler:
         if text is None or text is UNSET:
             return None
         self._origins["when"] = Origin(text, _MAPPING)
-        return self._template("when", text, compile_condition).read
+        return normalised(self._template("when", text, compile_condition).read, is_yes)
 
     def _excludes(self) -> dict[str, Reader]:
         """Compile the inferred condition, one reader for each of its columns."""
@@ -333,7 +337,7 @@ class Compiler:
             ]
         self._origins["properties"] = Origin(_json(shown), why)
         self._property_names = {name for name in shown if isinstance(name, str)}
-        return selection(hidden if takes_all else None, columns, computed)
+        return selection(hidden, columns, computed, takes_all=takes_all)
 
     def _columns_but(self, hidden: HiddenColumns) -> list[str]:
         """Return the columns that `*` selects."""

@@ -152,7 +152,10 @@ def inferred_templates(
     domains = [(place, "company_domain") for place, _ in emails]
     if domains and email_paths is None:
         found["account.domain"] = [*found.get("account.domain", ()), *domains]
-    if times := objects[0].places("occurred_at"):
+    times = objects[0].places("occurred_at")
+    if objects[0].columns.get("originaltimestamp"):  # Segment's, of the client's clock
+        times = objects[0].columns.get("timestamp", []) + times
+    if times:
         found["occurred_at"] = [(place, "iso8601") for place in times]
     fields = _NAMES.fields
     return {f: _origin(found[f], fields[f].kind) for f in fields if found.get(f)}
@@ -179,6 +182,12 @@ def refusals(
                     path = path[: -2 if path[-1] == "value" else -1]
                 if not place.is_list and (is_record or path in people):
                     found[f"{path_text(place.path)} | {filter_name}"] = None
+        if part.role == "author" and "type" in part.columns:  # Intercom
+            found |= {
+                f"{path_text(place.path)} in ['admin', 'bot', 'team']": None
+                for place in part.columns["type"]
+                if place.path[:-1] in people
+            }
     return list(found)
 
 
@@ -315,7 +324,7 @@ def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
         field: [(place, "person_name") for place in part.places(field, role)]
         for field in ("contact.first_name", "contact.last_name")
     }
-    if not full and not any(found.values()):
+    if not full:
         full = [place for name in full_names for place in part.columns.get(name, ())]
     for field, places in found.items():
         places += [(place, field.removeprefix("contact.")) for place in full]
@@ -331,6 +340,8 @@ def _account(objects: Iterable[_Object]) -> _Found:
         own = ["name"] if part.owner == "company" else []
         domains = part.places("account.domain")
         names = part.places("account.name", None, *own)
+        if "accountcountry" in part.columns:  # Stripe's invoices name your own account
+            names = [p for p in names if _simple(p.path[-1]) != "accountname"]
         found = {
             "account.domain": [(place, "company_domain") for place in domains],
             "account.name": [(place, "company_name") for place in names],

@@ -93,7 +93,7 @@ class MappingItem(_Part, frozen=True):
     send: Literal["once", "on_change", "always"] = "on_change"
     ignore_changes: tuple[str, ...] | None = None
     bulk_changes: Literal["check", "expected"] = "check"
-    suppress: _Name | None = None
+    suppress: _Name | UnsetType = UNSET
 
     @property
     def email(self) -> str | UnsetType | None:
@@ -114,7 +114,7 @@ class MappingItem(_Part, frozen=True):
 
     def mapping_name(self, stream: str) -> str:
         """Return the name of the item's mapping for a stream."""
-        if self.suppress is not None:
+        if self.suppress:
             return self.name or "suppress"
         return self.name or (isinstance(self.type, str) and self.type) or stream
 

@@ -37,6 +37,8 @@ def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
     """
     if not text.strip() and not field.startswith("properties."):
         return "it is blank. Write `null` to leave the field out."
+    if field == "type" and text.strip().lower() == "null":
+        return "it is the text `null`. Write `null` without quotes."
     constant = _IN_BRACES.sub("", text)
     for found in _PLACEHOLDER.finditer(constant):
         inner = next(filter(None, found.groups()))
@@ -71,8 +73,8 @@ def _broken_rule(text: str, field: str) -> str:
 
 def _expression_in(text: str, columns: Collection[str]) -> str | None:
     """Return the expression that a text is, if it reads these columns only."""
-    names = {name.strip().casefold(): name for name in columns}
-    if name := names.get(text.strip().casefold()):
+    names = {_bare(name): name for name in columns}
+    if name := names.get(_bare(text)):
         return path_text((name,))
     try:
         paths = compile_condition(text, "").paths
@@ -80,6 +82,11 @@ def _expression_in(text: str, columns: Collection[str]) -> str | None:
         return None
     reads = {str(path[0]) if path else "" for path in paths}
     return text.strip() if reads and reads <= set(columns) else None
+
+
+def _bare(text: str) -> str:
+    """Return a name without marks between its words: `First name` is `firstname`."""
+    return re.sub(r"[\s_-]", "", text).casefold()
 
 
 def nested_hint(name: str, known: Container[str]) -> str:

@@ -30,9 +30,10 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(
     rf"(?=.{{4,253}}\Z)(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{0,58}}[a-z0-9])"
 )
-#: The part before the `@`, without quotes: a `|` is taken for a list's separator.
+#: The part before the `@`, without quotes. A `|` separates a list, a `*` hides a part,
+#: an `=` begins a formula, and `#EXT#` is no mailbox.
 _LOCAL = re.compile(
-    r"(?=.{1,64}\Z)(?!.*\.\.)(?!\.)(?:[\w!#$%&'*+/=?^`{}~.-])+(?<!\.)", re.DOTALL
+    r"(?=.{1,64}\Z)(?!.*\.\.)(?![.=~])(?:[\w!$%&'+/=?^`{}~.-])+(?<!\.)", re.DOTALL
 )
 #: The usual form, which needs no cleaning.
 _PLAIN_EMAIL = re.compile(r"[a-z0-9._+-]+@[a-z0-9.-]+")
@@ -114,6 +115,13 @@ def is_email(text: str) -> bool:
     if not any(map(str.isalnum, local)):  # a pattern, such as `*@acme.com`
         return False
     return is_domain(domain)
+
+
+@lru_cache(maxsize=_CACHED)
+def has_known_end(host: str) -> bool:
+    """Return whether the top level of a host exists, or is one for tests."""
+    end = host.rpartition(".")[2]
+    return f".{end}" in _RESERVED or _suffixes(only_icann=True).publicsuffix(end) == end
 
 
 @lru_cache(maxsize=_CACHED)
@@ -273,8 +281,13 @@ def _free_mail() -> frozenset[str]:
 
 # Names
 
-#: `{{ first_name }}`, `%FNAME%`, `*|FNAME|*` or `<b>`.
-_TEMPLATE = re.compile(r"\{\{|%\w+%|\*\||</?[a-z][^>]*>", re.IGNORECASE)
+#: `{{ first_name }}`, `{first_name}`, `%FNAME%`, `*|FNAME|*`, `<b>`, a URL, a remark.
+_TEMPLATE = re.compile(
+    r"\{\w*[{}]|%\w+%|\*\||</?[a-z][^>]*>|://|\bdo not (?:use|contact|call|e?mail)\b",
+    re.IGNORECASE,
+)
+#: A whole name in quotes.
+_QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 
 
 def stands_for_nothing(text: str) -> bool:
@@ -292,6 +305,7 @@ def clean_name(text: str) -> str | None:
     template are no names.
     """
     text = " ".join(html.unescape(_visible(text)).split()).strip(",;: ")
+    text = found[2].strip() if (found := _QUOTED.fullmatch(text)) else text
     if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
         return None
     return None if text.lower() in _DATA.no_names or _TEMPLATE.search(text) else text

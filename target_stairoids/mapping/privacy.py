@@ -57,7 +57,9 @@ _FILTERS = {
 _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
-_LABELS = ("type", "name", "channel", "purpose", "category", "topic")
+_LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
+#: Texts for false, as spreadsheets and databases write it.
+_NEVER = {"false", "no", "0", "n", "f", "off", "nein", "non", "falsch", "faux"}
 _SAYS_NO = _DATA.no - _DATA.not_refusing
 _REFUSING = _DATA.refusing | _DATA.gone
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
@@ -138,6 +140,11 @@ def opted_out(value: object) -> bool:
         return bool(value)
     text = _text(value) or ""
     return text not in _DATA.no and not _ZERO_DATE.fullmatch(text)
+
+
+def is_yes(value: object) -> bool:
+    """Return whether a condition's result holds. Null, `false`, `no`, `0` do not."""
+    return bool(value) and str(value).strip().lower() not in _NEVER
 
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:

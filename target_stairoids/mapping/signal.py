@@ -17,10 +17,15 @@ import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
-from target_stairoids.mapping.people_and_companies import is_domain, is_email
+from target_stairoids.mapping.people_and_companies import (
+    has_known_end,
+    is_domain,
+    is_email,
+)
 from target_stairoids.mapping.privacy import (
     READERS,
     HiddenColumns,
+    is_sensitive,
     may_refuse,
     refusal_filter,
 )
@@ -89,7 +94,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             return "neither account.domain nor contact.email is known"
         if domain is not None and not is_domain(domain):
             return "account.domain: not a domain such as example.com"
-        if email is not None and not is_email(email):
+        if email is not None and not _is_reachable(email):
             return "contact.email: not an email address such as ann@example.com"
         if self.occurred_at and not _TIME.search(self.occurred_at):
             return "occurred_at: not a date and time in ISO 8601"
@@ -97,6 +102,10 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             if not isinstance(value, _SCALARS):
                 return f"properties.{name}: neither text, number nor boolean"
         return None
+
+
+def _is_reachable(email: str) -> bool:
+    return is_email(email) and has_known_end(email.rpartition("@")[2])
 
 
 def type_of(text: bytes) -> str:
@@ -305,23 +314,39 @@ def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
 
 
 def selection(
-    hidden: HiddenColumns | None, columns: list[str], computed: Mapping[str, Reader]
+    hidden: HiddenColumns,
+    columns: list[str],
+    computed: Mapping[str, Reader],
+    *,
+    takes_all: bool,
 ) -> Selection:
     """Return a function that selects the properties of a record.
 
-    `hidden` has the columns that `*` does not select. It is None without `*`.
+    `hidden` has the columns that `*` does not select. A named object has no private
+    fields.
     """
+
+    def public(path: str, value: Any) -> Any:  # noqa: ANN401 - a value of a record
+        if type(value) is not dict:
+            return value
+        private = set(filter(is_sensitive, value))
+        hidden.private |= {f"{path}.{name}" for name in private}
+        return {
+            name: public(f"{path}.{name}", inner)
+            for name, inner in value.items()
+            if name not in private
+        }
 
     def selected(record: Fields) -> dict[str, Any]:
         found: Fields = {}
-        if hidden is not None:
+        if takes_all:
             found = {
                 name: value
                 for name, value in record.items()
                 if type(value) not in _NESTED and not hidden[name]
             }
         for name in columns:
-            found[name] = record.get(name)
+            found[name] = public(name, record.get(name))
         for name, read in computed.items():
             found[name] = read(record)
         return found

@@ -258,6 +258,13 @@ class Streams:
         )
         self._streams[name] = stream
         self._warn_once(w for mapping in maps for w in mapping.warnings)
+        if settings.max_event_age_days is not None:
+            self._warn_once(
+                f"Stream `{name}`: `max_event_age_days` has no effect, because no "
+                "column fills `occurred_at`. Map it, such as with `created_at`."
+                for mapping in senders
+                if "occurred_at" not in mapping.origins
+            )
         return stream
 
     def _layouts_for(

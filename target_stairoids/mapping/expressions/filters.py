@@ -25,7 +25,7 @@ from target_stairoids.mapping.people_and_companies import (
     person_name_from,
     stands_for_nothing,
 )
-from target_stairoids.mapping.privacy import READERS, simple_name
+from target_stairoids.mapping.privacy import READERS, has_refused, simple_name
 from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import text_from
 
@@ -38,28 +38,42 @@ def known(value: object) -> object:
 
 
 def primary(value: object) -> object:
-    """Return the primary item of a list, or the first one; other values unchanged.
+    """Return the primary value of a list, or the first one; other values unchanged.
 
     Of an object, such as `{"value": "ada@x.com", "primary": true}`, the value counts.
+    Null items and those with an opt-out of their own are left out.
     """
+    if not isinstance(value, list | dict):
+        return value
     items = value if isinstance(value, list) else [value]
-    item = next((i for i in items if _is_primary(i)), items[0] if items else None)
+    choices = sorted(items, key=_is_primary, reverse=True)
+    values = (_value_in(item) for item in choices if not has_refused(item))
+    return next(filter(known, values), None)
+
+
+_VALUES = ("value", "email", "emailaddress", "address", "domain", "name", "url", "uri")
+_PRIMARY = frozenset(
+    {"primary", "isprimary", "primaryaddress", "default", "isdefault", "metadata"}
+)
+
+
+def _value_in(item: object) -> object:
+    """Return the value of an item that may be an object."""
     if not isinstance(item, dict):
         return item
     fields = {simple_name(str(name)): value for name, value in item.items()}
     return next((fields[name] for name in _VALUES if fields.get(name)), None)
 
 
-_VALUES = ("value", "email", "emailaddress", "address", "domain", "name", "url", "uri")
-_PRIMARY = frozenset({"primary", "isprimary", "default", "isdefault"})
-
-
 def _is_primary(item: object) -> bool:
     if not isinstance(item, dict):
         return False
     return any(
-        simple_name(str(name)) in _PRIMARY
-        and (value is True or str(value).lower() in {"true", "1", "yes"})
+        (simple_name(str(name)), str(value).lower()) == ("type", "primary")
+        or (
+            simple_name(str(name)) in _PRIMARY
+            and (_is_primary(value) or str(value).lower() in {"true", "1", "yes"})
+        )
         for name, value in item.items()
     )
 

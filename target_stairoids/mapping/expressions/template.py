@@ -178,7 +178,19 @@ def compile_condition(text: str, field: str) -> Template:
             parser.fail(f"unexpected `{parser.stream.current.value}`")
         return found
 
-    return _expression(_parsed(text, parse, state="variable"), field)
+    tree = _parsed(text, parse, state="variable")
+    _check_condition(tree, text)
+    return _expression(tree, field)
+
+
+def _check_condition(node: nodes.Node, text: str) -> None:
+    """Refuse a part of a condition that reads nothing, as in `x == 'a' or 'b'`."""
+    if isinstance(node, nodes.And | nodes.Or | nodes.Not):
+        for part in node.iter_child_nodes():
+            _check_condition(part, text)
+    elif not any(True for _ in _paths(node)):
+        problem = "a part reads no column, as in `plan == 'a' or 'b'`"
+        raise TemplateError(text, 0, f"{problem}; write `plan in ['a', 'b']`")
 
 
 def _parsed(text: str, parse: Callable[[], _Tree], state: str | None = None) -> _Tree:

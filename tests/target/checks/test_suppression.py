@@ -85,6 +85,8 @@ def test_suppression_matches_email_and_domains(
         "ann@acme.com;bob@acme.com",
         "acme.com, birch.com",
         "acme.com,ann@birch.com",
+        "*@birch.com;*@acme.com",
+        "ann@acme.com,*@birch.com",
         "https://www.linkedin.com/in/ann",
         "facebook.com/acme",
         "https://*.acme.com/",
@@ -156,6 +158,14 @@ def test_suppression_file_may_be_an_export(target: TargetUnderTest, text: str) -
         (
             "ann@birch.com bob@oak.example\n",
             "never.csv, line 1 (`suppress_path`) can match",
+        ),
+        (
+            "id,email,note\n1,ann@birch.com,\n2,,x\n",
+            "never.csv, line 3 (`suppress_path`) can match",
+        ),
+        (
+            "name,website\nBirch,birch.com\nOak,\n",
+            "never.csv, line 3 (`suppress_path`) can match",
         ),
         ("ann@birch.com\n".encode("utf-16"), "it is not UTF-8"),
     ],

@@ -60,7 +60,7 @@ def test_failed_mapping_test_shows_the_difference(target: TargetUnderTest) -> No
     file.write_text(TESTS)
 
     done = signals(
-        target, "test", file, signals=[{**MAPPED, "source": "crm", "when": "1"}]
+        target, "test", file, signals=[{**MAPPED, "source": "crm", "when": "plan"}]
     )
 
     assert done.returncode == 1

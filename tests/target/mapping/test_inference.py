@@ -83,6 +83,7 @@ def test_name_of_a_column_decides_its_field(field: str, names: str) -> None:
     [
         *("mail", "Mail", "Email__c", "Work_Email__c", "E-mail 1 - Value"),
         *("E-mail 2 Address", "e_mail_1_value", "buyer_email", "Buyer__Email"),
+        *("requester_email", "E-Mail-Adresse", "Courriel", "Correo electrónico"),
     ],
 )
 def test_address_of_an_export_is_found(name: str) -> None:
@@ -106,6 +107,38 @@ def test_buyer_is_a_person_whose_columns_are_not_mixed() -> None:
 @pytest.mark.parametrize("name", ["mail", "email"])
 def test_flag_is_no_address(name: str) -> None:
     assert inferred({name: {"type": ["null", "boolean"]}}) == {}
+
+
+def test_columns_of_other_languages_are_found() -> None:
+    columns = texts("E-Mail-Adresse", "Vorname", "Nachname", "Firma")
+
+    assert inferred(columns) == {
+        "contact.email": ["E-Mail-Adresse"],
+        "contact.first_name": ["Vorname"],
+        "contact.last_name": ["Nachname"],
+        "account.name": ["Firma"],
+    }
+
+
+def test_account_of_a_stripe_invoice_is_the_merchants_own() -> None:
+    columns = texts("account_country", "account_name", "customer_email")
+
+    assert "account.name" not in inferred(columns)
+    assert "account.name" in inferred(texts("account_name", "customer_email"))
+
+
+def test_corrected_time_of_segment_comes_before_the_clients() -> None:
+    columns = texts("email", "original_timestamp", "timestamp")
+
+    assert inferred(columns)["occurred_at"] == ["timestamp", "original_timestamp"]
+
+
+def test_full_name_fills_empty_names_of_an_object() -> None:
+    names = ("email", "first_name", "last_name", "name")
+    properties = {"invitee": an_object(**texts(*names))}
+    record = {"invitee": {"email": "ada@acme.com", "name": "Ada Lovelace"}}
+
+    assert value_of("contact.first_name", properties, record) == "Ada"
 
 
 def test_names_are_compared_without_spaces() -> None:
@@ -592,6 +625,22 @@ def value_of(field: str, properties: dict[str, Any], record: dict[str, Any]) -> 
         (["a@x.com", "b@x.com"], "a@x.com"),
         ("a@x.com", "a@x.com"),
         ([{"primary": True}], None),
+        ([{"value": None, "primary": True}, {"value": "b@x.com"}], "b@x.com"),
+        ([None, "b@x.com"], "b@x.com"),
+        (
+            [{"value": "a@x.com"}, {"value": "b@x.com", "metadata": {"primary": True}}],
+            "b@x.com",
+        ),
+        ([{"value": "a@x.com"}, {"value": "b@x.com", "type": "PRIMARY"}], "b@x.com"),
+        (
+            [
+                {"email_address": "a@x.com"},
+                {"email_address": "b@x.com", "primary_address": "1"},
+            ],
+            "b@x.com",
+        ),
+        ([{"email": "a@x.com", "is_unsubscribed": True}], None),
+        ([{"value": "a@x.com", "deleted": True}, {"value": "b@x.com"}], "b@x.com"),
         ([], None),
         (None, None),
     ],
@@ -627,7 +676,10 @@ def test_person_of_a_mapping_is_not_mixed_with_an_inferred_one(given: object) ->
     assert not fields & {"contact.first_name", "account.domain"}
 
 
-STAFF = "owners admins employees User agents crm-owners salesforce-User Staff"
+STAFF = """
+owners admins employees User agents crm-owners salesforce-User Staff hr_employees
+empleados employes sys_user
+"""
 
 
 @pytest.mark.parametrize("stream", [*STAFF.split(), "system_users", "hubspot__owners"])
@@ -648,6 +700,22 @@ def test_stream_of_own_staff_is_not_inferred(stream: str) -> None:
     (by_name,) = mappings_for(shape, named, "tests")
     assert not by_name.is_left_out
     assert not by_name.warnings
+
+
+OPT_OUTS = """
+unsubscribes opt_outs unsubscribed_users suppression_list suppressed_emails opt_out_list
+blacklist blocklist dnc unsubs unsubscribe_events spam_reports blocks bounced_emails
+invalid_emails cleaned_members deleted_users deleted_contacts gdpr_deletions
+erasure_requests deletion_requests sperrliste abmeldungen desabonnes robinson_list
+"""
+
+
+@pytest.mark.parametrize("stream", OPT_OUTS.split())
+def test_stream_of_people_who_opted_out_is_not_inferred(stream: str) -> None:
+    (mapping,) = mappings_for(a_shape(stream, texts("email"), ()), (), "tests")
+
+    assert mapping.is_left_out
+    assert "see `suppress`" in mapping.warnings[0]
 
 
 @pytest.mark.parametrize("stream", ["users", "public-users", "business_owners", "user"])

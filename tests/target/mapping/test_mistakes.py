@@ -50,6 +50,8 @@ def item_with(field: str, value: str) -> dict[str, Any]:
     [
         ("first_name", "first_name"),
         (" First_Name ", "first_name"),
+        ("first name", "first_name"),
+        ("FirstName", "first_name"),
         ("website", "Website"),
         ("Full name", 'record["Full name"]'),
         ("user.email", "user.email"),
@@ -101,6 +103,10 @@ def test_blank_text_is_a_mistake(field: str, text: str) -> None:
     assert "it is blank. Write `null`" in mistake(**item_with(field, text))
 
 
+def test_type_that_is_the_text_null_is_a_mistake() -> None:
+    assert "Write `null` without quotes" in mistake(type="null")
+
+
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
@@ -129,6 +135,10 @@ def test_filter_or_test_that_cannot_be_called_is_a_mistake(
         ("plan is pro", "there is no test `pro`"),
         ("plan | lowre", "there is no filter `lowre`"),
         ("now()", "there is no function `now`"),
+        ("plan == 'pro' or 'team'", "a part reads no column"),
+        ("not 'plan'", "a part reads no column"),
+        ("'plan' == 'pro'", "a part reads no column"),
+        ("true", "a part reads no column"),
     ],
 )
 def test_condition_that_is_one_wrong_call_is_a_mistake(

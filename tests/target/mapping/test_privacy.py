@@ -15,7 +15,8 @@ secret secret_key client_secret api_token apiKey API_KEY token access_token auth
 refreshToken reset_password_token private_key session_token otp pin cookie authorization
 auth_key ssh_key session_id seed_phrase connection_string contraseña
 pwhash pass_hash bcrypt magic_link login_link reset_link slack_webhook_url
-private_notes smtp_pass API_Key__c
+private_notes smtp_pass API_Key__c pincode pass u_pass auth senha slack_webhook sas_url
+saml_assertion sms_code door_code clave_acceso
 """
 PERSONAL = """
 ssn SSN social_security_number national_id tax_id passport_no iban IBAN
@@ -24,12 +25,21 @@ birthday birth_date BirthDate religion ethnicity health_condition salary hiv_sta
 medications medical_notes patient_notes health allergies symptoms therapy race sex
 nhs_number medicare_number insurance_number personalausweis id_number soc_sec_no
 ssnumber drivers_licence account_no konto SSN__c hr__Patient_Notes__pc HEALTH__C
+governmentid government_id reisepassnummer numéro_de_sécurité_sociale svnr SV-Nummer
+ahv_nummer num_secu N.I.F. fodselsnummer cpr_number nin rut cedula carte_identite
+steuernr
+lohn Bruttogehalt Nettolohn einkommen salaire sueldo wage hourly_rate compensation
+numero_compte rib clabe cuenta_bancaria bankleitzahl carte_bancaire tarjeta_credito
+schufa_score diagnose diagnostico mrn icd10 Grad_der_Behinderung blutgruppe schwanger
+impfstatus covid_status gewerkschaft ethnie nationality political_views marital_status
+geschlecht vorstrafen casier_judiciaire conviction geb_datum nacimiento data_nascimento
 """
 HARMLESS = """
 email plan seats phone country notes updated_at tokens_used company_name shipping pinned
 opinion compass card_brand passed secretary health_score taxes page opted spin domain
 account_notes paid_number business_number session_count webhook_count racer sexton
-account_node access_level code health_tech id number
+account_node access_level code health_tech id number disabled diagnostics_enabled passes
+author authority ribbon conversion_rate
 """
 OPT_OUTS = """
 is_deleted IsDeleted Is_Deleted__c Unsubscribed__c deleted
@@ -39,17 +49,26 @@ do_not_email donotbulkemail opt_out opted_out HasOptedOutOfEmail hs_email_optout
 hs_email_optout_123 email_opt_out marketing_opt_out email_blacklisted anonymized_at
 Do_Not_Contact__c Email_Opt_Out__c EmailOptedOut__c pi__pardot_opted_out__c
 Do_Not_Email__pc DO_NOT_CONTACT__C opt_out_email opted_out_from_marketing spam_complaint
+consent_withdrawn consent_withdrawn_at gdpr_consent_revoked marketing_permission_denied
+not_consented no_newsletter disallow_email unsubscribed_newsletter
+gdpr_deletion_requested
+forgotten unsub archived deceased has_hard_bounced email_invalid newsletter_abgemeldet
+abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
+désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
 """
 CONSENTS = """
 gdpr_consent consent marketing_consent has_consent consent_given email_opt_in opt_in
 newsletter_opt_in optedIn accepts_marketing can_contact
 accepts_email_marketing agreed_to_marketing agrees_to_receive_emails receives_newsletter
-wants_newsletter marketing_emails Marketing_Consent__c
+wants_newsletter marketing_emails Marketing_Consent__c newsletter email_marketing
+emailable allow_emails gdpr_ok gdpr_accepted einwilligung dsgvo_einwilligung
+consentement
+consentimiento acepta_marketing hs_marketable_status
 """
 OTHERS = """
 option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
 is_active remove_at undone domain subscribed do_not_call cookie_consent requires_consent
-requires_opt_in cookieConsent receives_invoices opt_out_sms
+requires_opt_in cookieConsent receives_invoices opt_out_sms notification_count
 """
 
 
@@ -141,6 +160,53 @@ def test_flag_inside_the_object_of_the_person_counts() -> None:
     mapping = a_map(a_shape("rows", properties, ()))
 
     assert mapping.why_filtered({"profile": {"unsubscribed": True}})
+
+
+def test_message_of_an_agent_is_filtered() -> None:
+    """Intercom's parts of a conversation have the author's type."""
+    author = {"type": "object", "properties": dict.fromkeys(("email", "type"), TEXT)}
+    mapping = a_map(a_shape("parts", {"author": author}, ()))
+
+    def reason(kind: str) -> str | None:
+        return mapping.why_filtered({"author": {"email": "a@x.com", "type": kind}})
+
+    assert reason("admin")
+    assert not reason("user")
+
+
+def test_channel_may_be_the_text_of_a_permission() -> None:
+    properties = {"email": TEXT, "marketing_permissions": {"type": "array"}}
+    mapping = a_map(a_shape("members", properties, ()))
+
+    def reason(text: str) -> str | None:
+        permission = {"text": text, "enabled": False}
+        return mapping.why_filtered({"marketing_permissions": [permission]})
+
+    assert reason("Email")
+    assert not reason("Direct mail")
+
+
+def test_private_field_of_a_named_object_is_left_out_with_a_warning() -> None:
+    profile = {"plan": "pro", "ssn": "1", "keys": {"api_key": "k", "n": 1}}
+    shape = a_shape("rows", {"email": TEXT, "profile": {"type": "object"}}, ())
+    mapping = a_map(shape, properties=["profile"])
+
+    signal = mapping.signal_from({"email": "ada@acme.com", "profile": profile})
+
+    assert signal.properties == {"profile.plan": "pro", "profile.keys.n": 1}
+    assert mapping.hidden.private == {"profile.ssn", "profile.keys.api_key"}
+    by_name = a_map(shape, properties={"ssn": "{{ profile.ssn }}"})
+    assert by_name.signal_from({"profile": profile}).properties == {"ssn": "1"}
+
+
+@pytest.mark.parametrize("no", ["no", "false", "0", "N", " off "])
+def test_condition_that_gives_a_text_for_no_does_not_hold(no: str) -> None:
+    mapping = a_map(
+        a_shape("rows", {"email": TEXT, "opted_in": TEXT}, ()), when="opted_in"
+    )
+
+    assert mapping.why_filtered({"opted_in": no})
+    assert not mapping.why_filtered({"opted_in": "yes"})
 
 
 def test_rule_is_the_condition_that_suggest_prints() -> None:
