@@ -117,6 +117,43 @@ def test_lease_of_a_dead_run_is_free_and_that_of_a_living_run_is_not(
         assert two.lives(other)
 
 
+def end_leases(ledger: Ledger) -> None:
+    """End the connections of all runs that hold a lease."""
+    with ledger.transaction() as transaction:
+        transaction.connection.execute(
+            text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
+                " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"
+            )
+        )
+
+
+def test_lost_lease_while_stairoids_is_slow_doubles_nothing(
+    sandbox: Sandbox, target: TargetUnderTest, postgres_url: str
+) -> None:
+    """The next run takes the claims over before Stairoids accepts their requests."""
+    messages = [a_schema(), *(a_record(n) for n in range(8)), a_state()]
+    target.config["request_timeout_seconds"] = 4
+    target.run(a_schema("others"), a_record(99, "others"))
+    sandbox.faults.add(Fault(kind="slow_accept", delay_ms=2_000))
+    with (
+        Ledger.create(postgres_url, SCOPE) as ledger,
+        target.start(text_of(messages)) as first,
+    ):
+        assert first.stdin
+        first.stdin.close()
+        claims = text("SELECT count(*) FROM stairoids_claims")
+        wait_until(lambda: ledger.value(claims) > 0)
+        end_leases(ledger)
+        run = target.run(*messages)
+        first_code = first.wait(timeout=60)
+
+    assert (first_code, run.exit_code) == (1, 0)
+    assert run.report["recovered"]["accepted"] > 0
+    numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
+    assert numbers == [*range(8), 99]
+
+
 def test_lost_lease_stops_the_run_before_another_request(
     postgres_url: str,
 ) -> None:
@@ -126,13 +163,7 @@ def test_lost_lease_stops_the_run_before_another_request(
     ):
         ledger.begin_run()
         ledger.check_lease()
-        with other.transaction() as transaction:
-            transaction.connection.execute(
-                text(
-                    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
-                    " WHERE locktype = 'advisory' AND pid != pg_backend_pid()"
-                )
-            )
+        end_leases(other)
 
         with pytest.raises(LedgerError, match="Run again"):
             ledger.check_lease()

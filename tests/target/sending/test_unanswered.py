@@ -9,7 +9,7 @@ import pytest
 from stairoids_sandbox import Fault
 from target_stairoids.reporting.progress import summary, unanswered_in
 from tests.support.commands import target_command
-from tests.support.singer_io import a_record, a_schema, text_of
+from tests.support.singer_io import a_record, a_schema, text_of, wait_until
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
@@ -57,6 +57,28 @@ def test_lookup_does_not_find_the_equal_signal_of_another_record(
     assert run.outcomes == {"accepted": 4}
     assert run.report["unanswered"]["sent_again"] == 1
     assert len(sandbox.signals) == 5
+
+
+def test_lookup_does_not_find_the_equal_signal_of_another_process(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """The other process sends it between the request and its lookup."""
+    target.config["signals"] = [{"stream": "trials", "properties": {"plan": "pro"}}]
+    target.config["verify_delay_seconds"] = 3
+    one, two = (a_record(n, email="jo@example.com") for n in (1, 2))
+    sandbox.faults.set([FAILED])
+
+    with target.start(text_of([a_schema(), one])) as first:
+        wait_until(lambda: len(sandbox.requests) > 0)
+        second = target.run(a_schema(), two)
+        assert first.stdin
+        first.stdin.write(text_of([a_record(3)]).encode())
+        first.stdin.close()
+        first_code = first.wait(timeout=60)
+
+    assert (first_code, second.exit_code) == (0, 0)
+    emails = sorted(s.body["contact"]["email"] for s in sandbox.signals)
+    assert emails == ["jo@example.com", "jo@example.com", "u3@example.com"]
 
 
 def test_log_has_one_line_about_requests_without_a_clear_response(
