@@ -392,6 +392,31 @@ def _run(url: str, to: str, name: str) -> None:
     Forwarder(plan, Endpoint(to), lambda: False).run()
 
 
+def test_running_forwarder_delivers_new_events_and_retried_failures(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=1, number=1)
+    answers, stopping = {"evt_0_0": BROKEN}, threading.Event()
+    with (
+        WebhookHandler(lambda payload, _: answers.get(payload["id"], OK)) as handler,
+        ThreadPoolExecutor() as pool,
+    ):
+        plan = Plan(store_url=home_url, name="forward")
+        forwarder = Forwarder(plan, Endpoint(handler.url), stopping.is_set)
+        running = pool.submit(forwarder.run)
+        try:
+            until(lambda: len(failures(home_url)) == 1)
+            answers.clear()
+            forward(home_url, "retry")
+            home.append([of_account(9, 9)])
+            until(lambda: sorted(handler.ids) == ["evt_0_0", "evt_9_9"])
+        finally:
+            stopping.set()
+        running.result()
+
+    assert handler.requests == {"evt_0_0": 9, "evt_9_9": 1}
+
+
 def test_two_forwarders_of_one_name_are_refused(
     home: EventStore, home_url: str
 ) -> None:
