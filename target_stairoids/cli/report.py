@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from target_stairoids.reporting.runs import PastRun, RunHistory
 
 _MAX_RUNS = 20  # rows of the table, but not of JSON and HTML
+_MAX_REASONS = 5
+_COLOURS = {"ok": "green", "attention": "yellow", "failed": "red"}
 
 
 @click.command()
@@ -61,9 +63,18 @@ def report(ledger: Ledger, days: int, output_format: str) -> None:
 
 
 def _show(history: RunHistory) -> None:
+    from target_stairoids.reporting.ending import quota_in_words
     from target_stairoids.reporting.next_steps import dead_letters_command
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
+    for status in history.status:
+        name = f"{status.source}: " if len(history.status) > 1 else ""
+        click.secho(f"{name}{status.text}", fg=_COLOURS.get(status.state), bold=True)
+        for line in (*status.next, *status.commands):
+            click.echo(f"  {line}")
+    if history.quota is not None:
+        click.echo(quota_in_words(history.quota))
+    click.echo()
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
     _show_runs(history.runs)
     click.echo()
@@ -92,7 +103,7 @@ def _show_runs(runs: Sequence[PastRun]) -> None:
             run.started_at[:16].replace("T", " "),
             run.ending,
             run.read,
-            run.outcomes.get("accepted", 0),
+            run.accepted,
             run.requests,
             _minutes(run.seconds),
             _minutes(run.quota_seconds),
@@ -104,6 +115,8 @@ def _show_runs(runs: Sequence[PastRun]) -> None:
     if len(runs) > _MAX_RUNS:
         earlier = counted(len(runs) - _MAX_RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
+    for run in [run for run in runs[-_MAX_RUNS:] if run.reason][-_MAX_REASONS:]:
+        click.echo(f"Run {run.run}: {run.reason}")
     if any(run.read is None for run in runs):
         click.echo("?  a run that has not ended wrote no report. Its outcomes")
         click.echo("   are counted from the ledger.")
@@ -119,7 +132,9 @@ def _show_outcomes(history: RunHistory) -> None:
     if history.types:
         print_table(("accepted by type", "signals"), list(history.types.items()))
         click.echo()
-    recovered = [(f"recovered, {name}", n) for name, n in history.recovered.items()]
+    recovered = [
+        (f"of which recovered, {name}", n) for name, n in history.recovered.items()
+    ]
     print_table(("outcome", "signals"), [*history.outcomes.items(), *recovered])
     for sentence in unanswered_in(history.unanswered):
         click.echo(f"\n{sentence}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
+from target_stairoids.reporting.ending import quota_in_words, state_of, words_of
 from target_stairoids.reporting.runs import (
     COUNTED_BY_RUN,
     UNKNOWN_TYPE,
@@ -21,8 +22,20 @@ def as_html(history: RunHistory) -> str:
     """Return the run history as an HTML page."""
     templates = template_environment("target_stairoids")
     templates.filters["amount"] = _amount
+    templates.filters["state_of"] = state_of
+    templates.globals |= {"state_of": state_of, "words_of": words_of}
+    newest_first = list(reversed(history.runs))
+    days = {day.day: day for day in reversed(history.days) if day.runs}
+    groups = {
+        day: [run for run in newest_first if run.started_at[:10] == day] for day in days
+    }
     return templates.get_template("report.html").render(
-        history=history, plots=_plots(history.days), counted_by_run=COUNTED_BY_RUN
+        history=history,
+        quota=quota_in_words(history.quota) if history.quota else "",
+        groups=groups if len(newest_first) > _MAX_ROWS else {"": newest_first},
+        accepted={day: sum(its.types.values()) for day, its in days.items()},
+        plots=_plots(history.days),
+        counted_by_run=COUNTED_BY_RUN,
     )
 
 
@@ -34,19 +47,22 @@ def _amount(number: float) -> str:
 
 
 _MAX_SERIES = 7  # distinct colours. The rest is `others`
-_GREY = 7  # neither good nor bad
-_TYPE_COLOURS = {UNKNOWN_TYPE: _GREY}
-_OUTCOME_COLOURS: dict[str, int] = {
-    Outcome.ACCEPTED: 1,
-    Outcome.FILTERED: 0,
-    Outcome.SUPERSEDED: 8,
-    Outcome.TOO_OLD: 5,
-    Outcome.BASELINED: 6,
-    Outcome.INVALID: 2,
-    Outcome.REJECTED: 3,
-    Outcome.UNKNOWN: 4,
-    Outcome.PENDING: _GREY,
+_OTHERS = "t7"
+# Each colour is a class of the template, and has one meaning in all plots.
+_TYPE_COLOURS = {UNKNOWN_TYPE: _OTHERS}
+_MINUTE_COLOURS = {"needed by the quota": "m0", "beyond that": "m1"}
+_OUTCOME_COLOURS: dict[str, str] = {
+    Outcome.FILTERED: "c0",
+    Outcome.ACCEPTED: "c1",
+    Outcome.INVALID: "c2",
+    Outcome.REJECTED: "c3",
+    Outcome.UNKNOWN: "c4",
+    Outcome.TOO_OLD: "c5",
+    Outcome.BASELINED: "c6",
+    Outcome.PENDING: "c7",
+    Outcome.SUPERSEDED: "c8",
 }
+_MAX_ROWS = 20  # of a table of runs that is not grouped by day
 
 
 def _plots(days: Sequence[Day]) -> list[dict[str, Any]]:
@@ -72,7 +88,10 @@ def _plots(days: Sequence[Day]) -> list[dict[str, Any]]:
             _OUTCOME_COLOURS,
         ),
         _plot(
-            "Minutes of runs, and the part that the quota needs", "minutes", minutes, {}
+            "Minutes of runs, and the part that the quota needs",
+            "minutes",
+            minutes,
+            _MINUTE_COLOURS,
         ),
     ]
 
@@ -81,7 +100,7 @@ def _plot(
     title: str,
     unit: str,
     days: Sequence[Mapping[str, float]],
-    colours: Mapping[str, int],
+    colours: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return a stacked bar for each day: names with colours and daily numbers."""
     total: Counter[str] = Counter()
@@ -89,12 +108,12 @@ def _plot(
         total.update(day)
     shown = [name for name, count in total.most_common(_MAX_SERIES) if count]
     series = [
-        (name, colours.get(name, number), [day.get(name, 0.0) for day in days])
+        (name, colours.get(name, f"t{number}"), [day.get(name, 0.0) for day in days])
         for number, name in enumerate(shown)
     ]
     others = [sum(day.values()) - sum(day.get(n, 0) for n in shown) for day in days]
     if any(rest > 0 for rest in others):
-        series.append(("others", _GREY, others))
+        series.append(("others", _OTHERS, others))
     top = max((sum(day.values()) for day in days), default=0)
     return {
         "title": title,

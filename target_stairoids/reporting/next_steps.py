@@ -54,11 +54,21 @@ def dead_letters_command() -> str:
     """Return the command that lists dead letters, with the config of this process."""
     if "MELTANO_PROJECT_ROOT" in os.environ:
         return "meltano invoke target-stairoids:dead-letters --with-key"
+    return f"stairoids-signals dead-letters list --with-key {_config_option()}"
+
+
+def check_command() -> str:
+    """Return the command that checks the API, with the config of this process."""
+    if "MELTANO_PROJECT_ROOT" in os.environ:
+        return "meltano invoke target-stairoids:check"
+    return f"stairoids-signals check {_config_option()}"
+
+
+def _config_option() -> str:
     config = "config.json"
     if Path(sys.argv[0]).name in _PROGRAMS:
         for option, value in pairwise(sys.argv):
             if option == "--config":
                 config = value
                 break
-    options = f"--with-key --config {shlex.quote(config)}"
-    return f"stairoids-signals dead-letters list {options}"
+    return f"--config {shlex.quote(config)}"

@@ -14,6 +14,7 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.reporting.ending import Quota, Status, quota_of, statuses_of
 from target_stairoids.reporting.report import reasons_in
 
 #: How to read the sums of several runs.
@@ -32,14 +33,20 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     all else is None. `Report` describes the other fields.
 
     Attributes:
+        source: The default source of its pipeline.
         ending: `exit 0`, `is running` or `was killed`.
+        exit_code: None if it has not ended.
+        reason: Why it ended before everything was settled; empty if it did not.
         outcomes: Outcome -> number of signals, without zeros.
         streams: Stream -> its part of the outcomes.
     """
 
     run: int
     started_at: str
+    source: str
     ending: str
+    exit_code: int | None = None
+    reason: str = ""
     seconds: float | None = None
     read: int | None = None
     outcomes: dict[str, int] = {}
@@ -50,6 +57,12 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[dict[str, Any]] = []
     requests: int | None = None
     requests_per_minute: int | None = None
+
+    @property
+    def accepted(self) -> int:
+        """How many signals it accepted, with those that killed runs left."""
+        accepted = Outcome.ACCEPTED
+        return self.outcomes.get(accepted, 0) + self.recovered.get(accepted, 0)
 
     @property
     def quota_seconds(self) -> float | None:
@@ -76,15 +89,20 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The runs of the last days.
 
     Attributes:
+        status: The end of the last run of each pipeline.
+        quota: None if no run learnt a rate limit.
         days: Each day, with or without a run.
-        outcomes: The sum of all runs. Pending signals are those of the newest ended
-            run of each stream, because earlier runs left the same ones.
+        outcomes: The sum of all runs, with recovered signals. Pending signals are those
+            of the newest ended run of each stream, because earlier runs left the same
+            ones.
         reasons: Why signals were not accepted, the most frequent first.
         dead_letters: Their number now.
         oldest_dead_letter: The time of its first failure. None without dead letters.
     """
 
     ledger: str
+    status: list[Status]
+    quota: Quota | None
     since: str
     until: str
     runs: list[PastRun]
@@ -108,17 +126,21 @@ def run_history(ledger: Ledger, *, days: int) -> RunHistory:
     settled = queries.settled_by(ledger, not_ended)
     runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
     dead_letters = dead_letters_of(ledger)
+    newest = _newest(runs)
+    dates = [(first + timedelta(days=n)).isoformat() for n in range(days)]
     return RunHistory(
         ledger=ledger.name,
+        status=statuses_of(runs, len(dead_letters)),
+        quota=quota_of(runs, until),
         since=since.date().isoformat(),
         until=until.date().isoformat(),
         runs=runs,
-        days=[_day((first + timedelta(days=n)).isoformat(), runs) for n in range(days)],
+        days=[_day(date, runs, newest) for date in dates],
         types=_sum(run.types for run in runs),
-        outcomes=_outcomes(runs),
+        outcomes=_outcomes(runs, newest),
         recovered=_sum(run.recovered for run in runs),
         unanswered=_sum(run.unanswered for run in runs),
-        reasons=_reasons(runs),
+        reasons=_reasons(runs, newest),
         dead_letters=len(dead_letters),
         oldest_dead_letter=dead_letters[0].first_at if dead_letters else None,
     )
@@ -134,6 +156,7 @@ def _past_run(
         return PastRun(
             run=row.run,
             started_at=row.started_at,
+            source=row.source,
             ending="is running" if ledger.lives(row.run) else "was killed",
             outcomes=settled,
             types={UNKNOWN_TYPE: accepted} if accepted else {},
@@ -142,30 +165,36 @@ def _past_run(
     report |= {
         "run": row.run,
         "started_at": row.started_at,
+        "source": row.source,
         "ending": f"exit {row.exit_code}",
+        "exit_code": row.exit_code,
+        "reason": row.end_reason or "",
         "outcomes": {name: n for name, n in report["outcomes"].items() if n},
     }
     return msgspec.convert(report, PastRun)
 
 
-def _day(day: str, runs: Sequence[PastRun]) -> Day:
+def _day(day: str, runs: Sequence[PastRun], newest: dict[str, PastRun]) -> Day:
     of_day = [run for run in runs if run.started_at[:10] == day]
     return Day(
         day=day,
         runs=len(of_day),
         types=_sum(run.types for run in of_day),
-        outcomes=_outcomes(of_day),
+        outcomes=_outcomes(of_day, newest),
         minutes=sum(run.seconds or 0 for run in of_day) / 60,
         quota_minutes=sum(run.quota_seconds or 0 for run in of_day) / 60,
     )
 
 
-def _outcomes(runs: Sequence[PastRun]) -> dict[str, int]:
-    total = _sum(run.outcomes for run in runs)
+def _outcomes(runs: Sequence[PastRun], newest: dict[str, PastRun]) -> dict[str, int]:
+    """Add up outcomes. Only the newest run of each stream has pending signals."""
+    total = _sum(part for run in runs for part in (run.outcomes, run.recovered))
     if Outcome.PENDING in total:
+        numbers = {run.run for run in runs}
         total[Outcome.PENDING] = sum(
             run.streams[stream].get(Outcome.PENDING, 0)
-            for stream, run in _newest(runs).items()
+            for stream, run in newest.items()
+            if run.run in numbers
         )
     by_count = sorted(total.items(), key=lambda item: -item[1])
     return {str(name): count for name, count in by_count if count}
@@ -183,9 +212,10 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total.most_common())
 
 
-def _reasons(runs: Sequence[PastRun]) -> list[dict[str, Any]]:
+def _reasons(
+    runs: Sequence[PastRun], newest: dict[str, PastRun]
+) -> list[dict[str, Any]]:
     total: Counter[tuple[str, Outcome, str]] = Counter()
-    newest = _newest(runs)
     for run in runs:
         for entry in run.reasons:
             is_newest = newest[entry["stream"]].run == run.run

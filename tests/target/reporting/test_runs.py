@@ -6,12 +6,20 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids.reporting.ending import (
+    quota_of,
+    state_of,
+    statuses_of,
+    words_of,
+)
 from target_stairoids.reporting.html import axis_end
+from target_stairoids.reporting.runs import PastRun
 from tests.support.commands import signals
 from tests.support.singer_io import (
     TargetUnderTest,
@@ -105,14 +113,15 @@ def test_killed_run_and_the_next_count_each_signal_once(
 
     found = json.loads(report(target, "--format", "json"))
     killed, last = found["runs"]
-    recovered = found["recovered"].get("accepted", 0)
     assert killed["ending"] == "was killed"
     assert killed["outcomes"]["accepted"] > 0
     assert killed["read"] is killed["requests"] is killed["seconds"] is None
     assert last["outcomes"]["duplicate"] == 400 - last["outcomes"]["accepted"]
-    assert found["outcomes"]["accepted"] + recovered == len(sandbox.signals) == 400
+    assert found["outcomes"]["accepted"] == len(sandbox.signals) == 400
+    assert found["status"][0]["state"] == "ok"
     assert sum(found["days"][-1]["types"].values()) == 400
-    killed_row, last_row = report(target).splitlines()[2:4]
+    rows = report(target).splitlines()
+    killed_row, last_row = [r for r in rows if re.match(r" *\d+ +\d{4}-", r)]
     assert re.search(r"was killed +\? +\d+ +\? +\? +\?$", killed_row)
     assert "?" not in last_row
     assert "a run that has not ended wrote no report" in report(target)
@@ -165,6 +174,135 @@ def test_report_of_an_empty_ledger(target: TargetUnderTest) -> None:
     assert "Nothing in these days." in report(target, "--format", "html")
 
 
+def test_report_begins_with_the_last_run_and_the_next_commands(
+    past: TargetUnderTest,
+) -> None:
+    table, page = report(past), report(past, "--format", "html")
+    (status,) = json.loads(report(past, "--format", "json"))["status"]
+
+    # The killed run of `past` has the highest number.
+    assert status["state"] == "failed"
+    assert "was killed." in status["text"]
+    assert "The last run without a problem was run 1," in status["text"]
+    assert status["commands"] == [
+        "stairoids-signals dead-letters list --with-key --config config.json"
+    ]
+    for text in (status["text"], *status["next"], *status["commands"]):
+        assert text in table
+        assert text in page
+    assert "60 requests per minute (plan Starter). Today: 4 of 10,000" in table
+    assert "60 requests per minute (plan Starter). Today: 4 of 10,000" in page
+
+
+def test_report_has_the_reason_of_a_stopped_and_of_a_failed_run(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(3))]
+    target.run(*messages, max_signals_per_run=1)
+    stopped = json.loads(report(target, "--format", "json"))
+    target.run(*messages, api_key="sk_wrong")
+    failed = json.loads(report(target, "--format", "json"))
+
+    reason = "`max_signals_per_run` (1) is reached"
+    assert stopped["status"][0]["state"] == "attention"
+    assert f"stopped: {reason}" in stopped["status"][0]["text"]
+    assert stopped["runs"][0]["reason"].startswith(reason)
+    assert "the next run resumes" in stopped["status"][0]["next"][0]
+    assert failed["status"][0]["state"] == "failed"
+    assert "failed: " in failed["status"][0]["text"]
+    assert "stairoids-signals check --config" in failed["status"][0]["commands"][0]
+    assert f"Run 1: {reason}" in report(target)
+    assert report(target, "--format", "html").count(reason) >= 1
+
+
+def test_many_runs_are_grouped_by_day(past: TargetUnderTest) -> None:
+    with closing(sqlite3.connect(past.folder / "ledger.db")) as database, database:
+        for number in range(20):
+            database.execute(
+                "INSERT INTO stairoids_runs (scope, source, started_at, sequence)"
+                " SELECT scope, source, datetime('now', '-1 days'), ?"
+                " FROM stairoids_runs LIMIT 1",
+                (number + 20,),
+            )
+    page = report(past, "--format", "html")
+
+    assert page.count('<details class="day"') == 3
+    assert ": 20 runs, 0 accepted" in page
+    assert "20 failed</span>" in page
+
+
+def a_run(**fields: Any) -> PastRun:
+    code = fields.setdefault("exit_code", 0)
+    given: dict[str, Any] = {
+        "run": 7,
+        "started_at": "2026-01-31T03:00:00Z",
+        "source": "crm",
+        "ending": "is running" if code is None else f"exit {code}",
+    }
+    return PastRun(**given | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "words"),
+    [
+        ({}, "ok", "completed."),
+        ({"outcomes": {"rejected": 2, "invalid": 1}}, "attention", "3 dead letters."),
+        ({"outcomes": {"pending": 2}}, "attention", "completed."),
+        (
+            {"reason": "A limit."},
+            "attention",
+            "left signals for the next run: A limit.",
+        ),
+        ({"exit_code": 75, "reason": "Spent."}, "attention", "stopped: Spent."),
+        ({"exit_code": 143, "reason": "SIGTERM."}, "attention", "stopped: SIGTERM."),
+        ({"exit_code": 1, "reason": "A key."}, "failed", "failed: A key."),
+        ({"exit_code": 1}, "failed", "failed."),
+        ({"exit_code": None}, "running", "is running."),
+        ({"exit_code": None, "ending": "was killed"}, "failed", "was killed."),
+    ],
+)
+def test_end_of_a_run_is_described_in_words(
+    fields: dict[str, Any], state: str, words: str
+) -> None:
+    run = a_run(**fields)
+
+    assert (state_of(run), words_of(run)[-len(words) :]) == (state, words)
+
+
+def test_each_pipeline_has_its_own_status() -> None:
+    runs = [a_run(exit_code=1), a_run(source="billing"), a_run(exit_code=None)]
+    statuses = statuses_of(runs, 0)
+
+    assert [(s.source, s.state) for s in statuses] == [
+        ("crm", "failed"),
+        ("billing", "ok"),
+    ]
+    assert "Run 7 before it failed." in statuses[0].text
+    assert statuses_of([], 0)[0].text == "No run began in these days."
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "left", "full_at"),
+    [
+        (60, 6_000, 4_000, "2026-01-31T20:00+00:00"),
+        (60, 4_000, 6_000, None),
+        (60, 0, 10_000, None),
+        (1_000, 6_000, None, None),
+        (77, 6_000, None, None),
+    ],
+)
+def test_quota_has_the_part_that_is_left(
+    limit: int, used: int, left: int | None, full_at: str | None
+) -> None:
+    now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    old = a_run(started_at="2026-01-30T03:00:00Z", requests=9, requests_per_minute=9)
+    quota = quota_of([old, a_run(requests=used, requests_per_minute=limit)], now)
+
+    assert quota is not None
+    assert (quota.requests_today, quota.left, quota.full_at) == (used, left, full_at)
+    assert quota_of([a_run()], now) is None
+
+
 def test_page_has_no_script_and_no_other_file(past: TargetUnderTest) -> None:
     page = report(past, "--format", "html")
 
@@ -193,7 +331,7 @@ def test_page_shows_a_bar_for_each_day_that_had_signals(
 
     assert page.get_by_role("heading", level=1).inner_text().startswith("Signals")
     plot = page.get_by_role("img", name="Accepted signals by type")
-    heights = plot.locator("rect.c0").evaluate_all(
+    heights = plot.locator("rect.t0").evaluate_all(
         "bars => bars.map(bar => bar.getBoundingClientRect().height)"
     )
     assert sum(height > 1 for height in heights) == 1

@@ -1,0 +1,187 @@
+"""Describe in words how a run ended, what to do next, and how much quota is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stairoids_common.text import counted
+from target_stairoids.dedup.rules import Outcome
+from target_stairoids.reporting.next_steps import (
+    DEAD_OUTCOMES,
+    check_command,
+    dead_letters_command,
+)
+
+if TYPE_CHECKING:
+    from target_stairoids.reporting.runs import PastRun
+
+#: Requests per minute -> requests per day, for each plan. None is unlimited.
+_PLANS = {60: ("Starter", 10_000), 300: ("Growth", 100_000), 1_000: ("Agency", None)}
+_AGAIN = "Run again. No signals were lost, and the next run resumes."
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of the last run of a pipeline, for a person.
+
+    Attributes:
+        source: The default source of the pipeline.
+        state: `ok`, `attention` or `failed`.
+        text: One or two sentences.
+        next: Sentences that name the next step.
+        commands: Commands to copy.
+    """
+
+    source: str
+    state: str
+    text: str
+    next: list[str]
+    commands: list[str]
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests of today (UTC), and the part of the quota that is left.
+
+    Attributes:
+        plan: The plan with this rate limit. None if no plan has it.
+        requests_per_day: None if it is unlimited or unknown.
+        requests_today: By the runs of this ledger that have ended.
+        left: None without a limit per day.
+        full_at: When the day's quota is spent if today goes on like this.
+    """
+
+    plan: str | None
+    requests_per_minute: int
+    requests_per_day: int | None
+    requests_today: int
+    left: int | None
+    full_at: str | None
+
+
+def state_of(run: PastRun) -> str:
+    """Return `ok`, `attention`, `failed` or `running`."""
+    if run.ending == "is running":
+        return "running"
+    if run.exit_code is None or (run.exit_code and not _is_stopped(run)):
+        return "failed"
+    is_open = run.reason or _dead(run) or run.outcomes.get(Outcome.PENDING)
+    return "attention" if is_open or run.exit_code else "ok"
+
+
+def words_of(run: PastRun) -> str:
+    """Return the end of a run in words, such as `completed with 3 dead letters`."""
+    reason = f": {run.reason}" if run.reason else "."
+    if run.exit_code is None:
+        return f"{run.ending}."
+    if run.exit_code == 0 and run.reason:
+        return f"completed, and left signals for the next run{reason}"
+    if run.exit_code == 0:
+        dead = f" with {counted(_dead(run), 'dead letter')}" if _dead(run) else ""
+        return f"completed{dead}."
+    return f"{'stopped' if _is_stopped(run) else 'failed'}{reason}"
+
+
+def statuses_of(runs: Sequence[PastRun], dead_letters: int) -> list[Status]:
+    """Return the status of each pipeline from the runs, the oldest first."""
+    sources = dict.fromkeys(run.source for run in reversed(runs))
+    by_source = [[run for run in runs if run.source == source] for source in sources]
+    if by_source:
+        return [_status_of(its, dead_letters) for its in by_source]
+    text = "No run began in these days."
+    return [Status(source="", state="attention", text=text, next=[], commands=[])]
+
+
+def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
+    last = runs[-1]
+    state = state_of(last)
+    text = f"Run {last.run} of {_minute(last.started_at)} UTC {words_of(last)}"
+    ended = [run for run in runs[:-1] if state_of(run) != "running"]
+    if state == "running" and ended:
+        state = state_of(ended[-1])
+        text += f" Run {ended[-1].run} before it {words_of(ended[-1])}"
+    whole = [run for run in runs if state_of(run) == "ok"]
+    if state != "ok" and whole:
+        text += f" The last run without a problem was run {whole[-1].run}, "
+        text += f"{_minute(whole[-1].started_at)} UTC."
+    decided = ended[-1] if state_of(last) == "running" and ended else last
+    return Status(
+        source=last.source,
+        state="attention" if state == "ok" and dead_letters else state,
+        text=text,
+        next=list(_next(decided, dead_letters)),
+        commands=list(_commands(decided, dead_letters)),
+    )
+
+
+def _next(run: PastRun, dead_letters: int) -> Iterator[str]:
+    if run.ending == "was killed":
+        yield "Run again. The next run recovers the requests that were open."
+    elif _is_stopped(run) or (not run.exit_code and run.outcomes.get(Outcome.PENDING)):
+        yield _AGAIN
+    elif run.exit_code:
+        yield "Do as the reason says, then run again. No signals were lost."
+    if dead_letters:
+        are = counted(dead_letters, "dead letter waits", "dead letters wait")
+        yield f"{are} for a person."
+
+
+def _commands(run: PastRun, dead_letters: int) -> Iterator[str]:
+    if state_of(run) == "failed" and run.ending != "was killed":
+        yield check_command()
+    if dead_letters:
+        yield dead_letters_command()
+
+
+def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
+    """Return the quota and its use today; None if no run learnt a rate limit."""
+    limits = [run.requests_per_minute for run in runs if run.requests_per_minute]
+    if not limits:
+        return None
+    plan, per_day = _PLANS.get(limits[-1], (None, None))
+    today = f"{now.astimezone(UTC).date()}"
+    used = sum(run.requests or 0 for run in runs if run.started_at[:10] == today)
+    left = None if per_day is None else max(0, per_day - used)
+    full_at = None
+    if left is not None and used:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        full = now + (now - midnight) * (left / used)
+        if full < midnight + timedelta(days=1):
+            full_at = full.isoformat(timespec="minutes")
+    return Quota(
+        plan=plan,
+        requests_per_minute=limits[-1],
+        requests_per_day=per_day,
+        requests_today=used,
+        left=left,
+        full_at=full_at,
+    )
+
+
+def quota_in_words(quota: Quota) -> str:
+    """Return the quota as one or two sentences."""
+    plan = f"plan {quota.plan}" if quota.plan else "unknown plan"
+    text = f"{quota.requests_per_minute:,} requests per minute ({plan}). Today: "
+    if quota.left is None:
+        return f"{text}{counted(quota.requests_today, 'request')}."
+    text += (
+        f"{quota.requests_today:,} of {quota.requests_per_day:,}, {quota.left:,} left"
+    )
+    if quota.full_at:
+        return f"{text}. At this rate the day is full at {quota.full_at[11:16]} UTC."
+    return f"{text}."
+
+
+def _is_stopped(run: PastRun) -> bool:
+    """Return whether the next run resumes by itself."""
+    return run.exit_code is not None and (run.exit_code == 75 or run.exit_code >= 128)
+
+
+def _dead(run: PastRun) -> int:
+    return sum(run.outcomes.get(outcome, 0) for outcome in DEAD_OUTCOMES)
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
