@@ -134,23 +134,32 @@ class ListedSignals:
                 named = *subject[:2], _name_of(signal) or ""
                 self._of_name[named].add(subject)
 
-    def take(self, sent: bytes) -> Json | None:
-        """Return a signal that equals a sent one, given its JSON text; else None."""
+    def take(self, sent: bytes, ignored: Collection[str | None] = ()) -> Json | None:
+        """Return a signal that equals a sent one, given its JSON text; else None.
+
+        A wholly equal one comes first, then one in which only ignored properties and
+        `occurred_at` differ.
+        """
         body = msgspec.json.decode(sent)
-        for signal in self._beside(body):
-            if _is_equal(body, signal):
-                del self._texts[_subject_of(signal)][signal["id"]]
-                return signal
+        for names in ((), ignored) if ignored else ((),):
+            wanted = _without(body, names)
+            for signal in self._beside(body):
+                if _is_equal(wanted, _without(signal, names)):
+                    del self._texts[_subject_of(signal)][signal["id"]]
+                    return signal
         return None
 
-    def has_similar(self, sent: bytes, *, in_any_state: bool) -> bool:
+    def has_similar(self, sent: bytes, ignored: Collection[str | None] | None) -> bool:
         """Return whether a signal may be a sent one without being equal.
 
         Args:
-            in_any_state: Whether its properties may have other values.
+            ignored: Properties that may have other values; None for all.
         """
         body = msgspec.json.decode(sent)
-        return any(in_any_state or _may_be(body, s) for s in self._beside(body))
+        return any(
+            ignored is None or _may_be(_without(body, ignored), signal)
+            for signal in self._beside(body)
+        )
 
     def _beside(self, body: Json) -> Iterator[Json]:
         """Yield the signals about a sent one's person or company, the oldest first."""
@@ -160,6 +169,19 @@ class ListedSignals:
         for key in {subject, (*subject[:2], "")} | named:
             texts = self._texts.get(key, {})
             yield from map(msgspec.json.decode, reversed(texts.values()))
+
+
+def _without(signal: Json, names: Collection[str | None]) -> Json:
+    """Return a signal without some properties, and with these without its time."""
+    properties = signal.get("properties")
+    if not names or not isinstance(properties, dict):
+        return signal
+    kept = {
+        name: value
+        for name, value in properties.items()
+        if name not in names and name.partition(".")[0] not in names
+    }
+    return {**signal, "properties": kept, "occurred_at": None}
 
 
 def _subject_of(signal: Json) -> Subject:

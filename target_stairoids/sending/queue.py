@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -36,6 +36,8 @@ class QueuedSignal:
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         dead_letter: The dead letter that a person sends again, if it is one.
+        ignored: Properties whose change alone sends nothing.
+        names_row: Whether its properties have the key of the record.
         closes_older: Whether the dead letters of its record are older states of it.
         decided_on: The runs that sent its state, and any state of its entity, last
             when it was decided on; 0 for none.
@@ -61,6 +63,8 @@ class QueuedSignal:
     stage: Stage = Stage.CLAIM
     recovered: bool = False
     dead_letter: int | None = None
+    ignored: Collection[str | None] = ()
+    names_row: bool = False
     closes_older: bool = False
     decided_on: tuple[int, int] = (0, 0)
     attempts: int = 0

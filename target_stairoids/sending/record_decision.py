@@ -137,6 +137,13 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return self.mapping.name in self.stream.baselines
 
     @property
+    def ignored(self) -> frozenset[str | None]:
+        """The properties whose change alone sends nothing."""
+        if self.mapping.send == "always":
+            return frozenset()
+        return self.mapping.ignore_changes | {self.stream.schema.bookmark}
+
+    @property
     def is_by_person(self) -> bool:
         """Whether the person identifies the record, because no key does (`once`)."""
         has_no_key = self.has_null_key or not self.mapping.key
@@ -403,6 +410,9 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             decided_on=(decided.sent_before, latest.run if latest else 0),
             lanes=lanes_of(version.entity, signal.account, signal.contact),
             dead_letter=mapped.dead_letter,
+            ignored=mapped.ignored,
+            names_row=bool(mapped.mapping.key)
+            and signal.properties.keys() >= {*mapped.mapping.key},
             # Not of several people who share the key, nor a replay of an old state.
             closes_older=version.key == version.record_key
             and mapped.dead_letter is None,

@@ -340,11 +340,11 @@ class ResponseHandler:
     ) -> None:
         """Settle a signal that Stairoids has; the next run sends any other."""
         text = signal.claim.signal
-        if (found := there.take(text)) is not None:
-            accepted = Response(kind=ResponseKind.ACCEPTED, body=found)
-            at = timestamp(accepted.moment)
-            self.settle(signal, Outcome.ACCEPTED, ids=accepted.ids, accepted_at=at)
-        elif there.has_similar(text, in_any_state=signal.send == "once"):
+        ignored = signal.ignored if signal.names_row else ()
+        if (found := there.take(text, ignored)) is not None:
+            was = Response(kind=ResponseKind.ACCEPTED, body=found)
+            self.settle(signal, Outcome.ACCEPTED, "", was.ids, timestamp(was.moment))
+        elif there.has_similar(text, None if signal.send == "once" else signal.ignored):
             signal.refusal = SIMILAR
             self.hold(transaction, signal)
         else:
@@ -395,8 +395,6 @@ class ResponseHandler:
                 self.finished.append((signal, Outcome.PENDING, reason))
             else:
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
-
-    # Outages
 
     def _refuse(self, response: Response) -> None:
         if response.kind is ResponseKind.FOREIGN:

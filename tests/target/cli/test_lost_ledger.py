@@ -175,6 +175,34 @@ def test_similar_signal_is_a_dead_letter_and_is_not_sent(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize(
+    ("properties", "counts"),
+    [("*", (1, 0, 0)), (["plan", "seen"], (0, 0, 1))],
+    ids=["with its key", "without its key"],
+)
+def test_touched_record_is_found_by_its_key_only(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    properties: object,
+    counts: tuple[int, ...],
+) -> None:
+    """Its content is the one that was sent, although its bookmark has moved."""
+    target.config["signals"] = [{"stream": "trials", "properties": properties}]
+    schema = a_schema(
+        plan="string", seen="string", updated_at="string", bookmark="seen"
+    )
+    fields = {"email": "a@firm.com", "plan": "a", "seen": "2026-01-01"}
+    target.run(schema, a_record(1, **fields, updated_at="2026-01-01"))
+    lose_ledger(target)
+    touched = a_record(1, **{**fields, "seen": "2026-01-02"}, updated_at="2026-01-02")
+
+    found = rebuild(target, schema, touched)
+    run = target.run(schema, touched)
+
+    assert (found, run.outcomes) == (counts, {"duplicate": 1})
+    assert len(sandbox.signals) == 1
+
+
 def test_each_signal_there_is_found_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
