@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Paths that a command makes.
+BUILT = {"build/site"}
+
+
 def test_links_lead_to_files() -> None:
     missing = set()
-    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         links = re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text("utf-8"))
         for file, _, anchor in (link.partition("#") for link in links):
             to = path.parent / file if file else path
@@ -34,6 +38,14 @@ def anchors_of(path: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)", path.read_text("utf-8"), re.MULTILINE)
     words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return {text.replace(" ", "-") for text in words}
+
+
+def test_paths_in_contributing_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    paths = re.findall(r"`(\w+/[\w./]+)`", text)
+
+    assert len(paths) > 30
+    assert {path for path in paths if not (ROOT / path).exists()} <= BUILT
 
 
 def test_sample_files_in_the_readme_exist() -> None:
