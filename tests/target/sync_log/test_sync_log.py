@@ -70,6 +70,7 @@ class Tap:
         words = [f"--{n}={self.folder / f}.json" for n, f in self.files]
         done = CliRunner().invoke(TapStairoidsSignals.get_singer_command(), words)
         assert done.exit_code == 0, done.output
+        self.log = done.stderr
         messages = [json.loads(line) for line in done.stdout.splitlines()]
         for message in messages:
             if message["type"] == "STATE":
@@ -182,6 +183,22 @@ def test_writers_on_postgresql_are_emitted_in_the_order_of_their_commits(
 
         assert during == []
         assert tap.ids() == ["sig_1", "sig_2"]
+
+
+def test_bookmark_holds_after_a_move_to_postgresql(
+    sandbox: Sandbox, target: TargetUnderTest, tap: Tap, postgres_url: str
+) -> None:
+    target.run(a_schema(), a_record(1), a_record(2, email="nobody"))
+    assert len(tap.ids()) == 1
+
+    moved = signals(target, "ledger", "copy", "--to", postgres_url)
+    tap.config["ledger_url"] = postgres_url
+    target.run(a_schema(), a_record(1), a_record(3), ledger_url=postgres_url)
+
+    assert moved.returncode == 0, moved.stderr
+    assert tap.ids() == [sandbox.signals[1].id]
+    assert "read from its start" not in tap.log
+    assert len(tap("dead_letters")) == 1
 
 
 def test_key_has_the_json_that_databases_write(
