@@ -20,6 +20,7 @@ from target_stairoids.api.signal_lookup import (
     query_for,
 )
 from target_stairoids.checks.first_run import UNDECIDED, ids_in
+from target_stairoids.dry_run.online import literal_pairs
 from target_stairoids.exceptions import AccessRefusedError, IncompleteError
 from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger
@@ -60,6 +61,10 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
     ours = queries.accepted_since(ledger, timestamp(since - _MARGIN))
     begin, end = timestamp(since), timestamp(now - _YOUNG)
     accepted = [found for found, at in ours.items() if begin <= at < end]
+    sources = {source for source, _ in pairs}
+    if not pairs:  # a new or lost ledger: then each signal there is unknown
+        literal = {source for source, _ in literal_pairs(settings)}
+        sources = literal | {settings.default_source}
     others = queries.sources_of_others(ledger)
     listed_ids: set[str] = set()
     there: dict[str, bool] = {}  # whether the ledger knows it
@@ -71,7 +76,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
         )
     ) as client:
         limiter = RateLimiter(settings.requests_per_minute)
-        for source in sorted({source for source, _ in pairs}):
+        for source in sorted(sources):
             for response in _pages(client, limiter, source):
                 until = response.server_time or now
                 first, last = until - timedelta(days=days), until - _YOUNG
@@ -83,7 +88,8 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
                 for signal, at in zip(page, times, strict=True):
                     pair = source, str(signal.get("type"))
                     is_due = at is None or first <= at < last
-                    if pair in pairs and is_due and source not in others:
+                    is_ours = (pair in pairs or not pairs) and source not in others
+                    if is_ours and is_due:
                         found = str(signal.get("id"))
                         there[found] = found in ours or found in own
                 if times and times[-1] is not None and times[-1] < first - _MARGIN:
@@ -94,7 +100,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
         there=len(there),
         missing=[found for found in accepted if found not in listed_ids],
         unknown=[found for found, is_known in there.items() if not is_known],
-        not_compared=sorted(others & {source for source, _ in pairs}),
+        not_compared=sorted(others & sources),
     )
 
 

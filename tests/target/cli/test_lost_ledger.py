@@ -337,6 +337,17 @@ def test_missing_signals_are_listed(tmp_path: Path) -> None:
     assert "@" not in done.stdout
 
 
+@pytest.mark.usefixtures("without_margin")
+def test_new_ledger_knows_no_signal_there(target: TargetUnderTest) -> None:
+    target.run(A_SCHEMA, *trials(1, 2))
+    lose_ledger(target)
+    target.run(A_SCHEMA)
+
+    code, found = reconciled(target)
+
+    assert (code, found["in_ledger"], len(found["unknown"])) == (1, 0, 2)
+
+
 def test_young_signals_are_not_compared(target: TargetUnderTest) -> None:
     target.run(A_SCHEMA, *trials(1, 2))
 
