@@ -245,7 +245,8 @@
   // A filter applies at once and keeps the focus.
   document.addEventListener("change", ({ target }) => {
     if (!target.matches("[data-go]")) return;
-    const query = new URLSearchParams(new FormData(target.form));
+    const given = [...new FormData(target.form)].filter(([, value]) => value);
+    const query = new URLSearchParams(given);
     history.replaceState(null, "", `?${query}`);
     filtered = true;
     etag = null;

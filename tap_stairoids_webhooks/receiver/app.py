@@ -134,6 +134,7 @@ class ReceiverApp:
         self.unknown_path = ""
         self.draining = False
         self.disk_full = False
+        self.not_ready_since: str | None = None
 
     @property
     def key_ids(self) -> list[str]:

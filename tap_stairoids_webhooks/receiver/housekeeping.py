@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import (
     ALARMING,
@@ -54,6 +55,9 @@ class Housekeeping:
     def check(self) -> None:
         """Check the disk and the store, and log the new requests."""
         self.check_disk()
+        is_ready = not any(problems_of(self._app, self._commits).values())
+        since = self._app.not_ready_since or timestamp()
+        self._app.not_ready_since = None if is_ready else since
         if self._commits.is_stuck:
             logger.error(LogLine("store does not respond, connections are closed"))
             for interrupt in self._interrupts:

@@ -136,7 +136,9 @@ class Receiver:
             )
             self._opened.callback(status.close)
             interrupts.append(status.interrupt)
-            admin_app = AdminApp(status, token=admin.token, port=admin_port)
+            admin_app = AdminApp(
+                status, token=admin.token, port=admin_port, url=self.url
+            )
             listening = (admin_app, admin_socket)
         self._server = _Server(
             self._app,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -52,6 +53,8 @@ def latest(
     before: int | None = None,
     kind: str | None = None,
     untyped: bool = False,
+    day: str = "",
+    text: str = "",
 ) -> list[EventSummary]:
     """Return events, the newest first.
 
@@ -61,6 +64,8 @@ def latest(
         before: Only events with a smaller sequence.
         kind: Only events of this type.
         untyped: Only events without a type.
+        day: Only events received on this day (UTC), such as 2026-01-31.
+        text: Only events whose body contains this text.
 
     Raises:
         StoreUnavailableError: The store cannot be read now.
@@ -72,8 +77,26 @@ def latest(
         query = query.where(EVENTS.c.event == kind)
     if untyped:
         query = query.where(EVENTS.c.event.is_(None))
+    if day:
+        query = query.where(EVENTS.c.received_at.startswith(day, autoescape=True))
     with store.transaction("cannot be read") as connection:
+        if text:
+            query = query.where(_contains(text, connection.dialect.name))
         return [EventSummary(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+
+
+def _contains(text: str, dialect: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a body contains a text, as it is or escaped in JSON."""
+    conditions = []
+    for spelling in {text, json.dumps(text)[1:-1]}:
+        body: Any = EVENTS.c.body
+        part: Any = sa.literal(spelling.encode(), sa.LargeBinary)
+        if dialect == "sqlite":
+            conditions.append(sa.func.instr(body, part) > 0)
+            continue
+        body, part = (sa.func.encode(value, "escape") for value in (body, part))
+        conditions.append(sa.func.strpos(body, part) > 0)
+    return sa.or_(*conditions)
 
 
 def event_at(store: EventStore, sequence: int) -> StoredEvent | None:

@@ -114,6 +114,41 @@ def refusals_by_day(store: EventStore, *, since: str) -> dict[str, dict[str, int
     return found
 
 
+def last_refusals(store: EventStore) -> dict[str, str]:
+    """Return when a delivery was last refused, by reason.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    reason = REFUSALS.c.reason
+    query = sa.select(reason, sa.func.max(REFUSALS.c.last_at)).group_by(reason)
+    with store.transaction("cannot be read") as connection:
+        return {reason: at for reason, at in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs
+
+
+def use_of_secrets(store: EventStore) -> dict[str, tuple[int, str]]:
+    """Return the number of events and the time of the newest one, by key id.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    key, newest = EVENTS.c.key_id, sa.func.max(EVENTS.c.received_at)
+    query = sa.select(key, sa.func.count(), newest).group_by(key)
+    with store.transaction("cannot be read") as connection:
+        return {key: (number, at) for key, number, at in connection.execute(query)}
+
+
+def types_of(store: EventStore) -> list[str | None]:
+    """Return the types of the events; None stands for events without a type.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    query = sa.select(EVENTS.c.event).distinct().order_by(EVENTS.c.event)
+    with store.transaction("cannot be read") as connection:
+        return list(connection.scalars(query))
+
+
 def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[Any, int]:
     query = sa.select(column, sa.func.count()).group_by(column)
     return {value: number for value, number in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs

@@ -45,15 +45,18 @@ class AdminApp:
         status: The status of the receiver.
         token: The admin token.
         port: The admin port.
+        url: The URL of the webhook.
 
     Attributes:
         counts: Number of refused requests by reason.
     """
 
-    def __init__(self, status: ReceiverStatus, *, token: str, port: int) -> None:
+    def __init__(
+        self, status: ReceiverStatus, *, token: str, port: int, url: str
+    ) -> None:
         self._status = status
         self._token = token.encode()
-        self._pages = AdminPages(status)
+        self._pages = AdminPages(status, url=url)
         names = (b"127.0.0.1", b"localhost")
         self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
         self.counts: Counter[str] = Counter()

@@ -116,6 +116,10 @@ class ReceiverStatus(Collector):
             "seconds_since_commit": None if last is None else time.time() - last,
         }
 
+    def not_ready_since(self) -> str | None:
+        """Return since when deliveries are refused; None if they are accepted."""
+        return self._app.not_ready_since
+
     def counts(self) -> dict[str, int]:
         """Return the number of requests since the start by result."""
         return self._app.counts.copy()

@@ -11,16 +11,22 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from stairoids_pages.pages import Pages
+from stairoids_pages.templating import shown
 from tap_stairoids_webhooks.exceptions import StoreError
-from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS
 from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.event_summary import event_at, latest
-from tap_stairoids_webhooks.store.statistics import refusals_by_day
+from tap_stairoids_webhooks.store.statistics import (
+    last_refusals,
+    refusals_by_day,
+    types_of,
+    use_of_secrets,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,14 +34,40 @@ if TYPE_CHECKING:
 
     from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
     from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
-    from tap_stairoids_webhooks.store.consumers import Lag
     from tap_stairoids_webhooks.store.schema import StoredEvent
+    from tap_stairoids_webhooks.store.store import EventStore
 
 _LIVE_SECONDS = 2
 _NO_TYPE = "(none)"  # as in `stats --format json`
 _PAGE_EVENTS = 50
 _DAYS = 14
-_LAG_SECONDS = 5.0  # lags are cached, because to count them may read many rows
+_CACHE_SECONDS = 5.0  # of values that may read many rows
+_MAX_TYPES = 100  # of the choice
+_PROBLEMS = {
+    "draining": "The receiver is stopping. Deliveries get 503, and come again.",
+    "disk_full": "The disk is nearly full. Deliveries get 503 until there is room.",
+    "store_failing": "The store cannot be written. Deliveries get 503. The receiver"
+    " tries again every second.",
+    "store_too_slow": "A delivery has waited for the store for over 8 seconds."
+    " Deliveries get 503, and come again.",
+}
+#: The meaning of each reason, and the remedy.
+_REFUSALS = {
+    "signature_mismatch": "Signed with another secret, or a proxy changed the body.",
+    "signature_missing": "No signature: the endpoint in Stairoids has no secret.",
+    "not_found": "Another path. Compare the URL in Stairoids with the one below.",
+    "method_not_allowed": "Not a POST: a browser or a scanner.",
+    "too_large": "The body is over the limit of --max-body.",
+    "disk_full": "The disk was nearly full. Stairoids sends again.",
+    "draining": "The receiver was stopping. Stairoids sends again.",
+    "store_unavailable": "The store could not be written. Stairoids sends again.",
+    "store_too_slow": "The store took over 8 seconds. Stairoids sends again.",
+    "failed": "An error of the receiver: see its log.",
+    "disconnected": "The sender closed the connection early.",
+    "too_slow": "The sender took too long.",
+    "too_many_connections": "More connections than the limit.",
+    "too_many_large_bodies": "More large bodies at once than the limit.",
+}
 
 
 class AdminPages:
@@ -43,11 +75,13 @@ class AdminPages:
 
     Args:
         status: The status of the receiver.
+        url: The URL of the webhook.
     """
 
-    def __init__(self, status: ReceiverStatus) -> None:
+    def __init__(self, status: ReceiverStatus, *, url: str) -> None:
         self._status = status
-        self._cached_lags: tuple[float, dict[str, Lag]] | None = None
+        self._url = url.replace("://0.0.0.0:", "://127.0.0.1:")
+        self._cached: tuple[float, dict[str, Any]] | None = None
         self._pages = Pages("tap_stairoids_webhooks", live_seconds=_LIVE_SECONDS)
         event = "/events/{sequence}"
         self._app = Starlette(
@@ -64,9 +98,12 @@ class AdminPages:
         await self._app(scope, receive, send)
 
     async def _overview(self, request: Request) -> Response:
-        kind = request.query_params.get("type") or None
+        given = {
+            name: request.query_params.get(name, "").strip()
+            for name in ("type", "day", "text")
+        }
         before = _sequence_from(request.query_params.get("before", ""))
-        found = await asyncio.to_thread(self._overview_of, kind=kind, before=before)
+        found = await asyncio.to_thread(self._overview_of, given, before=before)
         return self._pages.page(request, "overview.html", **found)
 
     async def _event(self, request: Request) -> Response:
@@ -98,44 +135,68 @@ class AdminPages:
     def _error(self, request: Request, status: int, message: str) -> Response:
         return self._pages.page(request, "error.html", status=status, message=message)
 
-    def _overview_of(self, *, kind: str | None, before: int | None) -> dict[str, Any]:
+    def _overview_of(
+        self, given: dict[str, str], *, before: int | None
+    ) -> dict[str, Any]:
         """Return the values of the first page; reads the store.
 
         Raises:
             StoreError: The store cannot be read now.
         """
         store = self._status.reader()
+        kind = given["type"]
         events = latest(
             store,
             number=_PAGE_EVENTS + 1,
             before=before,
-            kind=None if kind == _NO_TYPE else kind,
+            kind=None if kind in {"", _NO_TYPE} else kind,
             untyped=kind == _NO_TYPE,
+            day=given["day"],
+            text=given["text"],
         )
         has_older = len(events) > _PAGE_EVENTS
         today = datetime.now(UTC).date()
+        readiness = self._status.readiness()
         days = [f"{today - timedelta(days=n)}" for n in range(_DAYS - 1, -1, -1)]
+        refused = refusals_by_day(store, since=days[0])
         return {
             "events": events[:_PAGE_EVENTS],
             "older": events[_PAGE_EVENTS - 1].sequence if has_older else None,
-            "kind": kind,
-            "kinds": {**{name: name for name in KNOWN_EVENTS}, _NO_TYPE: "no type"},
+            "given": given,
+            "query": urlencode({name: value for name, value in given.items() if value}),
+            "url": self._url,
             "before": before,
             "stored": store.last_sequence(),
-            "readiness": self._status.readiness(),
+            "readiness": readiness,
             "counts": self._status.counts(),
-            "keys": self._status.keys(),
-            "lags": self._lags(),
+            "keys": list(self._status.keys()),
             "days": days,
             "today": str(today),
-            "refused": refusals_by_day(store, since=days[0]),
+            "refused": refused,
+            "most": max(
+                (n for each in refused.values() for n in each.values()), default=1
+            ),
+            "refused_at": last_refusals(store),
+            "meanings": _REFUSALS,
+            "problems": [
+                text for name, text in _PROBLEMS.items() if readiness.get(name)
+            ],
+            "since": self._status.not_ready_since(),
+            **self._counted(store),
         }
 
-    def _lags(self) -> dict[str, Lag]:
+    def _counted(self, store: EventStore) -> dict[str, Any]:
+        """Return the values that may read many rows."""
         now = time.monotonic()
-        if self._cached_lags is None or now - self._cached_lags[0] > _LAG_SECONDS:
-            self._cached_lags = (now, lags(self._status.reader()))
-        return self._cached_lags[1]
+        if self._cached is None or now - self._cached[0] > _CACHE_SECONDS:
+            types = [name or _NO_TYPE for name in types_of(store)]
+            found = {
+                "lags": lags(store),
+                "uses": use_of_secrets(store),
+                "kinds": [name for name in types if shown(name) == name][:_MAX_TYPES],
+            }
+            self._cached = (now, found)
+        return self._cached[1]
 
 
 def _sequence_from(text: str) -> int | None:

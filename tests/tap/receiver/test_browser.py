@@ -108,6 +108,28 @@ def test_deliveries_are_filtered_by_type(page: Page, receiver: Receiver) -> None
     expect(rows).to_have_count(3)
 
 
+def test_operator_finds_an_event_by_text_and_sees_why_others_were_refused(
+    page: Page, receiver: Receiver
+) -> None:
+    post(receiver, a_body("evt_1", "signal.created"))
+    post(receiver, an_action_body())
+    post(receiver, a_body(), **{"X-Stairoids-Signature": "sha256=no"})
+    page.goto(str(receiver.admin_url))
+    field = page.get_by_label("Text in the body")
+    field.fill("evt_1")
+    field.press("Enter")
+
+    rows = page.get_by_role("table", name="Deliveries").get_by_role("row")
+    expect(rows).to_have_count(2)
+    refused = page.get_by_role("table", name="Refused")
+    expect(refused).to_contain_text("Signed with another secret", timeout=9_000)
+    expect(refused).to_contain_text("Last ")
+    expect(page.get_by_role("region", name="Secrets")).to_contain_text("last used")
+    expect(page.get_by_text(receiver.url, exact=True)).to_be_visible()
+    page.get_by_role("link", name="Show all").click()
+    expect(rows).to_have_count(3)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -15,6 +15,7 @@ from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.schema import RefusalCount
+from tests.support.sandbox_client import wait_until
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 from tests.tap.receiver.test_admin import TOKEN, administered, get
 from tests.tap.receiver.test_app import post
@@ -89,6 +90,8 @@ def test_overview_shows_deliveries_without_bodies(receiver: Receiver) -> None:
         "2 behind",
         "signature_mismatch",
         ": 7</title>",
+        "Signed with another secret, or a proxy changed the body.",
+        receiver.url,
         "accepting deliveries",
     ):
         assert text in shown
@@ -160,6 +163,52 @@ def test_events_are_filtered_by_missing_type(receiver: Receiver) -> None:
 
     assert re.findall(r'href="/events/(\d+)"', page) == ["2"]
     assert '<option value="(none)" selected>no type</option>' in page
+
+
+def test_events_are_filtered_by_day_and_text(receiver: Receiver) -> None:
+    receiver.store.append([a_delivery(a_body("evt_7", extra="Zoë")), *deliveries(1)])
+
+    def shown(query: str) -> list[str]:
+        page = get(receiver, f"/?{query}").text
+        return re.findall(r'href="/events/(\d+)"', page)
+
+    assert shown("text=Zo%C3%AB") == ["1"]
+    assert shown("text=evt_7&type=signal.created") == ["1"]
+    assert shown("text=nowhere") == []
+    assert shown("day=2024-10-15") == ["2", "1"]
+    assert shown("day=2024-10-16") == shown("day=%25") == []
+
+
+def test_choice_has_the_types_that_are_there(receiver: Receiver) -> None:
+    receiver.store.append([*deliveries(1), a_delivery(b"[1]")])
+
+    page = get(receiver, "/").text
+
+    options = re.findall(r'<option value="([^"]*)"', page)
+    assert options == ["", "(none)", "signal.created"]
+
+
+def test_secrets_show_their_use_in_the_store(store_url: str) -> None:
+    with administered(store_url) as first:
+        post(first, a_body("evt_1"))
+    with administered(store_url) as receiver:
+        page = get(receiver, "/").text
+
+    row = page[page.index(f'id="secret-{key_id_of(SECRET)}"') :]
+    assert "last used" in row
+    assert '<span class="number">1</span>' in row
+
+
+def test_page_says_why_and_since_when_deliveries_are_refused(
+    receiver: Receiver,
+) -> None:
+    receiver._app.draining = True
+    wait_until(lambda: "Since <time" in get(receiver, "/").text)
+
+    page = get(receiver, "/").text
+
+    assert "The receiver is stopping. Deliveries get 503, and come again." in page
+    assert "<title>Not ready" in page
 
 
 def test_long_type_is_escaped(receiver: Receiver) -> None:
