@@ -398,12 +398,13 @@ MOVED: dict[str, Any] = {
     [
         (last(), last(at=TUESDAY, **MOVED, **A_PERSON, content_digest=digest("A"))),
         (
-            last(at=MONDAY, email=BOB),
+            last(at=MONDAY, email=BOB, domain=BOB),
             last(
                 at=TUESDAY,
                 content_digest=digest("A"),
                 **MOVED,
-                **A_PERSON | {"email": BOB},
+                email=BOB,
+                domain=BOB,
             ),
         ),
         (last(at=WEDNESDAY), last(at=WEDNESDAY, **A_PERSON)),
