@@ -447,5 +447,4 @@ def _json(value: object) -> str:
 
 
 def _digest(value: object) -> bytes:
-    text = msgspec.json.encode(value, order="sorted")
-    return blake2b(text, digest_size=16).digest()
+    return blake2b(msgspec.json.encode(value, order="sorted"), digest_size=16).digest()
