@@ -19,7 +19,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 # The folders whose English is checked.
-LANGUAGE_PATHS := benchmarks demo docs stairoids_airbyte stairoids_common stairoids_pages \
+LANGUAGE_PATHS := $(wildcard *.md) benchmarks demo docs stairoids_airbyte stairoids_common stairoids_pages \
 	stairoids_sandbox tap_stairoids_webhooks target_stairoids tests
 
 .DEFAULT_GOAL := help

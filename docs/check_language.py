@@ -3,8 +3,9 @@
     python docs/check_language.py [PATH ...]           list each problem; exit 1 if any
     python docs/check_language.py --score [PATH ...]   headless clauses per 1,000 words
 
-Without a PATH, every Python and HTML file of the repository is checked. Documents in
-Markdown are not. `ALLOWED` lists the right uses of words that are otherwise wrong.
+Without a PATH, every Python, HTML and Markdown file of the repository is checked, but
+not code blocks, headings and the changelog. `ALLOWED` lists the right uses of words
+that are otherwise wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ ALLOWED = re.compile(
     r"|\bnobody@",  # an email address
     re.IGNORECASE,
 )
-_EXEMPT = {"check_language.py", "test_check_language.py"}  # they quote the rules
+# The first two quote the rules.
+_EXEMPT = {"check_language.py", "test_check_language.py", "CHANGELOG.md"}
+_SUFFIXES = {".py", ".html", ".md"}
 _END = re.compile(r"(?<=[.!?])[)\"'`*]*\s+(?=[\W_]*[A-Z0-9])")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|Dr|Mr|Ms)\.$")
 _BREAK = re.compile(
@@ -56,7 +59,9 @@ _BREAK = re.compile(
     r"|\n(?=[^\n]*\S {3,}\S)"  # a line of a table
 )
 _WORD = re.compile(r"[^\W\d_]|\d")
-_CODE = re.compile(r"``[^`]*``|`[^`]*`|\S*://\S*\w|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_CODE = re.compile(
+    r"``[^`]*``|`[^`]*`|[^\s`]*://[^\s`]*\w|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL
+)
 _PRAGMA = re.compile(r"^(?:!|type: ignore\S*|noqa(?:: [A-Z0-9, ]+)?|pragma: .*)\s*-*")
 _DATA = re.compile(
     r"\s*(?:[<{\[]|#+ |import |(?:SELECT|INSERT|UPDATE|DELETE|CREATE|WITH|PRAGMA)\b)"
@@ -67,6 +72,11 @@ _HTML_SKIPPED = re.compile(
     r"<(script|style)\b.*?</\1>|\{\{.*?\}\}|\{%.*?%\}|<!--|-->|\{#|#\}", re.DOTALL
 )
 _HTML_TEXT = re.compile(r"[^<>]+")
+_MD_SKIPPED = re.compile(
+    r"<!--.*?-->|^ *```.*?^ *```|^#.*?$|^\|[ :|-]+$|\]\([^)\s]*\)",
+    re.DOTALL | re.MULTILINE,
+)
+_MD_CELL = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +102,11 @@ class Problem:
 
 
 def texts_of(path: Path, source: str) -> list[Text]:
-    """Return the prose of a Python or HTML file, sorted by line."""
+    """Return the prose of a Python, HTML or Markdown file, sorted by line."""
     if path.suffix == ".html":
         return list(_page(source))
+    if path.suffix == ".md":
+        return list(_document(source))
     tree = ast.parse(source)
     found = [*_strings(tree), *_comments(source), *_names(tree)]
     found.append(Text(1, "name", path.stem))
@@ -137,7 +149,7 @@ def score_of(path: Path, source: str) -> Counter[str]:
 
 
 def files(paths: Sequence[str]) -> list[Path]:
-    """Return the Python and HTML files of the repository below some paths.
+    """Return the files with prose of the repository below some paths.
 
     A path that is a file is returned as it is, also if it is not in the repository.
     """
@@ -156,7 +168,7 @@ def files(paths: Sequence[str]) -> list[Path]:
         ).stdout
     found = {Path(name) for name in listed.split("\0") if name}
     found = {path for path in found if (ROOT / path).is_file()} | single
-    return sorted(path for path in found if path.suffix in {".py", ".html"})
+    return sorted(path for path in found if path.suffix in _SUFFIXES)
 
 
 def _strings(tree: ast.Module) -> Iterator[Text]:
@@ -240,6 +252,18 @@ def _page(source: str) -> Iterator[Text]:
         if _WORD.search(text):
             line = outside.count("\n", 0, match.start() + match[0].index(text)) + 1
             yield Text(line, "page", text)
+
+
+def _document(source: str) -> Iterator[Text]:
+    """Yield the cells of each table, and the rest of a document as one text."""
+    source = _MD_SKIPPED.sub(lambda match: "\n" * match[0].count("\n"), source)
+    lines = source.splitlines()
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith("|"):
+            cells = (cell.strip() for cell in _MD_CELL.split(line))
+            yield from (Text(number + 1, "page", cell) for cell in cells if cell)
+            lines[number] = ""
+    yield Text(1, "page", "\n".join(lines))
 
 
 def _sentences(text: Text) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,7 @@ from docs.check_language import files, main, problems_of, score_of
 
 PRODUCT = Path("target_stairoids/example.py")
 TEST = Path("tests/target/test_example.py")
+GUIDE = Path("docs/guides/a.md")
 PAGE = Path("stairoids_pages/templates/example.html")
 FIFTEEN = " ".join(["word"] * 15)
 TWENTY_SIX = " ".join(["word"] * 26)
@@ -39,6 +40,8 @@ BAD = [
         1,
         "26 words in a sentence",
     ),
+    (GUIDE, "# What is here\n\n| a | whoever reads |\n", 3, "headless clause"),
+    (GUIDE, f"One.\n\nTwo [a](b.md) {TWENTY_SIX}.", 3, "28 words in a sentence"),
     (PAGE, "<p>One.\n<p>{{ a }} for <b>nobody</b>", 2, "headless clause"),
 ]
 
@@ -55,6 +58,7 @@ GOOD = [
     (PRODUCT, f'"""{FIFTEEN.title()}\n\na   {FIFTEEN}\nb   {FIFTEEN}\n"""'),
     (TEST, f"TEXT = '{TWENTY_SIX}'"),
     (TEST, "def test_empty_state_is_not_emitted(): ..."),
+    (GUIDE, "```sh\nwhat\n```\n\n`A`, [b](nobody.md) <!-- what -->\n"),
     (PAGE, "<script>let what;</script><p title='x'>One {{ letter }}."),
 ]
 
