@@ -41,11 +41,7 @@ from target_stairoids.mapping.people_and_companies import (
     entry_from,
     person_name_from,
 )
-from target_stairoids.mapping.privacy import (
-    HiddenColumns,
-    is_yes,
-    privacy_warning,
-)
+from target_stairoids.mapping.privacy import HiddenColumns, is_yes, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
     DELETED_COLUMNS,
