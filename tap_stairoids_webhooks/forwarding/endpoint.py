@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.schema import StoredEvent
 
 _SECONDS = 10  # as long as Stairoids waits
-_READ_BYTES = 65536  # of a response, so that its connection can be used again
+#: Of a response, so that its connection can be used again.
+_READ_BYTES, _MOST_CHUNKS = 65536, 64
 
 
 class Endpoint:
@@ -63,7 +66,10 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 -- a worker must not end
             return Response(obstacle=type(error).__name__)
         with response, suppress(Exception):  # the status has arrived
-            response.raw.read(_READ_BYTES)
+            ends_at = time.monotonic() + _SECONDS
+            for _ in islice(response.raw.stream(_READ_BYTES), _MOST_CHUNKS):
+                if time.monotonic() > ends_at:
+                    break
         return Response(
             status=response.status_code,
             retry_after=retry_after_in(

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_WAITING = 1000  # events in memory, without their bodies
+_MOST_WAITING = 20_000  # events in memory, without their bodies
+_ENOUGH_READY = 500  # events to hand out; then no new ones are taken
 _PAGE_ROWS = 100
 _POLL_SECONDS = 0.25  # between two looks for new events
 _RELOAD_SECONDS = 1.0  # between two looks for failures to retry
@@ -193,6 +194,7 @@ class _Session:
 
     def __exit__(self, *_exc_info: object) -> None:
         """Wait for requests in flight, so that no event overtakes another."""
+        self._recall()
         for _ in self._workers:
             self._requests.put(None)
         leave_at = self._stop_at or time.monotonic() + _DRAIN_SECONDS
@@ -257,7 +259,10 @@ class _Session:
         is_stopping = self._is_stopping()
         with self._time_limit():
             self._save(results, totals)
-            if not is_stopping:
+            if is_stopping:
+                self._recall()
+                self._check_lease()  # the server ends a session that is idle
+            else:
                 self._refill(last)
                 self._send()
         self._report(totals, is_last=is_stopping)
@@ -344,7 +349,11 @@ class _Session:
 
     def _refill(self, last: int | None) -> None:
         """Load the queue, and take new events into it while there is room."""
-        now, is_short = time.monotonic(), len(self._lanes) < _MOST_WAITING // 2
+        now = time.monotonic()
+        is_short = (
+            len(self._lanes) < _MOST_WAITING
+            and self._lanes.ready(time.time()) < _ENOUGH_READY
+        )
         if now >= self._reload_at or (is_short and not self._is_loaded):
             self._check_lease()
             self._reload_at = now + _RELOAD_SECONDS
@@ -385,6 +394,12 @@ class _Session:
             else:  # it was erased or pruned meanwhile
                 self.queue.save([forward.sequence], [])
                 self._lanes.finish(forward)
+
+    def _recall(self) -> None:
+        """Take back the requests that no worker has begun."""
+        with suppress(queue.Empty):
+            while request := self._requests.get_nowait():
+                self._lanes.release(request[0])
 
     def _work(self) -> None:
         while (request := self._requests.get()) is not None:

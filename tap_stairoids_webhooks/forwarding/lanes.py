@@ -42,7 +42,8 @@ def lane_of(event: StoredEvent) -> str:
             found = about.get(owner)
             if field is not None:
                 found = found.get(field) if isinstance(found, dict) else None
-            if isinstance(found, (str, int)) and found not in {"", True, False}:
+            is_id = isinstance(found, (str, int)) and not isinstance(found, bool)
+            if is_id and found != "":
                 name = f"{owner.removesuffix('_id')} {field or 'id'} {found}"
                 return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16]
     return f"event {event.sequence}"
@@ -80,6 +81,18 @@ class Lanes:
         for forward in due[:number]:
             self._in_flight[forward.lane] = forward
         return due[:number]
+
+    def ready(self, now: float) -> int:
+        """Return the number of events whose lane does not wait for a later attempt."""
+        return sum(
+            len(lane)
+            for name, lane in self._lanes.items()
+            if name in self._in_flight or lane[0].due_at <= now
+        )
+
+    def release(self, forward: Forward) -> None:
+        """Take an event back whose request has not begun."""
+        del self._in_flight[forward.lane]
 
     def finish(self, forward: Forward) -> None:
         """Remove an event that was in flight."""

@@ -205,7 +205,8 @@ class StreamChecks(Generic[Held]):
         """
         sample = len(self.sample)
         repeated = sum(not known.isdisjoint(digests) for digests in self.sample)
-        if sample and repeated * 2 >= sample:
+        few = min(_FEW, self.known)  # 0 for a stream that the ledger does not know
+        if sample and repeated >= few and repeated * 2 >= sample:
             self._fire_identity(self.new_identity, repeated, sample, names, rename)
         elif sample:
             self.new_identity, self.null_keys = "", set()
@@ -217,7 +218,7 @@ class StreamChecks(Generic[Held]):
             words = "the values of its key are others"
             ways = (
                 "If its keys change at each sync, set `key` in the mapping. If these "
-                "are new rows, set `bulk_changes: expected` in the mapping. "
+                "are new records, set `bulk_changes: expected` in the mapping. "
             )
             self._fire_identity(words, repeated, sample, "under other keys", ways)
 

@@ -156,12 +156,14 @@ def _post(url: str, message: Mapping[str, Any]) -> str | None:
             json=message,
             timeout=_SECONDS,
             allow_redirects=False,
+            stream=True,  # a body may take for ever
             auth=lambda request: request,  # no password of a `.netrc` file
         )
     except requests.RequestException as error:
         return type(error).__name__
+    response.close()
     is_taken = 200 <= response.status_code < 300
-    return None if is_taken else f"the answer was {response.status_code}"
+    return None if is_taken else f"the response was {response.status_code}"
 
 
 def _apprise(url: str, message: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -290,7 +291,7 @@ class RecordOutcomes:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
         for signal in list(self.queue.unfinished.values()):
             is_its = signal.claim.stream_name == name and not signal.recovered
-            if is_its and signal.stage is Stage.CLAIM:
+            if is_its and signal.stage is Stage.CLAIM and signal.claimed == math.inf:
                 self._drop(signal)
                 self.report.count(name, Outcome.PENDING, _SET_ASIDE)
         if name not in self.set_aside:

@@ -334,16 +334,16 @@ class Run:
     def _left_over(self) -> StairoidsError | None:
         """Return why a run that was not stopped is incomplete after all."""
         outcomes = self.report.outcomes
-        if not self.report.adds_up:
-            return StairoidsError(
-                "The sum of the outcomes does not add up. Please report this bug."
-            )
         if set_aside := self._set_aside():
             observer = self._outcomes.observer
             if observer is None:
                 return SetAsideError(" ".join(set_aside))
             for reason in set_aside:
                 observer.would_stop(reason)
+        if not self.report.adds_up:
+            return StairoidsError(
+                "The sum of the outcomes does not add up. Please report this bug."
+            )
         pending = outcomes[Outcome.PENDING]
         if self._scheduler.responses.waiting:
             return IncompleteError(_UNPROVED)

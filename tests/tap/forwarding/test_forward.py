@@ -132,6 +132,25 @@ def test_failing_account_does_not_hold_back_others(
     assert handler.ids[-2:] == ["evt_0_0", "evt_0_1"]
 
 
+def test_many_events_of_a_failing_account_do_not_hold_back_others(
+    home: EventStore, home_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}.pause_before", lambda _attempt: 3600)
+    fill(home, accounts=1, number=600)
+    home.append([of_account(1, 0)])
+
+    def answer(payload: Payload, _number: int) -> Answer:
+        return OK if payload["id"] == "evt_1_0" else BROKEN
+
+    with WebhookHandler(answer) as handler:
+        plan = Plan(store_url=home_url, name="forward")
+        Forwarder(plan, Endpoint(handler.url), lambda: bool(handler.ids)).run()
+
+    assert handler.ids == ["evt_1_0"]
+    assert handler.requests["evt_0_0"] == 1
+
+
 def test_event_is_kept_as_a_failure_after_eight_attempts(
     home: EventStore, home_url: str
 ) -> None:

@@ -56,6 +56,7 @@ def test_events_of_an_account_share_a_lane(other: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        {"account": {"id": 1}},
         {"account": {"domain": "acme.com"}},
         {"contact": {"id": "con_1"}},
         {"contact": {"email": "ada@acme.com"}, "account": None},
@@ -105,3 +106,24 @@ def test_oldest_due_events_come_first() -> None:
 
     assert sequences(lanes.next_due(2, now=0)) == [1, 2]
     assert lanes.in_flight == 2
+
+
+def test_lane_that_waits_for_a_later_attempt_is_not_ready() -> None:
+    lanes = Lanes()
+    for number in range(6):
+        lanes.add(Forward(sequence=number, lane="ab"[number % 2]))
+    first, _ = lanes.next_due(2, now=1.0)
+
+    lanes.postpone(replace(first, due_at=60.0))
+
+    assert (lanes.ready(1.0), lanes.ready(60.0)) == (3, 6)
+
+
+def test_event_that_is_taken_back_is_due_again() -> None:
+    lanes = Lanes()
+    lanes.add(Forward(sequence=1, lane="a"))
+    (taken,) = lanes.next_due(1, now=1.0)
+
+    lanes.release(taken)
+
+    assert lanes.next_due(1, now=1.0) == [taken]

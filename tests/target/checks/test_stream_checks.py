@@ -437,6 +437,33 @@ def test_null_keys_that_are_filled_in_or_the_reverse_set_the_stream_aside(
     assert len(sandbox.signals) == 6
 
 
+def test_outcomes_add_up_if_a_check_fires_while_requests_are_in_flight(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [DEALS]
+    target.run(*deals(range(100), (), "a"))
+    schema, *new, state = deals(range(100, 110), (), "a")
+    _, *nulls, _ = deals(range(5), range(5), "a")
+
+    run = target.run(schema, *new, *nulls, state)
+
+    assert run.exit_code == 1
+    assert "5 of its first 5 records under other keys" in run.error
+    assert sum(run.outcomes.values()) == 15
+    assert len(sandbox.signals) == 100 + run.outcomes.get("accepted", 0)
+
+
+def test_one_null_key_sets_no_stream_aside(target: TargetUnderTest) -> None:
+    target.config["signals"] = [DEALS]
+    target.run(*deals(range(100), (), "a"))
+    schema, *new, state = deals(range(100, 110), (), "a")
+    _, null, _ = deals(range(1), range(1), "a")
+
+    run = target.run(schema, null, *new, state)
+
+    assert (run.exit_code, run.error) == (0, "")
+
+
 @pytest.mark.parametrize(("way", "sent"), [("allow", 500), ("baseline", 250)])
 @pytest.mark.parametrize("nulls", [range(0), range(250)], ids=["filled in", "null"])
 def test_person_decides_on_keys_that_are_null_or_no_longer(

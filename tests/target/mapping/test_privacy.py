@@ -405,7 +405,6 @@ def test_refusals_of_two_people_are_not_mixed() -> None:
 
 ORDINARY: list[tuple[str, object]] = [
     *(("subscription_status", v) for v in ("none", "expired", "pending", "canceled")),
-    ("is_subscribed", False),
     ("payment_status", "bounced"),
     ("delivery_status", "bounced"),
     ("status", "bounced"),
@@ -442,6 +441,12 @@ def test_ordinary_column_of_a_shop_or_a_service_filters_nothing(
     [
         ("subscription_status", "unsubscribed"),
         ("subscription_status", "never_subscribed"),
+        ("mailchimp_status", "unsubscribed"),
+        ("hs_lead_status", "Do not contact"),
+        ("contact_privacy_status", "opted out"),
+        ("is_subscribed", False),
+        ("email_preferences", {"enabled": False}),
+        ("marketing_preferences", {"allowed": False}),
         ("status", "cleaned"),
         ("email_status", "bounced"),
         ("newsletter_status", "none"),
