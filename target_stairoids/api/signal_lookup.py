@@ -124,6 +124,9 @@ class ListedSignals:
     def __init__(self) -> None:
         self._texts: defaultdict[Subject, dict[str, bytes]] = defaultdict(dict)
         self._of_name: defaultdict[Subject, set[Subject]] = defaultdict(set)
+        self._places: dict[str, int] = {}  # id -> place in the list, the newest first
+        #: Subject of a sent signal -> place of the newest one found; -1 without one.
+        self._found: dict[Subject, int] = {}
 
     def add(self, page: list[Json], own: Collection[str]) -> None:
         """Add the signals of a page whose ids are not `own`."""
@@ -131,6 +134,7 @@ class ListedSignals:
             if isinstance(signal.get("id"), str) and signal["id"] not in own:
                 subject = _subject_of(signal)
                 self._texts[subject][signal["id"]] = msgspec.json.encode(signal)
+                self._places.setdefault(signal["id"], len(self._places))
                 named = *subject[:2], _name_of(signal) or ""
                 self._of_name[named].add(subject)
 
@@ -145,9 +149,27 @@ class ListedSignals:
             wanted = _without(body, names)
             for signal in self._beside(body):
                 if _is_equal(wanted, _without(signal, names)):
-                    del self._texts[_subject_of(signal)][signal["id"]]
+                    subject, place = _subject_of(signal), self._places[signal["id"]]
+                    before = self._found.get(subject, -1)
+                    self._found[subject] = place if before < 0 else min(place, before)
+                    del self._texts[subject][signal["id"]]
                     return signal
         return None
+
+    @property
+    def unexplained(self) -> int:
+        """The number of signals that none of the sent ones explains.
+
+        Their person got none of the sent ones, or they are newer than the one found.
+        Only signals with the type and source of a sent one count.
+        """
+        kinds = {subject[:2] for subject in self._found}
+        return sum(
+            self._places[signal_id] < self._found.get(subject, len(self._places))
+            for subject, texts in self._texts.items()
+            if subject[:2] in kinds
+            for signal_id in texts
+        )
 
     def has_similar(self, sent: bytes, ignored: Collection[str | None] | None) -> bool:
         """Return whether a signal may be a sent one without being equal.
@@ -164,6 +186,7 @@ class ListedSignals:
     def _beside(self, body: Json) -> Iterator[Json]:
         """Yield the signals about a sent one's person or company, the oldest first."""
         subject = _subject_of(body)
+        self._found.setdefault(subject, -1)
         is_known = _domain_of(body) or "email" in body.get("contact", {})
         named = set() if is_known else self._of_name.get(subject, set())
         for key in {subject, (*subject[:2], "")} | named:

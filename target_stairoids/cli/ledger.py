@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -23,7 +24,7 @@ from target_stairoids.cli.options import (
     messages_argument,
     with_ledger,
 )
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.exceptions import ConfigError, StairoidsError
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -281,13 +282,19 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
 @messages_argument
 @config_option()
 @click.option("--dry-run", is_flag=True, help="Only compare and count. Write nothing.")
+@click.option("--incomplete", is_flag=True, help="Write though records are missing.")
 @clear_errors
-def rebuild(config_inputs: Sequence[str], messages: TextIO, *, dry_run: bool) -> None:
+def rebuild(
+    config_inputs: Sequence[str], messages: TextIO, *, dry_run: bool, incomplete: bool
+) -> None:
     """Fill a lost or old ledger with the signals that Stairoids has.
 
     The messages are a captured output of the tap. The command makes their signals
     with the present mapping, and compares each with those of Stairoids. It sends
     nothing. The next run sends only the signals that Stairoids does not have.
+
+    If Stairoids has signals that the messages do not explain, records are missing or
+    old. Nothing is written then, unless you add --incomplete.
 
     \b
     Examples:
@@ -298,15 +305,30 @@ def rebuild(config_inputs: Sequence[str], messages: TextIO, *, dry_run: bool) ->
     from target_stairoids.dry_run import runner
     from target_stairoids.reporting.next_steps import dead_letters_command
 
-    outcomes = runner.rebuild(config_inputs, messages, dry_run=dry_run).outcomes
+    if not messages.seekable():
+        messages = StringIO(messages.read())
+    report, unexplained = runner.rebuild(config_inputs, messages, dry_run=True)
+    is_refused = unexplained > 0 and not incomplete
+    if not dry_run and not is_refused:
+        messages.seek(0)
+        report, _ = runner.rebuild(config_inputs, messages, dry_run=False)
+    outcomes = report.outcomes
     found, unclear = outcomes.pop(Outcome.ACCEPTED, 0), outcomes[Outcome.UNKNOWN]
     missing = outcomes.pop(Outcome.WOULD_SEND, 0)
     click.echo(f"found there: {found:,}")
     click.echo(f"not there: {missing:,} (the next run sends them)")
     click.echo(f"ambiguous: {unclear:,} (similar to a signal there, never sent)")
+    click.echo(f"unexplained: {unexplained:,} (there, and in no message)")
     for outcome, count in sorted(outcomes.items()):
         if outcome is not Outcome.UNKNOWN:
             click.echo(f"{outcome}: {count:,}")
+    if is_refused:
+        raise StairoidsError(
+            "Nothing was written. Stairoids has signals that MESSAGES does not "
+            "explain. Rebuild with an output of the tap that has all records. If these "
+            "records no longer exist, add --incomplete. A later run sends them again "
+            "if the tap prints them."
+        )
     if dry_run:
         click.echo("Nothing was written (--dry-run).")
     elif unclear:

@@ -161,6 +161,7 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
         for name, fields in _OBJECTS.items():
             unknown |= {f"{name}.{f}" for f in set(body.get(name) or {}) - set(fields)}
         properties = dict(body.get("properties") or {})
+        _clean(body)
     except (AttributeError, TypeError, ValueError):
         raise ConfigError("--json is not a signal as a JSON object.") from None
     if unknown:
@@ -199,6 +200,18 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
         {"type": "RECORD", "stream": _STREAM, "record": record},
     ]
     return [json.dumps(m) for m in messages], (msgspec.convert(item, MappingItem),)
+
+
+def _clean(body: dict[str, Any]) -> None:
+    """Clean address and domain, so that each spelling is the same signal."""
+    from target_stairoids.mapping.people_and_companies import domain_from, email_from
+
+    for part, field, clean in (
+        ("contact", "email", email_from),
+        ("account", "domain", domain_from),
+    ):
+        if (body.get(part) or {}).get(field):
+            body[part] = {**body[part], field: clean(body[part][field])}
 
 
 def _check(

@@ -45,10 +45,13 @@ def run(
 
 def rebuild(
     config_inputs: Sequence[str], messages: IO[str], *, dry_run: bool
-) -> Report:
+) -> tuple[Report, int]:
     """Settle the signals of Singer messages that Stairoids has, and send nothing.
 
     A dry run does so in a copy of the ledger.
+
+    Returns:
+        The report, and the number of signals there that no message explains.
 
     Raises:
         StairoidsError: The run failed.
@@ -77,7 +80,7 @@ def rebuild(
                 maintenance.copy(ledger, copy, with_claims=True)
             target.overrides["ledger_url"] = url
         _listen(target, messages)
-    return target.run.report
+    return target.run.report, target.run.unexplained
 
 
 def send(

@@ -34,7 +34,7 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
         )
     if outcomes[Outcome.PENDING] and report["exit_code"] != 1:  # an error has its own
         yield "No signals were lost. The next run resumes the pending ones."
-    if outcomes[Outcome.WOULD_SEND]:
+    if outcomes[Outcome.WOULD_SEND] and is_dry:
         yield "This was a dry run. Without `dry_run` it sends."
 
 

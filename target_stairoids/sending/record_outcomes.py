@@ -268,6 +268,12 @@ class RecordOutcomes:
                 refusal=stream.refusal,
                 valid_before=self._valid[name],
             )
+            if self.settings.is_partial and fired and not any(fired.values()):
+                self._checks[name].fire(
+                    next(iter(fired)),
+                    f"Stream `{name}`: a check has set it aside. Run the whole output "
+                    "of the tap, which names the check and the command that decides.",
+                )
         return self._checks[name]
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from stairoids_common.text import counted
 from target_stairoids.checks.first_run import NOT_CHECKED, refusal
 from target_stairoids.checks.limits import GRACE_SECONDS, Stop
+from target_stairoids.checks.rebuild import LedgerRebuild
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
@@ -209,6 +210,12 @@ class Run:
             logger.warning("%s Exit code 0, as `on_incomplete` asks.", failure)
             return
         raise failure
+
+    @property
+    def unexplained(self) -> int:
+        """The number of Stairoids' signals that a rebuild found in no record."""
+        check = self._scheduler.check
+        return check.signals.unexplained if isinstance(check, LedgerRebuild) else 0
 
     def _set_aside(self) -> list[str]:
         """Return which streams and sources a person must decide on, and why."""

@@ -45,9 +45,9 @@ def rebuild(
     """Rebuild the ledger; return how many were found, not there, and ambiguous."""
     done = command(target, "ledger", "rebuild", *words, text=text_of(messages))
     assert done.returncode == 0, done.stderr
-    found = dict(line.split(":", 1) for line in done.stdout.splitlines()[:3])
+    found = dict(line.split(":", 1) for line in done.stdout.splitlines()[:4])
     counts = [int(text.split()[0].replace(",", "")) for text in found.values()]
-    assert list(found) == ["found there", "not there", "ambiguous"]
+    assert list(found) == ["found there", "not there", "ambiguous", "unexplained"]
     return counts[0], counts[1], counts[2]
 
 
@@ -88,6 +88,7 @@ def test_rebuild_sends_nothing_and_emits_no_state(
         "found there: 0",
         "not there: 2 (the next run sends them)",
         "ambiguous: 0 (similar to a signal there, never sent)",
+        "unexplained: 0 (there, and in no message)",
     ]
     assert len(sandbox.signals) == 0
     assert target.run(*messages).outcomes == {"accepted": 2}
@@ -109,6 +110,38 @@ def test_dry_run_of_a_rebuild_writes_nothing(
     assert rebuild(target, *messages) == (2, 0, 0)
     assert target.run(*messages).outcomes == {"duplicate": 2}
     assert len(sandbox.signals) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "unexplained"),
+    [(trials(*range(50)), 50), (trials(*range(100)), 20)],
+    ids=["half of the records", "the records of an earlier run"],
+)
+def test_rebuild_from_too_few_or_older_records_writes_nothing(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    before: list[Message],
+    unexplained: int,
+) -> None:
+    all_of_them = trials(*range(100))
+    target.run(A_SCHEMA, *all_of_them)
+    if unexplained == 20:
+        all_of_them = [*trials(*range(10), score=2), *trials(*range(10, 110))]
+        target.run(A_SCHEMA, *all_of_them)
+    sent = len(sandbox.signals)
+    lose_ledger(target)
+
+    done = command(target, "ledger", "rebuild", text=text_of([A_SCHEMA, *before]))
+    run = target.run(A_SCHEMA, *all_of_them)
+
+    assert done.returncode == 1
+    assert f"unexplained: {unexplained} " in done.stdout
+    assert "Nothing was written. Stairoids has signals that MESSAGES" in done.stderr
+    assert run.exit_code == 1
+    assert len(sandbox.signals) == sent
+    words = ["ledger", "rebuild", "--incomplete"]
+    done = command(target, *words, text=text_of([A_SCHEMA, *before]))
+    assert done.returncode == 0
 
 
 def test_old_copy_gets_the_signals_that_it_lacks(

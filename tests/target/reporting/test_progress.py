@@ -193,13 +193,19 @@ def a_report(**more: int) -> dict[str, Any]:
         ("rejected", "dead-letters"),
         ("unknown", "resolve"),
         ("pending", "The next run resumes"),
-        ("would_send", "Without `dry_run`"),
     ],
 )
 def test_outcome_has_a_next_step(outcome: str, step: str) -> None:
     (sentence,) = next_steps(a_report(**{outcome: 1}))
 
     assert step in sentence
+
+
+def test_dry_run_says_that_it_was_one() -> None:
+    dry = {**a_report(would_send=1), "run": None}
+
+    assert list(next_steps(dry)) == ["This was a dry run. Without `dry_run` it sends."]
+    assert list(next_steps(a_report(would_send=1))) == []  # of a rebuild
 
 
 def test_pending_signals_of_a_failed_run_have_no_next_step() -> None:
