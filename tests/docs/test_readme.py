@@ -63,7 +63,7 @@ def served(line: str, folder: Path, env: dict[str, str]) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_damaged_request_disturbs_no_other(
 
     with (
         suppress(ConnectionError),
-        socket.create_connection(address, timeout=15) as connection,
+        socket.create_connection(address, timeout=60) as connection,
     ):
         connection.sendall(damaged)
         connection.shutdown(socket.SHUT_WR)

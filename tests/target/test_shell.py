@@ -151,7 +151,7 @@ def test_sigterm_and_sigint_end_the_run_and_lose_nothing(
 
         process.send_signal(number)
 
-        assert process.wait(timeout=15) == 128 + number
+        assert process.wait(timeout=60) == 128 + number
         states = target.states_in(process.stdout.read().decode())
         process.stdin.close()
     sandbox.faults.set([])

@@ -47,6 +47,6 @@ def test_sandbox_on_loopback_refuses_other_names(
 ) -> None:
     headers = {"Authorization": f"Bearer {sandbox.api_key}", "Host": host}
 
-    response = requests.get(f"{sandbox.url}/signals", headers=headers, timeout=15)
+    response = requests.get(f"{sandbox.url}/signals", headers=headers, timeout=60)
 
     assert response.status_code == status

@@ -76,7 +76,7 @@ def test_receiver_forwards_its_events(home: EventStore, home_url: str) -> None:
     ):
         for number in range(9):
             body = a_body(f"evt_{number}")
-            requests.post(url, body, headers=headers_for(body), timeout=15)
+            requests.post(url, body, headers=headers_for(body), timeout=60)
         until(lambda: len(crm.ids) == len(bi.ids) == 9)
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)

@@ -64,7 +64,7 @@ def admin(store_url: str) -> Iterator[Receiver]:
 
 def get(receiver: Receiver, path: str, **headers: str) -> requests.Response:
     given = {"Authorization": f"Bearer {TOKEN}", **headers}
-    return requests.get(f"{receiver.admin_url}{path}", headers=given, timeout=15)
+    return requests.get(f"{receiver.admin_url}{path}", headers=given, timeout=60)
 
 
 def test_ready_receiver_is_ready(admin: Receiver) -> None:
@@ -226,7 +226,7 @@ def test_public_port_has_no_metrics(shared_admin: Receiver) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
     for path in ("/readyz", "/metrics"):
-        response = requests.get(f"{public}{path}", headers=headers, timeout=15)
+        response = requests.get(f"{public}{path}", headers=headers, timeout=60)
         assert response.status_code == 404
 
 

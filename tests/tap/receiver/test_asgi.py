@@ -66,8 +66,8 @@ def test_uvicorn_serves_the_app_of_the_environment(home_url: str) -> None:
             ).status_code
             for body in (a_body("evt_1"), a_body("evt_2"), a_body("evt_2"))
         ]
-        unsigned = requests.post(f"{url}/webhooks/stairoids", b"{}", timeout=15)
-        ready = requests.get(f"{url}/readyz", timeout=15)
+        unsigned = requests.post(f"{url}/webhooks/stairoids", b"{}", timeout=60)
+        ready = requests.get(f"{url}/readyz", timeout=60)
 
     assert statuses == [200, 200, 200]
     assert (unsigned.status_code, ready.status_code) == (401, 200)

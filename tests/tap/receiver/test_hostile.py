@@ -184,7 +184,7 @@ def test_slow_head_is_408(impatient: Receiver) -> None:
 def test_refused_sender_is_disconnected(impatient: Receiver) -> None:
     request = HOSTILE["announced too large"][0]
     address = address_of(impatient)
-    with socket.create_connection(address, timeout=15) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(request)
         assert status_from(connection) == 413
 
@@ -213,7 +213,7 @@ def test_oldest_stalled_connection_is_closed(
     )
     with Receiver(store_url=store_url, secrets=[SECRET]) as receiver, ExitStack() as st:
         stalled = [
-            st.enter_context(socket.create_connection(address_of(receiver), timeout=15))
+            st.enter_context(socket.create_connection(address_of(receiver), timeout=60))
             for _ in range(30)
         ]
 
@@ -232,7 +232,7 @@ def test_idle_connections_make_room_first(
 
         def connection() -> socket.socket:
             address = address_of(receiver)
-            return st.enter_context(socket.create_connection(address, timeout=15))
+            return st.enter_context(socket.create_connection(address, timeout=60))
 
         slow = connection()
         slow.sendall(raw_request(a_body())[:-5])
@@ -267,7 +267,7 @@ def test_connection_ends_after_its_last_request(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tap_stairoids_webhooks.receiver.http_limits.MAX_REQUESTS", 3)
-    connection = http.client.HTTPConnection(*address, timeout=15)
+    connection = http.client.HTTPConnection(*address, timeout=60)
     with closing(connection):
         endings = []
         for number in range(3):

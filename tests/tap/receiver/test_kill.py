@@ -93,7 +93,7 @@ class Stairoids:
             self.redelivered += attempt > 0
             headers = headers_for(body, delivery_id=str(uuid.uuid4()))
             try:
-                response = session.post(url, body, headers=headers, timeout=15)
+                response = session.post(url, body, headers=headers, timeout=60)
             except requests.RequestException:
                 # Instead of the minutes for which Stairoids backs off.
                 with self._moved:

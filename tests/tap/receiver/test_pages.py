@@ -33,7 +33,7 @@ def receiver(store_url: str) -> Iterator[Receiver]:
 
 
 def without_token(receiver: Receiver, path: str) -> requests.Response:
-    return requests.get(f"{receiver.admin_url}{path}", timeout=15)
+    return requests.get(f"{receiver.admin_url}{path}", timeout=60)
 
 
 def test_password_opens_the_pages_for_any_user(receiver: Receiver) -> None:
@@ -66,7 +66,7 @@ def test_pages_only_show(receiver: Receiver) -> None:
 
     for path in ("/", "/events/1"):
         url = f"{receiver.admin_url}{path}"
-        assert requests.post(url, headers=headers, timeout=15).status_code == 405
+        assert requests.post(url, headers=headers, timeout=60).status_code == 405
 
 
 def test_overview_shows_deliveries_without_bodies(receiver: Receiver) -> None:
@@ -232,7 +232,7 @@ def test_public_port_has_no_pages(receiver: Receiver) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
     for path in ("/", "/events/1"):
-        response = requests.get(public + path, headers=headers, timeout=15)
+        response = requests.get(public + path, headers=headers, timeout=60)
         assert response.status_code == 404
 
 

@@ -35,7 +35,7 @@ def test_body_of_an_upgrade_request_is_verified(
     body = a_body("evt_1", pad="x" * 1_000)
     request = in_chunks(body, *OFFER) if chunked else raw_request(body, *OFFER)
 
-    with socket.create_connection(address, timeout=15) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for start in range(0, len(request), split):
             connection.sendall(request[start : start + split])
@@ -50,7 +50,7 @@ def test_requests_after_an_upgrade_request_get_a_response(
     offers = [raw_request(a_body(f"evt_{n}"), *OFFER) for n in range(3)]
     usual = raw_request(a_body("evt_usual"))
 
-    with socket.create_connection(address, timeout=15) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(offers[0] + usual + offers[1] + offers[2])
         responses = b""
         while responses.count(b"stored") < 4:

@@ -161,7 +161,7 @@ def test_stop_finishes_begun_requests_and_logs_them(store_url: str) -> None:
         parts = urlsplit(url)
         address = (str(parts.hostname), int(parts.port or 0))
         begun, rest = raw_request(a_body())[:-5], raw_request(a_body())[-5:]
-        with socket.create_connection(address, timeout=15) as connection:
+        with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(begun)
             # This response shows that the loop has read the bytes before it.
             assert exchange(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == 200
@@ -244,7 +244,7 @@ def test_secrets_are_rotated_without_loss(
         for secret in ("new", SECRET, "wrong"):
             body = a_body(f"evt_{secret}")
             headers = headers_for(body, secret=secret)
-            response = requests.post(receiver.url, body, headers=headers, timeout=15)
+            response = requests.post(receiver.url, body, headers=headers, timeout=60)
             assert response.status_code == (401 if secret == "wrong" else 200)  # noqa: S105 -- a test's
 
         assert len(statistics_of(receiver.store).keys) == 2

@@ -38,7 +38,7 @@ def test_signal_is_posted_as_documented(server: Server) -> None:
 
 def test_signals_are_listed_as_documented(server: Server) -> None:
     server.response = raw(200, '{"data":[{"id":"sig_1"}],"meta":{"next_cursor":null}}')
-    client = Client(server.url, KEY, timeout=5)
+    client = Client(server.url, KEY, timeout=30)
 
     response = client.list_signals({"contact_email": "a+b@acme.com", "limit": 200})
     client.close()
@@ -214,7 +214,7 @@ def test_key_and_values_are_not_in_any_repr_or_reason(
     server: Server, response: bytes | Callable[[socket.socket], object]
 ) -> None:
     server.response = response
-    client = Client(server.url, KEY, timeout=5)
+    client = Client(server.url, KEY, timeout=30)
 
     found = client.post_signal(BODY)
 
@@ -244,7 +244,7 @@ def test_each_thread_has_its_own_connection() -> None:
 
     peers: list[int] = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeepAlive)
-    client = Client(f"http://127.0.0.1:{server.server_port}/v1", KEY, timeout=5)
+    client = Client(f"http://127.0.0.1:{server.server_port}/v1", KEY, timeout=30)
     with running(server):
         threads = [threading.Thread(target=send_three) for _ in range(2)]
         for thread in threads:

@@ -178,7 +178,7 @@ def test_no_request_is_sent_after_sigint_has_ended_the_run(
         process.stdin.flush()
         wait_until(lambda: len(sandbox.signals) > 4)
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         process.stdin.close()
     posted = len(sandbox.requests)
     settled = target.report()["outcomes"]["accepted"]

@@ -83,7 +83,7 @@ def test_sigterm_ends_a_process_that_waits_for_its_input(
         wait_until((target.folder / "ledger.db.run-1").exists)
         wait_until(lambda: len(sandbox.signals) == expected)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
         assert process.stdout.read() == b""
         process.stdin.close()
 
