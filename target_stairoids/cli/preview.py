@@ -291,7 +291,7 @@ def _explain(
 @messages_argument
 @click.option(
     "--only",
-    type=click.Choice([*map(str, _EXPLANATIONS), "filtered", "invalid"]),
+    type=click.Choice([*map(str, _EXPLANATIONS), "filtered", "invalid", "pending"]),
     multiple=True,
     help="Only records with this outcome. Repeatable.",
 )

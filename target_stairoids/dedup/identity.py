@@ -49,6 +49,13 @@ class Memory(Protocol):
     def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
         """Change an entity's last state; `before` is that of the database."""
 
+    @property
+    def has_claims(self) -> bool:
+        """Whether a claim of an earlier run is open."""
+
+    def open_claim(self, key: Key) -> int:
+        """Return the number of an earlier run's open claim; 0 if there is none."""
+
     def share(
         self, key: Key, person: Key, stream: int, stored: Latest | None, run: int
     ) -> None:
@@ -90,6 +97,12 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     sent_before: int = 0
     sharing: int = 0
 
+    @property
+    def repeats_last(self) -> bool:
+        """Whether the signal of the last state stands for the record."""
+        last = self.latest.content_digest if self.latest else None
+        return self.subject.send == "once" or last == self.version.content_digest
+
 
 class _Held(msgspec.Struct, gc=False):
     subject: Subject
@@ -128,9 +141,14 @@ class Identity:
         """Return the last state of an entity of the block."""
         return self._memory.latest(key) or self._latest.get(key)
 
+    @property
+    def has_held(self) -> bool:
+        """Whether `is_held` is true for any entity."""
+        return bool(self._held) or self._memory.has_claims
+
     def is_held(self, key: Key) -> bool:
-        """Return whether a record of an entity is held."""
-        return key in self._held
+        """Return whether a record or an open claim of an entity waits."""
+        return key in self._held or bool(self._memory.open_claim(key))
 
     def has_read(self, key: Key) -> bool:
         """Return whether this run has read a record of an entity."""

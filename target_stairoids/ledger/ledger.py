@@ -331,16 +331,18 @@ class Ledger:
 
     # Claims of other runs
 
+    def open_claims(self) -> list[Claim]:
+        """Return the claims of other runs."""
+        query = select(claims).join(streams, streams.c.stream == claims.c.stream)
+        others = streams.c.scope == self.scope, claims.c.run != self.run
+        return [claim_from(row) for row in self.rows(query.where(*others))]
+
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""
-        query = select(claims).join(streams, streams.c.stream == claims.c.stream)
-        rows = self.rows(
-            query.where(streams.c.scope == self.scope, claims.c.run != self.run)
-        )
-        dead = {run for run in {row.run for row in rows} if not self.lives(run)}
-        left = [claim_from(row) for row in rows if row.run in dead]
+        found = self.open_claims()
+        dead = {run for run in {claim.run for claim in found} if not self.lives(run)}
         with self.transaction() as transaction:
-            return [claim for claim in left if transaction.take_over(claim)]
+            return [c for c in found if c.run in dead and transaction.take_over(c)]
 
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""

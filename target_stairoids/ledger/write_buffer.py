@@ -109,6 +109,16 @@ class WriteBuffer:
         expected = [state for _, state in self._expected_states.get(record_key, ())]
         return [*self._states.get(record_key, ()), *expected]
 
+    @property
+    def has_claims(self) -> bool:
+        """Whether a claim of an earlier run is open. These come first."""
+        return next(iter(self._expected_keys), 0) < 0
+
+    def open_claim(self, key: Key) -> int:
+        """Return the number of an earlier run's open claim; 0 if there is none."""
+        expected = self._expected.get(key)
+        return 0 if expected is None else min(expected.number, 0)
+
     # Changes
 
     def settle(

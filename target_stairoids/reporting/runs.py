@@ -192,7 +192,7 @@ def _outcomes(runs: Sequence[PastRun], newest: dict[str, PastRun]) -> dict[str, 
     if Outcome.PENDING in total:
         numbers = {run.run for run in runs}
         total[Outcome.PENDING] = sum(
-            run.streams[stream].get(Outcome.PENDING, 0)
+            run.streams.get(stream, run.recovered).get(Outcome.PENDING, 0)
             for stream, run in newest.items()
             if run.run in numbers
         )
@@ -201,8 +201,12 @@ def _outcomes(runs: Sequence[PastRun], newest: dict[str, PastRun]) -> dict[str, 
 
 
 def _newest(runs: Iterable[PastRun]) -> dict[str, PastRun]:
-    """Return stream -> the newest run that reported on the stream."""
-    return {stream: run for run in runs for stream in run.streams}
+    """Return stream -> the newest run that reported on it, and "" -> that of all.
+
+    The claims that all runs leave are those that the newest run recovered.
+    """
+    ended = [run for run in runs if run.exit_code is not None]
+    return {stream: run for run in ended for stream in ("", *run.streams)}
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -26,7 +26,7 @@ from target_stairoids.dedup.digests import (
 )
 from target_stairoids.dedup.rules import Key, Latest, Outcome, Version, is_older
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.ledger.structs import Claim
+from target_stairoids.ledger.structs import Claim, DeadLetter
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
@@ -390,6 +390,18 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     signal: QueuedSignal | None = None
     reason: str = ""
     is_superseded: bool = False
+
+    def as_dead_letter(self, settings: Settings) -> DeadLetter:
+        """Return the dead letter of an invalid record."""
+        mapped = self.mapped
+        return DeadLetter(
+            version=mapped.version,
+            stream_name=mapped.stream.schema.name,
+            outcome=Outcome.INVALID,
+            reason=self.reason,
+            record=mapped.kept_text(settings),
+            key_values=mapped.kept_key(settings),
+        )
 
     def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
         """Return its signal for the queue."""

@@ -18,7 +18,6 @@ from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subj
 from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import DeadLetter
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
@@ -32,12 +31,8 @@ from target_stairoids.sending.record_decision import (
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
-_OUTCOMES = {
-    Action.DUPLICATE: Outcome.DUPLICATE,
-    Action.UNCHANGED: Outcome.UNCHANGED,
-    Action.SUPERSEDED: Outcome.SUPERSEDED,
-}
 _SET_ASIDE = "its stream is set aside"
+_CLAIMED = "the request of an earlier run is open"
 
 
 @dataclass(eq=False)
@@ -59,6 +54,7 @@ class RecordOutcomes:
     def __post_init__(self) -> None:
         """Start without open records and without checks."""
         self._open: dict[int, OpenRecord] = {}  # by the id of the subject
+        self._claimed: dict[int, OpenRecord] = {}  # by the number of the claim
         self._checks: dict[str, StreamChecks[OpenRecord]] = {}
         self._streams: dict[str, Stream] = {}
         self._valid: Counter[str] = Counter()
@@ -181,6 +177,13 @@ class RecordOutcomes:
         if action is Action.SEND:
             self._send(record, decided)
             return
+        claim = self.ledger.buffer.open_claim(decided.version.key)
+        if claim and claim not in self._claimed and decided.repeats_last:
+            self._claimed[claim] = record
+            self._wait(record)
+            if self.settings.dry_run:
+                self.recovered(claim, Outcome.PENDING)
+            return
         is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
         checks = self._checks_of(mapped.stream) if is_new else None
         is_baseline = is_new and record.draft.outcome is Outcome.BASELINED
@@ -198,7 +201,17 @@ class RecordOutcomes:
         if decided.step is OLDER and mapped.dead_letter is None:
             self._supersede(record, decided.step.reason)
         else:
-            self._finish(record, _OUTCOMES[action], decided.step.reason)
+            self._finish(record, Outcome[action.name], decided.step.reason)
+
+    def recovered(self, number: int, outcome: Outcome) -> None:
+        """Count the claim of a killed run, or end the record that repeats it."""
+        record = self._claimed.get(number)
+        if record is not None and outcome is Outcome.PENDING:
+            self._finish(record, outcome, _CLAIMED)
+            return
+        self.report.recovered[outcome] += 1
+        if record is not None:
+            self._finish(record, Outcome.DUPLICATE, "")
 
     def _supersede(self, record: OpenRecord, reason: str) -> None:
         """Settle a state that is older than the last one, or let it wait."""
@@ -417,18 +430,9 @@ class RecordOutcomes:
         self.ledger.buffer.finish(signal.number)
 
     def _add_dead_letter(self, record: OpenRecord) -> None:
-        mapped = record.mapped
-        for signal in self.queue.unfinished_of(mapped.key[0]):
+        for signal in self.queue.unfinished_of(record.mapped.key[0]):
             signal.closes_older = False  # an older state
-        dead_letter = DeadLetter(
-            version=mapped.version,
-            stream_name=mapped.stream.schema.name,
-            outcome=Outcome.INVALID,
-            reason=record.reason,
-            record=mapped.kept_text(self.settings),
-            key_values=mapped.kept_key(self.settings),
-        )
-        self.ledger.buffer.add_dead_letter(dead_letter)
+        self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
         self.report.signals += 1

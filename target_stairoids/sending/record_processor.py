@@ -160,6 +160,7 @@ class RecordProcessor:
         marks: defaultdict[str, list[tuple[bytes, bytes]]] = defaultdict(list)
         unsure: set[Key] = set()
         identity = self.outcomes.identity
+        has_held = identity.has_held
         for mapped in items:
             if isinstance(mapped, str):
                 continue
@@ -170,7 +171,7 @@ class RecordProcessor:
                 mapped.dead_letter is not None
                 or mapped.is_suppressed
                 or (text is None and self._may_be_filtered(mapped))
-                or (identity.held and identity.is_held(key))
+                or (has_held and identity.is_held(key))
             ):
                 unsure.add(key)
             else:

@@ -141,6 +141,10 @@ class Run:
             self._scheduler.check_key()
             if not self._settings.rebuilds:
                 self._scheduler.recover()
+        else:
+            for number, claim in enumerate(self._ledger.open_claims(), start=1):
+                run = self._outcomes.identity.run
+                self._ledger.buffer.expect(-number, claim.version, None, run)
 
     def work(self, source: int | None = None) -> bool:
         """Work until there is more to read. If it returns False, call `finish`.
@@ -299,7 +303,7 @@ class Run:
             if outcome is Outcome.ACCEPTED:
                 self.report.types[type_of(signal.claim.signal)] += 1
             if signal.recovered:
-                self.report.recovered[outcome] += 1
+                self._outcomes.recovered(signal.number, outcome)
                 continue
             self.report.count(signal.claim.stream_name, outcome, reason)
             if outcome is not Outcome.PENDING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
@@ -76,6 +77,7 @@ def test_recovered_signal_continues_from_its_claim() -> None:
 
 
 PEOPLE = [a_schema(), *map(a_record, range(4))]
+ONCE = [{"stream": "trials", "send": "once"}, {"stream": "others"}]
 
 
 def kill_while_sending(
@@ -216,6 +218,66 @@ def test_runs_that_only_look_up_a_signal_are_no_attempts(
     assert [run.exit_code for run in runs] == [75] * 9
     assert runs[-1].report["recovered"] == {"pending": left}
     assert run.report["recovered"] == {"accepted": left}
+
+
+@pytest.mark.parametrize(
+    ("again", "config"),
+    [
+        ({}, {}),
+        ({"updated_at": "2026-03-02"}, {}),
+        ({"plan": "pro"}, {"signals": ONCE}),
+    ],
+    ids=["same record", "touched record", "once"],
+)
+def test_record_of_an_open_claim_is_pending_in_each_sum(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    again: dict[str, Any],
+    config: dict[str, Any],
+) -> None:
+    target.config |= config
+    schema = a_schema(updated_at="string", plan="string")
+    kill_while_sending(target, sandbox, [schema, a_record(1)])
+    messages = text_of([schema, a_record(1, **again), a_record(1, **again)])
+
+    explained = signals(target, "explain", text=messages).stdout
+    run = target.run_text(messages)
+    table = signals(target, "report", "--format", "json").stdout
+    sandbox.faults.set([])
+    later = target.run_text(text_of([a_schema("others"), a_record(8, "others")]))
+
+    assert run.outcomes == {"pending": 1, "duplicate": run.report["signals"] - 1}
+    assert run.report["recovered"] == {}
+    assert {line.split()[0] for line in explained.splitlines()} == {*run.outcomes}
+    assert "pending     trials  id=1  the request of an earlier run" in explained
+    assert json.loads(table)["outcomes"] == {"accepted": 1} | run.outcomes
+    assert later.report["recovered"] == {"accepted": 1}
+
+
+def test_report_counts_the_open_claims_that_no_record_repeats(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox)
+    left = len(claims_of(target))
+
+    runs = [target.run() for _ in range(2)]
+    table = signals(target, "report", "--format", "json").stdout
+
+    assert [run.report["recovered"] for run in runs] == [{"pending": left}] * 2
+    assert json.loads(table)["outcomes"] == {"accepted": 1, "pending": left}
+
+
+def test_record_of_an_open_claim_of_a_shared_key_is_pending(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    first = [a_schema(), *(a_record(1, email=f"{p}@example.com") for p in "ab")]
+    target.run(*first)
+    people = [a_schema(), *(a_record(1, email=f"{p}@example.com") for p in "abc")]
+    kill_while_sending(target, sandbox, people)
+
+    run = target.run(*people)
+
+    assert run.outcomes == {"duplicate": 2, "pending": 1}
 
 
 @pytest.mark.parametrize(
