@@ -54,20 +54,19 @@ config = uvicorn.Config(app, log_level="error", access_log=False)
 uvicorn.Server(config).run(sockets=[listening])
 """
 COMMIT_EACH = """
-import json, socket, sys
+import asyncio, json, socket, sys
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tap_stairoids_webhooks.event import Delivery, event_from
-from benchmarks.figures import Figure, median_ratio
-from benchmarks.processes import BIN, serving
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
 
 store, verifier = EventStore.create("sqlite:///" + sys.argv[1]), Verifier(["benchmark"])
+lock = asyncio.Lock()  # SQLite's own lock would let some threads wait for ever
 
 async def hook(request):
     body = await request.body()
@@ -77,7 +76,8 @@ async def hook(request):
         return PlainTextResponse("no", 401)
     delivery = Delivery(body=body, signature=signature, key_id=key_id,
                         received_at=timestamp(), headers={}, event=event_from(body))
-    await run_in_threadpool(store.append, [delivery])
+    async with lock:
+        await run_in_threadpool(store.append, [delivery])
     return PlainTextResponse("ok")
 
 app = Starlette(routes=[Route("/webhooks/stairoids", hook, methods=["POST"])])
@@ -192,7 +192,7 @@ def figures(scope: Scope) -> Iterator[Figure]:
     rates = {name: [rate for rate, _ in rounds] for name, rounds in found.items()}
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, other, goal in (
-        (SQLITE, VERIFY, 0.3),
+        (SQLITE, VERIFY, 0.4),
         (SQLITE, EACH, None),
         (POSTGRES, VERIFY, 0.3),
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class ReceiverApp:
 
     Attributes:
         counts: Number of requests by result.
-        last_at: Time of the last request by result.
+        last_at: Unix time of the last request by result.
         keys: Number of accepted deliveries by the key id of their secret.
         unproven_bytes: Size of the large bodies in memory that are not verified yet.
         unknown_path: Path of the last request to an unknown path, in ASCII.
@@ -129,7 +130,7 @@ class ReceiverApp:
         self._max_body_bytes = max_body_bytes
         self.unproven_bytes = 0
         self.counts: Counter[str] = Counter()
-        self.last_at: dict[str, str] = {}
+        self.last_at: dict[str, float] = {}
         self.keys: Counter[str] = Counter()
         self.unknown_path = ""
         self.draining = False
@@ -144,7 +145,7 @@ class ReceiverApp:
     def count(self, result: str) -> None:
         """Count the result of a request."""
         self.counts[result] += 1
-        self.last_at[result] = timestamp()
+        self.last_at[result] = time.time()
 
     def refusals(self) -> Counter[str]:
         """Return the number of refused requests by reason."""

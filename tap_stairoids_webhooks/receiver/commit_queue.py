@@ -2,7 +2,8 @@
 
 A commit waits for the disk, so its time hardly depends on the number of deliveries. The
 deliveries that arrive during a commit share the next one. A single delivery is
-committed at once.
+committed at once. After a slow commit of several deliveries the thread waits a moment
+for more, because senders that got a response send their next delivery.
 
 While no delivery comes, the thread tries the store every second, so that `failing`
 follows the store in both directions.
@@ -44,6 +45,8 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 STUCK_SECONDS = 9.0  # the deliveries have got 503 by then
 _TRY_SECONDS = 1.0
+_FAST_COMMIT_SECONDS = 0.006
+_MAX_PAUSE_SECONDS = 0.005
 
 
 class CommitQueue:
@@ -72,6 +75,7 @@ class CommitQueue:
         self._left_over: _Item | None = None
         self._since: deque[float] = deque()  # when each waiting delivery came
         self._busy_since: float | None = None
+        self._pause = 0.0  # seconds before the next commit
         self.waiting_bytes = 0
         self.failing = False
         self.last_commit_at = last_commit_at
@@ -218,8 +222,11 @@ class CommitQueue:
             return [error] * len(deliveries)
         self.last_commit_at = time.time()
         self._report(None, len(deliveries))
+        seconds = time.perf_counter() - began
+        slowness = max(0.0, seconds - _FAST_COMMIT_SECONDS) * (len(deliveries) > 1)
+        self._pause = min(slowness / 2, _MAX_PAUSE_SECONDS)
         if self._on_commit is not None:
-            self._on_commit(len(deliveries), time.perf_counter() - began)
+            self._on_commit(len(deliveries), seconds)
         return outcomes
 
     def _next_batch(self) -> tuple[list[_Item] | None, _Refusals]:
@@ -232,6 +239,7 @@ class CommitQueue:
         """
         item = self._left_over or self._waiting.get(timeout=_TRY_SECONDS)
         self._left_over = None
+        time.sleep(self._pause)
         batch: list[_Item] = []
         size = 0
         while item is not None:

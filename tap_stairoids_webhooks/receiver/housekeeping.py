@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stairoids_common.time import timestamp
@@ -96,10 +97,14 @@ class Housekeeping:
         """Add new refusals to the counts in the store, for `stats`."""
         refusals = self._app.refusals()
         if new := refusals - self._stored_refusals:
-            last_at = self._app.last_at
             self._commits.add_refusals(
                 {
-                    reason: RefusalCount(number=number, last_at=last_at[reason])
+                    reason: RefusalCount(
+                        number=number,
+                        last_at=timestamp(
+                            datetime.fromtimestamp(self._app.last_at[reason], UTC)
+                        ),
+                    )
                     for reason, number in new.items()
                 }
             )

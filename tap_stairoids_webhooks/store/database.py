@@ -58,6 +58,8 @@ _DEAD_PEER = {
     "tcp_user_timeout": 8000,
 }
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
+_TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({_ADVISORY_LOCK})"
+_WAIT_FOR_LOCK = f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"
 _FROZEN_SECONDS = 4
 _LOCK_TIMEOUT = "55P03"  # `lock_not_available` of PostgreSQL
 #: End the session of a writer that holds the lock and is silent amid a batch. None of
@@ -334,13 +336,11 @@ class PostgresDatabase(Database):
     @override
     def lock(self, connection: sa.Connection) -> None:
         """Take the advisory lock, before the first row gets its sequence."""
-        wait = sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)
-        is_free = sa.func.pg_try_advisory_xact_lock(_ADVISORY_LOCK)
-        if connection.execute(sa.select(is_free)).scalar():
+        if connection.exec_driver_sql(_TRY_LOCK).scalar():
             return
         try:
             with connection.begin_nested():
-                connection.execute(sa.select(wait))
+                connection.exec_driver_sql(_WAIT_FOR_LOCK)
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
                 raise
@@ -348,7 +348,7 @@ class PostgresDatabase(Database):
             ended = connection.execute(_END_FROZEN_WRITER, frozen)
             if not ended.all():
                 raise
-            connection.execute(sa.select(wait))
+            connection.exec_driver_sql(_WAIT_FOR_LOCK)
 
     @override
     def scrub(self) -> None:
@@ -385,7 +385,12 @@ class PostgresDatabase(Database):
             return int(connection.exec_driver_sql(size).scalar_one())
 
     def _engine(self, options: str) -> sa.Engine:
-        arguments = {"options": f"{options} -c client_encoding=UTF8", **_DEAD_PEER}
+        arguments = {
+            "options": f"{options} -c client_encoding=UTF8",
+            # A prepared statement keeps its plan, also after an empty table has grown.
+            "prepare_threshold": None,
+            **_DEAD_PEER,
+        }
         engine = engine_of(self._url, connect_args=arguments, pool_pre_ping=True)
         sa.event.listen(engine, "connect", lambda c, _: self._connections.add(c))
         return engine

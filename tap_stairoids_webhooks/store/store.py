@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
@@ -57,13 +57,11 @@ if TYPE_CHECKING:
 PAGE_BYTES = 8 * 1024 * 1024
 EVERYTHING = EventFilter(erased=True)
 
-_KNOWN = sa.union_all(
-    *(
-        sa.select(table.c.dedupe_key, table.c.variant).where(
-            table.c.dedupe_key.in_(sa.bindparam("keys", expanding=True))
-        )
-        for table in (EVENTS, PRUNED)
-    )
+_INSERTED = [c.name for c in EVENTS.c if c.name not in {"sequence", "erased_at"}]
+_INSERT = f"INSERT INTO {EVENTS} ({', '.join(_INSERTED)})"
+_FROM_JSON = "SELECT {} FROM json_to_recordset(%s) AS rows({})".format(  # noqa: S608 -- constants
+    ", ".join("decode(body, 'base64')" if c == "body" else c for c in _INSERTED),
+    ", ".join(f"{c} {'boolean' if c == 'conflict' else 'text'}" for c in _INSERTED),
 )
 _ADD_REFUSALS = sa.text(
     "INSERT INTO webhook_refusals (day, reason, number, last_at)"
@@ -354,7 +352,7 @@ def _append(connection: sa.Connection, batch: Sequence[Delivery]) -> list[Outcom
     """Insert the events that are new; the lock keeps out other writers."""
     known: dict[str, set[str]] = defaultdict(set)
     keys = list({delivery.event.dedupe_key for delivery in batch})
-    for dedupe_key, variant in connection.execute(_KNOWN, {"keys": keys}):
+    for dedupe_key, variant in _known(connection, keys):
         known[dedupe_key].add(variant)
     rows, outcomes = [], []
     for delivery in batch:
@@ -370,30 +368,37 @@ def _append(connection: sa.Connection, batch: Sequence[Delivery]) -> list[Outcom
     return outcomes
 
 
-def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
-    """Insert rows without SQLAlchemy's handling of values, which is slow.
+def _known(connection: sa.Connection, keys: list[str]) -> Iterable[Any]:
+    """Return dedupe key and variant of the events that have one of the keys.
 
-    SQLite gets the rows in one statement. Its driver releases the interpreter lock at
-    each statement, and then waits until the event loop returns the lock.
+    The keys are one value, because SQLAlchemy and drivers are slow with many values.
     """
-    head, group, order = _insert_for(connection.dialect)
-    if order is None:  # PostgreSQL
-        connection.exec_driver_sql(f"{head}{group}", rows)
+    value: object = keys
+    among = "= ANY(%s)"
+    if connection.dialect.name == "sqlite":
+        value = msgspec.json.encode(keys).decode()
+        among = "IN (SELECT value FROM json_each(?))"
+    parts = (
+        f"SELECT dedupe_key, variant FROM {table} WHERE dedupe_key {among}"  # noqa: S608 -- constants
+        for table in (EVENTS, PRUNED)
+    )
+    return connection.exec_driver_sql(" UNION ALL ".join(parts), (value, value))
+
+
+def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
+    """Insert rows in one statement.
+
+    SQLite's driver releases the interpreter lock at each statement, and then waits
+    until the event loop returns the lock. PostgreSQL gets all rows as one JSON value.
+    """
+    if connection.dialect.name == "postgresql":
+        as_json = msgspec.json.encode(rows).decode()
+        connection.exec_driver_sql(f"{_INSERT} {_FROM_JSON}", (as_json,))
     else:
+        group = f"({', '.join('?' * len(_INSERTED))})"
+        values = tuple(row[name] for row in rows for name in _INSERTED)
         groups = ", ".join([group] * len(rows))
-        values = tuple(row[name] for row in rows for name in order)
-        connection.exec_driver_sql(f"{head}{groups}", values)
-
-
-@cache
-def _insert_for(dialect: sa.Dialect) -> tuple[str, str, Sequence[str] | None]:
-    """Return the INSERT up to its values, one group of values, and their order."""
-    later = {"sequence", "erased_at"}
-    columns = [column.name for column in EVENTS.c if column.name not in later]
-    insert = sa.insert(EVENTS).inline()
-    compiled = insert.compile(dialect=dialect, column_keys=columns)
-    head, values, group = str(compiled).partition("VALUES ")
-    return head + values, group, getattr(compiled, "positiontup", None)
+        connection.exec_driver_sql(f"{_INSERT} VALUES {groups}", values)
 
 
 def _unavailable(database: Database, failure: str, error: DBAPIError) -> StoreError:
