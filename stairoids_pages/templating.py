@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from itertools import accumulate
 
 import msgspec
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 # Joiners are invisible too, but emoji and several scripts need them.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_MAX_INDENTED = 50_000_000  # bytes of a body times its depth
+_MAX_FOLDS = 8  # folds in folds
+_MAX_PARTS = 3_000  # lines and folds; the rest has no folds
+_LONG = 100  # lines
 
 
 def template_environment(package: str) -> Environment:
@@ -35,7 +42,9 @@ def template_environment(package: str) -> Environment:
         auto_reload=False,
     )
     environment.filters |= {
-        "pretty": pretty,
+        "coded": coded,
+        "folded": folded,
+        "number": "{:,}".format,
         "shown": shown,
         "size": size_of,
         "visible": visible,
@@ -67,16 +76,59 @@ def pretty(body: bytes, length: int = 65_536) -> str:
 
     Args:
         body: Any bytes.
-        length: The most bytes to show. A longer body is not indented.
+        length: The most bytes to show.
     """
-    if len(body) > length:
-        start = body[:length].decode("utf-8", errors="replace")
-        return f"{visible(start)}… ({len(body):,} bytes)"
+    return _text_of(body, _indented(body), length)
+
+
+def folded(body: bytes, length: int = 65_536) -> Markup:
+    """Return a body as `pretty` does, with a fold for each inner object and list.
+
+    The inner folds of a long body are closed.
+    """
+    indented = _indented(body)
+    text = _text_of(body, indented, length)
+    if indented is None:
+        return escape(text)
+    lines, depth, html = text.split("\n"), 0, list[str]()
+    for line in lines:
+        inner = len(line) - len(line.lstrip())
+        while depth and inner <= 2 * depth:
+            html.append("</details>")
+            depth -= 1
+        is_fold = line.endswith(("{", "[")) and inner == 2 * (depth + 1)
+        if is_fold and depth < _MAX_FOLDS and len(html) < _MAX_PARTS:
+            is_open = len(lines) <= _LONG or not depth
+            html.append(
+                f"<details{' open' * is_open}><summary>{escape(line)}</summary>"
+            )
+            depth += 1
+        else:
+            html.append(f"{escape(line)}\n")
+    return Markup("".join(html + ["</details>"] * depth))  # noqa: S704 -- each line is escaped
+
+
+def coded(text: str) -> Markup:
+    """Return text whose parts between backticks are code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 -- the text is escaped
+
+
+def _text_of(body: bytes, indented: bytes | None, length: int) -> str:
+    text = body if indented is None else indented
+    start = visible(text[:length].decode("utf-8", errors="replace"))
+    return f"{start}… ({len(body):,} bytes)" if text[length:] else start
+
+
+def _indented(body: bytes) -> bytes | None:
+    """Indent JSON. None for other bodies, and for nesting that needs much memory."""
+    brackets = body.translate(None, delete=_NO_BRACKETS)
+    depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+    if max(depths, default=0) * len(body) > _MAX_INDENTED:
+        return None
     try:
-        text = msgspec.json.format(body, indent=2)
+        return msgspec.json.format(body, indent=2)
     except (msgspec.DecodeError, RecursionError):
-        text = body
-    return visible(text.decode("utf-8", errors="replace"))
+        return None
 
 
 def size_of(number: int) -> str:

@@ -76,6 +76,14 @@
   }
 
   // Times are in UTC without this script. Their titles stay so.
+  const relative = new Intl.RelativeTimeFormat("en", { style: "short" });
+  function fromNow(at) {
+    const seconds = (at - Date.now()) / 1000;
+    const units = [[86_400, "day"], [3600, "hour"], [60, "minute"]];
+    const unit = units.find(([size]) => Math.abs(seconds) >= size);
+    if (unit) return relative.format(Math.trunc(seconds / unit[0]), unit[1]);
+    return seconds > 5 ? "in under a minute" : "just now";
+  }
   function localise(root) {
     const today = new Date().toDateString();
     const two = (number) => String(number).padStart(2, "0");
@@ -84,20 +92,47 @@
       const time = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
       const date = [at.getFullYear(), at.getMonth() + 1, at.getDate()].map(two).join("-");
       if (isNaN(at)) continue;
-      element.textContent = at.toDateString() === today ? time : ` ${time}`;
-      if (at.toDateString() !== today) {
-        const day = element.ownerDocument.createElement("span");
-        day.textContent = date;
-        element.prepend(day);
-      }
+      const texts = at.toDateString() === today ? [time] : [date, time];
+      if ("ago" in element.dataset) texts.push(`(${fromNow(at)})`);
+      if (element.textContent === texts.join(" ")) continue;
+      element.replaceChildren(...texts.flatMap((text, place) => {
+        const part = element.ownerDocument.createElement("span");
+        part.textContent = text;
+        return place ? [" ", part] : [part];
+      }));
     }
     for (const element of root.querySelectorAll("[data-zone]")) {
       element.textContent = "local time";
     }
   }
 
+  // A button before each command and body, and after each value within a line.
+  function addCopyButtons(root) {
+    for (const source of navigator.clipboard ? root.querySelectorAll("[data-copy]") : []) {
+      const copy = source.ownerDocument.createElement("button");
+      copy.type = "button";
+      copy.className = "quiet small copy";
+      copy.textContent = "Copy";
+      copy.ariaLabel = `Copy ${source.dataset.copy}`;
+      if (source.nodeName === "CODE") source.after(" ", copy);
+      else source.before(copy);
+    }
+  }
+  document.addEventListener("click", async ({ target }) => {
+    if (!target.matches(".copy")) return;
+    const next = target.nextElementSibling;
+    const source = next?.matches("[data-copy]") ? next : target.previousElementSibling;
+    try {
+      await navigator.clipboard.writeText(source.textContent.trim());
+      say("Copied.");
+    } catch {
+      say("The browser did not allow the copy.");
+    }
+  });
+
   function show(fresh) {
     localise(fresh);
+    addCopyButtons(fresh);
     const focused = document.activeElement;
     for (const old of liveElements()) {
       const other = fresh.getElementById(old.id);
@@ -254,6 +289,8 @@
   });
 
   localise(document);
+  addCopyButtons(document);
+  setInterval(() => localise(document), 30_000);
   if (!liveElements().length) return;
   button.hidden = false;
   button.addEventListener("click", () => {

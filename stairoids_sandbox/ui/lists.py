@@ -177,18 +177,27 @@ def hint_for(delivery: Delivery) -> str:
     if not delivery.attempts or delivery.attempts[-1].acknowledged:
         return ""
     last = delivery.attempts[-1]
-    text = last.response[:40].decode(errors="replace")
-    if last.status == 401 and text.startswith("signature_mismatch"):
-        return "The receiver has another secret. Enter the same one, then send again."
-    if last.status == 401 and text.startswith("signature_missing"):
-        return "The receiver needs a signature. Enter its secret, then send again."
-    if last.status in {404, 405}:
-        return "The endpoint does not know this path. Check the URL, then send again."
-    if last.status is not None and 300 <= last.status < 400:
-        return "Stairoids follows no redirects. Enter the final URL, then send again."
-    if last.status is None:
-        return "No usable response came. Check that the receiver runs at this address."
-    return ""
+    status, body = last.status or 0, last.response
+    hints = {
+        "No usable response came. Check that the receiver runs at this address.": (
+            not status
+        ),
+        "The secret differs from the receiver's secret. Enter the receiver's secret, "
+        "then send again.": status == 401 and body.startswith(b"signature_mismatch"),
+        "The receiver needs a signature. Enter its secret, then send again.": (
+            status == 401 and body.startswith(b"signature_missing")
+        ),
+        "The endpoint does not know this path. Check the URL, then send again.": (
+            status in {404, 405}
+        ),
+        "Stairoids follows no redirects. Enter the final URL, then send again.": (
+            300 <= status < 400
+        ),
+        "The receiver is over its limit. Send again later.": status == 429,
+        "The receiver refused the event. Its response has the reason.": status < 500,
+        "The receiver failed. Look at its response and its log, then send again.": True,
+    }
+    return next(hint for hint, fits in hints.items() if fits)
 
 
 def place_of(url: str) -> str:

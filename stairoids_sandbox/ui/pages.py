@@ -64,7 +64,12 @@ POST         /_sandbox/deliveries/{id}/send-again
 """
 _LOCAL = [Middleware(LocalOnly)]
 _LIVE_SECONDS = 0.75
-_SINCE = {"600": "10 minutes", "3600": "hour", "86400": "day", "": "start"}
+_SINCE = {
+    "600": "in the last 10 minutes",
+    "3600": "in the last hour",
+    "86400": "in the last day",
+    "": "since the start",
+}
 
 
 class _AutomationFields(TypedDict):
@@ -154,6 +159,11 @@ class PageRoutes:
             signals=rows_of(parts, "signals", Filters()),
             deliveries=rows_of(parts, "deliveries", Filters()),
             deliveries_ended=parts.sender.ended,
+            refused=sum(
+                number
+                for status, number in parts.requests.statuses.items()
+                if status and status >= 400
+            ),
             automations=parts.automations.all(),
             removed=parts.automations.removed,
             webhooks=parts.webhooks.all(),
@@ -203,7 +213,6 @@ class PageRoutes:
             owners=owners,
             owner=owners.get(delivery.owner.id),
             automation=self._parts.automations.get(delivery.owner.id),
-            hint=hint_for(delivery),
         )
 
     def _send_again(self, request: Request, fields: dict[str, str]) -> Response:
@@ -314,6 +323,7 @@ class PageRoutes:
             switches=switches_for(self._parts.faults.all()),
             states=Counter(delivery.state for delivery in deliveries),
             headline_of=headline_of,
+            hint_for=hint_for,
             place_of=place_of,
             signal_with=self._parts.workspace.signals.get,
             wall_time=wall_time,

@@ -1,4 +1,4 @@
-"""Read the newest events without their bodies, or one event with its body."""
+"""Read summaries of the newest events, or one event with its body."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import sqlalchemy as sa
 
 from tap_stairoids_webhooks.store.schema import EVENTS
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.schema import StoredEvent
     from tap_stairoids_webhooks.store.store import EventStore
 
+_MAX_READ = 16_384  # bytes of a body that is read for its subject
+_SIZE: Any = sa.func.length(EVENTS.c.body)
 _COLUMNS = [
     EVENTS.c.sequence,
     EVENTS.c.event,
@@ -23,7 +26,8 @@ _COLUMNS = [
     EVENTS.c.received_at,
     EVENTS.c.key_id,
     EVENTS.c.erased_at,
-    sa.func.length(EVENTS.c.body).label("size"),
+    _SIZE.label("size"),
+    sa.case((_SIZE <= _MAX_READ, EVENTS.c.body)).label("body"),
 ]
 
 
@@ -33,6 +37,7 @@ class EventSummary:
 
     Attributes:
         size: Size of the body, in bytes.
+        subject: The automation, the signal type and the company, where they are known.
     """
 
     sequence: int
@@ -44,6 +49,7 @@ class EventSummary:
     key_id: str
     erased_at: str | None
     size: int
+    subject: str
 
 
 def latest(
@@ -82,7 +88,29 @@ def latest(
     with store.transaction("cannot be read") as connection:
         if text:
             query = query.where(_contains(text, connection.dialect.name))
-        return [EventSummary(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+        rows = [dict(row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+    return [EventSummary(subject=_subject_of(row.pop("body")), **row) for row in rows]
+
+
+def _subject_of(body: bytes | None) -> str:
+    try:
+        payload = msgspec.json.decode(body or b"")
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    data = _part(payload, "data") or payload
+    parts = (
+        _part(payload, "automation_name"),
+        _part(data, "signal", "type") or _part(data, "type"),
+        _part(data, "account", "name") or _part(data, "account", "domain"),
+    )
+    return " · ".join(part for part in parts if isinstance(part, str) and part)
+
+
+def _part(value: object, *names: str) -> object:
+    """Return a part of a parsed body; None if there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _contains(text: str, dialect: str) -> sa.ColumnElement[bool]:

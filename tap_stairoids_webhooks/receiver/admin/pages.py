@@ -55,7 +55,7 @@ _PROBLEMS = {
 _REFUSALS = {
     "signature_mismatch": "Signed with another secret, or a proxy changed the body.",
     "signature_missing": "No signature: the endpoint in Stairoids has no secret.",
-    "not_found": "Another path. Compare the URL in Stairoids with the one below.",
+    "not_found": "Another path. Compare the URL in Stairoids with the one above.",
     "method_not_allowed": "Not a POST: a browser or a scanner.",
     "too_large": "The body is over the limit of --max-body.",
     "disk_full": "The disk was nearly full. Stairoids sends again.",

@@ -358,7 +358,7 @@ def test_person_finds_why_a_delivery_failed_fixes_it_and_sends_it_again(
     page.goto(sandbox.origin)
     page.get_by_role("link", name="Failed (1)").click()
     page.get_by_role("link", name="Welcome", exact=True).click()
-    expect(page.get_by_text("The receiver has another secret.")).to_be_visible()
+    expect(page.get_by_text("The secret differs from the receiver")).to_be_visible()
     expect(page.get_by_label("Response", exact=True).first).to_be_visible()
     page.get_by_label("Webhook secret").fill(SECRET)
     page.get_by_role("button", name="Save").click()

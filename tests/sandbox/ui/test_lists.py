@@ -125,7 +125,7 @@ def test_failed_delivery_shows_the_response_and_its_cause(
 
     page = get(sandbox, f"/deliveries/{sandbox.deliveries[0].id}").text
 
-    assert "The receiver has another secret." in page
+    assert "The secret differs from the receiver" in page
     assert page.count("signature_mismatch") == 5
     assert "Welcome" in page
     assert "Acme Corp" in page
