@@ -70,13 +70,15 @@ def _show(history: RunHistory) -> None:
     for status in history.status:
         name = f"{status.source}: " if len(history.status) > 1 else ""
         click.secho(f"{name}{status.text}", fg=_COLOURS.get(status.state), bold=True)
-        for line in (*status.next, *status.commands):
-            click.echo(f"  {line}")
+        for step in status.next:
+            click.echo(f"  {step.text}")
+            if step.command:
+                click.echo(f"    {step.command}")
     if history.quota is not None:
         click.echo(quota_in_words(history.quota))
     click.echo()
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
-    _show_runs(history.runs)
+    _show_runs(history.runs, " ".join(status.text for status in history.status))
     click.echo()
     _show_outcomes(history)
     if history.reasons:
@@ -96,12 +98,15 @@ def _show(history: RunHistory) -> None:
         )
 
 
-def _show_runs(runs: Sequence[PastRun]) -> None:
+def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
+    """Show a table of the runs, and their reasons that are not shown yet."""
+    from target_stairoids.reporting.ending import ending_of
+
     rows = [
         (
             str(run.run),
             run.started_at[:16].replace("T", " "),
-            run.ending,
+            ending_of(run),
             run.read,
             run.accepted,
             run.requests,
@@ -116,7 +121,8 @@ def _show_runs(runs: Sequence[PastRun]) -> None:
         earlier = counted(len(runs) - _MAX_RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
     for run in [run for run in runs[-_MAX_RUNS:] if run.reason][-_MAX_REASONS:]:
-        click.echo(f"Run {run.run}: {run.reason}")
+        if run.reason not in shown:
+            click.echo(f"Run {run.run}: {run.reason}")
     if any(run.read is None for run in runs):
         click.echo("?  a run that has not ended wrote no report. Its outcomes")
         click.echo("   are counted from the ledger.")

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 #: Requests per minute -> requests per day, for each plan. None is unlimited.
 _PLANS = {60: ("Starter", 10_000), 300: ("Growth", 100_000), 1_000: ("Agency", None)}
-_AGAIN = "Run again. No signals were lost, and the next run resumes."
+_AGAIN = "Run again. The next run resumes, and no signals were lost."
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person does next. The command, if there is one, is ready to copy."""
+
+    text: str
+    command: str | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,15 +38,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         source: The default source of the pipeline.
         state: `ok`, `attention` or `failed`.
         text: One or two sentences.
-        next: Sentences that name the next step.
-        commands: Commands to copy.
+        next: The next steps, the most urgent first.
     """
 
     source: str
     state: str
     text: str
-    next: list[str]
-    commands: list[str]
+    next: list[Step]
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +89,17 @@ def words_of(run: PastRun) -> str:
     return f"{'stopped' if _is_stopped(run) else 'failed'}{reason}"
 
 
+def ending_of(run: PastRun) -> str:
+    """Return the end of a run in a few words, such as `failed, exit 1`."""
+    if run.exit_code is None:
+        return run.ending
+    if run.exit_code:
+        return f"{'stopped' if _is_stopped(run) else 'failed'}, {run.ending}"
+    if _dead(run):
+        return f"completed, {counted(_dead(run), 'dead letter')}"
+    return "completed, signals left" if run.reason else "completed"
+
+
 def statuses_of(runs: Sequence[PastRun], dead_letters: int) -> list[Status]:
     """Return the status of each pipeline from the runs, the oldest first."""
     sources = dict.fromkeys(run.source for run in reversed(runs))
@@ -91,7 +107,7 @@ def statuses_of(runs: Sequence[PastRun], dead_letters: int) -> list[Status]:
     if by_source:
         return [_status_of(its, dead_letters) for its in by_source]
     text = "No run began in these days."
-    return [Status(source="", state="attention", text=text, next=[], commands=[])]
+    return [Status(source="", state="attention", text=text, next=[])]
 
 
 def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
@@ -112,27 +128,21 @@ def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
         state="attention" if state == "ok" and dead_letters else state,
         text=text,
         next=list(_next(decided, dead_letters)),
-        commands=list(_commands(decided, dead_letters)),
     )
 
 
-def _next(run: PastRun, dead_letters: int) -> Iterator[str]:
+def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
     if run.ending == "was killed":
-        yield "Run again. The next run recovers the requests that were open."
+        yield Step(text="Run again. The next run recovers the requests that were open.")
     elif _is_stopped(run) or (not run.exit_code and run.outcomes.get(Outcome.PENDING)):
-        yield _AGAIN
+        yield Step(text=_AGAIN)
     elif run.exit_code:
-        yield "Do as the reason says, then run again. No signals were lost."
+        text = "Fix the cause, check the config and the API key, then run again."
+        yield Step(text=text, command=check_command())
     if dead_letters:
         are = counted(dead_letters, "dead letter waits", "dead letters wait")
-        yield f"{are} for a person."
-
-
-def _commands(run: PastRun, dead_letters: int) -> Iterator[str]:
-    if state_of(run) == "failed" and run.ending != "was killed":
-        yield check_command()
-    if dead_letters:
-        yield dead_letters_command()
+        text = f"{are} for a person. List them with their reasons."
+        yield Step(text=text, command=dead_letters_command())
 
 
 def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.reporting.ending import quota_in_words, state_of, words_of
+from target_stairoids.reporting.ending import ending_of, quota_in_words, state_of
 from target_stairoids.reporting.runs import (
     COUNTED_BY_RUN,
     UNKNOWN_TYPE,
@@ -23,7 +23,7 @@ def as_html(history: RunHistory) -> str:
     templates = template_environment("target_stairoids")
     templates.filters["amount"] = _amount
     templates.filters["state_of"] = state_of
-    templates.globals |= {"state_of": state_of, "words_of": words_of}
+    templates.globals |= {"state_of": state_of, "ending_of": ending_of}
     newest_first = list(reversed(history.runs))
     days = {day.day: day for day in reversed(history.days) if day.runs}
     groups = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stairoids_pages.templating import pretty, shown, size_of, visible
+from stairoids_pages.templating import coded, folded, pretty, shown, size_of, visible
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,36 @@ def test_json_is_indented_and_other_bodies_are_not(body: bytes, seen: str) -> No
 
 def test_long_body_is_cut_and_counted() -> None:
     assert pretty(b"x" * 2_000_000, 4) == "xxxx… (2,000,000 bytes)"
+
+
+def test_json_has_a_fold_for_each_inner_object_and_list() -> None:
+    assert folded(b'{"a":{"b":["<i>"],"c":[]}}') == (
+        "{\n"
+        "<details open><summary>  &#34;a&#34;: {</summary>"
+        "<details open><summary>    &#34;b&#34;: [</summary>"
+        "      &#34;&lt;i&gt;&#34;\n</details>    ],\n"
+        "    &#34;c&#34;: []\n</details>  }\n"
+        "}\n"
+    )
+    assert folded(b"<p>{\n") == "&lt;p&gt;{\n"
+
+
+@pytest.mark.parametrize("length", [3_000, 65_536])
+def test_inner_folds_of_a_long_body_are_closed(length: int) -> None:
+    html = folded(b'{"rows":[' + b",".join([b'{"n":[1,2]}'] * 90) + b"]}", length)
+
+    assert html.count("<details open>") == 1
+    assert html.count("<details>") > 5
+    assert html.count("<details") == html.count("</details>")
+
+
+@pytest.mark.parametrize("body", [b"[" * 90_000 + b"]" * 90_000, b"[1]," * 200_000])
+def test_fold_of_a_hostile_body_is_small(body: bytes) -> None:
+    assert len(folded(body)) < 200_000
+
+
+def test_text_between_backticks_is_code() -> None:
+    assert coded("Set `a<b`, or ` c.") == "Set <code>a&lt;b</code>, or ` c."
 
 
 @pytest.mark.parametrize(

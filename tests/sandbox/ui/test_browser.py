@@ -462,4 +462,25 @@ def test_times_are_local_with_utc_in_the_tooltip(
     title = at.get_attribute("title") or ""
     assert title.endswith(" UTC")
     assert (int(title[-9:-7]) + 30) % 60 == minutes
+    at.locator("..").locator("..").get_by_role("link").click()
+    expect(page.get_by_text("Accepted (local time)")).to_be_visible()
+    expect(page.get_by_text("(just now)").first).to_be_visible()
+    context.close()
+
+
+def test_body_is_folded_and_copied(
+    browser: Browser, sandbox: Sandbox, client: Client
+) -> None:
+    client.send(type="trial")
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(sandbox.origin)
+    page.get_by_role("link", name="trial").click()
+    page.get_by_text('"account": {').click()
+    expect(page.locator(".text details").first).not_to_have_attribute("open", "")
+    page.get_by_role("button", name="Copy the body").click()
+
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert copied["account"]["domain"] == "acmecorp.com"
     context.close()

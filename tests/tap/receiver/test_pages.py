@@ -16,7 +16,14 @@ from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tests.support.sandbox_client import wait_until
-from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery, deliveries
+from tests.support.webhook_builders import (
+    EMAIL,
+    SECRET,
+    a_body,
+    a_delivery,
+    an_action_body,
+    deliveries,
+)
 from tests.tap.receiver.test_admin import TOKEN, administered, get
 from tests.tap.receiver.test_app import post
 
@@ -97,6 +104,25 @@ def test_overview_shows_deliveries_without_bodies(receiver: Receiver) -> None:
         assert text in shown
     for secret in (EMAIL, SECRET, TOKEN, "sig_1"):
         assert secret not in shown
+
+
+def test_overview_names_automation_type_and_company_of_an_event(
+    receiver: Receiver,
+) -> None:
+    for body in (
+        an_action_body(),
+        a_body("evt_1", data={"type": "trial", "account": {"domain": "b.example"}}),
+        a_body("evt_2", data=[1], account="x"),
+        a_body("evt_3", data={"type": {"a": 1}, "account": {"name": 7}}),
+    ):
+        post(receiver, body)
+
+    shown = get(receiver, "/").text
+
+    assert "High-intent trial → notify sales · trial · Acme<" in shown
+    assert "<bdi>trial · b.example</bdi>" in shown
+    assert shown.count('<p class="soft"><bdi>') == 2
+    assert EMAIL not in shown
 
 
 def test_body_is_shown_escaped_and_downloaded_unchanged(
