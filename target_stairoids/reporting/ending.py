@@ -25,7 +25,7 @@ _AGAIN = "Run again. The next run resumes, and no signals were lost."
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person does next. The command, if there is one, is ready to copy."""
+    """A next step for a person. Its command, if there is one, is ready to copy."""
 
     text: str
     command: str | None = None
