@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RESULTS = Path(__file__).with_name("results.json")
-PAGE = Path(__file__).parent.parent / "docs/performance.md"
+PAGE = Path(__file__).parent.parent / "docs/concepts/performance.md"
 PATHS = {
     "startup": "time and memory of each command for --version and --help",
     "mapping": "one record, from parsed to digests and a signal",

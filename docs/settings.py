@@ -1,9 +1,9 @@
-"""Writes the plugins' settings into settings.md, meltano.yml, hub/ and a schema.
+"""Writes the plugins' settings into the documents, meltano.yml, hub/ and a schema.
 
     PYTHONPATH=. python docs/settings.py           writes the files
     PYTHONPATH=. python docs/settings.py --check   exits 1 if one is out of date
 
-docs/settings.md has a table between `<!-- settings:target -->` or
+docs/reference/settings.md has a table between `<!-- settings:target -->` or
 `<!-- settings:tap -->` and `<!-- /settings -->`. meltano.yml has a list below each
 `settings: # make docs: NAME`.
 The JSON Schema of the target's config is in docs/target-stairoids.schema.json.
@@ -80,7 +80,7 @@ _HUB_TEXTS = {
 }
 # The group `old` is replaced by the settings of the plugin `name`.
 _PLACES = {
-    "docs/settings.md": re.compile(
+    "docs/reference/settings.md": re.compile(
         r"<!-- settings:(?P<name>\w+) -->\n(?P<old>.*?)(?=<!-- /settings -->)",
         re.DOTALL,
     ),
@@ -219,7 +219,7 @@ def texts() -> dict[Path, str]:
         plugin_of(TapStairoidsSignals, signals_schema()),
     )
     contents = {
-        "docs/settings.md": {
+        "docs/reference/settings.md": {
             "target": table_of(target),
             "tap": table_of(tap),
             "signals": table_of(signals),

@@ -57,7 +57,7 @@ def read_tests(file: IO[str]) -> list[MappingTest]:
     """Read mapping tests.
 
     Raises:
-        ConfigError: The file breaks the rules of `docs/mapping.md`.
+        ConfigError: The file breaks the rules of `docs/guides/test-a-mapping.md`.
     """
     try:
         found = yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader

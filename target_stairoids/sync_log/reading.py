@@ -23,8 +23,18 @@ _COUNTS = ("read", "signals", "requests", *(o for o in Outcome if o != "would_se
 _INTEGER = {"type": ["integer", "null"]}
 _TEXT = {"type": ["string", "null"]}
 _TIME = {**_TEXT, "format": "date-time"}
-_WHERE = {"origin": _TEXT, "namespace": _TEXT}
-_KEY = {"key": _TEXT, "key_digest": _TEXT}
+_WHERE = {
+    "origin": {**_TEXT, "description": "The API's address."},
+    "namespace": {**_TEXT, "description": "The setting `namespace`."},
+}
+_KEY = {
+    "key": {
+        **_TEXT,
+        "description": "Values of the key as a JSON array: `[42]`. Null without a key.",
+    },
+    "key_digest": {**_TEXT, "description": "SHA-256 of that array, in hexadecimal."},
+}
+_ID = {**_TEXT, "description": "Null if a person resolved an `unknown` dead letter."}
 
 
 class SyncLog:
@@ -179,7 +189,7 @@ _STREAMS = (
         (SEQUENCE, "accepted_at"),
         {
             SEQUENCE: {"type": "integer"},
-            **dict.fromkeys(("signal_id", "account_id", "contact_id"), _TEXT),
+            **dict.fromkeys(("signal_id", "account_id", "contact_id"), _ID),
             **dict.fromkeys(("type", "source", "stream"), _TEXT),
             **_KEY,
             "run": _INTEGER,

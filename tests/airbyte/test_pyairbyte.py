@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PAGE = page("airbyte.md")
+PAGE = page("start/airbyte.md")
 PYAIRBYTE = "airbyte-venv/bin/python"
 FAKER = "faker-venv/bin/source-faker"
 

@@ -11,7 +11,13 @@ import yaml
 from click.testing import CliRunner
 
 from benchmarks.__main__ import PATHS as BENCHMARKS
-from tests.support.documents import blocks, command_lines, page, page_names
+from tests.support.documents import (
+    RUN_ELSEWHERE,
+    blocks,
+    command_lines,
+    page,
+    page_names,
+)
 from tests.support.paths import ROOT
 from tests.support.programs import COMMANDS, error_in
 
@@ -25,20 +31,6 @@ OTHERS = {"meltano", "uv", "docker", "airbyte-venv/bin/python", "pip", "pipx"}
 OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
 OTHERS |= {"export", "cd", "jq", "echo", "kill", "printf", "uvicorn"}
 OTHERS |= {"python", "touch", "rm"}
-#: The test that runs the commands of a page. Those of performance.md take too long.
-RUN_BY = {
-    "README.md": "test_readme.py",
-    "airbyte.md": "../airbyte/test_pyairbyte.py",
-    "delivery.md": "test_docs_run.py",
-    "forwarding.md": "test_forwarding.py",
-    "mapping.md": "test_docs_run.py",
-    "meltano.md": "test_meltano_page.py",
-    "operations.md": "test_docs_run.py",
-    "receiver.md": "test_docs_run.py",
-    "sandbox.md": "test_readme.py",
-    "settings.md": "test_docs_run.py",
-    "sync-log.md": "test_docs_run.py",
-}
 EXIT_CODES = {
     "target-stairoids": [0, 1, 75, 128],
     "stairoids-signals": [0, 1, 2, 75],
@@ -152,9 +144,7 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(" ".join(phony).split()) == sorted(described)
 
 
-def test_each_page_with_commands_is_run_by_a_test() -> None:
-    with_commands = {name for name in page_names() if blocks(page(name), "sh")}
-
-    assert with_commands - {"performance.md"} == set(RUN_BY)
-    for name, module in RUN_BY.items():
-        assert name in (ROOT / "tests/docs" / module).read_text(encoding="utf-8")
+def test_tests_of_pages_with_commands_name_their_page() -> None:
+    for name, module in RUN_ELSEWHERE.items():
+        assert blocks(page(name), "sh"), name
+        assert name in (ROOT / "tests" / module).read_text(encoding="utf-8")

@@ -143,7 +143,7 @@ def test_configs_in_the_readme_are_valid() -> None:
 
 
 def test_meltano_examples_are_parts_of_meltano_yml() -> None:
-    shown, *_ = blocks(page("meltano.md"), "yaml")
+    shown, *_ = blocks(page("start/meltano.md"), "yaml")
     for text in (shown, *blocks(page("README.md"), "yaml")):
         plugins = yaml.safe_load(text)["plugins"]
         for plugin in plugins.get("extractors", []) + plugins["loaders"]:

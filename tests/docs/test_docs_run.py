@@ -1,7 +1,7 @@
 """The commands of each page run, in their order.
 
-Commands that install, serve or need another database are left out. README.md,
-meltano.md, PyAirbyte and the examples for schedulers have their own tests.
+Commands that install, serve or need another database are left out. The pages in
+`RUN_ELSEWHERE` have their own tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
-from tests.support.documents import blocks, expected_code
+from tests.support.documents import RUN_ELSEWHERE, blocks, expected_code, page_names
 from tests.support.documents import page as page_text
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
@@ -49,13 +49,10 @@ def lines_of(page: str) -> list[str]:
     return [line for line in lines if line and not LEFT_OUT.search(line)]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *("airbyte.md", "delivery.md", "mapping.md", "operations.md", "receiver.md"),
-        *("settings.md", "sync-log.md"),
-    ],
-)
+PAGES = [name for name in page_names() if name not in RUN_ELSEWHERE and lines_of(name)]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
     store_url = f"sqlite:///{tmp_path}/.stairoids/webhooks.db"
     (tmp_path / ".stairoids").mkdir()
@@ -94,7 +91,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
 
 def test_first_steps_of_the_receiver_page_read_events(tmp_path: Path) -> None:
     """One shell runs all commands. The receiver runs in the background."""
-    first_steps = page_text("receiver.md").split("\n## ")[1]
+    first_steps = page_text("start/first-webhook.md")
     port = str(a_free_port())
     with Sandbox() as sandbox:
         env = {

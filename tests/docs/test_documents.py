@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks.__main__ import RESULTS
 from benchmarks.figures import as_markdown, read
-from tests.support.documents import blocks, command_lines, page
+from tests.support.documents import blocks, command_lines, page, page_names
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def test_sample_files_in_the_readme_exist() -> None:
     assert {path for path in named if not (ROOT / path).exists()} == set()
 
 
-def test_examples_in_operations_are_well_formed() -> None:
-    text = page("operations.md")
+def test_examples_are_well_formed() -> None:
+    text = "\n".join(map(page, page_names()))
 
     for block in blocks(text, "python"):
-        compile(block, "operations.md", "exec")
+        compile(block, "an example", "exec")
     for block in blocks(text, "yaml"):
         assert yaml.safe_load(block)
     for block in blocks(text, "bash"):
@@ -67,4 +67,4 @@ def test_examples_in_operations_are_well_formed() -> None:
 
 
 def test_documents_have_the_last_benchmark_figures() -> None:
-    assert as_markdown(read(RESULTS)) in page("performance.md")
+    assert as_markdown(read(RESULTS)) in page("concepts/performance.md")

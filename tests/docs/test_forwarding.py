@@ -1,4 +1,4 @@
-"""The commands of docs/forwarding.md print the output on the page."""
+"""The commands of docs/guides/forward-events.md print the output on the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.documents import blocks, page
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.singer_io import wait_until
 
-PAGE = page("forwarding.md")
+PAGE = page("guides/forward-events.md")
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""The commands of docs/meltano.md run in one shell, in their order.
+"""The commands of docs/start/meltano.md run in one shell, in their order.
 
 The ports are free ones, so that tests can run in parallel. The package comes from a
 wheel of this folder and not from the package index.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 UV = Path(sys.executable).with_name("uv")
-PAGE = (ROOT / "docs/meltano.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/start/meltano.md").read_text(encoding="utf-8")
 #: Any fenced block: its language and its text.
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NEW_ROW = {"trial_id": "t4", "user_email": "dee@delta.example.com", "plan": "pro"}

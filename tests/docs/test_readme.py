@@ -92,7 +92,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     }
     lines = commands()
     lines.remove("stairoids-sandbox serve --port 8900 &")
-    with_automation, *_ = blocks(page("sandbox.md"), "sh")
+    with_automation, *_ = blocks(page("start/sandbox.md"), "sh")
     lines.append(with_automation)
     servers = [line for line in lines if " serve " in line]
     others = [line for line in lines if " serve " not in line]

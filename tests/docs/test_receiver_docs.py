@@ -1,10 +1,9 @@
-"""docs/receiver.md agrees with the code."""
+"""The pages about the receiver agree with the code."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import RESPONSE_SECONDS, RESULTS
 from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS
+from tests.support.documents import page
 from tests.support.paths import ROOT
 from tests.support.webhook_builders import deliveries
 from tests.tap.receiver.test_admin import administered, get
@@ -22,24 +22,16 @@ from tests.tap.receiver.test_admin import administered, get
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEXT = (ROOT / "docs/receiver.md").read_text(encoding="utf-8")
+PAGES = (
+    *("start/first-webhook.md", "guides/event-store.md", "guides/erase.md"),
+    "guides/event-store-postgresql.md",
+    *("guides/rotate-a-secret.md", "guides/forward-events.md", "deploy/asgi.md"),
+    *("deploy/docker.md", "deploy/logs.md", "deploy/monitor-the-receiver.md"),
+    *("concepts/security.md", "reference/http-responses.md"),
+)
+TEXT = "\n".join(map(page, PAGES))
 STAIROIDS_WAITS = 10
 VARIABLES = sorted(set(re.findall(r"\bSTAIROIDS_[A-Z_]+", TEXT)))
-
-
-def commands() -> list[list[str]]:
-    """Return the command lines of `stairoids-webhooks` in the examples."""
-    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("stairoids-web")]
-
-
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_command_exists_with_these_options(words: list[str]) -> None:
-    command = main.commands[words[1]]
-
-    context = command.make_context(words[1], [], resilient_parsing=True)
-    command.make_parser(context).parse_args(words[2:])  # raises for an unknown option
 
 
 def test_deadlines_are_those_of_the_code() -> None:
@@ -54,7 +46,7 @@ def test_pauses_of_five_attempts_have_the_documented_sum() -> None:
 
 
 def test_log_lines_are_shown_alike_as_text_and_as_json() -> None:
-    (shown,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    (shown,) = re.findall(r"```json\n(.*?)```", page("deploy/logs.md"), re.DOTALL)
     line = json.loads(shown)
     time, level, _, message = (line.pop(k) for k in list(line)[:4])
 

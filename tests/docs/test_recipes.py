@@ -1,4 +1,4 @@
-"""The recipes of docs/mapping.md pass their own tests, and its tables are complete."""
+"""The recipes of the cookbook pass their tests. The tables of options are complete."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from click.testing import CliRunner
 from target_stairoids.cli.main import main
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.settings import config_schema
-from tests.support.documents import page
+from tests.support.documents import page, page_names
 from tests.support.paths import DATA
 
-TEXT = page("mapping.md")
+TEXT = "\n".join(page(name) for name in page_names() if "cookbook/" in name)
 RECIPES = re.findall(
-    r"^##+ ([^\n]+)\n(?:(?!^##).)*?<!-- recipe -->\n"
+    r"^# ([^\n]+)\n(?:(?!^# ).)*?<!-- recipe -->\n"
     r"```yaml\n(.*?)```\n\n```yaml\n(.*?)```",
     TEXT,
     re.DOTALL | re.MULTILINE,
@@ -86,7 +86,9 @@ def test_tap_spreadsheets_writes_the_columns_of_its_recipe(tmp_path: Path) -> No
         "31/12/2025,pro,12\nbob@birch.co.uk,Bob Birch,05/11/2025,free,\n"
     )
     uv = Path(sys.executable).with_name("uv")
-    package = next(re.finditer(r"tap-spreadsheets==[\d.]+", page("meltano.md")))[0]
+    package = next(re.finditer(r"tap-spreadsheets==[\d.]+", page("start/meltano.md")))[
+        0
+    ]
 
     done = subprocess.run(
         [uv, "tool", "run", "--from", package, "tap-spreadsheets", "--config=tap.json"],
@@ -110,8 +112,12 @@ def without(record: dict[str, object], names: set[str]) -> dict[str, object]:
 
 
 def test_tables_describe_each_filter_and_option() -> None:
-    filters = TEXT[TEXT.index("| filter |") : TEXT.index("A filter that finds nothing")]
-    options = TEXT[TEXT.index("| option |") : TEXT.index("`null` switches")]
+    expressions, mapping = (
+        page("reference/expressions.md"),
+        page("reference/mapping.md"),
+    )
+    filters = expressions.partition("| filter |")[2].partition("\n\n")[0]
+    options = mapping.partition("| option |")[2].partition("\n\n")[0]
     items = config_schema()["properties"]["signals"]["items"]
 
     assert named_in(filters) == set(FILTERS) - {"d"}

@@ -1,4 +1,4 @@
-"""The examples for schedulers in operations.md: a script, a cron line, a pod."""
+"""The examples for schedulers: a script, a cron line, a pod."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.slow
 
 
-def blocks_of(language: str) -> list[str]:
-    return blocks(page("operations.md"), language)
+CRON = page("deploy/cron-and-systemd.md")
 
 
 def a_program(path: Path, text: str) -> None:
@@ -38,7 +37,7 @@ def test_script_for_a_scheduler_keeps_state_and_exit_code(
     left: int, tmp_path: Path
 ) -> None:
     """The tap of this test prints a file."""
-    (script,) = blocks_of("bash")
+    (script,) = blocks(CRON, "bash")
     (tmp_path / "signals.sh").write_text(script)
     a_program(tmp_path / "tap-x", '#!/bin/sh\ncat "$(dirname "$0")/printed"\n')
     printed = [a_schema(), a_record(1), a_state(1), a_record(2), a_state(2)]
@@ -69,8 +68,7 @@ def test_script_for_a_scheduler_keeps_state_and_exit_code(
 def test_cron_mails_only_errors_that_need_a_person(
     code: int, mail: str, tmp_path: Path
 ) -> None:
-    text = page("operations.md")
-    (line,) = re.findall(r"^7 \* \* \* \* (.*)$", text, re.MULTILINE)
+    (line,) = re.findall(r"^7 \* \* \* \* (.*)$", CRON, re.MULTILINE)
     script = f"#!/bin/sh\necho the error\nexit {code}\n"
     a_program(tmp_path / "signals.sh", script)
 
@@ -89,7 +87,7 @@ def test_cron_mails_only_errors_that_need_a_person(
 def test_command_of_the_pod_passes_sigterm_on(tmp_path: Path) -> None:
     (job,) = (
         b
-        for block in blocks_of("yaml")
+        for block in blocks(page("deploy/kubernetes.md"), "yaml")
         if isinstance(b := yaml.safe_load(block), dict) and b.get("kind") == "CronJob"
     )
     pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]

@@ -31,8 +31,8 @@ def test_site_has_each_page_and_a_search_and_needs_no_network(tmp_path: Path) ->
     assert 'action="search.html"' in home
     assert not re.findall(r'<(?:script|img|link)[^>]* (?:src|href)="http', home)
     assert "troubleshoot" in (tmp_path / "searchindex.js").read_text(encoding="utf-8")
-    for picture in re.findall(r'srcset="([^"]*)"', page("sandbox.md")):
-        assert (tmp_path / picture).is_file()
+    for picture in re.findall(r'srcset="([^"]*)"', page("start/sandbox.md")):
+        assert (tmp_path / "start" / picture).is_file()
 
 
 def test_broken_anchor_fails_the_build(tmp_path: Path) -> None:

@@ -7,6 +7,15 @@ import textwrap
 
 from tests.support.paths import ROOT
 
+#: Page -> the test that runs its commands in place of test_docs_run.py.
+RUN_ELSEWHERE = {
+    "README.md": "docs/test_readme.py",
+    "concepts/performance.md": "../benchmarks/__main__.py",  # they take too long
+    "guides/forward-events.md": "docs/test_forwarding.py",
+    "start/meltano.md": "docs/test_meltano_page.py",
+    "start/sandbox.md": "docs/test_readme.py",
+}
+
 
 def page(name: str) -> str:
     """Return the text of `README.md` or of a page in docs/."""

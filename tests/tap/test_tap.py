@@ -354,7 +354,7 @@ def test_command_reads_its_environment(filled: str) -> None:
 def test_documented_log_config_makes_json_without_metrics(
     run: Runner, tmp_path: Path
 ) -> None:
-    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    page = (DOCS / "deploy/logs.md").read_text(encoding="utf-8")
     (text,) = re.findall(
         r"^```yaml\n(version: 1\n.*?)^```", page, re.DOTALL | re.MULTILINE
     )

@@ -34,7 +34,7 @@ def test_client_sends_a_signal(sandbox: Sandbox) -> None:
 def test_code_on_the_page_sends_a_signal(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = (b for b in blocks(page("operations.md"), "python") if "Client" in b)
+    (code,) = (b for b in blocks(page("guides/send-one.md"), "python") if "Client" in b)
     there = code.replace("https://api.stairoids.com/v1", sandbox.url)
 
     exec(there.replace("sk_live_…", sandbox.api_key))  # noqa: S102 - of our own page

@@ -135,7 +135,9 @@ def test_results_has_every_result_of_the_code() -> None:
 
 
 def test_documented_alerts_use_existing_results() -> None:
-    page = (PACKAGE.parent / "docs/operations.md").read_text(encoding="utf-8")
+    page = (PACKAGE.parent / "docs/deploy/monitor-the-receiver.md").read_text(
+        encoding="utf-8"
+    )
     asked = re.findall(r'requests_total\{result=~?"([\w|]+)"', page)
 
     assert {name for names in asked for name in names.split("|")} <= set(RESULTS)

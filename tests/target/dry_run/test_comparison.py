@@ -144,7 +144,11 @@ def test_wrong_config_is_named(configs: Configs) -> None:
 
 
 def test_workflow_on_the_page_prints_the_comment(configs: Configs) -> None:
-    (text,) = (b for b in blocks(page("mapping.md"), "yaml") if "pull_request" in b)
+    (text,) = (
+        b
+        for b in blocks(page("guides/change-a-mapping.md"), "yaml")
+        if "pull_request" in b
+    )
     workflow = yaml.safe_load(text)
     steps = [step.get("run", "") for step in workflow["jobs"]["compare"]["steps"]]
     (line,) = (step for step in steps if step.startswith("stairoids-signals"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STREAMS = sorted(path.name for path in DATA.glob("*.jsonl"))
 POSTGRES = DATA / "meltanolabs-tap-postgres_full.jsonl"
-#: The mapping of `docs/mapping.md`.
+#: The mapping of `docs/reference/mapping.md`.
 TEN_LINES = """
 signals:
 - stream: crm-contacts

@@ -266,7 +266,7 @@ def test_documented_copy_command_moves_a_ledger_from_sqlite(
     postgres_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/guides/runners-without-a-disk.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^stairoids-signals ledger copy .*$", page, re.MULTILINE)
     target = TargetUnderTest(tmp_path, sandbox.url)
     target.run(a_schema(), a_record(1))

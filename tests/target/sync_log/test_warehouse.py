@@ -107,7 +107,7 @@ def test_query_of_the_page_joins_rows_signals_and_actions(tmp_path: Path) -> Non
     load(tmp_path, tapped(tmp_path, "tap-stairoids-signals", ledger_url=ledger_url))
     load(tmp_path, tapped(tmp_path, "tap-stairoids-webhooks", store_url=store_url))
 
-    query = blocks(page("sync-log.md"), "sql")[0]
+    query = blocks(page("guides/sync-log.md"), "sql")[0]
     found = json.loads(in_warehouse(tmp_path, query, "python", "-c", _READ))
     assert [row[:3] for row in found] == [
         [1, "Acme", "trial"],
