@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 FAST = (
-    "pages",
+    "pages/test_templating.py",
     "sandbox/faults",
     "sandbox/state",
     "tap/forwarding/test_decision.py",

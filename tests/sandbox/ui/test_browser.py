@@ -346,65 +346,6 @@ def test_first_tab_skips_to_the_content(page: Page, sandbox: Sandbox) -> None:
     assert len(names) == 5
 
 
-def test_person_finds_why_a_delivery_failed_fixes_it_and_sends_it_again(
-    page: Page, sandbox: Sandbox, client: Client, receiver: Receiver
-) -> None:
-    receiver.responses = [401] * 5
-    receiver.body = [b"signature_mismatch"]
-    sandbox.automations.add(type="*", url=receiver.url, secret="old", name="Welcome")  # noqa: S106 -- of a test
-    client.send()
-    wait_until(lambda: sandbox.deliveries[0].status == "failed")
-
-    page.goto(sandbox.origin)
-    page.get_by_role("link", name="Failed (1)").click()
-    page.get_by_role("link", name="Welcome", exact=True).click()
-    expect(page.get_by_text("The secret differs from the receiver")).to_be_visible()
-    expect(page.get_by_label("Response", exact=True).first).to_be_visible()
-    page.get_by_label("Webhook secret").fill(SECRET)
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("Automation saved.")).to_be_visible()
-    expect(page.get_by_role("button", name="Save")).to_be_hidden()
-    page.get_by_role("button", name="Send again").click()
-
-    expect(page.get_by_text("delivered")).to_be_visible()
-    page.get_by_role("link", name="an earlier delivery").click()
-    expect(page.get_by_role("link", name="sent again")).to_be_visible()
-
-
-def test_person_finds_one_signal_among_many(
-    page: Page, sandbox: Sandbox, client: Client
-) -> None:
-    for number in range(120):
-        client.send(account={"domain": f"company{number}.example"})
-    page.goto(sandbox.origin)
-    page.get_by_role("link", name="All signals").click()
-    rows = page.locator("#signals-rows li")
-    page.get_by_role("link", name="Older").click()
-    expect(rows.first).to_contain_text("company69.example")
-    field = page.get_by_label("Search")
-    field.fill("COMPANY7.")
-    field.press("Enter")
-
-    expect(rows).to_have_count(1)
-    rows.get_by_role("link").click()
-    expect(page.get_by_text("company7.example").first).to_be_visible()
-    page.go_back()
-    expect(page.get_by_label("Search")).to_have_value("COMPANY7.")
-    expect(rows).to_have_count(1)
-
-
-def test_person_sees_why_a_request_was_refused(
-    page: Page, sandbox: Sandbox, client: Client
-) -> None:
-    client.send()
-    client.send(account={"domian": "acme.example"}, contact=...)
-    page.goto(sandbox.origin)
-    page.get_by_role("link", name="400").click()
-
-    expect(page.locator("#requests-rows li")).to_have_count(1)
-    expect(page.get_by_text("account.domian", exact=True)).to_be_visible()
-
-
 def test_person_turns_off_all_faults_from_any_page(
     page: Page, sandbox: Sandbox
 ) -> None:
