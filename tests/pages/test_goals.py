@@ -1,17 +1,4 @@
-"""A person reaches each goal from the first page by few clicks.
-
-| goal | page | clicks |
-| --- | --- | --- |
-| watch signals arrive, see the quota that is left | sandbox | 0 |
-| make an automation | sandbox | 2 |
-| find out why a delivery failed | sandbox | 2 |
-| fix the cause and send again | sandbox | 2 more |
-| find out why a request was refused | sandbox | 1 |
-| find one signal among many | sandbox | 2 |
-| look at an event of one person, see the lag of a tap | receiver | 1 |
-| did last night work, what next, how much quota is left | report | 0 |
-| which signals were not accepted, and why | report | 0 |
-"""
+"""A person reaches each goal from the first page by few clicks, which are counted."""
 
 from __future__ import annotations
 
@@ -186,7 +173,7 @@ def test_person_looks_at_an_event_and_sees_the_lag_of_a_tap(
     page.close()
 
 
-def test_person_sees_whether_last_night_worked_and_what_is_next(
+def test_person_sees_the_end_of_last_night_and_the_next_steps(
     visit: Visit, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     target = TargetUnderTest(tmp_path, sandbox.url)
