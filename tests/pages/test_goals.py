@@ -176,7 +176,7 @@ def test_person_looks_at_an_event_and_sees_the_lag_of_a_tap(
 def test_person_sees_the_end_of_last_night_and_the_next_steps(
     visit: Visit, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    target = TargetUnderTest(tmp_path, sandbox.url)
+    target = TargetUnderTest(tmp_path, sandbox.url, requests_per_minute=60)
     target.run(a_schema(), a_record(1), a_record(2, email="x"))
     target.run(a_schema(), a_record(3), api_key="sk_wrong")
     path = tmp_path / "report.html"
