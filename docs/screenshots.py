@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from PIL import Image
 from playwright.sync_api import expect
 from rich.console import Console
 from rich.text import Text
@@ -38,12 +40,12 @@ from tests.support.sandbox_client import Client, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page, ViewportSize
+    from playwright.sync_api import Browser, FloatRect, Page, ViewportSize
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IMAGES = ROOT / "docs/images"
-COLUMNS = 128
+COLUMNS = 140
 #: The number of new people in the run of each day.
 NEW_PEOPLE = (31, 44, 38, 12, 9, 52, 47, 35, 61, 40, 8, 14, 58, 43)
 SECRET = "whsec_of_the_pictures"  # noqa: S105 -- signs for the pictures only
@@ -51,7 +53,8 @@ OLD_SECRET = "whsec_that_was_before"  # noqa: S105 -- signs for the pictures onl
 TOKEN = "a-token-for-the-pictures"  # noqa: S105 -- opens the pages of the pictures only
 TYPES = ("product_trial_started", "meeting_booked", "seat_limit_reached")
 MIX = (0, 2, 0, 1, 0, 0, 2, 0)
-SIZE: ViewportSize = {"width": 1320, "height": 840}
+SIZE: ViewportSize = {"width": 1320, "height": 1400}
+PAUSE = 47  # seconds between two signals, as the pages show them
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 REFUSALS = {
     "signature_mismatch": (0, 0, 1, 0, 0, 14, 31, 2, 0, 0, 0, 1, 0, 0),
@@ -78,7 +81,9 @@ def take_pictures() -> None:
                 admin=Admin(port=8881, token=TOKEN),
             )
         )
-        sandbox = opened.enter_context(Sandbox(plan="starter", port=8900))
+        sandbox = opened.enter_context(
+            Sandbox(plan="starter", port=8900, retry_base_seconds=0.5)
+        )
         send_signals(sandbox, receiver, store_url)
         browser = opened.enter_context(a_browser(path))
         for scheme in SCHEMES:
@@ -106,13 +111,10 @@ def send_signals(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
         secret=SECRET,
         name="Tell the calendar",
     )
-    sandbox.webhooks.add(
-        url=receiver.url, events=("account.score_changed",), secret=OLD_SECRET
-    )
     lines = (ROOT / "sample_configs/trials.jsonl").read_text().splitlines()
     with Client(sandbox) as client:
         trials = [trial for trial in map(json.loads, lines) if trial["user_email"]]
-        for number, trial in enumerate(trials):
+        for number, trial in enumerate(trials[:8]):
             client.send(
                 type=TYPES[MIX[number % len(MIX)]],
                 source="billing",
@@ -123,14 +125,42 @@ def send_signals(sandbox: Sandbox, receiver: Receiver, store_url: str) -> None:
                 contact={"email": trial["user_email"]},
                 properties={"plan": trial["plan"], "seats": trial["seats"]},
             )
-            if number == 12:
+            if number == 5:
+                sandbox.webhooks.add(
+                    url=receiver.url, events=("signal.created",), secret=OLD_SECRET
+                )
                 sandbox.faults.add(
                     Fault(kind="status_after_accept", probability=0.2, seed=2)
                 )
         client.send(type=TYPES[1], source="calendar")
-    taken = [d for d in sandbox.deliveries if "calendar" not in d.endpoint.url]
-    wait_until(lambda: all(d.status == "success" for d in taken))
+    wait_until(
+        lambda: all(d.status in ("success", "failed") for d in sandbox.deliveries), 60
+    )
+    spread(sandbox, store_url)
     write_past_refusals(store_url)
+
+
+def spread(sandbox: Sandbox, store_url: str) -> None:
+    """Move signals, deliveries and events back, so that their times differ."""
+    last = len(sandbox.signals)
+    for signal in sandbox.signals:
+        at = signal.created_at - timedelta(seconds=PAUSE * (last - signal.sequence))
+        for field in ("created_at", "occurred_at"):
+            object.__setattr__(signal, field, at)
+    for delivery in sandbox.deliveries:
+        ago = PAUSE * (last - delivery.signal.sequence)
+        delivery.created -= ago
+        delivery.attempts = tuple(
+            replace(attempt, began=attempt.began - ago, ended=attempt.ended - ago)
+            for attempt in delivery.attempts
+        )
+    with closing(sqlite3.connect(store_url.removeprefix("sqlite:///"))) as store, store:
+        store.execute(
+            "UPDATE webhook_events SET received_at = strftime('%Y-%m-%dT%H:%M:%f000Z',"
+            " received_at, ((sequence - (SELECT max(sequence) FROM webhook_events))"
+            " * ?) || ' seconds')",
+            (PAUSE,),
+        )
 
 
 def write_past_refusals(store_url: str) -> None:
@@ -139,7 +169,7 @@ def write_past_refusals(store_url: str) -> None:
     with EventStore.open(store_url) as store:
         for reason, numbers in REFUSALS.items():
             for ago, number in enumerate(reversed(numbers)):
-                at = timestamp(today - timedelta(days=ago))
+                at = timestamp(today - timedelta(days=ago, minutes=41))
                 store.add_refusals({reason: RefusalCount(number=number, last_at=at)})
         acknowledge(store, "warehouse", {"*": store.last_sequence()})
         acknowledge(store, "crm", {"*": store.last_sequence() - 9})
@@ -149,30 +179,40 @@ def picture_sandbox(page: Page, sandbox: Sandbox, scheme: str) -> None:
     """Take the sandbox's overview and a delivery that failed."""
     page.goto(sandbox.origin)
     expect(page.get_by_role("button", name="Live")).to_be_visible()
-    page.screenshot(path=IMAGES / f"sandbox-{scheme}.png")
+    picture(page, f"sandbox-{scheme}", end="#faults")
     if scheme == "light":
-        wait_until(lambda: any(len(d.attempts) > 2 for d in sandbox.deliveries), 10)
-        failed = next(d for d in sandbox.deliveries if len(d.attempts) > 2)
+        failed = next(d for d in sandbox.deliveries if d.status == "failed")
         page.goto(f"{sandbox.origin}/deliveries/{failed.id}")
-        page.screenshot(path=IMAGES / "sandbox-delivery.png")
+        picture(page, "sandbox-delivery", end="#attempts")
+
+
+def picture(page: Page, name: str, end: str = "main") -> None:
+    """Take the page from its top to the end of an element, in 256 colours."""
+    path = IMAGES / f"{name}.png"
+    bottom = page.locator(end).evaluate("it => it.getBoundingClientRect().bottom")
+    area: FloatRect = {"x": 0, "y": 0, "width": SIZE["width"], "height": bottom + 16}
+    page.screenshot(path=path, full_page=True, clip=area)
+    with Image.open(path) as taken:
+        small = taken.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 def picture_receiver(page: Page, url: str, scheme: str) -> None:
     """Show the newest deliveries and an event."""
     page.goto(url)
-    expect(page.get_by_role("heading", name="Deliveries")).to_be_visible()
-    page.screenshot(path=IMAGES / f"receiver-{scheme}.png")
+    expect(page.get_by_role("button", name="Live")).to_be_visible()
+    picture(page, f"receiver-{scheme}", end=".plan")
     if scheme == "light":
         page.get_by_role("link", name="automation.action_triggered").first.click()
         expect(page.get_by_role("heading", name="Body")).to_be_visible()
-        page.screenshot(path=IMAGES / "receiver-event.png")
+        picture(page, "receiver-event")
 
 
 class Pipeline:
     """A target that sends trials and invoices, with its own ledger."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.config = folder / "config.json"
 
     def run(self, sandbox: Sandbox, people: range, *, in_terminal: bool = False) -> str:
@@ -180,26 +220,32 @@ class Pipeline:
         settings = {
             "api_url": sandbox.url,
             "api_key": "sk_test_sandbox",
-            "ledger_url": f"sqlite:///{self._folder / 'ledger.db'}",
+            "ledger_url": "sqlite:///ledger.db",
             "first_run": "send",
         }
         self.config.write_text(json.dumps(settings))
-        messages = self._folder / "messages.jsonl"
+        messages = self.folder / "messages.jsonl"
         messages.write_text("".join(map(_line_of, messages_of(people))))
-        command = [str(BIN / "target-stairoids"), "--config", str(self.config)]
+        command = [str(BIN / "target-stairoids"), "--config", "config.json"]
         with messages.open() as source:
             if not in_terminal:
-                subprocess.run(command, stdin=source, check=True, capture_output=True)
+                subprocess.run(
+                    command,
+                    stdin=source,
+                    check=True,
+                    capture_output=True,
+                    cwd=self.folder,
+                )
                 return ""
-            return _stderr_of_terminal(command, source)
+            return _stderr_of_terminal(command, source, self.folder)
 
-    def age(self, days: int) -> None:
-        """Move the start of all runs back by some days."""
-        with closing(sqlite3.connect(self._folder / "ledger.db")) as ledger, ledger:
+    def spread(self) -> None:
+        """Let the runs begin one day after the other, at 03:00."""
+        with closing(sqlite3.connect(self.folder / "ledger.db")) as ledger, ledger:
             ledger.execute(
                 "UPDATE stairoids_runs SET started_at ="
-                " strftime('%Y-%m-%dT%H:%M:%fZ', started_at, ?)",
-                (f"-{days} days",),
+                " strftime('%Y-%m-%dT03:00:%fZ', started_at,"
+                " (run - (SELECT max(run) FROM stairoids_runs)) || ' days')"
             )
 
 
@@ -223,7 +269,7 @@ def _line_of(message: dict[str, object]) -> str:
     return json.dumps(message) + "\n"
 
 
-def _stderr_of_terminal(command: list[str], source: IO[str]) -> str:
+def _stderr_of_terminal(command: list[str], source: IO[str], folder: Path) -> str:
     """Run a command whose stderr is a terminal. Return its output there."""
     reading, writing = pty.openpty()
     output = bytearray()
@@ -234,6 +280,7 @@ def _stderr_of_terminal(command: list[str], source: IO[str]) -> str:
         stdout=subprocess.DEVNULL,
         stderr=writing,
         env=environment,
+        cwd=folder,
     ) as process:
         os.close(writing)
         with suppress(OSError):  # Linux reports a closed terminal as an error
@@ -248,21 +295,14 @@ def picture_report(browser: Browser, pipeline: Pipeline) -> None:
     """Take the report of a month of runs."""
     last = 1
     with Sandbox(plan="agency") as sandbox:
-        for day, more in enumerate(NEW_PEOPLE):
-            if day:
-                pipeline.age(1)
+        for more in NEW_PEOPLE:
             pipeline.run(sandbox, range(1, last + more))
             last += more
-    command = [str(BIN / "stairoids-signals"), "report"]
-    options = [
-        "--config",
-        str(pipeline.config),
-        "--days",
-        str(len(NEW_PEOPLE)),
-        "--format",
-        "html",
-    ]
-    page_text = subprocess.check_output([*command, *options])
+    pipeline.spread()
+    command = [str(BIN / "stairoids-signals"), "report", "--config", "config.json"]
+    options = ["--days", str(len(NEW_PEOPLE)), "--format", "html"]
+    page_text = subprocess.check_output([*command, *options], cwd=pipeline.folder)
+    page_text = page_text.replace(f"{pipeline.folder}/".encode(), b"")
     path = pipeline.config.with_name("report.html")
     path.write_bytes(page_text)
     for scheme in SCHEMES:
@@ -270,7 +310,7 @@ def picture_report(browser: Browser, pipeline: Pipeline) -> None:
             color_scheme=scheme, viewport=SIZE, device_scale_factor=1.5
         )
         page.goto(path.as_uri())
-        page.screenshot(path=IMAGES / f"report-{scheme}.png")
+        picture(page, f"report-{scheme}", end="section:has(#plot-2)")
 
 
 def picture_terminal(pipeline: Pipeline) -> None:

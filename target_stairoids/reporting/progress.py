@@ -48,7 +48,7 @@ def status_line(
     parts.append(f"{queued:,} in the queue")
     seconds_left = 0.0
     if limit:
-        parts.append(f"{used} of {limit} requests per minute")
+        parts.append(f"{used:,} of {limit:,} requests per minute")
         seconds_left = queued * 60 / limit
     if failure:
         parts.append(f"{failure}, trying again")
