@@ -329,6 +329,8 @@ class PostgresDatabase(Database):
             "-c default_transaction_read_only=on"
             # The statements of a transaction see one state of the store.
             " -c default_transaction_isolation=repeatable\\ read"
+            # Without statistics PostgreSQL would sort all later events for each page.
+            " -c enable_bitmapscan=off"
         )
         sa.event.listen(engine, "connect", _read_binary)
         return engine
@@ -397,13 +399,13 @@ class PostgresDatabase(Database):
 
 
 def _read_binary(connection: psycopg.Connection, _record: object) -> None:
-    """Fetch pages as bytes, because the text of a body is twice as long."""
-    from psycopg import ServerCursor  # noqa: PLC0415 -- an extra that SQLite does not need
+    """Fetch rows as bytes, because the text of a body is twice as long."""
+    from psycopg import Cursor  # noqa: PLC0415 -- an extra that SQLite does not need
 
-    class BinaryCursor(ServerCursor[Any]):
-        execute = partialmethod(ServerCursor.execute, binary=True)
+    class BinaryCursor(Cursor[Any]):
+        execute = partialmethod(Cursor.execute, binary=True)
 
-    connection.server_cursor_factory = BinaryCursor
+    connection.cursor_factory = BinaryCursor
 
 
 def missing(place: str) -> str:

@@ -204,21 +204,20 @@ class EventStore:
         Raises:
             StoreUnavailableError: The store cannot be read now.
         """
-        place, body = EVENTS.c.sequence, EVENTS.c.body
-        conditions = [place > sequence, *conditions_of(selected)]
-        sizes = (
-            sa.select(place, sa.func.length(body))
-            .where(*conditions, place <= upper)
-            .order_by(place)
-            .limit(limit)
+        place, size = EVENTS.c.sequence, sa.func.length(EVENTS.c.body).label("size")
+        found = [place > sequence, place <= upper, *conditions_of(selected)]
+        first = sa.select(place, size).where(*found).order_by(place).limit(limit).cte()
+        sizes = sa.func.sum(first.c.size).over(order_by=first.c.sequence)
+        summed = sa.select(
+            first.c.sequence, (sizes - first.c.size).label("before")
+        ).cte()
+        last = sa.select(sa.func.max(summed.c.sequence)).where(
+            summed.c.before < PAGE_BYTES
         )
+        page = sa.select(*READ_COLUMNS).where(*found, place <= last.scalar_subquery())
+        page = page.order_by(place).limit(limit)
         with self.transaction("cannot be read") as connection:
-            # With a cursor PostgreSQL uses the index, even without statistics.
-            connection.execution_options(stream_results=True, max_row_buffer=limit)
-            with connection.execute(sizes) as found:
-                last = _end_of_page(found)
-            page = sa.select(*READ_COLUMNS).where(*conditions, place <= last)
-            rows = connection.execute(page.order_by(place)).all()
+            rows = connection.execute(page).all()
         return [stored_event(row) for row in rows]
 
     def erasures_after(self, number: int, *, limit: int = 1000) -> list[dict[str, Any]]:
@@ -405,14 +404,3 @@ def _unavailable(database: Database, failure: str, error: DBAPIError) -> StoreEr
     is_refused = isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError))
     kind = RowRefusedError if is_refused else StoreUnavailableError
     return kind(f"the store {database.place} {failure}: {reason_of(error)}")
-
-
-def _end_of_page(sizes: Iterable[Sequence[int]]) -> int:
-    """Return the sequence of the body that fills a page, 0 for an empty page."""
-    last = size = 0
-    for sequence, body in sizes:
-        last = sequence
-        size += body
-        if size >= PAGE_BYTES:
-            break
-    return last

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.webhook_builders import a_body, a_delivery
@@ -29,8 +30,7 @@ def test_since_selects_events(run: Runner, store: EventStore) -> None:
     times = ["2024-01-31T23:59:59.999999Z", "2024-02-01T00:00:00.000000Z"]
     for number, time in enumerate(times):
         delivery = a_delivery(a_body(f"evt_{number}"))
-        object.__setattr__(delivery, "received_at", time)
-        store.append([delivery])
+        store.append([replace(delivery, received_at=time)])
 
     for since in ("2024-02-01", "2024-02-01T01:00:00+01:00"):
         run.config["since"] = since
