@@ -76,8 +76,8 @@ def forward() -> None:
 
     Each request has the body that Stairoids signed, with its signature and type. The
     events of an account come in order. A response other than 2xx is tried again, eight
-    times in all, with growing pauses or after its Retry-After. Then the event is kept
-    as a failure, and the next event of the account follows.
+    times in all. The pauses grow, and are at least as long as its Retry-After. Then the
+    event is kept as a failure, and the next event of the account follows.
 
     The store remembers the events that are not delivered yet, and `prune` keeps them.
     The first start of a name begins with the oldest event, or at --since. SIGTERM ends
@@ -138,6 +138,13 @@ def _sequences(
     default=8,
     show_default=True,
     help="Requests at the same time.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1, 100),
+    default=8,
+    show_default=True,
+    help="Attempts after which an event is kept as a failure.",
 )
 @receiver_options("allow_http", "store_url", "log_level", "log_format")
 @exit_with_message(WebhooksError)

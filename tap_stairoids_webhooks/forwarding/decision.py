@@ -7,7 +7,6 @@ from enum import Enum, auto
 
 MAX_ATTEMPTS = 8
 _LONGEST_RETRY_AFTER = 3600.0
-_SHORTEST_RETRY_AFTER = 1.0
 _BUSY = {429, 503}  # with `Retry-After`, the whole handler asks for a pause
 
 
@@ -48,28 +47,30 @@ class Decision:
     Attributes:
         step: The next step of the event.
         pause: Seconds until the next request for this event.
-        pauses_all: Whether other events wait as well.
+        pause_of_all: Seconds until the next request for any other event.
     """
 
     step: Step
     pause: float = 0.0
-    pauses_all: bool = False
+    pause_of_all: float = 0.0
 
 
-def decide(response: Response, *, attempt: int, backoff: float) -> Decision:
+def decide(
+    response: Response, *, attempt: int, backoff: float, most: int = MAX_ATTEMPTS
+) -> Decision:
     """Return the next step.
 
     Args:
         response: The response to the last request.
         attempt: The number of that request, from 1.
-        backoff: Seconds to wait if the response does not say how long.
+        backoff: Seconds to wait at least.
+        most: The number of attempts after which the event has failed.
     """
     if response.status is not None and 200 <= response.status < 300:
         return Decision(step=Step.DELIVERED)
-    pause, pauses_all = backoff, False
-    if response.retry_after is not None:
-        longest = min(response.retry_after, _LONGEST_RETRY_AFTER)
-        pause = max(_SHORTEST_RETRY_AFTER, longest)
-        pauses_all = response.status in _BUSY
-    step = Step.FAILED if attempt >= MAX_ATTEMPTS else Step.RETRY
-    return Decision(step=step, pause=pause, pauses_all=pauses_all)
+    asked = min(response.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+    return Decision(
+        step=Step.FAILED if attempt >= most else Step.RETRY,
+        pause=max(backoff, asked),
+        pause_of_all=asked if response.status in _BUSY else 0.0,
+    )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreError
-from tap_stairoids_webhooks.forwarding.decision import Step, decide
+from tap_stairoids_webhooks.forwarding.decision import MAX_ATTEMPTS, Step, decide
 from tap_stairoids_webhooks.forwarding.lanes import Lanes, lane_of
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.store.event_filter import EventFilter
@@ -57,6 +57,7 @@ class Plan:
         store_url: The store.
         name: The name of the consumer.
         workers: Number of requests at the same time.
+        attempts: Number of attempts after which an event is kept as a failure.
         types: Only events of these types; None for all.
         since: Begin with events received at this time; None to go on.
         sequences: Only these events, again; None for all new events.
@@ -66,6 +67,7 @@ class Plan:
     store_url: str
     name: str
     workers: int = 8
+    attempts: int = MAX_ATTEMPTS
     types: frozenset[str] | None = None
     since: str | None = None
     sequences: tuple[int, int] | None = None
@@ -298,10 +300,13 @@ class _Session:
         for forward, response in results:
             attempt = forward.attempts + 1
             decision = decide(
-                response, attempt=attempt, backoff=pause_before(attempt + 1)
+                response,
+                attempt=attempt,
+                backoff=pause_before(attempt + 1),
+                most=self._plan.attempts,
             )
-            if decision.pauses_all:
-                self._paused_until = time.monotonic() + decision.pause
+            if decision.pause_of_all:
+                self._paused_until = time.monotonic() + decision.pause_of_all
             if decision.step is Step.DELIVERED:
                 done.append(forward)
                 continue

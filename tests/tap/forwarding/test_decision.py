@@ -14,8 +14,8 @@ from tap_stairoids_webhooks.forwarding.decision import (
 RETRY = Decision(step=Step.RETRY, pause=5.0)
 
 
-def after(seconds: float, *, pauses_all: bool = False) -> Decision:
-    return Decision(step=Step.RETRY, pause=seconds, pauses_all=pauses_all)
+def after(seconds: float, of_all: float = 0.0) -> Decision:
+    return Decision(step=Step.RETRY, pause=seconds, pause_of_all=of_all)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,24 @@ def after(seconds: float, *, pauses_all: bool = False) -> Decision:
         (Response(status=500), 8, Decision(step=Step.FAILED, pause=5.0)),
         (Response(status=500), 9, Decision(step=Step.FAILED, pause=5.0)),
         (Response(status=500, retry_after=30.0), 1, after(30)),
-        (Response(status=500, retry_after=0.0), 1, after(1)),
+        (Response(status=500, retry_after=0.0), 1, RETRY),
+        (Response(status=500, retry_after=1.0), 1, RETRY),
         (Response(status=500, retry_after=1e9), 1, after(3600)),
-        (Response(status=503, retry_after=2.0), 1, after(2, pauses_all=True)),
-        (Response(status=429, retry_after=2.0), 1, after(2, pauses_all=True)),
+        (Response(status=503, retry_after=2.0), 1, after(5, of_all=2)),
+        (Response(status=429, retry_after=30.0), 1, after(30, of_all=30)),
+        (Response(status=429, retry_after=0.0), 1, RETRY),
         (Response(status=200, retry_after=2.0), 1, Decision(step=Step.DELIVERED)),
     ],
 )
 def test_next_step(response: Response, attempt: int, decision: Decision) -> None:
     assert decide(response, attempt=attempt, backoff=5.0) == decision
+
+
+@pytest.mark.parametrize(("attempt", "step"), [(1, Step.RETRY), (2, Step.FAILED)])
+def test_event_fails_after_the_attempts_of_the_option(attempt: int, step: Step) -> None:
+    response = Response(status=500)
+
+    assert decide(response, attempt=attempt, backoff=5.0, most=2).step is step
 
 
 def test_response_is_described() -> None:
