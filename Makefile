@@ -43,7 +43,10 @@ test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 	$(BIN)/pytest -n auto --dist worksteal -m slow
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
-	STAIROIDS_KILLS=200 $(BIN)/pytest tests/target/sending/test_crash.py
+	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=0 \
+		-m slow tests/target/sending/test_crash.py -k sqlite
+	STAIROIDS_KILLS=50 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=0 \
+		-m slow tests/target/sending/test_crash.py -k postgres
 	STAIROIDS_MODEL=1000 $(BIN)/pytest -n auto --dist worksteal tests/target/sending/test_model.py
 	STAIROIDS_EVERY=1 $(BIN)/pytest -n auto -m slow tests/target/dedup/test_mutations.py
 	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal tests/target/test_fuzz.py

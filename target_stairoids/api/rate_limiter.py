@@ -2,7 +2,9 @@
 
 Stairoids counts requests in a sliding minute. It counts a request some time between
 its start and its response. So a slot is free again one window after the *response*.
-Then no network delay can make us exceed the quota.
+Then no network delay can make us exceed the quota. Runs that share a ledger and a key
+know each other's starts. Each slot then stays taken for some seconds more, so that none
+of the runs is always the first to take it again.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from target_stairoids.api.client import Response
 _WINDOW_SECONDS = 60.0
 _NO_LIMIT = 1_000_000
 _FIRST_GUESS = 60  # requests per minute of the smallest plan
+_SCARCE = 6_000  # requests per minute: more than one process makes
 _LONGEST_WAY = 2.0  # seconds: the usual maximum from counting a request to its response
 
 
@@ -26,12 +29,15 @@ class RateLimiter:
 
     Attributes:
         limit: Requests per minute; None if Stairoids names no limit.
+        others: Times and numbers of the requests that other runs of the ledger started
+            with this key, the oldest first.
         requests: How many were started.
     """
 
     def __init__(self, requests_per_minute: int | None) -> None:
         self._fixed = requests_per_minute is not None
         self.limit: int | None = requests_per_minute or _FIRST_GUESS
+        self.others: list[tuple[float, int]] = []
         self._responded: deque[float] = deque()
         self._in_flight = 0
         self._forgotten = 0  # how many left `_responded`
@@ -59,7 +65,8 @@ class RateLimiter:
             return self._held_until - now
         if self.room(now) > 0:
             return 0.0
-        ends = [self._responded[0] + _WINDOW_SECONDS] if self._responded else []
+        firsts = [*self._responded][:1] + [at for at, _ in self.others[:1]]
+        ends = [first + self._window for first in firsts]
         if self._foreign:
             ends.append(self._foreign_until)
         return min(ends) - now if ends else None
@@ -104,8 +111,9 @@ class RateLimiter:
         leaving = now - _WINDOW_SECONDS + _LONGEST_WAY
         fading = sum(1 for _ in takewhile(leaving.__ge__, self._responded))
         certain = self._certain_before - self._forgotten - fading
-        least = counted - len(self._responded) - self._in_flight
-        most = counted - max(0, certain) - 1
+        sure = (n for at, n in self.others if leaving <= at <= now - _LONGEST_WAY)
+        least = counted - len(self._responded) - self._in_flight - self._used_by_others
+        most = counted - max(0, certain) - 1 - sum(sure)
         self._foreign = max(0, min(max(self._foreign, least), most))
         self._foreign_until = now + _WINDOW_SECONDS
 
@@ -122,12 +130,27 @@ class RateLimiter:
         self._held_until = max(self._held_until, now + seconds)
 
     @property
+    def shares(self) -> bool:
+        """Whether the runs of a ledger with this key must share its quota."""
+        return not self._fixed and self.limit is not None and self.limit <= _SCARCE
+
+    @property
     def used(self) -> int:
         """How many slots of the last window are taken, by all programs."""
-        return self._in_flight + len(self._responded) + self._foreign
+        ours = self._in_flight + len(self._responded)
+        return ours + self._used_by_others + self._foreign
+
+    @property
+    def _used_by_others(self) -> int:
+        return sum(requests for _, requests in self.others)
+
+    @property
+    def _window(self) -> float:
+        return _WINDOW_SECONDS + (_LONGEST_WAY if self.others else 0)
 
     def _forget(self, now: float) -> None:
-        while self._responded and self._responded[0] + _WINDOW_SECONDS <= now:
+        self.others = [one for one in self.others if one[0] + self._window > now]
+        while self._responded and self._responded[0] + self._window <= now:
             self._responded.popleft()
             self._forgotten += 1
         if self._foreign_until <= now:

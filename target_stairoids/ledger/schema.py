@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -205,6 +205,15 @@ days = sa.Table(
     "stairoids_days",
     metadata,
     *_key("scope", "day"),
+    *_required(sa.Integer, "requests"),
+)
+# Requests of the last minutes, so that runs with one key share its quota.
+requests = sa.Table(
+    "stairoids_requests",
+    metadata,
+    *_key("api_key", kind=_Digest),
+    *_key("at", kind=sa.Double),  # seconds of the epoch
+    *_key("run", kind=_Id),
     *_required(sa.Integer, "requests"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from target_stairoids.ledger.schema import (
     known_signals,
     mappings,
     pipelines,
+    requests,
     runs,
     settled,
     signals,
@@ -39,6 +41,8 @@ from target_stairoids.ledger.structs import (
 if TYPE_CHECKING:
     from target_stairoids.dedup.rules import Key, Latest, Settled, Version
     from target_stairoids.ledger.sql import Statements
+
+_KEPT_SECONDS = 120.0  # requests count for a minute
 
 
 class Transaction:
@@ -230,6 +234,25 @@ class Transaction:
             set_={"requests": days.c.requests + statement.excluded.requests},
         ).returning(days.c.requests)
         return int(self.connection.scalar(total))
+
+    def note_requests(self, api_key: bytes, count: int) -> None:
+        """Note requests that start now, and delete the old ones."""
+        now = time.time()
+        row = {"api_key": api_key, "at": now, "run": self.run, "requests": count}
+        self.write(requests.insert().values(row))
+        is_old = requests.c.at < now - _KEPT_SECONDS
+        self.write(delete(requests).where(requests.c.api_key == api_key, is_old))
+
+    def requests_of_others(self, api_key: bytes) -> list[tuple[float, int]]:
+        """Return how many seconds ago other runs started requests, and how many."""
+        now = time.time()
+        query = select(requests.c.at, requests.c.requests).where(
+            requests.c.api_key == api_key,
+            requests.c.run != self.run,
+            requests.c.at.between(now - _KEPT_SECONDS, now + _KEPT_SECONDS),
+        )
+        rows = self.connection.execute(query.order_by(requests.c.at))
+        return [(now - row.at, row.requests) for row in rows]
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""

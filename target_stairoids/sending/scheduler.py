@@ -98,14 +98,9 @@ class Scheduler:
         self._began = time.monotonic()
         self._api_key = key
         self._started = 0
+        unclear, wait = self.responses.unclear, self.pool.longest_wait
         self._recovery = Recovery(
-            settings,
-            ledger,
-            self._client,
-            self._clock,
-            self.pool.longest_wait,
-            self.responses.unclear,
-            suppression,
+            settings, ledger, self._client, self._clock, wait, unclear, suppression
         )
         self.is_intact = True
 
@@ -196,13 +191,10 @@ class Scheduler:
         minutes = (now - self._began) / 60
         self._stop.set(limit_reached(self._settings, minutes=minutes))
         responses = self.pool.responses()
-        for _, response in responses:
-            self.limiter.responded(response, now)
-        slots = self._slots(now)
-        if not responses and not slots:
+        if not responses and not self._slots(now):
             return None
         self.is_intact = False
-        starting = self._write(responses, slots, now)
+        starting = self._write(responses, now)
         finished = self._finish_all()
         for signal in starting:
             self._hand_in(signal)
@@ -212,17 +204,20 @@ class Scheduler:
         return finished if responses or starting or finished else None
 
     def _write(
-        self, responses: list[tuple[QueuedSignal, Response]], slots: int, now: float
+        self, responses: list[tuple[QueuedSignal, Response]], now: float
     ) -> list[QueuedSignal]:
         """Write responses and claims in one transaction; return the next requests."""
         self._ledger.check_lease()
         with self._ledger.transaction() as transaction:
-            if responses:
-                for signal, response in responses:
-                    self.responses.apply(transaction, signal, response, now)
-                self.responses.write_settled(transaction)
-                slots = self._slots(now)
-            starting = self._starting(transaction, slots, now)
+            if self.limiter.shares:
+                found = transaction.requests_of_others(self._api_key)
+                self.limiter.others = [(now - ago, count) for ago, count in found]
+            for _, response in responses:
+                self.limiter.responded(response, now)
+            for signal, response in responses:
+                self.responses.apply(transaction, signal, response, now)
+            self.responses.write_settled(transaction)
+            starting = self._starting(transaction, self._slots(now), now)
             self.responses.write_settled(transaction)
         if starting and self._ledger.may_lose_its_lease:
             self._ledger.check_lease()
@@ -243,9 +238,11 @@ class Scheduler:
         """Whether to hand in requests that no worker can begin yet.
 
         Not before the first accepted signal, because a mistake in the config must cost
-        as few requests as possible. Not with a lease that can be lost.
+        as few requests as possible. Not with a lease that can be lost. Not beside
+        other runs with this key, so that each gets its part of the quota.
         """
-        return self.responses.accepted > 0 and not self._ledger.may_lose_its_lease
+        is_alone = not (self._ledger.may_lose_its_lease or self.limiter.others)
+        return is_alone and self.responses.accepted > 0
 
     @property
     def _room(self) -> int:
@@ -298,9 +295,15 @@ class Scheduler:
             if signal.stage is Stage.ASK:
                 break
         starting = self._claimed(transaction, taken) if taken else []
-        if starting and settings.requests_per_day:
-            transaction.count_requests(settings.origin, len(starting))
+        if starting:
+            self._note_requests(transaction, len(starting))
         return starting
+
+    def _note_requests(self, transaction: Transaction, count: int) -> None:
+        if self._settings.requests_per_day:
+            transaction.count_requests(self._settings.origin, count)
+        if self.limiter.shares:
+            transaction.note_requests(self._api_key, count)
 
     def _claimed(
         self, transaction: Transaction, taken: list[QueuedSignal]
@@ -409,9 +412,9 @@ class Scheduler:
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
         recalled = self.pool.recall()
-        if recalled and self._settings.requests_per_day:
+        if recalled:
             with self._ledger.transaction() as transaction:
-                transaction.count_requests(self._settings.origin, -len(recalled))
+                self._note_requests(transaction, -len(recalled))
         for signal in reversed(recalled):
             self.limiter.not_started()
             if signal.stage is Stage.ASK:

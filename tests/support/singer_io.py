@@ -209,5 +209,5 @@ class TargetUnderTest:
             check=False,
             cwd=self.folder,
             env=env,
-            timeout=60,
+            timeout=300,
         )

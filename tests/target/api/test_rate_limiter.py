@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import pytest
@@ -308,6 +308,49 @@ def test_restarted_run_respects_the_requests_of_the_last_minute(
 
     assert server.throttled <= (used == 60)  # the first request finds out
     assert seconds <= 124
+
+
+@pytest.mark.parametrize(("runs", "latency"), [(2, 1.0), (4, 0.005), (10, 0.2)])
+def test_runs_that_know_each_others_requests_never_exceed_the_rate_limit(
+    runs: int, latency: float
+) -> None:
+    """As the scheduler does, each learns the starts of the others before a step."""
+    server, spread = ModelServer(60), random.Random(3)  # noqa: S311 - delays, no secret
+    limiters = [RateLimiter(None) for _ in range(runs)]
+    starts: list[tuple[float, RateLimiter]] = []
+    sent = Counter[RateLimiter]()
+    under_way: list[tuple[float, int, RateLimiter, Response | None]] = []
+    numbers, now = itertools.count(), 0.0
+
+    def others(limiter: RateLimiter, now: float) -> list[tuple[float, int]]:
+        known = starts[-200:]
+        return [(at, 1) for at, by in known if by is not limiter and at > now - 120]
+
+    while now < 240:
+        for limiter in spread.sample(limiters, runs):
+            limiter.others = others(limiter, now)
+            free = 8 - sum(one[2] is limiter for one in under_way)
+            for _ in range(min(free, limiter.room(now))):
+                limiter.start()
+                starts.append((now, limiter))
+                arrival = now + latency * spread.random()
+                heapq.heappush(under_way, (arrival, next(numbers), limiter, None))
+        waits = [wait for one in limiters if (wait := one.wait(now))]
+        now += min([0.1, *waits])
+        while under_way and under_way[0][0] <= now:
+            at, _, limiter, response = heapq.heappop(under_way)
+            if response is None:
+                back = at + latency * spread.random()
+                answer = server.arrive(at)
+                heapq.heappush(under_way, (back, next(numbers), limiter, answer))
+            else:
+                limiter.others = others(limiter, now)
+                limiter.responded(response, now)
+                sent[limiter] += 1
+
+    assert server.throttled == 0
+    assert sent.total() >= 0.9 * 240
+    assert min(sent[limiter] for limiter in limiters) >= 120 / runs
 
 
 def test_rate_limit_of_a_shared_key_is_used_and_rarely_exceeded() -> None:

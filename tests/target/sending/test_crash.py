@@ -2,12 +2,14 @@
 
 Runs sync two tables and are killed while they make progress. In one table, two people
 share each key. Between two runs, rows change. Some runs replay from an older STATE.
-Responses are lost, requests fail, and connections are reset. `STAIROIDS_KILLS` is the
-number of kills; `make soak` has many.
+Responses are lost or late, requests fail, and connections are reset. Lists lag, and our
+clock is wrong by hours. `STAIROIDS_KILLS` is the number of kills, and
+`STAIROIDS_LATE_SECONDS` the delay of late responses. `make soak` has more of both.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KILLS = int(os.environ.get("STAIROIDS_KILLS", "20"))
-ROWS = 40
+LATE_SECONDS = float(os.environ.get("STAIROIDS_LATE_SECONDS", "1"))
+LAG_SECONDS = LATE_SECONDS / 5
+ROWS = max(40, 10 * KILLS)
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +60,11 @@ class Tables:
             row = self._chance.randint(1, ROWS)
             self.plans[row] = self.plans.get(row, 0) + 1
             self._changed_at[row] = self._clock
+
+    def states(self, until: int) -> set[tuple[int, int]]:
+        """Return each row with its present plan, if it changed until then."""
+        changes = self._changed_at.items()
+        return {(row, self.plans[row]) for row, at in changes if at <= until}
 
     def messages(self, since: int = 0) -> list[Message]:
         """Return the messages of a tap that starts from a bookmark."""
@@ -83,6 +92,10 @@ def faults(seed: int) -> list[Fault]:
         Fault(kind="status", status=500, probability=0.04, seed=seed),
         Fault(kind="reset", probability=0.02, seed=seed),
         Fault(kind="slow", delay_ms=15),
+        *(
+            Fault(kind=kind, delay_ms=1000 * LATE_SECONDS, probability=0.03, seed=seed)
+            for kind in ("slow", "slow_accept")
+        ),
     ]
 
 
@@ -112,18 +125,33 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
-@pytest.mark.parametrize("connector", [TargetUnderTest, AirbyteUnderTest])
+@pytest.mark.parametrize(
+    ("connector", "clock_is_off_by"),
+    [(TargetUnderTest, 10_800), (AirbyteUnderTest, -10_800)],
+)
 def test_each_version_of_each_row_is_sent_once(
-    tmp_path: Path, ledger_url: str, connector: type[TargetUnderTest]
+    tmp_path: Path,
+    ledger_url: str,
+    connector: type[TargetUnderTest],
+    clock_is_off_by: float,
 ) -> None:
     seed = int(os.environ.get("STAIROIDS_SEED", "1"))
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
     tables = Tables(chance)
-    kills = 0
+    kills, ahead = 0, set[tuple[int, int]]()
     bookmarks = [0]
-    with Sandbox(faults=faults(seed)) as sandbox:
+    with Sandbox(
+        faults=faults(seed),
+        clock_offset_seconds=clock_is_off_by,
+        list_lag_seconds=LAG_SECONDS,
+    ) as sandbox:
         target = connector(
-            tmp_path, sandbox.url, ledger_url=ledger_url, request_timeout_seconds=2
+            tmp_path,
+            sandbox.url,
+            ledger_url=ledger_url,
+            request_timeout_seconds=math.ceil(LATE_SECONDS) + 1,
+            verify_delay_seconds=math.ceil(LAG_SECONDS),
+            outage_seconds=60,
         )
         for _ in range(KILLS * 2):
             if kills == KILLS:
@@ -136,19 +164,29 @@ def test_each_version_of_each_row_is_sent_once(
             )
             kills += killed
             bookmarks += [state["at"] for state in states]
+            for state in states[-1:]:
+                ahead |= tables.states(state["at"]) - sent_by(sandbox).keys()
         for place, since in enumerate((bookmarks[-1], 0)):
             # Lookups need a signal that is accepted later.
             sandbox.faults.set([])
             later = [a_schema("later"), a_record(place, "later")]
             last = target.shell(text_of([*tables.messages(since), *later]))
             assert last.returncode == 0, last.stderr[-2000:]
-        sent = Counter(
-            (s.body["properties"]["row"], s.body["properties"]["plan"])
-            for s in sandbox.signals
-            if s.type != "later"
-        )
+        sent = sent_by(sandbox)
 
     assert kills == KILLS, "the kills must hit running processes"
+    assert ahead == set(), "STATE must not pass a row that was not sent"
     assert {pair for pair, count in sent.items() if count > 1} == set()
     assert {pair for pair in tables.plans.items() if pair not in sent} == set()
     assert target.report()["adds_up"]
+    figures = f"{kills} kills, {sent.total()} signals, {len(sandbox.requests)} requests"
+    print(figures)  # noqa: T201 - the figures of `make soak`
+
+
+def sent_by(sandbox: Sandbox) -> Counter[tuple[int, int]]:
+    """Count the accepted signals of each row and plan."""
+    return Counter(
+        (s.body["properties"]["row"], s.body["properties"]["plan"])
+        for s in sandbox.signals
+        if s.type != "later"
+    )
