@@ -97,7 +97,8 @@ class Notifier:
             known = known or ToldState("ok", facts.newest_dead_letter)
             state = state_after(known.state, end, facts, datetime.now(UTC))
             event = event_of(known, state, facts.newest_dead_letter)
-            if event is None or self._send(self._message(event, known, end, facts)):
+            message = event and self._message(event, known, end, facts)
+            if not message or _send(self._settings, message):
                 self._keep(state)
         except LedgerError as error:
             logger.warning("No notification was sent. %s", error)
@@ -116,9 +117,8 @@ class Notifier:
     ) -> dict[str, Any]:
         namespace, outcomes = self._settings.namespace, end.report.get("outcomes", {})
         new = queries.dead_letters_after(self._ledger, known.newest_dead_letter)
-        name = " ".join(filter(None, (namespace, self._source)))
         code = "it was killed" if end.exit_code is None else f"exit {end.exit_code}"
-        text = f"Stairoids signals of {name}: the pipeline {_WORDS[event]} ({code})."
+        text = _text(self._settings, event, code)
         if new:
             text += f" {counted(new, 'new dead letter')}."
         return {
@@ -135,17 +135,36 @@ class Notifier:
             "new_dead_letters": new,
         }
 
-    def _send(self, message: Mapping[str, Any]) -> bool:
-        """Send a message to each URL; return whether one of them took it."""
-        is_taken = False
-        for number, url in enumerate(self._settings.notify):
-            is_plain = url.lower().startswith(("https://", "http://"))
-            failure = _post(url, message) if is_plain else _apprise(url, message)
-            if failure is None:
-                is_taken = True
-            else:
-                logger.warning("`notify[%d]` got no notification: %s.", number, failure)
-        return is_taken
+
+def notify_without_ledger(settings: Settings) -> None:
+    """Notify of a ledger that cannot be opened, at each run: no state is known."""
+    message = {
+        "event": "failing",
+        "text": _text(settings, "failing", "its ledger cannot be opened"),
+        "namespace": settings.namespace,
+        "source": settings.default_source,
+        "run": None,
+        "exit_code": 1,
+    }
+    _send(settings, message)
+
+
+def _text(settings: Settings, event: str, why: str) -> str:
+    name = " ".join(filter(None, (settings.namespace, settings.default_source)))
+    return f"Stairoids signals of {name}: the pipeline {_WORDS[event]} ({why})."
+
+
+def _send(settings: Settings, message: Mapping[str, Any]) -> bool:
+    """Send a message to each URL; return whether one of them took it."""
+    is_taken = False
+    for number, url in enumerate(settings.notify):
+        is_plain = url.lower().startswith(("https://", "http://"))
+        failure = _post(url, message) if is_plain else _apprise(url, message)
+        if failure is None:
+            is_taken = True
+        else:
+            logger.warning("`notify[%d]` got no notification: %s.", number, failure)
+    return is_taken
 
 
 def _post(url: str, message: Mapping[str, Any]) -> str | None:

@@ -32,7 +32,11 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.metrics import metrics_text
 from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
-from target_stairoids.reporting.notifications import Ending, Notifier
+from target_stairoids.reporting.notifications import (
+    Ending,
+    Notifier,
+    notify_without_ledger,
+)
 from target_stairoids.reporting.progress import Progress, progress_for, status_line
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
@@ -90,10 +94,17 @@ class Run:
             observer = SampleObserver()
         self._pipeline = "" if settings.is_partial else settings.default_source
         url, scope = settings.ledger_url, settings.scope
-        if settings.dry_run:
-            self._ledger = Ledger.open_read_only(url, scope, missing_ok=True)
-        else:
-            self._ledger = Ledger.create(url, scope)
+        notifies = bool(settings.notify and self._pipeline and not settings.dry_run)
+        try:
+            self._ledger = (
+                Ledger.open_read_only(url, scope, missing_ok=True)
+                if settings.dry_run
+                else Ledger.create(url, scope)
+            )
+        except LedgerError:
+            if notifies:
+                notify_without_ledger(settings)
+            raise
         self._queue = SendQueue()
         self._progress_at = time.monotonic()
         self._checkpoint = Checkpoint(
@@ -104,9 +115,7 @@ class Run:
             emits_each=emits_each_state,
             now=self._progress_at,
         )
-        self._notifier: Notifier | None = None
-        if settings.notify and self._pipeline and not settings.dry_run:
-            self._notifier = Notifier(settings, self._ledger)
+        self._notifier = Notifier(settings, self._ledger) if notifies else None
         self._is_first = False
         self.report = Report()
         self.stop = Stop()

@@ -24,6 +24,7 @@ from tests.target.test_settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 # Apprise imports it on Python 3.11 and 3.12.
@@ -111,6 +112,24 @@ def test_failing_notification_fails_no_run_and_is_sent_by_the_next_one(
     assert events_in(endpoint) == ["dead_letters", "dead_letters"]
     assert "`notify[0]` got no notification" in caplog.text
     assert endpoint.url not in caplog.text
+
+
+def test_each_run_that_cannot_open_its_ledger_is_notified(
+    watched: TargetUnderTest, endpoint: Receiver, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.db").write_bytes(b"no database" * 100)
+    watched.config["ledger_url"] = f"sqlite:///{tmp_path}/broken.db"
+
+    for dry_run in (False, False, True):
+        assert watched.run(a_schema(), a_record(1), dry_run=dry_run).exit_code == 1
+
+    failing, again = (received.json() for received in endpoint.received)
+    assert failing == again
+    assert (failing["event"], failing["run"]) == ("failing", None)
+    assert failing["text"] == (
+        "Stairoids signals of billing: the pipeline fails"
+        " (its ledger cannot be opened)."
+    )
 
 
 def test_next_run_sends_the_notification_of_a_killed_run(
