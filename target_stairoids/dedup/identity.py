@@ -103,6 +103,15 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         last = self.latest.content_digest if self.latest else None
         return self.subject.send == "once" or last == self.version.content_digest
 
+    @property
+    def why_new(self) -> str:
+        """Why a dry run would send its signal."""
+        if self.latest is None:
+            is_person = self.version.key != self.version.record_key
+            return "another person has its key" if is_person else "new"
+        was_sent = self.latest.content_digest is not None
+        return "its content changed" if was_sent else "was rejected before"
+
 
 class _Held(msgspec.Struct, gc=False):
     subject: Subject

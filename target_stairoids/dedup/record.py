@@ -83,7 +83,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     def source_digest(self, ignored: ColumnSet) -> bytes:
         """Return the digest of the columns that may be part of a signal's content."""
-        if self._source is None or self._source[0] != ignored:
+        if self._source is None or self._source[0] is not ignored:
             self._source = ignored, keyed_digest(b"", self.without(ignored))
         return self._source[1]
 

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 
 from target_stairoids.dedup.digests import keyed_digest
 from target_stairoids.ledger.lookup import rows_in
@@ -65,8 +65,8 @@ class SuppressedByData:
         if any(self._unwritten.values()):
             return False
         with self._reading(transaction) as connection:
-            query = select(suppressed.c.digest).limit(1)
-            return connection.scalar(query) is None
+            query = f"SELECT 1 FROM {suppressed.name} LIMIT 1"  # noqa: S608 - our own table
+            return connection.exec_driver_sql(query).first() is None
 
     def listed(
         self, names: Collection[str], transaction: Transaction | None = None

@@ -401,6 +401,7 @@ class Compiler:
         ignored = frozenset() if self._reads_record else ignored - content
         reads_sdc = any(name.startswith("_sdc_") for name in content)
         touched = (ignore_changes | update_times) - content
+        stateless, bookmark = ColumnSet(frozenset(key), used), self._schema.bookmark
         roles = ColumnRoles(
             read=frozenset(read),
             named=frozenset(self._named_columns),
@@ -408,11 +409,12 @@ class Compiler:
             reads_record=self._reads_record,
             hidden=self._hidden,
             loaders=ColumnSet(frozenset(), used),
-            stateless=ColumnSet(frozenset(key), used),
+            stateless=stateless,
             content=frozenset(content),
             unsent=ignored,
             ignored=ColumnSet(ignored, used),
             knows_content=item.send == "on_change" and not reads_sdc,
+            has_bookmark=bookmark is not None and bookmark not in stateless,
             touched=ColumnSet(touched | (frozenset(item.skip) - read), used),
         )
         return msgspec.structs.replace(roles, ignored=roles.ignored_with(key))

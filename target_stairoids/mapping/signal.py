@@ -139,6 +139,7 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
         unsent: Columns that have no part in a signal's content.
         ignored: These and the columns of the key.
         knows_content: Whether `unsent` has all such columns.
+        has_bookmark: Whether a bookmark column is part of a record's state.
         touched: Columns that change while a record without a key stays the same one.
     """
 
@@ -153,6 +154,7 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
     unsent: frozenset[str]
     ignored: ColumnSet
     knows_content: bool
+    has_bookmark: bool
     touched: ColumnSet
 
     def ignored_with(self, key: Iterable[str]) -> ColumnSet:

@@ -15,6 +15,8 @@ from target_stairoids.dedup.digests import (
     bookmark_value,
     content_digest,
     entity_digest,
+    is_before,
+    is_log_position,
     is_null_key,
     json_array,
     key_digest,
@@ -91,26 +93,46 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     def version(self) -> Version:
         """Its version, without content and person."""
         if self._version is None:
-            mapping, record, schema = self.mapping, self.record, self.stream.schema
-            value = None
-            if schema.has_log_position:
-                value = log_position(record.key)
-            if value is None and schema.bookmark:
-                value = bookmark_value(record.key.get(schema.bookmark))
-            self._version = Version(
-                key=self.key,
-                record_key=self.key,
-                stream=self.stream.number,
-                state_digest=record.state_digest(
-                    self.key[0], mapping.columns.stateless
-                ),
-                mapping_digest=mapping.mapping_digest,
-                bookmark_value=value,
-                source_digest=record.source_digest(mapping.columns.ignored),
-                text_digest=self.mark,
-                has_null_key=self.has_null_key,
-            )
+            stateless = self.mapping.columns.stateless
+            state = self.record.state_digest(self.key[0], stateless)
+            self._version = self._version_of(state, self._bookmark_value)
         return self._version
+
+    @property
+    def _bookmark_value(self) -> str | None:
+        record, schema = self.record, self.stream.schema
+        if schema.has_log_position and (value := log_position(record.key)) is not None:
+            return value
+        return bookmark_value(record.key.get(schema.bookmark or ""))
+
+    @property
+    def source_digest(self) -> bytes:
+        """The digest of the columns that may be part of its signal's content."""
+        return self.record.source_digest(self.mapping.columns.ignored)
+
+    def _version_of(self, state_digest: bytes, value: str | None) -> Version:
+        return Version(
+            key=self.key,
+            record_key=self.key,
+            stream=self.stream.number,
+            state_digest=state_digest,
+            mapping_digest=self.mapping.mapping_digest,
+            bookmark_value=value,
+            source_digest=self.source_digest,
+            text_digest=self.mark,
+            has_null_key=self.has_null_key,
+        )
+
+    def touched(self, latest: Latest) -> Version | None:
+        """Return its version if the bookmark column shows that it is a newer state.
+
+        Its state digest is that of the last state, because a further digest is slow.
+        """
+        value, last = self._bookmark_value, latest.state_digest
+        is_newer = is_before(latest.bookmark_value, value)
+        if last is None or is_log_position(value) or not is_newer:
+            return None
+        return self._version_of(last, value)
 
     @property
     def may_be_rekeyed(self) -> bool:
@@ -124,7 +146,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     @property
     def sources(self) -> frozenset[bytes]:
         """Its source digests, as it is and as other layouts of its stream have it."""
-        found = {self.record.source_digest(self.mapping.columns.ignored)}
+        found = {self.source_digest}
         for key, columns in self.stream.layouts:
             fields = self.record.without(self.mapping.columns.ignored_with(key))
             known = {name: v for name, v in fields.items() if name in columns}
@@ -287,7 +309,8 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
     if mapped.when_error is not None:
         raise mapped.when_error
-    if mapped.has_null_key and mapping.has_own_key and not _has_key(mapped):
+    has_no_key = mapped.has_null_key and mapped.null_columns >= {*mapping.key}
+    if has_no_key and mapping.has_own_key:
         names = ", ".join(f"`{name}`" for name in mapping.key)
         raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
     signal = mapping.signal_from(fields)
@@ -304,12 +327,10 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
         raise InvalidSignalError(
             "occurred_at: cannot be read, and `max_event_age_days` needs it"
         )
-    outcome, text = Outcome.WOULD_SEND if checks.is_dry_run else Outcome.PENDING, b""
     if _is_too_old(signal, checks.max_age_days):
-        outcome = Outcome.TOO_OLD
-    else:
-        text = signal.checked_text()
-    return Draft(outcome, "", version, signal, text, is_unread)
+        return Draft(Outcome.TOO_OLD, "", version, signal, b"", is_unread)
+    outcome = Outcome.WOULD_SEND if checks.is_dry_run else Outcome.PENDING
+    return Draft(outcome, "", version, signal, signal.checked_text(), is_unread)
 
 
 def _with_person(
@@ -332,11 +353,6 @@ def filtered_version(mapped: MappedRecord, checks: Checks) -> Version:
     return _with_person(mapped, signal, checks)
 
 
-def _has_key(mapped: MappedRecord) -> bool:
-    """Return whether any part of a record's key is neither null nor empty."""
-    return mapped.null_columns < set(mapped.mapping.key)
-
-
 def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
     if max_age_days is None or signal.occurred_at is None:
         return False
@@ -345,29 +361,32 @@ def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
 
 
 def known_outcome(
-    mapped: MappedRecord, latest: Latest | None, checks: Checks
-) -> Outcome | None:
-    """Return the outcome of a record that certainly repeats the last signal.
+    mapped: MappedRecord, latest: Latest, checks: Checks
+) -> tuple[Version, Outcome] | None:
+    """Return version and outcome of a record that certainly repeats the last signal.
 
     It is the same state with another text. Or its content is the same, its bookmark
     value is not older, and no other check has to see the signal. None for any other.
     """
-    if latest is None or latest.content_digest is None:
+    if latest.content_digest is None:
         return None
     if mapped.is_suppressed or mapped.is_deleted or mapped.why_filtered:
         return None
+    columns = mapped.mapping.columns
+    is_same_content = (
+        columns.knows_content
+        and latest.source_digest == mapped.source_digest
+        and checks.max_age_days is None
+        and not mapped.is_baseline
+    )
+    if is_same_content and columns.has_bookmark and (version := mapped.touched(latest)):
+        return version, Outcome.UNCHANGED
     version = mapped.version
     if latest.state_digest == version.state_digest:
-        return Outcome.DUPLICATE
-    if (
-        latest.source_digest != version.source_digest
-        or not mapped.mapping.columns.knows_content
-        or checks.max_age_days is not None
-        or mapped.is_baseline
-        or is_older(version, latest)
-    ):
+        return version, Outcome.DUPLICATE
+    if not is_same_content or is_older(version, latest):
         return None
-    return Outcome.UNCHANGED
+    return version, Outcome.UNCHANGED
 
 
 class OpenRecord(msgspec.Struct, gc=False, eq=False):
@@ -429,12 +448,3 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             closes_older=version.key == version.record_key
             and mapped.dead_letter is None,
         )
-
-
-def why_new(decided: Decided) -> str:
-    """Return why a dry run would send a signal."""
-    if decided.latest is None:
-        is_person = decided.version.key != decided.version.record_key
-        return "another person has its key" if is_person else "new"
-    was_sent = decided.latest.content_digest is not None
-    return "its content changed" if was_sent else "was rejected before"

@@ -15,7 +15,7 @@ from typing import Any
 from target_stairoids.checks.stream_checks import BULK_CHANGE, SOURCE, StreamChecks
 from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
-from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome
+from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome, Version
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
@@ -26,7 +26,6 @@ from target_stairoids.sending.record_decision import (
     Draft,
     MappedRecord,
     OpenRecord,
-    why_new,
 )
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
@@ -89,11 +88,13 @@ class RecordOutcomes:
         self.report.count(stream, Outcome.DUPLICATE, times=times)
         self._note_valid(stream, times)
 
-    def note_same(self, same: Mapping[MappedRecord, tuple[Latest, Outcome]]) -> None:
+    def note_same(
+        self, same: Mapping[MappedRecord, tuple[Version, Latest, Outcome]]
+    ) -> None:
         """Count records that repeat the last signal, given last state and outcome."""
-        self.identity.unchanged([(r.version, last) for r, (last, _) in same.items()])
+        self.identity.unchanged([(version, last) for version, last, _ in same.values()])
         counts: Counter[tuple[str, Outcome]] = Counter()
-        for mapped, (_, outcome) in same.items():
+        for mapped, (_, _, outcome) in same.items():
             mapped.stream.note_fields(mapped.record)
             counts[mapped.stream.schema.name, outcome] += 1
         for (name, outcome), times in counts.items():
@@ -253,7 +254,7 @@ class RecordOutcomes:
             now=time.monotonic(),
         )
         if outcome is Outcome.WOULD_SEND:
-            record.reason = why_new(decided)
+            record.reason = decided.why_new
             buffer.settle(version, outcome, latest, run)
             if may_leave:
                 self._leave([record])

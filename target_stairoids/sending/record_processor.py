@@ -139,13 +139,14 @@ class RecordProcessor:
         items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
         for mapped, draft in opt_outs:
             self.outcomes.end_opt_out(mapped, draft)
-        items, cut = mark_suppressed(items, self.suppression)
+        cut = None
+        if has_data := not self.suppression.by_data.is_empty():
+            items, cut = mark_suppressed(items, self.suppression)
         changed = self._changed_in(items)
         items = self._without_duplicates(items, changed)
-        if cut is None:
+        if not has_data and self.suppression.by_settings.digest:
             items, cut = mark_suppressed(items, self.suppression, changed)
-        items, broken = _until_broken(items, changed)
-        self._decide_all(items, changed)
+        broken = self._decide_all(items, changed) if items else None
         if self.ledger.buffer.size >= FULL:
             self.ledger.flush()
         if broken := broken or cut or unreadable:
@@ -190,13 +191,21 @@ class RecordProcessor:
         self,
         items: list[MappedRecord | str],
         changed: dict[Key, Latest | None],
-    ) -> None:
+    ) -> MessageError | None:
+        """Decide on the records before the first one that cannot be decoded.
+
+        Returns the error about that one.
+        """
         latest = changed
         if self.ledger.buffer.knows_entities:
             of = self.ledger.buffer.latest
             latest = {key: of(key) or stored for key, stored in changed.items()}
         sharing = self._sharing_in(items, latest)
         people = self._people_in(sharing)
+        before, broken = _until_broken(items, changed, people)
+        if broken is not None:
+            self._decide_all(before, changed)
+            return broken
         again = self._seen_again_in(sharing, latest)
         same = self._same_in(items, latest, people.keys() | again)
         others = [
@@ -212,38 +221,42 @@ class RecordProcessor:
             if isinstance(item, str):
                 self.checkpoint.state(item)
             elif item in same:
-                self.outcomes.observe(item, same[item][1], "")
+                self.outcomes.observe(item, same[item][-1], "")
             elif item.key not in changed:
                 self.outcomes.observe(item, Outcome.DUPLICATE, "")
             elif item in people or item in again:
                 self.outcomes.note_sharing(item, people.get(item))
             else:
                 self.outcomes.decide(item, drafts[item])
+        return None
 
     def _same_in(
         self,
         items: list[MappedRecord | str],
         latest: dict[Key, Latest | None],
         known_records: Container[MappedRecord],
-    ) -> dict[MappedRecord, tuple[Latest, Outcome]]:
-        """Return the records that repeat the last signal, with last state and outcome.
+    ) -> dict[MappedRecord, tuple[Version, Latest, Outcome]]:
+        """Return the records that repeat the last signal, with the facts for it.
 
         Another record of their key may change the last state before their turn, so
         these are left to the rules.
         """
         often = Counter([item.key for item in items if not isinstance(item, str)])
-        found: dict[MappedRecord, tuple[Latest, Outcome]] = {}
+        found: dict[MappedRecord, tuple[Version, Latest, Outcome]] = {}
+        identity = self.outcomes.identity
+        has_held = identity.has_held
         for item in items:
             if isinstance(item, str) or (last := latest.get(item.key)) is None:
                 continue
             if (
-                (outcome := known_outcome(item, last, self._checks)) is not None
-                and often[item.key] == 1
+                often[item.key] == 1
                 and item.dead_letter is None
                 and item not in known_records
-                and not self.outcomes.identity.is_held(item.key)
+                and not (has_held and identity.is_held(item.key))
+                and (known := known_outcome(item, last, self._checks)) is not None
             ):
-                found[item] = last, outcome
+                version, outcome = known
+                found[item] = version, last, outcome
         return found
 
     def _sharing_in(
@@ -277,7 +290,7 @@ class RecordProcessor:
         for key, records in sharing.items():
             asked = marks.setdefault(key[1], [])
             asked += [(key[0], record.mark) for record in records]
-        known = self.ledger.people_known(marks)
+        known = self.ledger.people_known(marks) if marks else {}
         is_held = self.outcomes.identity.is_held
         found: dict[MappedRecord, Key] = {}
         for key, records in sharing.items():
@@ -394,14 +407,21 @@ class RecordProcessor:
 
 
 def _until_broken(
-    items: list[MappedRecord | str], changed: dict[Key, Latest | None]
+    items: list[MappedRecord | str],
+    changed: dict[Key, Latest | None],
+    known: Container[MappedRecord],
 ) -> tuple[list[MappedRecord | str], MessageError | None]:
-    """Return the items before the first undecodable record, and the error."""
+    """Return the items before the first undecodable record, and the error.
+
+    Those that are known word for word are not decoded.
+    """
     for place, item in enumerate(items if changed else ()):
         if isinstance(item, str) or item.key not in changed or item.mapping.is_left_out:
             continue
+        if item in known:
+            continue
         try:
-            _ = item.version
+            _ = item.record.canonical
         except MessageError as error:
             msg = f"Stream `{item.stream.schema.name}`: {error}"
             return items[:place], MessageError(msg)

@@ -104,14 +104,10 @@ def mark_suppressed(
     Returns the items before the first record that cannot be decoded, and the error.
 
     Args:
-        new: The keys that need a decision. None before these are known: then the
-            function looks at all records, but only if data has suppressed people. A
-            change of the settings makes all records new.
+        new: The keys that need a decision. None before these are known, for people that
+            data has suppressed: then the function looks at all records. A change of the
+            settings makes all records new.
     """
-    has_data = not suppression.by_data.is_empty()
-    has_any = has_data or bool(suppression.by_settings.digest)
-    if not has_any or has_data != (new is None):
-        return items, None
     names: dict[MappedRecord, list[str]] = {}
     error = None
     for place, item in enumerate(items):
