@@ -89,10 +89,11 @@ def latest(
         if text:
             query = query.where(_contains(text, connection.dialect.name))
         rows = [dict(row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
-    return [EventSummary(subject=_subject_of(row.pop("body")), **row) for row in rows]
+    return [EventSummary(subject=subject_of(row.pop("body")), **row) for row in rows]
 
 
-def _subject_of(body: bytes | None) -> str:
+def subject_of(body: bytes | None) -> str:
+    """Return the automation, the signal type and the company of an event."""
     try:
         payload = msgspec.json.decode(body or b"")
     except (msgspec.DecodeError, RecursionError):

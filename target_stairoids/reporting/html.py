@@ -31,12 +31,16 @@ def as_html(history: RunHistory) -> str:
     }
     return templates.get_template("report.html").render(
         history=history,
+        worst=min((s.state for s in history.status), key=_WORST_FIRST.index),
         quota=quota_in_words(history.quota) if history.quota else "",
         groups=groups if len(newest_first) > _MAX_ROWS else {"": newest_first},
         accepted={day: sum(its.types.values()) for day, its in days.items()},
         plots=_plots(history.days),
         counted_by_run=COUNTED_BY_RUN,
     )
+
+
+_WORST_FIRST = ("failed", "attention", "running", "ok")
 
 
 def _amount(number: float) -> str:

@@ -20,7 +20,7 @@ from stairoids_pages.pages import Pages
 from stairoids_pages.templating import shown
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.store.consumers import lags
-from tap_stairoids_webhooks.store.event_summary import event_at, latest
+from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
 from tap_stairoids_webhooks.store.statistics import (
     last_refusals,
     refusals_by_day,
@@ -41,7 +41,8 @@ _LIVE_SECONDS = 2
 _NO_TYPE = "(none)"  # as in `stats --format json`
 _PAGE_EVENTS = 50
 _DAYS = 14
-_CACHE_SECONDS = 5.0  # of values that may read many rows
+_CACHE_SECONDS = 5.0  # of values that may read many rows, at least
+_CACHE_FACTOR = 20  # or as many times the seconds that reading them took
 _MAX_TYPES = 100  # of the choice
 _PROBLEMS = {
     "draining": "The receiver is stopping. Deliveries get 503, and come again.",
@@ -110,7 +111,8 @@ class AdminPages:
         event = await self._requested_event(request)
         if event is None:
             return self._error(request, 404, "There is no such event in the store.")
-        return self._pages.page(request, "event.html", event=event)
+        subject = subject_of(event.body)
+        return self._pages.page(request, "event.html", event=event, subject=subject)
 
     async def _body(self, request: Request) -> Response:
         event = await self._requested_event(request)
@@ -187,15 +189,17 @@ class AdminPages:
 
     def _counted(self, store: EventStore) -> dict[str, Any]:
         """Return the values that may read many rows."""
-        now = time.monotonic()
-        if self._cached is None or now - self._cached[0] > _CACHE_SECONDS:
+        began = time.monotonic()
+        if self._cached is None or began > self._cached[0]:
             types = [name or _NO_TYPE for name in types_of(store)]
             found = {
                 "lags": lags(store),
                 "uses": use_of_secrets(store),
                 "kinds": [name for name in types if shown(name) == name][:_MAX_TYPES],
             }
-            self._cached = (now, found)
+            ended = time.monotonic()
+            pause = max(_CACHE_SECONDS, _CACHE_FACTOR * (ended - began))
+            self._cached = (ended + pause, found)
         return self._cached[1]
 
 

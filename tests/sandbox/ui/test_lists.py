@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -292,7 +291,7 @@ def test_deliveries_beyond_the_limit_are_forgotten(
 
 
 @pytest.mark.slow
-def test_pages_stay_small_and_quick_with_5000_signals(
+def test_pages_stay_small_with_5000_signals(
     sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:
     sandbox.automations.add(type="*", url=receiver.url, name="Welcome")
@@ -303,10 +302,4 @@ def test_pages_stay_small_and_quick_with_5000_signals(
     lists = ("/signals", "/deliveries", "/requests")
     paths = ("/", *lists, *(f"{path}?q=nowhere" for path in lists))
     for path in paths:
-        times = []
-        for _ in range(3):
-            began = time.monotonic()
-            page = get(sandbox, path)
-            times.append(time.monotonic() - began)
-        assert len(page.content) < 150_000, path
-        assert min(times) < 0.5, path
+        assert len(get(sandbox, path).content) < 150_000, path

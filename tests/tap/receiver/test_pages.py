@@ -191,18 +191,34 @@ def test_events_are_filtered_by_missing_type(receiver: Receiver) -> None:
     assert '<option value="(none)" selected>no type</option>' in page
 
 
-def test_events_are_filtered_by_day_and_text(receiver: Receiver) -> None:
-    receiver.store.append([a_delivery(a_body("evt_7", extra="Zoë")), *deliveries(1)])
+def test_events_are_filtered_by_day_and_text_in_each_database(home_url: str) -> None:
+    with administered(home_url) as receiver:
+        raw = '{"event": "signal.created", "id": "evt_8", "name": "Zoë \\\\ 50%_"}'
+        added = [a_body("evt_7", extra="Zoë"), raw.encode(), b"\x00\xff Zo"]
+        receiver.store.append([*map(a_delivery, added), *deliveries(1)])
 
-    def shown(query: str) -> list[str]:
-        page = get(receiver, f"/?{query}").text
-        return re.findall(r'href="/events/(\d+)"', page)
+        def shown(query: str) -> list[str]:
+            page = get(receiver, f"/?{query}").text
+            return re.findall(r'href="/events/(\d+)"', page)
 
-    assert shown("text=Zo%C3%AB") == ["1"]
-    assert shown("text=evt_7&type=signal.created") == ["1"]
-    assert shown("text=nowhere") == []
-    assert shown("day=2024-10-15") == ["2", "1"]
-    assert shown("day=2024-10-16") == shown("day=%25") == []
+        assert shown("text=Zo%C3%AB") == ["2", "1"]
+        assert shown("text=%5C+50%25_") == ["2"]
+        assert shown("text=%00") == ["3"]
+        assert shown("text=%EF%BF%BD") == []
+        assert shown("text=evt_7&type=signal.created") == ["1"]
+        assert shown("text=evt_") == ["4", "2", "1"]
+        assert shown("text=nowhere") == shown("text=50%25x") == []
+        assert shown("day=2024-10-15") == ["4", "3", "2", "1"]
+        assert shown("day=2024-10-16") == shown("day=%25") == []
+        assert shown("type=(none)&text=Zo") == ["3"]
+
+
+def test_page_is_small_with_5000_events(home_url: str) -> None:
+    with administered(home_url) as receiver:
+        receiver.store.append(deliveries(5_000))
+
+        for path in ("/", "/?text=nowhere", "/?text=evt&day=2024-10-15", "/events/1"):
+            assert len(get(receiver, path).content) < 150_000
 
 
 def test_choice_has_the_types_that_are_there(receiver: Receiver) -> None:
