@@ -9,7 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# Without compiled files, each of the many programs of the tests compiles its libraries.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 # Tests wait for servers and disks at times, so that one more than the cores is faster.
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)

@@ -7,9 +7,11 @@ struct's docstring. Fields without a title hold derived values.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +28,11 @@ def config_schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
 
     Every call returns a fresh object, because the Singer SDK adds settings to it.
     """
+    return copy.deepcopy(_schema_of(settings))
+
+
+@cache
+def _schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
     _, structs = msgspec.json.schema_components([settings], ref_template="{name}")
     schema = _inlined({"$ref": settings.__name__}, structs)
     properties = {
@@ -44,7 +51,7 @@ def settings_from(settings: type[_Settings], config: Mapping[str, Json]) -> _Set
 
     A setting that is null counts as not set. Names that are no settings are ignored.
     """
-    known = config_schema_of(settings)["properties"].keys()
+    known = _schema_of(settings)["properties"].keys()
     given = {
         # JSON Schema takes 8.0 for an integer.
         n: int(v) if isinstance(v, float) and v.is_integer() else v

@@ -161,30 +161,25 @@ def users_in(sandbox: Sandbox) -> Counter[int]:
     return Counter(signal.body["properties"]["id"] for signal in sandbox.signals)
 
 
-def test_fakers_users_become_signals_once(
-    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    words = pyairbyte.sending(config_for(sandbox, tmp_path), 25)
-
-    first = pyairbyte.run(words)
-    second = pyairbyte.run(words)
-
-    assert first.returncode == 0, first.stderr[-3000:]
-    assert second.returncode == 0, second.stderr[-3000:]
-    assert users_in(sandbox) == Counter(range(1, 26))
-
-
-def test_unchanged_records_through_fresh_caches_are_sent_once(
-    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
+@pytest.mark.parametrize(
+    "caches",
+    [
+        pytest.param(["False"] * 2, id="no cache"),
+        pytest.param(
+            [f"ab.DuckDBCache(db_path='{n}.duckdb')" for n in (1, 2)], id="fresh"
+        ),
+    ],
+)
+def test_unchanged_users_are_sent_once(
+    pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path, caches: list[str]
 ) -> None:
     config = config_for(sandbox, tmp_path, report_path=str(tmp_path / "report.json"))
-    for number in (1, 2):
-        cache = f"ab.DuckDBCache(db_path='cache{number}.duckdb')"
-        program = SEND.replace("cache=False, state", f"cache={cache}, state")
-        words = pyairbyte.sending(config, 12, program)
-        done = pyairbyte.run(words)
-        assert done.returncode == 0, done.stderr[-3000:]
+    head, write = SEND.rsplit("stairoids.write", 1)
+    writes = [f"stairoids.write{write.replace('False', cache, 1)}" for cache in caches]
 
+    done = pyairbyte.run(pyairbyte.sending(config, 12, head + "".join(writes)))
+
+    assert done.returncode == 0, done.stderr[-3000:]
     assert users_in(sandbox) == Counter(range(1, 13))
     assert not any(
         name.startswith("_airbyte_")

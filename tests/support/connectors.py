@@ -173,6 +173,10 @@ def _configured(schema: Message) -> Message:
 
 
 on_both_connectors = pytest.mark.parametrize(
-    "target", [TargetUnderTest, AirbyteUnderTest], ids=["singer", "airbyte"],
+    "target",
+    [
+        pytest.param(TargetUnderTest, id="singer"),
+        pytest.param(AirbyteUnderTest, id="airbyte", marks=pytest.mark.slow),
+    ],
     indirect=True,
-)  # fmt: skip
+)

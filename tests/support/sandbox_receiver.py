@@ -43,6 +43,8 @@ class Receiver:
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 5  # a sender may connect and then say nothing
+
             def do_POST(self) -> None:
                 receiver.take(self)
 
