@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +14,10 @@ from singer_sdk import Tap
 
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.rules import DONE, Outcome
 from target_stairoids.ledger.structs import PipelineFacts
 from target_stairoids.reporting.metrics import metrics_text
+from target_stairoids.reporting.next_steps import DEAD_OUTCOMES
 from target_stairoids.settings import Settings
 from target_stairoids.sync_log.tap import TapStairoidsSignals
 from tests.support.programs import COMMANDS
@@ -45,6 +47,7 @@ def pages() -> dict[str, str]:
     return {
         "commands.md": _commands(),
         "metrics.md": _metrics(),
+        "outcomes.md": _outcomes(),
         "streams.md": _streams(),
         "variables.md": _variables(),
     }
@@ -146,6 +149,36 @@ def _metric_table(exposed: str) -> list[str]:
     helps = re.findall(r"^# HELP (stairoids_\S+) (.*)", exposed, re.MULTILINE)
     rows = [(f"`{n}`", kinds[n], t) for n, t in helps if not n.endswith("_created")]
     return _table(("metric", "type", "is"), *rows)
+
+
+def _outcomes() -> str:
+    rows = [
+        (f"`{o}`", "yes" if o in DEAD_OUTCOMES else "", "yes" if o in DONE else "")
+        for o in Outcome
+    ]
+    return "\n".join(
+        [
+            _NOTE,
+            "",
+            "# Effects of outcomes",
+            "",
+            "[Outcomes](../concepts/outcomes.md) defines each one.",
+            "",
+            *_table(("outcome", "is a dead letter", "ends `send: once`"), *rows),
+        ]
+    )
+
+
+def exit_codes() -> str:
+    """Return the exit codes that the help of each program lists, as Markdown."""
+    lines: list[str] = []
+    for name, program in COMMANDS.items():
+        text = next(_walk(program, name)).get_help()
+        found = re.search(r"Exit codes:.*?(?=\n *\n|$)", text, re.DOTALL)
+        if found:
+            codes = textwrap.dedent(found[0].partition("\n")[2])
+            lines += [f"### {name}", "", "```text", codes, "```", ""]
+    return "\n".join(lines)
 
 
 def _streams() -> str:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from docs.reference import pages
+from docs.error_ids import numbered
+from docs.reference import exit_codes, pages
 from tap_stairoids_webhooks.config import config_schema as tap_schema
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.schema import editor_schema
@@ -79,11 +80,12 @@ _HUB_TEXTS = {
     },
 }
 # The group `old` is replaced by the settings of the plugin `name`.
+_IN_PAGES = re.compile(
+    r"<!-- settings:(?P<name>\w+) -->\n(?P<old>.*?)(?=<!-- /settings -->)", re.DOTALL
+)
 _PLACES = {
-    "docs/reference/settings.md": re.compile(
-        r"<!-- settings:(?P<name>\w+) -->\n(?P<old>.*?)(?=<!-- /settings -->)",
-        re.DOTALL,
-    ),
+    "docs/reference/exit-codes.md": _IN_PAGES,
+    "docs/reference/settings.md": _IN_PAGES,
     "meltano.yml": re.compile(
         r"^ {4}settings: # make docs: (?P<name>[\w-]+)\n(?P<old>(?:^ {4}[- ] .*\n)*)",
         re.MULTILINE,
@@ -219,6 +221,7 @@ def texts() -> dict[Path, str]:
         plugin_of(TapStairoidsSignals, signals_schema()),
     )
     contents = {
+        "docs/reference/exit-codes.md": {"exit_codes": exit_codes()},
         "docs/reference/settings.md": {
             "target": table_of(target),
             "tap": table_of(tap),
@@ -240,6 +243,9 @@ def texts() -> dict[Path, str]:
         found[ROOT / f"hub/{kind}/{name}.yml"] = hub_definition_of(declared)
     schema = json.dumps(editor_schema(), indent=2) + "\n"
     found[ROOT / "docs/target-stairoids.schema.json"] = schema
+    page, ids = numbered((ROOT / "docs/troubleshooting.md").read_text("utf-8"))
+    found[ROOT / "docs/troubleshooting.md"] = page
+    found[ROOT / "stairoids_common/error_ids.json"] = ids
     return found | {ROOT / "docs/reference" / n: text for n, text in pages().items()}
 
 

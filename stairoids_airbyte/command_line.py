@@ -22,6 +22,7 @@ from stairoids_airbyte.protocol import (
     Message,
     error_message,
 )
+from stairoids_common.error_ids import WrongUsageError, with_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ def needs_input(command: Callable[..., None]) -> Callable[..., None]:
             msg = (
                 "There are no messages. Pipe the output of a source into this command."
             )
-            raise click.UsageError(msg)
+            raise WrongUsageError(msg)
         command(**options)
 
     return asking
@@ -100,7 +101,7 @@ def as_connector(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fail(failure: Failure) -> None:
-    logger.error("%s", failure.message)
+    logger.error("%s", with_id(failure.message))
     write(error_message(failure))
 
 

@@ -28,8 +28,13 @@ Examples:
     destination-stairoids write --config config.json --catalog catalog.json
 
 \b
-Exit codes: 0 complete; 1 config, key, input or ledger are wrong; 75 incomplete, the
-next sync resumes; 130 after SIGINT; 143 after SIGTERM.
+Exit codes:
+  0    all records have an outcome.
+  1    the config, the key, the input or the ledger is wrong.
+  75   signals are pending. The next sync resumes them.
+  130  stopped by SIGINT.
+  143  stopped by SIGTERM.
+
 `stairoids-signals` lists the outcome of records.
 """
 

@@ -208,7 +208,8 @@ class _Sync:
         for records in self._streams:
             self._write(records)
             if self._stopped_by is not None:
-                msg = f"Stopped by signal {self._stopped_by}. The next sync resumes."
+                name = signal.Signals(self._stopped_by).name
+                msg = f"Stopped by {name}. The next sync resumes."
                 raise UnfinishedError(msg, exit_code=128 + self._stopped_by)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:

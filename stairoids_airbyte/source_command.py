@@ -27,8 +27,12 @@ Examples:
   source-stairoids-webhooks read --config config.json --catalog catalog.json
 
 \b
-Exit codes: 0 all events are written; 1 config, state or store are wrong; 130 after
-SIGINT; 143 after SIGTERM.
+Exit codes:
+  0    all events are written.
+  1    the config, the state or the store is wrong.
+  130  stopped by SIGINT.
+  143  stopped by SIGTERM.
+
 `stairoids-webhooks serve` fills the store.
 """
 

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file
+from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.text import counted
 from stairoids_common.time import parse_time
 
@@ -46,7 +47,7 @@ class EnvironmentOption(click.Option):
         try:
             return variable_or_file(self.envvar)
         except WrongConfigError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(with_id(str(error))) from None
 
 
 def exit_with_message(
@@ -65,9 +66,9 @@ def exit_with_message(
             try:
                 command(*args, **options)
             except usage as error:
-                raise click.UsageError(str(error)) from error
+                raise WrongUsageError(str(error)) from error
             except errors as error:
-                click.echo(f"Error: {error}", err=True)
+                click.echo(f"Error: {with_id(str(error))}", err=True)
                 raise click.exceptions.Exit(getattr(error, "exit_code", 1)) from error
 
         return guarded
@@ -148,7 +149,7 @@ def confirmed_removal(command: Command) -> Command:
 
         if not (dry_run or yes or sys.stdin.isatty()):
             text = "This command removes data. Add --yes, or --dry-run to look first."
-            click.echo(f"Error: {text}", err=True)
+            click.echo(f"Error: {with_id(text)}", err=True)
             raise click.exceptions.Exit(2)
         command(*args, is_confirmed=is_confirmed, **options)
 

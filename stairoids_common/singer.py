@@ -9,6 +9,7 @@ import sys
 import click
 
 from stairoids_common.environment import variable
+from stairoids_common.error_ids import with_id
 from stairoids_common.text import write_utf8
 
 
@@ -20,10 +21,8 @@ def check_log_level(name: str) -> None:
     for variable_name in (f"{name.upper().replace('-', '_')}_LOGLEVEL", "LOGLEVEL"):
         level = (variable(variable_name) or "").upper()
         if level and level not in logging.getLevelNamesMapping():
-            click.echo(
-                f"Error: `{variable_name}` must be DEBUG, INFO, WARNING or ERROR.",
-                err=True,
-            )
+            text = f"`{variable_name}` must be DEBUG, INFO, WARNING or ERROR."
+            click.echo(f"Error: {with_id(text)}", err=True)
             sys.exit(1)
         if level:
             os.environ[variable_name] = level

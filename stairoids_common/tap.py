@@ -19,6 +19,7 @@ from stairoids_common.cli import CONTEXT_SETTINGS
 from stairoids_common.config import read_config, read_file, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
+from stairoids_common.error_ids import with_id
 from stairoids_common.singer import begin, check_log_level
 
 if TYPE_CHECKING:
@@ -167,10 +168,10 @@ class StairoidsTap(Tap, ABC):
                 yield
         except (ConfigValidationError, WrongConfigError) as error:
             for problem in error.errors:
-                cls.logger.error("%s", problem)  # noqa: TRY400 -- a mistake of the user needs no traceback
+                cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
         except cls.expected_errors as error:
-            cls.logger.error("%s", error)  # noqa: TRY400 -- a mistake of the user needs no traceback
+            cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
 
 

@@ -37,6 +37,7 @@ from stairoids_common.cli import CONTEXT_SETTINGS
 from stairoids_common.config import default_inputs, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
+from stairoids_common.error_ids import with_id
 from stairoids_common.singer import begin, check_log_level
 from target_stairoids.exceptions import (
     ConfigError,
@@ -74,7 +75,7 @@ Exit codes:
   0    all records have an outcome.
   1    the config, the key, the input or the ledger is wrong.
   2    the command line is wrong.
-  75   signals are pending; the next run resumes them.
+  75   signals are pending. The next run resumes them.
   128 + n  stopped by SIGTERM or SIGINT (number n).
   141  the reader of stdout is gone.
 
@@ -342,18 +343,20 @@ class TargetStairoids(Target):
         PluginBase.invoke.__func__(cls, **kwargs)  # type: ignore[attr-defined]  # past Target's own
         if source is None and sys.stdin.isatty():
             click.echo(click.get_current_context().get_help())
-            click.echo("\nError: No input. Pipe the output of a tap into it.", err=True)
+            text = with_id("No input. Pipe the output of a tap into it.")
+            click.echo(f"\nError: {text}", err=True)
             sys.exit(2)
         try:
             target_from(inputs or default_inputs()).listen(source)
         except (StairoidsError, *INPUT_ERRORS) as error:
-            cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 - the sentence says it all
             sys.exit(getattr(error, "exit_code", 1))
         except BrokenPipeError:
-            cls.logger.error(  # noqa: TRY400 - same
+            text = (
                 "STATE could not be written, because the reader of stdout is gone. No "
                 "signals were lost. Run again."
             )
+            cls.logger.error("%s", with_id(text))  # noqa: TRY400 - same
             sys.exit(128 + signal.SIGPIPE)
 
 

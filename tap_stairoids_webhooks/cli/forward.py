@@ -22,6 +22,7 @@ from stairoids_common.cli import (
     past_time_option,
     print_table,
 )
+from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.cli.options import receiver_options
@@ -161,7 +162,7 @@ def forward_to_url(
     """Deliver stored events to URL."""
     log_to_stderr(level=log_level, shape=log_format)
     if plan["sequences"] is not None and since is not None:
-        raise click.UsageError("--sequence and --since exclude each other.")
+        raise WrongUsageError("--sequence and --since exclude each other.")
     from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
     from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
 

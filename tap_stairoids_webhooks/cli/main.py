@@ -30,8 +30,10 @@ def main() -> None:
       tap-stairoids-webhooks --config tap.json | target-jsonl
 
     \b
-    Exit codes: 0 done; 1 not done or only in part, and a message explains it;
-    2 the command line is wrong.
+    Exit codes:
+      0  done.
+      1  not done, or only in part. A message explains it.
+      2  the command line is wrong.
     """
     write_utf8()
 

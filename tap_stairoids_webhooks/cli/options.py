@@ -11,6 +11,7 @@ import msgspec
 from stairoids_common.cli import EnvironmentOption
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import check_variables
+from stairoids_common.error_ids import with_id
 from tap_stairoids_webhooks.environment import (
     PREFIX,
     SECRET_SETTINGS,
@@ -50,7 +51,7 @@ def _with_checked_variables(command: Command) -> Command:
         try:
             check_variables(PREFIX, names, warns=True)
         except WrongConfigError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(with_id(str(error))) from None
         command(*args, **options)
 
     return checked

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stairoids_common.cli import format_option, print_table
+from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli.options import with_ledger
 from target_stairoids.exceptions import ConfigError
 
@@ -93,7 +94,7 @@ def find(
     from target_stairoids.mapping.people_and_companies import clean_email
 
     if not (email or key):
-        raise click.UsageError("Give --email or --key.")
+        raise WrongUsageError("Give --email or --key.")
     address = clean_email(email) if email else None
     if email and address is None:
         raise ConfigError("--email is not an email address such as ann@example.com.")

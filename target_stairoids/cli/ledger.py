@@ -16,6 +16,7 @@ from stairoids_common.cli import (
     older_than_option,
     print_table,
 )
+from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted
 from target_stairoids.cli.options import (
     clear_errors,
@@ -166,7 +167,7 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
       stairoids-signals ledger allow --key --config config.json
     """
     if not (stream or source or key):
-        raise click.UsageError("Name a stream, or give --source or --key.")
+        raise WrongUsageError("Name a stream, or give --source or --key.")
     with ledger.transaction() as transaction:
         reasons = transaction.allow(ledger.scope, stream) if stream else []
         if source:
@@ -210,7 +211,7 @@ def rename(
     from target_stairoids.mapping.config import names_for
 
     if not (new or source or mapping):
-        raise click.UsageError("Give the new name, --source or --mapping.")
+        raise WrongUsageError("Give the new name, --source or --mapping.")
     if source or mapping:
         maintenance.rename_part(ledger, old, source=source, mapping=mapping)
     if new:

@@ -45,9 +45,12 @@ The config is the target's own. The messages are the output of a tap:
   tap-x --config tap.json > messages.jsonl
 
 \b
-Exit codes: 0 done. 1 failed, or failed for some records, with a message on
-stderr. 2 the command line is wrong. 75 run again: `ledger baseline` or
-`ledger rebuild` left records, or `reconcile` could not read Stairoids.
+Exit codes:
+  0   done.
+  1   failed, or failed for some records. A message explains it.
+  2   the command line is wrong.
+  75  run again. `ledger baseline` or `ledger rebuild` left records, or
+      `reconcile` could not read Stairoids.
 """
 
 

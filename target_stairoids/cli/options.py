@@ -12,6 +12,7 @@ import click
 
 from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
+from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.exceptions import StairoidsError
 
 _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
@@ -22,7 +23,7 @@ def _refuse_terminal(
 ) -> TextIO:
     """Refuse to wait for messages on a terminal."""
     if messages.isatty():
-        raise click.UsageError(
+        raise WrongUsageError(
             "There are no messages. Name a file, or pipe the output of a tap into this "
             "command.",
             context,
@@ -46,15 +47,18 @@ def config_option(
     """Return the option `--config` of the target, or of a group for its commands."""
 
     def find(
-        context: click.Context, option: click.Parameter, given: tuple[str, ...]
+        context: click.Context, _option: click.Parameter, given: tuple[str, ...]
     ) -> tuple[str, ...]:
         if given or is_of_group:
             found = context.meta[_CONFIG] = given or context.meta.get(_CONFIG, ())
             return found
         found = context.meta.get(_CONFIG) or default_inputs()
         if required and not (found or context.resilient_parsing):
-            hint = "There is no config.json here, and STAIROIDS_CONFIG is not set."
-            raise click.MissingParameter(hint, context, option)
+            raise WrongUsageError(
+                "There is no config.json here, and STAIROIDS_CONFIG is not set. "
+                "Add --config.",
+                context,
+            )
         return found
 
     return click.option(

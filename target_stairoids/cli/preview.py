@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from stairoids_common.cli import format_option, print_table
+from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted, duration
 from target_stairoids.cli.options import (
     clear_errors,
@@ -90,7 +91,7 @@ def preview(
         _compare(against, config_inputs, messages, limit, output_format)
         return
     if output_format == "markdown":
-        raise click.UsageError("Markdown is for --against only.")
+        raise WrongUsageError("Markdown is for --against only.")
     from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.dry_run.online import comparison
     from target_stairoids.dry_run.preview import Preview

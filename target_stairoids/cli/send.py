@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE, format_option, print_table
+from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli.options import clear_errors, config_option, log_the_run
 from target_stairoids.exceptions import ConfigError
 
@@ -54,7 +55,7 @@ def send(
     if sum(value is not None for value in given) != 1 or (messages is None) == (
         text is None
     ):
-        raise click.UsageError(
+        raise WrongUsageError(
             "Give MESSAGES with either --key or --limit, or give --json."
         )
     overrides: dict[str, Any] = {}

@@ -57,7 +57,7 @@ def test_usage_error_has_exit_code_2() -> None:
     done = CliRunner().invoke(command)
 
     assert done.exit_code == 2
-    assert "Error: --key must look like KEY:SCOPE\n" in done.stderr
+    assert "Error: --key must look like KEY:SCOPE" in done.stderr
 
 
 def older_than(text: str) -> tuple[datetime | None, str]:

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from target_stairoids.cli.main import main
+from target_stairoids.dedup.rules import Outcome
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.settings import config_schema
 from tests.support.documents import page, page_names
@@ -122,6 +123,10 @@ def test_tables_describe_each_filter_and_option() -> None:
 
     assert named_in(filters) == set(FILTERS) - {"d"}
     assert named_in(options) == set(items["properties"])
+
+
+def test_each_outcome_is_defined() -> None:
+    assert named_in(page("concepts/outcomes.md").partition("\n\n`")[0]) >= set(Outcome)
 
 
 def named_in(table: str) -> set[str]:

@@ -6,14 +6,21 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 from functools import cache
 
+import pytest
+
+from stairoids_common.error_ids import with_id
 from tests.support.paths import ROOT
+from tests.support.singer_io import BIN
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-CELLS = re.findall(r"^\| (?!message |reason |---)(.*?) \| ", PAGE, re.MULTILINE)
+CELLS = re.findall(r"^\| <a id=.*?>E\d+ \| (.*?) \| ", PAGE, re.MULTILINE)
 # A log line's fields follow its words in any order.
+IDS = dict(re.findall(r'^\| <a id="(e\d+)"></a>(E\d+) \|', PAGE, re.MULTILINE))
 ROWS = [re.sub(r":? \w+=\S+", "", r) for cell in CELLS for r in cell.split("; …: ")]
 ITEMS = re.findall(r"^\* `(.*?)`", PAGE, re.MULTILINE)
 OF_OTHERS = {"422 and a text of Stairoids", "unknown", "…: no such file or directory"}
@@ -88,3 +95,50 @@ def test_each_error_and_warning_is_documented() -> None:
 
     known = {text for text in messages if any(fits(text, r) for r in ROWS + ITEMS)}
     assert messages - known - WITHOUT_ROW == set()
+
+
+def test_each_message_has_an_id_and_an_anchor_of_its_own() -> None:
+    assert len(IDS) == len(set(IDS.values())) == len(CELLS)
+    assert [a for a, i in IDS.items() if a != i.lower()] == []
+
+
+def test_each_documented_message_is_printed_with_an_id_of_the_page() -> None:
+    messages = json.loads((ROOT / "stairoids_common/error_ids.json").read_text("utf-8"))
+
+    printed = {text: with_id(text.replace("…", "x")) for text in messages}
+    assert [t for t, p in printed.items() if not re.search(r" \[E\d+\]$", p)] == []
+    assert set(messages.values()) <= set(IDS.values())
+
+
+def test_most_specific_message_gives_the_id_of_each_line() -> None:
+    found = with_id("config.json: no such file\nsomething else\nno such file or folder")
+
+    assert re.fullmatch(
+        r"config.json: no such file \[E\d+\]\nsomething else\nno such file or folder.*",
+        found,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("target-stairoids", ["--config", "none.json"]),
+        ("tap-stairoids-webhooks", ["--config", "none.json"]),
+        ("stairoids-signals", ["find"]),
+        ("stairoids-webhooks", ["prune", "--older-than", "9d"]),
+        ("stairoids-webhooks", ["stats", "--store-url", "sqlite:///none.db"]),
+        ("stairoids-sandbox", ["serve", "--fault", "none"]),
+    ],
+)
+def test_printed_error_ends_with_its_id(program: str, words: list[str]) -> None:
+    done = subprocess.run(
+        [BIN / program, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+    assert done.returncode in {1, 2}
+    (shown,) = re.findall(r" \[(E\d+)\]\n$", done.stderr)
+    assert shown in IDS.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -96,7 +97,12 @@ def _invoke(
         done = CliRunner().invoke(program, [*map(str, words)], **options)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
-    return Done(done.exit_code, done.stdout, done.stderr)
+    return Done(done.exit_code, done.stdout, without_ids(done.stderr))
+
+
+def without_ids(printed: str) -> str:
+    """Return errors without their ids, which `test_troubleshooting.py` tests."""
+    return re.sub(r" \[E\d+\]$", "", printed, flags=re.MULTILINE)
 
 
 @contextmanager

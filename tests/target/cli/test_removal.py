@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from stairoids_common.text import counted
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.commands import without_ids
 from tests.support.programs import COMMANDS
 from tests.support.singer_io import BIN, TargetUnderTest, a_record, a_schema
 from tests.support.webhook_builders import EMAIL, deliveries
@@ -69,7 +70,7 @@ def words_of(line: str, home: Path) -> list[str]:
 def run(line: str, home: Path) -> tuple[int, str, str]:
     name, *words = words_of(line, home)
     done = CliRunner().invoke(COMMANDS[name], words, env=environment(home))
-    return done.exit_code, done.stdout, done.stderr
+    return done.exit_code, done.stdout, without_ids(done.stderr)
 
 
 @QUESTIONS
