@@ -63,8 +63,8 @@ def report(ledger: Ledger, days: int, output_format: str) -> None:
 
 
 def _show(history: RunHistory) -> None:
-    from target_stairoids.reporting.ending import quota_in_words
     from target_stairoids.reporting.next_steps import dead_letters_command
+    from target_stairoids.reporting.run_status import quota_in_words
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
     for status in history.status:
@@ -100,7 +100,7 @@ def _show(history: RunHistory) -> None:
 
 def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
     """Show a table of the runs, and their reasons that are not shown yet."""
-    from target_stairoids.reporting.ending import ending_of
+    from target_stairoids.reporting.run_status import ending_of
 
     rows = [
         (

@@ -33,8 +33,8 @@ from target_stairoids.ledger.structs import (
     OWN_CLOCK,
     KnownMapping,
     Layout,
+    NotifiedState,
     PipelineFacts,
-    ToldState,
 )
 
 if TYPE_CHECKING:
@@ -115,12 +115,12 @@ def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
     return PipelineFacts(ledger.value(success), ledger.value(start), *row)
 
 
-def told_state(ledger: Ledger, source: str) -> ToldState | None:
+def notified_state(ledger: Ledger, source: str) -> NotifiedState | None:
     """Return the state of a pipeline that people were notified of."""
     query = select(pipelines.c.state, pipelines.c.newest_dead_letter).where(
         pipelines.c.scope == ledger.scope, pipelines.c.source == source
     )
-    return next((ToldState(*row) for row in ledger.rows(query)), None)
+    return next((NotifiedState(*row) for row in ledger.rows(query)), None)
 
 
 def run_before(ledger: Ledger, source: str) -> Row[Any] | None:

@@ -119,7 +119,7 @@ class PipelineFacts(NamedTuple):
     newest_dead_letter: int
 
 
-class ToldState(NamedTuple):
+class NotifiedState(NamedTuple):
     """The state of a pipeline that people were notified of.
 
     Attributes:

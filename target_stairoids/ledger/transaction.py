@@ -33,8 +33,8 @@ from target_stairoids.ledger.structs import (
     Claim,
     Known,
     KnownMapping,
+    NotifiedState,
     SettledVersion,
-    ToldState,
     claim_from,
 )
 
@@ -201,9 +201,9 @@ class Transaction:
         others = {name: value for name, value in values.items() if name not in key}
         self.write(statement.on_conflict_do_update(index_elements=key, set_=others))
 
-    def note_told(self, scope: str, source: str, told: ToldState) -> None:
+    def note_notified(self, scope: str, source: str, notified: NotifiedState) -> None:
         """Note the state of a pipeline that people were notified of."""
-        values = {"scope": scope, "source": source, **told._asdict()}
+        values = {"scope": scope, "source": source, **notified._asdict()}
         self._put(pipelines, ("scope", "source"), values)
 
     # Streams and counters

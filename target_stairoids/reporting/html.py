@@ -9,7 +9,7 @@ from typing import Any
 
 from stairoids_pages.templating import template_environment
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.reporting.ending import ending_of, quota_in_words, state_of
+from target_stairoids.reporting.run_status import ending_of, quota_in_words, state_of
 from target_stairoids.reporting.runs import (
     COUNTED_BY_RUN,
     UNKNOWN_TYPE,

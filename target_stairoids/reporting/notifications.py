@@ -19,7 +19,7 @@ from stairoids_common.time import parse_time
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import PipelineFacts, ToldState
+from target_stairoids.ledger.structs import NotifiedState, PipelineFacts
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def state_after(known: str, end: Ending, facts: PipelineFacts, now: datetime) ->
     return "incomplete" if is_long and known == "ok" else known
 
 
-def event_of(known: ToldState, state: str, newest_dead_letter: int) -> str | None:
+def event_of(known: NotifiedState, state: str, newest_dead_letter: int) -> str | None:
     """Return the change that people do not know yet; None if there is none."""
     if state != known.state:
         return "recovered" if state == "ok" else state
@@ -82,7 +82,7 @@ class Notifier:
         """Send the change of the run before, if that was killed or found no URL."""
         row = queries.run_before(self._ledger, self._source)
         if row is None or (row.exit_code is None and self._ledger.lives(row.run)):
-            if queries.told_state(self._ledger, self._source) is None:
+            if queries.notified_state(self._ledger, self._source) is None:
                 self._keep("ok")  # older dead letters are no news
             return
         is_whole = row.exit_code == 0 and row.end_reason is None
@@ -93,8 +93,8 @@ class Notifier:
         """Send the change of the state after a run, if there is one. It never fails."""
         try:
             facts = queries.pipeline_facts(self._ledger, self._source)
-            known = queries.told_state(self._ledger, self._source)
-            known = known or ToldState("ok", facts.newest_dead_letter)
+            known = queries.notified_state(self._ledger, self._source)
+            known = known or NotifiedState("ok", facts.newest_dead_letter)
             state = state_after(known.state, end, facts, datetime.now(UTC))
             event = event_of(known, state, facts.newest_dead_letter)
             message = event and self._message(event, known, end, facts)
@@ -107,13 +107,13 @@ class Notifier:
         """Keep the state that people know, with the dead letters so far."""
         source, scope = self._source, self._ledger.scope
         facts = queries.pipeline_facts(self._ledger, source)
-        told = ToldState(state, facts.newest_dead_letter)
-        if told != queries.told_state(self._ledger, source):
+        notified = NotifiedState(state, facts.newest_dead_letter)
+        if notified != queries.notified_state(self._ledger, source):
             with self._ledger.transaction() as transaction:
-                transaction.note_told(scope, source, told)
+                transaction.note_notified(scope, source, notified)
 
     def _message(
-        self, event: str, known: ToldState, end: Ending, facts: PipelineFacts
+        self, event: str, known: NotifiedState, end: Ending, facts: PipelineFacts
     ) -> dict[str, Any]:
         namespace, outcomes = self._settings.namespace, end.report.get("outcomes", {})
         new = queries.dead_letters_after(self._ledger, known.newest_dead_letter)

@@ -14,8 +14,8 @@ from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.reporting.ending import Quota, Status, quota_of, statuses_of
 from target_stairoids.reporting.report import reasons_in
+from target_stairoids.reporting.run_status import Quota, Status, quota_of, statuses_of
 
 #: How to read the sums of several runs.
 COUNTED_BY_RUN = (

@@ -10,7 +10,7 @@ import pytest
 
 from stairoids_common.time import timestamp
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.ledger.structs import PipelineFacts, ToldState
+from target_stairoids.ledger.structs import NotifiedState, PipelineFacts
 from target_stairoids.reporting.notifications import Ending, event_of, state_after
 from tests.support.sandbox_receiver import Receiver
 from tests.support.singer_io import (
@@ -250,4 +250,4 @@ def test_state_follows_from_the_end_of_a_run(
 def test_event_is_the_change_that_people_do_not_know(
     known: str, state: str, newest: int, event: str | None
 ) -> None:
-    assert event_of(ToldState(known, 5), state, newest) == event
+    assert event_of(NotifiedState(known, 5), state, newest) == event

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
-from target_stairoids.reporting.ending import (
+from target_stairoids.reporting.html import axis_end
+from target_stairoids.reporting.run_status import (
     quota_of,
     state_of,
     statuses_of,
     words_of,
 )
-from target_stairoids.reporting.html import axis_end
 from target_stairoids.reporting.runs import PastRun
 from tests.support.commands import signals
 from tests.support.singer_io import (
