@@ -49,6 +49,7 @@ def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
         click.echo(msgspec.json.encode(found))
     else:
         click.echo(f"since {found.since}")
+        click.echo(f"until {found.until} (the last minute is left out)")
         click.echo(f"in the ledger: {found.in_ledger:,}")
         click.echo(f"at Stairoids: {found.there:,}")
         _show("missing there", found.missing)

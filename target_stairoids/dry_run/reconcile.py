@@ -35,6 +35,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     """The differences between the ledger and Stairoids.
 
     Attributes:
+        until: The last minute is left out.
         in_ledger: How many signals the ledger has since then.
         there: How many of its sources and types Stairoids has since then.
         missing: Ids of the ledger that Stairoids does not list.
@@ -43,6 +44,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     """
 
     since: str
+    until: str
     in_ledger: int
     there: int
     missing: list[str]
@@ -95,7 +97,8 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
                 if times and times[-1] is not None and times[-1] < first - _MARGIN:
                     break
     return Reconciled(
-        since=timestamp(since),
+        since=begin,
+        until=end,
         in_ledger=len(accepted),
         there=len(there),
         missing=[found for found in accepted if found not in listed_ids],

@@ -312,6 +312,19 @@ def reconciled(target: TargetUnderTest) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
+def test_reconcile_leaves_the_last_minute_out_and_says_so(
+    target: TargetUnderTest,
+) -> None:
+    target.run(A_SCHEMA, *trials(1))
+
+    done = command(target, "reconcile", "--days", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("until 2")
+    assert done.stdout.splitlines()[1].endswith("(the last minute is left out)")
+    assert done.stdout.splitlines()[2] == "in the ledger: 0"
+
+
 @pytest.mark.usefixtures("without_margin")
 def test_equal_sides_reconcile_over_all_pages(target: TargetUnderTest) -> None:
     target.run(A_SCHEMA, *trials(*range(405)))
@@ -320,7 +333,7 @@ def test_equal_sides_reconcile_over_all_pages(target: TargetUnderTest) -> None:
     table = command(target, "reconcile", "--days", "1")
 
     assert (code, found["in_ledger"], found["there"]) == (0, 405, 405)
-    assert table.stdout.splitlines()[1:] == [
+    assert table.stdout.splitlines()[2:] == [
         "in the ledger: 405",
         "at Stairoids: 405",
         "missing there: 0",
