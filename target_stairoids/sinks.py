@@ -27,14 +27,9 @@ class SignalSink(Sink):
     """One stream.
 
     Records are not validated by the tap's schema, because real taps violate theirs. The
-    signal is validated instead.
-
-    Attributes:
-        take: Passes on records, as columns or JSON texts, as the stream map returns
-            them. Raises `MessageError` if one is no object or lacks its key.
+    signal is validated instead. The mappings of a changed SCHEMA are compiled when its
+    first record comes. So a tap that adds a column with each SCHEMA costs little.
     """
-
-    take: Callable[[Iterable[dict[str, Any] | msgspec.Raw]], None]
 
     def __init__(
         self,
@@ -48,7 +43,9 @@ class SignalSink(Sink):
         self._counted = 0
         self._key = tuple(key_properties or ())
         self._schema: StreamSchema | None = None
-        self.stream: Stream
+        self._changed: dict[str, Any] | None = None  # a SCHEMA that is not compiled
+        self._stream: Stream
+        self._stream_map: StreamMap
 
     def follow(
         self, stream_map: StreamMap, bookmark: str | None, source: str | None
@@ -62,14 +59,28 @@ class SignalSink(Sink):
             **({"bookmark_properties": [bookmark]} if bookmark else {}),
             SOURCE_FIELD: source,
         }
+        self._stream_map = stream_map
         schema = schema_from(message)
         if schema != self._schema:
-            self._schema = schema
-            self.stream = self._records.stream(schema, message)
-        if passes_unchanged(stream_map):
-            self.take = partial(self._records.take, self.stream)
-        else:
-            self.take = partial(self._take_mapped, stream_map)
+            self._schema, self._changed = schema, message
+        if not self._records.streams.is_open(schema.name):
+            self._compile()  # finds a mistake in the config before any record
+
+    def _compile(self) -> None:
+        if self._changed is not None and self._schema is not None:
+            self._stream = self._records.stream(self._schema, self._changed)
+            self._changed = None
+
+    @property
+    def take(self) -> Callable[[Iterable[dict[str, Any] | msgspec.Raw]], None]:
+        """The function that passes on records, as columns or JSON texts.
+
+        It raises `MessageError` if one is no object or lacks its key.
+        """
+        self._compile()
+        if passes_unchanged(self._stream_map):
+            return partial(self._records.take, self._stream)
+        return partial(self._take_mapped, self._stream_map)
 
     @override
     def get_validator(self) -> BaseJSONSchemaValidator | None:
@@ -89,7 +100,7 @@ class SignalSink(Sink):
             ConfigError: The stream map fails.
         """
         for record in records:
-            fields = self.stream.reader.read(record).fields
+            fields = self._stream.reader.read(record).fields
             try:
                 transformed = stream_map.transform(dict(fields))
             except MapExpressionError as error:
@@ -104,18 +115,21 @@ class SignalSink(Sink):
                     f"flattening of its SCHEMA ({type(error).__name__})."
                 ) from error
             if transformed is None:
-                self._records.filtered(self.stream, fields, "filtered by `stream_maps`")
+                self._records.filtered(
+                    self._stream, fields, "filtered by `stream_maps`"
+                )
             else:
-                self._records.take(self.stream, (transformed,))
+                self._records.take(self._stream, (transformed,))
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        self._records.take(self.stream, (record,))
+        self._records.take(self._stream, (record,))
 
     @override
     def clean_up(self) -> None:
-        self.record_counter_metric.increment(self.stream.taken - self._counted)
-        self._counted = self.stream.taken
+        if self._changed is None:
+            self.record_counter_metric.increment(self._stream.taken - self._counted)
+            self._counted = self._stream.taken
         super().clean_up()
 
     @override

@@ -261,3 +261,24 @@ def test_integer_of_thousands_of_digits_ends_the_run_with_a_sentence(
     assert run.exit_code == 1
     assert "number out of bounds" in run.error
     assert run.outcomes == {"accepted": 1}
+
+
+def test_schema_that_grows_is_compiled_when_a_record_comes(
+    sandbox: Sandbox, target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = [f"c{number}" for number in range(30)]
+    growing = [
+        a_schema(stream, **dict.fromkeys(columns[:count], "string"))
+        for stream in ("trials", "products")
+        for count in range(len(columns) + 1)
+    ]
+    for message in growing:
+        if message["stream"] == "products":
+            del message["schema"]["properties"]["email"]
+
+    run = target.run(*growing, a_record(1, c29="x"))
+
+    assert run.outcomes == {"accepted": 1}
+    assert sandbox.signals[0].body["properties"]["c29"] == "x"
+    told = [text for text in caplog.messages if "is left out" in text]
+    assert len(told) == 1, "each SCHEMA was compiled"
