@@ -1,7 +1,7 @@
 # Each target installs its requirements. You need Python 3.11 or newer, make and a
 # package index. PYTHON=/path/to/python chooses another Python.
 
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 
