@@ -61,6 +61,7 @@ RESULTS = (
     "too_large",
     "too_many_connections",
     "too_many_large_bodies",
+    "too_many_requests",
     "too_slow",
 )
 

@@ -27,6 +27,7 @@ REQUEST_SECONDS = 10.0  # for a head and its body; `app` has a shorter limit for
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
 MAX_REQUESTS = 10_000  # on one connection
+MAX_PIPELINED = 8  # requests that wait for the response to an earlier one
 MAX_CONNECTIONS = 500
 #: A body may have this number of chunks, and one more for each 64 bytes.
 _FREE_CHUNKS = 1_000
@@ -44,7 +45,12 @@ def max_connections() -> int:
     return max(1, min(MAX_CONNECTIONS, descriptors - spare))
 
 
-_REASONS = {b"400": "small_chunks", b"408": "too_slow", b"431": "large_head"}
+_REASONS = {
+    b"400": "small_chunks",
+    b"408": "too_slow",
+    b"429": "too_many_requests",
+    b"431": "large_head",
+}
 
 
 class Counting(Protocol):
@@ -62,6 +68,9 @@ class Connection(HttpToolsProtocol):
     waiting_since: float | None = None
     # When the connection was made, or its last response was complete.
     idle_since = 0.0
+    # Since when the sender has not read its responses, as far as it was noticed.
+    _unread_since: float | None = None
+    is_dropped = False
     _in_head = True
     _refused = False
     _requests = 0
@@ -108,6 +117,9 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS or size + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
             return
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse(b"429 Too Many Requests")
+            raise ValueError  # it stops the parser
         super().on_headers_complete()
         if self._requests >= MAX_REQUESTS - 1:
             self.cycle.keep_alive = False
@@ -176,11 +188,16 @@ class Connection(HttpToolsProtocol):
         return cycle is None or cycle.response_complete
 
     def close_if_late(self) -> None:
-        """Close the connection if its request takes too long to arrive."""
-        if (
-            self.waiting_since is None
-            or time.monotonic() - self.waiting_since < REQUEST_SECONDS
-        ):
+        """Close the connection if its sender sends or reads too slowly."""
+        now = time.monotonic()
+        if not self.transport.get_write_buffer_size():
+            self._unread_since = None
+        elif now - (self._unread_since or now) >= REQUEST_SECONDS:
+            self.transport.abort()
+            return
+        else:
+            self._unread_since = self._unread_since or now
+        if self.waiting_since is None or now - self.waiting_since < REQUEST_SECONDS:
             return
         if self._in_head and self._is_idle:
             self._refuse(b"408 Request Timeout")
@@ -218,15 +235,18 @@ class Connection(HttpToolsProtocol):
             for connection in self.connections
             if isinstance(connection, Connection)
             and connection is not self
-            and not connection.transport.is_closing()
+            and not connection.is_dropped
         }
         found = {c: age for c, age in ages.items() if age is not None}
         oldest = min(found, key=found.__getitem__, default=self)
+        oldest.is_dropped = True
         oldest.transport.abort()
 
     @property
     def age_if_unneeded(self) -> tuple[bool, float] | None:
         """The rank for `_make_room`; None while a response is made."""
+        if self._unread_since is not None:
+            return False, self._unread_since
         if self._is_idle and self._other_bytes == 0:
             return False, self.idle_since
         if self.waiting_since is None:

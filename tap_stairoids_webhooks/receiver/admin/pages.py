@@ -68,6 +68,7 @@ _REFUSALS = {
     "too_slow": "The sender took too long.",
     "too_many_connections": "More connections than the limit.",
     "too_many_large_bodies": "More large bodies at once than the limit.",
+    "too_many_requests": "More requests on a connection than the limit.",
 }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import logging
+import select
 import socket
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,7 +24,7 @@ from tests.support.webhook_builders import (
     raw_request,
     status_from,
 )
-from tests.tap.receiver.test_app import Address, address_of, post
+from tests.tap.receiver.test_app import Address, address_of, post, until
 from tests.tap.receiver.test_server import serving
 
 if TYPE_CHECKING:
@@ -278,6 +280,38 @@ def test_connection_ends_after_its_last_request(
             endings.append(response.getheader("Connection"))
 
     assert endings == [None, None, "close"]
+
+
+def test_endless_requests_without_a_pause_are_refused(
+    receiver: Receiver, address: Address
+) -> None:
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n\r\n" * 2000)
+
+        assert status_from(connection) == 429
+
+    assert receiver.counts["too_many_requests"] == 1
+    assert post(receiver, a_body()).status_code == 200
+
+
+@pytest.mark.slow
+def test_sender_that_reads_no_response_is_disconnected(impatient: Receiver) -> None:
+    lost = select.poll()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        connection.connect(address_of(impatient))
+        lost.register(connection, select.POLLERR | select.POLLHUP)
+        sent = 0
+        while not lost.poll(0):
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 8)
+            sent += 8
+            until(partial(_is_lost_or_done, lost, impatient, sent))
+
+    assert impatient.counts["too_many_requests"] == 0
+
+
+def _is_lost_or_done(lost: select.poll, receiver: Receiver, sent: int) -> bool:
+    return bool(lost.poll(0)) or receiver.counts["not_found"] == sent
 
 
 def test_early_disconnect_does_not_disturb_others(
