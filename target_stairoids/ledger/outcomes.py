@@ -97,7 +97,8 @@ def _write_latest_after(
     for place, item in enumerate(versions):
         key, before = keys[place], known.get(keys[place])
         version = replace(item.version, key=key)
-        after = latest_after(before, version, item.outcome, transaction.run)
+        run = item.run or transaction.run
+        after = latest_after(before, version, item.outcome, run)
         if after is not None and after != before:
             known[key] = after
             rows[key] = _latest_row(key, item.version.stream, after)
@@ -133,7 +134,7 @@ def insert_settled(
             item.version.content_digest,
             item.version.stream,
             item.outcome.value,
-            run,
+            item.run or run,
             item.version.mapping_digest,
             item.ids[0],
         )

@@ -70,14 +70,23 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
 
 
 def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
-    """Return run -> outcome -> how many versions it settled; reads all rows."""
-    query = (
+    """Return run -> outcome -> how many versions it settled; reads all rows.
+
+    Signals that a later run recovered are not among them.
+    """
+    accepted = str(Outcome.ACCEPTED)
+    others = (
         select(settled.c.run, settled.c.outcome, func.count())
-        .where(settled.c.run.in_(dead))
+        .where(settled.c.run.in_(dead), settled.c.outcome != accepted)
         .group_by(settled.c.run, settled.c.outcome)
     )
+    sent = (
+        select(signals.c.run, literal(accepted), func.count())
+        .where(signals.c.run.in_(dead))
+        .group_by(signals.c.run)
+    )
     found: dict[int, dict[str, int]] = {run: {} for run in dead}
-    for run, outcome, count in ledger.rows(query) if dead else ():
+    for run, outcome, count in ledger.rows(union_all(others, sent)) if dead else ():
         found[run][outcome] = count
     return found
 

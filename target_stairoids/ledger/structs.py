@@ -49,10 +49,12 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         key_values: As in `Claim`.
         is_claimed: Whether this run's claim on the entity ends with it.
         closes_older: Whether the dead letters of its record are older states of it.
+        run: The run that read its record, if that one was killed; 0 for this run.
     """
 
     version: Version
     outcome: Outcome
+    run: int = 0
     ids: tuple[str | None, str | None, str | None] = (None, None, None)
     signal: bytes = b""
     key_values: str | None = None

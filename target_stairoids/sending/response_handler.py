@@ -364,6 +364,7 @@ class ResponseHandler:
             SettledVersion(
                 version=signal.claim.version,
                 outcome=outcome,
+                run=signal.claim.run if outcome is Outcome.ACCEPTED else 0,
                 ids=ids,
                 accepted_at=accepted_at,
                 signal=signal.claim.signal,

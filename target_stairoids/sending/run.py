@@ -152,8 +152,7 @@ class Run:
                 self._scheduler.recover()
         else:
             for number, claim in enumerate(self._ledger.open_claims(), start=1):
-                run = self._outcomes.identity.run
-                self._ledger.buffer.expect(-number, claim.version, None, run)
+                self._ledger.buffer.expect(-number, claim.version, None, claim.run)
 
     def work(self, source: int | None = None) -> bool:
         """Work until there is more to read. If it returns False, call `finish`.

@@ -160,10 +160,10 @@ class Scheduler:
 
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
-        expect, run = self._ledger.buffer.expect, self._ledger.run
         for signal in self._recovery.take_over():
             self._queue.add(signal)
-            expect(signal.number, signal.claim.version, None, run)
+            claim = signal.claim
+            self._ledger.buffer.expect(signal.number, claim.version, None, claim.run)
 
     @property
     def is_stuck(self) -> bool:

@@ -329,3 +329,40 @@ def test_lookup_of_a_run_that_died_before_any_response_ends_a_day_earlier(
 
     assert run.report["recovered"] == {"accepted": 1}
     assert len(pages) <= 2
+
+
+@pytest.mark.parametrize(
+    ("send", "second", "third", "sent"),
+    [
+        ("once", {"email": "new@example.com"}, {}, [0, 0]),
+        ("on_change", {"plan": "pro"}, {}, [1, 1]),
+        ("on_change", {}, {}, [0, 0]),
+    ],
+    ids=["changed address", "returned state", "same state"],
+)
+def test_claim_of_a_killed_run_counts_as_sent_in_that_run(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    send: str,
+    second: dict[str, Any],
+    third: dict[str, Any],
+    sent: list[int],
+) -> None:
+    trials = {"stream": "trials", "properties": ["plan"], "send": send}
+    target.config["signals"] = [trials, {"stream": "others"}]
+    schema = a_schema(plan="string")
+    kill_while_sending(target, sandbox, [schema, a_record(1)])
+    sandbox.faults.set([])
+
+    runs = [
+        target.run(schema, a_record(1, **again), a_schema("others"), other)
+        for again, other in (
+            (second, a_record(7, "others")),
+            (third, a_record(8, "others")),
+        )
+    ]
+
+    assert runs[0].report["recovered"] == {"accepted": 1}
+    trials_sent = [run.report["streams"]["trials"].get("accepted", 0) for run in runs]
+    assert trials_sent == sent
+    assert [run.exit_code for run in runs] == [0, 0]
