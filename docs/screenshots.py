@@ -17,9 +17,11 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -46,6 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IMAGES = ROOT / "docs/images"
 COLUMNS = 140
+FRAMES = 40  # of the animated picture, at most
 #: The number of new people in the run of each day.
 NEW_PEOPLE = (31, 44, 38, 12, 9, 52, 47, 35, 61, 40, 8, 14, 58, 43)
 SECRET = "whsec_of_the_pictures"  # noqa: S105 -- signs for the pictures only
@@ -215,13 +218,16 @@ class Pipeline:
         self.folder = folder
         self.config = folder / "config.json"
 
-    def run(self, sandbox: Sandbox, people: range, *, in_terminal: bool = False) -> str:
+    def run(
+        self, sandbox: Sandbox, people: range, *, in_terminal: bool = False
+    ) -> list[tuple[float, str]]:
         """Send the people's new records. Return stderr if it is a terminal."""
         settings = {
             "api_url": sandbox.url,
             "api_key": "sk_test_sandbox",
             "ledger_url": "sqlite:///ledger.db",
             "first_run": "send",
+            "requests_per_minute": 1_000,
         }
         self.config.write_text(json.dumps(settings))
         messages = self.folder / "messages.jsonl"
@@ -236,7 +242,7 @@ class Pipeline:
                     capture_output=True,
                     cwd=self.folder,
                 )
-                return ""
+                return []
             return _stderr_of_terminal(command, source, self.folder)
 
     def spread(self) -> None:
@@ -269,10 +275,15 @@ def _line_of(message: dict[str, object]) -> str:
     return json.dumps(message) + "\n"
 
 
-def _stderr_of_terminal(command: list[str], source: IO[str], folder: Path) -> str:
-    """Run a command whose stderr is a terminal. Return its output there."""
+def _stderr_of_terminal(
+    command: list[str], source: IO[str], folder: Path
+) -> list[tuple[float, str]]:
+    """Run a command whose stderr is a terminal.
+
+    Return its output there: parts with the seconds since the first one.
+    """
     reading, writing = pty.openpty()
-    output = bytearray()
+    output: list[tuple[float, str]] = []
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     with subprocess.Popen(
         command,
@@ -285,10 +296,10 @@ def _stderr_of_terminal(command: list[str], source: IO[str], folder: Path) -> st
         os.close(writing)
         with suppress(OSError):  # Linux reports a closed terminal as an error
             while chunk := os.read(reading, 65_536):
-                output += chunk
+                output.append((time.monotonic(), chunk.decode(errors="replace")))
         assert process.wait() == 0
     os.close(reading)
-    return output.decode()
+    return [(at - output[0][0], text) for at, text in output]
 
 
 def picture_report(browser: Browser, pipeline: Pipeline) -> None:
@@ -314,21 +325,62 @@ def picture_report(browser: Browser, pipeline: Pipeline) -> None:
 
 
 def picture_terminal(pipeline: Pipeline) -> None:
-    """Draw the live line of a run, and its last lines."""
-    faults = [Fault(kind="slow", delay_ms=40)]
+    """Draw a run as an animated picture: its live line, and its last lines."""
+    faults = [Fault(kind="slow", delay_ms=100)]
     with Sandbox(plan="agency", faults=faults) as sandbox:
-        pipeline.run(sandbox, range(1, 400))
-        output = pipeline.run(sandbox, range(1, 700), in_terminal=True)
-    *live, end = output.replace("\r\n", "\n").split("\x1b[2K")
-    lines = [line.strip("\r\n") for line in live if "in the queue" in line]
+        pipeline.run(sandbox, range(1, 250))
+        parts = pipeline.run(sandbox, range(1, 650), in_terminal=True)
+    live = [
+        (at, Text.from_ansi(line.strip("\r\n")).plain)
+        for at, text in parts
+        for line in text.split("\x1b[2K")
+        if "in the queue" in line
+    ]
+    live = [frame for n, frame in enumerate(live) if not n % (len(live) // FRAMES + 1)]
+    end = "".join(text for _, text in parts).rpartition("\x1b[2K")[2]
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print("$ tap-postgres | target-stairoids --config config.json")
-    console.print(Text.from_ansi(lines[len(lines) // 2]))
-    console.print(Text.from_ansi(end.strip("\r\n")))
-    drawn = console.export_svg(title="target-stairoids")
+    console.print(Text.from_ansi(end.replace("\r\n", "\n").strip("\n")))
+    drawn = console.export_svg(title="target-stairoids", unique_id="terminal")
     # Leave out the fonts, which a browser would load from another server.
     drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
-    (IMAGES / "terminal.svg").write_text(drawn, encoding="utf-8")
+    (IMAGES / "terminal.svg").write_text(animated(drawn, live), encoding="utf-8")
+
+
+def animated(drawn: str, live: list[tuple[float, str]]) -> str:
+    """Show the live lines one after the other below the command, and then the rest.
+
+    Args:
+        drawn: The SVG of the last state. Its first line is the command.
+        live: Seconds since the start, and the live line.
+    """
+    # The title, the command, and the line below the command.
+    _, _, second = list(dict.fromkeys(re.findall(r'<text[^>]* y="([0-9.]+)"', drawn)))[
+        :3
+    ]
+    place = re.search(rf'<text class="[^"]*" x="[^"]*" y="{second}"', drawn)
+    assert place is not None
+    head, rest = drawn[: place.start()], drawn[place.start() :]
+    starts = [at + 1 for at, _ in live]  # the command stands alone for a second
+    ends = [*starts[1:], starts[-1] + 0.5]
+    total = ends[-1] + 8
+    moments = [*zip(starts, ends, strict=True), (ends[-1], total)]
+    style = "".join(
+        f"@keyframes f{n}{{0%{{visibility:hidden}}{100 * start / total:.2f}%"
+        f"{{visibility:visible}}{100 * end / total:.2f}%{{visibility:hidden}}}}"
+        f".f{n}{{visibility:hidden;animation:f{n} {total:.1f}s step-end infinite}}"
+        for n, (start, end) in enumerate(moments)
+    )
+    still = f"[class^=f]{{animation:none}}.f{len(live)}{{visibility:visible}}"
+    frames = "".join(
+        f'<text class="f{n} terminal-r1" x="0" y="{second}" xml:space="preserve">'
+        f"{escape(line)}</text>"
+        for n, (_, line) in enumerate(live)
+    )
+    style += f"@media(prefers-reduced-motion:reduce){{{still}}}"
+    head = head.replace("</style>", f"{style}</style>", 1)
+    last, closing_tag, rest = rest.partition("\n    </g>")
+    return f'{head}{frames}<g class="f{len(live)}">{last}</g>{closing_tag}{rest}'
 
 
 if __name__ == "__main__":

@@ -149,9 +149,18 @@ def test_receiver_is_accessible(browser: Browser, tmp_path: Path) -> None:
         refused = RefusalCount(number=7_000, last_at=at)
         store.add_refusals({"signature_mismatch": refused, "other": refused})
         erase(url, Person(email=EMAIL))
+        with closing(sqlite3.connect(tmp_path / "webhooks.db")) as database, database:
+            database.execute(
+                "INSERT INTO webhook_forwarders VALUES ('crm', NULL, ?)", [at]
+            )
+            database.execute(
+                "INSERT INTO webhook_forwards VALUES ('crm', 1, 'a', 8, 0, '500', ?)",
+                [at],
+            )
         paths = [f"/events/{sequence}" for sequence in range(1, 6)]
         check_paths(page, origin, "/", "/?text=nowhere", "/?before=3", *paths)
         assert page.goto(origin) is not None
+        assert "stairoids-webhooks forward failures --name crm" in page.content()
         assert key_id_of("old") in page.content()
     full = Receiver(
         store_url=url,
