@@ -6,6 +6,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from benchmarks.__main__ import RESULTS
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Words that a reader types into the search box -> the page with the answer.
+QUESTIONS = {
+    "map a nested field": "guides/nested-fields.md",
+    "send only new rows": "guides/send-only-changes.md",
+    "first run with a million rows": "guides/first-run.md",
+    "test with one record": "guides/send-one.md",
+    "after a crash": "deploy/runbook.md",
+    "rotate a secret": "guides/rotate-a-secret.md",
+    "docker": "deploy/docker.md",
+    "kubernetes": "deploy/kubernetes.md",
+    "resend a failed record": "guides/replay.md",
+    "where the ledger is back up": "guides/move-the-ledger.md",
+    "without a disk": "guides/runners-without-a-disk.md",
+    "environment variables": "guides/environment.md",
+    "airflow": "deploy/airflow.md",
+    "superseded": "concepts/outcomes.md",
+}
 #: Paths that a command makes.
 BUILT = {"build/site"}
 
@@ -68,3 +86,14 @@ def test_examples_are_well_formed() -> None:
 
 def test_documents_have_the_last_benchmark_figures() -> None:
     assert as_markdown(read(RESULTS)) in page("concepts/performance.md")
+
+
+@pytest.mark.parametrize(("words", "name"), QUESTIONS.items())
+def test_words_of_a_question_are_in_a_heading_of_the_page(
+    words: str, name: str
+) -> None:
+    headings = re.findall(r"^#+ (.*)", page(name), re.MULTILINE)
+
+    assert any({*words.split()} <= {*re.split(r"[ `,:]+", h.lower())} for h in headings)
+    assert f"({name}" in page("index.md")
+    assert f"({name}" in page("faq.md")
