@@ -83,7 +83,8 @@ def test_every_event_is_delivered_and_few_are_repeated(
                 until(partial(_has, handler, enough), seconds=60)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            repeated.append(sum(i in delivered for i in handler.ids[before:]))
+            # A request of the killed forwarder may be read after it was sent again.
+            repeated.append(len(delivered.intersection(handler.ids[before:])))
         with forwarding(home_url, handler.url, "--once") as process:
             _, log = process.communicate(timeout=200)
 
