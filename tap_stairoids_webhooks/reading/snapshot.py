@@ -132,10 +132,19 @@ class Snapshot:
     def _read_after(
         self, sequence: int, selected: EventFilter
     ) -> Iterator[StoredEvent]:
+        start, pruned = sequence, self.store.pruned_through()
         read = self.store.read_after
         while page := read(sequence, upper=self.upper, selected=selected):
             yield from page
             sequence = page[-1].sequence
+        through = self.store.pruned_through()
+        if through > max(start, pruned):
+            logger.warning(
+                "Events up to %d were pruned while this run read events after %d;"
+                " some may be missing",
+                through,
+                start,
+            )
 
     def _is_verified(self, stored: StoredEvent) -> bool:
         if self._verifier is None or stored.erased_at is not None:

@@ -10,11 +10,30 @@ import pytest
 from msgspec.structs import replace
 
 from stairoids_common.time import timestamp
+from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.signature import key_id_of
+from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.retention import forget_digests, prune
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.running_receiver import Runner, fill
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
+
+
+def test_events_that_are_pruned_during_a_run_are_a_warning(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.append([a_delivery(a_body(f"evt_{number}")) for number in range(1002)])
+    with closing(Snapshot(home_url)) as snapshot:
+        events = snapshot.events_after(0, EventFilter())
+        first = next(events)
+        prune(home_url, before=timestamp(), force=True)
+        rest = list(events)
+
+    assert (first.sequence, rest[-1].sequence) == (1, 1000)  # the first page
+    assert (
+        "Events up to 1002 were pruned while this run read events after 0; some may be"
+        " missing"
+    ) in caplog.text
 
 
 def test_event_of_a_forgotten_secret_stops_the_run_before_it(
