@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,10 @@ class QueuedSignal:
         refusal: Why it must not be sent again, if its request was not accepted.
         control: Id of a signal of the source that was accepted after that request. A
             list that shows it shows all signals of that request's time.
+        control_at: Monotonic time when that signal was accepted.
+        lag: Seconds after which a list shows a signal, at most.
+        expires: Monotonic time after which the request of a dead run can no longer be
+            accepted.
         shows_control: Whether a page of this lookup shows the control.
         is_doubtful: Whether a page of this lookup shows a signal that may be this one.
         cursors: Pages of Stairoids' signals that this lookup has read.
@@ -77,11 +82,28 @@ class QueuedSignal:
     may_look_up: bool = True
     refusal: str = ""
     control: str | None = None
+    control_at: float = 0.0
+    lag: float = math.inf
+    expires: float = 0.0
     shows_control: bool = False
     is_doubtful: bool = False
     cursors: list[str] = field(default_factory=list)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
+
+    def has_control(self, ids: Collection[str]) -> bool:
+        """Return whether a list shows the control, and so all that it ever will.
+
+        The request of a dead run may have been accepted after the control. A list shows
+        it at most as late as it showed the control.
+        """
+        if self.control not in ids:
+            return False
+        now = time.monotonic()
+        self.lag = min(self.lag, now - self.control_at)
+        return now >= self.expires + (
+            0 if self.control_at >= self.expires else self.lag
+        )
 
     def begin_lookup(self) -> None:
         """Forget the pages of a lookup that came to its end."""

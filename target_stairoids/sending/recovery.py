@@ -71,6 +71,7 @@ class Recovery:
             lookup_delay=self._delay,
             longest_wait=self._longest_wait,
         )
+        signal.expires = signal.not_before - self._settings.verify_delay_seconds
         signal.may_look_up = not (hold := self._why_held(claim))
         signal.refusal = hold or self._why_not_again(claim)
         self._unclear[signal.number] = signal

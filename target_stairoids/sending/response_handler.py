@@ -207,7 +207,7 @@ class ResponseHandler:
         return Page(
             found_id=equal[others] if others < len(equal) else None,
             is_doubtful=bool(found),
-            shows_control=any(s["id"] == signal.control for s in signals),
+            shows_control=signal.has_control({s["id"] for s in signals}),
             is_last=is_before(signals, since),
         )
 
@@ -251,7 +251,7 @@ class ResponseHandler:
             is_first = signal.control is None and signal.source == accepted.source
             is_control = is_new and is_first
             if is_control:
-                signal.control = signal_id
+                signal.control, signal.control_at = signal_id, now
             is_due = signal.number in self.waiting and (is_control or not self.accepted)
             if is_due:
                 del self.waiting[signal.number]
