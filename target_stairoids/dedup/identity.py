@@ -380,7 +380,8 @@ class Identity:
         """
         read = self._seen[version.mapping].read(version.entity)
         latest = self.latest(version.key)
-        if latest is not None and latest.state_digest == version.state_digest:
+        last = latest.state_digest if latest else None
+        if last == version.state_digest:
             self._note(version.key, Read.AS_LATEST)
         else:
             self._see_again(version, version.state_digest, None)
