@@ -60,7 +60,7 @@ def main() -> None:
     type=click.IntRange(0, 65535),
     default=8900,
     show_default=True,
-    help="The port to listen on; 0 picks a free one.",
+    help="The port to listen on. 0 picks a free one.",
 )
 @click.option(
     "--plan",
@@ -129,7 +129,7 @@ def main() -> None:
     "--clock-offset-seconds",
     type=float,
     default=0.0,
-    help="How far the clock of Stairoids is ahead; negative if it is behind.",
+    help="How far the clock of Stairoids is ahead. Negative if it is behind.",
 )
 @click.option(
     "--list-lag-seconds",
@@ -140,7 +140,7 @@ def main() -> None:
 @click.option(
     "--filters-exactly",
     is_flag=True,
-    help="Filters of a list keep upper case; signals are stored in lower case.",
+    help="Filters of a list keep upper case. Signals are stored in lower case.",
 )
 @click.option(
     "--accepts-names",

@@ -48,11 +48,11 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[
         int,
-        Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one."),
+        Meta(ge=0, le=65535, description="Port to listen on. 0 takes a free one."),
     ] = 8880
     path: Annotated[
         str,
-        Meta(description="Path of the webhook; /webhook/stairoids always works too."),
+        Meta(description="Path of the webhook. /webhook/stairoids always works too."),
     ] = DEFAULT_PATH
     max_body: Annotated[
         int, Meta(ge=1, description="Largest body that is accepted, in bytes.")

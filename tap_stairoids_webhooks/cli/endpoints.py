@@ -66,7 +66,7 @@ api_url_option = click.option(
     "events",
     multiple=True,
     type=click.Choice(EVENT_TYPES),
-    help="Event type; repeat it for more. Default: all.",
+    help="Event type. Repeat it for more. Default: all.",
 )
 @api_url_option
 @exit_with_message(WebhooksError)
@@ -75,7 +75,7 @@ def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
 
     Stairoids signs the events with the first secret of STAIROIDS_WEBHOOK_SECRETS (a
     JSON array) or, if that is not set, with STAIROIDS_WEBHOOK_SECRET. Start the
-    receiver with the same secret. The API key is read from STAIROIDS_API_KEY; it needs
+    receiver with the same secret. The API key is read from STAIROIDS_API_KEY. It needs
     the scope read_write.
 
     \b
@@ -118,7 +118,7 @@ def delete(
 ) -> None:
     """Delete an endpoint, so that Stairoids sends nothing more to it.
 
-    `list` shows the ids. The API key is read from STAIROIDS_API_KEY; it needs the
+    `list` shows the ids. The API key is read from STAIROIDS_API_KEY. It needs the
     scope read_write.
 
     \b
@@ -137,7 +137,7 @@ def delete(
 def send_test(*, url: str) -> None:
     """Sign a sample of each event and send it to a receiver.
 
-    The receiver stores the samples like other events; their ids contain "test". They
+    The receiver stores the samples like other events. Their ids contain "test". They
     are signed with the first secret of STAIROIDS_WEBHOOK_SECRETS or, if that is not
     set, with STAIROIDS_WEBHOOK_SECRET. Use the secret of the receiver. The exit code is
     1 if a response is not 2xx.

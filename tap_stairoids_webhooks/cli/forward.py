@@ -117,7 +117,7 @@ def _sequences(
     help="Name of this consumer of the store. Each forwarder needs its own.",
 )
 @click.option(
-    "--event-type", "types", multiple=True, help="Only this type; repeat it for more."
+    "--event-type", "types", multiple=True, help="Only this type. Repeat it for more."
 )
 @past_time_option(
     "--since",

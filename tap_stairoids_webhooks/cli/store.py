@@ -159,7 +159,7 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     "forgotten",
     multiple=True,
     metavar="NAME",
-    help="Forget this consumer first; repeat it for more.",
+    help="Forget this consumer first. Repeat it for more.",
 )
 @click.option(
     "--keep-digests",
@@ -187,7 +187,7 @@ def prune(
 ) -> None:
     """Remove old events that every consumer has read.
 
-    A consumer is a forwarder, or a tap with the setting `consumer`; its incoming state
+    A consumer is a forwarder, or a tap with the setting `consumer`. Its incoming state
     proves which events have arrived. The digests of removed events are kept for
     --keep-digests days, so that a redelivery is still a duplicate. The command prints
     how many events were removed, how many stay, and which consumers have not read
@@ -312,7 +312,7 @@ def restored(*, store_url: str) -> None:
     """Declare that the store was restored from a backup.
 
     A restored store uses its sequences again for other events. The tap then refuses
-    earlier bookmarks, instead of skipping the events since; its setting
+    earlier bookmarks, instead of skipping the events since. Its setting
     `on_store_reset` decides how to go on. Run this once, before the tap runs again.
 
     \b

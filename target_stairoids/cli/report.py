@@ -68,7 +68,7 @@ def _show(history: RunHistory) -> None:
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
     for status in history.status:
-        name = f"{status.source}: " if len(history.status) > 1 else ""
+        name = f"{status.source or '(no source)'}: " if len(history.status) > 1 else ""
         click.secho(f"{name}{status.text}", fg=_COLOURS.get(status.state), bold=True)
         for step in status.next:
             click.echo(f"  {step.text}")
