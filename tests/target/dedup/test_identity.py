@@ -465,6 +465,17 @@ def test_each_record_that_shares_a_key_is_counted_once(
     assert warning.startswith(f"{count} records of `deals` ")
 
 
+def test_excluded_row_of_another_person_does_not_clear_the_last_state(
+    nights: Nights,
+) -> None:
+    only_wins = mapping(when="{{ stage != 'B' }}")
+
+    for night in ([ANN], [BOB], [ANN]):
+        nights.run(*night, mapped=only_wins)
+
+    assert nights.sent == [1, 0, 0]
+
+
 # Marks of deletion
 
 
