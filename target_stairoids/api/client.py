@@ -49,7 +49,7 @@ class ResponseKind(Enum):
 
 
 _LONGEST_NUMBER = 18  # digits in a header; Python refuses thousands of them
-_REFUSALS = {401, 403, 404, 405, 410}
+_REFUSALS = {401, 402, 403, 404, 405, 407, 410}
 _UNDECIDED = {408, 500, 502, 504}
 
 

@@ -12,8 +12,8 @@ from target_stairoids.api.client import Response, ResponseKind, kind_of
     [
         ([200, 201, 202, 204, 299], ResponseKind.ACCEPTED),
         ([301, 302, 303, 304, 307, 308], ResponseKind.REFUSED),
-        ([401, 403, 404, 405, 410], ResponseKind.REFUSED),
-        ([400, 402, 406, 409, 411, 413, 414, 415, 418, 422, 425, 431, 451, 499],
+        ([401, 402, 403, 404, 405, 407, 410], ResponseKind.REFUSED),
+        ([400, 406, 409, 411, 413, 414, 415, 418, 422, 425, 431, 451, 499],
          ResponseKind.REJECTED),
         ([429], ResponseKind.THROTTLED),
         ([408, 500, 501, 502, 503, 504, 505, 520, 524, 599], ResponseKind.UNKNOWN),
