@@ -110,7 +110,7 @@ def run_and_kill(
         goal = len(sandbox.signals) + after
         wait_until(
             lambda: len(sandbox.signals) >= goal or process.poll() is not None,
-            seconds=60,
+            seconds=60 + 40 * LATE_SECONDS,  # hundreds of claims may be looked up first
         )
         process.kill()
         printed = process.stdout.read().decode()
