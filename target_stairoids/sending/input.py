@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 #: Lines between two calls of `work`, in files and in inputs without a descriptor.
 AT_ONCE = 256
+_LONGEST_WHOLE = 4_000  # digits
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -50,6 +51,11 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     raise MessageError(msg)
 
 
+def _whole(text: str) -> int | Decimal:
+    """Return a whole number. Python refuses to read integers of thousands of digits."""
+    return int(text) if len(text) <= _LONGEST_WHOLE else Decimal(text)
+
+
 def _decoded(line: bytes | str, place: str) -> object:
     """Return a line's value, also with NaN and lone surrogates, as `json` does."""
     try:
@@ -59,7 +65,7 @@ def _decoded(line: bytes | str, place: str) -> object:
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
         pass
     try:
-        return json.loads(line, parse_float=Decimal)
+        return json.loads(line, parse_float=Decimal, parse_int=_whole)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise MessageError(
             f"{place} is not JSON. Does the tap print something else to stdout?"

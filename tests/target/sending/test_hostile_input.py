@@ -262,6 +262,8 @@ def test_number_that_no_double_holds_is_a_dead_letter(
     rows = [
         '{"id": 1, "email": "a@b.example", "plan": 1e400}',
         '{"id": 2, "email": "c@b.example", "plan": 1e300}',
+        f'{{"id": 3, "email": "d@b.example", "plan": {"9" * 5_000}}}',
+        f'{{"id": {"9" * 5_000}, "email": "e@b.example", "plan": 1}}',
     ]
     lines = [
         f'{{"type": "RECORD", "stream": "trials", "record": {row}}}' for row in rows
@@ -271,6 +273,6 @@ def test_number_that_no_double_holds_is_a_dead_letter(
     run = target.run_text("\n".join([schema, *lines]), verify_delay_seconds=0)
     again = target.run_text("\n".join([schema, *lines]))
 
-    assert run.outcomes == {"invalid": 1, "accepted": 1}
-    assert again.outcomes == {"invalid": 1, "duplicate": 1}
+    assert run.outcomes == {"invalid": 3, "accepted": 1}
+    assert again.outcomes == {"invalid": 3, "duplicate": 1}
     assert len(sandbox.signals) == 1
