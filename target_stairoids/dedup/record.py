@@ -6,7 +6,9 @@ of the text are enough.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Collection
 from decimal import Decimal
 from hashlib import blake2b
@@ -27,6 +29,19 @@ _OUT_OF_BOUNDS = "A record is nested too deeply or holds a number out of bounds.
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)
+_LONG = 4_000  # digits; Python refuses to read integers with a few more
+_LONG_NUMBER = re.compile(rb"\d{%d}" % _LONG)
+
+
+def json_value(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON
+    """Return a JSON value as `json` reads it, with all digits of its numbers."""
+    return json.loads(
+        text,
+        parse_float=Decimal,
+        parse_int=lambda number: (
+            int(number) if len(number) < _LONG else Decimal(number)
+        ),
+    )
 
 
 class Record(msgspec.Struct, gc=False, eq=False):
@@ -163,6 +178,10 @@ class RecordReader:
         if isinstance(sent, dict):
             return Record(None, sent)
         text = bytes(sent)
+        if len(text) > _LONG and _LONG_NUMBER.search(text):
+            with contextlib.suppress(ValueError, ArithmeticError, RecursionError):
+                if isinstance(fields := json_value(text), dict):
+                    return Record(None, fields)
         try:
             key = self._decoder.decode(text)
         except msgspec.DecodeError as error:

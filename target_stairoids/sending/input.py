@@ -7,7 +7,6 @@ that signals are sent and STATE is emitted while the tap is slow.
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import os
 import zlib
@@ -21,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 from upath import UPath
 
+from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import MessageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 #: Lines between two calls of `work`, in files and in inputs without a descriptor.
 AT_ONCE = 256
-_LONGEST_WHOLE = 4_000  # digits
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -51,11 +50,6 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     raise MessageError(msg)
 
 
-def _whole(text: str) -> int | Decimal:
-    """Return a whole number. Python refuses to read integers of thousands of digits."""
-    return int(text) if len(text) <= _LONGEST_WHOLE else Decimal(text)
-
-
 def _decoded(line: bytes | str, place: str) -> object:
     """Return a line's value, also with NaN and lone surrogates, as `json` does."""
     try:
@@ -65,7 +59,7 @@ def _decoded(line: bytes | str, place: str) -> object:
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
         pass
     try:
-        return json.loads(line, parse_float=Decimal, parse_int=_whole)
+        return json_value(line)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise MessageError(
             f"{place} is not JSON. Does the tap print something else to stdout?"
