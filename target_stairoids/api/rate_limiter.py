@@ -10,6 +10,7 @@ of the runs is always the first to take it again.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import takewhile
 
 from target_stairoids.api.client import Response
@@ -29,15 +30,14 @@ class RateLimiter:
 
     Attributes:
         limit: Requests per minute; None if Stairoids names no limit.
-        others: Times and numbers of the requests that other runs of the ledger started
-            with this key, the oldest first.
         requests: How many were started.
     """
 
     def __init__(self, requests_per_minute: int | None) -> None:
         self._fixed = requests_per_minute is not None
         self.limit: int | None = requests_per_minute or _FIRST_GUESS
-        self.others: list[tuple[float, int]] = []
+        self._is_guess = requests_per_minute is None
+        self._others: list[tuple[float, int]] = []  # time and number, the oldest first
         self._responded: deque[float] = deque()
         self._in_flight = 0
         self._forgotten = 0  # how many left `_responded`
@@ -56,7 +56,8 @@ class RateLimiter:
         room = _NO_LIMIT if self.limit is None else self.limit - self.used
         if not self._has_response:
             # The first response has the quota, and shows a wrong key or URL.
-            room = min(room, 1 - self._in_flight)
+            first = 1 - self._in_flight
+            room = first if self._is_guess else min(room, first)
         return max(0, room)
 
     def wait(self, now: float) -> float | None:
@@ -65,7 +66,7 @@ class RateLimiter:
             return self._held_until - now
         if self.room(now) > 0:
             return 0.0
-        firsts = [*self._responded][:1] + [at for at, _ in self.others[:1]]
+        firsts = [*self._responded][:1] + [at for at, _ in self._others[:1]]
         ends = [first + self._window for first in firsts]
         if self._foreign:
             ends.append(self._foreign_until)
@@ -82,6 +83,19 @@ class RateLimiter:
         """Give a slot back, because its request was never sent."""
         self._in_flight -= 1
         self.requests -= 1
+
+    def note_others(
+        self, found: Sequence[tuple[float, int, int | None]], now: float
+    ) -> None:
+        """Note the requests that other runs of the ledger started with this key.
+
+        Args:
+            found: How many seconds ago, how many, and the limit that the run knew.
+        """
+        self._others = [(now - ago, number) for ago, number, _ in found]
+        limits = [limit for *_, limit in found if limit is not None]
+        if limits and not self._has_response:
+            self.limit, self._is_guess = limits[-1], False
 
     def is_held(self, now: float) -> bool:
         """Return whether a pause lasts in which nothing may start."""
@@ -111,7 +125,7 @@ class RateLimiter:
         leaving = now - _WINDOW_SECONDS + _LONGEST_WAY
         fading = sum(1 for _ in takewhile(leaving.__ge__, self._responded))
         certain = self._certain_before - self._forgotten - fading
-        sure = (n for at, n in self.others if leaving <= at <= now - _LONGEST_WAY)
+        sure = (n for at, n in self._others if leaving <= at <= now - _LONGEST_WAY)
         least = counted - len(self._responded) - self._in_flight - self._used_by_others
         most = counted - max(0, certain) - 1 - sum(sure)
         self._foreign = max(0, min(max(self._foreign, least), most))
@@ -119,7 +133,7 @@ class RateLimiter:
 
     def _learn(self, response: Response) -> None:
         if response.limit is not None:
-            self.limit = max(1, response.limit)
+            self.limit, self._is_guess = max(1, response.limit), False
         elif response.status == 429:
             self.limit = min(self.limit or _FIRST_GUESS, _FIRST_GUESS)
         elif response.status is not None and 200 <= response.status < 300:
@@ -128,6 +142,16 @@ class RateLimiter:
     def hold(self, seconds: float, now: float) -> None:
         """Start nothing for so many seconds."""
         self._held_until = max(self._held_until, now + seconds)
+
+    @property
+    def known_limit(self) -> int | None:
+        """The limit for other runs; None before a response had it."""
+        return None if self._is_guess else self.limit
+
+    @property
+    def has_company(self) -> bool:
+        """Whether other runs used the key within the last minute."""
+        return bool(self._others)
 
     @property
     def shares(self) -> bool:
@@ -142,14 +166,14 @@ class RateLimiter:
 
     @property
     def _used_by_others(self) -> int:
-        return sum(requests for _, requests in self.others)
+        return sum(requests for _, requests in self._others)
 
     @property
     def _window(self) -> float:
-        return _WINDOW_SECONDS + (_LONGEST_WAY if self.others else 0)
+        return _WINDOW_SECONDS + (_LONGEST_WAY if self._others else 0)
 
     def _forget(self, now: float) -> None:
-        self.others = [one for one in self.others if one[0] + self._window > now]
+        self._others = [one for one in self._others if one[0] + self._window > now]
         while self._responded and self._responded[0] + self._window <= now:
             self._responded.popleft()
             self._forgotten += 1

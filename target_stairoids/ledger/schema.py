@@ -215,6 +215,7 @@ requests = sa.Table(
     *_key("at", kind=sa.Double),  # seconds of the epoch
     *_key("run", kind=_Id),
     *_required(sa.Integer, "requests"),
+    sa.Column("rate_limit", sa.Integer),  # per minute; null before it is known
 )
 
 

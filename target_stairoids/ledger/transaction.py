@@ -235,24 +235,27 @@ class Transaction:
         ).returning(days.c.requests)
         return int(self.connection.scalar(total))
 
-    def note_requests(self, api_key: bytes, count: int) -> None:
+    def note_requests(self, api_key: bytes, count: int, limit: int | None) -> None:
         """Note requests that start now, and delete the old ones."""
         now = time.time()
-        row = {"api_key": api_key, "at": now, "run": self.run, "requests": count}
+        row = (api_key, now, self.run, count, limit)
         self.write(requests.insert().values(row))
         is_old = requests.c.at < now - _KEPT_SECONDS
         self.write(delete(requests).where(requests.c.api_key == api_key, is_old))
 
-    def requests_of_others(self, api_key: bytes) -> list[tuple[float, int]]:
-        """Return how many seconds ago other runs started requests, and how many."""
+    def requests_of_others(self, api_key: bytes) -> list[tuple[float, int, int | None]]:
+        """Return the starts of requests by other runs, the oldest first.
+
+        Each has its age in seconds, a number, and the rate limit that the run knew.
+        """
         now = time.time()
-        query = select(requests.c.at, requests.c.requests).where(
+        query = select(requests).where(
             requests.c.api_key == api_key,
             requests.c.run != self.run,
             requests.c.at.between(now - _KEPT_SECONDS, now + _KEPT_SECONDS),
         )
         rows = self.connection.execute(query.order_by(requests.c.at))
-        return [(now - row.at, row.requests) for row in rows]
+        return [(now - row.at, row.requests, row.rate_limit) for row in rows]
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""

@@ -210,8 +210,8 @@ class Scheduler:
         self._ledger.check_lease()
         with self._ledger.transaction() as transaction:
             if self.limiter.shares:
-                found = transaction.requests_of_others(self._api_key)
-                self.limiter.others = [(now - ago, count) for ago, count in found]
+                others = transaction.requests_of_others(self._api_key)
+                self.limiter.note_others(others, now)
             for _, response in responses:
                 self.limiter.responded(response, now)
             for signal, response in responses:
@@ -241,7 +241,7 @@ class Scheduler:
         as few requests as possible. Not with a lease that can be lost. Not beside
         other runs with this key, so that each gets its part of the quota.
         """
-        is_alone = not (self._ledger.may_lose_its_lease or self.limiter.others)
+        is_alone = not (self._ledger.may_lose_its_lease or self.limiter.has_company)
         return is_alone and self.responses.accepted > 0
 
     @property
@@ -303,7 +303,7 @@ class Scheduler:
         if self._settings.requests_per_day:
             transaction.count_requests(self._settings.origin, count)
         if self.limiter.shares:
-            transaction.note_requests(self._api_key, count)
+            transaction.note_requests(self._api_key, count, self.limiter.known_limit)
 
     def _claimed(
         self, transaction: Transaction, taken: list[QueuedSignal]

@@ -310,6 +310,23 @@ def test_restarted_run_respects_the_requests_of_the_last_minute(
     assert seconds <= 124
 
 
+@pytest.mark.parametrize(
+    ("known", "room", "later"), [(None, 1, 752), (1_000, 1, 752), (60, 0, 752)]
+)
+def test_next_run_does_not_wait_for_the_quota_of_a_larger_plan(
+    known: int | None, room: int, later: int
+) -> None:
+    """The run before started 247 requests. It may have ended before a response."""
+    limiter = RateLimiter(None)
+    limiter.note_others([(5.0, 247, known)], 100)
+
+    assert limiter.room(100) == room
+    limiter.start()
+    limiter.responded(a_response(limit=1_000, remaining=752), 101)
+
+    assert limiter.room(101) == later
+
+
 @pytest.mark.parametrize(("runs", "latency"), [(2, 1.0), (4, 0.005), (10, 0.2)])
 def test_runs_that_know_each_others_requests_never_exceed_the_rate_limit(
     runs: int, latency: float
@@ -322,13 +339,17 @@ def test_runs_that_know_each_others_requests_never_exceed_the_rate_limit(
     under_way: list[tuple[float, int, RateLimiter, Response | None]] = []
     numbers, now = itertools.count(), 0.0
 
-    def others(limiter: RateLimiter, now: float) -> list[tuple[float, int]]:
-        known = starts[-200:]
-        return [(at, 1) for at, by in known if by is not limiter and at > now - 120]
+    def note_others(limiter: RateLimiter, now: float) -> None:
+        found = [
+            (now - at, 1, by.known_limit)
+            for at, by in starts[-200:]
+            if by is not limiter and at > now - 120
+        ]
+        limiter.note_others(found, now)
 
     while now < 240:
         for limiter in spread.sample(limiters, runs):
-            limiter.others = others(limiter, now)
+            note_others(limiter, now)
             free = 8 - sum(one[2] is limiter for one in under_way)
             for _ in range(min(free, limiter.room(now))):
                 limiter.start()
@@ -344,7 +365,7 @@ def test_runs_that_know_each_others_requests_never_exceed_the_rate_limit(
                 answer = server.arrive(at)
                 heapq.heappush(under_way, (back, next(numbers), limiter, answer))
             else:
-                limiter.others = others(limiter, now)
+                note_others(limiter, now)
                 limiter.responded(response, now)
                 sent[limiter] += 1
 
