@@ -69,7 +69,7 @@ def test_rows_with_only_a_new_bookmark_are_unchanged_and_then_duplicates(
         {"accepted": 20},
         {"unchanged": 20},
         {"duplicate": 20},
-        {"unchanged": 20},
+        {"duplicate": 20},
     ]
     assert len(sandbox.signals) == 20
 
