@@ -92,18 +92,21 @@ class QueuedSignal:
     followers: list[QueuedSignal] = field(default_factory=list)
 
     def has_control(self, ids: Collection[str]) -> bool:
-        """Return whether a list shows the control, and so all that it ever will.
-
-        The request of a dead run may have been accepted after the control. A list shows
-        it at most as late as it showed the control.
-        """
+        """Return whether a list shows the control, and so all that it ever will."""
         if self.control not in ids:
             return False
         now = time.monotonic()
         self.lag = min(self.lag, now - self.control_at)
-        return now >= self.expires + (
-            0 if self.control_at >= self.expires else self.lag
-        )
+        return now >= self.proves_from
+
+    @property
+    def proves_from(self) -> float:
+        """Monotonic time from which a list that shows the control proves the outcome.
+
+        The request of a dead run may have been accepted after the control. A list shows
+        it at most as late as it showed the control. Infinity before it showed that.
+        """
+        return self.expires + (0 if self.control_at >= self.expires else self.lag)
 
     def begin_lookup(self) -> None:
         """Forget the pages of a lookup that came to its end."""

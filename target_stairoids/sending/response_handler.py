@@ -64,8 +64,7 @@ class ResponseHandler:
         check: The first-run check.
         clock: The clock of Stairoids.
         new_key: Digest of the API key, if the ledger does not know the key yet.
-        unanswered: `requests` without a usable response, and their outcomes; those of
-            dead runs are not counted.
+        unanswered: `requests` of this run without a usable response, and their ends.
         outage: Since when nothing was accepted or rejected.
         finished: Outcomes that hold once the step is on disk.
         unclear: Number -> signal that is looked up.
@@ -233,12 +232,14 @@ class ResponseHandler:
 
     def _wait(self, signal: QueuedSignal, due: float | None) -> None:
         """Repeat a lookup later; without a time, after an accepted signal."""
-        signal.lookups += 1
         signal.begin_lookup()
+        is_early = due is not None and due < signal.proves_from < math.inf
+        signal.lookups += not is_early
         if due is None:
             self.waiting[signal.number] = signal
         else:
-            self.queue.wait_until(signal, due + pause_before(signal.lookups + 1))
+            due += pause_before(signal.lookups + 1)
+            self.queue.wait_until(signal, signal.proves_from if is_early else due)
 
     def _resume(
         self, accepted: QueuedSignal, signal_id: str | None, now: float, *, is_new: bool
@@ -399,15 +400,14 @@ class ResponseHandler:
 
     def _refuse(self, response: Response) -> None:
         if response.kind is ResponseKind.FOREIGN:
-            self.stop.set(not_the_api(response))
-            return
+            return self.stop.set(not_the_api(response))
         request = f" (request_id {response.request_id})" if response.request_id else ""
         text = (
             f"Stairoids refuses the request: {response.reason}{request} at "
             f"{self.settings.api_url}. Check `api_key` (it needs the `read_write` "
             "scope) and `api_url`. No signals were lost. Fix it and run again."
         )
-        self.stop.set(AccessRefusedError(text))
+        return self.stop.set(AccessRefusedError(text))
 
     def _slow_down(self, response: Response, now: float) -> None:
         """Pause for as long as a 429 asks, or stop if the day's quota is spent."""
