@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
 _MAX_NAMES = 12  # fields, columns or domains in one line
+_ANY_CASE = "Upper case counts. For any case, write `(consent | lower) == 'yes'`."
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "new",
@@ -205,6 +206,8 @@ def _listed(template: str) -> str:
 
 
 def _show_coverage(mapping: CompiledMapping, coverage: Coverage) -> None:
+    from target_stairoids.mapping.signal import BY_WHEN
+
     if coverage.records:
         shares = (
             f"{coverage.share(name):.0%} have {name}"
@@ -212,6 +215,9 @@ def _show_coverage(mapping: CompiledMapping, coverage: Coverage) -> None:
         )
         records = counted(coverage.records, "record")
         click.echo(f"  {records} not filtered: {', '.join(shares)}")
+    if coverage.reasons.keys() == {BY_WHEN}:
+        filtered = counted(coverage.reasons[BY_WHEN], "record")
+        click.echo(f"  `when` filters all {filtered}. {_ANY_CASE}")
     for title, counts in (
         ("Left empty", "empty"),
         ("Cannot be read", "unreadable"),

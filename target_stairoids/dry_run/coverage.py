@@ -55,6 +55,7 @@ class Coverage:
         filled: Field, or property with `properties.` -> records that fill it.
         domains: Domain -> records about this company, or a person there.
         unreadable: Column -> values that cannot be read for the field they are for.
+        reasons: Reason of an outcome -> records, with those that were filtered.
     """
 
     def __init__(self, mapping: CompiledMapping) -> None:
@@ -62,6 +63,7 @@ class Coverage:
         self.filled: Counter[str] = Counter()
         self.domains: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         self._mapping = mapping
         self._readers: dict[str, Reader] = {
             **{f"account.{name}": read for name, read in mapping.account.items()},

@@ -69,9 +69,11 @@ class Preview(Observer):
         is_new = outcome is Outcome.WOULD_SEND and not observation.reason
         reason = "new" if is_new else observation.reason
         self.outcomes[name, str(outcome), reason] += 1
-        if mapping is None or observation.outcome is Outcome.FILTERED:
-            return
-        self._coverage_of(name, mapping).add(observation)
+        if mapping is not None:
+            coverage = self._coverage_of(name, mapping)
+            coverage.reasons[observation.reason] += 1
+            if outcome is not Outcome.FILTERED:
+                coverage.add(observation)
 
     def _coverage_of(self, stream: str, mapping: CompiledMapping) -> Coverage:
         key = stream, mapping.name

@@ -35,6 +35,8 @@ from target_stairoids.mapping.values import is_filled
 Scalar = str | bool | int | float | Decimal
 Json = Any  # any JSON value; narrowed where it is read
 
+BY_WHEN = "by `when`"  # why a record is filtered
+
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT.*Z$")
 _SCALARS: tuple[type, ...] = (str, int, float, Decimal)
 _NESTED = frozenset({dict, list})
@@ -260,7 +262,7 @@ class CompiledMapping:
     def why_filtered(self, record: Fields) -> str:
         """Return why a record becomes no signal; "" if it becomes one."""
         if self.when is not None and not self.when(record):
-            return "by `when`"
+            return BY_WHEN
         for expression, read in self.excludes.items():
             if read(record):
                 return f"by `{expression}`"

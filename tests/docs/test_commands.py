@@ -109,6 +109,18 @@ def test_documented_commands_exist() -> None:
     assert [(line, e) for line in lines for e in errors_in(line) if e] == []
 
 
+def test_meltano_has_each_command_that_reads_a_config() -> None:
+    (page_plugins, *_) = map(yaml.safe_load, blocks(page("start/meltano.md"), "yaml"))
+    words = dict(leaves(COMMANDS["stairoids-signals"], "stairoids-signals"))
+
+    for plugins in (MELTANO["plugins"], page_plugins["plugins"]):
+        (target,) = (p for p in plugins["loaders"] if p["name"] == "target-stairoids")
+        calls = [f"{c['executable']} {c['args']}" for c in target["commands"].values()]
+        assert sorted(calls) == sorted(
+            f"{path} --config ENV" for path in words if path.split()[-1] != "schema"
+        )
+
+
 def test_help_of_each_command_has_a_right_example() -> None:
     wrong = []
     for name, program in COMMANDS.items():

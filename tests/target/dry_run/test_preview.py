@@ -297,6 +297,24 @@ def test_preview_groups_invalid_records_by_reason(target: TargetUnderTest) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("condition", "is_shown"),
+    [("plan == 'Pro'", True), ("plan == 'pro' and id < 2", False), (None, False)],
+)
+def test_preview_says_that_a_condition_filters_everything(
+    target: TargetUnderTest, condition: str | None, *, is_shown: bool
+) -> None:
+    text = text_of(
+        [a_schema(plan="string"), *[a_record(n, plan="pro") for n in (1, 2)]]
+    )
+
+    done = signals(
+        target, "preview", text=text, signals=[{"stream": "trials", "when": condition}]
+    )
+
+    assert ("  `when` filters all 2 records. Upper" in done.stdout) == is_shown
+
+
 def test_preview_counts_a_repeated_record_once(
     target: TargetUnderTest,
 ) -> None:
