@@ -21,7 +21,8 @@ _INVISIBLE = re.compile(
 )
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_MAX_INDENTED = 50_000_000  # bytes of a body times its depth
+_MAX_BODY = 65_536  # bytes of a body that is indented
+_MAX_INDENTED = 5_000_000  # bytes of a body times its depth
 _MAX_FOLDS = 8  # folds in folds
 _MAX_PARTS = 3_000  # lines and folds; the rest has no folds
 _LONG = 100  # lines
@@ -71,20 +72,14 @@ def shown(value: object, length: int = 120) -> str:
     return f"{visible(text[:length])}… ({len(text):,} characters)"
 
 
-def pretty(body: bytes, length: int = 65_536) -> str:
-    """Indent a body that is JSON, without a change of its numbers.
+def folded(body: bytes, length: int = 65_536) -> Markup:
+    """Indent a body that is JSON, with a fold for each inner object and list.
+
+    Its numbers stay as they are. The inner folds of a long body are closed.
 
     Args:
         body: Any bytes.
         length: The most bytes to show.
-    """
-    return _text_of(body, _indented(body), length)
-
-
-def folded(body: bytes, length: int = 65_536) -> Markup:
-    """Return a body as `pretty` does, with a fold for each inner object and list.
-
-    The inner folds of a long body are closed.
     """
     indented = _indented(body)
     text = _text_of(body, indented, length)
@@ -120,7 +115,9 @@ def _text_of(body: bytes, indented: bytes | None, length: int) -> str:
 
 
 def _indented(body: bytes) -> bytes | None:
-    """Indent JSON. None for other bodies, and for nesting that needs much memory."""
+    """Indent JSON. None for other bodies, and for those that take time or memory."""
+    if len(body) > _MAX_BODY:
+        return None
     brackets = body.translate(None, delete=_NO_BRACKETS)
     depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     if max(depths, default=0) * len(body) > _MAX_INDENTED:

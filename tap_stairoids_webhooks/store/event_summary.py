@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
 
 _MAX_READ = 16_384  # bytes of a body that is read for its subject
+_MAX_PARSED = 65_536  # of the body of one event
 _SIZE: Any = sa.func.length(EVENTS.c.body)
 _COLUMNS = [
     EVENTS.c.sequence,
@@ -93,7 +94,12 @@ def latest(
 
 
 def subject_of(body: bytes | None) -> str:
-    """Return the automation, the signal type and the company of an event."""
+    """Return the automation, the signal type and the company of an event.
+
+    They are not read from a large body, because its parsing delays the receiver.
+    """
+    if len(body or b"") > _MAX_PARSED:
+        return ""
     try:
         payload = msgspec.json.decode(body or b"")
     except (msgspec.DecodeError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tap_stairoids_webhooks.store.event_summary import event_at, latest
+from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.statistics import refusals_by_day, statistics_of
 from tests.support.webhook_builders import a_body, a_delivery, deliveries
@@ -46,6 +46,14 @@ def test_summary_has_the_size_of_the_body(home: EventStore) -> None:
 
     assert [event.size for event in summaries] == [len(body) for body in bodies]
     assert "body" not in {field.name for field in dataclasses.fields(summaries[0])}
+
+
+def test_subject_is_not_read_from_a_large_body() -> None:
+    """Its parsing would delay the webhooks that arrive meanwhile."""
+    large = b'{"automation_name":"a","rows":[' + b"{}," * 30_000 + b"{}]}"
+
+    assert subject_of(b'{"automation_name":"a"}') == "a"
+    assert subject_of(large) == ""
 
 
 def test_one_event_is_found_with_its_body(home: EventStore) -> None:
