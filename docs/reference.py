@@ -12,6 +12,13 @@ import click
 import requests
 from singer_sdk import Tap
 
+from tap_stairoids_webhooks.endpoints import send_samples
+from tap_stairoids_webhooks.environment import (
+    ADMIN_TOKEN_VARIABLE,
+    API_KEY_VARIABLE,
+    SECRET_VARIABLE,
+    SECRETS_VARIABLE,
+)
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.dedup.rules import DONE, Outcome
@@ -23,9 +30,30 @@ from target_stairoids.sync_log.tap import TapStairoidsSignals
 from tests.support.programs import COMMANDS
 
 _TOKEN = "a-token-of-the-documents"  # noqa: S105 - opens nothing else
+_SECRET = "whsec_of_the_documents"  # noqa: S105 - signs the samples only
 _NOTE = "<!-- Made by `make docs` from the code. -->"
+_ENDED_AT = "2026-01-31T12:00:00Z"
+#: Variable without an option -> its meaning, the commands that read it.
+_SECRETS = {
+    API_KEY_VARIABLE: (
+        "API key of Stairoids. The target reads it too.",
+        "register list delete",
+    ),
+    SECRET_VARIABLE: (
+        "The secret that signs the webhooks.",
+        "serve register send-test import",
+    ),
+    SECRETS_VARIABLE: (
+        "Several secrets as a JSON array, the newest first.",
+        "serve register send-test import",
+    ),
+    ADMIN_TOKEN_VARIABLE: (
+        "The password of the admin port: 16 characters or more.",
+        "serve",
+    ),
+}
 _REPORT = {
-    "ended_at": "2026-01-31T12:00:00Z",
+    "ended_at": _ENDED_AT,
     "exit_code": 0,
     "seconds": 1.0,
     "read": 1,
@@ -34,10 +62,10 @@ _REPORT = {
     "streams": {"trials": {Outcome.ACCEPTED: 1}},
 }
 _FACTS = PipelineFacts(
-    last_success="2026-01-31T12:00:00Z",
-    first_start="2026-01-31T12:00:00Z",
+    last_success=_ENDED_AT,
+    first_start=_ENDED_AT,
     dead_letters=1,
-    oldest_dead_letter="2026-01-31T12:00:00Z",
+    oldest_dead_letter=_ENDED_AT,
     newest_dead_letter=1,
 )
 
@@ -88,12 +116,15 @@ def _table(*rows: tuple[str, ...]) -> list[str]:
 
 
 def _variables() -> str:
-    helps: dict[str, str] = {}
-    users: dict[str, list[str]] = {}
+    helps = {name: text for name, (text, _) in _SECRETS.items()}
+    users = {
+        name: [f"`stairoids-webhooks {command}`" for command in commands.split()]
+        for name, (_, commands) in _SECRETS.items()
+    }
     for context in _contexts():
         for option in context.command.params:
             if isinstance(option, click.Option) and isinstance(option.envvar, str):
-                helps[option.envvar] = option.help or ""
+                helps.setdefault(option.envvar, option.help or "")
                 users.setdefault(option.envvar, []).append(f"`{context.command_path}`")
     rows = [(f"`{n}`", helps[n], ", ".join(users[n])) for n in sorted(users)]
     return "\n".join(
@@ -106,7 +137,9 @@ def _variables() -> str:
             "",
             "* [Each setting has a variable](settings.md#variables).",
             "* [Variables of the log](../deploy/logs.md) set level and format.",
-            "* [Secrets](../guides/environment.md) have no options.",
+            "* Secrets have no options. Only the sandbox has `--webhook-secret`.",
+            "* `STAIROIDS_WEBHOOK_SECRET_FILE` names a file that holds the secret.",
+            "  Each variable in this table has such a variant.",
             "",
             *_table(("variable", "sets", "read by"), *rows),
         ]
@@ -118,10 +151,12 @@ def _metrics() -> str:
         tempfile.TemporaryDirectory() as folder,
         Receiver(
             store_url=f"sqlite:///{folder}/store.db",
-            secrets=["whsec_of_the_documents"],
+            secrets=[_SECRET],
             admin=Admin(port=0, token=_TOKEN),
         ) as receiver,
     ):
+        # A metric of the last commit exists once there is one.
+        list(send_samples(receiver.url, secret=_SECRET, now=_ENDED_AT))
         authorization = {"Authorization": f"Bearer {_TOKEN}"}
         url = f"{receiver.admin_url}/metrics"
         of_receiver = requests.get(url, headers=authorization, timeout=10).text
@@ -132,7 +167,10 @@ def _metrics() -> str:
             "",
             "# Metrics",
             "",
-            "[Alerts](../deploy/monitoring.md#alerts) has rules with these metrics.",
+            "Rules with these metrics:",
+            "",
+            "* [alerts of the target](../deploy/monitoring.md#alerts)",
+            "* [alerts of the receiver](../deploy/monitor-the-receiver.md#alerts)",
             "",
             "## The file of a run (`metrics_path`)",
             "",

@@ -137,7 +137,7 @@ def confirmed_removal(command: Command) -> Command:
         is_flag=True,
         help="Count the things to be removed, and remove nothing.",
     )
-    @click.option("--yes", is_flag=True, help="Do not ask.")
+    @click.option("--yes", is_flag=True, help="Do not ask. A script needs this.")
     @functools.wraps(command)
     def asking(*args: Any, dry_run: bool, yes: bool, **options: Any) -> None:
         def is_confirmed(sentence: str) -> bool:

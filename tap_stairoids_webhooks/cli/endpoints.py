@@ -123,7 +123,7 @@ def delete(
 
     \b
     Example:
-      STAIROIDS_API_KEY=... stairoids-webhooks delete wh_7f3
+      STAIROIDS_API_KEY=... stairoids-webhooks delete wh_7f3 --yes
     """
     endpoints = _endpoints(api_url)
     if is_confirmed(f"Stairoids sends nothing more to the endpoint {endpoint_id!r}."):

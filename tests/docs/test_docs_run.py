@@ -6,6 +6,7 @@ Commands that install, serve or need another database are left out. The pages in
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -74,7 +75,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
         for line in lines:
             here = line.replace(
                 "http://127.0.0.1:8880/webhooks/stairoids", receiver.url
-            )
+            ).replace("http://127.0.0.1:8900/v1", sandbox.url)
             done = subprocess.run(
                 ["bash", "-o", "pipefail", "-c", here],
                 capture_output=True,
@@ -92,27 +93,38 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
 def test_first_steps_of_the_receiver_page_read_events(tmp_path: Path) -> None:
     """One shell runs all commands. The receiver runs in the background."""
     first_steps = page_text("start/first-webhook.md")
-    port = str(a_free_port())
+    ports = {name: str(a_free_port()) for name in ("8880", "8881", "8900")}
     with Sandbox() as sandbox:
         env = {
             **os.environ,
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "STAIROIDS_API_URL": sandbox.url,
-            "STAIROIDS_WEBHOOKS_PORT": port,
+            "STAIROIDS_WEBHOOKS_PORT": ports["8880"],
         }
         with PageShell(tmp_path, env) as shell:
             for line in "".join(blocks(first_steps, "sh")).splitlines():
                 if line.startswith("pip install"):
                     continue
-                is_server = line == "stairoids-webhooks serve"
-                key = line.replace("sk_live_…", "sk_test_sandbox")
-                shell.run(key.replace("8880", port) + (" &" if is_server else ""))
-                if is_server:
-                    wait_until(lambda: is_served(port))
+                here = line.replace("sk_live_…", "sk_test_sandbox")
+                for documented, port in ports.items():
+                    here = here.replace(documented, port)
+                if " serve " not in line:
+                    shell.run(here)
+                    continue
+                served = ports["8900" if "sandbox" in line else "8880"]
+                shell.run(here.removesuffix(" &") + " &")
+                wait_until(functools.partial(is_served, served))
 
-    printed = (tmp_path / "events.jsonl").read_text().splitlines()
-    streams = {json.loads(line).get("stream") for line in printed}
-    assert {"events", "automation_action_triggered"} < streams
+    first, second = (
+        [json.loads(m)["stream"] for m in text.splitlines() if '"RECORD"' in m]
+        for text in (
+            (tmp_path / name).read_text()
+            for name in ("events.jsonl", "new_events.jsonl")
+        )
+    )
+    assert len(first) == 12
+    assert first.count("events") == 6
+    assert second == []
 
 
 def set_up(folder: Path, api_url: str) -> None:
