@@ -68,8 +68,10 @@ class Connection(HttpToolsProtocol):
     waiting_since: float | None = None
     # When the connection was made, or its last response was complete.
     idle_since = 0.0
-    # Since when the sender has not read its responses, as far as it was noticed.
+    # When the sender was last seen to read while responses waited for it, and the
+    # bytes that waited then.
     _unread_since: float | None = None
+    _unread_bytes = 0
     is_dropped = False
     _in_head = True
     _refused = False
@@ -190,13 +192,15 @@ class Connection(HttpToolsProtocol):
     def close_if_late(self) -> None:
         """Close the connection if its sender sends or reads too slowly."""
         now = time.monotonic()
-        if not self.transport.get_write_buffer_size():
+        waiting, before = self.transport.get_write_buffer_size(), self._unread_bytes
+        self._unread_bytes = waiting
+        if not waiting:
             self._unread_since = None
-        elif now - (self._unread_since or now) >= REQUEST_SECONDS:
+        elif self._unread_since is None or waiting < before:
+            self._unread_since = now
+        elif now - self._unread_since >= REQUEST_SECONDS:
             self.transport.abort()
             return
-        else:
-            self._unread_since = self._unread_since or now
         if self.waiting_since is None or now - self.waiting_since < REQUEST_SECONDS:
             return
         if self._in_head and self._is_idle:
@@ -245,7 +249,7 @@ class Connection(HttpToolsProtocol):
     @property
     def age_if_unneeded(self) -> tuple[bool, float] | None:
         """The rank for `_make_room`; None while a response is made."""
-        if self._unread_since is not None:
+        if self._unread_since is not None and self.transport.get_write_buffer_size():
             return False, self._unread_since
         if self._is_idle and self._other_bytes == 0:
             return False, self.idle_since
