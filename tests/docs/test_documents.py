@@ -84,6 +84,10 @@ def test_examples_are_well_formed() -> None:
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
 
 
+def test_no_page_has_a_placeholder() -> None:
+    assert [name for name in page_names() if "<<" in page(name)] == []
+
+
 def test_documents_have_the_last_benchmark_figures() -> None:
     assert as_markdown(read(RESULTS)) in page("concepts/performance.md")
 
