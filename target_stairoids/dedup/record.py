@@ -30,7 +30,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)
 _LONG = 4_000  # digits; Python refuses to read integers with a few more
-_LONG_NUMBER = re.compile(rb"\d{%d}" % _LONG)
+_LONG_NUMBER = re.compile(rb"(?<!\d)\d{%d}" % _LONG)
 
 
 def json_value(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON

@@ -108,7 +108,7 @@ def _write_latest_after(
 def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
     """Write last states, except over those that another run wrote in the meantime."""
     values = [
-        (*_latest_row(row.key, row.stream, row.latest), row.replaces) for row in rows
+        (*_latest_row(row.key, row.stream, row.latest), *row.replaces) for row in rows
     ]
     _execute(transaction, transaction.statements.replace_latest, values)
 

@@ -174,6 +174,7 @@ claims = sa.Table(
     *_optional(sa.Text, "bookmark_value", "key_values"),
     *_required(sa.Boolean, "has_null_key"),
     *_required(_Id, "run"),
+    sa.Column("dead_letter", _Id),  # the one that a person sends again
     *_required(sa.LargeBinary, "signal", "record"),
 )
 dead_letters = sa.Table(

@@ -52,8 +52,8 @@ class Statements:
     Attributes:
         claim: INSERT of claims. It returns the keys of the new ones.
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
-        replace_latest: INSERT of last states that replaces one state digest only. That
-            digest is one more parameter; NULL for none.
+        replace_latest: INSERT of last states that replaces one state digest and
+            bookmark value only. These are two more parameters; NULL for none.
         set_latest: INSERT of last states that replaces those of the same entity.
         settle: INSERT of outcomes that replaces those of the same state.
         see_again: UPDATE of outcomes' runs. Parameters: run, entity, mapping, and the
@@ -76,6 +76,7 @@ class Statements:
         mark, same = ("?", "IS") if self._is_sqlite else ("%s", "IS NOT DISTINCT FROM")
         self.replace_latest = (
             f"{self.set_latest} WHERE {latest.name}.state_digest {same} {mark}"
+            f" AND {latest.name}.bookmark_value {same} {mark}"
         )
         self.see_again = (
             f"UPDATE {settled.name} SET run = {mark} WHERE entity = {mark}"  # noqa: S608 - names of our own table

@@ -21,6 +21,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         record: The RECORD's JSON text, for a dead letter.
         key_values: The values of the record's key as a JSON array, or the digest of
             that; None without a key.
+        dead_letter: The dead letter that a person sends again, if it is one.
         api_key: Digest of the API key that it was sent with; set by the ledger.
         claimed_at: Time of the first attempt, RFC 3339 in UTC, or `OWN_CLOCK` and the
             time; set by the ledger.
@@ -32,6 +33,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     signal: bytes
     record: bytes
     key_values: str | None = None
+    dead_letter: int | None = None
     api_key: bytes | None = None
     attempts: int = 0
     claimed_at: str = ""

@@ -94,6 +94,7 @@ class Transaction:
                 "record_entity": claim.version.record_key[0],
                 "stream_name": claim.stream_name,
                 "key_values": claim.key_values,
+                "dead_letter": claim.dead_letter,
                 "api_key": api_key,
                 "signal": claim.signal,
                 "record": claim.record,

@@ -40,14 +40,14 @@ class LatestRow(msgspec.Struct, gc=False):
     """The last state of an entity, to be written.
 
     Attributes:
-        replaces: State digest of the row in the database, None if there is none. A row
-            that another run has changed in the meantime stays as it is.
+        replaces: State digest and bookmark value of the row in the database. A row
+            that another run has changed meanwhile stays as it is.
     """
 
     key: Key
     stream: int
     latest: Latest
-    replaces: bytes | None
+    replaces: tuple[bytes | None, str | None]
 
 
 class _Expected(msgspec.Struct, frozen=True, gc=False):
@@ -145,8 +145,8 @@ class WriteBuffer:
         if (row := self._latest.get(key)) is not None:
             row.latest = after
             return
-        replaces = None if before is None else before.state_digest
-        self._latest[key] = LatestRow(key, stream, after, replaces)
+        replaces = before and (before.state_digest, before.bookmark_value)
+        self._latest[key] = LatestRow(key, stream, after, replaces or (None, None))
         self.size += not self._is_kept
 
     def share(
@@ -216,7 +216,8 @@ class WriteBuffer:
         del self._expected[key]
         if expected.is_changed:
             version = expected.version
-            row = LatestRow(key, version.stream, expected.latest, version.state_digest)
+            replaces = version.state_digest, version.bookmark_value
+            row = LatestRow(key, version.stream, expected.latest, replaces)
             self._latest[key] = row
             self.size += not self._is_kept
 

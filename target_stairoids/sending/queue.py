@@ -36,7 +36,6 @@ class QueuedSignal:
         number: Its place in the input. Negative for the claim of a dead run.
         lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
-        dead_letter: The dead letter that a person sends again, if it is one.
         ignored: Properties whose change alone sends nothing.
         names_row: Whether its properties have the key of the record.
         closes_older: Whether the dead letters of its record are older states of it.
@@ -67,7 +66,6 @@ class QueuedSignal:
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
-    dead_letter: int | None = None
     ignored: Collection[str | None] = ()
     names_row: bool = False
     closes_older: bool = False

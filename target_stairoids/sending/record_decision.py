@@ -435,12 +435,12 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
                 signal=self.draft.text,
                 record=mapped.kept_text(settings),
                 key_values=mapped.kept_key(settings),
+                dead_letter=mapped.dead_letter,
             ),
             source=signal.source,
             send=mapped.mapping.send,
             decided_on=(decided.sent_before, latest.run if latest else 0),
             lanes=lanes_of(version.entity, signal.account, signal.contact),
-            dead_letter=mapped.dead_letter,
             ignored=mapped.ignored,
             names_row=bool(mapped.mapping.key)
             and signal.properties.keys() >= {*mapped.mapping.key},

@@ -179,13 +179,13 @@ class RecordOutcomes:
             self._send(record, decided)
             return
         claim = self.ledger.buffer.open_claim(decided.version.key)
-        if claim and claim not in self._claimed and decided.repeats_last:
+        is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
+        if claim and claim not in self._claimed and decided.repeats_last and not is_new:
             self._claimed[claim] = record
             self._wait(record)
             if self.settings.dry_run:
                 self.recovered(claim, Outcome.PENDING)
             return
-        is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
         checks = self._checks_of(mapped.stream) if is_new else None
         is_baseline = is_new and record.draft.outcome is Outcome.BASELINED
         if checks is not None and (is_baseline or checks.is_allowed):
@@ -212,6 +212,8 @@ class RecordOutcomes:
             return
         self.report.recovered[outcome] += 1
         if record is not None:
+            if record.mapped.dead_letter is not None:
+                self.ledger.buffer.discard(record.mapped.dead_letter)
             self._finish(record, Outcome.DUPLICATE, "")
 
     def _supersede(self, record: OpenRecord, reason: str) -> None:

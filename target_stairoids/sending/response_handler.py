@@ -285,8 +285,8 @@ class ResponseHandler:
         self._end_outage()
         for held, response in self._breaker.accepted(signal.claim.stream_name):
             self._give_up(transaction, held, Outcome.REJECTED, response)
-        if signal.dead_letter is not None:  # also if a person edited the record
-            dead_letters.discard(transaction, [signal.dead_letter])
+        if (number := signal.claim.dead_letter) is not None:  # also of edited records
+            dead_letters.discard(transaction, [number])
         self.settle(signal, Outcome.ACCEPTED, ids=ids)
 
     def _hold(

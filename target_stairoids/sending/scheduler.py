@@ -358,9 +358,8 @@ class Scheduler:
         """Apply the rules to a claimed signal; withdraw it if it is not to be sent."""
         version = signal.claim.version
         # A dead letter that is gone was sent by another replay.
-        is_replay = signal.dead_letter is not None and dead_letters.exists(
-            transaction, signal.dead_letter
-        )
+        number = signal.claim.dead_letter
+        is_replay = number is not None and dead_letters.exists(transaction, number)
         facts = Facts(
             latest=latest,
             states=states,

@@ -23,6 +23,7 @@ from tests.support.ledger_builders import (
     API,
     MONDAY,
     TUESDAY,
+    WEDNESDAY,
     a_dead_letter,
     a_version,
     add_dead_letters,
@@ -237,6 +238,23 @@ def test_unchanged_version_does_not_replace_a_newer_one_of_another_run(
         digest("new"),
     )
     assert latest_state(one, "f") == digest("v2")
+
+
+def test_touched_version_does_not_replace_a_newer_one_of_another_run(
+    opened: Opened,
+) -> None:
+    """Touched records keep the state digest of the last state."""
+    one, other = opened(), opened()
+    settle(one, a_version(bookmark_value=MONDAY))
+    before = latest_in(one)
+
+    for ledger, value in ((other, WEDNESDAY), (one, TUESDAY)):
+        put(ledger, a_version(bookmark_value=value), before)
+        ledger.flush()
+
+    latest = latest_in(one)
+    assert latest is not None
+    assert latest.bookmark_value == WEDNESDAY
 
 
 def a_person(state: str, email: str) -> Version:

@@ -205,6 +205,44 @@ def test_recovered_signal_is_sent_again_once_a_later_one_is_listed(
     assert len(sandbox.signals) == left + 2
 
 
+@pytest.mark.parametrize("send", ["on_change", "always"])
+def test_edited_dead_letter_of_a_killed_replay_is_sent_once(
+    sandbox: Sandbox, target: TargetUnderTest, send: str
+) -> None:
+    streams = {"stream": "trials", "send": send}, {"stream": "others"}
+    target.config |= {"signals": [*streams], "request_timeout_seconds": 1}
+    target.run(a_schema(), a_record(1, email=None))
+    exported = signals(target, "dead-letters", "export").stdout
+    edited = exported.replace('"email": null', '"email": "ann@acme.example"')
+    sandbox.faults.set([Fault(kind="slow", delay_ms=60_000)])
+    with target.start(edited, request_timeout_seconds=30) as process:
+        assert process.stdin
+        process.stdin.close()
+        wait_until(lambda: len(sandbox.signals) == 1)
+        process.kill()
+    sandbox.faults.set([])
+
+    run = target.run_text(edited + text_of([a_schema("others"), a_record(8, "others")]))
+
+    assert run.report["recovered"] == {"accepted": 1}
+    assert run.outcomes == {"duplicate": 1, "accepted": 1}
+    assert [signal.type for signal in sandbox.signals] == ["trials", "others"]
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+
+
+def test_other_person_under_an_open_key_is_superseded(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = ONCE
+    kill_while_sending(target, sandbox, [a_schema(), a_record(1)])
+    sandbox.faults.set([])
+    messages = a_schema(), a_record(1, email="bob@corp.example")
+
+    run = target.run(*messages, a_schema("others"), a_record(8, "others"))
+
+    assert run.outcomes == {"superseded": 1, "accepted": 1}
+
+
 LATE = Fault(kind="slow_accept", delay_ms=3_000, containing="u1@")
 
 
