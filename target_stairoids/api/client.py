@@ -50,6 +50,11 @@ class ResponseKind(Enum):
 
 _LONGEST_NUMBER = 18  # digits in a header; Python refuses thousands of them
 _REFUSALS = {401, 402, 403, 404, 405, 407, 410}
+#: Status -> a likely cause of a refusal.
+_HINTS: dict[int | None, str] = {
+    402: " The workspace needs a plan or a paid invoice.",
+    407: " The proxy needs a password, as in `https_proxy=http://me:secret@proxy`.",
+}
 _UNDECIDED = {408, 500, 502, 504}
 
 
@@ -178,6 +183,16 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
     if status in _UNDECIDED or status >= 500 or status < 200:
         return ResponseKind.UNKNOWN
     return ResponseKind.REJECTED
+
+
+def refusal(response: Response, url: str) -> AccessRefusedError:
+    """Return the error about a request that Stairoids or a proxy refuses."""
+    request = f" (request_id {response.request_id})" if response.request_id else ""
+    return AccessRefusedError(
+        f"Stairoids refuses the request: {response.reason}{request} at {url}."
+        f"{_HINTS.get(response.status, '')} Check `api_key` (it needs the `read_write` "
+        "scope) and `api_url`. No signals were lost. Fix it and run again."
+    )
 
 
 def not_the_api(response: Response) -> AccessRefusedError:

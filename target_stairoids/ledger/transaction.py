@@ -237,8 +237,18 @@ class Transaction:
         return int(self.connection.scalar(total))
 
     def note_requests(self, api_key: bytes, count: int, limit: int | None) -> None:
-        """Note requests that start now, and delete the old ones."""
+        """Note requests that start now, and delete the old ones.
+
+        A negative count takes back the newest requests of this run.
+        """
         now = time.time()
+        if count < 0:
+            is_ours = (requests.c.api_key == api_key) & (requests.c.run == self.run)
+            newest = select(func.max(requests.c.at)).where(is_ours).scalar_subquery()
+            left = requests.c.requests + count
+            is_newest = is_ours & (requests.c.at == newest)
+            self.write(update(requests).where(is_newest).values(requests=left))
+            return
         row = (api_key, now, self.run, count, limit)
         self.write(requests.insert().values(row))
         is_old = requests.c.at < now - _KEPT_SECONDS

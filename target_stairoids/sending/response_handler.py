@@ -19,6 +19,7 @@ from target_stairoids.api.client import (
     ResponseKind,
     SignalIds,
     not_the_api,
+    refusal,
 )
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import OutageClock, day_is_spent
@@ -38,7 +39,6 @@ from target_stairoids.checks.limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.rebuild import NOT_THERE, SIMILAR
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import (
-    AccessRefusedError,
     ConfigError,
     IncompleteError,
 )
@@ -401,13 +401,7 @@ class ResponseHandler:
     def _refuse(self, response: Response) -> None:
         if response.kind is ResponseKind.FOREIGN:
             return self.stop.set(not_the_api(response))
-        request = f" (request_id {response.request_id})" if response.request_id else ""
-        text = (
-            f"Stairoids refuses the request: {response.reason}{request} at "
-            f"{self.settings.api_url}. Check `api_key` (it needs the `read_write` "
-            "scope) and `api_url`. No signals were lost. Fix it and run again."
-        )
-        return self.stop.set(AccessRefusedError(text))
+        return self.stop.set(refusal(response, self.settings.api_url))
 
     def _slow_down(self, response: Response, now: float) -> None:
         """Pause for as long as a 429 asks, or stop if the day's quota is spent."""

@@ -320,3 +320,17 @@ def test_log_and_report_have_no_key_and_no_personal_data(
     text = "\n".join(r.getMessage() for r in ours) + json.dumps(target.report())
     assert "canary" not in text
     assert "sk_test_sandbox" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(402, "a paid invoice"), (407, "The proxy needs a password")]
+)
+def test_refusal_names_its_likely_cause(
+    sandbox: Sandbox, target: TargetUnderTest, status: int, hint: str
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=status))
+
+    run = target.run(a_schema(), a_record(1))
+
+    assert run.exit_code == 1
+    assert hint in run.error
