@@ -11,6 +11,7 @@ from itertools import count
 
 _HEAD = re.compile(r"\| (?:id \| )?(message|reason) \|")
 _ROW = re.compile(r"\| (?:<a id=\"e(\d+)\"></a>E\d+ \| )?((.*?) \| .*)")
+_MIN_TEXT = 10  # characters of a message without the parts that differ
 
 
 def numbered(page: str) -> tuple[str, str]:
@@ -18,6 +19,9 @@ def numbered(page: str) -> tuple[str, str]:
 
     A row keeps its id. A new row, or the second of two rows with one id, gets the next
     number.
+
+    Raises:
+        LookupError: A message has so few words that other errors would get its id.
     """
     lines: list[str] = []
     messages: dict[str, str] = {}
@@ -39,9 +43,17 @@ def numbered(page: str) -> tuple[str, str]:
             lines.append(f'| <a id="e{number:03}"></a>E{number:03} | {row[2]}')
             if kind == "message":
                 texts = row[3].replace("\\|", "|").split("; …: ")
+                shortest = min(texts, key=_size_of)
+                if _size_of(shortest) < _MIN_TEXT:
+                    msg = f"Add words to the message: {shortest}"
+                    raise LookupError(msg)
                 messages = dict.fromkeys(texts, f"E{number:03}") | messages
         else:
             kind = None
             lines.append(line)
     ids = json.dumps(messages, ensure_ascii=False, indent=1)
     return "\n".join(lines), f"{ids}\n"
+
+
+def _size_of(message: str) -> int:
+    return len(re.sub("[…`]", "", message))

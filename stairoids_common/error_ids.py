@@ -42,6 +42,10 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 
 
 def pattern_of(message: str) -> re.Pattern[str]:
-    """Return the pattern of a message, in which `…` stands for any text."""
-    pieces = (re.escape(piece.strip(" `,.:")) for piece in message.split("…"))
-    return re.compile(".*".join(filter(None, pieces)))
+    """Return the pattern of a message, in which `…` stands for any text.
+
+    It matches at the begin of a sentence, or behind a colon or semicolon.
+    """
+    begin = "" if message.startswith("…") else "(?:^|[.:;] )"
+    words = re.escape(message).replace("`…`", "`[^`]*`").replace("…", ".*")
+    return re.compile(begin + words)

@@ -225,6 +225,6 @@ def _check(
 
     def refuse(observation: Any) -> None:  # noqa: ANN401 - a lazy import
         if observation.outcome is Outcome.INVALID:
-            raise ConfigError(f"--json: {observation.reason}.")
+            raise ConfigError(f"--json breaks a rule: {observation.reason}.")
 
     run_dry(config_inputs, lines, RecordObserver(refuse), **overrides)

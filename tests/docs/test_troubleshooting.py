@@ -13,6 +13,7 @@ from functools import cache
 
 import pytest
 
+from docs.error_ids import numbered
 from stairoids_common.error_ids import with_id
 from tests.support.paths import ROOT
 from tests.support.singer_io import BIN
@@ -117,6 +118,44 @@ def test_most_specific_message_gives_the_id_of_each_line() -> None:
         r"config.json: no such file \[E\d+\]\nsomething else\nno such file or folder.*",
         found,
     )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "The catalog names streams that do not exist: x.",
+        "Stream `a`: b names c.",
+        "It did not store 5 deliveries: x",
+        "This form cannot be read.",
+        "The file is not JSON.",
+    ],
+)
+def test_similar_message_gets_no_id(other: str) -> None:
+    assert with_id(other) == other
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "config.json: `a` is required",
+        "`x` is wrong; `a` is required",
+        "config.json cannot be read: Is a directory",
+        "Invalid value for '--before': less than 7 days.",
+        "`ledger_url` names `$HOME`, and no variable is read in a path.",
+        "`store_url` names the folder of an unknown user (`~`).",
+        "`since` is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z",
+        "The ledger x cannot be read: disk I/O error",
+    ],
+)
+def test_message_within_a_line_gives_its_id(line: str) -> None:
+    assert re.search(r" \[E\d+\]$", with_id(line))
+
+
+def test_message_of_few_words_is_refused() -> None:
+    row = "| message | cause | remedy |\n| --- | --- | --- |\n| `…` names …. | a | b |"
+
+    with pytest.raises(LookupError, match="Add words to the message"):
+        numbered(row)
 
 
 @pytest.mark.parametrize(

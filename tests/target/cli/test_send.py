@@ -170,7 +170,7 @@ def test_signal_as_json_is_sent_as_it_is(
         ),
         (
             ["--json", json.dumps({**TRIAL, "contact": {"email": "canary"}})],
-            "--json: contact.email: not an email address",
+            "--json breaks a rule: contact.email: not an email address",
         ),
         (["MESSAGES", "--key", "99"], "MESSAGES has no such record."),
         (["MESSAGES", "--key", "[7"], "--key is not a JSON array."),
