@@ -371,7 +371,8 @@ class Run:
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
         dead = dead_letters_in(outcomes)
-        if dead and self._settings.fail_on_dead_letters:
+        fails = self._settings.fail_on_dead_letters and not self._settings.dry_run
+        if dead and fails:
             return DeadLettersError(
                 f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
                 f"Show them and their reasons: {dead_letters_command()}"

@@ -84,6 +84,20 @@ def test_cron_mails_only_errors_that_need_a_person(
     assert (done.returncode == 1) == (code == 1)
 
 
+@pytest.mark.skipif(not shutil.which("flock"), reason="no flock on this machine")
+def test_cron_keeps_the_log_of_the_run_that_is_active(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^7 \* \* \* \* (.*)$", CRON, re.MULTILINE)
+    a_program(tmp_path / "signals.sh", "#!/bin/sh\necho another run\n")
+    (tmp_path / "run.log").write_text("the active run\n")
+    inner = line.replace("/opt/pipelines", str(tmp_path))
+
+    subprocess.run(
+        ["flock", tmp_path / "signals.lock", "sh", "-c", inner], check=True, timeout=60
+    )
+
+    assert (tmp_path / "run.log").read_text() == "the active run\n"
+
+
 def test_command_of_the_pod_passes_sigterm_on(tmp_path: Path) -> None:
     (job,) = (
         b

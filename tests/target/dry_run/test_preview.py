@@ -505,3 +505,17 @@ def test_record_that_the_ledger_does_not_know_is_new(target: TargetUnderTest) ->
         "would_send trials id=1 new",
         "would_send trials id=1 another person has its key",
     ]
+
+
+@pytest.mark.parametrize("name", ["preview", "suggest", "explain"])
+def test_dead_letters_of_a_dry_run_fail_no_command(
+    target: TargetUnderTest, tmp_path: Path, name: str
+) -> None:
+    messages = tmp_path / "messages.jsonl"
+    messages.write_text(text_of([a_schema(), a_record(1, email=None)]))
+
+    done = signals(target, name, messages, fail_on_dead_letters=True)
+    run = target.run_text(messages.read_text(), dry_run=True, fail_on_dead_letters=True)
+
+    assert (done.returncode, run.exit_code) == (0, 0)
+    assert "E108" not in done.stderr
