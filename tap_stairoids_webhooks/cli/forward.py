@@ -169,6 +169,13 @@ def forward_to_url(
     selected = frozenset(types) or None
     start = None if since is None else timestamp(since)
     endpoint = Endpoint(url, allow_http=allow_http)
+    if types:
+        from tap_stairoids_webhooks.reading.bookmarks import unknown_types
+        from tap_stairoids_webhooks.store.store import EventStore
+
+        with EventStore.open_read_only(plan["store_url"]) as store:
+            for warning in unknown_types(store, types):
+                logger.warning(LogLine(f"--event-type: {warning}"))
     with _stopped_by_signals() as stopping:
         found = Plan(types=selected, since=start, **plan)
         forwarder = Forwarder(found, endpoint, stopping.is_set)
@@ -273,10 +280,12 @@ def failures(
     Example:
       stairoids-webhooks forward failures --format json
     """
+    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.forwards import failures_in
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open_read_only(store_url) as store:
+        check_consumers(store, [name] if name else ())
         found = [asdict(failure) for failure in failures_in(store, name, sequences)]
     if output_format == "json":
         click.echo(json.dumps(found))
@@ -302,9 +311,11 @@ def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> No
       stairoids-webhooks forward retry 17 18
     """
     from tap_stairoids_webhooks.store import forwards
+    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
+        check_consumers(store, [name] if name else ())
         done = forwards.retry(store, name, sequences)
     click.echo(json.dumps({"retried": done}))
     _check_found(done, sequences)
@@ -328,9 +339,11 @@ def discard(
       stairoids-webhooks forward discard 17 --yes
     """
     from tap_stairoids_webhooks.store import forwards
+    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
+        check_consumers(store, [name] if name else ())
         found = len(forwards.failures_in(store, name, sequences))
         if is_confirmed(f"{counted(found, 'failure')} will never be delivered."):
             done = forwards.discard(store, name, sequences)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tap_stairoids_webhooks.store.statistics import Statistics
-    from tap_stairoids_webhooks.store.store import EventStore
 
 store_url_option = receiver_options("store_url")
 
@@ -203,13 +202,14 @@ def prune(
       stairoids-webhooks prune --older-than 90d --compact
     """
     from tap_stairoids_webhooks.store import retention
+    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
     prune_events = partial(
         retention.prune, store_url, before=timestamp(older_than), force=force
     )
     with EventStore.open(store_url) as store:
-        _check_consumers(store, forgotten)
+        check_consumers(store, forgotten)
         bytes_before = store.database.total_bytes() if compact else None
     found = prune_events(forgotten=forgotten, dry_run=True)
     if not is_confirmed(f"{counted(found.removed, 'event')} can be removed."):
@@ -224,16 +224,6 @@ def prune(
             done |= {"bytes_before": bytes_before, "bytes_after": bytes_after}
     finally:  # also if `compact` fails
         click.echo(json.dumps(done))
-
-
-def _check_consumers(store: EventStore, names: Sequence[str]) -> None:
-    from tap_stairoids_webhooks.store.consumers import lags
-
-    known = lags(store)
-    for name in names:
-        if name not in known:
-            msg = f"there is no consumer {name!r}"
-            raise ConfigError(msg)
 
 
 def _forget(store_url: str, names: Sequence[str]) -> None:
@@ -262,10 +252,11 @@ def forget(
     Example:
       stairoids-webhooks forget warehouse
     """
+    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
-        _check_consumers(store, [consumer])
+        check_consumers(store, [consumer])
     if is_confirmed(f"The store forgets the consumer {consumer!r}."):
         _forget(store_url, [consumer])
         click.echo(json.dumps({"forgotten": consumer}))

@@ -18,11 +18,27 @@ from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
 
+_ANY_SEQUENCE = 2**62
 _REMEDY = "restore the store, or set on_store_reset to resync to read it again"
+
+
+def unknown_types(store: EventStore, types: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each type that is not documented and that no event has."""
+    for event in sorted(types):
+        only = EventFilter(types=frozenset({event}), erased=True)
+        if event in KNOWN_EVENTS or store.read_after(
+            0, upper=_ANY_SEQUENCE, limit=1, selected=only
+        ):
+            continue
+        near = get_close_matches(event.strip().lower(), KNOWN_EVENTS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        yield f"no event has the type {event}{hint}"
 
 
 class Reading:
@@ -151,18 +167,6 @@ class Reading:
                 json.dumps({k: v for k, v in unread.as_json().items() if v}),
             )
 
-    def _warn_of_unknown_types(self) -> None:
-        """Warn of selected types that Stairoids does not document and no event has."""
-        for event in sorted(self._filter.types or ()):
-            only = EventFilter(types=frozenset({event}), erased=True)
-            if event in KNOWN_EVENTS or self.snapshot.store.read_after(
-                0, upper=self.snapshot.upper, limit=1, selected=only
-            ):
-                continue
-            near = get_close_matches(event.strip().lower(), KNOWN_EVENTS, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            logger.warning("event_types: no event has the type %s%s", event, hint)
-
     def acknowledge(self, bookmarks: Mapping[str, int]) -> None:
         """Store which events have arrived, as the incoming state proves it.
 
@@ -174,7 +178,8 @@ class Reading:
         Raises:
             StoreError: The store cannot be written.
         """
-        self._warn_of_unknown_types()
+        for warning in unknown_types(self.snapshot.store, self._filter.types or ()):
+            logger.warning("event_types: %s", warning)
         consumer = self._config.consumer
         if consumer is None:
             return

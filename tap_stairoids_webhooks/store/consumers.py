@@ -22,7 +22,7 @@ from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFI
 from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS, FORWARDERS, FORWARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tap_stairoids_webhooks.store.store import EventStore
 
@@ -119,6 +119,15 @@ def pending_for(
         name: sa.and_(EVENTS.c.sequence > lowest[name], sa.or_(*kinds))
         for name, kinds in found.items()
     }
+
+
+def check_consumers(store: EventStore, names: Iterable[str]) -> None:
+    """Raise `ConfigError` if the store has no consumer of one of the names."""
+    known = lags(store)
+    for name in names:
+        if name not in known:
+            msg = f"there is no consumer {name!r}"
+            raise ConfigError(msg)
 
 
 def lags(store: EventStore) -> dict[str, Lag]:

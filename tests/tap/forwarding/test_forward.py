@@ -215,7 +215,10 @@ def test_discarded_failure_is_never_delivered(home: EventStore, home_url: str) -
     assert wrong.exit_code == 1
     assert "some of these are no failures" in wrong.stderr
     assert [failure["sequence"] for failure in failures(home_url)] == [2]
-    assert failures(home_url, "--name", "other") == []
+    for command in (["failures"], ["retry"], ["discard", "--yes"]):
+        other = forward(home_url, *command, "--name", "other")
+        assert (other.exit_code, other.stdout) == (1, "")
+        assert "there is no consumer 'other'" in other.stderr
 
 
 def test_handler_without_a_response_is_a_failure(
@@ -264,6 +267,19 @@ def test_only_the_types_of_the_options_are_delivered(
     assert totals(done)["delivered"] == 4
     assert "older events of new types are not delivered" in caplog.text
     assert "sequence=1..7" in caplog.text
+
+
+def test_type_that_no_event_has_is_named(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.append([of_account(1, 1, "type.1")])
+    types = ("--event-type", "signal.craeted", "--event-type", "type.1")
+    with WebhookHandler() as handler:
+        done = forward(home_url, handler.url, "--once", *types)
+
+    assert totals(done)["delivered"] == 1
+    assert "no event has the type signal.craeted; did you mean" in caplog.text
+    assert "type.1" not in caplog.text
 
 
 def test_event_without_a_json_body_is_delivered_as_it_is(
