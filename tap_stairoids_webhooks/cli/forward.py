@@ -174,8 +174,8 @@ def forward_to_url(
         from tap_stairoids_webhooks.store.store import EventStore
 
         with EventStore.open_read_only(plan["store_url"]) as store:
-            for warning in unknown_types(store, types):
-                logger.warning(LogLine(f"--event-type: {warning}"))
+            for event in unknown_types(store, types):
+                logger.warning(LogLine(f"--event-type: no event has the type {event}"))
     with _stopped_by_signals() as stopping:
         found = Plan(types=selected, since=start, **plan)
         forwarder = Forwarder(found, endpoint, stopping.is_set)

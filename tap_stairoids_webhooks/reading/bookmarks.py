@@ -29,7 +29,7 @@ _REMEDY = "restore the store, or set on_store_reset to resync to read it again"
 
 
 def unknown_types(store: EventStore, types: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each type that is not documented and that no event has."""
+    """Yield each type that is not documented and that no event has, with a hint."""
     for event in sorted(types):
         only = EventFilter(types=frozenset({event}), erased=True)
         if event in KNOWN_EVENTS or store.read_after(
@@ -38,7 +38,7 @@ def unknown_types(store: EventStore, types: Iterable[str]) -> Iterator[str]:
             continue
         near = get_close_matches(event.strip().lower(), KNOWN_EVENTS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        yield f"no event has the type {event}{hint}"
+        yield f"{event}{hint}"
 
 
 class Reading:
@@ -178,8 +178,8 @@ class Reading:
         Raises:
             StoreError: The store cannot be written.
         """
-        for warning in unknown_types(self.snapshot.store, self._filter.types or ()):
-            logger.warning("event_types: %s", warning)
+        for event in unknown_types(self.snapshot.store, self._filter.types or ()):
+            logger.warning("event_types: no event has the type %s", event)
         consumer = self._config.consumer
         if consumer is None:
             return
