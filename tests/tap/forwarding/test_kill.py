@@ -11,6 +11,7 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,7 +91,9 @@ def test_every_event_is_delivered_and_few_are_repeated(
 
     assert process.returncode == 0, log
     assert set(handler.ids) == set(ids)
-    assert max(repeated) <= _IN_FLIGHT, counted(sum(repeated), "event")
+    # A forwarder that is killed early leaves repeats of older kills to the next one.
+    for kills, repeats in enumerate(accumulate(repeated)):
+        assert repeats <= kills * _IN_FLIGHT, counted(kills, "kill")
     assert sum(repeated) < len(ids) / 10
     assert lags(home)["forward"].events == 0
     first = list(dict.fromkeys(handler.ids))
