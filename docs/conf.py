@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docutils import nodes
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -17,11 +19,31 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_copyright = False
+html_search_scorer = str(Path(__file__).with_name("search_ranking.js"))
+
+#: Page -> words that readers type into the search box and that the page does not use.
+SYNONYMS = {
+    "concepts/outcomes": "skipped, status",
+    "deploy/airflow": "orchestrator, operator",
+    "deploy/docker": "webhook, container, compose",
+    "deploy/kubernetes": "webhook, container, k8s, helm, pod",
+    "deploy/runbook": "crash, recovery, interrupted, killed, resume, restart",
+    "guides/environment": "env, dotenv, password, credentials",
+    "guides/first-run": "initial, load, historical, data, existing, skip",
+    "guides/move-the-ledger": "location, path, restore, database, stored",
+    "guides/nested-fields": "path, array, flatten, unnest, dictionary",
+    "guides/replay": "retry, failure, error, again, resend",
+    "guides/rotate-a-secret": "rotation, replace, change, signing, key",
+    "guides/runners-without-a-disk": "ephemeral, persistent, stateless, lambda",
+    "guides/send-one": "single, sample, try, row",
+    "guides/send-only-changes": "incremental, delta, skip, old, records, twice",
+}
 
 
 def setup(app: Sphinx) -> None:
-    """Make the sidebar, and copy the pictures that pages name in HTML."""
+    """Make the sidebar, add synonyms, and copy the pictures that HTML names."""
     app.connect("source-read", _with_sidebar)
+    app.connect("doctree-read", _with_synonyms)
     app.connect("build-finished", _copy_pictures)
 
 
@@ -36,6 +58,12 @@ def _with_toctree(section: re.Match[str]) -> str:
     pages = re.findall(r"^\* \[.*?\]\((.*?)\.md\)", section[0], re.MULTILINE)
     toctree = ["```{toctree}", ":hidden:", f":caption: {section[1]}", "", *pages, "```"]
     return "\n".join([section[0], *toctree, ""]) if pages else section[0]
+
+
+def _with_synonyms(app: Sphinx, doctree: nodes.document) -> None:
+    words = SYNONYMS.get(app.env.docname)
+    if words:
+        doctree.append(nodes.meta(name="keywords", content=words))
 
 
 def _copy_pictures(app: Sphinx, exception: Exception | None) -> None:

@@ -38,7 +38,8 @@ def test_site_has_each_page_and_a_search_and_needs_no_network(tmp_path: Path) ->
 def test_broken_anchor_fails_the_build(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     (docs / "images").mkdir(parents=True)
-    (docs / "conf.py").write_bytes((ROOT / "docs/conf.py").read_bytes())
+    for name in ("conf.py", "search_ranking.js"):
+        (docs / name).write_bytes((ROOT / "docs" / name).read_bytes())
     (docs / "index.md").write_text("# Home\n\nSee [this](#nothing-here).\n")
 
     done = build(docs, tmp_path / "site")

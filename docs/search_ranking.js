@@ -1,0 +1,19 @@
+/* Ranks a page by the words of its title that the query has. Lists come after tasks. */
+var Scorer = {
+  title: 15,
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+  score: ([page, title, , , score]) => {
+    const stemmer = new Stemmer();
+    const stems = (text) =>
+      splitQuery(text.toLowerCase())
+        .filter((word) => !stopwords.has(word))
+        .map((word) => stemmer.stemWord(word));
+    const inTitle = new Set(stems(title));
+    const query = new URLSearchParams(window.location.search).get("q") ?? "";
+    const found = new Set(stems(query).filter((word) => inTitle.has(word)));
+    const isList = /^(reference\/|faq|index|troubleshooting|concepts\/(design|performance))/;
+    return score + 10 * found.size - (isList.test(page) ? 4 : 0);
+  },
+};
