@@ -68,6 +68,8 @@ _HUB_TEXTS = {
         "secret of your webhook endpoint in `STAIROIDS_WEBHOOK_SECRET`.",
         "usage": "`meltano run tap-stairoids-webhooks TARGET` loads the events that "
         "came since the last run.",
+        "settings_preamble": "No setting is required. Give the receiver the same "
+        "`store_url`. A relative SQLite path begins in the project's folder.",
         "next_steps": "Load `tap-stairoids-signals` too. One query then answers which "
         "of your rows led to which action.",
     },
@@ -75,6 +77,8 @@ _HUB_TEXTS = {
         "prereq": "`target-stairoids` fills the ledger.",
         "usage": "`meltano run tap-stairoids-signals TARGET` loads the signals that "
         "were accepted since the last run.",
+        "settings_preamble": "No setting is required. Give `target-stairoids` the "
+        "same `ledger_url`. A relative SQLite path begins in the project's folder.",
         "next_steps": "Load `tap-stairoids-webhooks` too. One query then answers "
         "which of your rows led to which action.",
     },

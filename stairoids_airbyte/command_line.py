@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import sys
 import traceback
 from codecs import BOM_UTF8
@@ -78,6 +79,7 @@ def as_connector(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def guarded(**paths: Path | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # click would exit 1, not 130
         log_as_messages()
         try:
             command(**{name: _read(name, path) for name, path in paths.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 
 
 def main() -> None:
@@ -12,6 +13,7 @@ def main() -> None:
     repeated sync.
     """
     gc.disable()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of the imports
     from stairoids_common.singer import check_log_level  # noqa: PLC0415 - see above
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above
 

@@ -190,6 +190,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found = local_path(path) if path else None
             if found and name != "suppress_path" and found.is_dir():
                 raise ConfigError(f"`{name}` names a folder. Name a file in it.")
+            if found and name == "metrics_path" and not found.name.endswith(".prom"):
+                raise ConfigError(
+                    "`metrics_path` must end in `.prom`, because Prometheus' node "
+                    "exporter reads no other files."
+                )
             return str(found) if found else None
         except OSError as error:
             raise ConfigError(f"`{name}` names {error.strerror}.") from None

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import signal
 import threading
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from stairoids_common.cli import (
     print_table,
 )
 from stairoids_common.error_ids import WrongUsageError
+from stairoids_common.posix_signals import handled_by
 from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.cli.options import receiver_options
@@ -163,20 +163,15 @@ def forward_to_url(
     log_to_stderr(level=log_level, shape=log_format)
     if plan["sequences"] is not None and since is not None:
         raise WrongUsageError("--sequence and --since exclude each other.")
-    from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
-    from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
-
-    selected = frozenset(types) or None
-    start = None if since is None else timestamp(since)
-    endpoint = Endpoint(url, allow_http=allow_http)
-    if types:
-        from tap_stairoids_webhooks.reading.bookmarks import unknown_types
-        from tap_stairoids_webhooks.store.store import EventStore
-
-        with EventStore.open_read_only(plan["store_url"]) as store:
-            for event in unknown_types(store, types):
-                logger.warning(LogLine(f"--event-type: no event has the type {event}"))
     with _stopped_by_signals() as stopping:
+        # Here, because SIGTERM may come during these imports.
+        from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
+        from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+
+        selected = frozenset(types) or None
+        start = None if since is None else timestamp(since)
+        endpoint = Endpoint(url, allow_http=allow_http)
+        _warn_of_unknown(types, plan["store_url"])
         found = Plan(types=selected, since=start, **plan)
         forwarder = Forwarder(found, endpoint, stopping.is_set)
         forwarder.run()
@@ -193,6 +188,18 @@ def forward_to_url(
         raise WebhooksError(msg)
 
 
+def _warn_of_unknown(types: tuple[str, ...], store_url: str) -> None:
+    """Log each type that no stored event has."""
+    if not types:
+        return
+    from tap_stairoids_webhooks.reading.bookmarks import unknown_types
+    from tap_stairoids_webhooks.store.store import EventStore
+
+    with EventStore.open_read_only(store_url) as store:
+        for event in unknown_types(store, types):
+            logger.warning(LogLine(f"--event-type: no event has the type {event}"))
+
+
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
     """Set an event at SIGTERM or SIGINT, and end the process some seconds later."""
@@ -205,13 +212,11 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
             stopping.set()
             forced_exit.start()
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopping
-    finally:
-        forced_exit.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled_by(stop):
+        try:
+            yield stopping
+        finally:
+            forced_exit.cancel()
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stairoids_common.cli import exit_with_message
+from stairoids_common.posix_signals import handled_by
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.forward import forwarding
 from tap_stairoids_webhooks.cli.options import receiver_options
@@ -43,7 +45,11 @@ def serve(**values: Any) -> None:
     Example:
       STAIROIDS_WEBHOOK_SECRETS='["new", "old"]' stairoids-webhooks serve --port 8880
     """
-    settings = ReceiverSettings(**values)
+    with handled_by(lambda *_: os._exit(0)):  # until the receiver listens
+        _serve(ReceiverSettings(**values))
+
+
+def _serve(settings: ReceiverSettings) -> None:
     log_to_stderr(level=settings.log_level, shape=settings.log_format)
     secrets = environment.secrets()
     from tap_stairoids_webhooks.receiver.server import Admin, Receiver

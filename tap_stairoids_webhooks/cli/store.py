@@ -57,7 +57,8 @@ def stats(*, store_url: str, output_format: str) -> None:
         click.echo(json.dumps(_as_json(found)))
         return
     print_table((), _rows(found))
-    click.echo(f"last delivery: {found.last_received_at or 'none yet'}")
+    none = "its event was pruned" if found.last_sequence else "none yet"
+    click.echo(f"last delivery: {found.last_received_at or none}")
 
 
 def _as_json(found: Statistics) -> dict[str, Any]:

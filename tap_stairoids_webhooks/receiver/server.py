@@ -17,6 +17,7 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.server import ServerState
 
+from stairoids_common.posix_signals import handled_by
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
@@ -319,15 +320,8 @@ class _Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {
-            number: signal.signal(number, self.handle_exit)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
+        with handled_by(self.handle_exit):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _exit_now() -> None:

@@ -26,7 +26,7 @@ class Statistics:
         malformed: Number of events whose body does not parse.
         erased: Number of events whose body was erased.
         last_sequence: The last sequence that was used.
-        last_received_at: When the newest event was received; None for none.
+        last_received_at: When the newest stored event was received; None for none.
         events: Number of events by type.
         keys: Number of events by the key id of their secret.
         days: Number of events by day and type, for the last days with events.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -303,6 +304,27 @@ def test_terminated_read_writes_the_state_of_its_last_record(source: Source) -> 
     assert sequences_in(printed) + sequences_in(rest) == list(range(1, 2_011))
     counts = [state["sourceStats"]["recordCount"] for state in states_in(printed)]
     assert sum(counts) == len(sequences_in(printed))
+
+
+def test_stop_while_modules_are_imported_ends_the_process_by_sigint(
+    source: Source,
+) -> None:
+    source.choose("events")
+    with subprocess.Popen(
+        [COMMAND, *source.words("read")],
+        env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while "sqlalchemy" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        log = process.stderr.read()
+
+    assert process.returncode in {-signal.SIGINT, 128 + signal.SIGINT}
+    assert "Aborted" not in log
 
 
 @pytest.mark.parametrize("url", ["sqlite:///webhooks.db", "sqlite:///./x/webhooks.db"])

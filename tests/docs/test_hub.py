@@ -78,10 +78,13 @@ _CAPABILITIES = {
     ],
 }
 
+#: The Hub does not require these. A page without them does not help a new user.
+_TEXTS_OF_A_PAGE = ["prereq", "usage", "settings_preamble", "next_steps"]
+
 
 def schema_of(kind: str) -> dict[str, Any]:
     return {
-        "required": ["name", "namespace", "variant", "quality"],
+        "required": ["name", "namespace", "variant", "quality", *_TEXTS_OF_A_PAGE],
         "additionalProperties": False,
         "properties": {
             **dict.fromkeys(
@@ -94,10 +97,7 @@ def schema_of(kind: str) -> dict[str, Any]:
                     "pip_url",
                     "executable",
                     "log_parser",
-                    "prereq",
-                    "usage",
-                    "settings_preamble",
-                    "next_steps",
+                    *_TEXTS_OF_A_PAGE,
                 ],
                 TEXT,
             ),

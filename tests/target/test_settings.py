@@ -362,6 +362,12 @@ def test_report_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
         settings_of(report_path=str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["x.txt", "prom", "x.PROM", "x.prom.tmp", "x.prom/y"])
+def test_metrics_path_that_prometheus_does_not_read_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"`metrics_path` must end in `\.prom`"):
+        settings_of(metrics_path=name)
+
+
 @pytest.mark.parametrize("api_key", ["x", "sk_test_1", "pk live/+=."])
 def test_api_key_may_have_any_form(api_key: str) -> None:
     assert Settings.from_config({"api_key": api_key}).api_key == api_key

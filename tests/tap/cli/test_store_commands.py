@@ -138,6 +138,7 @@ def test_prune_keeps_events_of_consumers_until_they_are_forgotten(
         url=store_url,
     )
     forced = run("prune", "--yes", "--older-than", "30d", "--force", url=store_url)
+    stats = run("stats", url=store_url)
 
     assert json.loads(young.output) == {"removed": 0, "kept": 0, "kept_for": {}}
     assert json.loads(pruned.output) == {
@@ -148,6 +149,7 @@ def test_prune_keeps_events_of_consumers_until_they_are_forgotten(
     assert (unknown.exit_code, "no consumer 'x'" in unknown.output) == (1, True)
     assert (forgotten.exit_code, "no consumer has" in forgotten.output) == (1, True)
     assert json.loads(forced.output) == {"removed": 1, "kept": 0, "kept_for": {}}
+    assert "last delivery: its event was pruned" in stats.output
 
 
 def test_compact_returns_the_space_of_pruned_events(

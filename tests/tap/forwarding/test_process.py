@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 import requests
 
 from tap_stairoids_webhooks.store.consumers import lags
@@ -15,7 +17,7 @@ from tests.support.webhook_builders import SECRET, a_body, headers_for
 from tests.tap.forwarding.test_forward import fill
 from tests.tap.forwarding.test_kill import forwarding
 from tests.tap.receiver.test_app import until
-from tests.tap.receiver.test_server import serving
+from tests.tap.receiver.test_server import COMMAND, clean_environment, serving
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
@@ -45,6 +47,44 @@ def test_sigterm_finishes_requests_in_flight_and_loses_nothing(
             process.communicate(timeout=30)
 
     assert sorted(handler.ids) == sorted(ids)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("command", "exit_code", "error"),
+    [
+        ("serve --port 0", 0, ""),
+        ("forward http://127.0.0.1:9", 0, ""),
+        ("forward http://127.0.0.1:9 --once", 1, "Error: stopped before the end."),
+    ],
+)
+def test_stop_while_modules_are_imported_has_the_documented_exit_code(
+    store: EventStore,
+    store_url: str,
+    command: str,
+    exit_code: int,
+    error: str,
+    sent: signal.Signals,
+) -> None:
+    fill(store, accounts=1, number=50)
+    process = subprocess.Popen(
+        [COMMAND, *command.split(), "--store-url", store_url],
+        env=clean_environment(
+            STAIROIDS_WEBHOOK_SECRET=SECRET, PYTHONPROFILEIMPORTTIME="1"
+        ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "sqlalchemy" not in process.stderr.readline():
+        pass
+    process.send_signal(sent)
+    _, log = process.communicate(timeout=60)
+
+    assert process.returncode == exit_code
+    assert error in log
+    assert "Aborted" not in log
 
 
 def test_stop_before_the_end_of_once_is_an_error(
