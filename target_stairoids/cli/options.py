@@ -44,7 +44,10 @@ online_option = click.option(
 def config_option(
     *, required: bool = True, is_of_group: bool = False
 ) -> Callable[..., Any]:
-    """Return the option `--config` of the target, or of a group for its commands."""
+    """Return the option `--config` of the target, or of a group for its commands.
+
+    Only if the option is required, it has a default.
+    """
 
     def find(
         context: click.Context, _option: click.Parameter, given: tuple[str, ...]
@@ -52,7 +55,7 @@ def config_option(
         if given or is_of_group:
             found = context.meta[_CONFIG] = given or context.meta.get(_CONFIG, ())
             return found
-        found = context.meta.get(_CONFIG) or default_inputs()
+        found = context.meta.get(_CONFIG) or (default_inputs() if required else ())
         if required and not (found or context.resilient_parsing):
             raise WrongUsageError(
                 "There is no config.json here, and STAIROIDS_CONFIG is not set. "
@@ -69,7 +72,7 @@ def config_option(
         expose_value=not is_of_group,
         metavar="FILE|ENV",
         help="The target's config: a JSON file, or ENV for environment variables. "
-        "Default: STAIROIDS_CONFIG, else ./config.json.",
+        f"Default: {'STAIROIDS_CONFIG, else ./config.json' if required else 'none'}.",
     )
 
 

@@ -38,6 +38,7 @@ def _left_out(stream: str, reason: str) -> Iterator[str]:
         yield '#   suppress: "{{ }}"  # the address or domain that gets no signal'
     else:
         yield '#   contact: {email: "{{ }}"}  # or account: {domain: "{{ }}"}'
+        yield "# Inference reads objects in objects. Write a deeper path as a.b.c.d"
     yield f"- stream: {_text(escape(stream))}"
     yield "  type: null"
 
@@ -49,6 +50,8 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
             for field, words in _MATCHED_BY.items()
         )
         yield f"# {stream}: {coverage.records} records, {shares}"
+        if not any(coverage.filled[field] for field in _MATCHED_BY):
+            yield "# Replace the paths: these fields are empty in all records."
     yield f"- stream: {_text(escape(stream))}"
     origins = mapping.origins
     yield f"  type: {_text(origins['type'].template)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 from stairoids_common.config_errors import suggestion
@@ -98,6 +98,21 @@ def nested_hint(name: str, known: Container[str]) -> str:
     return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"
 
 
+def _quoted_hint(word: str, known: Mapping[str, Any]) -> str:
+    """Return how to read a column whose name has this word and a mark: `e-mail`."""
+    path = _path_with(word, known)
+    return f"; for a name with a mark write `{path_text(path)}`" if path else ""
+
+
+def _path_with(word: str, known: Mapping[str, Any]) -> Path:
+    for name, column in known.items():
+        if not name.isidentifier() and word in re.split(r"\W+", name):
+            return (name,)
+        if found := _path_with(word, inner_properties(column) or {}):
+            return (name, *found)
+    return ()
+
+
 def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> str:
     """Return the problem of a path that a SCHEMA excludes; "" without a problem.
 
@@ -108,7 +123,9 @@ def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> s
     is_closed = bool(known) if must_be_listed else not schema.is_open
     for part in map(str, path):
         if is_closed and part not in known:
-            hint = nested_hint(part, known) or suggestion(part, known)
+            hint = nested_hint(part, known)
+            hint = hint or _quoted_hint(part, schema.properties)
+            hint = hint or suggestion(part, known)
             return f"`{part}` is not a property of `{place}`{hint}"
         column: Any = known.get(part)
         place, known = part, inner_properties(column) or {}

@@ -310,7 +310,7 @@ class Streams:
 
     def warn(self) -> None:
         """Warn at the end of a run about streams and fields that never came."""
-        if self._streams:
+        if self._streams and not self._settings.is_partial:
             names = [*self._streams, *self._earlier]
             for sentence in unused_globs(self._settings.signals, names):
                 logger.warning("%s", sentence)

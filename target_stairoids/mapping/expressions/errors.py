@@ -32,6 +32,8 @@ def syntax_error(
     """
     message = str(error.message)
     problem = re.sub(r" at \d+$", "", message[:1].lower() + message[1:]).rstrip(".")
+    if re.search(r"expected token 'end of .*', got '\w|unexpected char", problem):
+        problem += '; write a name with a space or a mark as `record["First name"]`'
     given = re.search(r" at (\d+)$", message)
     place = int(given[1]) if given else _place_of_error(text, state)
     return TemplateError(text, place, problem)

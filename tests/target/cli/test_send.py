@@ -84,6 +84,17 @@ def test_sent_record_is_a_duplicate_for_the_next_run(
     assert run.outcomes == {"accepted": 5, "duplicate": 1}
 
 
+def test_send_warns_of_no_mapping_of_the_streams_that_it_left_out(
+    target: TargetUnderTest, messages: Path
+) -> None:
+    items = [{"stream": stream} for stream in ("trials", "shops")]
+
+    done = signals(target, "send", messages, "--limit", "1", signals=items)
+
+    assert "1 accepted" in done.stderr
+    assert "No stream matched" not in done.stderr
+
+
 def test_baseline_of_a_stream_does_not_end_with_one_sent_record(
     sandbox: Sandbox, target: TargetUnderTest, messages: Path
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stairoids_sandbox import Sandbox
-    from tests.support.singer_io import TargetUnderTest
+    from tests.support.singer_io import Message, TargetUnderTest
 
 STREAMS = sorted(path.name for path in DATA.glob("*.jsonl"))
 POSTGRES = DATA / "meltanolabs-tap-postgres_full.jsonl"
@@ -429,6 +429,38 @@ def test_suggested_mappings_match_their_own_streams_only(
 
     assert run.outcomes == {"accepted": len(names)}
     assert sorted(signal.body["type"] for signal in sandbox.signals) == sorted(names)
+
+
+def test_suggest_names_paths_that_are_empty_or_too_deep(
+    target: TargetUnderTest,
+) -> None:
+    found: dict[str, Any] = {"type": "object"}
+    for name in ("email", "contact", "user", "data"):
+        found = {"type": "object", "properties": {name: found}}
+    record = {"data": {"user": {"contact": {"email": "ann@acme.com"}}}}
+    schemas = {"listed": found, "open": {"properties": {"data": {}}}}
+    messages: list[Message] = []
+    for name, schema in schemas.items():
+        head = {"type": "SCHEMA", "stream": name, "schema": schema}
+        messages += [
+            {**head, "key_properties": []},
+            {"type": "RECORD", "stream": name, "record": record},
+        ]
+    text = text_of(messages)
+
+    printed = signals(target, "suggest", text=text).stdout
+
+    assert "# Inference reads objects in objects. Write a deeper path as" in printed
+    assert "# Replace the paths: these fields are empty in all records." in printed
+
+
+def test_suggest_reads_no_config_that_lies_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"path": "of-the-tap.jsonl"}')
+    monkeypatch.chdir(tmp_path)
+
+    assert command("suggest", POSTGRES).returncode == 0
 
 
 def test_suggest_needs_no_config() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -164,6 +165,29 @@ def test_unknown_column_is_an_error_with_a_suggestion(
         f"Stream `public-trials`: `{field}` of its mapping: `{name}` is not a "
         f"property of `public-trials`{f'; did you mean `{hint}`?' if hint else ''}"
     )
+
+
+@pytest.mark.parametrize(
+    ("template", "meant"),
+    [
+        ("{{ e-mail }}", 'record["e-mail"]'),
+        ("{{ record.e-mail }}", 'record["e-mail"]'),
+        ("{{ user.first-name }}", 'record["user"]["first-name"]'),
+        ("{{ address/city }}", 'record["address/city"]'),
+        ("{{ company.site }}", 'record["company.site"]'),
+    ],
+)
+def test_error_names_the_expression_of_a_column_with_a_mark(
+    template: str, meant: str
+) -> None:
+    schema = {
+        "e-mail": {"type": "string"},
+        "user": {"type": "object", "properties": {"first-name": {"type": "string"}}},
+        "address/city": {"type": "string"},
+        "company.site": {"type": "string"},
+    }
+    with pytest.raises(ConfigError, match=re.escape(f"write `{meant}`")):
+        a_map(a_shape(properties=schema, key=()), contact={"first_name": template})
 
 
 def test_open_schema_allows_unknown_columns() -> None:

@@ -171,6 +171,8 @@ def test_paths_of_a_template(template: str, paths: set[Any]) -> None:
         ("{ email }}", "`}}` opens or ends nothing", 8),
         ("{{ }}", "expected an expression, got 'end of print statement'", 3),
         ("{{ a b }}", "expected token 'end of print statement', got 'b'", 5),
+        ("{{ Full name }}", 'as `record["First name"]`', 8),
+        ("{{ $email }}", 'as `record["First name"]`', 3),
         ("{{ 1 + }}", "unexpected 'end of print statement'", 7),
         ("{{ a & b }}", "unexpected char '&'", 5),
         ("{{ a | domian }}", "no filter `domian`; did you mean `domain`?", 7),
