@@ -5,6 +5,9 @@ deliveries that arrive during a commit share the next one. A single delivery is
 committed at once. After a slow commit of several deliveries the thread waits a moment
 for more, because senders that got a response send their next delivery.
 
+A batch has at most half of the deliveries that waited at the end of the last commit. So
+the event loop responds to one half of the senders while the other half is committed.
+
 While no delivery comes, the thread tries the store every second, so that `failing`
 follows the store in both directions.
 """
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_ROWS = 256
+_SMALL_BATCH_ROWS = 16  # smaller ones would not be committed sooner
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 STUCK_SECONDS = 9.0  # the deliveries have got 503 by then
@@ -76,6 +80,7 @@ class CommitQueue:
         self._since: deque[float] = deque()  # when each waiting delivery came
         self._busy_since: float | None = None
         self._pause = 0.0  # seconds before the next commit
+        self._most_rows = MAX_BATCH_ROWS  # in the next commit
         self.waiting_bytes = 0
         self.failing = False
         self.last_commit_at = last_commit_at
@@ -225,6 +230,8 @@ class CommitQueue:
         seconds = time.perf_counter() - began
         slowness = max(0.0, seconds - _FAST_COMMIT_SECONDS) * (len(deliveries) > 1)
         self._pause = min(slowness / 2, _MAX_PAUSE_SECONDS)
+        half = max(_SMALL_BATCH_ROWS, self.waiting // 2)
+        self._most_rows = min(half, MAX_BATCH_ROWS)
         if self._on_commit is not None:
             self._on_commit(len(deliveries), seconds)
         return outcomes
@@ -250,7 +257,7 @@ class CommitQueue:
                 self._left_over = item
                 return batch, {}
             batch.append(item)
-            if len(batch) == MAX_BATCH_ROWS:
+            if len(batch) >= self._most_rows:
                 return batch, {}
             try:
                 item = self._waiting.get_nowait()

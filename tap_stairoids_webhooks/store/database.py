@@ -58,7 +58,10 @@ _DEAD_PEER = {
     "tcp_user_timeout": 8000,
 }
 _ADVISORY_LOCK = 7824651180013  # any number, the same in every version
-_TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({_ADVISORY_LOCK})"
+_TRY_LOCK = (
+    f"SELECT pg_try_advisory_xact_lock({_ADVISORY_LOCK}),"
+    " current_setting('transaction_read_only')"
+)
 _WAIT_FOR_LOCK = f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"
 _FROZEN_SECONDS = 4
 _LOCK_TIMEOUT = "55P03"  # `lock_not_available` of PostgreSQL
@@ -337,8 +340,19 @@ class PostgresDatabase(Database):
 
     @override
     def lock(self, connection: sa.Connection) -> None:
-        """Take the advisory lock, before the first row gets its sequence."""
-        if connection.exec_driver_sql(_TRY_LOCK).scalar():
+        """Take the advisory lock, before the first row gets its sequence.
+
+        Raises:
+            StoreUnavailableError: The server is read-only.
+        """
+        is_taken, read_only = connection.exec_driver_sql(_TRY_LOCK).one()
+        if read_only == "on":
+            msg = (
+                f"the store {self.place} is read-only: connect to the primary server,"
+                " or let this database or user write"
+            )
+            raise StoreUnavailableError(msg)
+        if is_taken:
             return
         try:
             with connection.begin_nested():

@@ -140,6 +140,33 @@ def test_receiver_recovers_from_a_silent_connection(postgres_url: str) -> None:
         assert stored(receiver) == 2
 
 
+def test_receiver_follows_a_database_that_becomes_read_only(postgres: str) -> None:
+    with new_database(postgres, "standby") as url, administered(url) as receiver:
+        assert post(receiver, a_body("evt_1")).text == "stored"
+        restart_sessions(url, "on")
+        until(lambda: not is_ready(receiver))
+        assert post(receiver, a_body("evt_2")).status_code == 503
+        restart_sessions(url, "off")
+        until(lambda: is_ready(receiver))
+        assert post(receiver, a_body("evt_2")).text == "stored"
+
+
+def restart_sessions(url: str, read_only: str) -> None:
+    """End the sessions of a database, as a failover does."""
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+        connection.exec_driver_sql(
+            f"ALTER DATABASE standby SET default_transaction_read_only = {read_only}"
+        )
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = 'standby' AND pid <> pg_backend_pid()"
+        )
+    engine.dispose()
+
+
 @pytest.mark.parametrize("place", ["between statements", "amid a batch"])
 def test_receiver_recovers_from_a_frozen_writer(postgres_url: str, place: str) -> None:
     with administered(postgres_url) as receiver, frozen_writer(postgres_url, place):
