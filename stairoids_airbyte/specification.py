@@ -67,7 +67,7 @@ def problem_of_place(setting: str, url: str) -> str:
     It is lost with the container.
     """
     scheme, _, place = url.partition(":///")
-    if not scheme.strip().startswith("sqlite") or place.startswith(("/", "~")):
+    if not scheme.strip().lower().startswith("sqlite") or place.startswith(("/", "~")):
         return ""
     noun = setting.removesuffix("_url")
     return (

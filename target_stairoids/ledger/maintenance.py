@@ -53,7 +53,7 @@ def writable_ledger(url: str, scope: str) -> str:
     A missing file is not created.
     """
     with Ledger.open_read_only(url, scope, missing_ok=True) as known:
-        file, name = file_of(make_url(url)), known.name
+        file, name = file_of(make_url(known.name)), known.name
     if file is not None and not file.exists():
         folder = next(place for place in file.parents if place.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):

@@ -383,14 +383,15 @@ def test_form_has_objects_for_account_and_contact_and_json_text_is_read(
     assert "account" not in sandbox.signals[0].body
 
 
+@pytest.mark.parametrize("scheme", ["sqlite", "SQLite"])
 @pytest.mark.parametrize(
     ("place", "status"), [("a/b", "SUCCEEDED"), ("file", "FAILED")]
 )
 def test_check_creates_no_ledger(
-    destination: Destination, place: str, status: str
+    destination: Destination, place: str, status: str, scheme: str
 ) -> None:
     (destination.folder / "file").touch()
-    url = f"sqlite:///{destination.folder}/{place}/ledger.db"
+    url = f"{scheme}:///{destination.folder}/{place}/ledger.db"
     destination.config["ledger_url"] = url
 
     _, printed = destination.run("check")

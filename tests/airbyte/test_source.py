@@ -327,7 +327,9 @@ def test_stop_while_modules_are_imported_ends_the_process_by_sigint(
     assert "Aborted" not in log
 
 
-@pytest.mark.parametrize("url", ["sqlite:///webhooks.db", "sqlite:///./x/webhooks.db"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x.db", "sqlite:///./x/x.db", "SQLite:///x.db", " sqlite:///x.db"]
+)
 def test_relative_store_is_refused_because_it_is_lost_with_the_container(
     source: Source, url: str
 ) -> None:
