@@ -52,12 +52,19 @@ class Comparison(msgspec.Struct):
         lines = [header, "| --- | ---: | ---: | ---: | ---: | --- | --- |"]
         for name, found in sorted(self.streams.items()):
             counts = found.new, found.gone, found.changed, found.same
-            cells = [f"`{name}`", *(f"{n:,}" for n in counts)]
-            cells += [_listed(found.fields), _listed(found.reasons)]
-            lines.append(f"| {' | '.join(c.replace('|', '/') for c in cells)} |")
+            fields = Counter({_code(field): n for field, n in found.fields.items()})
+            cells = [_code(name), *(f"{n:,}" for n in counts)]
+            cells += [_listed(fields), _listed(found.reasons)]
+            escaped = (cell.replace("|", r"\|") for cell in cells)
+            lines.append(f"| {' | '.join(escaped)} |")
         total = sum(s.new + s.gone + s.changed for s in self.streams.values())
         title = "Signals that change" if total else "No signal changes"
         return "\n".join([f"### {title}", "", *lines, ""])
+
+
+def _code(name: str) -> str:
+    """Return a name as code in Markdown, so that its characters mean nothing."""
+    return f"`` {name} ``" if "`" in name else f"`{name}`"
 
 
 def _listed(counts: Counter[str]) -> str:

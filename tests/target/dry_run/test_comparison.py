@@ -117,10 +117,22 @@ def test_markdown_has_counts_and_no_values(configs: Configs) -> None:
 
     assert "### Signals that change\n" in done.stdout
     assert (
-        "| `trials` | 0 | 5 | 5 | 0 | type (5) | filtered: by `when` (5) |"
+        "| `trials` | 0 | 5 | 5 | 0 | `type` (5) | filtered: by `when` (5) |"
         in done.stdout
     )
     assert "example.com" not in done.stdout
+
+
+def test_names_are_code_in_markdown(configs: Configs) -> None:
+    name = "a|b`c"
+    text = text_of([a_schema(name, plan="string"), a_record(1, name, plan="pro")])
+    (configs.folder / "messages.jsonl").write_text(text)
+    old = {**OLD, "stream": name}
+
+    new = {**old, "properties": [{"x|__y__": "1"}, "plan"]}
+    done = configs.compare([old], [new], "--format", "markdown")
+
+    assert r"| `` a\|b`c `` | 0 | 0 | 1 | 0 | `properties.x\|__y__` (1)" in done.stdout
 
 
 def test_comparison_reads_no_ledger_and_needs_no_key(configs: Configs) -> None:
