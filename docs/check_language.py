@@ -49,7 +49,7 @@ ALLOWED = re.compile(
     re.IGNORECASE,
 )
 # The first two quote the rules.
-_EXEMPT = {"check_language.py", "test_check_language.py", "CHANGELOG.md"}
+_EXEMPT = {"check_language.py", "test_check_language.py"}
 _SUFFIXES = {".py", ".html", ".md"}
 _END = re.compile(r"(?<=[.!?])[)\"'`*]*\s+(?=[\W_]*[A-Z0-9])")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|Dr|Mr|Ms)\.$")
