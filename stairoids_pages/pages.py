@@ -6,14 +6,13 @@ their hashes. Foreign text on a page cannot run.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from stairoids_pages.templating import asset, template_environment
+from stairoids_pages.templating import asset, hash_of, template_environment
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,7 +39,7 @@ class Pages:
     """
 
     def __init__(self, package: str, *, live_seconds: float) -> None:
-        style, script = asset("style.css"), asset("live.js")
+        style, script = asset("style.css"), asset("copy.js") + asset("live.js")
         self._environment = template_environment(package)
         self._environment.globals |= {
             "script": Markup(script),  # noqa: S704 -- a file of ours
@@ -48,8 +47,8 @@ class Pages:
         }
         policy = (
             "default-src 'none'; connect-src 'self'; img-src data:; form-action 'self'"
-            f"; base-uri 'none'; frame-ancestors 'none'; style-src {_hash_of(style)}"
-            f"; script-src {_hash_of(script)}"
+            f"; base-uri 'none'; frame-ancestors 'none'; style-src {hash_of(style)}"
+            f"; script-src {hash_of(script)}"
         )
         self._headers = {**_HEADERS, "Content-Security-Policy": policy}
 
@@ -80,8 +79,3 @@ class Pages:
     def redirect(self, path: str) -> Response:
         """Respond to a handled form. The browser loads the path with GET."""
         return RedirectResponse(path, status_code=303, headers=self._headers)
-
-
-def _hash_of(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

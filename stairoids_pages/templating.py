@@ -6,6 +6,8 @@ characters, and marks that change the direction of reading. The templates escape
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from importlib.resources import files
 from itertools import accumulate
@@ -57,6 +59,12 @@ def template_environment(package: str) -> Environment:
 def asset(name: str) -> str:
     """Return the text of a shared file."""
     return (files("stairoids_pages") / "templates" / name).read_text(encoding="utf-8")
+
+
+def hash_of(text: str) -> str:
+    """Return the source of an inline style or script in a content security policy."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def visible(text: str) -> str:

@@ -1,5 +1,5 @@
 // Keep an open page up to date: fetch it again and patch every [data-live] element.
-// Without this script, a reload does the same.
+// Without this script, a reload does the same. `say` and `addCopyButtons` are in copy.js.
 (() => {
   "use strict";
   const liveElements = () => document.querySelectorAll("[data-live]");
@@ -13,7 +13,6 @@
   let paused = false;
   let announcedAt = -Infinity;
   let filtered = false;
-  let saying = 0;
   let counts = new Map();
   let unannounced = new Map();
 
@@ -106,30 +105,6 @@
     }
   }
 
-  // A button before each command and body, and after each value within a line.
-  function addCopyButtons(root) {
-    for (const source of navigator.clipboard ? root.querySelectorAll("[data-copy]") : []) {
-      const copy = source.ownerDocument.createElement("button");
-      copy.type = "button";
-      copy.className = "quiet small copy";
-      copy.textContent = "Copy";
-      copy.ariaLabel = `Copy ${source.dataset.copy}`;
-      if (source.nodeName === "CODE") source.after(" ", copy);
-      else source.before(copy);
-    }
-  }
-  document.addEventListener("click", async ({ target }) => {
-    if (!target.matches(".copy")) return;
-    const next = target.nextElementSibling;
-    const source = next?.matches("[data-copy]") ? next : target.previousElementSibling;
-    try {
-      await navigator.clipboard.writeText(source.textContent.trim());
-      say("Copied.");
-    } catch {
-      say("The browser did not allow the copy.");
-    }
-  });
-
   function show(fresh) {
     localise(fresh);
     addCopyButtons(fresh);
@@ -150,14 +125,6 @@
         .focus({ preventScroll: true });
     }
     count();
-  }
-
-  // Feedback of an action, for everyone.
-  function say(text) {
-    status.textContent = text;
-    status.className = "said";
-    clearTimeout(saying);
-    saying = setTimeout(() => { status.className = "unseen"; }, 5000);
   }
 
   // Screen readers get new rows in one sentence, at most every 20 seconds.

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stairoids_pages.templating import template_environment
+from markupsafe import Markup
+
+from stairoids_pages.templating import asset, hash_of, template_environment
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.run_status import ending_of, quota_in_words, state_of
 from target_stairoids.reporting.runs import (
@@ -24,6 +26,7 @@ def as_html(history: RunHistory) -> str:
     templates.filters["amount"] = _amount
     templates.filters["state_of"] = state_of
     templates.globals |= {"state_of": state_of, "ending_of": ending_of}
+    script = asset("copy.js") + "addCopyButtons(document);\n"
     newest_first = list(reversed(history.runs))
     days = {day.day: day for day in reversed(history.days) if day.runs}
     groups = {
@@ -31,6 +34,8 @@ def as_html(history: RunHistory) -> str:
     }
     return templates.get_template("report.html").render(
         history=history,
+        script=Markup(script),  # noqa: S704 -- a file of ours
+        script_hash=hash_of(script),
         worst=min((s.state for s in history.status), key=_WORST_FIRST.index),
         quota=quota_in_words(history.quota) if history.quota else "",
         groups=groups if len(newest_first) > _MAX_ROWS else {"": newest_first},

@@ -197,3 +197,8 @@ def test_person_sees_the_end_of_last_night_and_the_next_steps(
     reasons = page.get_by_role("table", name="Why signals were not accepted")
     expect(reasons).to_contain_text("neither account.domain nor contact.email is known")
     assert visit.clicks == 0
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.click(status.get_by_role("button", name="Copy the command").first)
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("stairoids-signals check --config")
