@@ -91,8 +91,8 @@ def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bo
         for signal in page
         if isinstance(signal, dict)
         and isinstance(signal.get("id"), str)
-        and not _is_before(signal, since)
         and _is_similar(body, signal)
+        and not _is_before(signal, since)
     }
 
 

@@ -11,7 +11,7 @@ import heapq
 import math
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -44,6 +44,8 @@ class QueuedSignal:
         lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
         not_before: Monotonic time; a lookup before it would be too early.
+        asked_at: Monotonic time at which this lookup asked for its first page.
+        together: Other lookups that the response to this one decides as well.
         claimed: Monotonic time of the claim; infinity for the claim of a dead run.
         is_unclear: Whether a request may have been accepted without a response.
         may_look_up: Whether a lookup may show its outcome.
@@ -51,7 +53,7 @@ class QueuedSignal:
         control: Id of a signal of the source that was accepted after that request. A
             list that shows it shows all signals of that request's time.
         control_at: Monotonic time when that signal was accepted.
-        lag: Seconds after which a list shows a signal, at most.
+        lag: Whole seconds after which a list shows a signal, at most.
         expires: Monotonic time after which the request of a dead run can no longer be
             accepted.
         shows_control: Whether a page of this lookup shows the control.
@@ -75,6 +77,8 @@ class QueuedSignal:
     lookups: int = 0
     yields: int = 0
     not_before: float = 0.0
+    asked_at: float = 0.0
+    together: list[QueuedSignal] = field(default_factory=list)
     claimed: float = math.inf
     is_unclear: bool = False
     may_look_up: bool = True
@@ -93,9 +97,8 @@ class QueuedSignal:
         """Return whether a list shows the control, and so all that it ever will."""
         if self.control not in ids:
             return False
-        now = time.monotonic()
-        self.lag = min(self.lag, now - self.control_at)
-        return now >= self.proves_from
+        self.lag = min(self.lag, math.ceil(time.monotonic() - self.control_at))
+        return self.asked_at >= self.proves_from
 
     @property
     def proves_from(self) -> float:
@@ -105,6 +108,16 @@ class QueuedSignal:
         it at most as late as it showed the control. Infinity before it showed that.
         """
         return self.expires + (0 if self.control_at >= self.expires else self.lag)
+
+    @property
+    def page(self) -> tuple[str, str | None]:
+        """The page that its lookup reads next: source and cursor."""
+        return self.source, self.cursors[-1] if self.cursors else None
+
+    def take_together(self) -> list[QueuedSignal]:
+        """Return this signal, and the others that share its lookup, no longer so."""
+        others, self.together = self.together, []
+        return [self, *others]
 
     def begin_lookup(self) -> None:
         """Forget the pages of a lookup that came to its end."""
@@ -144,13 +157,13 @@ class SendQueue:
     """Unfinished signals: ready, waiting for an earlier one, or waiting for a time.
 
     Attributes:
-        lanes: Subject -> the last unfinished signal with it.
+        lanes: Subject -> the last unfinished signals with it.
         unfinished: Number -> signal, in the order they were read.
         size: Bytes of their requests and records.
     """
 
     def __init__(self) -> None:
-        self.lanes: dict[object, QueuedSignal] = {}
+        self.lanes: dict[object, list[QueuedSignal]] = {}
         self.unfinished: dict[int, QueuedSignal] = {}
         self.size = 0
         self._ready: deque[QueuedSignal] = deque()
@@ -165,17 +178,23 @@ class SendQueue:
     def add(self, signal: QueuedSignal, *, waits: bool = False) -> None:
         """Add a signal behind all earlier ones with a common subject.
 
+        Those of dead runs were in flight side by side, and go on so.
+
         Args:
             waits: Whether it also waits for `release`.
         """
         self.unfinished[signal.number] = signal
         self.size += size_of(signal.claim)
-        before = {self.lanes[lane] for lane in signal.lanes if lane in self.lanes}
-        for last in before:
-            last.followers.append(signal)
-        signal.blockers = len(before) + waits
+        before = set[QueuedSignal]()
         for lane in signal.lanes:
-            self.lanes[lane] = signal
+            last = self.lanes.setdefault(lane, [])
+            if not signal.recovered:
+                before.update(last)
+                last.clear()
+            last.append(signal)
+        for first in before:
+            first.followers.append(signal)
+        signal.blockers = len(before) + waits
         if not signal.blockers:
             self._ready.append(signal)
 
@@ -199,10 +218,8 @@ class SendQueue:
         waiting = [signal]
         while waiting:
             first = waiting.pop()
+            self._leave(first, filter(_is_company, first.lanes))
             kept = tuple(lane for lane in first.lanes if not _is_company(lane))
-            for lane in first.lanes:
-                if lane not in kept and self.lanes.get(lane) is first:
-                    del self.lanes[lane]
             first.lanes = kept
             others = [s for s in first.followers if not set(kept) & set(s.lanes)]
             first.followers = [s for s in first.followers if s not in others]
@@ -230,6 +247,22 @@ class SendQueue:
                 return signal
         return None
 
+    def gather(self, lookup: QueuedSignal, now: float) -> None:
+        """Let a lookup serve all others that may read the same page now."""
+        lookup.together = [
+            signal
+            for signal in self._ready
+            if signal.stage is Stage.LOOK_UP
+            and signal.may_look_up
+            and signal.not_before <= now
+            and signal.page == lookup.page
+            and signal.number in self.unfinished
+        ]
+        taken = {lookup, *lookup.together}
+        self._ready = deque(signal for signal in self._ready if signal not in taken)
+        for signal in taken:
+            signal.asked_at = signal.asked_at if signal.cursors else now
+
     def put_back(self, signal: QueuedSignal) -> None:
         """Let a signal go on as soon as possible."""
         self._ready.appendleft(signal)
@@ -242,9 +275,16 @@ class SendQueue:
         """Remove a signal, and free the signals that waited only for it."""
         if self.unfinished.pop(signal.number, None) is not None:
             self.size -= size_of(signal.claim)
-        for lane in signal.lanes:
-            if self.lanes.get(lane) is signal:
-                del self.lanes[lane]
+        self._leave(signal, signal.lanes)
         for follower in signal.followers:
             self.release(follower)
         signal.followers.clear()
+
+    def _leave(self, signal: QueuedSignal, lanes: Iterable[object]) -> None:
+        """Let new signals no longer wait for a signal in some of its lanes."""
+        for lane in lanes:
+            last = self.lanes.get(lane, [])
+            if signal in last:
+                last.remove(signal)
+            if not last:
+                self.lanes.pop(lane, None)

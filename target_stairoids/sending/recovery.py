@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -151,7 +152,8 @@ def recovered_signal(
         send="always",
         lanes=lanes_of(claim.version.entity, account, contact),
         stage=Stage.LOOK_UP,
-        not_before=time.monotonic() + max(0.0, wait),
+        # In whole seconds, so that one lookup serves many.
+        not_before=math.ceil(time.monotonic() + max(0.0, wait)),
         recovered=True,
         is_unclear=True,
         attempts=claim.attempts,

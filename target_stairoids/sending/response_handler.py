@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
@@ -47,7 +49,13 @@ from target_stairoids.ledger.structs import DeadLetter, Known, SettledVersion
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
 from target_stairoids.sending.recovery import attempted_since
-from target_stairoids.sending.response_decision import Action, Page, Policy, decide
+from target_stairoids.sending.response_decision import (
+    Action,
+    Page,
+    Policy,
+    ResponseDecision,
+    decide,
+)
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -93,15 +101,33 @@ class ResponseHandler:
         self._settled: list[SettledVersion] = []
         self._known: dict[Pair, Known] = {}
 
-    def apply(  # noqa: C901, PLR0912 - one case per action
+    def apply(
         self,
         transaction: Transaction,
         signal: QueuedSignal,
         response: Response,
         now: float,
     ) -> None:
-        """Apply the response to a signal, or to a question about it."""
+        """Apply a response to a signal, or to all lookups that share its page."""
         self.clock.note(response, now)
+        pause_of = cache(pause_before)  # so that lookups stay together
+        decisions = [
+            self._apply(transaction, one, response, now, pause_of)
+            for one in reversed(signal.take_together())  # so put back in order
+        ]
+        if decisions[0].is_failure:
+            self.limiter.hold(self.outage.failed(response, now), now)
+            self._stop_in_outage(response, now)
+
+    def _apply(  # noqa: C901, PLR0912 - one case per action
+        self,
+        transaction: Transaction,
+        signal: QueuedSignal,
+        response: Response,
+        now: float,
+        pause_of: Callable[[int], float],
+    ) -> ResponseDecision:
+        """Apply a response to one signal; return the decision."""
         policy = Policy(
             looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
             lookup_delay=float(self.settings.verify_delay_seconds),
@@ -113,11 +139,7 @@ class ResponseHandler:
         signal.stage = decision.stage
         if decision.is_unclear:
             self._note_unclear(signal)
-        pause = 0.0
-        if decision.is_failure:
-            signal.lookups += was_lookup
-            pause = self.outage.failed(response, now)
-            self.limiter.hold(pause, now)
+        signal.lookups += was_lookup and decision.is_failure
         match decision.action:
             case Action.ACCEPT:
                 if was_lookup:
@@ -136,11 +158,10 @@ class ResponseHandler:
                 self._give_up(transaction, signal, decision.outcome, response)
             case Action.RETRY:
                 tries = max(signal.attempts, signal.lookups)
-                wait = max(decision.delay, pause, pause_before(tries + 1))
+                wait = max(decision.delay, pause_of(tries + 1))
                 self.queue.wait_until(signal, now + wait)
                 if signal.stage is Stage.CLAIM:  # its source was not checked
                     self.limiter.hold(wait, now)
-                self._stop_in_outage(response, now)
             case Action.SLOW_DOWN:
                 self.queue.put_back(signal)
                 self._slow_down(response, now)
@@ -148,12 +169,14 @@ class ResponseHandler:
                 self._go_on(signal, decision.cursor, policy.page)
             case Action.LOOK_AGAIN | Action.WAIT:
                 is_due = decision.action is Action.LOOK_AGAIN
-                self._wait(signal, now + decision.delay if is_due else None)
+                due = now + decision.delay if is_due else None
+                self._wait(signal, due, pause_of(signal.lookups + 2))
             case Action.CHECK_SOURCE:
                 self._compare(transaction, pair_of(signal), response)
                 self.queue.put_back(signal)
             case Action.STOP:
                 self._refuse(response)
+        return decision
 
     def _compare(
         self, transaction: Transaction, pair: Pair, response: Response
@@ -230,7 +253,7 @@ class ResponseHandler:
             signal.begin_lookup()
         self.queue.put_back(signal)
 
-    def _wait(self, signal: QueuedSignal, due: float | None) -> None:
+    def _wait(self, signal: QueuedSignal, due: float | None, pause: float) -> None:
         """Repeat a lookup later; without a time, after an accepted signal."""
         signal.begin_lookup()
         is_early = due is not None and due < signal.proves_from < math.inf
@@ -238,8 +261,9 @@ class ResponseHandler:
         if due is None:
             self.waiting[signal.number] = signal
         else:
-            due += pause_before(signal.lookups + 1)
-            self.queue.wait_until(signal, signal.proves_from if is_early else due)
+            # In whole seconds, so that one lookup serves many.
+            due = signal.proves_from if is_early else math.ceil(due + pause)
+            self.queue.wait_until(signal, due)
 
     def _resume(
         self, accepted: QueuedSignal, signal_id: str | None, now: float, *, is_new: bool

@@ -292,6 +292,8 @@ class Scheduler:
                 continue
             self._started += signal.stage is Stage.CLAIM
             taken.append(signal)
+            if signal.stage is Stage.LOOK_UP:
+                self._queue.gather(signal, now)
             if signal.stage is Stage.ASK:
                 break
         starting = self._claimed(transaction, taken) if taken else []
@@ -398,8 +400,7 @@ class Scheduler:
         if signal.stage is Stage.ASK:
             query = self.check.question(pair_of(signal)) or {}
         elif signal.stage is Stage.LOOK_UP:
-            cursor = signal.cursors[-1] if signal.cursors else None
-            query = query_for(signal.source, cursor)
+            query = query_for(*signal.page)
         else:
             if not signal.attempts:
                 signal.accepted_before = self.responses.accepted
@@ -421,7 +422,8 @@ class Scheduler:
             elif signal.stage is not Stage.LOOK_UP:
                 signal.stage = Stage.SEND  # claimed, and certainly not sent
                 signal.attempts -= 1
-            self._queue.put_back(signal)
+            for one in reversed(signal.take_together()):
+                self._queue.put_back(one)
 
     def release(self) -> Finished:
         """Settle held rejections, and drop the claims that the next run need not check.

@@ -267,6 +267,59 @@ def test_late_request_of_a_dead_run_is_found_in_a_list_that_lags(
     assert [signal.type for signal in sandbox.signals].count("trials") == 3
 
 
+def test_each_page_serves_all_left_over_claims(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """Of 400 requests, Stairoids accepts 50. Its list has three pages since then."""
+    people = [a_record(n, email=f"there{n}@example.com") for n in range(50)]
+    people += [a_record(n, email=f"late{n}@example.com") for n in range(50, 400)]
+    first = [a_schema("others"), a_record(9, "others")]
+    target.run(*first)
+    kinds = {"slow": "there", "slow_accept": "late"}
+    sandbox.faults.set(
+        [Fault(kind=k, delay_ms=60_000, containing=c) for k, c in kinds.items()]
+    )
+    text = text_of([first[0], a_record(8, "others"), a_schema(), *people])
+    with target.start(text, max_in_flight=100) as process:
+        assert process.stdin
+        process.stdin.close()
+        wait_until(lambda: (len(claims_of(target)), len(sandbox.signals)) == (400, 52))
+        process.kill()
+    sandbox.faults.set([])
+    more = TargetUnderTest(
+        target.folder, sandbox.url, ledger_url=f"{target.config['ledger_url']}.more"
+    )
+    more.run(a_schema("more"), *(a_record(n, "more") for n in range(500)))
+    before = len(sandbox.requests)
+
+    run = target.run(first[0], a_record(7, "others"), request_timeout_seconds=1)
+    reads = [r for r in sandbox.requests[before:] if r.method == "GET"]
+
+    assert run.report["recovered"] == {"accepted": 400}
+    assert len(sandbox.signals) == 52 + 350 + 500 + 1
+    assert len(reads) < 20
+
+
+@pytest.mark.usefixtures("short_backoff")
+def test_each_page_serves_all_left_over_claims_of_a_company(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    people = [a_record(n, email=f"u{n}@acme.com") for n in range(20)]
+    sandbox.faults.set([Fault(kind="status", status=500)])
+    failed = target.run(a_schema(), *people, outage_seconds=60)
+    sandbox.faults.set([])
+    before = len(sandbox.requests)
+
+    run = target.run(
+        a_schema("others"), a_record(8, "others"), request_timeout_seconds=1
+    )
+    reads = [r for r in sandbox.requests[before:] if r.method == "GET"]
+
+    assert failed.exit_code == 75
+    assert run.report["recovered"] == {"accepted": 20}
+    assert len(reads) < 10
+
+
 def test_runs_that_only_look_up_a_signal_are_no_attempts(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
