@@ -186,7 +186,9 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
 
 
 def refusal(response: Response, url: str) -> AccessRefusedError:
-    """Return the error about a request that Stairoids or a proxy refuses."""
+    """Return the error about a request that the API refuses, or that is not the API."""
+    if response.kind is ResponseKind.FOREIGN:
+        return not_the_api(response)
     request = f" (request_id {response.request_id})" if response.request_id else ""
     return AccessRefusedError(
         f"Stairoids refuses the request: {response.reason}{request} at {url}."

@@ -32,6 +32,17 @@ def day_is_spent(retry_after: float | None, now: datetime) -> str:
     )
 
 
+def failure_text(url: str, reason: str) -> str:
+    """Return a sentence without a full stop about a request that failed."""
+    words = reason.removeprefix("no connection")
+    if words == reason:
+        return f"{url}: {reason}"
+    text = f"No connection to {url}{words}"
+    if url.startswith("http://"):  # a loopback address: others must be https
+        text += "; is the sandbox running? (`stairoids-sandbox serve`)"
+    return text
+
+
 class OutageClock:
     """The failures since Stairoids last accepted or rejected a signal.
 

@@ -204,6 +204,14 @@ class SendQueue:
             return []
         return [s for s in self.unfinished.values() if lane in s.lanes]
 
+    def requests_beside(self, signal: QueuedSignal) -> list[bytes]:
+        """Return the other requests that Stairoids may have accepted."""
+        return [
+            other.claim.signal
+            for other in self.unfinished.values()
+            if other is not signal and (other.is_unclear or other.claimed < math.inf)
+        ]
+
     def release(self, signal: QueuedSignal) -> None:
         """Let a signal go on that waits for this call."""
         signal.blockers -= 1
@@ -243,7 +251,9 @@ class SendQueue:
         self._ready.extendleft(reversed(due))
         while self._ready:
             signal = self._ready.popleft()
-            if signal.number in self.unfinished:  # not if it was dropped
+            if signal.not_before > now:
+                self.wait_until(signal, signal.not_before)
+            elif signal.number in self.unfinished:  # not if it was dropped
                 return signal
         return None
 

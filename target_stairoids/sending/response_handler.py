@@ -20,11 +20,10 @@ from target_stairoids.api.client import (
     Response,
     ResponseKind,
     SignalIds,
-    not_the_api,
     refusal,
 )
 from target_stairoids.api.rate_limiter import RateLimiter
-from target_stairoids.api.retry import OutageClock, day_is_spent
+from target_stairoids.api.retry import OutageClock, day_is_spent, failure_text
 from target_stairoids.api.signal_lookup import (
     ListedSignals,
     ServerClock,
@@ -167,15 +166,17 @@ class ResponseHandler:
                 self._slow_down(response, now)
             case Action.SEND_AGAIN | Action.READ_ON:
                 self._go_on(signal, decision.cursor, policy.page)
-            case Action.LOOK_AGAIN | Action.WAIT:
-                is_due = decision.action is Action.LOOK_AGAIN
-                due = now + decision.delay if is_due else None
-                self._wait(signal, due, pause_of(signal.lookups + 2))
+            case Action.LOOK_AGAIN:
+                pause = pause_of(signal.lookups + 2)
+                self._look_again(signal, now + decision.delay + pause)
+            case Action.WAIT:
+                signal.begin_lookup()
+                self.waiting[signal.number] = signal
             case Action.CHECK_SOURCE:
                 self._compare(transaction, pair_of(signal), response)
                 self.queue.put_back(signal)
             case Action.STOP:
-                self._refuse(response)
+                self.stop.set(refusal(response, self.settings.api_url))
         return decision
 
     def _compare(
@@ -221,7 +222,7 @@ class ResponseHandler:
             if not transaction.owns_signal(signal_id, other_than=claim.version)
         }
         if found:
-            rivals = self._requests_beside(signal)
+            rivals = self.queue.requests_beside(signal)
             found = without_rivals(claim.signal, found, signals, rivals)
         equal = [signal_id for signal_id, is_equal in found.items() if is_equal]
         # Some may be the equal signals of other runs, which are in flight as well.
@@ -232,14 +233,6 @@ class ResponseHandler:
             shows_control=signal.has_control({s["id"] for s in signals}),
             is_last=is_before(signals, since),
         )
-
-    def _requests_beside(self, signal: QueuedSignal) -> list[bytes]:
-        """Return the other requests that Stairoids may have accepted."""
-        return [
-            other.claim.signal
-            for other in self.queue.unfinished.values()
-            if other is not signal and (other.is_unclear or other.claimed < math.inf)
-        ]
 
     def _go_on(self, signal: QueuedSignal, cursor: str, page: Page | None) -> None:
         """Read the next page of a lookup; without one, send the signal again."""
@@ -253,17 +246,14 @@ class ResponseHandler:
             signal.begin_lookup()
         self.queue.put_back(signal)
 
-    def _wait(self, signal: QueuedSignal, due: float | None, pause: float) -> None:
-        """Repeat a lookup later; without a time, after an accepted signal."""
+    def _look_again(self, signal: QueuedSignal, due: float) -> None:
+        """Repeat a lookup, and not before it may prove the outcome."""
         signal.begin_lookup()
-        is_early = due is not None and due < signal.proves_from < math.inf
+        is_early = due < signal.proves_from < math.inf
         signal.lookups += not is_early
-        if due is None:
-            self.waiting[signal.number] = signal
-        else:
-            # In whole seconds, so that one lookup serves many.
-            due = signal.proves_from if is_early else math.ceil(due + pause)
-            self.queue.wait_until(signal, due)
+        # In whole seconds, so that one lookup serves many.
+        due = signal.proves_from if is_early else math.ceil(due)
+        self.queue.wait_until(signal, due)
 
     def _resume(
         self, accepted: QueuedSignal, signal_id: str | None, now: float, *, is_new: bool
@@ -422,11 +412,6 @@ class ResponseHandler:
             else:
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
 
-    def _refuse(self, response: Response) -> None:
-        if response.kind is ResponseKind.FOREIGN:
-            return self.stop.set(not_the_api(response))
-        return self.stop.set(refusal(response, self.settings.api_url))
-
     def _slow_down(self, response: Response, now: float) -> None:
         """Pause for as long as a 429 asks, or stop if the day's quota is spent."""
         pause = self.outage.throttled(response, now)
@@ -447,16 +432,10 @@ class ResponseHandler:
             self.stop.set(IncompleteError(text))
         if self.stop.reason is not None or not self.outage.is_new(now):
             return
-        words = response.reason.removeprefix("no connection")
-        text = f"{url}: {words}"
-        if words != response.reason:
-            text = f"No connection to {url}{words}"
-            if url.startswith("http://"):  # a loopback address: others must be https
-                text += "; is the sandbox running? (`stairoids-sandbox serve`)"
         until = datetime.now(UTC) + timedelta(seconds=self.outage.begins_at - now)
         logger.warning(
             "%s. Trying again until %s UTC (outage_seconds %d).",
-            text,
+            failure_text(url, response.reason),
             f"{until:%H:%M}",
             seconds,
         )

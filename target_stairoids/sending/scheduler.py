@@ -274,9 +274,6 @@ class Scheduler:
             if not signal.may_look_up:
                 self.responses.hold(transaction, signal)
                 continue
-            if signal.stage is Stage.LOOK_UP and now < signal.not_before:
-                self._queue.wait_until(signal, signal.not_before)
-                continue
             is_new = signal.stage is Stage.CLAIM
             if is_limited and (
                 reached := limit_reached(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, lanes_of
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
 from tests.support.ledger_builders import a_claim, a_version
 
 if TYPE_CHECKING:
@@ -142,6 +143,62 @@ def test_signals_that_are_due_go_first_in_the_order_of_their_times() -> None:
 
     assert taken(queue, 40) == [2, 3, 1, 4]
     assert queue.next_at(40) is None
+
+
+def test_lookup_serves_all_others_that_may_read_its_page_now() -> None:
+    lookup: dict[str, Any] = {"stage": Stage.LOOK_UP}
+    signals = [
+        a_signal(1, **lookup),
+        a_signal(2, **lookup),
+        a_signal(3, **lookup, cursors=["next"]),
+        a_signal(4, **lookup, not_before=11),
+        a_signal(5, **lookup, may_look_up=False),
+        a_signal(6),
+        a_signal(7, **lookup),
+    ]
+    signals[6].source = "another"
+    queue = a_queue(*signals)
+    first = queue.take(10)
+    assert first is not None
+    queue.gather(first, 10)
+
+    assert first.take_together() == signals[:2]
+    assert first.take_together() == signals[:1]
+    assert taken(queue, 10) == [3, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("control_at", "asked_at", "proves"),
+    [(50, 21, True), (15, 21, False), (15, 59, False), (15, 66, True)],
+    ids=[
+        "control accepted after the request of a dead run ended",
+        "control accepted before",
+        "page asked for before the list is complete",
+        "list is complete",
+    ],
+)
+def test_page_that_shows_the_control_proves_the_outcome_once_it_is_complete(
+    monkeypatch: pytest.MonkeyPatch, control_at: float, asked_at: float, *, proves: bool
+) -> None:
+    """The list shows the control after 40 s."""
+    monkeypatch.setattr(time, "monotonic", lambda: control_at + 40)
+    signal = a_signal(-1, control="c", control_at=control_at, expires=20)
+    signal.asked_at = asked_at
+
+    assert signal.has_control({"c"}) is proves
+    assert not signal.has_control({"d"})
+
+
+def test_new_signal_waits_for_all_left_over_claims_about_its_company() -> None:
+    company = ("domain", "acme.com")
+    old = [a_signal(-n, f"e{n}", company, recovered=True) for n in (1, 2, 3)]
+    queue = a_queue(*old, a_signal(1, "e4", company))
+    together = taken(queue)
+    for signal in old:
+        before = taken(queue)
+        queue.finish(signal)
+
+    assert (together, before, taken(queue)) == ([-1, -2, -3], [], [1])
 
 
 def test_unfinished_signals_are_in_the_order_they_were_read() -> None:
