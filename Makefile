@@ -24,7 +24,7 @@ LANGUAGE_PATHS := $(wildcard *.md) benchmarks demo docs stairoids_airbyte stairo
 	stairoids_sandbox tap_stairoids_webhooks target_stairoids tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow soak lint format docs screenshots build bench \
+.PHONY: help demo test test-fast test-slow soak lint format docs links screenshots build bench \
 	clean
 .DELETE_ON_ERROR:
 
@@ -69,6 +69,9 @@ docs: $(READY) ## write the settings into the documents, and the site into build
 	PYTHONPATH=. $(BIN)/python docs/settings.py
 	$(BIN)/sphinx-build -q -W --keep-going docs build/site
 	@echo "The site is in build/site/index.html."
+
+links: $(READY) ## ask each other site that the documents link to (needs network)
+	$(BIN)/sphinx-build -q -b linkcheck docs build/links
 
 screenshots: $(READY) ## the pictures in docs/images (needs Chromium)
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py

@@ -51,6 +51,18 @@ def test_links_lead_to_files() -> None:
     assert missing == set()
 
 
+def test_external_links_are_addresses_of_sites() -> None:
+    documents = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    texts = [path.read_text("utf-8") for path in documents]
+    links = [
+        link for text in texts for link in re.findall(r"\]\((https?:[^)]*)\)", text)
+    ]
+
+    assert len(links) > 10
+    site = r"https://[a-z0-9-]+(\.[a-z0-9-]+)+(/[\w./%-]*)?(#[\w-]+)?"
+    assert [link for link in links if not re.fullmatch(site, link)] == []
+
+
 def anchors_of(path: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)", path.read_text("utf-8"), re.MULTILINE)
