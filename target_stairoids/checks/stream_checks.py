@@ -280,11 +280,14 @@ class StreamChecks(Generic[Held]):
         has_waited = now - self._oldest >= _WAIT_SECONDS
         if self.fired_before or self.new_identity:
             if is_full and not self.new_identity:
-                self._fire_full()
+                self.fire_full()
             return []
         return self.taken() if has_waited or is_full else []
 
-    def _fire_full(self) -> None:
+    def fire_full(self) -> None:
+        """Set the stream aside, because too much waits for the end of the input."""
+        if self.is_allowed:
+            return
         self.fire(
             BULK_CHANGE,
             f"Stream `{self.stream}`: more signals wait for the end of its input than "

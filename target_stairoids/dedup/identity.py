@@ -7,12 +7,12 @@ states, the entities that were read, and the records that are held.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
+from target_stairoids.dedup.digests import are_ordered, is_before
 from target_stairoids.dedup.rules import (
     SEND,
     Action,
@@ -31,40 +31,10 @@ from target_stairoids.dedup.rules import (
     people_in,
     unchanged_after,
 )
-from target_stairoids.dedup.seen import SeenEntities
+from target_stairoids.dedup.seen import Memory, SeenEntities
 
 NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
 _SAME_AS_HELD = Step(Action.DUPLICATE)
-
-
-class Memory(Protocol):
-    """The states of entities that are not in the ledger's database yet."""
-
-    def latest(self, key: Key) -> Latest | None:
-        """Return an entity's last state, if it is unwritten."""
-
-    def states(self, record_key: Key) -> list[Settled]:
-        """Return the unwritten outcomes of states of a record's key."""
-
-    def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
-        """Change an entity's last state; `before` is that of the database."""
-
-    @property
-    def has_claims(self) -> bool:
-        """Whether a claim of an earlier run is open."""
-
-    def open_claim(self, key: Key) -> int:
-        """Return the number of an earlier run's open claim; 0 if there is none."""
-
-    def share(
-        self, key: Key, person: Key, stream: int, stored: Latest | None, run: int
-    ) -> None:
-        """Move a key's last state to its person, and mark the key as shared."""
-
-    def see_again(
-        self, record_key: Key, state: bytes | None, content: bytes | None, run: int
-    ) -> None:
-        """Note that a run read a state again that was sent before."""
 
 
 class Subject(msgspec.Struct, gc=False):
@@ -134,6 +104,7 @@ class Identity:
         self.run = run
         self._seen: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+        self._alone: defaultdict[str, set[bytes]] = defaultdict(set)
         self._held: dict[Key, _Held] = {}
         self._latest: Mapping[Key, Latest | None] = {}
         self._states: Mapping[Key, list[Settled]] = {}
@@ -163,14 +134,21 @@ class Identity:
         """Return whether this run has read a record of an entity."""
         return bool(self._seen[key[1]].read(key[0]))
 
-    @property
-    def held(self) -> int:
-        """How many records are held."""
-        return len(self._held)
+    def saw_latest(self, mapping: str, entities: list[bytes]) -> int:
+        """Note entities that were read in the state that was sent last.
 
-    def saw_latest(self, mapping: str, entities: Iterable[bytes]) -> None:
-        """Note entities that were read in the state that was sent last."""
-        self._seen[mapping].add_latest(list(entities))
+        Return the growth of `sharing`.
+        """
+        self._seen[mapping].add_latest(entities)
+        return self._met_latest(mapping, entities)
+
+    def _met_latest(self, mapping: str, entities: list[bytes]) -> int:
+        """Count the last states of keys of which another state was read before."""
+        if not (alone := self._alone[mapping]):
+            return 0
+        met = alone.intersection(entities)
+        alone -= met
+        return sum(self._count((entity, mapping)) for entity in met)
 
     def filtered(self, subject: Subject) -> list[Decided]:
         """Note that a record became no signal, so that the state before may return.
@@ -203,16 +181,18 @@ class Identity:
             self._put(version, cleared)
         return released
 
-    def unchanged(self, versions: Iterable[tuple[Version, Latest]]) -> None:
-        """Note records with the content of the last state, each of another entity."""
+    def unchanged(self, versions: Iterable[tuple[Version, Latest]]) -> int:
+        """Note records with the content of the last state, each of another entity.
+
+        Return the growth of `sharing`.
+        """
         entities: defaultdict[str, list[bytes]] = defaultdict(list)
         for version, latest in versions:
             after = unchanged_after(latest, version)
             if after != latest:
                 self._put(version, after)
             entities[version.key[1]].append(version.key[0])
-        for mapping, read in entities.items():
-            self.saw_latest(mapping, read)
+        return sum(self.saw_latest(mapping, read) for mapping, read in entities.items())
 
     def take(self, subject: Subject) -> list[Decided]:
         """Decide on a record; the last decision is on the record itself.
@@ -231,10 +211,28 @@ class Identity:
         first = self._resolve(held)
         return [first, *self.take(subject)]
 
+    def is_superseded(
+        self, subject: Subject, was_sent_since: Callable[[Key], bool]
+    ) -> bool:
+        """Return whether a newer version than a dead letter's was sent.
+
+        Args:
+            was_sent_since: Whether a signal of an entity was sent after the failure.
+        """
+        version = self.placed(subject)
+        latest = self.latest(version.key)
+        if latest is None or latest.content_digest is None:
+            return False
+        is_same = latest.state_digest == version.state_digest
+        if subject.send == "always" or is_same:
+            return False
+        if are_ordered(version.bookmark_value, latest.bookmark_value):
+            return is_older(version, latest)
+        return was_sent_since(version.key)
+
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""
-        held = list(self._held.values())
-        self._held.clear()
+        held, self._held = self._held, {}
         return [
             Decided(
                 item.subject,
@@ -243,7 +241,7 @@ class Identity:
                 item.latest,
                 item.sent_before,
             )
-            for item in held
+            for item in held.values()
         ]
 
     def states(self, version: Version) -> list[Settled]:
@@ -311,9 +309,8 @@ class Identity:
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
         is_person = version.key != subject.version.record_key
-        read = Read.NOT_YET
-        if latest is not None:
-            read = self._seen[version.mapping].read(version.entity)
+        seen = self._seen[version.mapping]
+        read = Read.NOT_YET if latest is None else seen.read(version.entity)
         facts = Facts(
             latest=latest,
             states=[*states, *self.states(version)],
@@ -329,16 +326,17 @@ class Identity:
             person = self._of_person(version)
             return self._decide(subject, person, states, counts=counts)
         sharing = 0
-        if is_person and not subject.is_by_person and counts:
-            sharing = self.share(version.record_key)
-        elif (read and counts) and (
-            step.leaves_behind
-            or step.is_seen_again
-            or (latest is not None and latest.is_several)
-        ):
+        if is_person and not subject.is_by_person:
+            sharing = self.share(version.record_key) if counts else 0
+        elif step.is_seen_again and not (read and counts):
+            self._alone[version.mapping].add(version.entity)
+        elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
             sharing = self._count(version.record_key)
         self._apply(version, step, latest, subject.send)
-        self._note(version.key, _note_of(step, version, latest, read))
+        note = _note_of(step, version, latest, read)
+        self._note(version.key, note)
+        if note is Read.AS_LATEST:
+            sharing += self._met_latest(version.mapping, [version.entity])
         before = last_sent(version, facts.states, subject.send)
         if step.action is Action.HOLD:
             awaits_proof = latest is not None and differ(version, latest)
@@ -378,15 +376,16 @@ class Identity:
 
         Return the count of records that share a key by which it grows.
         """
-        read = self._seen[version.mapping].read(version.entity)
         latest = self.latest(version.key)
-        last = latest.state_digest if latest else None
-        if last == version.state_digest:
-            self._note(version.key, Read.AS_LATEST)
-        else:
-            self._see_again(version, version.state_digest, None)
-            self._note(version.key, Read.AS_OTHER)
-        return self._count(version.record_key) if read else 0
+        if latest is not None and latest.state_digest == version.state_digest:
+            return self.saw_latest(version.mapping, [version.entity])
+        read = self._seen[version.mapping].read(version.entity)
+        self._see_again(version, version.state_digest, None)
+        self._note(version.key, Read.AS_OTHER)
+        if read:
+            return self._count(version.record_key)
+        self._alone[version.mapping].add(version.entity)
+        return 0
 
     def _apply(
         self, version: Version, step: Step, latest: Latest | None, send: str
@@ -432,6 +431,12 @@ def _is_same(held: _Held, version: Version, send: str) -> bool:
     if send == "always":
         return held.version.state_digest == version.state_digest
     return held.version.content_digest == version.content_digest
+
+
+def _is_other_row(step: Step, version: Version, latest: Latest | None) -> bool:
+    """Return whether a state to send is no later state of the row that was read."""
+    last = latest.bookmark_value if latest else None
+    return step.action is Action.SEND and not is_before(last, version.bookmark_value)
 
 
 def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) -> Read:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
-from target_stairoids.checks.stream_checks import BULK_CHANGE, SOURCE, StreamChecks
-from target_stairoids.dedup.digests import are_ordered, is_before
+from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
 from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome, Version
 from target_stairoids.ledger import queries
@@ -22,16 +21,17 @@ from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
-from target_stairoids.sending.record_decision import (
-    Draft,
-    MappedRecord,
-    OpenRecord,
-)
-from target_stairoids.sending.streams import Stream
+from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
+from target_stairoids.sending.streams import Stream, checks_for
 from target_stairoids.settings import Settings
 
+_WAITING_BYTES = 64 << 20  # of records that wait outside the queue
 _SET_ASIDE = "its stream is set aside"
 _CLAIMED = "the request of an earlier run is open"
+
+
+def _size(record: OpenRecord) -> int:
+    return 6_000 + 4 * len(record.mapped.record.text or b"")
 
 
 @dataclass(eq=False)
@@ -61,6 +61,7 @@ class RecordOutcomes:
         self.is_whole = False
         self._replayed: set[str] = set()
         self._refused: set[str] = set()
+        self._bytes = 0  # of records that wait outside the queue
 
     @cached_property
     def identity(self) -> Identity:
@@ -82,25 +83,31 @@ class RecordOutcomes:
             filtered = Observation(stream, None, record, Outcome.FILTERED, reason)
             self.observer.decided(filtered)
 
-    def count_duplicates(self, stream: str, times: int) -> None:
-        """Count records that are known word for word."""
+    def count_duplicates(self, stream: str, mapping: str, known: list[bytes]) -> None:
+        """Count records that are known word for word, given their entities."""
+        self._streams[stream].sharing += self.identity.saw_latest(mapping, known)
+        self._count_valid(stream, Outcome.DUPLICATE, len(known))
+
+    def _count_valid(self, stream: str, outcome: Outcome, times: int) -> None:
         self.report.signals += times
-        self.report.count(stream, Outcome.DUPLICATE, times=times)
+        self.report.count(stream, outcome, times=times)
         self._note_valid(stream, times)
 
     def note_same(
         self, same: Mapping[MappedRecord, tuple[Version, Latest, Outcome]]
     ) -> None:
         """Count records that repeat the last signal, given last state and outcome."""
-        self.identity.unchanged([(version, last) for version, last, _ in same.values()])
+        versions: defaultdict[str, list[tuple[Version, Latest]]] = defaultdict(list)
         counts: Counter[tuple[str, Outcome]] = Counter()
-        for mapped, (_, _, outcome) in same.items():
+        for mapped, (version, last, outcome) in same.items():
             mapped.stream.note_fields(mapped.record)
-            counts[mapped.stream.schema.name, outcome] += 1
+            name = mapped.stream.schema.name
+            versions[name].append((version, last))
+            counts[name, outcome] += 1
+        for name, its in versions.items():
+            self._streams[name].sharing += self.identity.unchanged(its)
         for (name, outcome), times in counts.items():
-            self.report.signals += times
-            self.report.count(name, outcome, times=times)
-            self._note_valid(name, times)
+            self._count_valid(name, outcome, times)
 
     def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:
         """Count a record whose state was sent, of a key with several people or rows."""
@@ -135,7 +142,9 @@ class RecordOutcomes:
         )
         if dead_letter is not None:
             self._replayed.add(stream.schema.name)
-        if dead_letter is not None and self._is_superseded(subject, dead_letter):
+        if dead_letter is not None and self.identity.is_superseded(
+            subject, partial(self.ledger.was_sent_since, dead_letter)
+        ):
             self.ledger.buffer.discard(dead_letter)
             self._count(mapped, Outcome.SUPERSEDED, "a newer version was sent since")
         elif draft.outcome is Outcome.INVALID:
@@ -151,20 +160,6 @@ class RecordOutcomes:
             self._open[id(subject)] = OpenRecord(mapped, draft, subject)
             for decided in self.identity.take(subject):
                 self._apply(decided)
-
-    def _is_superseded(self, subject: Subject, dead_letter: int) -> bool:
-        """Return whether a newer version than a dead letter's was sent."""
-        version = self.identity.placed(subject)
-        latest = self.identity.latest(version.key)
-        if latest is None or latest.content_digest is None:
-            return False
-        is_same = latest.state_digest == version.state_digest
-        if subject.send == "always" or is_same:
-            return False
-        mine, last = version.bookmark_value, latest.bookmark_value
-        if are_ordered(mine, last):
-            return is_before(mine, last)
-        return self.ledger.was_sent_since(dead_letter, version.key)
 
     def _apply(self, decided: Decided) -> None:
         """Apply a decision, which may be on a record that waited until now."""
@@ -263,33 +258,19 @@ class RecordOutcomes:
         else:
             buffer.expect(record.number, version, latest, run)
             record.signal = record.queued(decided, self.settings)
+            self._bytes -= _size(record)
             self.queue.add(record.signal, waits=not may_leave)
         if checks.has_sample:
             self._compare(checks)
         self._set_aside(checks)
 
-    # Checks of streams
-
     def _checks_of(self, stream: Stream) -> StreamChecks[OpenRecord]:
         """Return the checks of a stream, made at its first signal."""
         name = stream.schema.name
         if name not in self._checks:
-            fired = queries.fired_checks(self.ledger, name)
-            self._checks[name] = StreamChecks(
-                name,
-                *queries.entities_of(self.ledger, stream.number),
-                is_allowed=self.settings.rebuilds or any(fired.values()),
-                fired_before=BULK_CHANGE in fired,
-                new_identity="" if self.ledger.is_new() else stream.new_identity,
-                refusal=stream.refusal,
-                valid_before=self._valid[name],
+            self._checks[name] = checks_for(
+                stream, self.ledger, self.settings, self._valid[name]
             )
-            if self.settings.is_partial and fired and not any(fired.values()):
-                self._checks[name].fire(
-                    next(iter(fired)),
-                    f"Stream `{name}`: a check has set it aside. Run the whole output "
-                    "of the tap, which names the check and the command that decides.",
-                )
         return self._checks[name]
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
@@ -318,26 +299,48 @@ class RecordOutcomes:
                 self.report.count(name, Outcome.PENDING, _SET_ASIDE)
         if name not in self.set_aside:
             self.set_aside[name] = reason
+            self.checkpoint.open()  # no STATE passes, even without a signal
             self.ledger.check_fired(name, check, reason)
 
     def rekeyed(self, stream: Stream) -> None:
         """Check how many new records of a stream are known under other keys."""
         checks = self._checks_of(stream)
         checks.rekeyed(stream.rekeyed, stream.compared)
-        if checks.fired:
-            self.checkpoint.open()  # no STATE passes, even without a signal
-            self._set_aside(checks)
+        self._set_aside(checks)
 
     def let_go(self, now: float, *, is_full: bool) -> None:
         """Let the signals leave that waited long enough for the end of the input."""
+        is_full |= self._bytes >= _WAITING_BYTES
+        self._end_waits(
+            lambda checks: checks.due(now, is_full=is_full), compares=is_full
+        )
+        if self._bytes >= _WAITING_BYTES:
+            for record in list(self._open.values()):
+                if record.mapped.mapping.bulk_changes != "expected":
+                    self._checks_of(record.mapped.stream).fire_full()
+            self._release()
+
+    def _end_waits(
+        self,
+        of: Callable[[StreamChecks[OpenRecord]], list[OpenRecord]],
+        *,
+        compares: bool,
+    ) -> None:
+        """Let records have their outcomes, or set their stream aside."""
         for checks in self._checks.values():
-            if is_full and checks.new_identity and not checks.fired:
+            if compares and checks.new_identity and not checks.fired:
                 self._compare(checks)
-            self._leave(checks.due(now, is_full=is_full))
+            self._leave(of(checks))
             self._set_aside(checks)
 
     def end_of_input(self) -> None:
         """Decide on everything that waited for the end of the input."""
+        self._release()
+        self._end_waits(StreamChecks.end_of_input, compares=True)
+        self.is_whole = True
+
+    def _release(self) -> None:
+        """Decide on the records that are held."""
         released = self.identity.release()
         for decided in released:
             record = self._open[id(decided.subject)]
@@ -346,12 +349,6 @@ class RecordOutcomes:
                 self._checks_of(record.mapped.stream).another_person()
         for decided in released:
             self._apply(decided)
-        for checks in self._checks.values():
-            if checks.new_identity and not checks.fired:
-                self._compare(checks)
-            self._leave(checks.end_of_input())
-            self._set_aside(checks)
-        self.is_whole = True
 
     def complete(self) -> dict[str, bool]:
         """Return the streams whose input is settled, and whether they had records."""
@@ -407,7 +404,6 @@ class RecordOutcomes:
             refused = self._checks_of(self._streams[stream])
             if refused.refusal is not None and not refused.is_allowed:
                 refused.fire(*refused.refusal)
-                self.checkpoint.open()  # no STATE passes, even without a signal
                 self._set_aside(refused)
         if checks := self._checks.get(stream):
             self._leave(checks.valid(times))
@@ -417,12 +413,15 @@ class RecordOutcomes:
         if not record.number:
             record.number = self.checkpoint.open()
             self.report.signals += 1
+            self._bytes += _size(record)
 
     def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
         self.report.signals += not record.number
         if record.signal is not None:
             self._drop(record.signal)
+        elif record.number:
+            self._bytes -= _size(record)
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
         self.report.count(record.mapped.stream.schema.name, outcome, reason)

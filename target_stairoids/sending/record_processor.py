@@ -342,8 +342,7 @@ class RecordProcessor:
                 entity, mapping = item.key
                 entities[mapping, item.stream.schema.name].append(entity)
         for (mapping, name), known in entities.items():
-            self.outcomes.identity.saw_latest(mapping, known)
-            self.outcomes.count_duplicates(name, len(known))
+            self.outcomes.count_duplicates(name, mapping, known)
         return others if self.outcomes.observer is None else items
 
     def _drafts_of(

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stairoids_common.text import counted
-from target_stairoids.checks.stream_checks import IDENTITY, SOURCE
+from target_stairoids.checks.stream_checks import (
+    BULK_CHANGE,
+    IDENTITY,
+    SOURCE,
+    StreamChecks,
+)
 from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.dedup.rules import Version
 from target_stairoids.exceptions import ConfigError
@@ -337,6 +342,30 @@ class Streams:
                     ", ".join(f"`{field}`" for field in fields[:_SHOWN]),
                     f" and {more} more" if more > 0 else "",
                 )
+
+
+def checks_for(
+    stream: Stream, ledger: Ledger, settings: Settings, valid_before: int
+) -> StreamChecks[Any]:
+    """Return the checks of a stream, given how many of its records were valid."""
+    name = stream.schema.name
+    fired = queries.fired_checks(ledger, name)
+    checks: StreamChecks[Any] = StreamChecks(
+        name,
+        *queries.entities_of(ledger, stream.number),
+        is_allowed=settings.rebuilds or any(fired.values()),
+        fired_before=BULK_CHANGE in fired,
+        new_identity="" if ledger.is_new() else stream.new_identity,
+        refusal=stream.refusal,
+        valid_before=valid_before,
+    )
+    if settings.is_partial and fired and not any(fired.values()):
+        checks.fire(
+            next(iter(fired)),
+            f"Stream `{name}`: a check has set it aside. Run the whole output of the "
+            "tap, which names the check and the command that decides.",
+        )
+    return checks
 
 
 def _warn_of_keys(stream: Stream) -> None:

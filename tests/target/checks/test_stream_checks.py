@@ -11,6 +11,8 @@ import pytest
 
 from stairoids_sandbox import Fault
 from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
+from target_stairoids.sending import input as run_input
+from target_stairoids.sending import record_outcomes
 from target_stairoids.sending import run as sending_run
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
@@ -219,6 +221,52 @@ def test_after_60_seconds_or_with_a_full_queue_at_most_the_limit_leaves(
     assert checks.fired is not None
     assert checks.fired[0] == BULK_CHANGE
     assert len(checks.kept_back()) == KNOWN - LIMIT
+
+
+@pytest.mark.parametrize("is_expected", [False, True])
+def test_states_that_return_wait_within_limits(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_expected: bool,
+) -> None:
+    target.config["signals"] = [
+        {"stream": "trials", "bulk_changes": "expected" if is_expected else "check"}
+    ]
+    for plan in "ab":
+        target.run(SCHEMA, *records(40, plan=plan), a_state())
+    monkeypatch.setattr(record_outcomes, "_WAITING_BYTES", 200_000)
+    monkeypatch.setattr(run_input, "_CHUNK", 1_000)
+    returned = text_of([SCHEMA, *records(40, plan="a"), a_state()])
+
+    run = target.run_text(returned)
+
+    if not is_expected:
+        assert run.exit_code == 1
+        assert "more signals wait for the end of its input" in run.error
+        assert run.outcomes == {"pending": 40}
+        assert "Allowed" in allow(target)
+        run = target.run_text(returned)
+    assert (run.exit_code, run.outcomes) == (0, {"accepted": 40})
+    assert len(sandbox.signals) == 3 * 40
+
+
+@pytest.mark.parametrize("size", [20_000, 1 << 20])
+def test_older_states_wait_within_limits(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    schema = a_schema(bookmark="at", at="string", plan="string")
+    monkeypatch.setattr(record_outcomes, "_WAITING_BYTES", size)
+    monkeypatch.setattr(run_input, "_CHUNK", 1_000)
+    target.run(schema, *records(KNOWN, plan="a", at="2026-01-02"), a_state())
+
+    run = target.run(schema, *records(KNOWN, plan="b", at="2026-01-01"), a_state())
+
+    assert run.exit_code == 1
+    left = run.outcomes.get("superseded", 0)
+    assert (left > 0) == (size == 20_000)
+    assert left <= LIMIT
 
 
 def test_nothing_leaves_before_the_input_ends_if_the_check_fired_before() -> None:

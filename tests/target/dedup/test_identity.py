@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stairoids_sandbox import Fault
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.ledger_builders import MONDAY, TUESDAY, WEDNESDAY
@@ -32,6 +33,10 @@ def a_row(
     """Return a row of `deals`."""
     email = f"{person}@example.com"
     return {"key": key, "email": email, "stage": stage, **more}
+
+
+def log(number: int) -> Fields:
+    return {"_sdc_lsn": number}
 
 
 def messages(
@@ -283,10 +288,6 @@ A, B, C = (a_row(stage) for stage in "ABC")
 NOTE_1, NOTE_2, NOTE_3 = ({"note": number} for number in (1, 2, 3))
 
 
-def log(number: int) -> Fields:
-    return {"_sdc_lsn": number}
-
-
 @on_both_connectors
 @pytest.mark.parametrize(
     ("history", "sent"),
@@ -448,6 +449,14 @@ def test_forgotten_stream_forgets_that_a_key_has_several_rows(
         ("on_change", [[A, B]], 2),
         ("on_change", [[A, B, A]], 3),
         ("on_change", [[ANN, BOB, CID]], 3),
+        ("on_change", [[A, B], [A, B]], 2),
+        ("on_change", [[A, B], [B, A]], 2),
+        ("on_change", [[A, B, C], [A, B, C]], 3),
+        ("on_change", [[A, B, C], [A, C, B]], 3),
+        ("on_change", [[A, B, C], [C, A, B]], 3),
+        ("on_change", [[A, B], [A | NOTE_1, B | NOTE_1]], 2),
+        ("on_change", [[A], [B], [A, B], [A, B]], 2),
+        ("always", [[A, B], [A, B]], 2),
     ],
 )
 def test_each_record_that_shares_a_key_is_counted_once(
@@ -463,6 +472,69 @@ def test_each_record_that_shares_a_key_is_counted_once(
 
     (warning,) = [m for m in caplog.messages if "share a key" in m]
     assert warning.startswith(f"{count} records of `deals` ")
+
+
+@pytest.mark.parametrize("days", [(MONDAY, MONDAY), (TUESDAY, MONDAY)])
+def test_rows_with_equal_or_earlier_bookmark_values_share_a_key(
+    nights: Nights, caplog: pytest.LogCaptureFixture, days: tuple[str, str]
+) -> None:
+    nights.run(at(A, days[0]), at(B, days[1]), bookmark="at")
+
+    assert "2 records of `deals` share a key (`key`)." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "bookmark"),
+    [([at(A, MONDAY), at(B, TUESDAY)], "at"), ([A | log(1), B | log(2)], None)],
+)
+def test_versions_of_one_row_do_not_share_a_key(
+    nights: Nights, caplog: pytest.LogCaptureFixture, rows: Night, bookmark: str | None
+) -> None:
+    for _ in range(3):
+        nights.run(*rows, bookmark=bookmark)
+
+    assert nights.sent == [2, 0, 0]
+    assert "share a key" not in caplog.text
+
+
+def test_rows_far_apart_share_a_key_each_night(
+    nights: Nights, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [a_row(stage, f"u{key}", key) for stage in "AB" for key in range(1000)]
+
+    for _ in range(2):
+        caplog.clear()
+        nights.run(*rows)
+        assert "2,000 records of `deals` share a key (`key`)." in caplog.text
+
+
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+def test_mapping_that_names_no_person_any_more_sends_nothing_again(
+    nights: Nights, send: str
+) -> None:
+    by_name = mapping(send, contact=None, account={"name": "{{ stage }}"})
+    nights.run(ANN, send=send)
+    nights.run(ANN, BOB, send=send)
+
+    nights.run(ANN, mapped=by_name)
+
+    assert nights.sent == [1, 1, 0]
+
+
+def test_dry_run_says_why_a_signal_is_new(
+    nights: Nights, sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.set([Fault(kind="status", status=422, containing="eve@")])
+    nights.run(ANN, a_row("A", "eve", key=4))
+    later = [a_row("C"), BOB, a_row("C", "dan", key=3), a_row("D", "eve", key=4)]
+    run = target.run(*messages(later), signals=[mapping()], dry_run=True)
+
+    assert {reason for _, reason in reasons(run)} == {
+        "its content changed",
+        "another person has its key",
+        "new",
+        "was rejected before",
+    }
 
 
 def test_excluded_row_of_another_person_does_not_clear_the_last_state(
