@@ -7,7 +7,19 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Table,
+    cast,
+    delete,
+    extract,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from stairoids_common.time import timestamp
 from target_stairoids.ledger import lookup, sql
@@ -241,7 +253,6 @@ class Transaction:
 
         A negative count takes back the newest requests of this run.
         """
-        now = time.time()
         if count < 0:
             is_ours = (requests.c.api_key == api_key) & (requests.c.run == self.run)
             newest = select(func.max(requests.c.at)).where(is_ours).scalar_subquery()
@@ -249,6 +260,7 @@ class Transaction:
             is_newest = is_ours & (requests.c.at == newest)
             self.write(update(requests).where(is_newest).values(requests=left))
             return
+        now = self._now
         row = (api_key, now, self.run, count, limit)
         self.write(requests.insert().values(row))
         is_old = requests.c.at < now - _KEPT_SECONDS
@@ -259,14 +271,20 @@ class Transaction:
 
         Each has its age in seconds, a number, and the rate limit that the run knew.
         """
-        now = time.time()
-        query = select(requests).where(
+        age = self._now - requests.c.at
+        query = select(age, requests.c.requests, requests.c.rate_limit).where(
             requests.c.api_key == api_key,
             requests.c.run != self.run,
-            requests.c.at.between(now - _KEPT_SECONDS, now + _KEPT_SECONDS),
+            age.between(-_KEPT_SECONDS, _KEPT_SECONDS),
         )
-        rows = self.connection.execute(query.order_by(requests.c.at))
-        return [(now - row.at, row.requests, row.rate_limit) for row in rows]
+        return [*map(tuple, self.connection.execute(query.order_by(requests.c.at)))]
+
+    @property
+    def _now(self) -> ColumnElement[float]:
+        """Seconds of the epoch by the clock that all runs of the ledger share."""
+        if self.connection.dialect.name == "postgresql":
+            return cast(extract("epoch", func.clock_timestamp()), Double)
+        return literal(time.time())  # an SQLite file is on one machine
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -52,6 +53,25 @@ def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> 
     assert first.outcomes == {"accepted": 20}
     assert second.outcomes == {"duplicate": 20}
     assert len(sandbox.signals) == 20
+
+
+def test_runs_on_hosts_with_other_clocks_count_the_requests_of_each_other(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = [Ledger.create(postgres_url, SCOPE) for _ in range(2)]
+    others = []
+    for clock, host in zip((0.0, 3e9), hosts, strict=True):
+        host.begin_run()
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        with host.transaction() as transaction:
+            others = transaction.requests_of_others(b"key")
+            transaction.note_requests(b"key", 7, 60)
+    for host in hosts:
+        host.close()
+
+    [(age, number, limit)] = others
+    assert 0 <= age < 60
+    assert (number, limit) == (7, 60)
 
 
 def test_rows_with_only_a_new_bookmark_are_unchanged_and_then_duplicates(
