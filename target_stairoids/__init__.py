@@ -1,6 +1,7 @@
 """Send the records of any Singer tap to Stairoids as signals, each once.
 
-The public names are `Client` and `Signal`. Other modules may change without notice::
+The public names are `Client`, `ResponseKind` and `Signal`. Other modules may change
+without notice::
 
     trial = Signal(
         type="trial", source="billing", contact={"email": "ada@example.com"},
@@ -15,12 +16,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from target_stairoids.api.client import Client
+    from target_stairoids.api.client import Client, ResponseKind
     from target_stairoids.mapping.signal import Signal
 
-__all__ = ["Client", "Signal"]
+__all__ = ["Client", "ResponseKind", "Signal"]
 
-_MODULES = {"Client": "api.client", "Signal": "mapping.signal"}
+_MODULES = {
+    "Client": "api.client",
+    "ResponseKind": "api.client",
+    "Signal": "mapping.signal",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - mypy reads the types above

@@ -107,6 +107,12 @@ class TapStairoidsSignals(StairoidsTap):
             if not stream.start_of({**bookmark, SEQUENCE: sequence}):
                 bookmark.clear()
 
+    @override
+    def _set_compatible_replication_methods(self) -> None:
+        """Open the ledger before any SCHEMA, at which targets may empty a table."""
+        super()._set_compatible_replication_methods()
+        _ = self.records.ledger
+
 
 def main() -> None:
     """Run the tap."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import target_stairoids
-from target_stairoids import Client, Signal
+from target_stairoids import Client, ResponseKind, Signal
 from tests.support.documents import blocks, page
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def test_client_sends_a_signal(sandbox: Sandbox) -> None:
     response = client.post_signal(trial.checked_text())
     client.close()
 
+    assert response.kind is ResponseKind.ACCEPTED
     assert response.signal_id == sandbox.signals[0].id
     assert sandbox.signals[0].body["properties"] == {"plan": "pro"}
 

@@ -264,7 +264,7 @@ def test_missing_ledger_is_one_sentence_and_nothing_is_created(tmp_path: Path) -
     discovered = CliRunner().invoke(command, [f"--config={config}", "--discover"])
 
     assert done.exit_code == 1
-    assert "RECORD" not in done.stdout
+    assert done.stdout == ""  # a SCHEMA could empty a table of the warehouse
     assert not (tmp_path / "no").exists()
     streams = [s["stream"] for s in json.loads(discovered.stdout)["streams"]]
     assert streams == ["dead_letters", "runs", "signals"]
