@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import page, page_names
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def build(source: Path, to: Path) -> subprocess.CompletedProcess[str]:

@@ -27,6 +27,8 @@ from tests.support.singer_io import a_record, a_schema, a_state
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 Json = Any  # any JSON value
 EXPECTED = (StairoidsError, *INPUT_ERRORS, SystemExit)
 FUZZ = settings(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from stairoids_sandbox.server import Sandbox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("wrong", "error"),

@@ -22,6 +22,8 @@ from tests.tap.receiver.test_server import COMMAND, clean_environment, serving
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
 
+pytestmark = pytest.mark.slow
+
 
 def test_sigterm_finishes_requests_in_flight_and_loses_nothing(
     home: EventStore, home_url: str

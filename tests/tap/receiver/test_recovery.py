@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 # A process that takes the lock of a writer, and holds it.
 HOLD = """
 import sys, time

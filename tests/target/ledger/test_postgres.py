@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from stairoids_sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 SCOPE = "http://127.0.0.1"
 
 

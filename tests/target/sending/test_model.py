@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from tests.support.singer_io import Message
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("STAIROIDS_MODEL", "10"))
 ROWS = 4
 LOST = "lost"  # the stage of a row that `when` excludes

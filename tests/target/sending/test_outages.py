@@ -27,6 +27,8 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 MESSAGES = [a_schema(), *(a_record(n) for n in range(1, 41)), a_state()]
 #: How long a run waits before it looks up the requests of a dead one.
 SHORT_WAIT = {"request_timeout_seconds": 2}
@@ -117,7 +119,6 @@ def test_full_disk_ends_the_run_and_the_next_one_resumes(
     assert sent_numbers(sandbox) == list(range(1, 301))
 
 
-@pytest.mark.slow
 def test_locked_ledger_is_one_clear_error(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.support.singer_io import Message
 
+pytestmark = pytest.mark.slow
+
 SIGNAL = b'{"type":"t","source":"s","contact":{"email":"a@b.example"}}'
 
 
@@ -246,7 +248,6 @@ def test_other_person_under_an_open_key_is_superseded(
 LATE = Fault(kind="slow_accept", delay_ms=3_000, containing="u1@")
 
 
-@pytest.mark.slow
 def test_late_request_of_a_dead_run_is_found_in_a_list_that_lags(
     tmp_path: Path,
 ) -> None:
