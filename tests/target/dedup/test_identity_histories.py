@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
     from tests.support.singer_io import TargetUnderTest
 
-pytestmark = pytest.mark.slow
-
 HISTORIES = json.loads((DATA / "identity_histories.json").read_text())
 
 #: Field of a history -> column. `touch` is written by a loader at every sync.
@@ -106,6 +104,7 @@ def test_history_sends_each_state_once(
     assert sent_by(sandbox, target, history) == history["sent"]
 
 
+@pytest.mark.slow
 @EACH_HISTORY
 @on_both_connectors
 def test_history_sends_each_state_once_on_both_connectors(
