@@ -186,6 +186,9 @@ def forward_to_url(
     if not forwarder.is_complete:
         msg = "stopped before the end. Run the command again"
         raise WebhooksError(msg)
+    if plan["sequences"] and not totals["delivered"]:
+        msg = "--sequence: the store has no such event; it may be pruned or erased"
+        raise WebhooksError(msg)
 
 
 def _warn_of_unknown(types: tuple[str, ...], store_url: str) -> None:

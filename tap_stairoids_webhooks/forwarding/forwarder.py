@@ -111,7 +111,7 @@ class Forwarder:
             waits: Whether to wait without end for another forwarder of this name.
 
         Raises:
-            ConfigError: Another consumer has this name, or no event its sequence.
+            ConfigError: Another forwarder has this name, or the consumer is a tap.
         """
         is_failing = False
         while not self.is_ended:
@@ -243,19 +243,12 @@ class _Session:
             )
 
     def add(self, first: int, last: int) -> None:
-        """Put events into the queue again.
-
-        Raises:
-            ConfigError: There are none.
-        """
+        """Put events into the queue again."""
         after = first - 1
         while page := self._page(after, last):
             with self._time_limit():
                 self.queue.take(page)
             after = page[-1].sequence
-        if after < first:
-            msg = f"--sequence: the store has no event with a number {first}..{last}"
-            raise ConfigError(msg)
 
     def step(self, last: int | None, totals: Counter[str]) -> bool:
         """Do one round of work; return whether there is more to do.
