@@ -44,7 +44,6 @@ def spec() -> Message:
         changes={
             "store_url": {
                 "default": None,
-                "secret": True,
                 "examples": [
                     "postgresql://user:password@host/webhooks",
                     "sqlite:////local/stairoids/webhooks.db",

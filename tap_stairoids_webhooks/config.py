@@ -34,6 +34,7 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="Store URL",
             description="The store that `stairoids-webhooks serve` fills.",
+            extra_json_schema=SECRET,
         ),
     ] = DEFAULT_STORE_URL
     secrets: Annotated[

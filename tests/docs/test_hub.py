@@ -130,3 +130,12 @@ def test_definitions_fit_the_schema_of_the_hub() -> None:
 
         assert [error.message for error in validator.iter_errors(definition)] == []
         assert definition["name"] == path.stem
+
+
+def test_urls_of_databases_are_secrets_because_they_may_hold_a_password() -> None:
+    for path in DEFINITIONS:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))["settings"]
+        urls = {s["name"]: s.get("sensitive") for s in settings if "_url" in s["name"]}
+        urls.pop("api_url", None)
+
+        assert set(urls.values()) == {True}, path.name
