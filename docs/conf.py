@@ -31,12 +31,12 @@ SYNONYMS = {
     "guides/environment": "env, dotenv, password, credentials",
     "guides/first-run": "initial, load, historical, data, existing, skip",
     "guides/move-the-ledger": "location, path, restore, database, stored",
-    "guides/nested-fields": "path, array, flatten, unnest, dictionary",
+    "guides/nested-fields": "path, array, flatten, unnest, hyphen, name, column",
     "guides/replay": "retry, failure, error, again, resend",
-    "guides/rotate-a-secret": "rotation, replace, change, signing, key",
+    "guides/rotate-a-secret": "rotation, replace, change, expired, leaked",
     "guides/runners-without-a-disk": "ephemeral, persistent, stateless, lambda",
     "guides/send-one": "single, sample, try, row",
-    "guides/send-only-changes": "incremental, delta, skip, old, records, twice",
+    "guides/send-only-changes": "incremental, skip, old, records, avoid, duplicates",
 }
 
 

@@ -8,7 +8,7 @@ var Scorer = {
     const stemmer = new Stemmer();
     const stems = (text) =>
       splitQuery(text.toLowerCase())
-        .filter((word) => !stopwords.has(word))
+        .filter((word) => word.length > 4 || !stopwords.has(word))
         .map((word) => stemmer.stemWord(word));
     const inTitle = new Set(stems(title));
     const query = new URLSearchParams(window.location.search).get("q") ?? "";

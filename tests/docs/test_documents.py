@@ -51,6 +51,13 @@ def test_links_lead_to_files() -> None:
     assert missing == set()
 
 
+def test_each_picture_is_on_a_page() -> None:
+    text = "".join(map(page, page_names()))
+
+    unused = [p.name for p in (ROOT / "docs/images").iterdir() if p.name not in text]
+    assert unused == []
+
+
 def test_external_links_are_addresses_of_sites() -> None:
     documents = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
     texts = [path.read_text("utf-8") for path in documents]
