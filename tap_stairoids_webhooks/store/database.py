@@ -28,6 +28,7 @@ from stairoids_common.database import (
     name_of,
     parsed_url,
     reason_of,
+    without_password,
 )
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
@@ -81,9 +82,11 @@ class Database(ABC):
 
     Attributes:
         place: Its name for messages, without a password.
+        url: Its URL for commands, without a password.
     """
 
     place: str
+    url: str
 
     @abstractmethod
     def writer(self, *, make: bool) -> sa.Engine:
@@ -184,6 +187,7 @@ class SqliteDatabase(Database):
         self._path = path
         self._opened: os.stat_result | None = None  # the file that a writer opened
         self.place = str(path)
+        self.url = f"sqlite:///{path}"
 
     @override
     def writer(self, *, make: bool) -> sa.Engine:
@@ -302,6 +306,7 @@ class PostgresDatabase(Database):
         self._url = url
         self._connections: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self.place = name_of(url)
+        self.url = without_password(url)
 
     @override
     def writer(self, *, make: bool) -> sa.Engine:

@@ -190,6 +190,35 @@ class ForwardQueue:
             connection.execute(sa.delete(FORWARDS).where(self._is_ours, part))
 
 
+def reasons_in(store: EventStore) -> dict[str, list[Any]]:
+    """Count the events in queues whose last request failed, by consumer.
+
+    Each row has the reason, whether no request follows, and the most requests.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    keys = (FORWARDS.c.consumer, FORWARDS.c.failed_at.is_not(None), FORWARDS.c.reason)
+    count = sa.func.count().label("number")
+    query = (
+        sa.select(
+            FORWARDS.c.consumer,
+            FORWARDS.c.reason,
+            keys[1].label("failed"),
+            count,
+            sa.func.max(FORWARDS.c.attempts).label("attempts"),
+        )
+        .where(FORWARDS.c.reason.is_not(None))
+        .group_by(*keys)
+        .order_by(count.desc())
+    )
+    found: dict[str, list[Any]] = {}
+    with store.transaction("cannot be read") as connection:
+        for row in connection.execute(query):
+            found.setdefault(row.consumer, []).append(row)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """An event that a forwarder could not deliver."""

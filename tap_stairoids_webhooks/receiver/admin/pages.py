@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ from stairoids_pages.templating import shown
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
+from tap_stairoids_webhooks.store.forwards import reasons_in
 from tap_stairoids_webhooks.store.statistics import (
     last_refusals,
     refusals_by_day,
@@ -168,6 +170,8 @@ class AdminPages:
             "given": given,
             "query": urlencode({name: value for name, value in given.items() if value}),
             "url": self._url,
+            "store_url": quote(store.database.url),
+            "quote": quote,
             "before": before,
             "stored": store.last_sequence(),
             "readiness": readiness,
@@ -195,6 +199,7 @@ class AdminPages:
             types = [name or _NO_TYPE for name in types_of(store)]
             found = {
                 "lags": lags(store),
+                "reasons": reasons_in(store),
                 "uses": use_of_secrets(store),
                 "kinds": [name for name in types if shown(name) == name][:_MAX_TYPES],
             }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import re
+import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +81,25 @@ def test_events_are_delivered_with_their_signature_and_type(
     assert headers["X-Stairoids-Event"] == "signal.created"
     assert headers["X-Stairoids-Delivery"] == "d-1"
     assert headers["Content-Type"] == "application/json"
+
+
+def test_page_shows_why_a_forwarder_tries_again(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}.pause_before", lambda _attempt: 600.0)
+    fill(store, accounts=1, number=1)
+    with (
+        administered(store_url) as receiver,
+        WebhookHandler(lambda *_: BROKEN) as handler,
+    ):
+        plan = Plan(store_url=store_url, name="forward")
+
+        def is_shown() -> bool:
+            return "1 retrying: status 500" in get(receiver, "/").text
+
+        Forwarder(plan, Endpoint(handler.url), is_shown).run()
+        assert is_shown()
 
 
 def test_forwarder_goes_on_after_its_last_event(
@@ -185,18 +206,23 @@ def test_metrics_and_page_show_failures_and_lag(
 ) -> None:
     fill(store, accounts=2, number=1)
     with WebhookHandler(lambda *_: BROKEN) as handler:
-        forward(store_url, handler.url, "--once", "--name", "crm")
+        forward(store_url, handler.url, "--once", "--name", "my crm")
     forward(store_url, "retry", "2")
     with administered(store_url) as receiver:
         metrics = get(receiver, "/metrics").text
         page = get(receiver, "/").text
     stats = CliRunner().invoke(main, ["stats", "--store-url", store_url]).stdout
 
-    assert 'stairoids_webhooks_forward_failures{consumer="crm"} 1.0' in metrics
-    assert 'stairoids_webhooks_consumer_lag_events{consumer="crm"} 1.0' in metrics
-    assert "1 failed" in page
+    assert 'stairoids_webhooks_forward_failures{consumer="my crm"} 1.0' in metrics
+    assert 'stairoids_webhooks_consumer_lag_events{consumer="my crm"} 1.0' in metrics
+    assert "1 failed: status 500, 8 attempts" in page
     assert "1 behind" in page
-    assert re.search(r"failed: crm +1 ", stats)
+    command = re.search(r'"the command">(stairoids-webhooks.*?)</code>', page)
+    assert command is not None
+    words = shlex.split(html.unescape(re.sub("<.*?>", "", command[1])))
+    shown = CliRunner().invoke(main, words[1:])
+    assert "status 500" in shown.stdout
+    assert re.search(r"failed: my crm +1 ", stats)
 
 
 def test_discarded_failure_is_never_delivered(home: EventStore, home_url: str) -> None:

@@ -95,6 +95,7 @@ def test_overview_shows_deliveries_without_bodies(receiver: Receiver) -> None:
         "malformed",
         "crm &lt;3",
         "2 behind",
+        "A run confirms the events of the run before it.",
         "signature_mismatch",
         ": 7</title>",
         "Signed with another secret, or a proxy changed the body.",
