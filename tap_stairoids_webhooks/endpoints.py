@@ -102,7 +102,7 @@ def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]
         ConfigError: The URL is not safe; see `checked_url`.
         StairoidsError: There was no response.
     """
-    checked_url(url, name="URL")
+    url = checked_url(url, name="URL")
     for event, body in _samples(now):
         headers = {
             "Content-Type": "application/json",
@@ -181,7 +181,7 @@ def _reason_of(error: requests.RequestException) -> str:
 
 
 def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
-    """Return a URL that is safe for a key or a body.
+    """Return a URL that is safe for a key or a body, without white space at its ends.
 
     Args:
         url: The URL.
@@ -191,6 +191,7 @@ def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
     Raises:
         ConfigError: It is neither https, nor http to a place where http is allowed.
     """
+    url = url.strip()
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -108,16 +108,30 @@ def _sequences(
     return first, last
 
 
+def _filled(
+    _context: click.Context, _option: click.Parameter, given: str | tuple[str, ...]
+) -> str | tuple[str, ...]:
+    """Refuse empty text, such as that of a variable that is not set."""
+    if not all((given,) if isinstance(given, str) else given):
+        raise click.BadParameter("must not be empty.")
+    return given
+
+
 @forward.command(_URL_COMMAND, hidden=True)
 @click.argument("url")
 @click.option(
     "--name",
     default=DEFAULT_FORWARDER,
     show_default=True,
+    callback=_filled,
     help="Name of this consumer of the store. Each forwarder needs its own.",
 )
 @click.option(
-    "--event-type", "types", multiple=True, help="Only this type. Repeat it for more."
+    "--event-type",
+    "types",
+    multiple=True,
+    callback=_filled,
+    help="Only this type. Repeat it for more.",
 )
 @past_time_option(
     "--since",

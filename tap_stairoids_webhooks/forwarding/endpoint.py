@@ -45,7 +45,7 @@ class Endpoint:
         if wrong := environment_error(url):
             raise ConfigError(wrong)
         self._url = checked_url(url, name="the URL", allow_http=allow_http)
-        parts = urlsplit(url)
+        parts = urlsplit(self._url)
         self.place = f"{parts.scheme}://{parts.netloc}"
         self._is_local = is_loopback(parts.hostname or "")
         self._of_thread = threading.local()

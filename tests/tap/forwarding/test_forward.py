@@ -351,7 +351,7 @@ def test_sequences_are_delivered_again(home: EventStore, home_url: str) -> None:
     with WebhookHandler() as handler:
         forward(home_url, handler.url, "--once")
         done = forward(home_url, handler.url, "--sequence", "2..4", "--name", "replay")
-        one = forward(home_url, handler.url, "--sequence", "12")
+        one = forward(home_url, f" {handler.url}\n", "--sequence", "12")
 
     assert (done.exit_code, totals(done)["delivered"]) == (0, 3)
     assert sorted(handler.ids[12:15]) == sorted(ids[1:4])
@@ -374,6 +374,14 @@ def test_sequence_without_an_event_is_an_error(
 
     assert done.exit_code == 1
     assert "the store has no such event" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--name", "--event-type"])
+def test_empty_text_of_an_option_is_refused(store_url: str, option: str) -> None:
+    done = forward(store_url, "http://127.0.0.1:1/", option, "")
+
+    assert done.exit_code == 2
+    assert "must not be empty" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["x", "4..2", "0x1", "1..", "-1", "1..2..3", ""])
