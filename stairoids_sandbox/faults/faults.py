@@ -118,20 +118,23 @@ class FaultEffect:
 
 
 class _ActiveFault:
-    """A fault with its random generator and the rest of its count."""
+    """A fault with its random generator and the number of its requests."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
-        self._left = fault.count
+        self.used = 0  # of its count, if it has one
         self._random = Random(fault.seed)  # noqa: S311 -- repeatable, and not secret
 
+    @property
+    def is_done(self) -> bool:
+        return self.used == self.fault.count
+
     def affects(self, target: str, body: bytes) -> bool:
-        if self.fault.on not in {target, "all"} or self._left == 0:
+        if self.fault.on not in {target, "all"} or self.is_done:
             return False
         if self.fault.containing.encode() not in body:
             return False
-        if self._left is not None:
-            self._left -= 1
+        self.used += 1
         return self._random.random() < self.fault.probability
 
 
@@ -157,6 +160,12 @@ class Faults:
     def all(self) -> list[Fault]:
         """Return the active faults, also those whose count is used up."""
         return [active.fault for active in self._active]
+
+    def counts(self) -> list[tuple[Fault, int]]:
+        """Return the faults that can affect a request, and the uses of each."""
+        return [
+            (active.fault, active.used) for active in self._active if not active.is_done
+        ]
 
     def __bool__(self) -> bool:
         """Return whether there is an active fault."""

@@ -25,7 +25,8 @@ class Switch:
     Attributes:
         name: A label for people.
         text: The effect on a signal that is sent.
-        active: The active faults of this kind, in words; empty if it is off.
+        active: The active faults of this kind, in words; empty if it is off or its
+            count is used up.
     """
 
     kind: str
@@ -45,18 +46,22 @@ _SWITCHES = (
     Switch("status_after_accept", "Accept, then fail", "Accepted, with an error."),
     Switch("status", "Refuse", "Not accepted, with an error."),
     Switch("reset", "Reset", "Not accepted. The connection is reset."),
-    Switch("slow", "Slow", f"Accepted, {_SLOW_MS / 1000:g} s late."),
-    Switch("slow_accept", "Accept late", f"Accepted after {_SLOW_MS / 1000:g} s."),
+    Switch("slow", "Slow", "Accepted, with a late response."),
+    Switch("slow_accept", "Accept late", "Accepted after a pause."),
     Switch("html", "HTML page", "Not accepted, 200 with an HTML page."),
 )
 
 
-def switches_for(faults: Collection[Fault]) -> list[Switch]:
-    """Return every switch, with its active faults."""
+def switches_for(faults: Collection[tuple[Fault, int]]) -> list[Switch]:
+    """Return every switch, with its active faults and their uses."""
     return [
         dataclasses.replace(
             switch,
-            active=tuple(_in_words(f) for f in faults if f.kind == switch.kind),
+            active=tuple(
+                _in_words(fault, used)
+                for fault, used in faults
+                if fault.kind == switch.kind
+            ),
         )
         for switch in _SWITCHES
     ]
@@ -82,18 +87,20 @@ def fault_for(kind: str, fields: Mapping[str, str]) -> Fault:
     )
 
 
-def _in_words(fault: Fault) -> str:
-    """Describe a fault, such as `10 % of sends, 503, the first 7`."""
+def _in_words(fault: Fault, used: int) -> str:
+    """Describe a fault, such as `10 % of sends, 503, 2 of 7 used`."""
     which = {"send": "send", "read": "read", "all": "request"}[fault.on]
     words = [
         f"every {which}"
         if fault.probability == 1
         else f"{100 * fault.probability:.4g} % of {which}s"
     ]
+    if fault.containing:
+        words[0] += f" that contains “{fault.containing[:60]}”"
     if fault.kind.startswith("status"):
         words.append(str(fault.status))
     if fault.kind.startswith("slow"):
         words.append(f"{fault.delay_ms / 1000:g} s")
     if fault.count is not None:
-        words.append(f"the first {fault.count:,}")
+        words.append(f"{used:,} of {fault.count:,} used")
     return ", ".join(words)

@@ -320,7 +320,7 @@ class PageRoutes:
             url=self._url,
             path=request.url.path,
             today=str(datetime.now(UTC).date()),
-            switches=switches_for(self._parts.faults.all()),
+            switches=switches_for(self._parts.faults.counts()),
             states=Counter(delivery.state for delivery in deliveries),
             headline_of=headline_of,
             hint_for=hint_for,

@@ -254,7 +254,7 @@ def test_unknown_page_is_404(sandbox: Sandbox, path: str) -> None:
 
 
 def test_fault_is_switched_on_and_off(sandbox: Sandbox, client: Client) -> None:
-    custom = Fault(kind="slow", delay_ms=1, count=7)
+    custom = Fault(kind="slow", delay_ms=200, count=7)
     sandbox.faults.add(custom)
     post(sandbox, "/faults/status", do="on", probability="1", status="502")
     failed = client.send().status_code
@@ -263,9 +263,23 @@ def test_fault_is_switched_on_and_off(sandbox: Sandbox, client: Client) -> None:
 
     assert failed == 502
     assert "every send, 502" in shown
-    assert "the first 7" in shown
+    assert "0.2 s, 1 of 7 used" in shown
     assert client.send().status_code == 201
     assert sandbox.faults.all() == [custom]
+
+
+def test_page_shows_the_uses_of_a_fault_and_then_turns_it_off(
+    sandbox: Sandbox, client: Client
+) -> None:
+    sandbox.faults.add(Fault(kind="status", count=2, containing="harbor"))
+    client.send()
+    client.send(account={"domain": "harbor.example"})
+    shown = get(sandbox).text
+    client.send(account={"domain": "harbor.example"})
+
+    assert "every send that contains “harbor”, 503, 1 of 2 used" in shown
+    assert "Faults are on" not in get(sandbox).text
+    assert 'aria-checked="true"' not in get(sandbox).text
 
 
 @pytest.mark.parametrize(
