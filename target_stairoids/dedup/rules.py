@@ -141,6 +141,7 @@ class Read(IntEnum):
     NOT_YET = 0
     AS_LATEST = 1  # only in the state that was sent last
     AS_OTHER = 2
+    AS_BOTH = 3
 
 
 class Action(Enum):
@@ -241,7 +242,8 @@ def _decide_by_order(
     if is_before(mine, last):
         if before:
             return _DUPLICATE
-        return SEND if facts.read else OLDER
+        is_newer_read = facts.read & Read.AS_LATEST or latest.run == run
+        return SEND if is_newer_read else OLDER
     if not before:
         return _LEAVES_BEHIND if facts.read and not ordered else SEND
     is_sent_now = latest.run == run
@@ -252,7 +254,7 @@ def _decide_by_order(
         return _RETURNED
     if latest.is_several or (not ordered and before >= latest.run):
         return _SEEN_AGAIN
-    is_other_row = facts.read is Read.AS_OTHER or (
+    is_other_row = facts.read >= Read.AS_OTHER or (
         not ordered and (facts.read or is_sent_now)
     )
     if facts.read and mine == last and last_sent(version, facts.states, "always"):

@@ -46,7 +46,7 @@ class Memory(Protocol):
 
 
 class SeenEntities:
-    """Entities of one mapping, and whether each was read in its latest state only.
+    """Entities of one mapping, and which of their states were read.
 
     A note is a number: seven bytes of the entity's digest, and above them one bit. The
     newest notes are a set. The others are sorted blocks, made when a question comes.
@@ -67,7 +67,10 @@ class SeenEntities:
     def add(self, entity: bytes, read: Read) -> None:
         """Note one entity."""
         number = int.from_bytes(entity[:7], "little")
-        self._newest.add(number | _OTHER if read is Read.AS_OTHER else number)
+        if read & Read.AS_LATEST:
+            self._newest.add(number)
+        if read & Read.AS_OTHER:
+            self._newest.add(number | _OTHER)
         if len(self._newest) >= _NEWEST:
             self._unsorted.extend(self._newest)
             self._newest.clear()
@@ -78,7 +81,7 @@ class SeenEntities:
             self._sort()
         number = int.from_bytes(entity[:7], "little")
         if self._has(number | _OTHER):
-            return Read.AS_OTHER
+            return Read.AS_BOTH if self._has(number) else Read.AS_OTHER
         return Read.AS_LATEST if self._has(number) else Read.NOT_YET
 
     def _has(self, number: int) -> bool:

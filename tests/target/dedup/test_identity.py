@@ -343,6 +343,24 @@ def test_two_rows_of_one_person_are_both_touched(nights: Nights) -> None:
     assert nights.sent == [2, 0, 0]
 
 
+@on_both_connectors
+@pytest.mark.parametrize("send", ["on_change", "always"])
+@pytest.mark.parametrize("bookmark", ["at", None])
+def test_older_states_are_superseded_however_many_come_before_the_newer_one(
+    nights: Nights, bookmark: str | None, send: str
+) -> None:
+    rows = [a_row(stage) | log(number) for number, stage in enumerate("XAB")]
+    if bookmark:
+        days = (MONDAY, TUESDAY, WEDNESDAY)
+        rows = [at(a_row(stage), day) for stage, day in zip("XAB", days, strict=True)]
+
+    for night in (rows[2:], rows, rows, rows[:2]):
+        run = nights.run(*night, bookmark=bookmark, send=send)
+
+    assert nights.sent == [1, 0, 0, 0]
+    assert run.outcomes == {"superseded": 2}
+
+
 def test_late_row_with_a_new_key_and_an_older_bookmark_value_is_sent(
     nights: Nights,
 ) -> None:

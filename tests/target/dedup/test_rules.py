@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LAST_RUN, RUN = 3, 5
 LOG_1, LOG_2 = "l_sdc_lsn/1 00000000000000000001", "l_sdc_lsn/1 00000000000000000002"
-NOT_YET, AS_LATEST, AS_OTHER = Read
+NOT_YET, AS_LATEST, AS_OTHER, AS_BOTH = Read
 ANN, BOB = digest("ann"), digest("bob")
 
 DUPLICATE, UNCHANGED = Step(Action.DUPLICATE), Step(Action.UNCHANGED)
@@ -165,6 +165,15 @@ ROWS = {
     ),
     "older, after a newer one in this input": row(
         SEND, last(at=TUESDAY), at=MONDAY, read=AS_LATEST
+    ),
+    "older, after another older one": row(
+        OLDER, last(at=TUESDAY), at=MONDAY, read=AS_OTHER
+    ),
+    "older, after a newer and another one": row(
+        SEND, last(at=TUESDAY), at=MONDAY, read=AS_BOTH
+    ),
+    "older, after a newer one was sent now": row(
+        SEND, last(at=TUESDAY, run=RUN), at=MONDAY, read=AS_OTHER
     ),
     "older position in the log": row(OLDER, last(at=LOG_2), at=LOG_1),
     "same bookmark value": row(SEND, last(at=MONDAY), at=MONDAY),
