@@ -23,7 +23,7 @@ _LEAST = 50
 _SHARE = 0.2
 SAMPLE = 200  # records of a stream with a new identity that are looked up
 _WAIT_SECONDS = 60.0
-_FEW = 5  # records that are enough for a check of a small stream
+_FEW = 5  # records that are enough for a check
 _LAST = 200
 _INVALID_SHARE = 0.9
 
@@ -213,8 +213,7 @@ class StreamChecks(Generic[Held]):
 
     def rekeyed(self, repeated: int, sample: int) -> None:
         """Note how many of the new records are known under another key."""
-        few = min(_FEW, self.known)
-        if not self.is_allowed and repeated >= few and repeated * 2 >= sample:
+        if not self.is_allowed and repeated >= _FEW and repeated * 2 >= sample:
             words = "the values of its key are others"
             ways = (
                 "If its keys change at each sync, set `key` in the mapping. If these "

@@ -659,6 +659,17 @@ def test_new_records_that_repeat_others_of_their_stream_are_sent(
     assert len(sandbox.signals) == 22 + 30
 
 
+@pytest.mark.parametrize("send", ["once", "on_change", "always"])
+def test_few_new_records_that_repeat_those_of_a_small_stream_are_sent(
+    sandbox: Sandbox, target: TargetUnderTest, send: str
+) -> None:
+    for number in (1, 2):
+        first, *rest, state = keyed(4, f"{number}{{}}")
+        run = target.run(first, *rest, state, signals=[{"stream": "*", "send": send}])
+        assert (run.exit_code, run.outcomes) == (0, {"accepted": 4})
+    assert len(sandbox.signals) == 8
+
+
 @on_both_connectors
 @pytest.mark.parametrize(
     ("names", "error"),
