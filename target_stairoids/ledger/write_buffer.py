@@ -17,6 +17,7 @@ from target_stairoids.dedup.rules import (
     Outcome,
     Settled,
     Version,
+    is_older,
     latest_after,
 )
 from target_stairoids.ledger import dead_letters
@@ -55,11 +56,13 @@ class _Expected(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         number: Of the signal in the queue.
+        replaces: As for a `LatestRow`, of the row that the signal will leave.
         is_changed: Whether a later record changed it.
     """
 
     number: int
-    version: Version
+    stream: int
+    replaces: tuple[bytes | None, str | None]
     latest: Latest
     is_changed: bool = False
 
@@ -145,8 +148,7 @@ class WriteBuffer:
         if (row := self._latest.get(key)) is not None:
             row.latest = after
             return
-        replaces = before and (before.state_digest, before.bookmark_value)
-        self._latest[key] = LatestRow(key, stream, after, replaces or (None, None))
+        self._latest[key] = LatestRow(key, stream, after, _replaced(before))
         self.size += not self._is_kept
 
     def share(
@@ -196,7 +198,13 @@ class WriteBuffer:
         """Note the last state that a signal in the queue will leave."""
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
-        self._expected[version.key] = _Expected(number, version, after)
+        last = self._expected.get(version.key)
+        if last is not None and is_older(version, last.latest):  # the row stays
+            self._expected[version.key] = replace(last, number=number, latest=after)
+        else:
+            row = _replaced(after)
+            expected = _Expected(number, version.stream, row, after)
+            self._expected[version.key] = expected
         self._expected_keys[number] = version.key, version.record_key
         states = self._expected_states.setdefault(version.record_key, [])
         states.append((number, _settled(version, Outcome.ACCEPTED, run)))
@@ -215,10 +223,9 @@ class WriteBuffer:
             return
         del self._expected[key]
         if expected.is_changed:
-            version = expected.version
-            replaces = version.state_digest, version.bookmark_value
-            row = LatestRow(key, version.stream, expected.latest, replaces)
-            self._latest[key] = row
+            self._latest[key] = LatestRow(
+                key, expected.stream, expected.latest, expected.replaces
+            )
             self.size += not self._is_kept
 
     # Writing
@@ -244,6 +251,10 @@ class WriteBuffer:
             self._states,
         ):
             rows.clear()
+
+
+def _replaced(before: Latest | None) -> tuple[bytes | None, str | None]:
+    return (before.state_digest, before.bookmark_value) if before else (None, None)
 
 
 def _settled(version: Version, outcome: Outcome, run: int) -> Settled:

@@ -35,6 +35,10 @@ def a_row(
     return {"key": key, "email": email, "stage": stage, **more}
 
 
+def at(row: Fields, moment: str) -> Fields:
+    return row | {"at": moment[1:]}
+
+
 def log(number: int) -> Fields:
     return {"_sdc_lsn": number}
 
@@ -343,6 +347,24 @@ def test_two_rows_of_one_person_are_both_touched(nights: Nights) -> None:
     assert nights.sent == [2, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "history",
+    [
+        [[at(B, TUESDAY)], [at(B, TUESDAY), at(A, MONDAY), at(C, WEDNESDAY)]],
+        [[at(B, TUESDAY), at(C, TUESDAY), at(A, MONDAY)]],
+    ],
+    ids=["older row before", "older row after"],
+)
+def test_filtered_state_clears_the_last_one_beside_an_older_row(
+    nights: Nights, history: list[Night]
+) -> None:
+    without_c = mapping(when="{{ stage != 'C' }}")
+    for night in (*history, [B | {"at": "2026-06-30T00:00:00Z"}]):
+        nights.run(*night, bookmark="at", mapped=without_c)
+
+    assert sum(nights.sent) == 3
+
+
 @on_both_connectors
 @pytest.mark.parametrize("send", ["on_change", "always"])
 @pytest.mark.parametrize("bookmark", ["at", None])
@@ -385,10 +407,6 @@ def test_mapping_gains_a_property(nights: Nights) -> None:
 
 def superseded(reason: str) -> tuple[str, str]:
     return "superseded", reason
-
-
-def at(row: Fields, moment: str) -> Fields:
-    return row | {"at": moment[1:]}
 
 
 ANN_OF_A = ANN | {"domain": "a.com"}
