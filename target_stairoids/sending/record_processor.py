@@ -358,10 +358,13 @@ class RecordProcessor:
         drafts: dict[MappedRecord, Draft] = {}
         people: set[Key] = set()
         known: list[Version] = []
+        read: set[Key] = set()
         for item in items:
             draft, last = draft_of(item, self._checks), latest[item.key]
             is_shared = last is not None and last.is_shared
             is_sent = last is not None and last.content_digest is not None
+            is_sent |= item.key in read  # it may be sent now
+            read.add(item.key)
             if draft.outcome is Outcome.FILTERED and (is_sent or is_shared):
                 draft = replace(draft, version=filtered_version(item, self._checks))
             drafts[item] = draft

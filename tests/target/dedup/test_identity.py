@@ -584,6 +584,21 @@ def test_excluded_row_of_another_person_does_not_clear_the_last_state(
     assert nights.sent == [1, 0, 0]
 
 
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize("nights_before", [0, 1])
+def test_excluded_row_of_another_person_in_the_first_night_clears_nothing(
+    nights: Nights, send: str, nights_before: int
+) -> None:
+    only_wins = mapping(send, when="{{ stage != 'B' }}")
+    for _ in range(nights_before):
+        nights.run(at(BOB, MONDAY), bookmark="at", mapped=only_wins)
+    nights.run(at(ANN, MONDAY), at(BOB, MONDAY), bookmark="at", mapped=only_wins)
+
+    nights.run(at(ANN, TUESDAY), bookmark="at", mapped=only_wins)
+
+    assert nights.sent[nights_before:] == [1, send == "always"]
+
+
 # Marks of deletion
 
 
