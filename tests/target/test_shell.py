@@ -32,6 +32,27 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+def test_sigint_while_modules_are_imported_prints_no_traceback(
+    target: TargetUnderTest,
+) -> None:
+    with subprocess.Popen(
+        target.command(target.config),
+        env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while "singer_sdk" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        log = process.stderr.read()
+
+    assert process.returncode in {-signal.SIGINT, 128 + signal.SIGINT}
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
