@@ -19,7 +19,8 @@ from starlette.responses import HTMLResponse
 from stairoids_sandbox.api.responses import error_response
 from stairoids_sandbox.exceptions import ApiError
 from stairoids_sandbox.faults import connection
-from stairoids_sandbox.state.request_log import ErrorBody, RequestSeen
+from stairoids_sandbox.state.keys import masked_key
+from stairoids_sandbox.state.request_log import BODY_KEPT, ErrorBody, RequestSeen
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,9 +59,9 @@ class AuthMiddleware:
             return
         key = self._parts.keys.key_for(scope["headers"])
         date = format_datetime(self._parts.workspace.now(), usegmt=True)
-        exchange = _Exchange(scope, send, key, self._parts.requests, date)
+        exchange = _Exchange(scope, receive, send, key, self._parts.requests, date)
         try:
-            await self._handle(key, exchange, receive)
+            await self._handle(key, exchange, exchange.receive)
         finally:
             exchange.record(None)
 
@@ -205,13 +206,14 @@ class _Exchange:
     """One request and its response, with its `Date` and the quota's headers."""
 
     __slots__ = (
-        *("_headers", "_key", "_log", "_recorded", "_refusal", "_send"),
-        *("arrived", "scope"),
+        *("_body", "_headers", "_is_read", "_key", "_log", "_receive", "_recorded"),
+        *("_refusal", "_send", "arrived", "scope"),
     )
 
     def __init__(
         self,
         scope: Scope,
+        receive: Receive,
         send: Send,
         key: ApiKey | None,
         log: RequestLog,
@@ -219,6 +221,9 @@ class _Exchange:
     ) -> None:
         self.arrived = time.monotonic()
         self.scope = scope
+        self._body: bytes = b""
+        self._is_read = False
+        self._receive = receive
         self._send = send
         self._key = key
         self._log = log
@@ -237,6 +242,14 @@ class _Exchange:
             (b"x-ratelimit-reset", b"%d" % reset),
         ]
 
+    async def receive(self) -> Message:
+        """Receive a part of the request, and keep the beginning of its body."""
+        message = await self._receive()
+        self._is_read = not message.get("more_body", False)
+        if len(self._body) < BODY_KEPT:
+            self._body += message.get("body", b"")
+        return message
+
     async def send(self, message: Message) -> None:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
@@ -252,7 +265,9 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, error: ApiError, receive: Receive) -> None:
-        """Respond with an error."""
+        """Respond with an error, once the beginning of the body is known."""
+        while not self._is_read and len(self._body) < BODY_KEPT:
+            await self.receive()
         await error_response(error)(self.scope, receive, self.send)
 
     def record(self, status: int | None, refusal: bytes | None = None) -> None:
@@ -278,7 +293,10 @@ class _Exchange:
                 arrived=self.arrived,
                 responded=time.monotonic(),
                 key_name=self._key.name if self._key else None,
+                wrong_key="" if self._key else masked_key(self.scope["headers"]),
                 error=error,
+                signal=self.scope["state"].get("signal"),
+                body=b"" if status and status < 400 else self._body[:BODY_KEPT],
                 sequence=self._log.total + 1,
             )
         )

@@ -75,6 +75,7 @@ class SignalRoutes:
             signal = self._workspace.accept(
                 request, raw=raw, key=scope["state"]["api_key"]
             )
+            scope["state"]["signal"] = signal
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return

@@ -83,10 +83,18 @@ class KeyRing:
 
     def key_for(self, headers: Iterable[tuple[bytes, bytes]]) -> ApiKey | None:
         """Return the valid key of a request's ``Authorization: Bearer …``."""
-        for name, value in headers:
-            if name == b"authorization":
-                scheme, _, token = value.partition(b" ")
-                if scheme.lower() == b"bearer":
-                    return self._keys.get(token.strip())
-                return None
-        return None
+        return self._keys.get(_token_in(headers))
+
+
+def masked_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the beginning and the length of the key in a request."""
+    token = _token_in(headers).decode("latin-1")
+    return f"{token[:4]}… ({len(token)} characters)" if token else "no key"
+
+
+def _token_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.partition(b" ")
+            return token.strip() if scheme.lower() == b"bearer" else b""
+    return b""

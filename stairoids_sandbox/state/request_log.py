@@ -1,4 +1,4 @@
-"""Remember the requests under ``/v1``, without their keys, headers and bodies."""
+"""Remember the requests under ``/v1``, without their keys and headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEPT = 200_000  # about 40 MB; older requests are forgotten
+    from stairoids_sandbox.state.models import Signal
+
+KEPT = 200_000  # about 40 MB, and the bodies of refused ones; older are forgotten
+BODY_KEPT = 4_096  # bytes
 
 
 class ErrorSeen(msgspec.Struct, frozen=True):
@@ -39,7 +42,10 @@ class RequestSeen:
         arrived: ``time.monotonic()`` when its head had been read.
         responded: ``time.monotonic()`` when the response began.
         key_name: Name of its API key; None if it had no valid one.
+        wrong_key: The beginning and the length of a key that is not valid.
         error: The error in the response; None if it was accepted.
+        signal: The signal that it made.
+        body: The beginning of a body that was refused or cut off.
         sequence: Its place in the order of responses, from 1.
     """
 
@@ -50,7 +56,10 @@ class RequestSeen:
     arrived: float
     responded: float
     key_name: str | None
+    wrong_key: str = ""
     error: ErrorSeen | None = None
+    signal: Signal | None = None
+    body: bytes = b""
     sequence: int = 0
 
 
@@ -74,6 +83,11 @@ class RequestLog:
         self._requests.append(request)
         if len(self._requests) > 2 * KEPT:
             del self._requests[:KEPT]
+
+    def get(self, sequence: int) -> RequestSeen | None:
+        """Return a request; None if it is unknown or forgotten."""
+        place = sequence - 1 - self.total + len(self._requests)
+        return self._requests[place] if 0 <= place < len(self._requests) else None
 
     def newest_first(self) -> Iterator[RequestSeen]:
         """Return the remembered requests, the latest response first."""

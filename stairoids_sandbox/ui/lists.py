@@ -12,6 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
+import msgspec
+
 from stairoids_pages.templating import shown
 from stairoids_sandbox.api.query import sequence_from
 from stairoids_sandbox.state import request_log
@@ -104,6 +106,9 @@ class Filters:
         if request.error is not None:
             error = request.error
             parts += [error.code, error.message, error.param, error.request_id]
+        if request.signal is not None:
+            parts.append(request.signal.searched)
+        parts.append(request.body.decode(errors="replace"))
         return fits and self.q.casefold() in " ".join(parts).casefold()
 
 
@@ -198,6 +203,17 @@ def hint_for(delivery: Delivery) -> str:
         "The receiver failed. Look at its response and its log, then send again.": True,
     }
     return next(hint for hint, fits in hints.items() if fits)
+
+
+def subject_of(body: bytes) -> str:
+    """Return the company and the email in the body of a refused request."""
+    try:
+        found = msgspec.json.decode(body)
+        account, contact = found.get("account") or {}, found.get("contact") or {}
+        parts = [account.get("domain") or account.get("name"), contact.get("email")]
+    except (msgspec.DecodeError, RecursionError, AttributeError):
+        return ""
+    return " · ".join(str(part) for part in parts if part)
 
 
 def place_of(url: str) -> str:

@@ -20,6 +20,7 @@ from stairoids_pages.exceptions import FormRefusedError
 from stairoids_pages.forms import Forms
 from stairoids_pages.pages import Pages
 from stairoids_sandbox.api.local_only import LocalOnly
+from stairoids_sandbox.api.query import sequence_from
 from stairoids_sandbox.exceptions import ApiError, UsageError
 from stairoids_sandbox.faults.switches import (
     PROBABILITIES,
@@ -35,6 +36,7 @@ from stairoids_sandbox.ui.lists import (
     hint_for,
     place_of,
     rows_of,
+    subject_of,
     wall_time,
 )
 from stairoids_sandbox.webhooks.automations import ANY_TYPE
@@ -99,6 +101,7 @@ class PageRoutes:
             "/": self._overview,
             "/signals/{signal_id}": self._signal,
             "/deliveries/{delivery_id}": self._delivery,
+            "/requests/{sequence}": self._request,
             "/signals": self._list,
             "/deliveries": self._list,
             "/requests": self._list,
@@ -194,6 +197,13 @@ class PageRoutes:
         found = [d for d in self._parts.sender.all() if d.signal.id == signal.id]
         latest = found[: -SHOWN - 1 : -1]
         return self._page(request, "signal.html", signal=signal, deliveries=latest)
+
+    async def _request(self, request: Request) -> Response:
+        sequence = sequence_from(request.path_params["sequence"])
+        seen = self._parts.requests.get(sequence or 0)
+        if seen is None:
+            return self._error(request, 404, "Request not found")
+        return self._page(request, "request.html", seen=seen)
 
     async def _delivery(self, request: Request) -> Response:
         delivery = self._parts.sender.get(request.path_params["delivery_id"])
@@ -325,6 +335,7 @@ class PageRoutes:
             headline_of=headline_of,
             hint_for=hint_for,
             place_of=place_of,
+            subject_of=subject_of,
             signal_with=self._parts.workspace.signals.get,
             wall_time=wall_time,
             **values,

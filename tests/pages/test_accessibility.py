@@ -107,7 +107,8 @@ def test_sandbox_with_deliveries_is_accessible(page: Page) -> None:
         signal = f"/signals/{sandbox.deliveries[0].signal.id}"
         lists = ("/signals?q=type", "/deliveries", "/deliveries?status=failed")
         more = ("/requests?status=refused", "/signals?q=nowhere&before=2")
-        check_paths(page, sandbox.origin, *ids, signal, *lists, *more)
+        requested = ("/requests/1", "/requests/5", "/requests/6")
+        check_paths(page, sandbox.origin, *ids, signal, *lists, *more, *requested)
         page.goto(sandbox.origin)
         page.get_by_role("button", name="Remove").click()
         page.get_by_role("button", name="Undo").wait_for()

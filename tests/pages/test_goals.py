@@ -114,6 +114,8 @@ def test_person_sees_why_a_request_was_refused(
 
     expect(page.locator("#requests-rows li")).to_have_count(1)
     expect(page.get_by_text("account.domian", exact=True)).to_be_visible()
+    page.locator("#requests-rows li").get_by_role("link").click()
+    expect(page.get_by_text('"domian": "acme.example"')).to_be_visible()
     client.send()
     page.goto(sandbox.origin)
     page.get_by_role("link", name="1 refused").click()
