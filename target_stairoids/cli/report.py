@@ -74,7 +74,9 @@ def _show(history: RunHistory) -> None:
             click.echo(f"  {step.text}")
             if step.command:
                 click.echo(f"    {step.command}")
-    if history.quota is not None:
+    if history.quota is None:
+        click.echo("No run has learnt the rate limit yet.")
+    else:
         click.echo(quota_in_words(history.quota))
     click.echo()
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
@@ -100,7 +102,7 @@ def _show(history: RunHistory) -> None:
 
 def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
     """Show a table of the runs, and their reasons that are not shown yet."""
-    from target_stairoids.reporting.run_status import ending_of
+    from target_stairoids.reporting.run_status import ending_of, words_of
 
     rows = [
         (
@@ -116,12 +118,12 @@ def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
         for run in runs[-_MAX_RUNS:]
     ]
     header = ("run", "began (UTC)", "ended", "records", "accepted", "requests")
-    print_table((*header, "minutes", "by quota"), rows)
+    print_table((*header, "minutes", "at rate limit"), rows)
     if len(runs) > _MAX_RUNS:
         earlier = counted(len(runs) - _MAX_RUNS, "earlier run")
         click.echo(f"{earlier}: see `--format json`.")
     for run in [run for run in runs[-_MAX_RUNS:] if run.reason][-_MAX_REASONS:]:
-        if run.reason not in shown:
+        if words_of(run) not in shown:
             click.echo(f"Run {run.run}: {run.reason}")
     if any(run.read is None for run in runs):
         click.echo("?  a run that has not ended wrote no report. Its outcomes")

@@ -64,6 +64,14 @@ def check_command() -> str:
     return f"stairoids-signals check {_config_option()}"
 
 
+def with_config(command: str) -> str:
+    """Return a `ledger` command of a message with the config of this process."""
+    if "MELTANO_PROJECT_ROOT" in os.environ:
+        name = "meltano invoke target-stairoids:ledger-"
+        return command.replace("stairoids-signals ledger ", name)
+    return f"{command} {_config_option()}"
+
+
 def _config_option() -> str:
     config = "config.json"
     if Path(sys.argv[0]).name in _PROGRAMS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from target_stairoids.reporting.next_steps import (
     DEAD_OUTCOMES,
     check_command,
     dead_letters_command,
+    with_config,
 )
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Requests per minute -> requests per day, for each plan. None is unlimited.
 _PLANS = {60: ("Starter", 10_000), 300: ("Growth", 100_000), 1_000: ("Agency", None)}
+_SENTENCE_END = re.compile(r"(?<=[.?\]])\s(?=[A-Z])")
+_COMMAND = re.compile(r"`(stairoids-signals ledger [^`]*)`")
+_ERROR_ID = re.compile(r" \[E\d+\]")
 _AGAIN = "Run again. The next run resumes, and no signals were lost."
 
 
@@ -53,7 +58,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         plan: The plan with this rate limit. None if no plan has it.
         requests_per_day: None if it is unlimited or unknown.
-        requests_today: By the runs of this ledger that have ended.
+        requests_today: By the runs of this ledger that have ended, also refused ones.
         left: None without a limit per day.
         full_at: When the day's quota is spent if today goes on like this.
     """
@@ -77,8 +82,13 @@ def state_of(run: PastRun) -> str:
 
 
 def words_of(run: PastRun) -> str:
-    """Return the end of a run in words, such as `completed with 3 dead letters`."""
-    reason = f": {run.reason}" if run.reason else "."
+    """Return the end of a run in words, such as `completed with 3 dead letters`.
+
+    The sentences with a command are next steps.
+    """
+    told = [text for text in _sentences(run) if not _COMMAND.search(text)]
+    words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])
+    reason = f": {words}" if run.reason else "."
     if run.exit_code is None:
         return f"{run.ending}."
     if run.exit_code == 0 and run.reason:
@@ -136,6 +146,9 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
         yield Step(text="Run again. The next run recovers the requests that were open.")
     elif _is_stopped(run) or (not run.exit_code and run.outcomes.get(Outcome.PENDING)):
         yield Step(text=_AGAIN)
+    elif decisions := [text for text in _sentences(run) if _COMMAND.search(text)]:
+        for text in decisions:
+            yield Step(text=text, command=with_config(_COMMAND.findall(text)[0]))
     elif run.exit_code:
         text = "Fix the cause, check the config and the API key, then run again."
         yield Step(text=text, command=check_command())
@@ -143,6 +156,10 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
         are = counted(dead_letters, "dead letter waits", "dead letters wait")
         text = f"{are} for a person. List them with their reasons."
         yield Step(text=text, command=dead_letters_command())
+
+
+def _sentences(run: PastRun) -> list[str]:
+    return _SENTENCE_END.split(_ERROR_ID.sub("", run.reason))
 
 
 def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
@@ -173,15 +190,16 @@ def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
 def quota_in_words(quota: Quota) -> str:
     """Return the quota as one or two sentences."""
     plan = f"plan {quota.plan}" if quota.plan else "unknown plan"
-    text = f"{quota.requests_per_minute:,} requests per minute ({plan}). Today: "
+    text = f"{quota.requests_per_minute:,} requests per minute ({plan}). Today (UTC): "
     if quota.left is None:
-        return f"{text}{counted(quota.requests_today, 'request')}."
+        return f"{text}{counted(quota.requests_today, 'request')} of this ledger."
     text += (
-        f"{quota.requests_today:,} of {quota.requests_per_day:,}, {quota.left:,} left"
+        f"{quota.requests_today:,} of {quota.requests_per_day:,} by this ledger, "
+        f"{quota.left:,} left."
     )
     if quota.full_at:
-        return f"{text}. At this rate the day is full at {quota.full_at[11:16]} UTC."
-    return f"{text}."
+        return f"{text} At this rate the day is full at {quota.full_at[11:16]} UTC."
+    return text
 
 
 def _is_stopped(run: PastRun) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from stairoids_common.error_ids import with_id
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import dead_letters_of
@@ -168,7 +169,7 @@ def _past_run(
         "source": row.source,
         "ending": f"exit {row.exit_code}",
         "exit_code": row.exit_code,
-        "reason": row.end_reason or "",
+        "reason": with_id(row.end_reason or ""),
         "outcomes": {name: n for name, n in report["outcomes"].items() if n},
     }
     return msgspec.convert(report, PastRun)

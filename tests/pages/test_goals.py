@@ -195,7 +195,8 @@ def test_person_sees_the_end_of_last_night_and_the_next_steps(
         "dead-letters list --with-key",
     ):
         expect(status).to_contain_text(text)
-    expect(page.get_by_text("(plan Starter). Today: 2 of 10,000")).to_be_in_viewport()
+    quota = page.get_by_text("Today (UTC): 2 of 10,000")
+    expect(quota).to_be_in_viewport()
     reasons = page.get_by_role("table", name="Why signals were not accepted")
     expect(reasons).to_contain_text("neither account.domain nor contact.email is known")
     assert visit.clicks == 0

@@ -145,6 +145,30 @@ def test_report_adds_up_requests_without_a_clear_response(
     assert 'Requests without a clear response</dt><dd class="number">2<' in page
 
 
+def test_report_has_a_command_for_each_decision_that_a_check_needs(
+    target: TargetUnderTest,
+) -> None:
+    settings = {"source": "crm", "first_run": "guard"}
+    target.run(a_schema(), a_record(1), **settings)
+    for path in target.folder.glob("ledger.db*"):  # as on a new machine
+        path.unlink()
+    target.run(a_schema(), a_record(1), **settings)
+
+    (status,) = json.loads(report(target, "--format", "json"))["status"]
+    table = report(target)
+
+    assert "source `crm` that the ledger does not know" in status["text"]
+    assert status["text"].endswith("[E018]")
+    assert "ledger allow" not in status["text"]
+    assert [step["command"] for step in status["next"]] == [
+        "stairoids-signals ledger rebuild MESSAGES --config config.json",
+        "stairoids-signals ledger allow --source crm --config config.json",
+    ]
+    assert "\nRun 1: " not in table
+    for step in status["next"]:
+        assert step["text"] in table
+
+
 def test_pending_signals_of_several_runs_are_counted_once(
     target: TargetUnderTest,
 ) -> None:
@@ -194,8 +218,8 @@ def test_report_begins_with_the_last_run_and_the_next_commands(
         assert text in page
     assert "completed, 1 dead letter" in table
     assert "completed, 1 dead letter" in page
-    assert "60 requests per minute (plan Starter). Today: 4 of 10,000" in table
-    assert "60 requests per minute (plan Starter). Today: 4 of 10,000" in page
+    assert "60 requests per minute (plan Starter). Today (UTC): 4 of 10,000" in table
+    assert "60 requests per minute (plan Starter). Today (UTC): 4 of 10,000" in page
 
 
 def test_report_has_the_reason_of_a_stopped_and_of_a_failed_run(
