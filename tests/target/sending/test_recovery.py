@@ -271,9 +271,9 @@ def test_late_request_of_a_dead_run_is_found_in_a_list_that_lags(
 def test_each_page_serves_all_left_over_claims(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
-    """Of 400 requests, Stairoids accepts 50. Its list has three pages since then."""
+    """Of 200 requests, Stairoids accepts 50. Its list has two pages since then."""
     people = [a_record(n, email=f"there{n}@example.com") for n in range(50)]
-    people += [a_record(n, email=f"late{n}@example.com") for n in range(50, 400)]
+    people += [a_record(n, email=f"late{n}@example.com") for n in range(50, 200)]
     first = [a_schema("others"), a_record(9, "others")]
     target.run(*first)
     kinds = {"slow": "there", "slow_accept": "late"}
@@ -281,23 +281,23 @@ def test_each_page_serves_all_left_over_claims(
         [Fault(kind=k, delay_ms=60_000, containing=c) for k, c in kinds.items()]
     )
     text = text_of([first[0], a_record(8, "others"), a_schema(), *people])
-    with target.start(text, max_in_flight=100) as process:
+    with target.start(text, max_in_flight=50) as process:
         assert process.stdin
         process.stdin.close()
-        wait_until(lambda: (len(claims_of(target)), len(sandbox.signals)) == (400, 52))
+        wait_until(lambda: (len(claims_of(target)), len(sandbox.signals)) == (200, 52))
         process.kill()
     sandbox.faults.set([])
     more = TargetUnderTest(
         target.folder, sandbox.url, ledger_url=f"{target.config['ledger_url']}.more"
     )
-    more.run(a_schema("more"), *(a_record(n, "more") for n in range(500)))
+    more.run(a_schema("more"), *(a_record(n, "more") for n in range(200)))
     before = len(sandbox.requests)
 
     run = target.run(first[0], a_record(7, "others"), request_timeout_seconds=1)
     reads = [r for r in sandbox.requests[before:] if r.method == "GET"]
 
-    assert run.report["recovered"] == {"accepted": 400}
-    assert len(sandbox.signals) == 52 + 350 + 500 + 1
+    assert run.report["recovered"] == {"accepted": 200}
+    assert len(sandbox.signals) == 52 + 150 + 200 + 1
     assert len(reads) < 20
 
 
