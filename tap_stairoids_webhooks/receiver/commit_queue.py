@@ -83,6 +83,7 @@ class CommitQueue:
         self._most_rows = MAX_BATCH_ROWS  # in the next commit
         self.waiting_bytes = 0
         self.failing = False
+        self.failure = ""
         self.last_commit_at = last_commit_at
         self._on_commit = on_commit
         self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
@@ -287,3 +288,4 @@ class CommitQueue:
         elif self.failing and error is None:
             logger.info(LogLine("store working again", deliveries=number))
         self.failing = error is not None
+        self.failure = str(error or "")

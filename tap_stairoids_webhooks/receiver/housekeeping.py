@@ -96,6 +96,8 @@ class Housekeeping:
     def store_refusals(self) -> None:
         """Add new refusals to the counts in the store, for `stats`."""
         refusals = self._app.refusals()
+        if self._commits.failing:
+            return  # they would be lost
         if new := refusals - self._stored_refusals:
             self._commits.add_refusals(
                 {

@@ -133,7 +133,12 @@ class Receiver:
             admin_port = admin_socket.getsockname()[1]
             self.admin_url = f"http://127.0.0.1:{admin_port}"
             status = ReceiverStatus(
-                self._app, self._commits, self.store, store_url, histograms.registry
+                self._app,
+                self._commits,
+                self.store,
+                store_url,
+                histograms.registry,
+                min_free_bytes=min_free_bytes,
             )
             self._opened.callback(status.close)
             interrupts.append(status.interrupt)

@@ -172,7 +172,7 @@ def test_receiver_is_accessible(browser: Browser, tmp_path: Path) -> None:
     )
     with full as receiver:
         page.goto(str(receiver.admin_url))
-        page.get_by_text("The disk is nearly full.").wait_for()
+        page.get_by_text("The disk is nearly full").wait_for()
         check(page)
         with closing(sqlite3.connect(tmp_path / "webhooks.db")) as database, database:
             database.execute("ALTER TABLE webhook_events RENAME TO lost")

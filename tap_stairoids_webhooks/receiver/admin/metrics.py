@@ -82,6 +82,7 @@ class ReceiverStatus(Collector):
         store: The store of the receiver, for its sizes only.
         store_url: Opened again to read, so that no response waits for a commit.
         registry: The registry of all metrics.
+        min_free_bytes: Deliveries are refused with less free space.
     """
 
     def __init__(
@@ -91,7 +92,10 @@ class ReceiverStatus(Collector):
         store: EventStore,
         store_url: str,
         registry: CollectorRegistry,
+        *,
+        min_free_bytes: int,
     ) -> None:
+        self.min_free_bytes = min_free_bytes
         self._app = app
         self._commits = commits
         self._store = store
@@ -119,6 +123,10 @@ class ReceiverStatus(Collector):
     def not_ready_since(self) -> str | None:
         """Return since when deliveries are refused; None if they are accepted."""
         return self._app.not_ready_since
+
+    def failure(self) -> str:
+        """Return why the store fails; empty if it works."""
+        return self._commits.failure
 
     def counts(self) -> dict[str, int]:
         """Return the number of requests since the start by result."""

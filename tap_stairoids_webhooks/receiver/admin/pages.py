@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from stairoids_pages.pages import Pages
-from stairoids_pages.templating import shown
+from stairoids_pages.templating import shown, size_of
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
@@ -48,9 +48,10 @@ _CACHE_FACTOR = 20  # or as many times the seconds that reading them took
 _MAX_TYPES = 100  # of the choice
 _PROBLEMS = {
     "draining": "The receiver is stopping. Deliveries get 503, and come again.",
-    "disk_full": "The disk is nearly full. Deliveries get 503 until there is room.",
-    "store_failing": "The store cannot be written. Deliveries get 503. The receiver"
-    " tries again every second.",
+    "disk_full": "The disk is nearly full: it has less free space than the limit of"
+    " --min-free, {limit}. Deliveries get 503 until there is room.",
+    "store_failing": "The store cannot be written{cause}. Deliveries get 503."
+    " The receiver tries again every second.",
     "store_too_slow": "A delivery has waited for the store for over 8 seconds."
     " Deliveries get 503, and come again.",
 }
@@ -160,6 +161,11 @@ class AdminPages:
             text=given["text"],
         )
         has_older = len(events) > _PAGE_EVENTS
+        failure = self._status.failure()
+        details = {
+            "limit": size_of(self._status.min_free_bytes),
+            "cause": f": {failure}" if failure else "",
+        }
         today = datetime.now(UTC).date()
         readiness = self._status.readiness()
         days = [f"{today - timedelta(days=n)}" for n in range(_DAYS - 1, -1, -1)]
@@ -186,7 +192,9 @@ class AdminPages:
             "refused_at": last_refusals(store),
             "meanings": _REFUSALS,
             "problems": [
-                text for name, text in _PROBLEMS.items() if readiness.get(name)
+                text.format(**details)
+                for name, text in _PROBLEMS.items()
+                if readiness.get(name)
             ],
             "since": self._status.not_ready_since(),
             **self._counted(store),

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ from tests.support.webhook_builders import (
 )
 from tests.tap.receiver.test_admin import TOKEN, administered, get
 from tests.tap.receiver.test_app import post
+from tests.tap.receiver.test_recovery import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,6 +181,9 @@ def test_events_are_paged_and_filtered_by_type(receiver: Receiver) -> None:
     assert 'href="/?before=11"' in first
     assert shown(older) == [str(n) for n in range(11, 0, -1)]
     assert shown(scored) == []
+    created = get(receiver, "/?type=signal.created").text
+    assert "More than 50 fit these filters." in created
+    assert "1 fits these filters." in get(receiver, "/?text=evt_59").text
     assert "There are no such events" in odd
     assert "<b>" not in odd
 
@@ -237,6 +242,7 @@ def test_secrets_show_their_use_in_the_store(store_url: str) -> None:
     with administered(store_url) as receiver:
         page = get(receiver, "/").text
 
+    assert '1 <span class="soft">in all, 0 since this start</span>' in page
     row = page[page.index(f'id="secret-{key_id_of(SECRET)}"') :]
     assert "last used" in row
     assert '<span class="number">1</span>' in row
@@ -252,6 +258,27 @@ def test_page_says_why_and_since_when_deliveries_are_refused(
 
     assert "The receiver is stopping. Deliveries get 503, and come again." in page
     assert "<title>Not ready" in page
+
+
+def test_page_has_the_limit_of_the_disk(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000))
+    with administered(store_url, min_free_bytes=2_000) as receiver:
+        assert "the limit of --min-free, 2.0 kB." in get(receiver, "/").text
+
+
+def test_page_has_the_cause_of_a_failing_store_and_counts_its_refusals(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.store.database._BUSY_SECONDS", 0)
+    monkeypatch.setattr("tap_stairoids_webhooks.receiver.server._REFUSAL_SECONDS", 1)
+    with administered(store_url) as receiver:
+        with locked(store_url):
+            post(receiver, a_body())
+            assert "database is locked" in get(receiver, "/").text
+            post(receiver, a_body())
+        wait_until(lambda: 'id="refused-store_unavailable"' in get(receiver, "/").text)
 
 
 def test_long_type_is_escaped(receiver: Receiver) -> None:
