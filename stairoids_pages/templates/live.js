@@ -81,7 +81,7 @@
     const units = [[86_400, "day"], [3600, "hour"], [60, "minute"]];
     const unit = units.find(([size]) => Math.abs(seconds) >= size);
     if (unit) return relative.format(Math.trunc(seconds / unit[0]), unit[1]);
-    return seconds > 5 ? "in under a minute" : "just now";
+    return seconds > 0 ? "in under a minute" : "just now";
   }
   function localise(root) {
     const today = new Date().toDateString();
@@ -220,7 +220,7 @@
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     const other = form.id ? fresh.getElementById(form.id) : null;
     if (response.ok) {
-      if (other) patch(form, document.adoptNode(other));
+      if (other) patch(form, document.importNode(other, true));
       form.reset();
       show(fresh);
       form.closest("details.edit")?.removeAttribute("open");

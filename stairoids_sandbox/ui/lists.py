@@ -6,10 +6,10 @@ A cursor is the sequence of the last row on a page, so new rows do not shift the
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SHOWN = 50
 _MAX_OPTIONS = 100  # of a choice, the newest
 _MAX_LENGTH = 200  # of an option
+_MOST_COUNTED = 1_000  # of the rows that fit
 _BEGAN = time.time() - time.monotonic()
 _Row = TypeVar("_Row", "Signal", "Delivery", "RequestSeen")
 
@@ -121,20 +122,21 @@ def rows_of(
         name: signals, deliveries or requests.
         cursor: Show only older rows.
     """
-    page: tuple[list[Signal] | list[Delivery] | list[RequestSeen], int | None]
+    page: _Page[Signal] | _Page[Delivery] | _Page[RequestSeen]
     before = sequence_from(cursor)
+    most = _MOST_COUNTED if filters.query() else SHOWN
     keys = [key.name for key in parts.keys.all()]
     if name == "signals":
         signals = parts.workspace.signals
-        page = _page(reversed(signals.all()), filters.signal, before)
+        page = _page(reversed(signals.all()), filters.signal, before, most)
         types = [text for text in signals.types() if shown(text, _MAX_LENGTH) == text]
         total, choices = len(signals), {"type": types, "key": keys}
     elif name == "deliveries":
-        page = _page(reversed(parts.sender.all()), filters.delivery, before)
+        page = _page(reversed(parts.sender.all()), filters.delivery, before, most)
         total = parts.sender.started
         choices = {"status": ["failed", "waiting", "delivered", "sent again"]}
     else:
-        page = _page(parts.requests.newest_first(), filters.request, before)
+        page = _page(parts.requests.newest_first(), filters.request, before, most)
         total = parts.requests.total
         statuses = sorted(
             str(status or "cut off") for status in parts.requests.statuses
@@ -142,8 +144,10 @@ def rows_of(
         choices = {"status": ["refused", *statuses], "key": keys}
     return {
         "name": name,
-        "rows": page[0],
-        "older": page[1],
+        "rows": page.rows[:SHOWN],
+        "older": page.rows[SHOWN - 1].sequence if page.rows[SHOWN:] else None,
+        "newer": page.newer[0] + 1 if page.newer else None,
+        "fitting": page.number,
         "is_older": before is not None,
         "total": total,
         "kept": KEPT[name],
@@ -160,15 +164,28 @@ def _owners(parts: Components) -> dict[str, str]:
     return dict(list(known.items())[-_MAX_OPTIONS:])
 
 
+class _Page(Generic[_Row]):
+    """The wanted rows of a page and one more, and the sequences of those before it."""
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+        self.newer: deque[int] = deque(maxlen=SHOWN)
+        self.number = 0  # of all wanted rows, as far as they were counted
+
+
 def _page(
-    rows: Iterable[_Row], wanted: Callable[[_Row], bool], before: int | None
-) -> tuple[list[_Row], int | None]:
-    """Return the wanted rows of a page, and the cursor of the next one."""
-    found = (
-        row for row in rows if (before is None or row.sequence < before) and wanted(row)
-    )
-    page = list(islice(found, SHOWN + 1))
-    return page[:SHOWN], page[SHOWN - 1].sequence if len(page) > SHOWN else None
+    rows: Iterable[_Row], wanted: Callable[[_Row], bool], before: int | None, most: int
+) -> _Page[_Row]:
+    page = _Page[_Row]()
+    for row in filter(wanted, rows):
+        page.number += 1
+        if before is not None and row.sequence >= before:
+            page.newer.append(row.sequence)
+        elif len(page.rows) <= SHOWN:
+            page.rows.append(row)
+        elif page.number > most:
+            break
+    return page
 
 
 def headline_of(delivery: Delivery) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -162,11 +163,6 @@ class PageRoutes:
             signals=rows_of(parts, "signals", Filters()),
             deliveries=rows_of(parts, "deliveries", Filters()),
             deliveries_ended=parts.sender.ended,
-            refused=sum(
-                number
-                for status, number in parts.requests.statuses.items()
-                if status and status >= 400
-            ),
             automations=parts.automations.all(),
             removed=parts.automations.removed,
             webhooks=parts.webhooks.all(),
@@ -311,7 +307,7 @@ class PageRoutes:
 
     def _back(self, request: Request) -> Response:
         """Load the page again that a form was sent from."""
-        referer = urlsplit(request.headers.get("referer", ""))
+        referer = _referer(request)
         path = "/" + referer.path.lstrip("/")
         return self._pages.redirect(f"{path}?{referer.query}".rstrip("?"))
 
@@ -330,6 +326,12 @@ class PageRoutes:
             url=self._url,
             path=request.url.path,
             today=str(datetime.now(UTC).date()),
+            refused=sum(
+                number
+                for status, number in self._parts.requests.statuses.items()
+                if status and status >= 400
+            ),
+            list_before=lambda path: _list_before(request, path),
             switches=switches_for(self._parts.faults.counts()),
             states=Counter(delivery.state for delivery in deliveries),
             headline_of=headline_of,
@@ -340,6 +342,19 @@ class PageRoutes:
             wall_time=wall_time,
             **values,
         )
+
+
+def _referer(request: Request) -> SplitResult:
+    """Return the URL of the page that led here; an empty one if it is no URL."""
+    with suppress(ValueError):
+        return urlsplit(request.headers.get("referer", ""))
+    return urlsplit("")
+
+
+def _list_before(request: Request, path: str) -> str:
+    """Return a list's path, with the filters of the page before."""
+    referer = _referer(request)
+    return f"{path}?{referer.query}" if referer.path == path else path
 
 
 def _automation_from(fields: Mapping[str, str]) -> _AutomationFields:

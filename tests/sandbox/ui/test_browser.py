@@ -375,6 +375,20 @@ def test_person_sends_a_test_event_and_undoes_a_removal(
     expect(page.get_by_role("switch", name="Welcome")).to_be_checked()
 
 
+def test_saved_automation_is_closed_on_the_first_page(
+    page: Page, sandbox: Sandbox, receiver: Receiver
+) -> None:
+    sandbox.automations.add(type="a", url=receiver.url, name="One", secret=SECRET)
+    page.goto(sandbox.origin)
+    page.get_by_text("Edit One").click()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Automation saved.")).to_be_visible()
+
+    edit = page.locator("details.edit")
+    expect(edit).not_to_have_attribute("open", "")
+    expect(edit.locator("form")).to_have_count(1)
+
+
 def test_back_restores_the_pause_and_the_place(
     page: Page, sandbox: Sandbox, client: Client
 ) -> None:

@@ -75,6 +75,26 @@ def test_lists_are_paged_by_a_cursor_that_new_rows_do_not_shift(
     assert get(sandbox, older).text.count('<li id="sig_') == 10
     assert before.count('<li id="sig_') == 10
     assert re.search(r'href="/signals\?">← The latest', before)
+    (newer,) = re.findall(r'href="(/signals\?before=\d+)">← Newer', before)
+    assert re.findall("sig_\\w+", get(sandbox, newer).text) == re.findall(
+        "sig_\\w+", first
+    )
+    even = get(sandbox, "/signals?type=even").text
+    assert "30 fit these filters, of 61 so far." in even
+    assert "Refused requests (0)" in get(sandbox, "/requests").text
+
+
+def test_link_back_has_the_filters_of_the_list(
+    sandbox: Sandbox, client: Client
+) -> None:
+    page = f"{sandbox.origin}/signals/{client.send().json()['id']}"
+    for referer, link in (
+        (f"{sandbox.origin}/signals?q=%22a&type=b", "/signals?q=%22a&amp;type=b"),
+        (f"{sandbox.origin}/deliveries?q=a", "/signals"),
+        ("https://[x", "/signals"),
+    ):
+        shown = requests.get(page, headers={"Referer": referer}, timeout=30).text
+        assert f'<a class="back" href="{link}">' in shown
 
 
 def test_controls_give_all_signals_by_cursor(sandbox: Sandbox, client: Client) -> None:
@@ -245,6 +265,8 @@ def test_failed_deliveries_are_sent_again_once(
 
     assert f"{sent} sent again." in first.text
     assert "0 sent again." in second.text
+    assert "1 of 2 delivered, <a" in get(sandbox).text
+    assert "1 sent again</a>" in get(sandbox).text
     assert "Failed (0)" in second.text
     shown = get(sandbox, "/deliveries?status=sent+again").text
     assert shown.count('<li id="delivery-') == 1
@@ -302,6 +324,7 @@ def test_form_leads_back_to_its_page_and_to_no_other_site(sandbox: Sandbox) -> N
     for referer, path in (
         (f"{sandbox.origin}/signals?q=a", "/signals?q=a"),
         (f"{sandbox.origin}//attacker.example/", "/attacker.example/"),
+        ("https://[x", "/"),
         ("", "/"),
     ):
         response = requests.post(

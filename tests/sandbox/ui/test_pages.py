@@ -319,3 +319,13 @@ def test_page_shows_only_the_latest_signals(sandbox: Sandbox, client: Client) ->
     assert "type_51_" in shown
     assert "type_1_" not in shown
     assert "52 accepted" in shown
+
+
+def test_page_says_where_the_key_of_its_command_is() -> None:
+    with Sandbox(keys={"sk_one": "read_write"}) as sandbox, Client(sandbox) as client:
+        assert "YOUR_KEY is a <code>--key</code>" in get(sandbox).text
+        client.send(type=7)
+        shown = get(sandbox).text
+
+    assert "No signal was accepted." in shown
+    assert "No signal yet." not in shown
