@@ -156,8 +156,7 @@ class Identity:
         Returns the decision on a record of its entity that was held until now.
         """
         version = self.placed(subject)
-        is_known = self.latest(version.key) is not None
-        was_read = is_known and self._seen[version.mapping].read(version.entity)
+        was_read = self._seen[version.mapping].read(version.entity)
         self._note(version.key, Read.AS_OTHER)
         held = self._held.pop(version.key, None)
         released = [self._resolve(held)] if held else []

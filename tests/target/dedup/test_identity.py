@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids.sending import record_processor
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.ledger_builders import MONDAY, TUESDAY, WEDNESDAY
@@ -492,16 +493,23 @@ def test_forgotten_stream_forgets_that_a_key_has_several_rows(
         ("on_change", [[A, B, C], [C, A, B]], 3),
         ("on_change", [[A, B], [A | NOTE_1, B | NOTE_1]], 2),
         ("on_change", [[A], [B], [A, B], [A, B]], 2),
+        ("on_change", [[A, B], [A, B, B]], 2),
+        ("on_change", [[A], [B], [A, B], [A, C]], 2),
+        ("on_change", [[ANN, BOB], [C, BOB], [ANN, BOB, C]], 3),
         ("always", [[A, B], [A, B]], 2),
     ],
 )
+@pytest.mark.parametrize("block", [1, 998])
 def test_each_record_that_shares_a_key_is_counted_once(
     nights: Nights,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     send: str,
     history: list[Night],
     count: int,
+    block: int,
 ) -> None:
+    monkeypatch.setattr(record_processor, "_BLOCK", block)
     for night in history:
         caplog.clear()
         nights.run(*night, send=send)
@@ -582,6 +590,53 @@ def test_excluded_row_of_another_person_does_not_clear_the_last_state(
         nights.run(*night, mapped=only_wins)
 
     assert nights.sent == [1, 0, 0]
+
+
+LOST = a_row("lost")
+
+
+@pytest.mark.parametrize("block", [1, 998])
+@pytest.mark.parametrize(
+    ("history", "sent"),
+    [
+        ([[at(A, MONDAY)], [at(B, TUESDAY)], [at(LOST, MONDAY), at(A, WEDNESDAY)]],
+         [1, 1, 0]),
+        ([[at(A, TUESDAY)], [at(LOST, MONDAY)], [at(A, WEDNESDAY)]], [1, 0, 0]),
+        ([[at(A, MONDAY)], [at(LOST, WEDNESDAY)], [at(B, TUESDAY)]], [1, 0, 0]),
+        ([[at(A, TUESDAY)], [LOST], [at(B, MONDAY)]], [1, 0, 0]),
+        ([[A], [A, LOST], [A]], [1, 0, 0]),
+        ([[A], [LOST], [A]], [1, 0, 1]),
+        ([[at(A, MONDAY)], [at(A, WEDNESDAY)], [at(B, TUESDAY)]], [1, 0, 0]),
+        ([[at(A, MONDAY)], [at(A, WEDNESDAY)] * 2, [at(B, TUESDAY)]], [1, 0, 0]),
+        ([[ANN], [ANN, BOB, C], [ANN, BOB]], [1, 2, 0]),
+        ([[ANN, BOB], [ANN, BOB, C], [ANN, BOB]], [2, 1, 0]),
+    ],
+)  # fmt: skip
+def test_states_beside_excluded_and_touched_ones(
+    nights: Nights,
+    monkeypatch: pytest.MonkeyPatch,
+    history: list[Night],
+    sent: list[int],
+    block: int,
+) -> None:
+    monkeypatch.setattr(record_processor, "_BLOCK", block)
+    has_bookmark = any("at" in row for night in history for row in night)
+    for night in history:
+        nights.run(
+            *night,
+            bookmark="at" if has_bookmark else None,
+            mapped=mapping(when="{{ stage != 'lost' }}"),
+        )
+
+    assert nights.sent == sent
+
+
+def test_domain_that_is_filled_in_later_identifies_the_person(nights: Nights) -> None:
+    other = a_row("B") | {"email": None, "domain": "birch.com"}
+    for row in (ANN, ANN | {"domain": "acme.com"}, other):
+        run = nights.run(row, send="once")
+
+    assert reasons(run) == {("superseded", ANOTHER_PERSON): 1}
 
 
 @pytest.mark.parametrize("send", ["on_change", "once", "always"])
