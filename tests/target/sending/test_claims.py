@@ -145,6 +145,39 @@ def test_signal_claimed_by_a_living_run_is_pending(
     assert run.states == []
 
 
+@pytest.mark.parametrize(
+    ("send", "bookmark"),
+    [
+        ("always", None),
+        pytest.param("always", "at", marks=pytest.mark.slow),
+        pytest.param("on_change", None, marks=pytest.mark.slow),
+        pytest.param("on_change", "at", marks=pytest.mark.slow),
+    ],
+)
+def test_two_runs_of_one_stream_send_each_state_once(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, bookmark: str | None
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    schema = a_schema(bookmark=bookmark, plan="string", at="integer")
+    old, new = (
+        [a_record(n, plan=plan, at=at) for n in range(1, 9)]
+        for at, plan in enumerate(["old", "new"])
+    )
+    target.run(schema, a_record(99, plan="old", at=0), a_state())
+    sandbox.faults.set([Fault(kind="slow", delay_ms=200)])
+
+    first = target.start(text_of([schema, *old, a_state()]))
+    wait_until(lambda: len(sandbox.signals) > 1)
+    second = target.start(text_of([schema, *old[::-1], *new, a_state()]))
+    for process in (second, first):
+        process.communicate()
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    sent = [(s.body["contact"]["email"], s.body["properties"]) for s in sandbox.signals]
+    assert len(sent) == len({json.dumps(one) for one in sent})
+    assert sum(properties["plan"] == "new" for _, properties in sent) == len(new)
+
+
 def test_claim_that_was_taken_over_is_kept_if_the_run_is_stopped(
     sandbox: Sandbox, target: TargetUnderTest, other: Ledger
 ) -> None:
