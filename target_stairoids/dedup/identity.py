@@ -172,7 +172,6 @@ class Identity:
                 content_digest=None,
                 bookmark_value=version.bookmark_value or latest.bookmark_value,
                 source_digest=None,
-                text_digest=None,
                 run=self.run,
             )
             if was_read:

@@ -631,6 +631,24 @@ def test_states_beside_excluded_and_touched_ones(
     assert nights.sent == sent
 
 
+def test_row_of_a_key_with_several_rows_returns_after_its_deletion_in_the_log(
+    nights: Nights,
+) -> None:
+    deleted = B | log(4) | {"_sdc_deleted_at": "2026-01-01"}
+    for night in ([A], [B], [A, B], [deleted], [B | log(5)]):
+        nights.run(*night, mapped={"stream": "deals", "type": "deal"})
+
+    assert nights.sent == [1, 1, 0, 0, 1]
+
+
+def test_deleted_rows_that_return_with_other_keys_are_sent(nights: Nights) -> None:
+    for first, mark in ((0, None), (0, "2026-01-01"), (10, None)):
+        rows = [a_row("A", f"u{n}", first + n, deleted_at=mark) for n in range(6)]
+        nights.run(*rows, mapped={"stream": "deals", "type": "deal"})
+
+    assert nights.sent == [6, 0, 6]
+
+
 def test_domain_that_is_filled_in_later_identifies_the_person(nights: Nights) -> None:
     other = a_row("B") | {"email": None, "domain": "birch.com"}
     for row in (ANN, ANN | {"domain": "acme.com"}, other):
