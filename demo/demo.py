@@ -29,6 +29,7 @@ SAMPLES = ROOT / "sample_configs"
 BIN = Path(sys.executable).parent
 TAP = "tap-jsonl==0.3.1"
 SECRET = "whsec_demo"  # noqa: S105 - it signs webhooks on this machine only
+TOKEN = "password-of-the-demo"  # noqa: S105 - same
 TIMEOUT = 60.0
 
 
@@ -184,11 +185,22 @@ def run_demo(folder: Path) -> None:
         stored = receive(stage, sent)
         read_back(stage, stored)
         send_again(stage, api, sent)
+    config = folder / "target-stairoids.json"
+    page = stage.run(
+        "stairoids-signals", "report", "--format", "html", "--config", config
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
     took = time.monotonic() - began
     print_step(
         f"Done in {took:.0f} s; every program is stopped. Look next at",
         f"  {folder}/webhooks.jsonl",
         f"  {folder}/report.json",
+        f"  {folder}/report.html, in a browser",
+        f"  {shown(BIN)}/stairoids-sandbox serve, and open its address in a browser",
+        f"  STAIROIDS_WEBHOOK_SECRET={SECRET} STAIROIDS_WEBHOOKS_ADMIN_TOKEN={TOKEN}"
+        f" {shown(BIN)}/stairoids-webhooks serve --admin-port 8881"
+        f" {' '.join(stage.store())}",
+        f"    and open localhost:8881 in a browser, with the password {TOKEN}",
         f"  {shown(BIN)}/stairoids-signals dead-letters list"
         f" --config {folder}/target-stairoids.json",
         f"  {shown(BIN)}/stairoids-webhooks stats {' '.join(stage.store())}",

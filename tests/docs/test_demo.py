@@ -67,6 +67,7 @@ def test_demo_prints_the_way_of_the_records(
     assert "Stairoids holds 19 signals, as before" in printed
     assert_no_server_is_left(printed)
     (folder,) = Path(environment["TMPDIR"]).glob("stairoids-demo-*")
+    assert "<html" in (folder / "report.html").read_text()
     lines = (folder / "webhooks.jsonl").read_text().splitlines()
     events = [m for m in map(json.loads, lines) if m.get("stream") == "events"]
     assert sum(m["type"] == "RECORD" for m in events) == 19
