@@ -94,6 +94,8 @@ class WorkerPool(Generic[Job]):
         """Return the jobs that got a response or were given up since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_descriptor, 65536)
+        if not self._is_worth_a_commit:
+            return []
         found = []
         with contextlib.suppress(Empty):
             while True:
@@ -135,11 +137,15 @@ class WorkerPool(Generic[Job]):
                 failure = f"the request failed ({type(error).__name__})"
                 response = Response(kind=ResponseKind.UNKNOWN, failure=failure)
             self._responses.put((request, response))
-            # While other requests wait, several responses share one commit.
-            runs_dry = self._requests.qsize() <= self._count
-            if runs_dry or self._responses.qsize() >= self._count:
+            if self._is_worth_a_commit:
                 self.wake()
         self._client.close()
+
+    @property
+    def _is_worth_a_commit(self) -> bool:
+        """False while more responses come soon, because they share one commit."""
+        runs_dry = self._requests.qsize() <= self._count
+        return runs_dry or self._responses.qsize() >= 3 * self._count // 2
 
     def close(self) -> None:
         """Stop the threads. One that is still in a request is left behind."""
