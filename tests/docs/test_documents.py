@@ -51,6 +51,18 @@ def test_links_lead_to_files() -> None:
     assert missing == set()
 
 
+def test_no_paragraph_breaks_into_a_list_by_accident() -> None:
+    broken = [
+        f"{name}: {line}"
+        for name in page_names()
+        for line in re.findall(
+            r"^ *\d+\) .*|^.*\w\n *(?:[2-9]|\d\d+)\. .*", page(name), re.MULTILINE
+        )
+    ]
+
+    assert broken == []
+
+
 def test_each_picture_is_on_a_page() -> None:
     text = "".join(map(page, page_names()))
 
