@@ -94,11 +94,9 @@ class WorkerPool(Generic[Job]):
         """Return the jobs that got a response or were given up since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_descriptor, 65536)
-        if not self._is_worth_a_commit:
-            return []
-        found = []
+        found: list[tuple[Job, Response]] = []
         with contextlib.suppress(Empty):
-            while True:
+            while self._is_worth_a_commit or found:
                 request, response = self._responses.get_nowait()
                 if request in self._open:
                     self._open.remove(request)

@@ -1,0 +1,60 @@
+"""The workers that make requests, and the deciding thread that collects responses."""
+
+from __future__ import annotations
+
+import threading
+
+from target_stairoids.api.client import Client, Response, ResponseKind
+from target_stairoids.api.worker_pool import WorkerPool
+from tests.support.singer_io import wait_until
+
+ACCEPTED = Response(kind=ResponseKind.ACCEPTED)
+
+
+def collected(pool: WorkerPool[int], number: int) -> dict[int, Response]:
+    """Wait until so many responses came."""
+    found: dict[int, Response] = {}
+
+    def enough() -> bool:
+        found.update(pool.responses())
+        return len(found) >= number
+
+    wait_until(enough)
+    return found
+
+
+def a_pool(patience: float) -> WorkerPool[int]:
+    client = Client("http://127.0.0.1:9/v1", "not used", timeout=1)
+    return WorkerPool(client, 2, patience=patience)
+
+
+def test_requests_that_never_end_are_given_up_while_others_wait() -> None:
+    pool, ends = a_pool(patience=0.05), threading.Event()
+
+    def send(_: Client) -> Response:
+        ends.wait()
+        return ACCEPTED
+
+    for job in range(8):
+        pool.hand_in(job, send)
+
+    found = collected(pool, 2)
+
+    assert {response.kind for response in found.values()} == {ResponseKind.UNKNOWN}
+    assert found.keys() == {0, 1}
+    ends.set()
+    pool.close()
+
+
+def test_all_responses_are_collected_also_the_last_few() -> None:
+    pool, may_end = a_pool(patience=60), threading.Semaphore(0)
+
+    def send(_: Client) -> Response:
+        may_end.acquire()
+        return ACCEPTED
+
+    for job in range(8):
+        pool.hand_in(job, send)
+    may_end.release(8)
+    assert len(collected(pool, 8)) == 8
+    pool.close()
