@@ -23,20 +23,20 @@ html_search_scorer = str(Path(__file__).with_name("search_ranking.js"))
 
 #: Page -> words that readers type into the search box and that the page does not use.
 SYNONYMS = {
-    "concepts/outcomes": "skipped, status",
+    "concepts/outcomes": "skipped, status, superceded",
     "deploy/airflow": "orchestrator, operator",
-    "deploy/docker": "webhook, container, compose",
-    "deploy/kubernetes": "webhook, container, k8s, helm, pod",
-    "deploy/runbook": "crash, recovery, interrupted, killed, resume, restart",
-    "guides/environment": "env, dotenv, password, credentials",
-    "guides/first-run": "initial, load, historical, data, existing, skip",
-    "guides/move-the-ledger": "location, path, restore, database, stored",
+    "deploy/docker": "webhook, container, server, compose",
+    "deploy/kubernetes": "webhook, container, server, k8s, helm, pod",
+    "deploy/runbook": "crashes, recovery, interrupted, process, halfway, power loss",
+    "guides/environment": "env, vars, dotenv, password, credentials, prefix",
+    "guides/first-run": "initial bulk load, sync, large table, million, existing",
+    "guides/move-the-ledger": "location, path, restore, database, stored, state",
     "guides/nested-fields": "path, array, flatten, unnest, hyphen, name, column",
-    "guides/replay": "retry, failure, error, again, resend",
+    "guides/replay": "retry, failure, error, again, resend, rejected, rows",
     "guides/rotate-a-secret": "rotation, replace, change, expired, leaked",
     "guides/runners-without-a-disk": "ephemeral, persistent, stateless, lambda",
-    "guides/send-one": "single, sample, try, row",
-    "guides/send-only-changes": "incremental, skip, old, records, avoid, duplicates",
+    "guides/send-one": "single, sample, try, row, dry run",
+    "guides/send-only-changes": "incremental, skip, old, rows, already, avoid",
 }
 
 

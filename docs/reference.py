@@ -52,6 +52,32 @@ _SECRETS = {
         "serve",
     ),
 }
+#: Variables of all programs, and the page that describes them.
+_PREFIXES = (
+    *(
+        (f"`{prefix}_…`", f"[a setting of `{plugin}`](settings.md#variables)")
+        for prefix, plugin in (
+            ("TARGET_STAIROIDS", "target-stairoids"),
+            ("TAP_STAIROIDS_WEBHOOKS", "tap-stairoids-webhooks"),
+            ("TAP_STAIROIDS_SIGNALS", "tap-stairoids-signals"),
+        )
+    ),
+    ("`STAIROIDS_CONFIG`", "[the config file of the target](settings.md)"),
+    ("`STAIROIDS_WEBHOOKS_…`", "[an option of the receiver](#commands)"),
+    ("`STAIROIDS_WEBHOOK_SECRET`", "[the secret of webhooks](#commands)"),
+    (
+        "`STAIROIDS_API_KEY`, `STAIROIDS_API_URL`",
+        "[key and URL](settings.md#variables)",
+    ),
+    (
+        "`LOGLEVEL`, `…_LOGLEVEL`, `SINGER_SDK_LOG_CONFIG`",
+        "[the log of target and taps](../deploy/logs.md#target-and-taps)",
+    ),
+    (
+        "`STAIROIDS_WEBHOOKS_LOG_LEVEL`, `STAIROIDS_WEBHOOKS_LOG_FORMAT`",
+        "[the log of the receiver](../deploy/logs.md#the-receiver)",
+    ),
+)
 _REPORT = {
     "ended_at": _ENDED_AT,
     "exit_code": 0,
@@ -133,13 +159,14 @@ def _variables() -> str:
             "",
             "# Environment variables",
             "",
-            "Variables set options of commands. An option on the command line wins.",
+            *_table(("variable or prefix", "sets"), *_PREFIXES),
+            "`TARGET_STAIROIDS_API_KEY_FILE` names a file that holds the key. Each",
+            "variable of a setting or of the receiver has such a variant with `_FILE`.",
             "",
-            "* [Each setting has a variable](settings.md#variables).",
-            "* [Variables of the log](../deploy/logs.md) set level and format.",
-            "* Secrets have no options. Only the sandbox has `--webhook-secret`.",
-            "* `STAIROIDS_WEBHOOK_SECRET_FILE` names a file that holds the secret.",
-            "  Each variable in this table has such a variant.",
+            "## Commands",
+            "",
+            "Variables set options of commands. An option on the command line wins.",
+            "Secrets have no options. Only the sandbox has `--webhook-secret`.",
             "",
             *_table(("variable", "sets", "read by"), *rows),
         ]

@@ -17,3 +17,18 @@ var Scorer = {
     return score + 10 * found.size - (isList.test(page) ? 4 : 0);
   },
 };
+
+/* Finds pages with any of the words if no page has all of them: the most words first. */
+const searchAll = Search.performTermsSearch;
+Search.performTermsSearch = (words, excluded) => {
+  const found = searchAll(words, excluded);
+  if (found.length) return found;
+  const pages = new Map();
+  for (const word of words) {
+    for (const result of searchAll(new Set([word]), excluded)) {
+      result[4] += pages.get(result[0])?.[4] ?? 0;
+      pages.set(result[0], result);
+    }
+  }
+  return [...pages.values()];
+};

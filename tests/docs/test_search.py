@@ -22,19 +22,49 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 QUESTIONS = {
     "guides/nested-fields": ("map a nested field", "nested json", "json path"),
-    "guides/send-only-changes": ("send only new rows", "incremental"),
-    "guides/first-run": ("first run with a million rows", "initial load"),
-    "guides/send-one": ("test with one record", "send a single record"),
-    "deploy/runbook": ("after a crash", "what to do after a crash", "interrupted"),
+    "guides/send-only-changes": (
+        "send only new rows",
+        "incremental",
+        "skip rows already sent",
+    ),
+    "guides/first-run": (
+        "first run with a million rows",
+        "initial load",
+        "initial sync",
+        "large table million",
+        "initial load large table",
+    ),
+    "guides/send-one": ("test with one record", "send a single record", "single row"),
+    "deploy/runbook": (
+        "after a crash",
+        "what to do after a crash",
+        "interrupted",
+        "power loss",
+        "process killed halfway",
+    ),
     "guides/rotate-a-secret": ("rotate the secret", "webhook secret rotation"),
-    "deploy/docker": ("receiver in Docker", "container"),
-    "deploy/kubernetes": ("receiver in Kubernetes", "k8s"),
-    "guides/replay": ("resend a failed record", "retry failed record", "dead letters"),
-    "guides/move-the-ledger": ("where is the ledger", "back up the ledger"),
+    "deploy/docker": ("receiver in Docker", "container", "webhook server container"),
+    "deploy/kubernetes": (
+        "receiver in Kubernetes",
+        "k8s",
+        "webhook server container k8s",
+    ),
+    "guides/replay": (
+        "resend a failed record",
+        "retry failed record",
+        "dead letters",
+        "retry",
+        "rejected rows",
+    ),
+    "guides/move-the-ledger": (
+        "where is the ledger",
+        "back up the ledger",
+        "ledger state",
+    ),
     "guides/runners-without-a-disk": ("run without a disk", "ephemeral"),
-    "guides/environment": ("environment variables", "env var"),
+    "guides/environment": ("environment variables", "env var", "env vars prefix"),
     "deploy/airflow": ("Airflow", "schedule with airflow"),
-    "concepts/outcomes": ("superseded", "What does superseded mean?"),
+    "concepts/outcomes": ("superseded", "What does superseded mean?", "superceded"),
 }
 
 
