@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import astuple, replace
-from sqlalchemy import insert
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup, sql
-from target_stairoids.ledger.schema import signals
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.structs import SettledVersion
@@ -44,27 +42,16 @@ def write_outcomes(
         ],
     )
     claimed = [
-        {
-            "key_entity": item.version.entity,
-            "key_mapping": item.version.mapping,
-            "key_run": transaction.run,
-        }
+        (item.version.entity, item.version.mapping, transaction.run)
         for item in versions
         if item.is_claimed
     ]
-    if claimed:
-        transaction.connection.execute(sql.DELETE_CLAIM, claimed)
+    _execute(transaction, transaction.statements.end_claim, claimed)
     accepted = [
-        {
-            "key_entity": item.version.record_key[0],
-            "key_mapping": item.version.mapping,
-            "key_state": item.version.state_digest,
-            "closes_older": item.closes_older,
-        }
+        (*item.version.record_key, item.version.state_digest, item.closes_older)
         for item in accepted_now
     ]
-    if accepted:
-        transaction.connection.execute(sql.DELETE_DEAD_LETTER, accepted)
+    _execute(transaction, transaction.statements.close_dead_letters, accepted)
 
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
@@ -82,9 +69,8 @@ def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
             "accepted_at": accepted_at or timestamp(),
             "email": email,
         }
-        rows.append(row)
-    if rows:
-        transaction.connection.execute(insert(signals), rows)
+        rows.append(tuple(row[name] for name in sql.LOGGED))
+    _execute(transaction, transaction.statements.log, rows)
 
 
 def _write_latest_after(

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Dialect, Table, bindparam, delete, func, update
+from sqlalchemy import Dialect, Table, bindparam, func, update
 from sqlalchemy.dialects import sqlite
 
-from target_stairoids.ledger.schema import claims, dead_letters, latest, settled
+from target_stairoids.ledger.schema import (
+    claims,
+    dead_letters,
+    latest,
+    settled,
+    signals,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import Delete, Insert, Update
+    from sqlalchemy.sql.dml import Insert, Update
 
 _OUR_CLAIM = (
     claims.c.entity == bindparam("key_entity"),
     claims.c.mapping == bindparam("key_mapping"),
     claims.c.run == bindparam("key_run"),
 )
-
-#: Parameters: `key_entity`, `key_mapping` and `key_run`.
-DELETE_CLAIM: Delete = delete(claims).where(*_OUR_CLAIM)
 
 #: Parameters: `key_entity`, `key_mapping`, `key_run`, `attempts` and `attempted_at`.
 CLAIM_AGAIN: Update = (
@@ -31,17 +34,9 @@ CLAIM_AGAIN: Update = (
     .values(attempts=bindparam("attempts"), attempted_at=bindparam("attempted_at"))
 )
 
-#: Dead letters of a state, or of all states of its record except `unknown` ones.
-#: Parameters: `key_entity`, `key_mapping`, `key_state` and `closes_older`.
-DELETE_DEAD_LETTER: Delete = delete(dead_letters).where(
-    dead_letters.c.entity == bindparam("key_entity"),
-    dead_letters.c.mapping == bindparam("key_mapping"),
-    (dead_letters.c.state_digest == bindparam("key_state"))
-    | (
-        bindparam("closes_older", type_=Boolean())
-        & (dead_letters.c.outcome != "unknown")
-    ),
-)
+
+#: The columns of the sync log that `Statements.log` fills.
+LOGGED = [column.name for column in signals.c if column.name != "sequence"]
 
 
 class Statements:
@@ -51,6 +46,11 @@ class Statements:
 
     Attributes:
         claim: INSERT of claims. It returns the keys of the new ones.
+        end_claim: DELETE of a claim. Parameters: entity, mapping, run.
+        close_dead_letters: DELETE of the dead letters of a state, or of all states of
+            its record except `unknown` ones. Parameters: entity, mapping, state digest,
+            and whether older states are closed.
+        log: INSERT of signals into the sync log, in the order of `LOGGED`.
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
         replace_latest: INSERT of last states that replaces one state digest and
             bookmark value only. These are two more parameters; NULL for none.
@@ -78,6 +78,14 @@ class Statements:
             f"{self.set_latest} WHERE {latest.name}.state_digest {same} {mark}"
             f" AND {latest.name}.bookmark_value {same} {mark}"
         )
+        our_key = f"entity = {mark} AND mapping = {mark}"
+        self.end_claim = f"DELETE FROM {claims.name} WHERE {our_key} AND run = {mark}"  # noqa: S608 - same
+        self.close_dead_letters = (
+            f"DELETE FROM {dead_letters.name} WHERE {our_key}"  # noqa: S608 - same
+            f" AND (state_digest = {mark} OR ({mark} AND outcome <> 'unknown'))"
+        )
+        marks = ", ".join([mark] * len(LOGGED))
+        self.log = f"INSERT INTO {signals.name} ({', '.join(LOGGED)}) VALUES ({marks})"  # noqa: S608 - same
         self.see_again = (
             f"UPDATE {settled.name} SET run = {mark} WHERE entity = {mark}"  # noqa: S608 - names of our own table
             f" AND mapping = {mark}"
