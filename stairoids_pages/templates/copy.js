@@ -5,7 +5,7 @@ let saying = 0;
 
 // Feedback of an action, for everyone.
 function say(text) {
-  const status = document.querySelector("[role=status]");
+  const status = document.querySelector("[data-says]");
   status.textContent = text;
   status.className = "said";
   clearTimeout(saying);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from stairoids_sandbox.state.models import Signal
 
-KEPT = 200_000  # about 40 MB, and the bodies of refused ones; older are forgotten
+KEPT = 200_000  # about 40 MB; older ones are forgotten
+_BODIES = 20_000  # of the latest requests, at most 82 MB
 BODY_KEPT = 4_096  # bytes
 
 
@@ -81,6 +82,9 @@ class RequestLog:
         self.total += 1
         self.statuses[request.status] += 1
         self._requests.append(request)
+        if len(self._requests) > _BODIES and self._requests[-_BODIES - 1].body:
+            old = self._requests[-_BODIES - 1]
+            self._requests[-_BODIES - 1] = replace(old, body=b"")
         if len(self._requests) > 2 * KEPT:
             del self._requests[:KEPT]
 

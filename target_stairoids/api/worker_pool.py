@@ -96,7 +96,7 @@ class WorkerPool(Generic[Job]):
             os.read(self.wake_descriptor, 65536)
         found: list[tuple[Job, Response]] = []
         with contextlib.suppress(Empty):
-            while self._is_worth_a_commit or found:
+            while True:
                 request, response = self._responses.get_nowait()
                 if request in self._open:
                     self._open.remove(request)
@@ -135,13 +135,13 @@ class WorkerPool(Generic[Job]):
                 failure = f"the request failed ({type(error).__name__})"
                 response = Response(kind=ResponseKind.UNKNOWN, failure=failure)
             self._responses.put((request, response))
-            if self._is_worth_a_commit:
+            if self.is_worth_a_commit or response.kind is not ResponseKind.ACCEPTED:
                 self.wake()
         self._client.close()
 
     @property
-    def _is_worth_a_commit(self) -> bool:
-        """False while more responses come soon, because they share one commit."""
+    def is_worth_a_commit(self) -> bool:
+        """False while more responses come soon, which can share one commit."""
         runs_dry = self._requests.qsize() <= self._count
         return runs_dry or self._responses.qsize() >= 3 * self._count // 2
 

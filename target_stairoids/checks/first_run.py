@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from shlex import quote
 from typing import NamedTuple
 
 from stairoids_common.time import timestamp
@@ -202,7 +203,7 @@ def known_after(accepted: Response) -> Known:
 def refusal(sources: Collection[str]) -> str:
     """Return why sources were held back, and the remedies."""
     names = ", ".join(f"`{source}`" for source in sorted(sources))
-    first = min(sources)
+    first = quote(min(sources))
     return (
         f"Stairoids has signals of source {names} that the ledger does not know. The "
         "ledger is new, lost or an old copy, or other producers send them. Nothing of "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Generic, TypeVar
 
 from target_stairoids.dedup.rules import Version
@@ -171,7 +172,7 @@ class StreamChecks(Generic[Held]):
         older = (
             f"{self._older} of them are older than the last state that was sent. If "
             "their order starts again at the source, run `stairoids-signals ledger "
-            f"reset-order {self.stream}`. "
+            f"reset-order {quote(self.stream)}`. "
         )
         self.fire(
             BULK_CHANGE,
@@ -179,8 +180,8 @@ class StreamChecks(Generic[Held]):
             f"known entities have changed in this run. {older if self._older else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`. If the changes are intended, run `stairoids-signals "
-            f"ledger allow {self.stream}`, or set `bulk_changes: expected` in the "
-            "mapping.",
+            f"ledger allow {quote(self.stream)}`, or set `bulk_changes: expected` in "
+            "the mapping.",
         )
 
     def another_person(self) -> None:
@@ -192,7 +193,7 @@ class StreamChecks(Generic[Held]):
                 f"Stream `{self.stream}`: more than {self.limit} keys were already "
                 "sent for other people. Do two databases share this ledger? Then give "
                 "each pipeline its own `namespace` or `ledger_url`. Otherwise run "
-                f"`stairoids-signals ledger allow {self.stream}`.",
+                f"`stairoids-signals ledger allow {quote(self.stream)}`.",
             )
 
     def compared(self, known: set[bytes], names: str, rename: str = "") -> None:
@@ -230,7 +231,7 @@ class StreamChecks(Generic[Held]):
             f"first {sample} records {names}. Sending would repeat them. {rename}To "
             "remember the records and send none, pipe the tap into `stairoids-signals "
             "ledger baseline`. If all must be sent again, run `stairoids-signals "
-            f"ledger allow {self.stream}`.",
+            f"ledger allow {quote(self.stream)}`.",
         )
 
     # Records
@@ -259,7 +260,7 @@ class StreamChecks(Generic[Held]):
             f"Stream `{self.stream}`: {share} are invalid, though the stream "
             "was sent before. Was a column renamed? Fix the mapping in `signals`, or "
             "the tap's catalog, and run again. If the records are wrong, run "
-            f"`stairoids-signals ledger allow {self.stream}`.",
+            f"`stairoids-signals ledger allow {quote(self.stream)}`.",
         )
 
     # Ends
@@ -291,7 +292,7 @@ class StreamChecks(Generic[Held]):
             BULK_CHANGE,
             f"Stream `{self.stream}`: more signals wait for the end of its input than "
             "the queue holds. If they may be sent, run "
-            f"`stairoids-signals ledger allow {self.stream}`.",
+            f"`stairoids-signals ledger allow {quote(self.stream)}`.",
         )
 
     def end_of_input(self) -> list[Held]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 #: Requests per minute -> requests per day, for each plan. None is unlimited.
 _PLANS = {60: ("Starter", 10_000), 300: ("Growth", 100_000), 1_000: ("Agency", None)}
-_SENTENCE_END = re.compile(r"(?<=[.?\]])\s(?=[A-Z])")
+_OUTSIDE_CODE = r"(?=(?:[^`]*`[^`]*`)*[^`]*$)"
+_SENTENCE_END = re.compile(rf"(?<=[.?\]])\s(?=[A-Z]){_OUTSIDE_CODE}")
 _COMMAND = re.compile(r"`(stairoids-signals ledger [^`]*)`")
 _ERROR_ID = re.compile(r" \[E\d+\]")
 _AGAIN = "Run again. The next run resumes, and no signals were lost."

@@ -253,6 +253,8 @@ class Run:
         """Do everything that needs no waiting."""
         while (finished := self._scheduler.step()) is not None:
             self._count(finished)
+            if not self._scheduler.pool.is_worth_a_commit:
+                break  # a worker wakes this thread
         now = time.monotonic()
         self._checkpoint.emit_states(now)
         self._warn_of_duration()

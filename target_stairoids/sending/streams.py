@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,9 +136,9 @@ class Stream:
     def _rename_from(self, stream: str, mapping: str) -> str:
         """Return the advice that makes another stream or mapping this one."""
         if stream != self.schema.name:
-            words = f"{stream} {self.schema.name}"
+            words = shlex.join([stream, self.schema.name])
         elif mapping not in self.made and (new := self.made.keys() - self.known.keys()):
-            words = f"{stream} --mapping {mapping} {min(new)}"
+            words = shlex.join([stream, "--mapping", mapping, min(new)])
         else:
             return ""
         return f"If it was renamed, run `stairoids-signals ledger rename {words}`. "
@@ -145,7 +146,7 @@ class Stream:
     @property
     def refusal(self) -> tuple[str, str] | None:
         """The check that refuses its signals without a look at them, and the reason."""
-        name = self.schema.name
+        name, quoted = self.schema.name, shlex.quote(self.schema.name)
         for mapping in self.maps:
             made, known = self.made.get(mapping.name), self.known.get(mapping.name)
             if made is None or known is None or mapping.name in self.baselines:
@@ -155,16 +156,17 @@ class Stream:
                     f"Stream `{name}`: its signals had the source `{known.source}`, "
                     f"and have `{made.source}` now. If it is another database, set "
                     "`namespace`. If only the name changed, run `stairoids-signals "
-                    f"ledger rename {name} --source {known.source} {made.source}`. If "
+                    f"ledger rename {quoted} --source "
+                    f"{shlex.join(filter(None, [known.source, made.source]))}`. If "
                     "both share the ledger on purpose, run `stairoids-signals ledger "
-                    f"allow {name}`."
+                    f"allow {quoted}`."
                 )
             if made.identity != known.identity and not mapping.key:
                 return IDENTITY, (
                     f"Stream `{name}` has no key, and the columns that identify its "
                     "records have changed. So each record would count as new. Set "
                     "`key` in the mapping. If all must be sent again, run "
-                    f"`stairoids-signals ledger allow {name}`."
+                    f"`stairoids-signals ledger allow {quoted}`."
                 )
         return None
 

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import shlex
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -167,6 +168,21 @@ def test_report_has_a_command_for_each_decision_that_a_check_needs(
     assert "\nRun 1: " not in table
     for step in status["next"]:
         assert step["text"] in table
+
+
+def test_command_of_a_decision_quotes_odd_names(target: TargetUnderTest) -> None:
+    source = "St. Louis; true"
+    settings = {"source": source, "first_run": "guard"}
+    target.run(a_schema(), a_record(1), **settings)
+    for path in target.folder.glob("ledger.db*"):
+        path.unlink()
+    target.run(a_schema(), a_record(1), **settings)
+
+    (status,) = json.loads(report(target, "--format", "json"))["status"]
+
+    *_, allow = [step["command"] for step in status["next"]]
+    words = ["ledger", "allow", "--source", source, "--config", "config.json"]
+    assert shlex.split(allow) == ["stairoids-signals", *words]
 
 
 def test_pending_signals_of_several_runs_are_counted_once(
