@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.event import Delivery, event_from
@@ -95,7 +96,8 @@ def raw_request(
 def exchange(address: tuple[str, int], request: bytes, *, timeout: float = 15) -> int:
     """Send bytes and return the status of the first response, 0 if there is none."""
     with socket.create_connection(address, timeout=timeout) as connection:
-        connection.sendall(request)
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused amid the head
+            connection.sendall(request)
         return status_from(connection)
 
 
