@@ -224,7 +224,7 @@ class Client:
         self._signals_url = f"{api_url}/signals"
         self._auth = BearerAuth(api_key)
         self._timeout = timeout
-        self._of_thread = _ThreadSession(self._signals_url)
+        self._of_thread = _ThreadSession(self._signals_url, self._auth)
         # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
@@ -233,24 +233,17 @@ class Client:
 
         Source: https://docs.stairoids.com/api-reference/signals/send-signal
         """
-        return self._send(
-            requests.Request(
-                "POST",
-                self._signals_url,
-                data=_Body(body, leave_by=time.monotonic() + 1.5 * self._timeout),
-                headers={"Content-Type": "application/json"},
-                auth=self._auth,
-            )
-        )
+        request = self._of_thread.post.copy()
+        leave_by = time.monotonic() + 1.5 * self._timeout
+        request.prepare_body(_Body(body, leave_by=leave_by), None)
+        return self._send(request)
 
     def list_signals(self, query: Mapping[str, str | int]) -> Response:
         """Read one page of signals. Failures are responses, not errors.
 
         Source: https://docs.stairoids.com/api-reference/signals/list-signals
         """
-        return self._send(
-            requests.Request("GET", self._signals_url, params=query, auth=self._auth)
-        )
+        return self._get(self._signals_url, params=query, auth=self._auth)
 
     def read_signal(self, signal_id: str) -> Response:
         """Read one signal. Failures are responses, not errors.
@@ -258,24 +251,27 @@ class Client:
         Source: https://docs.stairoids.com/api-reference/signals/get-signal
         """
         url = f"{self._signals_url}/{quote(signal_id, safe='')}"
-        return self._send(requests.Request("GET", url, auth=self._auth))
+        return self._get(url, auth=self._auth)
 
     def reach(self) -> Response:
         """Request the API's root without the key. Any status means it is reachable."""
-        return self._send(requests.Request("GET", self._api_url))
+        return self._get(self._api_url)
 
-    def _send(self, request: requests.Request) -> Response:
-        session = self._of_thread.session
+    def _get(self, url: str, **parts: Any) -> Response:
+        request = requests.Request("GET", url, **parts)
+        return self._send(self._of_thread.session.prepare_request(request))
+
+    def _send(self, request: requests.PreparedRequest) -> Response:
         try:
-            response = session.send(
-                session.prepare_request(request),
+            response = self._of_thread.session.send(
+                request,
                 timeout=self._timeout,
                 allow_redirects=False,
                 **self._of_thread.settings,
             )
             text = _text_of(response)
         except requests.RequestException as error:
-            return _no_response(error, request.data)
+            return _no_response(error, request.body)
         return _read(response, text)
 
     def close(self) -> None:
@@ -284,12 +280,13 @@ class Client:
 
 
 class _ThreadSession(threading.local):
-    """Each thread's session, and its proxies from the environment.
+    """Each thread's session, its proxies from the environment, and a signal's request.
 
-    The environment is read once, because reading it costs more than a request.
+    They are made once: reading the environment costs more than a request, and preparing
+    a request costs a quarter of it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, auth: BearerAuth) -> None:
         self.session = requests.Session()
         self.session.mount("https://", HTTPAdapter(max_retries=0))
         self.session.headers["User-Agent"] = USER_AGENT
@@ -297,6 +294,10 @@ class _ThreadSession(threading.local):
             url, {}, stream=True, verify=None, cert=None
         )
         self.session.trust_env = False
+        json = {"Content-Type": "application/json"}
+        self.post = self.session.prepare_request(
+            requests.Request("POST", url, headers=json, auth=auth)
+        )
 
 
 class _Body:

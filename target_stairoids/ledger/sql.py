@@ -13,6 +13,7 @@ from sqlalchemy.dialects import sqlite
 from target_stairoids.ledger.schema import (
     claims,
     dead_letters,
+    known_signals,
     latest,
     settled,
     signals,
@@ -35,6 +36,8 @@ CLAIM_AGAIN: Update = (
 )
 
 
+#: The columns that `Statements.claim` fills.
+CLAIMED = claims.c.keys()
 #: The columns of the sync log that `Statements.log` fills.
 LOGGED = [column.name for column in signals.c if column.name != "sequence"]
 
@@ -45,7 +48,7 @@ class Statements:
     Texts are for the driver. Their rows are tuples in the order of the table's columns.
 
     Attributes:
-        claim: INSERT of claims. It returns the keys of the new ones.
+        note_known: INSERT of a row of `known_signals` that replaces the former one.
         end_claim: DELETE of a claim. Parameters: entity, mapping, run.
         close_dead_letters: DELETE of the dead letters of a state, or of all states of
             its record except `unknown` ones. Parameters: entity, mapping, state digest,
@@ -65,14 +68,10 @@ class Statements:
         dialect_class: Any = type(dialect)
         style = "qmark" if self._is_sqlite else "format"
         self._positional = dialect_class(paramstyle=style)
-        self.claim: Insert = (
-            self.insert_into(claims)
-            .on_conflict_do_nothing()
-            .returning(claims.c.entity, claims.c.mapping)
-        )
         self.add_dead_letter = self._add_dead_letter()
         self.settle = self._upsert(settled, "entity", "mapping", "state_digest")
         self.set_latest = self._upsert(latest, "entity", "mapping")
+        self.note_known = self._upsert(known_signals, "scope", "source", "type")
         mark, same = ("?", "IS") if self._is_sqlite else ("%s", "IS NOT DISTINCT FROM")
         self.replace_latest = (
             f"{self.set_latest} WHERE {latest.name}.state_digest {same} {mark}"
@@ -85,11 +84,20 @@ class Statements:
             f" AND (state_digest = {mark} OR ({mark} AND outcome <> 'unknown'))"
         )
         marks = ", ".join([mark] * len(LOGGED))
+        self._claim_marks = f"({', '.join([mark] * len(CLAIMED))})"
         self.log = f"INSERT INTO {signals.name} ({', '.join(LOGGED)}) VALUES ({marks})"  # noqa: S608 - same
         self.see_again = (
             f"UPDATE {settled.name} SET run = {mark} WHERE entity = {mark}"  # noqa: S608 - names of our own table
             f" AND mapping = {mark}"
             f" AND (state_digest = {mark} OR content_digest = {mark})"
+        )
+
+    def claim(self, count: int) -> str:
+        """Return the INSERT of some claims. It returns the keys of the new ones."""
+        return (
+            f"INSERT INTO {claims.name} ({', '.join(CLAIMED)})"  # noqa: S608 - names of our own table
+            f" VALUES {', '.join([self._claim_marks] * count)}"
+            " ON CONFLICT DO NOTHING RETURNING entity, mapping"
         )
 
     def insert_into(self, table: Table) -> Any:  # noqa: ANN401 - of either dialect

@@ -30,7 +30,6 @@ from target_stairoids.ledger.schema import (
     claims,
     days,
     dead_letters,
-    known_signals,
     mappings,
     pipelines,
     requests,
@@ -117,8 +116,11 @@ class Transaction:
             }
             for claim in wanted
         ]
-        inserted = self.connection.execute(self.statements.claim, rows)
-        ours = {(row.entity, row.mapping) for row in inserted}
+        ours = set[Sequence[Any]]()
+        for block in lookup.blocks(rows, lookup.PARAMETERS // len(sql.CLAIMED)):
+            values = tuple(row[name] for row in block for name in sql.CLAIMED)
+            text = self.statements.claim(len(block))
+            ours |= {*map(tuple, self.connection.exec_driver_sql(text, values))}
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
         return {
             key: self.connection.execute(
@@ -199,14 +201,8 @@ class Transaction:
 
     def note_known(self, scope: str, source: str, type_: str, known: Known) -> None:
         """Note up to where Stairoids' signals are accounted for."""
-        values = {
-            "scope": scope,
-            "source": source,
-            "type": type_,
-            "known_until": known.until,
-            "signal_id": known.signal_id,
-        }
-        self._put(known_signals, ("scope", "source", "type"), values)
+        row = scope, source, type_, known.until, known.signal_id
+        self.connection.exec_driver_sql(self.statements.note_known, row)
 
     def _put(self, table: Table, key: tuple[str, ...], values: dict[str, Any]) -> None:
         """Insert a row, or replace the values of the row with its key."""
