@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks.figures import Figure, in_turn, median_ratio
-from target_stairoids.dedup.digests import content_digest, entity_digest
-from target_stairoids.dedup.record import Record
+from target_stairoids.dedup.record import Record, content_digest, entity_digest
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema

@@ -50,12 +50,15 @@ RECORD = {
 class Trace:
     """Notes the file of each project function that starts or is returned to.
 
-    Starts when the RECORD line is handed out, and ends when the POST leaves.
+    Starts when the RECORD line is handed out, and ends when the POST leaves. Once a
+    worker has the request, the deciding thread waits for other work. That part is left
+    out, because its length depends on the scheduling of threads.
     """
 
     def __init__(self) -> None:
         self.files: list[str] = []
         self.is_on = False
+        self.without: int | None = None  # the thread that is left out
 
     def note(self, filename: str) -> None:
         """Add a file, unless the last one is the same."""
@@ -67,9 +70,11 @@ class Trace:
 
     def __call__(self, frame: FrameType, event: str, _arg: object) -> Any:  # noqa: ANN401 - as sys.settrace wants it
         """Note a call; `sys.settrace` and `threading.settrace` use this."""
-        if event == "call":
+        if event == "call" and threading.get_ident() != self.without:
             self.note(frame.f_code.co_filename)
-            if frame.f_code.co_name == "post_signal":
+            if frame.f_code.co_name == "hand_in":
+                self.without = threading.get_ident()
+            elif frame.f_code.co_name == "post_signal":
                 self.is_on = False
         return None
 

@@ -16,7 +16,7 @@ import msgspec
 
 from stairoids_common.time import parse_time
 from target_stairoids.api.client import Response
-from target_stairoids.dedup.digests import same_value
+from target_stairoids.dedup.record import same_value
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 
 PAGE = 200  # the documented maximum

@@ -121,7 +121,7 @@ def _plain(key: str | None) -> str | None:
 
 def _keys(key: str | None) -> list[str]:
     """Return the forms that a key may have in the ledger, as a JSON array or digest."""
-    from target_stairoids.dedup.digests import json_array, key_digest
+    from target_stairoids.dedup.record import json_array, key_digest
 
     if not key:
         return []

@@ -22,7 +22,7 @@ from target_stairoids.cli.options import (
     log_the_run,
     with_ledger,
 )
-from target_stairoids.dedup.digests import value_at
+from target_stairoids.dedup.record import value_at
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD

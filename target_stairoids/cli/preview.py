@@ -19,7 +19,7 @@ from target_stairoids.cli.options import (
     messages_argument,
     online_option,
 )
-from target_stairoids.dedup.digests import value_at
+from target_stairoids.dedup.record import value_at
 from target_stairoids.dedup.rules import Outcome
 
 if TYPE_CHECKING:

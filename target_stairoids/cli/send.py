@@ -136,7 +136,7 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
 
     The values are JSON if there are several, else text.
     """
-    from target_stairoids.dedup.digests import value_at
+    from target_stairoids.dedup.record import value_at
 
     values: list[object] = [wanted]
     if wanted.startswith("["):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.digests import are_ordered, is_before
+from target_stairoids.dedup.order import are_ordered, is_before
 from target_stairoids.dedup.rules import (
     SEND,
     Action,
@@ -307,8 +307,9 @@ class Identity:
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
         is_person = version.key != subject.version.record_key
-        seen = self._seen[version.mapping]
-        read = Read.NOT_YET if latest is None else seen.read(version.entity)
+        entity, mapping = version.key
+        seen = self._seen[mapping]
+        read = Read.NOT_YET if latest is None else seen.read(entity)
         facts = Facts(
             latest=latest,
             states=[*states, *self.states(version)],
@@ -319,6 +320,7 @@ class Identity:
             is_replay=subject.is_replay,
         )
         step = decide(version, facts)
+        before = last_sent(version, facts.states, subject.send)
         if step.action is Action.SHARE:
             self._share(version)
             person = self._of_person(version)
@@ -327,26 +329,20 @@ class Identity:
         if is_person and not subject.is_by_person:
             sharing = self.share(version.record_key) if counts else 0
         elif step.is_seen_again and not (read and counts):
-            self._alone[version.mapping].add(version.entity)
+            self._alone[mapping].add(entity)
         elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
             sharing = self._count(version.record_key)
         self._apply(version, step, latest, subject.send)
         note = _note_of(step, version, latest, read)
         self._note(version.key, note)
         if note is Read.AS_LATEST:
-            sharing += self._met_latest(version.mapping, [version.entity])
-        before = last_sent(version, facts.states, subject.send)
+            sharing += self._met_latest(mapping, [entity])
         if step.action is Action.HOLD:
             awaits_proof = latest is not None and differ(version, latest)
             awaits_proof &= not is_person
-            self._held[version.key] = _Held(
-                subject,
-                version,
-                self.states(version),
-                latest,
-                before,
-                awaits_proof,
-            )
+            own = self.states(version)
+            held = _Held(subject, version, own, latest, before, awaits_proof)
+            self._held[version.key] = held
         return Decided(subject, version, step, latest, before, sharing)
 
     def share(self, record_key: Key, person: Key | None = None) -> int:

@@ -1,7 +1,11 @@
-"""Records: one RECORD message's data, decoded only as far as needed.
+"""Records: one RECORD message's data, decoded only as far as needed, and its digests.
 
 Most records of a repeated sync are known word for word. For these, the key and a digest
 of the text are enough.
+
+An entity digest names the subject of a signal, a state digest one state of the entity,
+a content digest the signal's content. Digests hold no personal data. They compare
+numbers by value: 1 and 1.0 are equal.
 """
 
 from __future__ import annotations
@@ -9,21 +13,67 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
-from hashlib import blake2b
-from typing import Any, TypedDict
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
-from target_stairoids.dedup.digests import (
-    DEEPEST,
-    canonical_fields,
-    canonical_number,
-    keyed_digest,
-)
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.schema import ColumnSet, chosen
+
+if TYPE_CHECKING:
+    from target_stairoids.mapping.signal import Signal
+
+#: Values nested deeper than this do not tell two records apart.
+DEEPEST = 200
+
+_sorted_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
+_PLAIN = frozenset({str, int, bool, type(None)})  # equal values have one spelling
+_LONGEST_WHOLE_NUMBER = 400  # digits; 1E+9999999 as an integer would fill the memory
+
+
+def _canonical(value: object, depth: int = 0) -> object:
+    """Return a value in which equal numbers have one spelling."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, (Decimal, float)):
+        return _number(value)
+    if depth > DEEPEST:
+        return "too deep"
+    if isinstance(value, dict):
+        return {n: _canonical(inner, depth + 1) for n, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(inner, depth + 1) for inner in value]
+    return value
+
+
+# Cached, because prices and shares repeat. Typed, because Python counts 0.1 and the
+# float nearest to it as equal.
+@lru_cache(maxsize=4096, typed=True)
+def _number(value: Decimal | float) -> object:
+    number = Decimal(repr(value)) if isinstance(value, float) else value
+    if not number.is_finite():
+        return ["number", str(number)]
+    is_whole = number == number.to_integral_value()
+    if is_whole and number.adjusted() < _LONGEST_WHOLE_NUMBER:
+        return int(number)
+    sign, digits, exponent = number.as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    return ["number", sign, text, int(exponent) + len(digits) - len(text)]
+
+
+@lru_cache(maxsize=4096)
+def canonical_number(text: str) -> object:
+    """Return a number with a point or an exponent as `canonical_fields` returns it.
+
+    Raises:
+        ArithmeticError: The number is out of bounds.
+    """
+    return _number(Decimal(text))
+
 
 _OUT_OF_BOUNDS = "A record is nested too deeply or holds a number out of bounds."
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
@@ -195,3 +245,126 @@ class RecordReader:
             return Record(None, key)
         digest = blake2b(text, digest_size=16, key=self._salt).digest()
         return Record(text, key, digest)
+
+
+# Digests
+
+
+def _digest(value: object) -> bytes:
+    return blake2b(_text(value), digest_size=16).digest()
+
+
+def _text(value: object) -> bytes:
+    try:
+        return _sorted_encoder.encode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        return json.dumps(value, sort_keys=True).encode()
+
+
+def entity_digest(scope: str, stream: str, key: Sequence[object]) -> bytes:
+    """Return the digest of a record's key, given its values.
+
+    A whole number and its JSON text are the same key: 1, 1.0 and "1", but not "01".
+    """
+    digest = _of_stream(scope, stream).copy()
+    digest.update(_text([v if type(v) is str else _key_part(v) for v in key]))
+    return digest.digest()
+
+
+@lru_cache(maxsize=1024)
+def _of_stream(scope: str, stream: str) -> blake2b:
+    return blake2b(_text([scope, stream]), digest_size=16)
+
+
+def _key_part(value: object) -> object:
+    same = value if type(value) in _PLAIN else _canonical(value)
+    return str(same) if type(same) is int else same
+
+
+def keyless_digest(scope: str, stream: str, identity: object) -> bytes:
+    """Return the digest of a record without a usable key, given its identity."""
+    return _digest([scope, stream, {"keyless": _canonical(identity)}])
+
+
+def is_null_key(key: Sequence[object]) -> bool:
+    """Return whether a key identifies nothing, because a part is null or empty."""
+    for value in key:
+        if type(value) is str:
+            if not value or value.isspace():
+                return True
+        elif value is None or value in ([], {}):
+            return True
+    return False
+
+
+@lru_cache(maxsize=4096)  # many people are of one company
+def person_digest(secret: bytes, name: str | None) -> bytes | None:
+    """Return the digest of an address or domain, keyed with the ledger's secret."""
+    if not name:
+        return None
+    return blake2b(name.lower().encode(), digest_size=16, key=secret).digest()
+
+
+def json_array(values: Sequence[object]) -> str:
+    """Return a record's key as JSON, as databases write it: `[42]` or `["a",1]`."""
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="replace").decode()  # no half of a surrogate pair
+
+
+def key_digest(array: str) -> str:
+    """Return the SHA-256 of a key's JSON array, in hexadecimal digits."""
+    return sha256(array.encode()).hexdigest()
+
+
+def value_at(record: Mapping[str, Any], name: str) -> object:
+    """Return a field, or the value at a path such as `user.email`; None if missing."""
+    value = record.get(name)
+    if value is not None or name in record:
+        return value
+    value = record
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's fields without `_sdc_*`, with one spelling for equal values."""
+    if "_sdc_" in "\n".join(record):  # one search costs less than one per field
+        record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
+    odd = {
+        name: _canonical(value)
+        for name, value in record.items()
+        if type(value) not in _PLAIN
+    }
+    return record | odd if odd else record
+
+
+def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
+    """Return the digest of canonical fields under a key of at most 64 bytes."""
+    return blake2b(_text(fields), digest_size=16, key=key).digest()
+
+
+def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
+    """Return the digest of a signal's content. `occurred_at` is not part of it.
+
+    Args:
+        ignored: Properties that are not part of it: the bookmark column and the
+            mapping's `ignore_changes`. The name of an object stands for all properties
+            it was flattened to.
+    """
+    properties = {
+        name: value if type(value) in _PLAIN else _canonical(value)
+        for name, value in signal.properties.items()
+        if name not in ignored
+        and ("." not in name or name.partition(".")[0] not in ignored)
+    }
+    contact = {
+        name: value.lower() if name == "email" else value
+        for name, value in signal.contact.items()
+    }
+    return _digest([signal.type, signal.source, signal.account, contact, properties])
+
+
+def same_value(one: object, other: object) -> bool:
+    """Return whether two JSON values are equal, numbers compared by value."""
+    return _text(_canonical(one)) == _text(_canonical(other))

@@ -13,7 +13,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.digests import are_ordered, is_before, is_log_position
+from target_stairoids.dedup.order import are_ordered, is_before, is_log_position
 
 #: Entity digest and name of the mapping: the ledger's key for a kind of signal.
 Key = tuple[bytes, str]
@@ -58,7 +58,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
         content_digest: Digest of the signal; None while unknown.
-        bookmark_value: As `digests.bookmark_value` returns it.
+        bookmark_value: As `order.bookmark_value` returns it.
         source_digest: Digest of the record's part that the content is made of.
         email: Digest of the person's address; None if it is unknown.
         domain: Digest of the company's domain; None if it is unknown.

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Row, delete, select, update
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.digests import person_digest
+from target_stairoids.dedup.record import person_digest
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import schema
 from target_stairoids.ledger.outcomes import LoggedSignal, log

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.digests import keyed_digest
+from target_stairoids.dedup.record import keyed_digest
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Row, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.digests import person_digest
+from target_stairoids.dedup.record import person_digest
 from target_stairoids.dedup.rules import Key, Outcome
 from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.schema import (
@@ -188,9 +188,11 @@ def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool]]:
     complete = select(streams.c.complete_run).where(streams.c.stream == stream)
     null_keys = func.count(case((latest.c.has_null_key, 1)))
     its = (latest.c.stream == stream) & ~latest.c.is_shared
-    [(count, nulls)] = ledger.rows(select(func.count(), null_keys).where(its))
+    [(count, nulls, run)] = ledger.rows(
+        select(func.count(), null_keys, complete.scalar_subquery()).where(its)
+    )
     found = {is_null for is_null, n in ((True, nulls), (False, count - nulls)) if n}
-    return (0 if ledger.value(complete) is None else count), found
+    return (0 if run is None else count), found
 
 
 def known_elsewhere(

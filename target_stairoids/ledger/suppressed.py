@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import Connection, delete
 
-from target_stairoids.dedup.digests import keyed_digest
+from target_stairoids.dedup.record import keyed_digest
 from target_stairoids.ledger.lookup import rows_in
 from target_stairoids.ledger.schema import suppressed
 

@@ -149,8 +149,6 @@ def is_yes(value: object) -> bool:
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
     """Return whether one of the columns marks a record as deleted at its source."""
-    if record.keys().isdisjoint(columns):
-        return False
     values = [value for name in columns if (value := record.get(name))]
     return bool(values) and any(map(opted_out, values))
 

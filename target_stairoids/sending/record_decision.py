@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.digests import (
+from target_stairoids.dedup.order import (
     bookmark_value,
-    content_digest,
-    entity_digest,
     is_before,
     is_log_position,
+    log_position,
+)
+from target_stairoids.dedup.record import (
+    content_digest,
+    entity_digest,
     is_null_key,
     json_array,
     key_digest,
     keyed_digest,
     keyless_digest,
-    log_position,
     person_digest,
     value_at,
 )
@@ -87,7 +89,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     @property
     def is_deleted(self) -> bool:
         """Whether its row was deleted at the source, and its mapping does not ask."""
-        return is_deleted(self.record.key, self.mapping.deleted_columns)
+        record, columns = self.record.key, self.mapping.deleted_columns
+        return not record.keys().isdisjoint(columns) and is_deleted(record, columns)
 
     @property
     def version(self) -> Version:
@@ -395,6 +398,7 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     Attributes:
         subject: The record, as the rules for duplicates see it.
         number: In the checkpoint, once the record waits; else 0.
+        size: How many bytes of memory it takes while it waits.
         version: Once it is to be sent.
         signal: In the queue.
         reason: Of the outcome `would_send`, `invalid` or `superseded`.
@@ -405,6 +409,7 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     draft: Draft
     subject: Subject | None = None
     number: int = 0
+    size: int = 0
     version: Version | None = None
     signal: QueuedSignal | None = None
     reason: str = ""
@@ -440,11 +445,11 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             source=signal.source,
             send=mapped.mapping.send,
             decided_on=(decided.sent_before, latest.run if latest else 0),
-            lanes=lanes_of(version.entity, signal.account, signal.contact),
             ignored=mapped.ignored,
             names_row=bool(mapped.mapping.key)
             and signal.properties.keys() >= {*mapped.mapping.key},
             # Not of several people who share the key, nor a replay of an old state.
             closes_older=version.key == version.record_key
             and mapped.dead_letter is None,
+            lanes=lanes_of(version.key[0], signal.account, signal.contact),
         )

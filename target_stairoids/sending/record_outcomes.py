@@ -30,10 +30,6 @@ _SET_ASIDE = "its stream is set aside"
 _CLAIMED = "the request of an earlier run is open"
 
 
-def _size(record: OpenRecord) -> int:
-    return 6_000 + 4 * len(record.mapped.record.text or b"")
-
-
 @dataclass(eq=False)
 class RecordOutcomes:
     """Applies the rules for duplicates and the checks of streams to records.
@@ -258,7 +254,7 @@ class RecordOutcomes:
         else:
             buffer.expect(record.number, version, latest, run)
             record.signal = record.queued(decided, self.settings)
-            self._bytes -= _size(record)
+            self._bytes -= record.size
             self.queue.add(record.signal, waits=not may_leave)
         if checks.has_sample:
             self._compare(checks)
@@ -413,7 +409,8 @@ class RecordOutcomes:
         if not record.number:
             record.number = self.checkpoint.open()
             self.report.signals += 1
-            self._bytes += _size(record)
+            record.size = 6_000 + 4 * len(record.mapped.record.text or b"")
+            self._bytes += record.size
 
     def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
@@ -421,7 +418,7 @@ class RecordOutcomes:
         if record.signal is not None:
             self._drop(record.signal)
         elif record.number:
-            self._bytes -= _size(record)
+            self._bytes -= record.size
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
         self.report.count(record.mapped.stream.schema.name, outcome, reason)

@@ -75,6 +75,7 @@ class RecordProcessor:
             settings.max_event_age_days, settings.dry_run, self.ledger.secret
         )
         self._block: list[MappedRecord | str] = []
+        self._has_held = self._has_opt_outs = False
         self.baselined: set[tuple[str, str]] = set()
         self.streams = Streams(
             settings, self.ledger, self.suppression.by_settings.digest
@@ -84,6 +85,7 @@ class RecordProcessor:
         """Open a stream as `Streams.open` does, and warn if it is left out."""
         stream = self.streams.open(schema, message)
         self.outcomes.opened(stream)
+        self._has_opt_outs |= any(mapping.suppress for mapping in stream.maps)
         if self.outcomes.observer is None:
             warn_if_left_out(stream)
         else:
@@ -136,10 +138,11 @@ class RecordProcessor:
         if not self._block:
             return
         items, self._block = self._block, []
-        items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
-        for mapped, draft in opt_outs:
-            self.outcomes.end_opt_out(mapped, draft)
-        cut = None
+        cut = unreadable = None
+        if self._has_opt_outs:
+            items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
+            for mapped, draft in opt_outs:
+                self.outcomes.end_opt_out(mapped, draft)
         if has_data := not self.suppression.by_data.is_empty():
             items, cut = mark_suppressed(items, self.suppression)
         changed = self._changed_in(items)
@@ -161,7 +164,7 @@ class RecordProcessor:
         marks: defaultdict[str, list[tuple[bytes, bytes]]] = defaultdict(list)
         unsure: set[Key] = set()
         identity = self.outcomes.identity
-        has_held = identity.has_held
+        self._has_held = has_held = identity.has_held
         for mapped in items:
             if isinstance(mapped, str):
                 continue
@@ -243,8 +246,7 @@ class RecordProcessor:
         """
         often = Counter([item.key for item in items if not isinstance(item, str)])
         found: dict[MappedRecord, tuple[Version, Latest, Outcome]] = {}
-        identity = self.outcomes.identity
-        has_held = identity.has_held
+        is_held = self.outcomes.identity.is_held
         for item in items:
             if isinstance(item, str) or (last := latest.get(item.key)) is None:
                 continue
@@ -252,7 +254,7 @@ class RecordProcessor:
                 often[item.key] == 1
                 and item.dead_letter is None
                 and item not in known_records
-                and not (has_held and identity.is_held(item.key))
+                and not (self._has_held and is_held(item.key))
                 and (known := known_outcome(item, last, self._checks)) is not None
             ):
                 version, outcome = known

@@ -289,8 +289,9 @@ class Run:
 
     def _is_stuck(self) -> bool:
         """Return whether all signals wait, also if others of a company may pass."""
-        if self._scheduler.is_stuck:
-            self._scheduler.responses.let_pass()
+        if not self._scheduler.is_stuck:
+            return False
+        self._scheduler.responses.let_pass()
         return self._scheduler.is_stuck
 
     def _wait(self, source: int | None) -> bool:

@@ -188,8 +188,9 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        minutes = (now - self._began) / 60
-        self._stop.set(limit_reached(self._settings, minutes=minutes))
+        if self._settings.max_run_minutes is not None:
+            minutes = (now - self._began) / 60
+            self._stop.set(limit_reached(self._settings, minutes=minutes))
         responses = self.pool.responses()
         if not responses and not self._slots(now):
             return None
@@ -216,7 +217,8 @@ class Scheduler:
                 self.limiter.responded(response, now)
             for signal, response in responses:
                 self.responses.apply(transaction, signal, response, now)
-            self.responses.write_settled(transaction)
+            if responses:
+                self.responses.write_settled(transaction)
             starting = self._starting(transaction, self._slots(now), now)
             self.responses.write_settled(transaction)
         if starting and self._ledger.may_lose_its_lease:
@@ -241,8 +243,8 @@ class Scheduler:
         as few requests as possible. Not with a lease that can be lost. Not beside
         other runs with this key, so that each gets its part of the quota.
         """
-        is_alone = not (self._ledger.may_lose_its_lease or self.limiter.has_company)
-        return is_alone and self.responses.accepted > 0
+        is_trusted = self.responses.accepted > 0 and not self._ledger.may_lose_its_lease
+        return is_trusted and not self.limiter.has_company
 
     @property
     def _room(self) -> int:
@@ -340,6 +342,8 @@ class Scheduler:
         self, transaction: Transaction, taken: list[QueuedSignal]
     ) -> list[QueuedSignal]:
         """Settle the signals of people who were suppressed since; return the others."""
+        if self._suppression.is_empty(transaction):
+            return taken
         hidden = hidden_among(taken, self._suppression, transaction)
         for signal in hidden:
             self._started -= signal.stage is Stage.CLAIM

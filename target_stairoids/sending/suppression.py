@@ -25,8 +25,6 @@ def hidden_among(
     signals: Iterable[QueuedSignal], suppression: Suppression, transaction: Transaction
 ) -> set[QueuedSignal]:
     """Return the signals to send whose people were suppressed since they were read."""
-    if suppression.is_empty(transaction):
-        return set()
     names = {
         signal: names_of(body.get("account", {}), body.get("contact", {}))
         for signal in signals

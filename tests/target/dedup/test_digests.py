@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_stairoids.dedup.digests import (
+from target_stairoids.dedup.order import (
     are_ordered,
     bookmark_value,
+    is_before,
+    is_log_position,
+    log_position,
+)
+from target_stairoids.dedup.record import (
     canonical_fields,
     content_digest,
     entity_digest,
-    is_before,
-    is_log_position,
     is_null_key,
     keyed_digest,
     keyless_digest,
-    log_position,
     person_digest,
     same_value,
     value_at,
