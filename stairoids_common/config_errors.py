@@ -23,6 +23,7 @@ _BROKEN_RULES = {
     "maximum": "must be at most {}",
     "minLength": "must not be empty",
     "minItems": "must not be empty",
+    "pattern": "must not be empty",  # each one asks for a character
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Json = Any  # any JSON value; narrowed where it is read
-_Name = Annotated[str, Meta(min_length=1)]
+_Name = Annotated[str, Meta(pattern=r"\S")]
 _Names = Annotated[tuple[_Name, ...], Meta(min_length=1)]
 
 

@@ -16,9 +16,8 @@ from stairoids_common.config import is_loopback, local_path
 from stairoids_common.environment import white_space_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.item import MappingItem
+from target_stairoids.mapping.item import MappingItem, Name
 
-_Name = Annotated[str, Meta(min_length=1)]
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
 _Limit = _AtLeast1 | None
@@ -82,8 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             as seen (`too_old`).
         suppress: People and companies that never get a signal: domains (with their
             subdomains), email addresses, or patterns with `*`.
-        suppress_path: A file with more of `suppress`: one per line, or the first column
-            of a CSV file; `#` starts a comment.
+        suppress_path: A file with more of `suppress`: one per line, or in a column of a
+            CSV file; `#` starts a comment.
         keep_records: Whether dead letters keep the tap's record. Without it they cannot
             be exported and sent again.
         keep_keys: Whether the ledger keeps the key of each sent record for
@@ -102,12 +101,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     api_key: Annotated[str, Meta(title="API key", extra_json_schema=SECRET)]
     api_url: Annotated[str, Meta(title="API URL")] = "https://api.stairoids.com/v1"
-    source: Annotated[_Name | None, Meta(title="Source")] = None
+    source: Annotated[Name | None, Meta(title="Source")] = None
     signals: Annotated[tuple[MappingItem, ...], Meta(title="Signals")] = ()
     ledger_url: Annotated[str, Meta(title="Ledger URL", extra_json_schema=SECRET)] = (
         LEDGER_URL
     )
-    namespace: Annotated[_Name | None, Meta(title="Namespace")] = None
+    namespace: Annotated[Name | None, Meta(title="Namespace")] = None
     max_in_flight: Annotated[int, Meta(title="Requests in flight", ge=1, le=100)] = 8
     requests_per_minute: Annotated[_Limit, Meta(title="Requests per minute")] = None
     request_timeout_seconds: Annotated[_AtLeast1, Meta(title="Request timeout")] = 30

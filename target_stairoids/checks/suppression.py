@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from hashlib import sha256
@@ -21,6 +22,7 @@ from target_stairoids.mapping.people_and_companies import (
     is_email,
     is_page,
 )
+from target_stairoids.mapping.privacy import simple_name
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -33,11 +35,14 @@ logger = logging.getLogger(__name__)
 
 #: Columns with entries in the header of an exported table, the best first.
 _HEADERS = (
-    re.compile(r".*(?:mail|recipient)(?:\W?address)?"),
-    re.compile(r".*(?:address|domain(?:\W?name)?|website|company)"),
+    re.compile(
+        r".*(?:e?mail|recipient|courriel|correo)(?:address|adresse?|electronico)?"
+    ),
+    re.compile(r".*(?:add?ress?e?|electronique|domain(?:name)?|website|company)"),
 )
 _WILDCARD = re.compile(r"\*+|\?|\[[^\]]+\]")
-_COMMENT = re.compile(r"(?:^|\s)#.*")
+#: `sep=;` is of Excel.
+_COMMENT = re.compile(r"(?:^|\s)#.*|^sep=.\s*$")
 _BLANK = " \t\"'\u200b\ufeff,;|"
 _MAX_TRIES = 20_000
 
@@ -132,33 +137,37 @@ class Suppression:
 
 
 def _entry_in(text: str, place: str) -> str:
-    """Return the cleaned entry, or the pattern, in a text or its first CSV column."""
-    cells = _cells_of(text) or [""]
-    for cell in (text, cells[0]):
-        name = entry_of(cell) or cell.strip("\"' \t\u200b").lower()
-        if _can_match(name) and not is_page(cell):
-            break
-    else:
+    """Return the cleaned entry, or the pattern, in a text or in one of its columns."""
+    cells = _cells_of(text)
+    found = list(filter(None, map(_name_in, [text, *cells])))
+    if not found and len(cells) == 1 and _can_match(pattern := _bare(text)):
+        found = [pattern]  # such as `acme*`
+    if not found:
         raise ConfigError(
             f"{place} can match no person and no company. Write an address such as "
             "ann@example.com, a domain such as example.com, or a pattern such as "
             "*@example.com."
         )
-    others = {entry for cell in cells[1:] if (entry := entry_of(cell))} - {name}
-    if any(map(_is_pattern, cells[1:])) or any(
-        "@" in other or "@" not in name for other in others
-    ):
+    name, *others = dict.fromkeys(found)
+    # An address may have the domain of its company beside it.
+    if any("@" not in name or not {"@", "*", "?", "["}.isdisjoint(o) for o in others):
         raise ConfigError(
             f"{place} names two people or companies. Write one per entry."
         )
     return name
 
 
-def _is_pattern(cell: str) -> bool:
-    """Return whether a cell beside an entry is a pattern such as `*@acme.com`."""
-    name = cell.strip(_BLANK).lower()
-    has_wildcard = _WILDCARD.search(name) and not {"@", "."}.isdisjoint(name)
-    return bool(has_wildcard) and _can_match(name)
+def _name_in(cell: str) -> str | None:
+    """Return the address, domain or pattern such as `*@acme.com` in a column."""
+    if name := entry_of(cell):
+        return None if is_page(cell) else name
+    name = _bare(cell)
+    is_pattern = _WILDCARD.search(name) and not {"@", "."}.isdisjoint(name)
+    return name if is_pattern and _can_match(name) else None
+
+
+def _bare(text: str) -> str:
+    return text.strip(_BLANK).lower()
 
 
 def _cells_of(text: str) -> list[str]:
@@ -173,7 +182,10 @@ def _cells_of(text: str) -> list[str]:
 
 
 def _can_match(name: str) -> bool:
-    """Return whether an entry is an address or a domain, or a pattern of one."""
+    """Return whether a pattern can match an address or a domain."""
+    head, dot, end = name.rpartition(".")
+    if dot and _WILDCARD.search(end):  # any top level
+        name = f"{head}.*"
     parts = re.split(rf"({_WILDCARD.pattern})", name)
     choices = [
         _choices_of(part) if place % 2 else [part] for place, part in enumerate(parts)
@@ -187,7 +199,7 @@ def _can_match(name: str) -> bool:
 def _choices_of(wildcard: str) -> Sequence[str]:
     """Return texts that a wildcard matches, enough to try whether a pattern matches."""
     if wildcard[0] == "*":
-        return ("a", "", "aa", ".aa", "aa.aa", "@a.aa", "a@a.aa")
+        return ("a", "", "de", ".de", "aa.de", "@a.de", "a@a.de")
     if wildcard[0] == "?" or wildcard[1] == "!":
         return "a1.@-_"
     return wildcard[1:-1]
@@ -197,7 +209,7 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
     """Yield the entries of a suppression file with their places.
 
     `#` starts a comment. The header of a table is left out. It says which column has
-    the entries; without one it is the first.
+    the entries; without one it is the only column with one.
 
     Raises:
         ConfigError: It cannot be read.
@@ -205,37 +217,35 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
     if not path:
         return
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        content = Path(path).read_bytes()
+        is_utf16 = content.startswith((BOM_UTF16_LE, BOM_UTF16_BE))  # of Excel
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         msg = f"The file of `suppress_path` cannot be read: {why}."
         raise ConfigError(msg) from None
-    name, column = Path(path).name, None
-    for number, line in enumerate(text.split("\n"), 1):
+    name = Path(path).name
+    columns: Sequence[int] | None = None
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         entry = _COMMENT.sub("", line)
         entry = entry if entry_of(entry) else entry.partition("#")[0]
         if not entry.strip(_BLANK):
             continue
         cells = _cells_of(entry)
-        if column is None:
-            found = _column_in(cells)
-            column = found or 0
-            if found is not None:
-                continue
-        if column and len(cells) > column:
-            entry = "\t".join([cells.pop(column), *filter(entry_of, cells)])
+        if columns is None and (columns := _columns_in(cells)):
+            continue
+        if columns:
+            entry = "\t".join(cells[place] for place in columns if place < len(cells))
         yield f"{name}, line {number} (`suppress_path`)", entry
 
 
-def _column_in(header: Sequence[str]) -> int | None:
-    """Return which column of a table has the entries; None if this is no header."""
+def _columns_in(header: Sequence[str]) -> Sequence[int]:
+    """Return the columns of a table that have the entries; empty if it is no header."""
     if any(map(entry_of, header)):
-        return None
-    names = [cell.strip(_BLANK).lower().replace("_", " ") for cell in header]
+        return ()
+    names = list(map(simple_name, header))
     found = (
-        place
+        [place for place, name in enumerate(names) if known.fullmatch(name)]
         for known in _HEADERS
-        for place, name in enumerate(names)
-        if known.fullmatch(name)
     )
-    return next(found, None)
+    return next(filter(None, found), ())

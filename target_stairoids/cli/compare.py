@@ -10,8 +10,7 @@ import click
 
 from stairoids_common.cli import format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
-from target_stairoids.cli.options import with_ledger
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.cli.options import address_in, with_ledger
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -92,14 +91,11 @@ def find(
     import msgspec
 
     from target_stairoids.ledger import queries
-    from target_stairoids.mapping.people_and_companies import clean_email
 
     if not (email or key):
         raise WrongUsageError("Give --email or --key.")
-    address = clean_email(email) if email else None
-    if email and address is None:
-        raise ConfigError("--email is not an email address such as ann@example.com.")
-    found = queries.find(ledger, address and address.lower(), _keys(key))
+    address = address_in(email) if email else None
+    found = queries.find(ledger, address, _keys(key))
     if output_format == "json":
         click.echo(msgspec.json.encode(found))
         return

@@ -19,6 +19,7 @@ from stairoids_common.cli import (
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted
 from target_stairoids.cli.options import (
+    address_in,
     clear_errors,
     config_option,
     log_the_run,
@@ -130,11 +131,8 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
       stairoids-signals ledger erase --email ann@example.com --config config.json
     """
     from target_stairoids.ledger import maintenance
-    from target_stairoids.mapping.people_and_companies import clean_email
 
-    address = clean_email(email)
-    if address is None:
-        raise ConfigError("--email is not an email address such as ann@example.com.")
+    address = address_in(email)
     count = maintenance.erase(ledger, address, dry_run=True)
     many = "claims, dead letters and keys"
     found = counted(count, "claim, dead letter or key", many)
@@ -142,7 +140,7 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
         maintenance.erase(ledger, address)
         click.echo(f"Erased {found}.")
         click.echo("The rest of the ledger has digests, and no address.")
-    if ledger.suppressed.listed([address.lower()]):
+    if ledger.suppressed.listed([address]):
         click.echo(
             "The person stays on the suppression list: the ledger keeps the digest."
         )

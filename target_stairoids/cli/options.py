@@ -13,7 +13,7 @@ import click
 from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
 from stairoids_common.error_ids import WrongUsageError
-from target_stairoids.exceptions import StairoidsError
+from target_stairoids.exceptions import ConfigError, StairoidsError
 
 _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
 
@@ -39,6 +39,20 @@ messages_argument = click.argument(
 online_option = click.option(
     "--online", is_flag=True, help="Also compare the ledger with Stairoids' signals."
 )
+
+
+def address_in(email: str) -> str:
+    """Return an address in lower case, also one that no signal can have.
+
+    Raises:
+        ConfigError: There is no `@`.
+    """
+    from target_stairoids.mapping.people_and_companies import clean_email
+
+    address = clean_email(email) or email.strip()
+    if "@" not in address.strip("@"):
+        raise ConfigError("--email is not an email address such as ann@example.com.")
+    return address.lower()
 
 
 def config_option(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
-_Name = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(pattern=r"\S")]
 _Computed = dict[str, Any]
 _Properties = Literal["*"] | _Computed | tuple[str | _Computed, ...] | UnsetType | None
 
@@ -79,21 +79,21 @@ class MappingItem(_Part, frozen=True):
             `when` excludes, takes its entry off the list again.
     """
 
-    stream: _Name
-    name: _Name | None = None
+    stream: Name
+    name: Name | None = None
     type: _Text = UNSET
-    source: _Name | None = None
+    source: Name | None = None
     account: AccountTemplates | UnsetType | None = UNSET
     contact: ContactTemplates | UnsetType | None = UNSET
     occurred_at: _Text = UNSET
     properties: _Properties = UNSET
     skip: tuple[str, ...] = ()
-    when: _Name | UnsetType | None = UNSET
+    when: Name | UnsetType | None = UNSET
     key: Annotated[tuple[str, ...], Meta(min_length=1)] = ()
     send: Literal["once", "on_change", "always"] = "on_change"
     ignore_changes: tuple[str, ...] | None = None
     bulk_changes: Literal["check", "expected"] = "check"
-    suppress: _Name | UnsetType = UNSET
+    suppress: Name | UnsetType = UNSET
 
     @property
     def email(self) -> str | UnsetType | None:

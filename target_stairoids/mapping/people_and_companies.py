@@ -102,8 +102,9 @@ _MIXED = re.compile(r"(?=.*[a-z]).*[\u0370-\u052f]", re.IGNORECASE | re.DOTALL)
 
 @lru_cache(maxsize=_CACHED)
 def is_domain(text: str) -> bool:
-    """Return whether a text is a host for the API, as DNS spells it."""
-    return _HOST.fullmatch(text.lower()) is not None and _is_idna(text.lower())
+    """Return whether a text is a host of a known top level, as DNS spells it."""
+    host = text.lower()
+    return bool(_HOST.fullmatch(host)) and _is_idna(host) and has_known_end(host)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -131,7 +132,7 @@ def clean_domain(text: str) -> str | None:
     An international host is returned as in DNS: `xn--mnchen-3ya.de` for `münchen.de`.
     Both spellings then are one company.
     """
-    if text[:4] != "www." and _HOST.fullmatch(text) and _is_idna(text):
+    if text[:4] != "www." and text.islower() and is_domain(text):
         return text
     text = _SCHEMES.sub("", _unwrapped(text, clean_domain).lower(), count=1)
     host, *rest = _HOST_ENDS.split(text, maxsplit=1)

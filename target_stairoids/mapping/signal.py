@@ -18,7 +18,6 @@ import msgspec
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
 from target_stairoids.mapping.people_and_companies import (
-    has_known_end,
     is_domain,
     is_email,
 )
@@ -96,7 +95,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             return "neither account.domain nor contact.email is known"
         if domain is not None and not is_domain(domain):
             return "account.domain: not a domain such as example.com"
-        if email is not None and not _is_reachable(email):
+        if email is not None and not is_email(email):
             return "contact.email: not an email address such as ann@example.com"
         if self.occurred_at and not _TIME.search(self.occurred_at):
             return "occurred_at: not a date and time in ISO 8601"
@@ -104,10 +103,6 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             if not isinstance(value, _SCALARS):
                 return f"properties.{name}: neither text, number nor boolean"
         return None
-
-
-def _is_reachable(email: str) -> bool:
-    return is_email(email) and has_known_end(email.rpartition("@")[2])
 
 
 def type_of(text: bytes) -> str:

@@ -36,6 +36,17 @@ def settings_of(**more: Any) -> Settings:
         ({"api_key": 7_777_777}, "`api_key` must be of type string"),
         ({"ledger_url": [CANARY]}, "`ledger_url` must be of type string"),
         ({"source": ""}, "`source` must not be empty"),
+        ({"source": " \n"}, "`source` must not be empty"),
+        ({"namespace": "\t"}, "`namespace` must not be empty"),
+        ({"signals": [{"stream": " "}]}, "`signals[0].stream` must not be empty"),
+        (
+            {"signals": [{"stream": "a", "source": " "}]},
+            "`signals[0].source` must not be empty",
+        ),
+        (
+            {"signals": [{"stream": "a", "when": " "}]},
+            "`signals[0].when` must not be empty",
+        ),
         (
             {"first_run": CANARY},
             "`first_run` must be one of baseline or guard or send",

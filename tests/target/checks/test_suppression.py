@@ -62,6 +62,15 @@ def hides(entry: str) -> bool:
         ("https://www.acme.com/,left us", True),
         ("acme.com.", True),
         ("\ufeffacme.com", True),
+        ("1,ann@eu.acme.com", True),
+        ("Lee; Ann; ann@eu.acme.com", True),
+        ("1,Ann,,ann@eu.acme.com,acme.org", True),
+        ("1,Acme,https://www.acme.com", True),
+        ("J.Lee,linkedin.com/in/ann,ann@eu.acme.com", True),
+        ("Acme*,*@eu.acme.com", True),
+        ("Ann*,bob@eu.acme.com", False),
+        ("eu.acme.x*z", False),
+        ("ann@eu.acme.c[ox]m", True),
         ("ann@eu.acme.com\u200b", True),
     ],
 )
@@ -77,10 +86,17 @@ def test_suppression_matches_email_and_domains(
         "ann",
         "unsubscribed",
         "ann@",
+        # No signal can have an address under an unknown top level.
+        "ann@acme.con",
+        "acme.local",
+        "1,ann@acme.con",
+        "*@acme.internal",
+        "Acme,unsubscribed",
+        "1,acme.com,ann@birch.com",
+        "1,ann@acme.com,bob@acme.com",
         "ann@localhost",
         "a@b..com",
         "Ann ann@acme.com",
-        "1,ann@acme.com",
         "ann@acme.com, bob@acme.com",
         "ann@acme.com;bob@acme.com",
         "acme.com, birch.com",
@@ -138,9 +154,21 @@ def with_list(target: TargetUnderTest, text: str | bytes) -> Run:
         'Name;E-Mail Address;Note\n"Lee, Ann";ann@birch.com;x, y\n;bob@oak.example;',
         "company,contact_email,domain\nBirch,ann@birch.com,birch.com\nOak,Bob@oak.example,",
         "Company Name\tCompany Domain\nBirch\tbirch.com\nOak\toak.example",
+        # Without a header, and with headers of other languages.
+        "1,Ann,ann@birch.com\n2,Bob,bob@oak.example",
+        "Ann\tann@birch.com\nOak\toak.example",
+        "Nr;E-Mail-Adresse;Von\n1;ann@birch.com;x@elm.example\n2;bob@oak.example;",
+        "id,E-mailadres\n1,ann@birch.com\n2,bob@oak.example",
+        "Nom,Adresse \u00e9lectronique\nA,ann@birch.com\nB,bob@oak.example",
+        "id,Correo electr\u00f3nico\n1,ann@birch.com\n2,bob@oak.example",
+        "sep=;\r\nid;email\r\n1;ann@birch.com\r\n2;bob@oak.example\r\n",
+        "id,email\r1,ann@birch.com\r2,bob@oak.example",
+        "id\temail\n1\tann@birch.com\n2\tbob@oak.example".encode("utf-16"),
     ],
 )
-def test_suppression_file_may_be_an_export(target: TargetUnderTest, text: str) -> None:
+def test_suppression_file_may_be_an_export(
+    target: TargetUnderTest, text: str | bytes
+) -> None:
     assert with_list(target, text).outcomes == {"filtered": 2, "accepted": 1}
 
 
@@ -167,7 +195,16 @@ def test_suppression_file_may_be_an_export(target: TargetUnderTest, text: str) -
             "name,website\nBirch,birch.com\nOak,\n",
             "never.csv, line 3 (`suppress_path`) can match",
         ),
-        ("ann@birch.com\n".encode("utf-16"), "it is not UTF-8"),
+        ("id,email\n1,J\xfcrgen\n".encode("latin-1"), "it is not UTF-8"),
+        (
+            "name,email\nBirch,ann@birch.con\n",
+            "never.csv, line 2 (`suppress_path`) can match",
+        ),
+        ("id,email,reason\n1\n", "never.csv, line 2 (`suppress_path`) can match"),
+        (
+            "Acme,unsubscribed\nBirch,birch.com\n",
+            "never.csv, line 1 (`suppress_path`) can match",
+        ),
     ],
 )
 def test_wrong_line_of_a_suppression_file_stops_the_run(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
@@ -88,6 +90,20 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
     assert b"anary" not in left
     assert b"bob@example.com" in left
+
+
+@pytest.mark.parametrize("email", ["Ann.Canary@acme.con", "ann.canary@x..com"])
+def test_address_that_no_signal_can_have_is_erased(
+    target: TargetUnderTest, email: str
+) -> None:
+    run = target.run(a_schema(), a_record(1, email=email))
+
+    done = signals(target, "ledger", "erase", "--email", email, "--yes")
+
+    assert run.outcomes == {"invalid": 1}
+    assert done.stdout.startswith("Erased 1 claim, dead letter or key.\n")
+    left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
+    assert b"anary" not in left
 
 
 def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None:

@@ -148,6 +148,18 @@ def test_empty_fields_are_left_out_of_the_body() -> None:
             {"contact": {"email": "canary"}},
             "contact.email: not an email address such as ann@example.com",
         ),
+        (
+            {"account": {"domain": "acme.local"}},
+            "account.domain: not a domain such as example.com",
+        ),
+        (
+            {"account": {"domain": "report.xlsx"}},
+            "account.domain: not a domain such as example.com",
+        ),
+        (
+            {"contact": {"email": "ann@acme.con"}},
+            "contact.email: not an email address such as ann@example.com",
+        ),
         ({"account": {"domain": "a.b", "name": ""}}, "account.name: must not be empty"),
         (
             {"properties": {"canary": HALF_A_PAIR}},
