@@ -75,6 +75,10 @@ class Coverage:
             for field, origin in mapping.origins.items()
             if field in _READABLE or field == "occurred_at"
         }
+        # An inferred name is that of the person whose address counts.
+        for field in ("contact.first_name", "contact.last_name"):
+            if field in self._paths:
+                self._paths[field] -= self._paths.get("contact.email", frozenset())
 
     def add(self, observation: Observation) -> None:
         """Count the values of a record."""

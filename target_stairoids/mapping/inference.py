@@ -141,16 +141,15 @@ def inferred_templates(
     """
     is_company = _STREAMS["companies"].search(schema.name) is not None
     objects = list(_objects(schema.properties, "company" if is_company else "anyone"))
-    found = _contact(objects, schema.name, email_paths)
-    company = _account(objects)
-    emails = found.get("contact.email", [])
-    is_own = len(emails) > 0 and len(emails[0][0].path) == 1 and len(found) == 1
-    if is_company and is_own and "account.domain" in company:
-        # The address of a company is not the address of a person.
-        found, emails = {}, []
-    found |= company
-    domains = [(place, "company_domain") for place, _ in emails]
-    if domains and email_paths is None:
+    people, found = _people(objects, schema.name, email_paths), _account(objects)
+    emails = [place for person in people for place in person.emails]
+    is_own = all(
+        len(place.path) == 1 and not p.names for p in people for place in p.emails
+    )
+    if is_company and is_own and "account.domain" in found:
+        people = []  # the address of a company is not the address of a person
+    if emails and email_paths is None:
+        domains = [(place, "company_domain") for place in emails]
         found["account.domain"] = [*found.get("account.domain", ()), *domains]
     times = objects[0].places("occurred_at")
     if objects[0].columns.get("originaltimestamp"):  # Segment's, of the client's clock
@@ -158,7 +157,11 @@ def inferred_templates(
     if times:
         found["occurred_at"] = [(place, "iso8601") for place in times]
     fields = _NAMES.fields
-    return {f: _origin(found[f], fields[f].kind) for f in fields if found.get(f)}
+    origins = _contact(people) | {
+        field: _origin(_either(found[field]), found[field], fields[field].kind)
+        for field in found
+    }
+    return {field: origins[field] for field in fields if field in origins}
 
 
 def refusals(
@@ -169,8 +172,8 @@ def refusals(
     These are columns of the record, or of its person, about deletion and consent.
     """
     objects = list(_objects(schema.properties, "anyone"))
-    emails = _contact(objects, schema.name, email_paths).get("contact.email", [])
-    people = {place.path[:-1] for place, _ in emails}
+    persons = _people(objects, schema.name, email_paths)
+    people = {place.path[:-1] for person in persons for place in person.emails}
     found: dict[str, None] = {}
     for part in objects:
         is_record = part.role in _NAMES.people[_rank("")]
@@ -182,10 +185,15 @@ def refusals(
                     path = path[: -2 if path[-1] == "value" else -1]
                 if not place.is_list and (is_record or path in people):
                     found[f"{path_text(place.path)} | {filter_name}"] = None
-        if part.role == "author" and "type" in part.columns:  # Intercom
+        staff = None
+        if part.role == "author":
+            staff = "type", ["admin", "bot", "team"]  # Intercom
+        elif "restrictedagent" in part.columns:
+            staff = "role", ["admin", "agent"]  # Zendesk
+        if staff:
             found |= {
-                f"{path_text(place.path)} in ['admin', 'bot', 'team']": None
-                for place in part.columns["type"]
+                f"{path_text(place.path)} in {staff[1]}": None
+                for place in part.columns.get(staff[0], ())
                 if place.path[:-1] in people
             }
     return list(found)
@@ -268,15 +276,22 @@ def _guess(around: _Object, path: tuple[str, ...]) -> None:
 _Found = dict[str, list[tuple[Place, str]]]
 
 
-def _contact(
+class _Person(NamedTuple):
+    """A person in a record: the places of address and names."""
+
+    emails: list[Place]
+    names: _Found
+
+
+def _people(
     objects: Iterable[_Object], stream: str, email_paths: Collection[Any] | None
-) -> _Found:
-    """Return the places of the contact's fields, with the filter of each.
+) -> list[_Person]:
+    """Return the people of a record, of whom the first with an address is the contact.
 
     An object with an address comes first, then the customer's before the user's, then
-    one with a name.
+    one with a name. A user may be a cashier and never replaces a customer.
     """
-    choices: list[tuple[tuple[Any, ...], _Found]] = []
+    choices: list[tuple[tuple[Any, ...], _Person]] = []
     is_people = _STREAMS["people"].search(stream) is not None
     for part in objects:
         if part.role and part.owner != "person":
@@ -288,9 +303,36 @@ def _contact(
                 continue
             rank = _rank(part.role or role)
             order = (not emails, part.is_guess, rank, not names, len(choices))
-            found = {"contact.email": [(p, "known") for p in emails]} if emails else {}
-            choices.append((order, found | names))
-    return min(choices, key=lambda choice: choice[0])[1] if choices else {}
+            choices.append((order, _Person(emails, names)))
+    choices.sort(key=lambda choice: choice[0])
+    people = [
+        person
+        for number, ((_, _, rank, *_), person) in enumerate(choices)
+        if number == 0 or (person.emails and rank < _rank("user"))
+    ]
+    # The template of a mapping's own address may have another order.
+    return people if email_paths is None or len(people) == 1 else []
+
+
+def _contact(people: Sequence[_Person]) -> dict[str, Origin]:
+    """Return the templates of the contact's fields, all of the same person."""
+    found = {}
+    emails = [(place, "known") for person in people for place in person.emails]
+    if emails:
+        kind = _NAMES.fields["contact.email"].kind
+        found["contact.email"] = _origin(_either(emails), emails, kind)
+    for field in ("contact.first_name", "contact.last_name"):
+        text = ""
+        places: list[tuple[Place, str]] = []
+        for person in reversed(people):
+            own = person.names.get(field, [])
+            places = own + places
+            its = _either(own, is_alone=len(people) == 1) if own else "none"
+            known = " or ".join(f"{_place(p)} | known" for p in person.emails)
+            text = its if person is people[-1] else f"{its} if {known} else {text}"
+        if places:
+            found[field] = _origin(text, places, _NAMES.fields[field].kind)
+    return found
 
 
 def _people_in(
@@ -362,14 +404,22 @@ def _simple(name: str) -> str:
 _FOR_SEVERAL = frozenset({"known", "person_name", "company_name"})
 
 
-def _origin(places: Sequence[tuple[Place, str]], kind: str) -> Origin:
-    """Return a template that takes the first place with a value."""
-    parts = []
-    for place, name in places:
-        filters = ["primary"] if place.is_list else []
-        if len(places) > 1 or name not in _FOR_SEVERAL:
-            filters.append(name)
-        parts.append(" | ".join([path_text(place.path), *filters]))
+def _either(places: Sequence[tuple[Place, str]], *, is_alone: bool = True) -> str:
+    """Return an expression that takes the first place with a value."""
+    is_short = is_alone and len(places) == 1
+    return " or ".join(
+        _place(place)
+        if is_short and name in _FOR_SEVERAL
+        else f"{_place(place)} | {name}"
+        for place, name in places
+    )
+
+
+def _place(place: Place) -> str:
+    return path_text(place.path) + (" | primary" if place.is_list else "")
+
+
+def _origin(text: str, places: Sequence[tuple[Place, str]], kind: str) -> Origin:
     shown = dict.fromkeys(".".join(place.path) for place, _ in places)
     why = f"named like {kind}: " + ", then ".join(f"`{name}`" for name in shown)
-    return Origin("{{ " + " or ".join(parts) + " }}", why)
+    return Origin(f"{{{{ {text} }}}}", why)

@@ -84,6 +84,7 @@ def test_name_of_a_column_decides_its_field(field: str, names: str) -> None:
         *("mail", "Mail", "Email__c", "Work_Email__c", "E-mail 1 - Value"),
         *("E-mail 2 Address", "e_mail_1_value", "buyer_email", "Buyer__Email"),
         *("requester_email", "E-Mail-Adresse", "Courriel", "Correo electrónico"),
+        *("SuppliedEmail", "secondary_email", "email1"),
     ],
 )
 def test_address_of_an_export_is_found(name: str) -> None:
@@ -329,7 +330,7 @@ SEGMENT_TRACK = {
             "charges",
             STRIPE_CHARGE,
             {
-                "contact.email": ["billing_details.email"],
+                "contact.email": ["billing_details.email", "receipt_email"],
                 "contact.first_name": ["billing_details.name"],
                 "contact.last_name": ["billing_details.name"],
             },
@@ -375,7 +376,7 @@ SEGMENT_TRACK = {
         (
             "companies",
             texts("id", "email", "domain", "name"),
-            {"account.domain": ["domain"], "account.name": ["name"]},
+            {"account.domain": ["domain", "email"], "account.name": ["name"]},
         ),
         ("customers", texts("id", "email", "name"), {"contact.email": ["email"]}),
     ],
@@ -449,7 +450,7 @@ PRIMARY = {
                 "customer_details": an_object(**texts("email", "name")),
             },
             {
-                "contact.email": ["customer_details.email"],
+                "contact.email": ["customer_details.email", "customer_email"],
                 "contact.first_name": ["customer_details.name"],
                 "contact.last_name": ["customer_details.name"],
             },
@@ -589,24 +590,130 @@ def test_fields_come_from_one_object(
     assert inferred(properties, stream) == expected
 
 
-ROLES = ["customer", "user", "contact", "lead", "billing_details", "account"]
+NAMES_OF = {
+    "customer": "Ada",
+    "contact": "Bob",
+    "lead": "Cleo",
+    "billing_details": "Dora",
+    "user": "Eve",
+    "account": "Finn",
+}
 COLUMNS = ["email", "work_email", "first_name", "last_name", "full_name", "domain"]
 objects = st.dictionaries(
-    st.sampled_from(ROLES), st.sets(st.sampled_from(COLUMNS)), max_size=4
+    st.sampled_from(list(NAMES_OF)),
+    st.dictionaries(st.sampled_from(COLUMNS), st.booleans()),
+    max_size=4,
 )
 
 
-@given(objects)
-def test_inference_never_mixes_two_objects(found: dict[str, set[str]]) -> None:
+@pytest.mark.parametrize("is_flat", [False, True])
+@given(found=objects)
+def test_inference_never_mixes_two_objects(
+    found: dict[str, dict[str, bool]], *, is_flat: bool
+) -> None:
+    """Each column is null or has the name of its object's person."""
     properties = {role: an_object(**texts(*names)) for role, names in found.items()}
-    flat = texts(*(f"{role}_{n}" for role, names in found.items() for n in names))
+    record: dict[str, Any] = {
+        role: {c: _of(role, c) if is_filled else None for c, is_filled in its.items()}
+        for role, its in found.items()
+    }
+    if is_flat:
+        properties = texts(*(f"{r}_{c}" for r, its in found.items() for c in its))
+        record = {f"{r}_{c}": v for r, its in record.items() for c, v in its.items()}
+    shape = StreamSchema(name="s", properties=properties, key_properties=())
+    values = {
+        field: compile_template(origin.template, field).read(record)
+        for field, origin in inferred_templates(shape).items()
+        if field.startswith("contact.")
+    }
 
-    for columns, end in ((properties, "."), (flat, "_")):
-        places = inferred(columns)
-        for group in ("contact.", "account."):
-            used = [p for f, ps in places.items() if f.startswith(group) for p in ps]
-            roles = {role for role in ROLES for p in used if p.startswith(role + end)}
-            assert len(roles) < 2
+    sent = {str(v).partition("@")[0] for v in values.values() if v}
+    if values.get("contact.email"):
+        assert len(sent) == 1
+        filled = {role for role, its in found.items() if its.get("email")} & {*NAMES_OF}
+        assert sent != {NAMES_OF["user"]} or not filled & {"customer", "contact"}
+
+
+def _of(role: str, column: str) -> str:
+    name = NAMES_OF[role]
+    if column == "full_name":
+        return f"{name} {name}"
+    return f"{name}@x.com" if "email" in column else name
+
+
+def test_columns_of_well_known_exports_are_found() -> None:
+    fields = {"merge_fields": an_object(**texts("FNAME", "LNAME"))}
+    case = texts("SuppliedEmail", "SuppliedName", "SuppliedCompany")
+
+    assert inferred({**texts("email_address"), **fields}) == {
+        "contact.email": ["email_address"],
+        "contact.first_name": ["merge_fields.FNAME"],
+        "contact.last_name": ["merge_fields.LNAME"],
+    }
+    assert inferred(case) == {
+        "contact.email": ["SuppliedEmail"],
+        "contact.first_name": ["SuppliedName"],
+        "contact.last_name": ["SuppliedName"],
+        "account.name": ["SuppliedCompany"],
+    }
+    others = {"other_emails": {"type": "array", "items": TEXT}}
+    assert inferred({**texts("email"), **others}) == {
+        "contact.email": ["email", "other_emails"]
+    }
+
+
+CUSTOMER = texts("email", "first_name", "name")
+ORDER = {
+    **texts("email", "billing_email", "billing_first_name", "first_name"),
+    "customer": an_object(**CUSTOMER),
+    "user": an_object(**CUSTOMER),
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "email", "first_name"),
+    [
+        (
+            {"email": "bob@x.com", "customer": {"email": "ada@x.com", "name": "Ada L"}},
+            "ada@x.com",
+            "Ada",
+        ),
+        (
+            {"email": "bob@x.com", "first_name": "Bob", "customer": None},
+            "bob@x.com",
+            "Bob",
+        ),
+        (
+            {"email": "bob@x.com", "customer": {"email": " ", "first_name": "Ada"}},
+            "bob@x.com",
+            None,
+        ),
+        (
+            {"billing_email": "cy@x.com", "billing_first_name": "Cy", "email": "N/A"},
+            "cy@x.com",
+            "Cy",
+        ),
+        ({"user": {"email": "cashier@x.com", "first_name": "Eve"}}, None, None),
+        (
+            {"customer": {"email": "ada@x..com"}, "email": "bob@x.com"},
+            "ada@x..com",
+            None,
+        ),
+    ],
+)
+def test_person_without_an_address_is_replaced_by_the_next_one(
+    record: dict[str, Any], email: str | None, first_name: str | None
+) -> None:
+    """A guest has no `customer`. All fields are still those of one person."""
+    assert value_of("contact.email", ORDER, record) == email
+    if email:
+        assert value_of("contact.first_name", ORDER, record) == first_name
+
+
+def test_address_of_a_company_gives_its_domain_only() -> None:
+    found = inferred(texts("name", "website", "email"), "accounts")
+
+    assert found == {"account.domain": ["website", "email"], "account.name": ["name"]}
 
 
 def value_of(field: str, properties: dict[str, Any], record: dict[str, Any]) -> object:

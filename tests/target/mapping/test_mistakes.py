@@ -94,7 +94,7 @@ def test_text_that_makes_each_record_invalid_is_a_mistake(
 @pytest.mark.parametrize(
     "field",
     [
-        *("type", "source", "occurred_at", "contact.email", "contact.last_name"),
+        *("type", "occurred_at", "contact.email", "contact.last_name"),
         *("account.domain", "account.name"),
     ],
 )

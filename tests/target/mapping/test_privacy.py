@@ -53,6 +53,7 @@ consent_withdrawn consent_withdrawn_at gdpr_consent_revoked marketing_permission
 not_consented no_newsletter disallow_email unsubscribed_newsletter
 gdpr_deletion_requested
 forgotten unsub archived deceased has_hard_bounced email_invalid newsletter_abgemeldet
+hs_email_bad_address hs_email_quarantined
 abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
 désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
 """
@@ -172,6 +173,18 @@ def test_message_of_an_agent_is_filtered() -> None:
 
     assert reason("admin")
     assert not reason("user")
+
+
+@pytest.mark.parametrize(
+    ("role", "is_staff"), [("admin", True), ("agent", True), ("end-user", False)]
+)
+def test_agent_among_the_users_of_zendesk_is_filtered(
+    role: str, *, is_staff: bool
+) -> None:
+    record = {"role": role, "restricted_agent": False}
+
+    assert isinstance(mapped(record), str) is is_staff
+    assert isinstance(mapped({"role": role}), dict)
 
 
 def test_channel_may_be_the_text_of_a_permission() -> None:
