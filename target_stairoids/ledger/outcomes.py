@@ -93,10 +93,17 @@ def _write_latest_after(
 
 def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
     """Write last states, except over those that another run wrote in the meantime."""
-    values = [
-        (*_latest_row(row.key, row.stream, row.latest), *row.replaces) for row in rows
-    ]
-    _execute(transaction, transaction.statements.replace_latest, values)
+    touched, others = list[Row](), list[Row]()
+    for row in rows:
+        before, after = row.before, row.latest
+        its = (before.state_digest, before.bookmark_value) if before else (None, None)
+        value, text = after.bookmark_value, after.text_digest
+        if before and after == replace(before, bookmark_value=value, text_digest=text):
+            touched.append((value, text, *row.key, *its))
+        else:
+            others.append((*_latest_row(row.key, row.stream, after), *its))
+    _execute(transaction, transaction.statements.touch_latest, touched)
+    _execute(transaction, transaction.statements.replace_latest, others)
 
 
 def write_seen_again(

@@ -57,6 +57,8 @@ class Statements:
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
         replace_latest: INSERT of last states that replaces one state digest and
             bookmark value only. These are two more parameters; NULL for none.
+        touch_latest: UPDATE of the bookmark value and text digest of a last state.
+            Parameters: these, entity, mapping, and as for `replace_latest`.
         set_latest: INSERT of last states that replaces those of the same entity.
         settle: INSERT of outcomes that replaces those of the same state.
         see_again: UPDATE of outcomes' runs. Parameters: run, entity, mapping, and the
@@ -73,11 +75,16 @@ class Statements:
         self.set_latest = self._upsert(latest, "entity", "mapping")
         self.note_known = self._upsert(known_signals, "scope", "source", "type")
         mark, same = ("?", "IS") if self._is_sqlite else ("%s", "IS NOT DISTINCT FROM")
-        self.replace_latest = (
-            f"{self.set_latest} WHERE {latest.name}.state_digest {same} {mark}"
+        is_its = (
+            f"{latest.name}.state_digest {same} {mark}"
             f" AND {latest.name}.bookmark_value {same} {mark}"
         )
+        self.replace_latest = f"{self.set_latest} WHERE {is_its}"
         our_key = f"entity = {mark} AND mapping = {mark}"
+        self.touch_latest = (
+            f"UPDATE {latest.name} SET bookmark_value = {mark}, text_digest = {mark}"  # noqa: S608 - names of our own table
+            f" WHERE {our_key} AND {is_its}"
+        )
         self.end_claim = f"DELETE FROM {claims.name} WHERE {our_key} AND run = {mark}"  # noqa: S608 - same
         self.close_dead_letters = (
             f"DELETE FROM {dead_letters.name} WHERE {our_key}"  # noqa: S608 - same

@@ -41,14 +41,14 @@ class LatestRow(msgspec.Struct, gc=False):
     """The last state of an entity, to be written.
 
     Attributes:
-        replaces: State digest and bookmark value of the row in the database. A row
-            that another run has changed meanwhile stays as it is.
+        before: The row in the database; None if there is none. A row that another run
+            has changed meanwhile stays as it is.
     """
 
     key: Key
     stream: int
     latest: Latest
-    replaces: tuple[bytes | None, str | None]
+    before: Latest | None
 
 
 class _Expected(msgspec.Struct, frozen=True, gc=False):
@@ -56,13 +56,13 @@ class _Expected(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         number: Of the signal in the queue.
-        replaces: As for a `LatestRow`, of the row that the signal will leave.
+        before: The row that the signal will leave.
         is_changed: Whether a later record changed it.
     """
 
     number: int
     stream: int
-    replaces: tuple[bytes | None, str | None]
+    before: Latest
     latest: Latest
     is_changed: bool = False
 
@@ -148,7 +148,7 @@ class WriteBuffer:
         if (row := self._latest.get(key)) is not None:
             row.latest = after
             return
-        self._latest[key] = LatestRow(key, stream, after, _replaced(before))
+        self._latest[key] = LatestRow(key, stream, after, before)
         self.size += not self._is_kept
 
     def share(
@@ -202,8 +202,7 @@ class WriteBuffer:
         if last is not None and is_older(version, last.latest):  # the row stays
             self._expected[version.key] = replace(last, number=number, latest=after)
         else:
-            row = _replaced(after)
-            expected = _Expected(number, version.stream, row, after)
+            expected = _Expected(number, version.stream, after, after)
             self._expected[version.key] = expected
         self._expected_keys[number] = version.key, version.record_key
         states = self._expected_states.setdefault(version.record_key, [])
@@ -223,9 +222,8 @@ class WriteBuffer:
             return
         del self._expected[key]
         if expected.is_changed:
-            self._latest[key] = LatestRow(
-                key, expected.stream, expected.latest, expected.replaces
-            )
+            row = LatestRow(key, expected.stream, expected.latest, expected.before)
+            self._latest[key] = row
             self.size += not self._is_kept
 
     # Writing
@@ -251,10 +249,6 @@ class WriteBuffer:
             self._states,
         ):
             rows.clear()
-
-
-def _replaced(before: Latest | None) -> tuple[bytes | None, str | None]:
-    return (before.state_digest, before.bookmark_value) if before else (None, None)
 
 
 def _settled(version: Version, outcome: Outcome, run: int) -> Settled:
