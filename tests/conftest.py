@@ -6,9 +6,10 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from tests.support.browser import a_browser, chromium
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
+    from sqlalchemy import Dialect
 
 
 FAST = (
@@ -79,6 +81,27 @@ def _logging_as_it_was() -> Iterator[None]:
     for handler in set(root.handlers) - set(handlers):
         if type(handler).__module__ != "_pytest.logging":
             root.removeHandler(handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_compiled_once() -> Iterator[None]:
+    """Let all SQLite databases of the test process share their compiled statements.
+
+    A program opens one database. The tests open thousands, and most of the time of a
+    short run would be spent on the text of the same statements.
+    """
+    dialects: list[Dialect] = []
+    cache: dict[Any, Any] = {}
+
+    def share(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            dialects[:] = dialects or [connection.dialect]
+            connection.dialect = dialects[0]  # it is a part of the cache's keys
+            connection.execution_options(compiled_cache=cache)
+
+    event.listen(Engine, "engine_connect", share)
+    yield
+    event.remove(Engine, "engine_connect", share)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import URL, Connection, insert, make_url, select, update
@@ -48,6 +48,7 @@ _PRAGMAS = (
     "cache_size = -16384",
     "wal_autocheckpoint = 5000",
 )
+_statements_of = lru_cache(Statements)
 _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerError)
 
 
@@ -98,7 +99,7 @@ class Ledger:
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
-        self._statements = Statements(self._engine.dialect)
+        self._statements = _statements_of(self._connection.dialect)
         try:
             with _errors(f"The ledger {self.name} cannot be opened"):
                 if path:

@@ -233,7 +233,8 @@ def create(connection: sa.Connection) -> None:
             # Only now, because these options import all drivers of their dialect.
             first = index.columns[0].is_not(None)
             index.dialect_kwargs[f"{connection.dialect.name}_where"] = first
-        metadata.create_all(connection)
+        others = [table for table in metadata.sorted_tables if table is not meta]
+        metadata.create_all(connection, others, checkfirst=False)
         rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
         for name, value in rows.items():
             connection.execute(sa.insert(meta).values(name=name, value=value))
