@@ -175,7 +175,7 @@ class Identity:
                 run=self.run,
             )
             if was_read:
-                self._leave_behind(version, latest)
+                self._see_again(version.record_key, latest, subject.send)
             self._put(version, cleared)
         return released
 
@@ -374,7 +374,7 @@ class Identity:
         if latest is not None and latest.state_digest == version.state_digest:
             return self.saw_latest(version.mapping, [version.entity])
         read = self._seen[version.mapping].read(version.entity)
-        self._see_again(version, version.state_digest, None)
+        self._see_again(version.record_key, version, "always")
         self._note(version.key, Read.AS_OTHER)
         if read:
             return self._count(version.record_key)
@@ -386,14 +386,14 @@ class Identity:
     ) -> None:
         """Change the last state, and note states that were seen again."""
         if step.is_seen_again:
-            content = None if send == "always" else version.content_digest
-            self._see_again(version, version.state_digest, content)
+            self._see_again(version.record_key, version, send)
         if latest is None:
             return
         if step.leaves_behind:
-            self._leave_behind(version, latest)
+            self._see_again(version.record_key, latest, send)
         after = latest
-        if step.action is Action.UNCHANGED:
+        is_same = latest.state_digest == version.state_digest
+        if step.action is Action.UNCHANGED or (is_same and step is not SEND):
             after = unchanged_after(latest, version)
         elif step.action is Action.DUPLICATE and send == "once":
             after = filled_in(latest, version)
@@ -406,13 +406,10 @@ class Identity:
         stored = self._latest.get(version.key)
         self._memory.put(version.key, version.stream, stored, after)
 
-    def _leave_behind(self, version: Version, latest: Latest) -> None:
-        self._see_again(version, latest.state_digest, latest.content_digest)
-
-    def _see_again(
-        self, version: Version, state: bytes | None, content: bytes | None
-    ) -> None:
-        self._memory.see_again(version.record_key, state, content, self.run)
+    def _see_again(self, record_key: Key, state: Version | Latest, send: str) -> None:
+        """Note that this run read a state of a key that was sent before."""
+        content = None if send == "always" else state.content_digest
+        self._memory.see_again(record_key, state.state_digest, content, self.run)
 
     def _note(self, key: Key, read: Read) -> None:
         self._seen[key[1]].add(key[0], read)

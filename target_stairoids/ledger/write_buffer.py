@@ -17,7 +17,6 @@ from target_stairoids.dedup.rules import (
     Outcome,
     Settled,
     Version,
-    is_older,
     latest_after,
 )
 from target_stairoids.ledger import dead_letters
@@ -56,15 +55,13 @@ class _Expected(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         number: Of the signal in the queue.
-        before: The row that the signal will leave.
-        is_changed: Whether a later record changed it.
+        row: The row that the signal will leave.
+        latest: The same, with the changes by later records.
     """
 
     number: int
-    stream: int
-    before: Latest
+    row: Latest
     latest: Latest
-    is_changed: bool = False
 
 
 class WriteBuffer:
@@ -85,6 +82,8 @@ class WriteBuffer:
         self._latest: dict[Key, LatestRow] = {}
         self._states: dict[Key, list[Settled]] = {}
         self._expected: dict[Key, _Expected] = {}
+        self._changes: dict[int, LatestRow] = {}  # by signal in the queue
+        self._claimed: set[int] = set()  # signals
         self._expected_states: dict[Key, list[tuple[int, Settled]]] = {}
         self._expected_keys: dict[int, tuple[Key, Key]] = {}
         self._settled: list[SettledVersion] = []
@@ -143,7 +142,9 @@ class WriteBuffer:
             before: The last state in the database, if no change is unwritten.
         """
         if (expected := self._expected.get(key)) is not None:
-            self._expected[key] = replace(expected, latest=after, is_changed=True)
+            self._expected[key] = replace(expected, latest=after)
+            change = LatestRow(key, stream, after, expected.row)
+            self._changes[expected.number] = change
             return
         if (row := self._latest.get(key)) is not None:
             row.latest = after
@@ -159,13 +160,18 @@ class WriteBuffer:
         Args:
             stored: The key's last state in the database.
         """
-        if (expected := self._expected.pop(key, None)) is not None:
+        expected = self._expected.pop(key, None)
+        last = self.latest(key) or stored
+        is_claimed = expected is not None and expected.number in self._claimed
+        if last is not None and not is_claimed:
+            self.put(person, stream, None, replace(last, record_entity=key[0]))
+        if expected is not None:
             self._expected[person] = expected
-            record_key = self._expected_keys[expected.number][1]
-            self._expected_keys[expected.number] = person, record_key
-        elif (latest := self.latest(key) or stored) is not None:
-            theirs = replace(latest, record_entity=key[0])
-            self.put(person, stream, None, theirs)
+        for number, _ in self._expected_states.get(key, ()):
+            if self._expected_keys[number][0] == key:
+                self._expected_keys[number] = person, key
+                if (change := self._changes.get(number)) is not None:
+                    change.key = person
         self.put(key, stream, stored, Latest(is_shared=True, run=run))
 
     def see_again(
@@ -198,12 +204,7 @@ class WriteBuffer:
         """Note the last state that a signal in the queue will leave."""
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
-        last = self._expected.get(version.key)
-        if last is not None and is_older(version, last.latest):  # the row stays
-            self._expected[version.key] = replace(last, number=number, latest=after)
-        else:
-            expected = _Expected(number, version.stream, after, after)
-            self._expected[version.key] = expected
+        self._expected[version.key] = _Expected(number, after, after)
         self._expected_keys[number] = version.key, version.record_key
         states = self._expected_states.setdefault(version.record_key, [])
         states.append((number, _settled(version, Outcome.ACCEPTED, run)))
@@ -213,18 +214,18 @@ class WriteBuffer:
         keys = self._expected_keys.pop(number, None)
         if keys is None:
             return
+        self._claimed.discard(number)
         key, record_key = keys
         states = self._expected_states.pop(record_key)
         if left := [state for state in states if state[0] != number]:
             self._expected_states[record_key] = left
-        expected = self._expected.get(key)
-        if expected is None or expected.number != number:
-            return
-        del self._expected[key]
-        if expected.is_changed:
-            row = LatestRow(key, expected.stream, expected.latest, expected.before)
-            self._latest[key] = row
+        change = self._changes.pop(number, None)
+        if change is not None and change.key not in self._latest:
+            self._latest[change.key] = change
             self.size += not self._is_kept
+        expected = self._expected.get(key)
+        if expected is not None and expected.number == number:
+            del self._expected[key]
 
     # Writing
 
@@ -236,6 +237,14 @@ class WriteBuffer:
         for dead_letter in self._dead_letters:
             dead_letters.add(transaction, dead_letter)
         dead_letters.discard(transaction, self._discarded)
+
+    def write_before(self, transaction: Transaction, claimed: list[int]) -> None:
+        """Write everything, if signals to be claimed replace an unwritten state."""
+        self._claimed.update(claimed)
+        keys = (self._expected_keys.get(number) for number in claimed)
+        if any(key is not None and key[0] in self._latest for key in keys):
+            self.write(transaction)
+            self.clear()
 
     def clear(self) -> None:
         """Forget everything that is on disk now."""

@@ -320,6 +320,7 @@ class Scheduler:
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
+        self._ledger.buffer.write_before(transaction, [s.number for s in new])
         holders = transaction.claim([s.claim for s in new], self._api_key, at)
         claimed = []
         for signal in new:

@@ -608,6 +608,7 @@ LOST = a_row("lost")
         ([[A], [LOST], [A]], [1, 0, 1]),
         ([[at(A, MONDAY)], [at(A, WEDNESDAY)], [at(B, TUESDAY)]], [1, 0, 0]),
         ([[at(A, MONDAY)], [at(A, WEDNESDAY)] * 2, [at(B, TUESDAY)]], [1, 0, 0]),
+        ([[B | log(1), B | log(4), A | log(3)]] * 2, [2, 0]),
         ([[ANN], [ANN, BOB, C], [ANN, BOB]], [1, 2, 0]),
         ([[ANN, BOB], [ANN, BOB, C], [ANN, BOB]], [2, 1, 0]),
     ],
