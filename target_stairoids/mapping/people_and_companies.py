@@ -31,15 +31,18 @@ _HOST = re.compile(
     rf"(?=.{{4,253}}\Z)(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{0,58}}[a-z0-9])"
 )
 #: The part before the `@`, without quotes. A `|` separates a list, a `*` hides a part,
-#: an `=` begins a formula, and `#EXT#` is no mailbox.
+#: an `=` begins a formula, `#EXT#` is no mailbox, and `%20` belongs to a URL.
 _LOCAL = re.compile(
-    r"(?=.{1,64}\Z)(?!.*\.\.)(?![.=~])(?:[\w!$%&'+/=?^`{}~.-])+(?<!\.)", re.DOTALL
+    r"(?=.{1,64}\Z)(?!.*\.\.)(?!.*%[\da-fA-F]{2})(?![.=~/])(?:[\w!$%&'+/=?^`{}~.-])+(?<!\.)",
+    re.DOTALL,
 )
 #: The usual form, which needs no cleaning.
 _PLAIN_EMAIL = re.compile(r"[a-z0-9._+-]+@[a-z0-9.-]+")
 _SCHEMES = re.compile(
     r"(?:[a-z][a-z0-9+.-]*:[/\\]+|https?[/\\]{2}|[/\\]{2}|mailto:)*", re.IGNORECASE
 )
+#: Also of Exchange's `proxyAddresses`, and of a form: `E-mail: ada@x.com`.
+_MAIL_SCHEME = re.compile(r"(?:mailto|smtp|e-?mail):\s*", re.IGNORECASE)
 _HOST_ENDS = re.compile(r"[/\\?#]")
 _MARKDOWN = re.compile(r"!?\[([^\[\]]*)\]\(([^()\s]*)\)")
 _ANGLES = re.compile(r"([^<>]*)<([^<>]*)>[\s.,;]*")
@@ -160,8 +163,8 @@ def clean_email(text: str) -> str | None:
     if _PLAIN_EMAIL.fullmatch(text) and is_email(text):
         return text
     text = _unwrapped(text, clean_email)
-    if text[:7].lower() == "mailto:":
-        text = unquote(text[7:].partition("?")[0])
+    if scheme := _MAIL_SCHEME.match(text):
+        text = unquote(text[scheme.end() :].partition("?")[0])
     local, at, domain = text.strip(_AROUND).rpartition("@")
     email = local + at + _ascii(domain.rstrip(_BEHIND).lower())
     return email if is_email(email) else None
@@ -284,7 +287,8 @@ def _free_mail() -> frozenset[str]:
 
 #: `{{ first_name }}`, `{first_name}`, `%FNAME%`, `*|FNAME|*`, `<b>`, a URL, a remark.
 _TEMPLATE = re.compile(
-    r"\{\w*[{}]|%\w+%|\*\||</?[a-z][^>]*>|://|\bdo not (?:use|contact|call|e?mail)\b",
+    r"\{\w*[{}]|\A[\[{].*[\]}]\Z|%\w+%|\*\||</?[a-z][^>]*>|://"
+    r"|\bdo not (?:use|contact|call|e?mail)\b",
     re.IGNORECASE,
 )
 #: A whole name in quotes.
@@ -345,6 +349,8 @@ def _words_of_person(text: str) -> tuple[bool, str]:
         parts[0] in _DATA.company_starts or _length_of_last(parts, _DATA.company_forms)
     ):
         return False, ""
+    if not any(map(clean_name, parts)):  # `null null`, `Guest Customer`
+        return has_title, ""
     rest = " ".join(parts).replace(" ,", ",")
     return has_title, rest if rest == name else clean_name(rest) or ""
 

@@ -25,7 +25,12 @@ UNREADABLE = (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The digits of a Unix time in seconds, milli-, micro- or nanoseconds.
 _EPOCH_DIGITS = frozenset({10, 13, 16, 19})
-_NUMBER = re.compile(r"\d{10}(?:\d{3}){0,3}(?:\.\d+)?", re.ASCII)
+#: `/Date(…)/` is of .NET. Its offset does not change the moment.
+_NUMBER = re.compile(
+    r"(?:/Date\()?(\d{10}(?:\d{3}){0,3}(?:\.\d+)?)(?:(?:[+-]\d{4})?\)/)?", re.ASCII
+)
+#: A part of an hour or a minute, which Python takes for a part of a second.
+_PART = re.compile(r".{8,}[Tt ]\d\d(?::?\d\d)?[.,]\d")
 _COMPACT = re.compile(r"(\d{8})(\d{6})", re.ASCII)  # 20251105143000
 
 
@@ -45,16 +50,17 @@ _ZONE = (
     r"(?: ?(?:(?:utc|gmt)?(?P<offset>[+-]\d\d(?::?\d\d)?)(?: [a-z]{3,5})?"
     r"|(?P<zone>[a-z]{1,5}))(?:\[[\w/+-]+\]| \([^()]*\))?)?"
 )
+_NTH = r"(?:st|nd|rd|th|\.)?"
 _YEAR, _WORD, _ONE = r"(?P<year>\d{4})", r"(?P<word>[a-z]{3,9})\.?", r"\d{1,2}"
 _FORMS = [
     re.compile(form, re.ASCII | re.IGNORECASE)
     for form in (
         *(
-            rf"{_DAY}{date}(?:(?:t|,? ){_TIME})?{_ZONE}"
+            rf"{_DAY}{date}(?:(?:t|,? (?:at )?){_TIME})?{_ZONE}"
             for date in (
                 rf"{_YEAR}(?P<sep>[-/.])(?P<month>{_ONE})(?P=sep)(?P<day>{_ONE})",
                 rf"(?P<day>{_ONE})\.(?P<month>{_ONE})\.{_YEAR}",
-                rf"(?P<day>{_ONE})(?P<sep>[ -]){_WORD}(?P=sep){_YEAR}",
+                rf"(?P<day>{_ONE}){_NTH}(?P<sep>[ -]){_WORD}(?P=sep){_YEAR}",
                 rf"{_WORD} (?P<day>{_ONE}),? {_YEAR}",
             )
         ),
@@ -130,8 +136,10 @@ def _moment(value: object) -> datetime:
 
 def _text_moment(text: str) -> datetime:
     text = " ".join(text.split())
-    if _NUMBER.fullmatch(text):
-        return _moment(Decimal(text))
+    if number := _NUMBER.fullmatch(text):
+        return _moment(Decimal(number[1]))
+    if _PART.match(text):
+        raise ValueError
     text = _COMPACT.sub(r"\1T\2", text) if _COMPACT.fullmatch(text) else text
     # Python takes any character for the `T`, also the sign of an offset.
     if len(text) <= 10 or text[10] in "Tt " or text[8] in "Tt":

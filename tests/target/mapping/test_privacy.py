@@ -53,7 +53,8 @@ consent_withdrawn consent_withdrawn_at gdpr_consent_revoked marketing_permission
 not_consented no_newsletter disallow_email unsubscribed_newsletter
 gdpr_deletion_requested
 forgotten unsub archived deceased has_hard_bounced email_invalid newsletter_abgemeldet
-hs_email_bad_address hs_email_quarantined
+hs_email_bad_address hs_email_quarantined do_not_mail blocked is_spam
+on_suppression_list
 abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
 désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
 """
@@ -65,6 +66,7 @@ wants_newsletter marketing_emails Marketing_Consent__c newsletter email_marketin
 emailable allow_emails gdpr_ok gdpr_accepted einwilligung dsgvo_einwilligung
 consentement
 consentimiento acepta_marketing hs_marketable_status
+gdpr_status email_valid communication_preference
 """
 OTHERS = """
 option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
@@ -342,6 +344,7 @@ NESTED_REFUSALS: list[dict[str, Any]] = [
     {"consent": {"status": "withdrawn"}},
     {"consent": {"email": {"value": "no"}, "sms": True}},
     {"gdpr": {"consent": False}},
+    {"marketing": {"consent": False}},
     {"gdpr": {"consents": {"newsletter": "denied"}}},
     {"preferences": {"unsubscribed": True}},
     {"email_preferences": {"marketing_emails": False}},
