@@ -93,5 +93,6 @@ def _join(where: str, name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean `x`?" for the known name most like this one, or ""."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"; did you mean `{folded[close[0]]}`?" if close else ""

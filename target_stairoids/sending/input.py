@@ -252,7 +252,7 @@ def read_messages(
                 handlers.get(kind, otherwise)(message)
             except Exception:
                 left = length_hint(record) if isinstance(record, Iterator) else 0
-                number = counts.total() + size - left
+                number = counts.total() + max(1, size - left)
                 logger.warning("Stopped at message %d of the input.", number)
                 raise
             counts[kind] += size

@@ -98,8 +98,11 @@ def test_wrong_input_is_one_sentence_without_values(
 ) -> None:
     done = target_command(target, text_of([a_schema(), a_record(1), bad]))
 
+    last = done.stderr.splitlines()[-1]
     assert done.returncode == 1
-    assert error in done.stderr
+    assert "| ERROR" in last
+    assert error in last
+    assert ("Stopped at message 3" in done.stderr) is bad.startswith("{")
     assert "canary" not in done.stderr
     assert len(sandbox.signals) == 1
 

@@ -292,6 +292,10 @@ def test_misspelt_key_is_a_mistake_although_the_schema_allows_more(name: str) ->
     a_map(schema, key=["id", "user.email"])
 
 
+def test_key_in_another_case_is_a_mistake_with_its_remedy() -> None:
+    assert "did you mean `email`?" in mistake(key=["EMAIL"])
+
+
 def test_ignored_change_of_an_absent_column_is_a_warning() -> None:
     mapping = a_map(PEOPLE, ignore_changes=["plan", "plam", "x"], properties={"x": "1"})
 

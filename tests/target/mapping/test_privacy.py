@@ -32,6 +32,7 @@ lohn Bruttogehalt Nettolohn einkommen salaire sueldo wage hourly_rate compensati
 numero_compte rib clabe cuenta_bancaria bankleitzahl carte_bancaire tarjeta_credito
 schufa_score diagnose diagnostico mrn icd10 Grad_der_Behinderung blutgruppe schwanger
 impfstatus covid_status gewerkschaft ethnie nationality political_views marital_status
+gender pronouns bmi blood_pressure citizenship personal_id nric tfn card_last4 bank_acct
 geschlecht vorstrafen casier_judiciaire conviction geb_datum nacimiento data_nascimento
 """
 HARMLESS = """
