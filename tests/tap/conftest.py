@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-import tempfile
-import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-import sqlalchemy as sa
 
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.schema import METADATA
 from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.postgres import autocommit
 from tests.support.running_receiver import Runner, fill
 from tests.support.webhook_builders import SECRET
 
@@ -28,28 +24,12 @@ def store_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/webhooks.db"
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server; skipped if there is none for this Python."""
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL for this Python")
-    # It logs after the last test.
-    logging.getLogger("pgserver").setLevel(logging.WARNING)
-    # Not in the folder of pytest, which closes it to the other user of the server.
-    folder = tempfile.mkdtemp(prefix="store-")
-    with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
-        running = pgserver.get_server(folder)
-    yield running.get_uri()
-    running.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture
 def postgres_url(postgres: str) -> Iterator[str]:
     """An empty database, because a new one for each test takes a second."""
     yield postgres
-    engine = sa.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
-    METADATA.drop_all(engine)
-    engine.dispose()
+    with autocommit(postgres) as connection:
+        METADATA.drop_all(connection)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.postgres import autocommit
 from tests.support.silent_proxy import SilentProxy
 from tests.support.webhook_builders import SECRET, a_body, a_delivery, headers_for
 from tests.tap.receiver.test_admin import administered, get
@@ -142,7 +143,9 @@ def test_receiver_recovers_from_a_silent_connection(postgres_url: str) -> None:
         assert stored(receiver) == 2
 
 
-def test_receiver_follows_a_database_that_becomes_read_only(postgres: str) -> None:
+def test_receiver_follows_a_database_that_becomes_read_only(
+    postgres: str,
+) -> None:
     with new_database(postgres, "standby") as url, administered(url) as receiver:
         assert post(receiver, a_body("evt_1")).text == "stored"
         restart_sessions(url, "on")
@@ -182,17 +185,12 @@ def test_receiver_recovers_from_a_frozen_writer(postgres_url: str, place: str) -
 
 @contextmanager
 def new_database(postgres: str, name: str, options: str = "") -> Iterator[str]:
-    engine = sa.create_engine(
-        postgres.replace("postgresql:", "postgresql+psycopg:"),
-        isolation_level="AUTOCOMMIT",
-    )
-    with engine.connect() as connection:
+    with autocommit(postgres) as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name} {options}")
         try:
             yield postgres.replace("/postgres?", f"/{name}?")
         finally:
             connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
 
 
 def test_sigterm_ends_in_15_s_while_the_store_does_not_respond(
@@ -212,7 +210,10 @@ def test_sigterm_ends_in_15_s_while_the_store_does_not_respond(
             proxy.fall_silent()
             _end(process, address)
 
-    with new_database(postgres, "frozen") as frozen, ThreadPoolExecutor() as pool:
+    with (
+        new_database(postgres, "frozen") as frozen,
+        ThreadPoolExecutor() as pool,
+    ):
         done = [pool.submit(freeze, url) for url in (store_url, frozen)]
         for future in (*done, pool.submit(silence)):
             future.result()

@@ -192,12 +192,12 @@ def test_lost_lease_stops_the_run_before_another_request(
 
 
 @pytest.fixture
-def pooler(postgres_server: str) -> Iterator[Callable[[str], str]]:
+def pooler(postgres: str) -> Iterator[Callable[[str], str]]:
     """Start PgBouncer in a mode, and return the URL of a ledger behind it."""
     program = shutil.which("pgbouncer")
     if program is None:
         pytest.skip("no PgBouncer here: apt-get install pgbouncer")
-    folder = Path(parse_qs(urlsplit(postgres_server).query)["host"][0])
+    folder = Path(parse_qs(urlsplit(postgres).query)["host"][0])
     # Not in the folder of pytest, which closes it to the user of the server.
     home = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     home.chmod(0o755)
