@@ -20,7 +20,6 @@ from target_stairoids.mapping.people_and_companies import (
     entry_of,
     is_domain,
     is_email,
-    is_page,
 )
 from target_stairoids.mapping.privacy import simple_name
 
@@ -160,7 +159,7 @@ def _entry_in(text: str, place: str) -> str:
 def _name_in(cell: str) -> str | None:
     """Return the address, domain or pattern such as `*@acme.com` in a column."""
     if name := entry_of(cell):
-        return None if is_page(cell) else name
+        return name
     name = _bare(cell)
     is_pattern = _WILDCARD.search(name) and not {"@", "."}.isdisjoint(name)
     return name if is_pattern and _can_match(name) else None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from glob import escape
 
+from stairoids_common.text import counted
 from target_stairoids.dry_run.coverage import Coverage
 from target_stairoids.dry_run.preview import Preview
 from target_stairoids.mapping.signal import CompiledMapping
@@ -49,7 +50,7 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
             f"{coverage.share(field):.0%} with {words}"
             for field, words in _MATCHED_BY.items()
         )
-        yield f"# {stream}: {coverage.records} records, {shares}"
+        yield f"# {stream}: {counted(coverage.records, 'record')}, {shares}"
         if not any(coverage.filled[field] for field in _MATCHED_BY):
             yield "# Replace the paths: these fields are empty in all records."
     yield f"- stream: {_text(escape(stream))}"

@@ -257,7 +257,7 @@ def _path_of(url: str) -> str:
     return _SCHEMES.sub("", url.strip(), count=1).partition("/")[2]
 
 
-def is_page(text: str) -> bool:
+def _is_page(text: str) -> bool:
     """Return whether a text is a page on a shared host: `linkedin.com/in/ada`."""
     host = None if "@" in text else clean_domain(text)
     return bool(host and _path_of(text)) and company_domain_of(text) is None
@@ -387,13 +387,14 @@ def _is_one_of(word: str, words: frozenset[str]) -> bool:
 def entry_of(text: str) -> str | None:
     """Return an email address or a domain, in lower case; None if the text is neither.
 
-    `mail.acme.com` stands for the company's whole domain `acme.com`, as in accounts.
+    `mail.acme.com` stands for the company's whole domain `acme.com`, as in accounts. A
+    page such as `linkedin.com/in/ada` is neither.
     """
     if email := clean_email(text):
         return email.lower()
     if "@" in text.strip("@<>\"' "):
         return None  # no address, and not only the domain behind an `@`
-    domain = clean_domain(text)
+    domain = None if _is_page(text) else clean_domain(text)
     return domain and (registrable_domain(domain) or domain)
 
 

@@ -318,7 +318,10 @@ def test_one_stream_may_suppress_and_send(
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", "Ann", "a@b..com", "ann@birch.com, bob@birch.com", "*@birch.com"],
+    [
+        *(None, "", "Ann", "a@b..com", "ann@birch.com, bob@birch.com", "*@birch.com"),
+        *("ann@birch.con", "https://www.linkedin.com/in/ann", "bit.ly/ann"),
+    ],
 )
 def test_opt_out_without_address_and_domain_is_a_dead_letter(
     target: TargetUnderTest, value: str | None
