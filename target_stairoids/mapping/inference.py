@@ -77,6 +77,7 @@ class _ColumnNames(msgspec.Struct, frozen=True):
     prefixes: tuple[str, ...]
     streams: dict[str, str]
     staff: frozenset[str]
+    staff_columns: tuple[frozenset[str], ...]
     webhooks: frozenset[str]
     parts: frozenset[str]
     people: tuple[tuple[str, ...], ...]
@@ -123,6 +124,9 @@ def why_not_inferred(schema: StreamSchema) -> str | None:
     last = re.split(r"[-.]|__", schema.name)[-1]
     if last == "User" or _simple(last) in _NAMES.staff:
         return "is named like a list of your own staff"
+    columns = {*map(_simple, schema.properties)}
+    if any(names <= columns for names in _NAMES.staff_columns):
+        return "has the columns of a list of your own staff"
     if _STREAMS["opt_outs"].search(last):
         return "is named like a list of people who opted out (see `suppress`)"
     return None

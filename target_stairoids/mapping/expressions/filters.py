@@ -38,7 +38,9 @@ def known(value: object) -> object:
 
 
 def primary(value: object) -> object:
-    """Return the primary value of a list, or the first one; other values unchanged.
+    """Return the primary value of a list, else the one for work, else the first.
+
+    Other values stay as they are.
 
     Of an object, such as `{"value": "ada@x.com", "primary": true}`, the value counts.
     Null items and those with an opt-out of their own are left out.
@@ -46,7 +48,8 @@ def primary(value: object) -> object:
     if not isinstance(value, list | dict):
         return value
     items = value if isinstance(value, list) else [value]
-    choices = sorted(items, key=_is_primary, reverse=True)
+    choices = sorted(items, key=_is_of_work, reverse=True)
+    choices.sort(key=_is_primary, reverse=True)
     values = (_value_in(item) for item in choices if not has_refused(item))
     return next(filter(known, values), None)
 
@@ -74,6 +77,15 @@ def _is_primary(item: object) -> bool:
             simple_name(str(name)) in _PRIMARY
             and (_is_primary(value) or str(value).lower() in {"true", "1", "yes"})
         )
+        for name, value in item.items()
+    )
+
+
+def _is_of_work(item: object) -> bool:
+    """Return whether an item has a type such as `work` or `Office`."""
+    return isinstance(item, dict) and any(
+        simple_name(str(name)) in {"type", "label", "category"}
+        and str(value).lower() in {"work", "office", "business"}
         for name, value in item.items()
     )
 

@@ -735,6 +735,17 @@ def value_of(field: str, properties: dict[str, Any], record: dict[str, Any]) -> 
         ([{"value": None, "primary": True}, {"value": "b@x.com"}], "b@x.com"),
         ([None, "b@x.com"], "b@x.com"),
         (
+            [
+                {"value": "a@x.com", "type": "home"},
+                {"value": "b@x.com", "type": "Work"},
+            ],
+            "b@x.com",
+        ),
+        (
+            [{"value": "a@x.com", "label": "work"}, {"value": "b@x.com", "primary": 1}],
+            "b@x.com",
+        ),
+        (
             [{"value": "a@x.com"}, {"value": "b@x.com", "metadata": {"primary": True}}],
             "b@x.com",
         ),
@@ -807,6 +818,17 @@ def test_stream_of_own_staff_is_not_inferred(stream: str) -> None:
     (by_name,) = mappings_for(shape, named, "tests")
     assert not by_name.is_left_out
     assert not by_name.warnings
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["email is_you", "email is_bot team_id", "Email UserType FederationIdentifier"],
+)
+def test_users_of_a_tool_are_your_own_staff(columns: str) -> None:
+    (mapping,) = mappings_for(a_shape("users", texts(*columns.split()), ()), (), "t")
+
+    assert mapping.is_left_out
+    assert "it has the columns of a list of your own staff" in mapping.warnings[0]
 
 
 OPT_OUTS = """
