@@ -192,11 +192,6 @@ def newest_of(response: Response) -> Known:
     return max(times, key=lambda known: known.until, default=newest)
 
 
-def known_after(accepted: Response) -> Known:
-    """Return up to where signals are accounted for, once one was accepted."""
-    return Known(timestamp(accepted.moment), accepted.signal_id)
-
-
 # The reasons to stop
 
 

@@ -163,11 +163,10 @@ def _fields_of(body: bytes) -> dict[str, Any]:
     """Return a signal's fields: `type`, `account.domain`, `properties.plan`."""
     fields: dict[str, Any] = {}
     for name, value in json.loads(body).items():
-        inner = value if isinstance(value, dict) else None
-        if inner is None:
-            fields[name] = value
+        if isinstance(value, dict):
+            fields |= {f"{name}.{key}": found for key, found in value.items()}
         else:
-            fields |= {f"{name}.{key}": found for key, found in inner.items()}
+            fields[name] = value
     return fields
 
 

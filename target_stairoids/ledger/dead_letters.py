@@ -14,6 +14,7 @@ from stairoids_common.time import timestamp
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import schema
+from target_stairoids.ledger.lookup import in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
 from target_stairoids.ledger.transaction import Transaction
@@ -106,9 +107,7 @@ def dead_letters_of(
         reason: A part of the reason; case does not matter.
     """
     query = (
-        select(dead_letters, streams.c.schema)
-        .join(streams, streams.c.stream == dead_letters.c.stream)
-        .where(streams.c.scope == ledger.scope)
+        in_scope(ledger.scope, dead_letters, dead_letters, streams.c.schema)
         .order_by(dead_letters.c.id)
         .limit(limit)
     )

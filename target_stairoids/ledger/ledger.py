@@ -213,13 +213,8 @@ class Ledger:
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
-        entries = (
-            select(table.c.stream)
-            .join(streams, streams.c.stream == table.c.stream)
-            .where(streams.c.scope == self.scope)
-            .limit(1)
-            for table in (settled, claims)
-        )
+        tables = settled, claims
+        entries = [lookup.in_scope(self.scope, t, t.c.stream).limit(1) for t in tables]
         return all(self.value(entry) is None for entry in entries)
 
     def key_digest(self, api_key: str) -> bytes:
@@ -334,9 +329,9 @@ class Ledger:
 
     def open_claims(self) -> list[Claim]:
         """Return the claims of other runs."""
-        query = select(claims).join(streams, streams.c.stream == claims.c.stream)
-        others = streams.c.scope == self.scope, claims.c.run != self.run
-        return [claim_from(row) for row in self.rows(query.where(*others))]
+        query = lookup.in_scope(self.scope, claims, claims)
+        rows = self.rows(query.where(claims.c.run != self.run))
+        return [claim_from(row) for row in rows]
 
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""

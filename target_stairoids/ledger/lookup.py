@@ -23,11 +23,11 @@ from target_stairoids.dedup.rules import (
     people_in,
 )
 from target_stairoids.ledger import schema
-from target_stairoids.ledger.schema import latest, settled
+from target_stairoids.ledger.schema import latest, settled, streams
 from target_stairoids.ledger.structs import Facts, Known
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Connection, Select
+    from sqlalchemy import Column, Connection, Select, Table
 
 T = TypeVar("T")
 
@@ -175,12 +175,19 @@ def _unclear_signals(connection: Connection, scope: str) -> list[bytes]:
 
 def _at_origin(scope: str, column: Column[Any]) -> Select[Any]:
     """Return the query for a column's values at one API, in each namespace."""
-    streams, origin = schema.streams, scope.partition(" ")[0]
+    origin = scope.partition(" ")[0]
     is_its = streams.c.scope.startswith(f"{origin} ", autoescape=True)
     joined = streams.c.stream == column.table.c.stream
     return (
         select(column).join(streams, joined).where((streams.c.scope == origin) | is_its)
     )
+
+
+def in_scope(scope: str, table: Table, *columns: Any) -> Select[Any]:
+    """Return the query for columns of the rows of a scope's streams."""
+    joined = streams.c.stream == table.c.stream
+    query = select(*columns).join_from(table, streams, joined)
+    return query.where(streams.c.scope == scope)
 
 
 def rows_in(

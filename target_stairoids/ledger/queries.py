@@ -13,7 +13,7 @@ from sqlalchemy import Row, case, func, literal, select, true, union_all
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.dedup.rules import Key, Outcome
-from target_stairoids.ledger.lookup import PARAMETERS, blocks
+from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
 from target_stairoids.ledger.schema import (
     api_keys,
     checks,
@@ -51,9 +51,8 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     claimed = literal("claimed").label("outcome")
     query = union_all(
         *(
-            select(streams.c.name, outcome_column, func.count())
-            .join_from(table, streams, streams.c.stream == table.c.stream)
-            .where(streams.c.scope == ledger.scope, chosen)
+            in_scope(ledger.scope, table, streams.c.name, outcome_column, func.count())
+            .where(chosen)
             .group_by(streams.c.name, "outcome")
             for table, outcome_column, chosen in (
                 (settled, settled.c.outcome, true()),
@@ -113,14 +112,9 @@ def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
     is_success = (runs.c.exit_code == 0) & runs.c.end_reason.is_(None)
     success = select(func.max(runs.c.ended_at)).where(its, is_success)
     start = select(func.min(runs.c.started_at)).where(its)
-    dead = dead_letters.c
-    newest = func.coalesce(func.max(dead.id), 0)
-    query = (
-        select(func.count(), func.min(dead.first_at), newest)
-        .join(streams, streams.c.stream == dead.stream)
-        .where(streams.c.scope == ledger.scope)
-    )
-    (row,) = ledger.rows(query)
+    newest = func.coalesce(func.max(dead_letters.c.id), 0)
+    figures = func.count(), func.min(dead_letters.c.first_at), newest
+    (row,) = ledger.rows(in_scope(ledger.scope, dead_letters, *figures))
     return PipelineFacts(ledger.value(success), ledger.value(start), *row)
 
 
@@ -141,12 +135,8 @@ def run_before(ledger: Ledger, source: str) -> Row[Any] | None:
 
 def dead_letters_after(ledger: Ledger, number: int) -> int:
     """Return how many dead letters of the namespace have a higher id."""
-    query = (
-        select(func.count(dead_letters.c.id))
-        .join(streams, streams.c.stream == dead_letters.c.stream)
-        .where(streams.c.scope == ledger.scope, dead_letters.c.id > number)
-    )
-    return ledger.value(query) or 0
+    query = in_scope(ledger.scope, dead_letters, func.count())
+    return ledger.value(query.where(dead_letters.c.id > number)) or 0
 
 
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
@@ -158,12 +148,10 @@ def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
 
 def layouts_of(ledger: Ledger) -> set[Layout]:
     """Return the columns of all streams that mappings have read."""
-    query = select(streams.c.name, mappings.c.identity, streams.c.schema).join(
-        mappings, mappings.c.stream == streams.c.stream
-    )
+    asked = streams.c.name, mappings.c.identity, streams.c.schema
     found = set()
     for name, identity, message in ledger.rows(
-        query.where(streams.c.scope == ledger.scope)
+        in_scope(ledger.scope, mappings, *asked)
     ):
         key = json.loads(identity)
         columns = json.loads(message or "{}").get("schema", {}).get("properties", {})
@@ -199,18 +187,11 @@ def known_elsewhere(
     ledger: Ledger, sources: Collection[bytes]
 ) -> list[tuple[bytes, str, str]]:
     """Return source digest, stream and mapping of records that earlier runs sent."""
-    query = (
-        select(latest.c.source_digest, streams.c.name, latest.c.mapping)
-        .join(streams, streams.c.stream == latest.c.stream)
-        .where(streams.c.scope == ledger.scope, latest.c.run != ledger.run)
-    )
-    return [
-        (source, stream, mapping)
-        for block in blocks(sources, PARAMETERS // 2)
-        for source, stream, mapping in ledger.rows(
-            query.where(latest.c.source_digest.in_(block))
-        )
-    ]
+    columns = latest.c.source_digest, streams.c.name, latest.c.mapping
+    query = in_scope(ledger.scope, latest, *columns).where(latest.c.run != ledger.run)
+    asked = blocks(sources, PARAMETERS // 2)
+    queries = [query.where(latest.c.source_digest.in_(block)) for block in asked]
+    return [tuple(row) for one in queries for row in ledger.rows(one)]
 
 
 def known_contents(
@@ -262,9 +243,8 @@ def knows_key(ledger: Ledger, digest: bytes) -> bool:
 def newest_signals(ledger: Ledger) -> list[str]:
     """Return the ids of the three signals that were accepted last; reads all rows."""
     query = (
-        select(signals.c.signal_id)
-        .join(streams, streams.c.stream == signals.c.stream)
-        .where(streams.c.scope == ledger.scope, signals.c.signal_id.is_not(None))
+        in_scope(ledger.scope, signals, signals.c.signal_id)
+        .where(signals.c.signal_id.is_not(None))
         .order_by(signals.c.accepted_at.desc())
         .limit(3)
     )
@@ -309,9 +289,7 @@ def find(
     """
     email, found = person_digest(ledger.secret, address), []
     for table in (signals, claims, dead_letters):
-        joined = streams.c.stream == table.c.stream
-        query = select(table, streams.c.name).join(streams, joined)
-        query = query.where(streams.c.scope == ledger.scope)
+        query = in_scope(ledger.scope, table, table, streams.c.name)
         if keys:
             query = query.where(table.c.key_values.in_(keys))
         if email is not None and table is not dead_letters:
@@ -340,20 +318,16 @@ def find(
 
 def accepted_since(ledger: Ledger, since: str) -> dict[str, str]:
     """Return id -> time of acceptance, of the signals since a time."""
-    query = (
-        select(signals.c.signal_id, signals.c.accepted_at)
-        .join(streams, streams.c.stream == signals.c.stream)
-        .where(streams.c.scope == ledger.scope, signals.c.signal_id.is_not(None))
-        .where(signals.c.accepted_at >= since)
-    )
-    return {row.signal_id: row.accepted_at for row in ledger.rows(query)}
+    columns = signals.c.signal_id, signals.c.accepted_at
+    is_it = signals.c.signal_id.is_not(None) & (signals.c.accepted_at >= since)
+    rows = ledger.rows(in_scope(ledger.scope, signals, *columns).where(is_it))
+    return {row.signal_id: row.accepted_at for row in rows}
 
 
 def sent_pairs(ledger: Ledger) -> set[tuple[str, str]]:
     """Return source and type of all signals that were accepted."""
-    query = select(signals.c.source, signals.c.type).distinct()
-    joined = query.join(streams, streams.c.stream == signals.c.stream)
-    rows = ledger.rows(joined.where(streams.c.scope == ledger.scope))
+    pair = signals.c.source, signals.c.type
+    rows = ledger.rows(in_scope(ledger.scope, signals, *pair).distinct())
     return {(row.source, row.type) for row in rows}
 
 

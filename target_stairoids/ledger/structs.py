@@ -162,15 +162,10 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 #: Columns of `claims` that hold the version, beside entity and mapping.
-VERSION_COLUMNS = (
-    "stream",
-    "state_digest",
-    "mapping_digest",
-    "content_digest",
-    "bookmark_value",
-    "email",
-    "domain",
-    "has_null_key",
+VERSION_COLUMNS = tuple(
+    name
+    for name in Version.__struct_fields__
+    if name not in {"key", "record_key", "source_digest", "text_digest"}
 )
 
 

@@ -98,13 +98,8 @@ def nested_hint(name: str, known: Container[str]) -> str:
     return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"
 
 
-def _quoted_hint(word: str, known: Mapping[str, Any]) -> str:
-    """Return how to read a column whose name has this word and a mark: `e-mail`."""
-    path = _path_with(word, known)
-    return f"; for a name with a mark write `{path_text(path)}`" if path else ""
-
-
 def _path_with(word: str, known: Mapping[str, Any]) -> Path:
+    """Return the path of a column whose name has this word and a mark: `e-mail`."""
     for name, column in known.items():
         if not name.isidentifier() and word in re.split(r"\W+", name):
             return (name,)
@@ -124,7 +119,8 @@ def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> s
     for part in map(str, path):
         if is_closed and part not in known:
             hint = nested_hint(part, known)
-            hint = hint or _quoted_hint(part, schema.properties)
+            if not hint and (quoted := _path_with(part, schema.properties)):
+                hint = f"; for a name with a mark write `{path_text(quoted)}`"
             hint = hint or suggestion(part, known)
             return f"`{part}` is not a property of `{place}`{hint}"
         column: Any = known.get(part)

@@ -286,7 +286,8 @@ class ResponseHandler:
 
     def _note_known(self, signal: QueuedSignal, accepted: Response) -> None:
         self._returns_ids &= accepted.signal_id is not None
-        self._known[pair_of(signal)] = first_run.known_after(accepted)
+        known = Known(timestamp(accepted.moment), accepted.signal_id)
+        self._known[pair_of(signal)] = known
 
     def _note(self, signal: QueuedSignal, counter: str) -> None:
         if not signal.recovered:

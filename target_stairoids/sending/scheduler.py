@@ -220,7 +220,8 @@ class Scheduler:
             if responses:
                 self.responses.write_settled(transaction)
             starting = self._starting(transaction, self._slots(now), now)
-            self.responses.write_settled(transaction)
+            if self.responses.finished:
+                self.responses.write_settled(transaction)
         if starting and self._ledger.may_lose_its_lease:
             self._ledger.check_lease()
         return starting
