@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -56,15 +57,13 @@ if TYPE_CHECKING:
 _KEPT_SECONDS = 120.0  # requests count for a minute
 
 
+@dataclass(eq=False)
 class Transaction:
     """One transaction. Each method writes at once; the commit makes it durable."""
 
-    def __init__(
-        self, connection: Connection, run: int, statements: Statements
-    ) -> None:
-        self.connection = connection
-        self.run = run
-        self.statements = statements
+    connection: Connection
+    run: int
+    statements: Statements
 
     def known(
         self, versions: Sequence[Version]

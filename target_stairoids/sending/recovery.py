@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,74 +28,65 @@ from target_stairoids.settings import Settings
 _WRONG_BY = timedelta(days=1)  # our own clock
 
 
+@dataclass(eq=False)
 class Recovery:
     """Makes signals of the claims of dead runs.
 
-    Args:
+    Attributes:
         longest_wait: Seconds that a claimed signal may have waited before it left.
         unclear: Takes these signals, which may have been accepted.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        client: Client,
-        clock: ServerClock,
-        longest_wait: float,
-        unclear: dict[int, QueuedSignal],
-        suppression: Suppression,
-    ) -> None:
-        self._settings = settings
-        self._suppression = suppression
-        self._ledger = ledger
-        self._client = client
-        self._clock = clock
-        self._delay = settings.request_timeout_seconds + settings.verify_delay_seconds
-        self._longest_wait = longest_wait
-        self._unclear = unclear
-        self._count = 0
+    settings: Settings
+    ledger: Ledger
+    client: Client
+    clock: ServerClock
+    longest_wait: float
+    unclear: dict[int, QueuedSignal]
+    suppression: Suppression
+    _count: int = 0
 
     def take_over(self) -> Iterator[QueuedSignal]:
         """Take over the claims of all dead runs."""
-        claims = self._ledger.take_over_claims()
-        if claims and self._clock.at(0.0) is None:  # a request without the key
-            self._clock.note(self._client.reach(), time.monotonic())
+        claims = self.ledger.take_over_claims()
+        if claims and self.clock.at(0.0) is None:  # a request without the key
+            self.clock.note(self.client.reach(), time.monotonic())
         yield from map(self.signal_of, claims)
 
     def signal_of(self, claim: Claim) -> QueuedSignal:
         """Return the signal of a claim that was taken over."""
         self._count += 1
+        delay = self.settings.verify_delay_seconds
         signal = recovered_signal(
             claim,
             -self._count,
-            now=self._clock.at(time.monotonic()),
-            lookup_delay=self._delay,
-            longest_wait=self._longest_wait,
+            now=self.clock.at(time.monotonic()),
+            lookup_delay=self.settings.request_timeout_seconds + delay,
+            longest_wait=self.longest_wait,
         )
-        signal.expires = signal.not_before - self._settings.verify_delay_seconds
+        signal.expires = signal.not_before - delay
         signal.may_look_up = not (hold := self._why_held(claim))
         signal.refusal = hold or self._why_not_again(claim)
-        self._unclear[signal.number] = signal
+        self.unclear[signal.number] = signal
         return signal
 
     def _why_held(self, claim: Claim) -> str:
         """Return why a lookup would prove nothing; empty if it may."""
-        key = self._ledger.key_digest(self._settings.api_key)
+        key = self.ledger.key_digest(self.settings.api_key)
         keys = {key, claim.api_key or key}
-        if len(keys) > 1 and not all(queries.knows_key(self._ledger, k) for k in keys):
+        if len(keys) > 1 and not all(queries.knows_key(self.ledger, k) for k in keys):
             return "no response, and it was sent with the API key of another workspace"
-        is_held = self._settings.on_unknown == "hold"
+        is_held = self.settings.on_unknown == "hold"
         return "no response, and `on_unknown` is `hold`" if is_held else ""
 
     def _why_not_again(self, claim: Claim) -> str:
         """Return why a signal must not be sent again; empty if it may."""
         body = msgspec.json.decode(claim.signal)
         names = names_of(body.get("account", {}), body.get("contact", {}))
-        if self._suppression.hidden({claim.signal: names}):
+        if self.suppression.hidden({claim.signal: names}):
             return "no response, and its person or company is suppressed now"
-        message = queries.schema_of(self._ledger, claim.version.stream)
-        if is_made_again(claim, message, self._settings):
+        message = queries.schema_of(self.ledger, claim.version.stream)
+        if is_made_again(claim, message, self.settings):
             return ""
         return "no response, and the mapping does not make this signal any more"
 
