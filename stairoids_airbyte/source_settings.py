@@ -50,7 +50,7 @@ def spec() -> Message:
                 ],
                 "description": "The store that `stairoids-webhooks serve` fills: "
                 "PostgreSQL, or SQLite on a volume that receiver and source share.",
-            },
+            }
         },
     )
 

@@ -47,8 +47,7 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[
-        int,
-        Meta(ge=0, le=65535, description="Port to listen on. 0 takes a free one."),
+        int, Meta(ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
     ] = 8880
     path: Annotated[
         str,
@@ -60,8 +59,7 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_free: Annotated[
         int,
         Meta(
-            ge=0,
-            description="With fewer bytes free on the store's disk, respond 503.",
+            ge=0, description="With fewer bytes free on the store's disk, respond 503."
         ),
     ] = DEFAULT_MIN_FREE_BYTES
     admin_port: Annotated[

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stairoids_common.cli import (
-    EnvironmentOption,
-    confirmed_removal,
-    exit_with_message,
-)
+from stairoids_common.cli import EnvironmentOption, confirmed_removal, exit_with_message
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import (
     API_URL_VARIABLE,

@@ -12,11 +12,7 @@ from stairoids_common.cli import EnvironmentOption
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import check_variables
 from stairoids_common.error_ids import with_id
-from tap_stairoids_webhooks.environment import (
-    PREFIX,
-    SECRET_SETTINGS,
-    ReceiverSettings,
-)
+from tap_stairoids_webhooks.environment import PREFIX, SECRET_SETTINGS, ReceiverSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

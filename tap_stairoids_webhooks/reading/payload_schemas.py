@@ -57,12 +57,7 @@ _SIGNAL = Shape(
     }
 )
 _SIGNAL_DATA = Shape(
-    {
-        **_SIGNAL.fields,
-        "account": _ACCOUNT,
-        "contact": _CONTACT,
-        "score": Kind.NUMBER,
-    }
+    {**_SIGNAL.fields, "account": _ACCOUNT, "contact": _CONTACT, "score": Kind.NUMBER}
 )
 
 

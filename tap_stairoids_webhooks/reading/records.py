@@ -96,8 +96,7 @@ _EVENTS_SCHEMA = _schema(
             "description": "True if its id had come before, with another body.",
         },
         "erased_at": _text(
-            "When the payload was erased, on a person's request.",
-            format="date-time",
+            "When the payload was erased, on a person's request.", format="date-time"
         ),
         **_DELIVERY,
     },

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.log_lines import LogLine
-from tap_stairoids_webhooks.receiver.app import (
-    ALARMING,
-    RESPONSE_SECONDS,
-    ReceiverApp,
-)
+from tap_stairoids_webhooks.receiver.app import ALARMING, RESPONSE_SECONDS, ReceiverApp
 from tap_stairoids_webhooks.store.schema import RefusalCount
 
 if TYPE_CHECKING:

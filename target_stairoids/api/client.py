@@ -21,12 +21,7 @@ import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 
-from stairoids_common.http import (
-    BearerAuth,
-    breach_of,
-    environment_error,
-    obstacle_of,
-)
+from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
 from stairoids_common.retry import http_date, retry_after_in
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import AccessRefusedError, ConfigError

@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.people_and_companies import (
-    entry_of,
-    is_domain,
-    is_email,
-)
+from target_stairoids.mapping.people_and_companies import entry_of, is_domain, is_email
 from target_stairoids.mapping.privacy import simple_name
 
 if TYPE_CHECKING:

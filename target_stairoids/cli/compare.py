@@ -70,8 +70,7 @@ def _show(name: str, ids: list[str]) -> None:
 @click.command()
 @click.option("--email", help="The person's email address.")
 @click.option(
-    "--key",
-    help="The record's key. A key of several columns is a JSON array.",
+    "--key", help="The record's key. A key of several columns is a JSON array."
 )
 @format_option()
 @with_ledger

@@ -110,9 +110,7 @@ class Identity:
         self._states: Mapping[Key, list[Settled]] = {}
 
     def know(
-        self,
-        latest: Mapping[Key, Latest | None],
-        states: Mapping[Key, list[Settled]],
+        self, latest: Mapping[Key, Latest | None], states: Mapping[Key, list[Settled]]
     ) -> None:
         """Set the database's states for the entities of a block of records."""
         self._latest, self._states = latest, states

@@ -13,12 +13,7 @@ from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
 from target_stairoids.api.rate_limiter import RateLimiter
-from target_stairoids.api.signal_lookup import (
-    listed,
-    moment_of,
-    next_cursor,
-    query_for,
-)
+from target_stairoids.api.signal_lookup import listed, moment_of, next_cursor, query_for
 from target_stairoids.checks.first_run import UNDECIDED, ids_in
 from target_stairoids.dry_run.online import literal_pairs
 from target_stairoids.exceptions import AccessRefusedError, IncompleteError
@@ -72,9 +67,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
     there: dict[str, bool] = {}  # whether the ledger knows it
     with closing(
         Client(
-            settings.api_url,
-            settings.api_key,
-            timeout=settings.request_timeout_seconds,
+            settings.api_url, settings.api_key, timeout=settings.request_timeout_seconds
         )
     ) as client:
         limiter = RateLimiter(settings.requests_per_minute)

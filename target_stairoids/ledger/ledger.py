@@ -43,11 +43,7 @@ if TYPE_CHECKING:
 
 #: The cache is in KiB. It is large, because keys come in random order. The write-ahead
 #: log has up to 20 MB, because each page is in most of the large transactions.
-_PRAGMAS = (
-    *database.SAFE_WRITES,
-    "cache_size = -16384",
-    "wal_autocheckpoint = 5000",
-)
+_PRAGMAS = (*database.SAFE_WRITES, "cache_size = -16384", "wal_autocheckpoint = 5000")
 _statements_of = lru_cache(Statements)
 _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerError)
 

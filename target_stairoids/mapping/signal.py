@@ -17,10 +17,7 @@ import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import Fields, Path, Reader
-from target_stairoids.mapping.people_and_companies import (
-    is_domain,
-    is_email,
-)
+from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import (
     READERS,
     HiddenColumns,

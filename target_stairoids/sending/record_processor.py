@@ -24,10 +24,7 @@ from target_stairoids.dedup.rules import (
     is_seen_again,
     people_in,
 )
-from target_stairoids.exceptions import (
-    MessageError,
-    MissingKeyError,
-)
+from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
@@ -191,9 +188,7 @@ class RecordProcessor:
         return has_list or mapped.mapping.when is not None or mapped.is_deleted
 
     def _decide_all(
-        self,
-        items: list[MappedRecord | str],
-        changed: dict[Key, Latest | None],
+        self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
     ) -> MessageError | None:
         """Decide on the records before the first one that cannot be decoded.
 
@@ -302,9 +297,7 @@ class RecordProcessor:
         return found
 
     def _seen_again_in(
-        self,
-        sharing: dict[Key, list[MappedRecord]],
-        latest: dict[Key, Latest | None],
+        self, sharing: dict[Key, list[MappedRecord]], latest: dict[Key, Latest | None]
     ) -> set[MappedRecord]:
         """Return the records whose states were sent, of keys with several rows."""
         several = [

@@ -39,10 +39,7 @@ from target_stairoids.checks.first_run import FirstRunCheck, Pair
 from target_stairoids.checks.limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.rebuild import NOT_THERE, SIMILAR
 from target_stairoids.dedup.rules import Outcome
-from target_stairoids.exceptions import (
-    ConfigError,
-    IncompleteError,
-)
+from target_stairoids.exceptions import ConfigError, IncompleteError
 from target_stairoids.ledger import dead_letters, lookup
 from target_stairoids.ledger.structs import DeadLetter, Known, SettledVersion
 from target_stairoids.ledger.transaction import Transaction

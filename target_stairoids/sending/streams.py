@@ -249,10 +249,7 @@ class Streams:
             reader=RecordReader(
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *schema.order_columns, *DELETED_AT],
-                [
-                    *(str(m.origins.get("when", "")) for m in maps),
-                    self._suppressed,
-                ],
+                [*(str(m.origins.get("when", "")) for m in maps), self._suppressed],
             ),
             keys=frozenset(schema.key_properties),
             unseen=used if before is None else before.unseen & used,
