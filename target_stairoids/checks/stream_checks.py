@@ -291,7 +291,8 @@ class StreamChecks(Generic[Held]):
         self.fire(
             BULK_CHANGE,
             f"Stream `{self.stream}`: more signals wait for the end of its input than "
-            "the queue holds. If they may be sent, run "
+            "the queue holds. If several rows share a key, set `key` in the mapping. "
+            "If the signals may be sent, run "
             f"`stairoids-signals ledger allow {quote(self.stream)}`.",
         )
 

@@ -312,8 +312,7 @@ class RecordOutcomes:
         )
         if self._bytes >= _WAITING_BYTES:
             for record in list(self._open.values()):
-                if record.mapped.mapping.bulk_changes != "expected":
-                    self._checks_of(record.mapped.stream).fire_full()
+                self._checks_of(record.mapped.stream).fire_full()
             self._release()
 
     def _end_waits(

@@ -223,17 +223,14 @@ def test_after_60_seconds_or_with_a_full_queue_at_most_the_limit_leaves(
     assert len(checks.kept_back()) == KNOWN - LIMIT
 
 
-@pytest.mark.parametrize("is_expected", [False, True])
+@pytest.mark.parametrize("bulk_changes", ["check", "expected"])
 def test_states_that_return_wait_within_limits(
     sandbox: Sandbox,
     target: TargetUnderTest,
     monkeypatch: pytest.MonkeyPatch,
-    *,
-    is_expected: bool,
+    bulk_changes: str,
 ) -> None:
-    target.config["signals"] = [
-        {"stream": "trials", "bulk_changes": "expected" if is_expected else "check"}
-    ]
+    target.config["signals"] = [{"stream": "trials", "bulk_changes": bulk_changes}]
     for plan in "ab":
         target.run(SCHEMA, *records(40, plan=plan), a_state())
     monkeypatch.setattr(record_outcomes, "_WAITING_BYTES", 200_000)
@@ -242,14 +239,30 @@ def test_states_that_return_wait_within_limits(
 
     run = target.run_text(returned)
 
-    if not is_expected:
-        assert run.exit_code == 1
-        assert "more signals wait for the end of its input" in run.error
-        assert run.outcomes == {"pending": 40}
-        assert "Allowed" in allow(target)
-        run = target.run_text(returned)
+    assert run.exit_code == 1
+    assert "more signals wait for the end of its input" in run.error
+    assert run.outcomes == {"pending": 40}
+    assert "Allowed" in allow(target)
+    run = target.run_text(returned)
     assert (run.exit_code, run.outcomes) == (0, {"accepted": 40})
     assert len(sandbox.signals) == 3 * 40
+
+
+def test_rows_of_one_key_that_wait_beyond_the_limits_are_not_sent_again(
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "bulk_changes": "expected"}]
+    schema = a_schema(bookmark="at", at="integer", plan="string")
+    monkeypatch.setattr(run_input, "_CHUNK", 1_000)
+
+    for night in range(3):
+        rows = [
+            r for n, p in enumerate("ab") for r in records(40, plan=p, at=night * 2 + n)
+        ]
+        run = target.run(schema, *rows, a_state())
+        monkeypatch.setattr(record_outcomes, "_WAITING_BYTES", 200_000)
+
+    assert (run.exit_code, len(sandbox.signals)) == (1, 80)
 
 
 @pytest.mark.parametrize("size", [20_000, 1 << 20])

@@ -561,8 +561,9 @@ def test_mapping_that_names_no_person_any_more_sends_nothing_again(
     nights.run(ANN, BOB, send=send)
 
     nights.run(ANN, mapped=by_name)
+    nights.run(ANN | {LOADER: 1}, mapped=by_name)
 
-    assert nights.sent == [1, 1, 0]
+    assert nights.sent == [1, 1, 0, 0]
 
 
 def test_dry_run_says_why_a_signal_is_new(
