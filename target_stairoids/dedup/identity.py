@@ -104,7 +104,7 @@ class Identity:
         self.run = run
         self._seen: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
-        self._alone: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._alone: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._held: dict[Key, _Held] = {}
         self._latest: Mapping[Key, Latest | None] = {}
         self._states: Mapping[Key, list[Settled]] = {}
@@ -142,10 +142,11 @@ class Identity:
 
     def _met_latest(self, mapping: str, entities: list[bytes]) -> int:
         """Count the last states of keys of which another state was read before."""
-        if not (alone := self._alone[mapping]):
+        if (alone := self._alone.get(mapping)) is None:
             return 0
-        met = alone.intersection(entities)
-        alone -= met
+        met = [one for one in {*entities} if alone.read(one) is Read.AS_OTHER]
+        for entity in met:
+            alone.add(entity, Read.AS_LATEST)
         return sum(self._count((entity, mapping)) for entity in met)
 
     def filtered(self, subject: Subject) -> list[Decided]:
@@ -210,17 +211,14 @@ class Identity:
     def is_superseded(
         self, subject: Subject, was_sent_since: Callable[[Key], bool]
     ) -> bool:
-        """Return whether a newer version than a dead letter's was sent.
+        """Return whether a newer version than a dead letter's was sent or filtered.
 
         Args:
             was_sent_since: Whether a signal of an entity was sent after the failure.
         """
         version = self.placed(subject)
         latest = self.latest(version.key)
-        if latest is None or latest.content_digest is None:
-            return False
-        is_same = latest.state_digest == version.state_digest
-        if subject.send == "always" or is_same:
+        if latest is None:
             return False
         if are_ordered(version.bookmark_value, latest.bookmark_value):
             return is_older(version, latest)
@@ -327,7 +325,7 @@ class Identity:
         if is_person and not subject.is_by_person:
             sharing = self.share(version.record_key) if counts else 0
         elif step.is_seen_again and not (read and counts):
-            self._alone[mapping].add(entity)
+            self._alone[mapping].add(entity, Read.AS_OTHER)
         elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
             sharing = self._count(version.record_key)
         self._apply(version, step, latest, subject.send)
@@ -376,7 +374,7 @@ class Identity:
         self._note(version.key, Read.AS_OTHER)
         if read:
             return self._count(version.record_key)
-        self._alone[version.mapping].add(version.entity)
+        self._alone[version.mapping].add(version.entity, Read.AS_OTHER)
         return 0
 
     def _apply(

@@ -142,7 +142,7 @@ class RecordOutcomes:
             subject, partial(self.ledger.was_sent_since, dead_letter)
         ):
             self.ledger.buffer.discard(dead_letter)
-            self._count(mapped, Outcome.SUPERSEDED, "a newer version was sent since")
+            self._count(mapped, Outcome.SUPERSEDED, "a newer version was read since")
         elif draft.outcome is Outcome.INVALID:
             self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
         elif draft.outcome is Outcome.FILTERED:

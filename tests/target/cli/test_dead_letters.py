@@ -121,6 +121,23 @@ def test_dead_letter_is_not_sent_after_a_newer_version(
     assert "No dead letters." in signals(target, "dead-letters", "list").stdout
 
 
+@pytest.mark.parametrize("send", ["on_change", "always"])
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+def test_dead_letter_is_not_sent_after_its_row_was_excluded(
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None, send: str
+) -> None:
+    only = "{{ plan != 'c' }}"
+    target.config["signals"] = [{"stream": "trials", "send": send, "when": only}]
+    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
+    target.run(schema, a_record(1, plan="a", updated_at="2026-01-01"))
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, plan="b", updated_at="2026-01-02"))
+    exported = signals(target, "dead-letters", "export").stdout
+    target.run(schema, a_record(1, plan="c", updated_at="2026-01-03"))
+
+    assert target.run_text(exported).outcomes == {"superseded": 1}
+
+
 def test_dead_letter_of_a_record_with_an_older_signal_is_sent(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -435,6 +452,17 @@ def test_dead_letter_closes_when_a_newer_version_of_its_record_is_accepted(
 
     assert run.outcomes == {"accepted": 2}
     assert dead_letters_left(target) == 1
+
+
+def test_dead_letter_of_a_person_without_a_key_closes(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": "once"}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+
+    for plan, left in (("a", 1), ("b", 0)):
+        target.run(a_schema(plan="string"), a_record(1, id=None, plan=plan))
+        assert dead_letters_left(target) == left
 
 
 def test_dead_letter_closes_by_a_newer_version_in_the_same_run(
