@@ -22,6 +22,7 @@ from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
 from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
 from tap_stairoids_webhooks.store.consumers import acknowledge, lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
+from tap_stairoids_webhooks.store.forwards import reasons_in
 from tap_stairoids_webhooks.store.retention import prune
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.handler import OK, Answer, Payload, WebhookHandler
@@ -40,6 +41,8 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     package = "tap_stairoids_webhooks.forwarding.forwarder"
     monkeypatch.setattr(f"{package}.pause_before", lambda _attempt: 0.01)
     monkeypatch.setattr(f"{package}._LEASE_SECONDS", 0.3)
+    for name in ("_POLL_SECONDS", "_RELOAD_SECONDS"):
+        monkeypatch.setattr(f"{package}.{name}", 0.02)
 
 
 def of_account(account: int, number: int, event: str = "signal.created") -> Delivery:
@@ -95,11 +98,8 @@ def test_page_shows_why_a_forwarder_tries_again(
     ):
         plan = Plan(store_url=store_url, name="forward")
 
-        def is_shown() -> bool:
-            return "1 retrying: status 500" in get(receiver, "/").text
-
-        Forwarder(plan, Endpoint(handler.url), is_shown).run()
-        assert is_shown()
+        Forwarder(plan, Endpoint(handler.url), lambda: bool(reasons_in(store))).run()
+        assert "1 retrying: status 500" in get(receiver, "/").text
 
 
 def test_forwarder_goes_on_after_its_last_event(
