@@ -76,7 +76,8 @@ class _ColumnNames(msgspec.Struct, frozen=True):
     update_times: frozenset[str]
     prefixes: tuple[str, ...]
     streams: dict[str, str]
-    staff: frozenset[str]
+    staff_prefixes: tuple[str, ...]
+    staff: tuple[str, ...]
     staff_columns: tuple[frozenset[str], ...]
     webhooks: frozenset[str]
     parts: frozenset[str]
@@ -89,6 +90,9 @@ _FILE = File(__file__).with_name("column_names.toml")
 _NAMES = msgspec.toml.decode(_FILE.read_bytes(), type=_ColumnNames)
 _PREFIX = re.compile(rf"^({'|'.join(_NAMES.prefixes)})__?(?=.)", re.IGNORECASE)
 _STREAMS = {k: re.compile(n, re.IGNORECASE) for k, n in _NAMES.streams.items()}
+_STAFF = re.compile(
+    rf"(?:{'|'.join(_NAMES.staff_prefixes)})*(?:{'|'.join(_NAMES.staff)})"
+)
 _PEOPLE_ROLES = [role for group in _NAMES.people for role in group]
 
 
@@ -122,7 +126,7 @@ def why_not_inferred(schema: StreamSchema) -> str | None:
     if _NAMES.webhooks <= schema.properties.keys():
         return "has the events of Stairoids' own webhooks, which would feed themselves"
     last = re.split(r"[-.]|__", schema.name)[-1]
-    if last == "User" or _simple(last) in _NAMES.staff:
+    if last == "User" or _STAFF.fullmatch(_simple(last)):
         return "is named like a list of your own staff"
     columns = {*map(_simple, schema.properties)}
     if any(names <= columns for names in _NAMES.staff_columns):

@@ -796,7 +796,8 @@ def test_person_of_a_mapping_is_not_mixed_with_an_inferred_one(given: object) ->
 
 STAFF = """
 owners admins employees User agents crm-owners salesforce-User Staff hr_employees
-empleados employes sys_user
+empleados employes sys_user crm_owners support_agents account_executives sales_team
+zendesk_agents sales_reps HubSpotOwners
 """
 
 
@@ -847,7 +848,9 @@ def test_stream_of_people_who_opted_out_is_not_inferred(stream: str) -> None:
     assert "see `suppress`" in mapping.warnings[0]
 
 
-@pytest.mark.parametrize("stream", ["users", "public-users", "business_owners", "user"])
+@pytest.mark.parametrize(
+    "stream", ["users", "public-users", "business_owners", "user", "travel_agents"]
+)
 def test_stream_of_other_people_is_inferred(stream: str) -> None:
     (mapping,) = mappings_for(a_shape(stream, texts("email"), ()), (), "tests")
 
