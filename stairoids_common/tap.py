@@ -6,9 +6,12 @@ import logging
 import signal
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from types import FrameType
+from typing import Any, ClassVar, Protocol
 
+import click
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty
@@ -21,12 +24,6 @@ from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import with_id
 from stairoids_common.singer import begin, check_log_level
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from types import FrameType
-
-    import click
 
 logger = logging.getLogger(__name__)
 

@@ -9,17 +9,19 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from sqlalchemy import URL, Connection, insert, make_url, select, update
+from sqlalchemy import URL, Connection, Executable, insert, make_url, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.record import keyed_digest
+from target_stairoids.dedup.rules import Key, Latest, Settled, Version
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases
+from target_stairoids.ledger.lookup import Mark
 from target_stairoids.ledger.schema import (
     LOCK_CLASS,
     claims,
@@ -34,12 +36,6 @@ from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
-
-if TYPE_CHECKING:
-    from sqlalchemy import Executable
-
-    from target_stairoids.dedup.rules import Key, Latest, Settled, Version
-    from target_stairoids.ledger.lookup import Mark
 
 #: The cache is in KiB. It is large, because keys come in random order. The write-ahead
 #: log has up to 20 MB, because each page is in most of the large transactions.

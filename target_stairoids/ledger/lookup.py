@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import select, union_all
+from sqlalchemy import Column, Connection, Select, Table, select, union_all
 
 from target_stairoids.dedup.rules import (
     Key,
@@ -25,9 +25,6 @@ from target_stairoids.dedup.rules import (
 from target_stairoids.ledger import schema
 from target_stairoids.ledger.schema import latest, settled, streams
 from target_stairoids.ledger.structs import Facts, Known
-
-if TYPE_CHECKING:
-    from sqlalchemy import Column, Connection, Select, Table
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ SQLAlchemy takes longer to make a statement than to execute it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import Dialect, Table, bindparam, func, update
+from sqlalchemy import Dialect, Insert, Table, Update, bindparam, func, update
 from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.schema import (
@@ -18,9 +18,6 @@ from target_stairoids.ledger.schema import (
     settled,
     signals,
 )
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import Insert, Update
 
 _OUR_CLAIM = (
     claims.c.entity == bindparam("key_entity"),

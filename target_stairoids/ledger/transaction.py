@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.rules import Key, Latest, Settled, Version
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (
@@ -40,6 +41,7 @@ from target_stairoids.ledger.schema import (
     sources,
     streams,
 )
+from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import (
     VERSION_COLUMNS,
     Claim,
@@ -49,10 +51,6 @@ from target_stairoids.ledger.structs import (
     SettledVersion,
     claim_from,
 )
-
-if TYPE_CHECKING:
-    from target_stairoids.dedup.rules import Key, Latest, Settled, Version
-    from target_stairoids.ledger.sql import Statements
 
 _KEPT_SECONDS = 120.0  # requests count for a minute
 

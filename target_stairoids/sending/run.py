@@ -112,8 +112,8 @@ class Run:
             if settings.dry_run or settings.rebuilds
             else write_state,
             self._ledger.flush,
-            emits_each=emits_each_state,
-            now=self._progress_at,
+            self._progress_at,
+            emits_each_state,
         )
         self._notifier = Notifier(settings, self._ledger) if notifies else None
         self._is_first = False
@@ -246,8 +246,8 @@ class Run:
     def _decide(self) -> None:
         """Decide on the records that were read."""
         self.records.flush()
-        if self._queue.unfinished:  # the rules are applied again, to the database
-            self._ledger.flush()
+        if self._queue.unfinished and self._ledger.buffer.size:
+            self._ledger.flush()  # the rules are applied again, to the database
 
     def _send(self) -> None:
         """Do everything that needs no waiting."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 from singer_sdk import Stream
+from singer_sdk.helpers.types import Context
 from typing_extensions import override
 
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
@@ -15,11 +17,6 @@ from stairoids_common.tap import EXIT_CODES, StairoidsTap, run
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.settings import LEDGER_URL
 from target_stairoids.sync_log.reading import SEQUENCE, LogStream, SyncLog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from singer_sdk.helpers.types import Context
 
 _EXAMPLES = f"""\b
 Examples:

@@ -18,9 +18,7 @@ class Checkpoint(module.Checkpoint):
 
     def __init__(self, *, emits_each: bool = False) -> None:
         self._emitted: list[str] = []
-        super().__init__(
-            self._emitted.append, lambda: None, emits_each=emits_each, now=0.0
-        )
+        super().__init__(self._emitted.append, lambda: None, 0.0, emits_each)
 
     def passed(self) -> list[str]:
         """Return the STATEs that may be emitted, once."""
@@ -32,9 +30,7 @@ class Checkpoint(module.Checkpoint):
 
 def test_state_is_emitted_once_per_second_after_a_flush() -> None:
     calls: list[str] = []
-    checkpoint = module.Checkpoint(
-        calls.append, lambda: calls.append("flush"), emits_each=False, now=10.0
-    )
+    checkpoint = module.Checkpoint(calls.append, lambda: calls.append("flush"), 10.0)
 
     checkpoint.state("s1")
     checkpoint.emit_states(10.5)
