@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stairoids_common.text import counted
@@ -238,32 +238,24 @@ class Streams:
             or (settings.first_run == "baseline" and mapping.name not in known)
         )
         used = {path for mapping in maps for path in mapping.paths}
-        stream = Stream(
-            schema=schema,
-            maps=maps,
-            number=number,
-            identity=self._ledger.identity_of(number, name),
-            baselines=baselines,
-            known=known,
-            made={m.name: _known_mapping(m, schema) for m in senders},
-            reader=RecordReader(
+        parts: dict[str, Any] = {
+            "schema": schema,
+            "maps": maps,
+            "number": number,
+            "identity": self._ledger.identity_of(number, name),
+            "baselines": baselines,
+            "known": known,
+            "made": {m.name: _known_mapping(m, schema) for m in senders},
+            "reader": RecordReader(
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *schema.order_columns, *DELETED_AT],
                 [*(str(m.origins.get("when", "")) for m in maps), self._suppressed],
             ),
-            keys=frozenset(schema.key_properties),
-            unseen=used if before is None else before.unseen & used,
-            is_seen=before is not None and before.is_seen,
-            unread_times=0 if before is None else before.unread_times,
-            null_keys=0 if before is None else before.null_keys,
-            null_columns=set() if before is None else before.null_columns,
-            sharing=0 if before is None else before.sharing,
-            taken=0 if before is None else before.taken,
-            layouts=self._layouts_for(schema),
-            new=[] if before is None else before.new,
-            compared=0 if before is None else before.compared,
-            rekeyed=0 if before is None else before.rekeyed,
-        )
+            "keys": frozenset(schema.key_properties),
+            "unseen": used if before is None else before.unseen & used,
+            "layouts": self._layouts_for(schema),
+        }
+        stream = Stream(**parts) if before is None else replace(before, **parts)
         self._streams[name] = stream
         self._warn_once(w for mapping in maps for w in mapping.warnings)
         if settings.max_event_age_days is not None:
