@@ -168,10 +168,8 @@ def _bare(text: str) -> str:
 def _cells_of(text: str) -> list[str]:
     """Return the columns of a line of CSV with any of the usual separators."""
     try:
-        return max(
-            (next(csv.reader([text], delimiter=mark), [text]) for mark in ",;\t|"),
-            key=len,
-        )
+        readers = (csv.reader([text], delimiter=m) for m in ",;\t|" if m in text)
+        return max((next(r, [text]) for r in readers), key=len, default=[text])
     except csv.Error:
         return [text]
 
