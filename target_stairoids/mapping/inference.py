@@ -150,26 +150,27 @@ def inferred_templates(
     is_company = _STREAMS["companies"].search(schema.name) is not None
     objects = list(_objects(schema.properties, "company" if is_company else "anyone"))
     people, found = _people(objects, schema.name, email_paths), _account(objects)
-    emails = [place for person in people for place in person.emails]
+    domain = _company_of(people) if email_paths is None else None
     is_own = all(
         len(place.path) == 1 and not p.names for p in people for place in p.emails
     )
     if is_company and is_own and "account.domain" in found:
         people = []  # the address of a company is not the address of a person
-    if emails and email_paths is None:
-        domains = [(place, "company_domain") for place in emails]
-        found["account.domain"] = [*found.get("account.domain", ()), *domains]
     times = objects[0].places("occurred_at")
     if objects[0].columns.get("originaltimestamp"):  # Segment's, of the client's clock
         times = objects[0].columns.get("timestamp", []) + times
     if times:
         found["occurred_at"] = [(place, "iso8601") for place in times]
-    fields = _NAMES.fields
-    origins = _contact(people) | {
-        field: _origin(_either(found[field]), found[field], fields[field].kind)
-        for field in found
-    }
-    return {field: origins[field] for field in fields if field in origins}
+    origins = {f: _origin(f, _either(p), p) for f, p in found.items()}
+    origins |= _contact(people)
+    if domain:
+        field, (text, places) = "account.domain", domain
+        own = found.get(field, [])
+        if own:
+            text = f"({text})" if " if " in text else text
+            text = f"{_either(own, is_alone=False)} or {text}"
+        origins[field] = _origin(field, text, own + places)
+    return {field: origins[field] for field in _NAMES.fields if field in origins}
 
 
 def refusals(
@@ -281,7 +282,8 @@ def _guess(around: _Object, path: tuple[str, ...]) -> None:
             around.columns[_simple(field.usual)].append(place)
 
 
-_Found = dict[str, list[tuple[Place, str]]]
+_Places = list[tuple[Place, str]]
+_Found = dict[str, _Places]
 
 
 class _Person(NamedTuple):
@@ -327,20 +329,33 @@ def _contact(people: Sequence[_Person]) -> dict[str, Origin]:
     found = {}
     emails = [(place, "known") for person in people for place in person.emails]
     if emails:
-        kind = _NAMES.fields["contact.email"].kind
-        found["contact.email"] = _origin(_either(emails), emails, kind)
+        found["contact.email"] = _origin("contact.email", _either(emails), emails)
     for field in ("contact.first_name", "contact.last_name"):
-        text = ""
-        places: list[tuple[Place, str]] = []
-        for person in reversed(people):
-            own = person.names.get(field, [])
-            places = own + places
-            its = _either(own, is_alone=len(people) == 1) if own else "none"
-            known = " or ".join(f"{_place(p)} | known" for p in person.emails)
-            text = its if person is people[-1] else f"{its} if {known} else {text}"
+        text, places = _by_person(people, [p.names.get(field, []) for p in people])
         if places:
-            found[field] = _origin(text, places, _NAMES.fields[field].kind)
+            found[field] = _origin(field, text, places)
     return found
+
+
+def _company_of(people: Sequence[_Person]) -> tuple[str, _Places] | None:
+    """Return the template for the company of the contact's address, and its places."""
+    domains = [[(place, "company_domain") for place in p.emails] for p in people]
+    return _by_person(people, domains) if any(domains) else None
+
+
+def _by_person(
+    people: Sequence[_Person], choices: Sequence[_Places]
+) -> tuple[str, _Places]:
+    """Return a template of the first person with an address, and its places."""
+    text = "none"
+    places: _Places = []
+    for person, own in reversed([*zip(people, choices, strict=True)]):
+        its = _either(own, is_alone=len(people) == 1) or "none"
+        if person is not people[-1] and not its == text == "none":
+            known = " or ".join(f"{_place(place)} | known" for place in person.emails)
+            its = f"{its} if {known} else {text}"
+        text, places = its, own + places
+    return text, places
 
 
 def _people_in(
@@ -412,7 +427,7 @@ def _simple(name: str) -> str:
 _FOR_SEVERAL = frozenset({"known", "person_name", "company_name"})
 
 
-def _either(places: Sequence[tuple[Place, str]], *, is_alone: bool = True) -> str:
+def _either(places: _Places, *, is_alone: bool = True) -> str:
     """Return an expression that takes the first place with a value."""
     is_short = is_alone and len(places) == 1
     return " or ".join(
@@ -427,7 +442,8 @@ def _place(place: Place) -> str:
     return path_text(place.path) + (" | primary" if place.is_list else "")
 
 
-def _origin(text: str, places: Sequence[tuple[Place, str]], kind: str) -> Origin:
+def _origin(field: str, text: str, places: _Places) -> Origin:
     shown = dict.fromkeys(".".join(place.path) for place, _ in places)
+    kind = _NAMES.fields[field].kind
     why = f"named like {kind}: " + ", then ".join(f"`{name}`" for name in shown)
     return Origin(f"{{{{ {text} }}}}", why)

@@ -36,7 +36,7 @@ def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[s
     """
     shape = StreamSchema(name=name, properties=properties, key_properties=())
     found = {
-        field: [_place(text) for text in origin.template[3:-3].split(" or ")]
+        field: re.findall(r"`(.*?)`", origin.why)
         for field, origin in inferred_templates(shape).items()
     }
     emails = found.get("contact.email", [])
@@ -44,12 +44,6 @@ def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[s
     assert not emails or domains[-len(emails) :] == emails
     rest = domains[: len(domains) - len(emails)]
     return found | ({"account.domain": rest} if rest else {})
-
-
-def _place(text: str) -> str:
-    """Return `Full name` of `record["Full name"] | first_name`."""
-    spelling = text.partition(" | ")[0]
-    return re.sub(r'\["(.*?)"\]', r".\1", spelling).removeprefix("record.")
 
 
 def schemas_in(file: str) -> dict[str, dict[str, Any]]:
@@ -624,12 +618,14 @@ def test_inference_never_mixes_two_objects(
     values = {
         field: compile_template(origin.template, field).read(record)
         for field, origin in inferred_templates(shape).items()
-        if field.startswith("contact.")
     }
+    domain = values.pop("account.domain", None)
+    values = {f: v for f, v in values.items() if f.startswith("contact.")}
 
     sent = {str(v).partition("@")[0] for v in values.values() if v}
     if values.get("contact.email"):
         assert len(sent) == 1
+        assert domain in {None, f"{sent.copy().pop().lower()}.com"}
         filled = {role for role, its in found.items() if its.get("email")} & {*NAMES_OF}
         assert sent != {NAMES_OF["user"]} or not filled & {"customer", "contact"}
 
@@ -638,7 +634,7 @@ def _of(role: str, column: str) -> str:
     name = NAMES_OF[role]
     if column == "full_name":
         return f"{name} {name}"
-    return f"{name}@x.com" if "email" in column else name
+    return f"{name}@{name.lower()}.com" if "email" in column else name
 
 
 def test_columns_of_well_known_exports_are_found() -> None:
@@ -708,6 +704,17 @@ def test_person_without_an_address_is_replaced_by_the_next_one(
     assert value_of("contact.email", ORDER, record) == email
     if email:
         assert value_of("contact.first_name", ORDER, record) == first_name
+
+
+def test_company_is_that_of_the_contacts_address() -> None:
+    private = {"customer": {"email": "ada@gmail.com"}, "email": "bob@acme.com"}
+
+    assert value_of("account.domain", ORDER, private) is None
+    assert value_of("account.domain", ORDER, {"email": "bob@acme.com"}) == "acme.com"
+    websites = {**ORDER, **texts("website")}
+    assert value_of("account.domain", websites, {**private, "website": "x.com"}) is None
+    birch = {**private, "website": "birch.com"}
+    assert value_of("account.domain", websites, birch) == "birch.com"
 
 
 def test_address_of_a_company_gives_its_domain_only() -> None:
