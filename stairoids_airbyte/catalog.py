@@ -42,11 +42,10 @@ def messages_of(catalog: ConfiguredCatalog) -> dict[Descriptor, dict[str, Json]]
     for configured in catalog.streams:
         name = full_name(descriptor_of(configured))
         if name in names:
-            msg = (
+            raise WrongConfigError(
                 f"Two streams of the catalog would be named `{name}` here. Give "
                 "one of them another name or namespace."
             )
-            raise WrongConfigError(msg)
         names.add(name)
         _check_mode(configured, name)
         messages[descriptor_of(configured)] = _message_of(configured, name)
@@ -118,11 +117,10 @@ def _cursor_of(configured: ConfiguredStream) -> list[str]:
 def _check_mode(configured: ConfiguredStream, name: str) -> None:
     mode = configured.destination_sync_mode
     if mode not in SYNC_MODES:
-        msg = (
+        raise WrongConfigError(
             f"Stream `{name}` has the sync mode `{mode}`, but sent signals cannot be "
             f"changed or removed. Choose {' or '.join(SYNC_MODES)}."
         )
-        raise WrongConfigError(msg)
     least = configured.minimum_generation_id
     if least and least == configured.generation_id:
         logger.info(

@@ -62,10 +62,9 @@ def needs_input(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def asking(**options: object) -> None:
         if sys.stdin.isatty():
-            msg = (
+            raise WrongUsageError(
                 "There are no messages. Pipe the output of a source into this command."
             )
-            raise WrongUsageError(msg)
         command(**options)
 
     return asking
@@ -149,5 +148,4 @@ def read_file(path: Path, type_: type[_Some], *, name: str) -> _Some:
         msg = f"The {name} has another form than Airbyte writes: {error}."
         raise WrongConfigError(msg) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        msg = f"The {name} is not JSON."
-        raise WrongConfigError(msg) from None
+        raise WrongConfigError(f"The {name} is not JSON.") from None

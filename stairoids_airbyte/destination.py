@@ -132,8 +132,7 @@ class _Sync:
     def _take(self, record: Mapping[str, Json]) -> None:
         name, data = record.get("stream"), record.get("data")
         if not isinstance(name, str) or not isinstance(data, (dict, msgspec.Raw)):
-            msg = "A RECORD message lacks its `stream` or its `data`."
-            raise MessageError(msg)
+            raise MessageError("A RECORD message lacks its `stream` or its `data`.")
         found = self._streams.get((record.get("namespace"), name))
         if found is None:
             msg = f"A RECORD message has the stream `{name}`, not in the catalog."

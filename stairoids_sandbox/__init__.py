@@ -24,6 +24,5 @@ _MODULES = {"Fault": "faults.faults", "Sandbox": "server"}
 def __getattr__(name: str) -> Any:  # noqa: ANN401 -- mypy reads the types above
     """Import a public name at its first use, so that `--help` stays quick."""
     if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -212,7 +212,6 @@ def _pairs(
     for text in texts:
         left, found, right = text.partition(separator)
         if not (left and found and right):
-            msg = f"{option} must look like {shape}"
-            raise UsageError(msg)
+            raise UsageError(f"{option} must look like {shape}")
         pairs.append((left, right))
     return pairs

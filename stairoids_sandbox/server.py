@@ -165,8 +165,7 @@ class Sandbox:
     def origin(self) -> str:
         """The address without a path, ``http://127.0.0.1:PORT``."""
         if self._origin is None:
-            msg = "the sandbox has not been started"
-            raise NotRunningError(msg)
+            raise NotRunningError("the sandbox has not been started")
         return self._origin
 
     @property
@@ -251,8 +250,7 @@ class Sandbox:
 
 def _chosen(choices: Mapping[str, _T], name: str, option: str) -> _T:
     if name not in choices:
-        msg = f"{option} {name!r} is none of {', '.join(choices)}"
-        raise UsageError(msg)
+        raise UsageError(f"{option} {name!r} is none of {', '.join(choices)}")
     return choices[name]
 
 
@@ -294,5 +292,4 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        msg = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise UsageError(msg) from error
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error

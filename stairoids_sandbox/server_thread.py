@@ -72,8 +72,7 @@ class ServerThread:
         self._thread.start()
         self._server.ready.wait(_START_SECONDS)
         if self._server.loop is None:
-            msg = "the sandbox did not start"
-            raise NotRunningError(msg)
+            raise NotRunningError("the sandbox did not start")
 
     def stop(self) -> None:
         """Stop, and return once the thread has ended."""

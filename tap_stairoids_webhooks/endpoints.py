@@ -199,8 +199,7 @@ def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
     except ValueError:
         parts, host = urlsplit(""), ""
     if "@" in parts.netloc:
-        msg = f"{name} must hold no credentials"
-        raise ConfigError(msg)
+        raise ConfigError(f"{name} must hold no credentials")
     if host and parts.scheme == "https":
         return url
     if host and parts.scheme == "http" and (allow_http or is_loopback(host)):

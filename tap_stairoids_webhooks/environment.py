@@ -105,8 +105,7 @@ def receiver_settings() -> ReceiverSettings:
         found = {name: text for name, text in given.items() if text is not None}
         return msgspec.convert(found, ReceiverSettings, strict=False)
     except (msgspec.ValidationError, WrongConfigError) as error:
-        msg = f"{PREFIX}…: {error}"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"{PREFIX}…: {error}") from None
 
 
 def forwarders_in(text: str) -> dict[str, str]:
@@ -148,11 +147,10 @@ def secrets() -> list[str]:
         raise ConfigError(msg)
     if one := _secret(SECRET_VARIABLE):
         return _checked(SECRET_VARIABLE, one)
-    msg = (
+    raise ConfigError(
         f"no webhook secret: set {SECRET_VARIABLE}, or {SECRETS_VARIABLE}"
         " to a JSON array of several, or one of these names with _FILE to a path"
     )
-    raise ConfigError(msg)
 
 
 def _checked(name: str, *secrets: str) -> list[str]:
@@ -185,11 +183,10 @@ def admin_token() -> str:
     _checked(ADMIN_TOKEN_VARIABLE, token)
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
-    msg = (
+    raise ConfigError(
         f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: at least {_MIN_TOKEN_LENGTH}"
         " characters of ASCII in one line"
     )
-    raise ConfigError(msg)
 
 
 def api_key() -> str:
@@ -200,13 +197,11 @@ def api_key() -> str:
     """
     key = _secret(API_KEY_VARIABLE)
     if not key:
-        msg = f"no API key: set {API_KEY_VARIABLE}"
-        raise ConfigError(msg)
+        raise ConfigError(f"no API key: set {API_KEY_VARIABLE}")
     _checked(API_KEY_VARIABLE, key)
     if not (key.isascii() and key.isprintable()):
-        msg = (
+        raise ConfigError(
             f"{API_KEY_VARIABLE} holds characters no HTTP header can carry: copy the"
             " key again"
         )
-        raise ConfigError(msg)
     return key

@@ -117,8 +117,7 @@ def payload_from(body: bytes) -> dict[str, Any]:
     if payload is None:
         payload = _strict_json(body)
     if not isinstance(payload, dict):
-        msg = "not a JSON object"
-        raise MalformedBodyError(msg)
+        raise MalformedBodyError("not a JSON object")
     _check_depth(payload, body)
     return payload
 
@@ -143,21 +142,16 @@ def _strict_json(body: bytes) -> object:
         if b"\\u" in body:
             json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeDecodeError as error:
-        msg = "not UTF-8"
-        raise MalformedBodyError(msg) from error
+        raise MalformedBodyError("not UTF-8") from error
     except json.JSONDecodeError as error:
-        msg = f"not JSON (byte {error.pos})"
-        raise MalformedBodyError(msg) from error
+        raise MalformedBodyError(f"not JSON (byte {error.pos})") from error
     except UnicodeEncodeError as error:
-        msg = "half of a surrogate pair"
-        raise MalformedBodyError(msg) from error
+        raise MalformedBodyError("half of a surrogate pair") from error
     except RecursionError as error:
-        msg = "nested too deeply"
-        raise MalformedBodyError(msg) from error
+        raise MalformedBodyError("nested too deeply") from error
     # An integer with thousands of digits, or an exponent with eighteen.
     except (ValueError, ArithmeticError) as error:
-        msg = "a number that is too long"
-        raise MalformedBodyError(msg) from error
+        raise MalformedBodyError("a number that is too long") from error
     return value
 
 
@@ -169,8 +163,7 @@ def _check_depth(payload: dict[str, Any], body: bytes) -> None:
             level = [child for value in level for child in _children(value)]
             if not level:
                 return
-        msg = "nested too deeply"
-        raise MalformedBodyError(msg)
+        raise MalformedBodyError("nested too deeply")
 
 
 def _children(value: object) -> list[Any]:
@@ -186,14 +179,12 @@ def _children(value: object) -> list[Any]:
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        msg = "a key that occurs twice"
-        raise MalformedBodyError(msg)
+        raise MalformedBodyError("a key that occurs twice")
     return result
 
 
 def _refuse_constant(name: str) -> None:
-    msg = f"not JSON ({name})"
-    raise MalformedBodyError(msg)
+    raise MalformedBodyError(f"not JSON ({name})")
 
 
 _DECODER = json.JSONDecoder(

@@ -35,8 +35,7 @@ async def read_body(
     except msgspec.ValidationError as error:
         raise _refusal(error) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        msg = "The request body is not valid JSON."
-        raise invalid(msg) from error
+        raise invalid("The request body is not valid JSON.") from error
 
 
 async def _read(receive: Receive) -> bytes:
@@ -44,8 +43,7 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            msg = "The request body is incomplete."
-            raise invalid(msg)
+            raise invalid("The request body is incomplete.")
         chunk: bytes = message["body"]
         raw += chunk
         if len(raw) > MAX_BODY_BYTES:

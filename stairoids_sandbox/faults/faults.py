@@ -77,8 +77,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             ("delay_ms", 0 <= self.delay_ms <= 3_600_000),
         ):
             if not fits:
-                msg = f"fault: {name} {getattr(self, name)!r} does not fit"
-                raise UsageError(msg)
+                raise UsageError(f"fault: {name} {getattr(self, name)!r} does not fit")
 
 
 def fault_from(text: str) -> Fault:
@@ -98,8 +97,7 @@ def fault_from(text: str) -> Fault:
     try:
         return msgspec.convert(fields, Fault, strict=False)
     except msgspec.ValidationError as error:
-        msg = f"--fault: {error}"
-        raise UsageError(msg) from error
+        raise UsageError(f"--fault: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

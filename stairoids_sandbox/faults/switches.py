@@ -76,8 +76,7 @@ def fault_for(kind: str, fields: Mapping[str, str]) -> Fault:
     probability = fields.get("probability", "1")
     status = fields.get("status", "503")
     if probability not in PROBABILITIES or status not in STATUSES:
-        msg = "a switch has no such choice"
-        raise UsageError(msg)
+        raise UsageError("a switch has no such choice")
     return Fault(
         kind=kind,
         probability=float(probability),

@@ -60,8 +60,7 @@ class KeyRing:
         workspaces: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         if not workspaces.keys() <= scopes.keys():
-            msg = "workspaces name a key that does not exist"
-            raise UsageError(msg)
+            raise UsageError("workspaces name a key that does not exist")
         self._keys: dict[bytes, ApiKey] = {}
         for number, (key, scope) in enumerate(scopes.items(), start=1):
             if not key or scope not in SCOPES:

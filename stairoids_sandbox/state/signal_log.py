@@ -63,8 +63,7 @@ class SignalLog:
             self._prepare()
         except sqlite3.Error as error:
             self._db.close()
-            msg = f"the database {path} cannot be used: {error}"
-            raise UsageError(msg) from error
+            raise UsageError(f"the database {path} cannot be used: {error}") from error
 
     def _prepare(self) -> None:
         # Exclusive, because a second sandbox would assign the same sequences.

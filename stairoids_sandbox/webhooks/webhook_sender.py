@@ -96,8 +96,7 @@ class WebhookSender:
             NotRunningError: The sandbox does not run.
         """
         if self._loop is None:
-            msg = "deliveries need a running sandbox"
-            raise NotRunningError(msg)
+            raise NotRunningError("deliveries need a running sandbox")
         self.started += 1
         delivery = Delivery(
             id=str(uuid.uuid4()),

@@ -198,8 +198,7 @@ def forward_to_url(
         msg = f"{failed} failed. Run stairoids-webhooks forward failures to see why"
         raise WebhooksError(msg)
     if not forwarder.is_complete:
-        msg = "stopped before the end. Run the command again"
-        raise WebhooksError(msg)
+        raise WebhooksError("stopped before the end. Run the command again")
     if plan["sequences"] and not totals["delivered"]:
         msg = "--sequence: the store has no such event; it may be pruned or erased"
         raise WebhooksError(msg)

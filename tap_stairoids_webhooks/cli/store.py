@@ -287,8 +287,7 @@ def erase(
       stairoids-webhooks erase --email ada@example.com --contact-id con_1
     """
     if not (email and email.strip()) and not contact_id:
-        msg = "name the person with --email, --contact-id or both"
-        raise ConfigError(msg)
+        raise ConfigError("name the person with --email, --contact-id or both")
     from tap_stairoids_webhooks.store import erasure
 
     person = erasure.Person(email=email, contact_id=contact_id or None)

@@ -212,11 +212,10 @@ class _Session:
                 if self._lease.take():
                     return True
             if time.monotonic() > give_up_at and not waits:
-                msg = (
+                raise ConfigError(
                     f"a forwarder with the name {self._plan.name!r} runs already: give"
                     " this one another --name"
                 )
-                raise ConfigError(msg)
             threading.Event().wait(_POLL_SECONDS)
         return False
 
@@ -349,8 +348,7 @@ class _Session:
 
     def _check_lease(self) -> None:
         if not self._lease.is_held():
-            msg = "the lease of the forwarder is lost"
-            raise StoreError(msg)
+            raise StoreError("the lease of the forwarder is lost")
 
     def _refill(self, last: int | None) -> None:
         """Load the queue, and take new events into it while there is room."""

@@ -95,8 +95,7 @@ class Reading:
             StoreResetError: The bookmark is of another store, and a person decides.
         """
         if not isinstance(sequence, int) or isinstance(sequence, bool) or sequence < 0:
-            msg = f"state: the bookmark of {name} is not a whole number"
-            raise ConfigError(msg)
+            raise ConfigError(f"state: the bookmark of {name} is not a whole number")
         try:
             self._check(name, sequence, marks)
         except StoreResetError as error:
@@ -122,22 +121,20 @@ class Reading:
             raise StoreResetError(msg)
         upper = next(r.upper for r in self.records if r.name == name)
         if sequence > upper:
-            msg = (
+            raise StoreResetError(
                 f"the bookmark of {name} is {sequence}, but the store"
                 f" {store.place} ends at {upper}: {_REMEDY}"
             )
-            raise StoreResetError(msg)
         if row is None or row == (found := store.row_digest(sequence)):
             return
         if found is None and sequence <= store.pruned_through():
             return  # the digest of a row that was pruned long ago
-        msg = (
+        raise StoreResetError(
             f"the bookmark of {name} is event {sequence}, but the store {store.place}"
             " has another event there, as after a copy was put back. Run"
             " stairoids-webhooks restored, and set on_store_reset to resync to read"
             " the store again"
         )
-        raise StoreResetError(msg)
 
     def _warn_of_pruned_events(self, sequence: int) -> None:
         """Warn of events that were pruned before this run could read them.

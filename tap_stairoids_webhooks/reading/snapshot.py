@@ -99,12 +99,11 @@ class Snapshot:
                 yield stored
                 continue
             if not self._skips_unverified:
-                msg = (
+                raise UnverifiedEventError(
                     f"none of the secrets signed event {stored.sequence}, which the"
                     f" receiver verified with the secret {stored.key_id}: add that"
                     " secret to `secrets`, or set `on_unverified` to `skip`"
                 )
-                raise UnverifiedEventError(msg)
             skipped += 1
             first_skipped = first_skipped or stored.sequence
         if skipped:

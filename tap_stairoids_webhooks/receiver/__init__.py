@@ -21,8 +21,7 @@ def create_app() -> EmbeddedReceiver:
 
     settings = receiver_settings()
     if settings.forward is not None:
-        msg = (
+        raise ConfigError(
             "STAIROIDS_WEBHOOKS_FORWARD: run stairoids-webhooks forward beside this app"
         )
-        raise ConfigError(msg)
     return EmbeddedReceiver(settings)

@@ -121,8 +121,7 @@ class CommitQueue:
             StoreUnavailableError: Too many deliveries are waiting.
         """
         if self.waiting_bytes > MAX_WAITING_BYTES:
-            msg = "too many deliveries are waiting for the store"
-            raise StoreUnavailableError(msg)
+            raise StoreUnavailableError("too many deliveries are waiting for the store")
         future = asyncio.get_running_loop().create_future()
         self._since.append(time.monotonic())
         self.waiting_bytes += len(delivery.body)
@@ -184,8 +183,7 @@ class CommitQueue:
         except StoreError:
             raise
         except Exception as error:
-            msg = f"not stored: {type(error).__name__}"
-            raise RowRefusedError(msg) from error
+            raise RowRefusedError(f"not stored: {type(error).__name__}") from error
         finally:
             self._busy_since = None
 

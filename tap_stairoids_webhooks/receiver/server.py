@@ -98,8 +98,7 @@ class Receiver:
         admin: Admin | None = None,
     ) -> None:
         if not path.startswith("/"):
-            msg = f"--path must begin with a slash, not {path!r}"
-            raise ConfigError(msg)
+            raise ConfigError(f"--path must begin with a slash, not {path!r}")
         with ExitStack() as opened:
             self._socket = opened.enter_context(_listen(host, port))
             admin_socket = None

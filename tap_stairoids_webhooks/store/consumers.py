@@ -126,8 +126,7 @@ def check_consumers(store: EventStore, names: Iterable[str]) -> None:
     known = lags(store)
     for name in names:
         if name not in known:
-            msg = f"there is no consumer {name!r}"
-            raise ConfigError(msg)
+            raise ConfigError(f"there is no consumer {name!r}")
 
 
 def lags(store: EventStore) -> dict[str, Lag]:

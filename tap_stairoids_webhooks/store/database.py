@@ -146,8 +146,7 @@ class Database(ABC):
             with engine.connect() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:
-            msg = f"{failure}: {reason_of(error)}"
-            raise StoreUnavailableError(msg) from error
+            raise StoreUnavailableError(f"{failure}: {reason_of(error)}") from error
         finally:
             engine.dispose()
 
@@ -221,11 +220,10 @@ class SqliteDatabase(Database):
         with suppress(OSError):
             if os.path.samestat(self._path.stat(), self._opened):
                 return
-        msg = (
+        raise StoreUnavailableError(
             f"the store {self.place} was moved or removed: put it back; if that is a "
             "copy, start the receiver again"
         )
-        raise StoreUnavailableError(msg)
 
     @override
     def scrub(self) -> None:
@@ -292,11 +290,10 @@ class SqliteDatabase(Database):
         (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
         if journal != "wal":
             connection.close()
-            msg = (
+            raise StoreUnavailableError(
                 f"the store {self.place} cannot be opened: journal mode is {journal}:"
                 " put the store on a local disk"
             )
-            raise StoreUnavailableError(msg)
 
 
 class PostgresDatabase(Database):
@@ -316,11 +313,10 @@ class PostgresDatabase(Database):
     def check_encoding(self, connection: sa.Connection) -> None:
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
         if encoding != "UTF8":
-            msg = (
+            raise ConfigError(
                 f"the database {self.place} has the encoding {encoding}, which cannot"
                 " store every event: create a database with ENCODING 'UTF8'"
             )
-            raise ConfigError(msg)
 
     @override
     def interrupt(self) -> None:
@@ -352,11 +348,10 @@ class PostgresDatabase(Database):
         """
         is_taken, read_only = connection.exec_driver_sql(_TRY_LOCK).one()
         if read_only == "on":
-            msg = (
+            raise StoreUnavailableError(
                 f"the store {self.place} is read-only: connect to the primary server,"
                 " or let this database or user write"
             )
-            raise StoreUnavailableError(msg)
         if is_taken:
             return
         try:
@@ -386,12 +381,11 @@ class PostgresDatabase(Database):
             connection.exec_driver_sql("VACUUM (FULL, VERBOSE) webhook_events")
         # "3 dead row versions cannot be removed yet.", in the language of the server
         if any(re.match(r"[^\d]*[1-9]", detail) for detail in details):
-            msg = (
+            raise StoreUnavailableError(
                 f"the files of {self.place} still hold removed rows, because another"
                 " session has an older state of the database open: end that transaction"
                 " and try again"
             )
-            raise StoreUnavailableError(msg)
 
     @override
     def _autocommit_engine(self) -> sa.Engine:

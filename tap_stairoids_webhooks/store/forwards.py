@@ -84,11 +84,10 @@ class ForwardQueue:
                 since: str | None = known[0].since
                 return since
             if self._bookmarks(connection):
-                msg = (
+                raise ConfigError(
                     f"the consumer {self._name!r} is a tap: give the forwarder another"
                     " --name"
                 )
-                raise ConfigError(msg)
             connection.execute(sa.insert(FORWARDERS), row)
         return None
 

@@ -122,12 +122,11 @@ def _unneeded(
     of_each = pending_for(connection).items()
     pending = {name: events for name, events in of_each if name not in forgotten}
     if not pending:
-        msg = (
+        raise ConfigError(
             "no consumer has acknowledged anything yet. Give the tap the setting"
             " consumer and run it twice. The state of the second run proves that the"
             " events of the first arrived. Or remove old events regardless (--force)"
         )
-        raise ConfigError(msg)
     return sa.not_(sa.or_(*pending.values()))
 
 

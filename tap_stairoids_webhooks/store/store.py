@@ -314,12 +314,11 @@ class EventStore:
                 raise StoreMissingError(missing(self.place))
             row = connection.execute(sa.select(STORE)).one()
         if row.schema_version != SCHEMA_VERSION:
-            msg = (
+            raise StoreVersionError(
                 f"the store {self.place} has schema version {row.schema_version}, but"
                 f" this release of singer-stairoids needs version {SCHEMA_VERSION}: use"
                 " the release that wrote the store, or start with a new store"
             )
-            raise StoreVersionError(msg)
         return row.store_id, row.generation
 
     @contextmanager
