@@ -86,9 +86,10 @@ class KeyRing:
 
 
 def masked_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return the beginning and the length of the key in a request."""
+    """Return the beginning of a long key in a request, and the length of any."""
     token = _token_in(headers).decode("latin-1")
-    return f"{token[:4]}… ({len(token)} characters)" if token else "no key"
+    shown = token[: min(4, len(token) // 3)]
+    return f"{shown}… ({len(token)} characters)" if token else "no key"
 
 
 def _token_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

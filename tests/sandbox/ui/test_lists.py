@@ -140,7 +140,7 @@ def test_refused_request_has_a_page_and_is_found_by_its_body(
     accepted = client.send(account={"domain": "harbor.example"}).json()["id"]
     client.send(occurred_at="yesterday")
     client.send(account={"domain": "company33.example"}, properties={"a": ["<b>"]})
-    for key in ("Bearer sk_secret_CANARY", ""):
+    for key in ("Bearer sk_secret_CANARY", "", "Bearer k"):
         requests.post(
             f"{sandbox.url}/signals",
             json={"type": "x", "contact": {"email": "user133@b.example"}},
@@ -155,19 +155,20 @@ def test_refused_request_has_a_page_and_is_found_by_its_body(
     assert found("harbor") == ["1"]
     assert found("yesterday") == ["2"]
     assert found("company33") == ["3"]
-    assert found("user133") == ["5", "4"]
+    assert found("user133") == ["6", "5", "4"]
     rows = get(sandbox, "/requests").text
     assert f'href="/signals/{accepted}"' in rows
     assert "company33.example" in rows
     assert "user133@b.example" in rows
     assert "Key: sk_s… (16 characters)" in rows
     assert "Key: no key" in rows
+    assert "Key: … (1 characters)" in rows
     assert "CANARY" not in rows
     shown = get(sandbox, "/requests/3").text
     assert "&lt;b&gt;" in shown
     assert "properties.a must be" in shown
     assert f'href="/signals/{accepted}"' in get(sandbox, "/requests/1").text
-    assert get(sandbox, "/requests/6").status_code == 404
+    assert get(sandbox, "/requests/7").status_code == 404
     assert get(sandbox, "/requests/0").status_code == 404
 
 
