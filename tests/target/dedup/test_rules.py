@@ -231,6 +231,19 @@ ROWS = {
     "sent before, the last one was read, with order": row(
         HOLD, last(at=MONDAY), at=TUESDAY, states=sent(1), read=AS_LATEST
     ),
+    "sent before at the time of the last one, which was read": row(
+        SEVERAL, last(at=MONDAY), at=MONDAY, states=sent(1), read=AS_LATEST
+    ),
+    "sent before at the time of the last one": row(
+        HOLD, last(at=MONDAY), at=MONDAY, states=sent(1)
+    ),
+    "its content was sent before at the time of the last one, which was read": row(
+        HOLD,
+        last(at=MONDAY),
+        at=MONDAY,
+        states=sent(1, "C", content_digest=digest("B")),
+        read=AS_LATEST,
+    ),
     "sent before, the last one is sent now": row(
         SEEN_AGAIN, last(run=RUN), states=sent(1)
     ),
@@ -421,8 +434,12 @@ MOVED: dict[str, Any] = {
             last(at=WEDNESDAY, domain=BOB),
             last(at=WEDNESDAY, **A_PERSON | {"domain": BOB}),
         ),
+        (
+            last(at=WEDNESDAY, email=BOB),
+            last(at=WEDNESDAY, **A_PERSON | {"email": BOB}),
+        ),
     ],
-    ids=["no bookmark", "newer", "older", "older, with another domain"],
+    ids=["no bookmark", "newer", "older", "another domain", "another email"],
 )
 def test_last_state_after_the_same_content(before: Latest, after: Latest) -> None:
     assert unchanged_after(before, VERSION) == after
