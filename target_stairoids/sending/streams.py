@@ -346,9 +346,7 @@ def checks_for(
         *queries.entities_of(ledger, stream.number),
         is_allowed=settings.rebuilds or any(fired.values()),
         fired_before=BULK_CHANGE in fired,
-        new_identity=""
-        if not stream.new_identity or ledger.is_new()
-        else stream.new_identity,
+        new_identity="" if ledger.is_new() else stream.new_identity,
         refusal=stream.refusal,
         valid_before=valid_before,
     )
