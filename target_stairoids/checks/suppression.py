@@ -126,10 +126,6 @@ class Suppression:
             hidden |= {one for one, its in names.items() if not listed.isdisjoint(its)}
         return hidden
 
-    def is_empty(self, transaction: Transaction | None = None) -> bool:
-        """Return whether there is no entry at all."""
-        return not self.by_settings.digest and self.by_data.is_empty(transaction)
-
 
 def _entry_in(text: str, place: str) -> str:
     """Return the cleaned entry, or the pattern, in a text or in one of its columns."""

@@ -333,9 +333,10 @@ class Scheduler:
         self, transaction: Transaction, taken: list[QueuedSignal]
     ) -> list[QueuedSignal]:
         """Settle the signals of people who were suppressed since; return the others."""
-        if self._suppression.is_empty(transaction):
+        lists = self._suppression
+        if not lists.by_settings.digest and lists.by_data.is_empty(transaction):
             return taken
-        hidden = hidden_among(taken, self._suppression, transaction)
+        hidden = hidden_among(taken, lists, transaction)
         for signal in hidden:
             self._started -= signal.stage is Stage.CLAIM
             transaction.withdraw(signal.claim.version)
