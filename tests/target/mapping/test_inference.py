@@ -637,6 +637,35 @@ def _of(role: str, column: str) -> str:
     return f"{name}@{name.lower()}.com" if "email" in column else name
 
 
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ("Lead Email|Lead First Name|Rep Email", ["Lead Email", "Lead First Name"]),
+        ("guest_email|guest_name|host_email|host_name", ["guest_email", "guest_name"]),
+        (
+            "requester_email|requester_name|agent_email",
+            ["requester_email", "requester_name"],
+        ),
+        (
+            "client_email|vendor_email|client_first_name",
+            ["client_email", "client_first_name"],
+        ),
+    ],
+)
+def test_columns_of_one_role_are_one_person(columns: str, found: list[str]) -> None:
+    fields = inferred(texts(*columns.split("|")))
+
+    assert [fields["contact.email"], fields["contact.first_name"]] == [
+        [n] for n in found
+    ]
+
+
+def test_visitor_of_a_chat_is_the_contact_and_not_the_agent() -> None:
+    people = {n: an_object(**texts("email", "name")) for n in ("agent", "visitor")}
+
+    assert inferred(people)["contact.email"] == ["visitor.email"]
+
+
 def test_columns_of_well_known_exports_are_found() -> None:
     fields = {"merge_fields": an_object(**texts("FNAME", "LNAME"))}
     case = texts("SuppliedEmail", "SuppliedName", "SuppliedCompany")
