@@ -183,8 +183,8 @@ def _unwrapped(text: str, clean: Callable[[str], str | None]) -> str:
 def _visible(text: str) -> str:
     """Return a text trimmed, without invisible and full-width characters."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        text = unicodedata.normalize("NFKC", text)
     return text.strip()
 
 
@@ -310,7 +310,8 @@ def clean_name(text: str) -> str | None:
     template are no names.
     """
     text = " ".join(html.unescape(_visible(text)).split()).strip(",;: ")
-    text = found[2].strip() if (found := _QUOTED.fullmatch(text)) else text
+    while found := _QUOTED.fullmatch(text):
+        text = found[2].strip(",;: ")
     if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
         return None
     return None if text.lower() in _DATA.no_names or _TEMPLATE.search(text) else text

@@ -80,6 +80,9 @@ def test_cleaned_values_are_valid_and_stay_as_they_are(text: str) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(odd_texts | st.lists(names).map(" ".join))
+@example('"ada;"')
+@example('""ada""')
+@example("ada" + ZERO_WIDTH + "\u0301")
 def test_names_are_never_blank_and_stay_as_they_are(text: str) -> None:
     name = person_name_from(text)
 
