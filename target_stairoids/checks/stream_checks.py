@@ -179,7 +179,8 @@ class StreamChecks(Generic[Held]):
             f"Stream `{self.stream}`: more than {self.limit} of its {self.known} "
             f"known entities have changed in this run. {older if self._older else ''}"
             "If a column changes at every sync, name it in the mapping's "
-            "`ignore_changes`. If the changes are intended, run `stairoids-signals "
+            "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "
+            "baseline` once. If the changes are intended, run `stairoids-signals "
             f"ledger allow {quote(self.stream)}`, or set `bulk_changes: expected` in "
             "the mapping.",
         )

@@ -160,6 +160,20 @@ def test_bulk_change_may_be_expected_by_the_mapping(
         assert (run.exit_code, run.outcomes) == (0, {"accepted": KNOWN})
 
 
+def test_column_that_changes_at_every_sync_is_ignored_from_then_on(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a")
+    target.config["signals"] = [{"stream": "trials", "ignore_changes": ["plan"]}]
+    night = text_of([SCHEMA, *records(KNOWN, plan="b"), a_state()])
+    assert target.run_text(night).exit_code == 1
+
+    signals(target, "ledger", "baseline", text=night)
+
+    assert [read(target, plan).exit_code for plan in "bc"] == [0, 0]
+    assert len(sandbox.signals) == KNOWN
+
+
 def test_bulk_change_survives_sigterm_between_retries(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
