@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.order import (
-    bookmark_value,
-    is_before,
-    is_log_position,
-    log_position,
-)
+from target_stairoids.dedup import order
 from target_stairoids.dedup.record import (
     content_digest,
     entity_digest,
@@ -44,7 +39,6 @@ if TYPE_CHECKING:
 
 #: Column of an exported dead letter: "<number> <name of the mapping>".
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
-
 
 #: Reason of a signal whose person or company is on the suppression list.
 SUPPRESSED = "suppressed"
@@ -104,9 +98,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     @property
     def _bookmark_value(self) -> str | None:
         record, schema = self.record, self.stream.schema
-        if schema.has_log_position and (value := log_position(record.key)) is not None:
-            return value
-        return bookmark_value(record.key.get(schema.bookmark or ""))
+        place = order.log_position(record.key) if schema.has_log_position else None
+        return place or order.bookmark_value(record.key.get(schema.bookmark or ""))
 
     @property
     def source_digest(self) -> bytes:
@@ -132,8 +125,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         Its state digest is that of the last state, because a further digest is slow.
         """
         value, last = self._bookmark_value, latest.state_digest
-        is_newer = is_before(latest.bookmark_value, value)
-        if last is None or is_log_position(value) or not is_newer:
+        is_newer = order.is_before(latest.bookmark_value, value)
+        if last is None or order.is_log_position(value) or not is_newer:
             return None
         return self._version_of(last, value)
 
@@ -321,8 +314,7 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
     sent = signal.properties  # the key's columns may change their type, or be null
     ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
-    content = content_digest(signal, ignored)
-    version = _with_person(mapped, signal, checks, content)
+    version = _with_person(mapped, signal, checks, content_digest(signal, ignored))
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
     is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
