@@ -182,9 +182,10 @@ def replay(
 
     Sends the dead letters of the mappings in the config, or those with these IDS, as
     `export` prints them. A dead letter leaves the list when Stairoids accepts its
-    signal. This is a run like any other, with a summary on stderr and the exit codes
-    of the target. The exit code is also 1 if any of these dead letters stays, or if
-    all belong to mappings that the config lacks.
+    signal, or when the config filters its record now. This is a run like any other,
+    with a summary on stderr and the exit codes of the target. The exit code is also 1
+    if any of these dead letters stays, or if all belong to mappings that the config
+    lacks.
 
     \b
     Examples:

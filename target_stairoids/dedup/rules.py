@@ -196,7 +196,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 SEND = Step(Action.SEND)
 _DUPLICATE = Step(Action.DUPLICATE)
 _UNCHANGED = Step(Action.UNCHANGED)
-_REJECTED = Step(Action.DUPLICATE, "was rejected before")
+REJECTED = Step(Action.DUPLICATE, "was rejected before")
 _SEEN_AGAIN = Step(Action.DUPLICATE, is_seen_again=True)
 _RETURNED = Step(
     Action.SUPERSEDED, "this state was sent before in this run", is_seen_again=True
@@ -212,7 +212,7 @@ def decide(version: Version, facts: Facts) -> Step:  # noqa: PLR0911 - one branc
     """Return the next step for a record's version, whose content is known."""
     latest, send = facts.latest, facts.send
     if not facts.is_replay and was_rejected(version, facts.states):
-        return _REJECTED
+        return REJECTED
     before = last_sent(version, facts.states, send)
     if latest is None:
         return _DUPLICATE if before and not facts.is_replay else SEND

@@ -120,3 +120,13 @@ def dead_letters_of(
     if older_than is not None:
         query = query.where(dead_letters.c.first_at < timestamp(older_than))
     return ledger.rows(query)
+
+
+def replayable(ledger: Ledger, *, with_record: bool = False) -> list[Row[Any]]:
+    """Return id, attempts, entity and mapping of all but the `unknown` ones."""
+    of = dead_letters.c
+    columns = [of.id, of.attempts, of.entity, of.mapping]
+    query = in_scope(
+        ledger.scope, dead_letters, *columns, *([of.record] if with_record else [])
+    )
+    return ledger.rows(query.where(of.outcome != Outcome.UNKNOWN))

@@ -306,14 +306,20 @@ class Ledger:
         return found
 
     def was_sent_since(self, dead_letter: int, key: Key) -> bool:
-        """Return whether a later run than a dead letter's wrote the latest version."""
+        """Return whether a later run than a dead letter's wrote the latest version.
+
+        Also true if the dead letter was closed, and the latest version filtered.
+        """
         entity, mapping = key
+        of_dead_letter = select(dead_letters.c.last_at).where(
+            dead_letters.c.id == dead_letter
+        )
+        filtered = latest.c.state_digest.is_(None) & ~of_dead_letter.exists()
         query = select(latest.c.entity).where(
             latest.c.entity == entity,
             latest.c.mapping == mapping,
             latest.c.run == runs.c.run,
-            dead_letters.c.id == dead_letter,
-            runs.c.started_at > dead_letters.c.last_at,
+            (runs.c.started_at > of_dead_letter.scalar_subquery()) | filtered,
         )
         return self.value(query) is not None
 

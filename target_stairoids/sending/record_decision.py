@@ -97,9 +97,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
 
     @property
     def _bookmark_value(self) -> str | None:
-        record, schema = self.record, self.stream.schema
-        place = order.log_position(record.key) if schema.has_log_position else None
-        return place or order.bookmark_value(record.key.get(schema.bookmark or ""))
+        return order.value_in(self.record.key, self.stream.schema)
 
     @property
     def source_digest(self) -> bytes:
@@ -267,7 +265,6 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         text: The signal's request, as JSON text, if it is to be sent.
         has_unread_time: Whether the signal lacks a time that could not be read.
         is_mapped: Whether a mapping looked at the record.
-        discards: Whether the record is a dead letter that is no longer needed.
     """
 
     outcome: Outcome
@@ -277,7 +274,6 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     text: bytes = b""
     has_unread_time: bool = False
     is_mapped: bool = True
-    discards: bool = False
 
 
 _SUPPRESSED = Draft(Outcome.FILTERED, SUPPRESSED)

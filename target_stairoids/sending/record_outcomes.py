@@ -15,14 +15,14 @@ from typing import Any
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
 from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
 from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome, Version
-from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
-from target_stairoids.sending.streams import Stream, checks_for
+from target_stairoids.sending.streams import Stream, checks_for, compare_identity
+from target_stairoids.sending.suppression import FilteredRecords
 from target_stairoids.settings import Settings
 
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue
@@ -54,6 +54,7 @@ class RecordOutcomes:
         self._streams: dict[str, Stream] = {}
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
+        self.closing = FilteredRecords(self.ledger)
         self.is_whole = False
         self._replayed: set[str] = set()
         self._refused: set[str] = set()
@@ -120,8 +121,8 @@ class RecordOutcomes:
         mapped.stream.note_fields(mapped.record)
         if draft.outcome is Outcome.INVALID:
             self._add_dead_letter(OpenRecord(mapped, draft, reason=draft.reason))
-        elif draft.discards and mapped.dead_letter is not None:
-            self.ledger.buffer.discard(mapped.dead_letter)
+        else:
+            self.closing.add(mapped, self.identity)
         self._count(mapped, draft.outcome, draft.reason)
 
     def decide(self, mapped: MappedRecord, draft: Draft) -> None:
@@ -146,9 +147,10 @@ class RecordOutcomes:
         elif draft.outcome is Outcome.INVALID:
             self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
         elif draft.outcome is Outcome.FILTERED:
-            is_left_out = mapped.mapping.is_left_out
-            for decided in () if is_left_out else self.identity.filtered(subject):
-                self._apply(decided)
+            if not mapped.mapping.is_left_out:
+                self.closing.add(mapped, self.identity)
+                for decided in self.identity.filtered(subject):
+                    self._apply(decided)
             self._count(mapped, draft.outcome, draft.reason)
         else:
             if dead_letter is None:
@@ -188,6 +190,7 @@ class RecordOutcomes:
         if decided.step is NOT_ANOTHER and checks is not None and checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
+        self.closing.decided(mapped.key, decided.step)
         if mapped.dead_letter is not None:
             self.ledger.buffer.discard(mapped.dead_letter)
         if decided.step is OLDER and mapped.dead_letter is None:
@@ -270,14 +273,8 @@ class RecordOutcomes:
         return self._checks[name]
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
-        """Look up the first records of a new identity in the ledger."""
-        stream, sample = self._streams[checks.stream], {*chain(*checks.sample)}
-        if checks.is_by_content:
-            known = queries.known_contents(self.ledger, stream.number, sample)
-            checks.compared(known, "under other keys")
-        else:
-            elsewhere = queries.known_elsewhere(self.ledger, sample)
-            checks.compared(*stream.known_as(elsewhere))
+        """Compare the first records of a new identity, and let them leave."""
+        compare_identity(checks, self._streams[checks.stream], self.ledger)
         if not checks.fired:
             self._leave(checks.taken())
 
@@ -430,6 +427,7 @@ class RecordOutcomes:
     def _add_dead_letter(self, record: OpenRecord) -> None:
         for signal in self.queue.unfinished_of(record.mapped.key[0]):
             signal.closes_older = False  # an older state
+        self.closing.failed.add(record.mapped.key)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:

@@ -347,6 +347,8 @@ class Run:
             self._count(self._scheduler.step() or [])
         if not self._settings.dry_run:
             self._count(self._scheduler.release())
+            if not self._settings.rebuilds:
+                self._outcomes.closing.close_dead_letters()
             if not self._settings.rebuilds or (is_whole and self.stop.reason is None):
                 self._scheduler.account_for(self.records.baselined)
         elif self.report.outcomes[Outcome.WOULD_SEND]:

@@ -7,6 +7,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from stairoids_common.text import counted
@@ -357,6 +358,17 @@ def checks_for(
             "tap, which names the check and the command that decides.",
         )
     return checks
+
+
+def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) -> None:
+    """Look up the first records of a new identity in the ledger."""
+    sample = {*chain(*checks.sample)}
+    if checks.is_by_content:
+        known = queries.known_contents(ledger, stream.number, sample)
+        checks.compared(known, "under other keys")
+    else:
+        elsewhere = queries.known_elsewhere(ledger, sample)
+        checks.compared(*stream.known_as(elsewhere))
 
 
 def _warn_of_keys(stream: Stream) -> None:

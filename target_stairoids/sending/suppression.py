@@ -1,17 +1,24 @@
-"""Suppression while records are read: apply opt-outs, and mark suppressed records."""
+"""Records without a signal: opt-outs, suppressed people, and their dead letters."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from typing import Any
 
 import msgspec
 
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.rules import Key, Outcome
+from target_stairoids.dedup import order
+from target_stairoids.dedup.identity import Identity
+from target_stairoids.dedup.record import json_value
+from target_stairoids.dedup.rules import REJECTED, Key, Outcome, Step
 from target_stairoids.exceptions import InvalidSignalError, MessageError
+from target_stairoids.ledger.dead_letters import discard, replayable
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.privacy import is_deleted
+from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord
@@ -60,8 +67,8 @@ def apply_opt_outs(
             break
     if rows:
         effects = suppression.by_data.apply([row for _, row in rows])
-        for (item, row), effect in zip(rows, effects, strict=True):
-            decisions.append((item, _decision_on(item, row, effect)))
+        for (item, _), effect in zip(rows, effects, strict=True):
+            decisions.append((item, _decision_on(item, effect)))
     return rest, decisions, error
 
 
@@ -86,12 +93,11 @@ def _row_of(item: MappedRecord) -> SuppressionRow:
     return SuppressionRow(item.key, item.stream.number, name, is_removed)
 
 
-def _decision_on(item: MappedRecord, row: SuppressionRow, effect: Effect) -> Draft:
+def _decision_on(item: MappedRecord, effect: Effect) -> Draft:
     reason = effect.value
     if effect is Effect.ABSENT:
         reason = item.why_filtered or "deleted at its source"
-    discards = item.dead_letter is not None and not row.is_removed
-    return Draft(Outcome.FILTERED, reason, discards=discards)
+    return Draft(Outcome.FILTERED, reason)
 
 
 def mark_suppressed(
@@ -127,3 +133,64 @@ def mark_suppressed(
 
 def _named(item: MappedRecord, error: MessageError) -> MessageError:
     return MessageError(f"Stream `{item.stream.schema.name}`: {error}")
+
+
+class FilteredRecords:
+    """Closes the dead letters of records that a run filters, as these are old states.
+
+    They stay if the run has another failed record of their key, because two rows may
+    share it. In a log, a later position is certainly a newer state.
+
+    Attributes:
+        failed: The keys with a failed record in this run.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._filtered: dict[Key, tuple[str | None, StreamSchema]] = {}
+        rows = replayable(ledger)
+        self._before = {row[:2]: (row.entity, row.mapping) for row in rows}
+        self._keys = {*self._before.values()}
+        self.failed: set[Key] = set()
+
+    def add(self, mapped: MappedRecord, identity: Identity) -> None:
+        """Note a filtered record. A dead letter that a person sends again ends."""
+        if mapped.dead_letter is not None:
+            self._ledger.buffer.discard(mapped.dead_letter)
+            return
+        key, schema = mapped.key, mapped.stream.schema
+        is_read = schema.has_log_position and identity.has_read(key)
+        if mapped.is_by_person or not (
+            is_read or key in self._keys or key in self.failed
+        ):
+            return
+        last = identity.latest(key)
+        if last is None or not (last.is_shared or last.is_several):
+            value = order.value_in(mapped.record.key, schema)
+            before, _ = self._filtered.get(key, (None, schema))
+            newest = before if order.is_before(value, before) else value
+            self._filtered[key] = newest, schema
+
+    def decided(self, key: Key, step: Step) -> None:
+        """Note a decision: a state that was rejected before has its dead letter."""
+        if step is REJECTED:
+            self.failed.add(key)
+
+    def close_dead_letters(self) -> None:
+        """Close the dead letters at the end of the run."""
+        if not self._filtered:
+            return
+        rows = replayable(self._ledger, with_record=True)
+        rows = [row for row in rows if (row.entity, row.mapping) in self._filtered]
+        new = {(r.entity, r.mapping) for r in rows if r[:2] not in self._before}
+        old = [row.id for row in rows if self._is_old(row, self.failed | new)]
+        with self._ledger.transaction() as transaction:
+            discard(transaction, old)
+
+    def _is_old(self, row: Any, failed: Container[Key]) -> bool:  # noqa: ANN401 - a row of `dead_letters`
+        key = row.entity, row.mapping
+        filtered, schema = self._filtered[key]
+        value = order.value_in(json_value(row.record or "{}"), schema)
+        if order.is_log_position(filtered) and order.is_before(value, filtered):
+            return True
+        return key not in failed and not order.is_before(filtered, value)

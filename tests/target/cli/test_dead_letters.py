@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -541,3 +541,142 @@ def test_replay_exits_with_1_and_the_count_if_dead_letters_stay(
     assert done.returncode == 1
     assert "6 signals = 6 invalid" in done.stderr
     assert done.stderr.splitlines()[-1] == "6 of 6 dead letters stay."
+
+
+_OPT_OUT = {"stream": "trials", "occurred_at": "{{ at }}", "properties": ["plan"]}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "row"),
+    [
+        ({}, {"unsubscribed": True}),
+        ({}, {"_sdc_deleted_at": "2026-01-02"}),
+        ({"when": "{{ plan != 'b' }}"}, {"plan": "b"}),
+        ({"suppressed": True}, {}),
+    ],
+    ids=["opt-out", "deleted", "when", "suppressed"],
+)
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+@pytest.mark.parametrize("at", ["bad", None], ids=["invalid", "rejected"])
+def test_dead_letter_closes_when_a_later_run_filters_its_record(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    mapping: dict[str, Any],
+    row: dict[str, Any],
+    bookmark: str | None,
+    at: str | None,
+) -> None:
+    own = {**_OPT_OUT, **mapping}
+    listed = {"suppress": ["u1@example.com"]} if own.pop("suppressed", False) else {}
+    schema = a_schema(
+        plan="string", at="string", unsubscribed="boolean", updated_at="string",
+        _sdc_deleted_at="string", bookmark=bookmark,
+    )  # fmt: skip
+    target.config["signals"] = [own]
+    if at is None:
+        sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, plan="a", at=at, updated_at="2026-01-01"))
+    target.run(schema, a_record(2, plan="a", at="bad", updated_at="2026-01-01"))
+    assert dead_letters_left(target) == 2
+
+    newer = {"plan": "a", "at": None, "updated_at": "2026-01-02", **row}
+    run = target.run(schema, a_record(1, **newer), **listed)
+    target.config["signals"] = [{**own, "occurred_at": None}]
+    replayed = signals(target, "dead-letters", "replay")
+
+    assert run.outcomes == {"filtered": 1}
+    assert "1 signal = 1 accepted" in replayed.stderr
+    assert {s.body["contact"]["email"] for s in sandbox.signals} == {"u2@example.com"}
+
+
+@pytest.mark.parametrize("at", ["bad", None], ids=["invalid", "rejected"])
+def test_dead_letter_of_another_row_of_a_filtered_key_stays(
+    sandbox: Sandbox, target: TargetUnderTest, at: str | None
+) -> None:
+    target.config["signals"] = [{**_OPT_OUT, "when": "{{ plan != 'b' }}"}]
+    schema = a_schema(plan="string", at="string", updated_at="string")
+    rows = a_record(1, plan="a", at=at), a_record(1, plan="b", at=None)
+    if at is None:
+        sandbox.faults.add(Fault(kind="status", status=422, count=1))
+
+    for _ in range(2):
+        target.run(schema, *rows)
+        assert dead_letters_left(target) == 1
+
+
+def test_dead_letter_stays_if_a_filtered_state_is_older(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{**_OPT_OUT, "when": "{{ plan != 'b' }}"}]
+    schema = a_schema(
+        plan="string", at="string", updated_at="string", bookmark="updated_at"
+    )
+    target.run(schema, a_record(1, plan="a", at="bad", updated_at="2026-01-02"))
+
+    target.run(schema, a_record(1, plan="b", at=None, updated_at="2026-01-01"))
+
+    assert dead_letters_left(target) == 1
+
+
+@pytest.mark.parametrize("at", ["bad", None], ids=["invalid", "rejected"])
+def test_dead_letter_closes_when_the_log_deletes_its_row_in_the_same_run(
+    sandbox: Sandbox, target: TargetUnderTest, at: str | None
+) -> None:
+    target.config["signals"] = [_OPT_OUT]
+    schema = a_schema(at="string", _sdc_lsn="integer", _sdc_deleted_at="string")
+    if at is None:
+        sandbox.faults.add(Fault(kind="status", status=422, count=1))
+
+    target.run(
+        schema,
+        a_record(1, at=at, _sdc_lsn=1),
+        a_record(1, at=None, _sdc_lsn=2, _sdc_deleted_at="2026-01-02"),
+    )
+
+    assert dead_letters_left(target) == 0
+
+
+def test_unknown_dead_letter_of_a_filtered_record_stays_and_is_not_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+    target.run(a_schema(), a_record(1), on_unknown="hold")
+    target.run(a_schema(unsubscribed="boolean"), a_record(1, unsubscribed=True))
+
+    replayed = signals(target, "dead-letters", "replay")
+
+    assert "unknown" in signals(target, "dead-letters", "list").stdout
+    assert "No dead letters to send." in replayed.stderr
+    assert sandbox.signals == []
+
+
+def test_dead_letter_of_an_opt_out_closes_when_its_row_returns(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "suppress": "{{ email }}"}]
+    for row, left in (({"email": "bad"}, 1), ({"_sdc_deleted_at": "2026"}, 0)):
+        target.run(a_schema(_sdc_deleted_at="string"), a_record(1, **row))
+        assert dead_letters_left(target) == left
+
+
+@pytest.mark.parametrize("change", ["suppress", "when"])
+def test_replay_closes_dead_letters_that_must_not_be_sent(
+    target: TargetUnderTest, change: str
+) -> None:
+    target.config["signals"] = [
+        {"stream": "trials", "contact": {"email": "{{ name }}"}}
+    ]
+    target.run(
+        a_schema(name="string"), a_record(1, name="bad"), a_record(2, name="bad")
+    )
+    fixed: dict[str, Any] = {"stream": "trials", "when": "{{ id > 2 }}"}
+    if change == "suppress":
+        fixed["when"] = None
+        target.config["suppress"] = ["example.com"]
+    target.config["signals"] = [fixed]
+
+    replayed = signals(target, "dead-letters", "replay")
+
+    assert replayed.returncode == 0, replayed.stderr
+    assert "2 signals = 2 filtered" in replayed.stderr
+    assert dead_letters_left(target) == 0
