@@ -25,6 +25,7 @@ from target_stairoids.cli.options import (
 from target_stairoids.dedup.record import value_at
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
@@ -221,14 +222,14 @@ def _show_foreign(found: Sequence[Row[Any]]) -> None:
     """Say which dead letters belong to mappings that the config lacks."""
     mappings = Counter((dead.stream_name, dead.mapping) for dead in found)
     for (stream, mapping), count in sorted(mappings.items()):
-        click.echo(
+        text = (
             f"{counted(count, 'dead letter belongs', 'dead letters belong')} to the "
             f"mapping `{mapping}` of stream `{stream}`, which the config lacks. After "
             f"a rename, run `stairoids-signals ledger rename {stream} NEW`, or for the "
             f"mapping `stairoids-signals ledger rename {stream} --mapping {mapping} "
-            "NEW`.",
-            err=True,
+            "NEW`."
         )
+        click.echo(with_configs(text), err=True)
 
 
 def _is_own(dead: Row[Any], settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,10 @@ from target_stairoids.ledger.suppressed import Effect
 #: The outcomes that make a dead letter.
 DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
+#: A command in a message. Its group is the command.
+LEDGER_COMMAND = re.compile(r"`(stairoids-signals ledger [^`]*)`")
+
+_OPTION = re.compile(r"(?<=^--config)=")
 _PROGRAMS = {"target-stairoids", "stairoids-signals"}
 
 
@@ -72,10 +77,16 @@ def with_config(command: str) -> str:
     return f"{command} {_config_option()}"
 
 
+def with_configs(text: str) -> str:
+    """Return a message whose `ledger` commands have the config of this process."""
+    return LEDGER_COMMAND.sub(lambda found: f"`{with_config(found[1])}`", text)
+
+
 def _config_option() -> str:
     config = "config.json"
     if Path(sys.argv[0]).name in _PROGRAMS:
-        for option, value in pairwise(sys.argv):
+        words = [w for word in sys.argv for w in _OPTION.split(word, maxsplit=1)]
+        for option, value in pairwise(words):
             if option == "--config":
                 config = value
                 break

@@ -13,6 +13,7 @@ from stairoids_common.text import counted
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.next_steps import (
     DEAD_OUTCOMES,
+    LEDGER_COMMAND,
     check_command,
     dead_letters_command,
     with_config,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _PLANS = {60: ("Starter", 10_000), 300: ("Growth", 100_000), 1_000: ("Agency", None)}
 _OUTSIDE_CODE = r"(?=(?:[^`]*`[^`]*`)*[^`]*$)"
 _SENTENCE_END = re.compile(rf"(?<=[.?\]])\s(?=[A-Z]){_OUTSIDE_CODE}")
-_COMMAND = re.compile(r"`(stairoids-signals ledger [^`]*)`")
 _ERROR_ID = re.compile(r" \[E\d+\]")
 _AGAIN = "Run again. The next run resumes, and no signals were lost."
 
@@ -87,7 +87,7 @@ def words_of(run: PastRun) -> str:
 
     The sentences with a command are next steps.
     """
-    told = [text for text in _sentences(run) if not _COMMAND.search(text)]
+    told = [text for text in _sentences(run) if not LEDGER_COMMAND.search(text)]
     words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])
     reason = f": {words}" if run.reason else "."
     if run.exit_code is None:
@@ -147,9 +147,9 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
         yield Step(text="Run again. The next run recovers the requests that were open.")
     elif _is_stopped(run) or (not run.exit_code and run.outcomes.get(Outcome.PENDING)):
         yield Step(text=_AGAIN)
-    elif decisions := [text for text in _sentences(run) if _COMMAND.search(text)]:
+    elif decisions := [text for text in _sentences(run) if LEDGER_COMMAND.search(text)]:
         for text in decisions:
-            yield Step(text=text, command=with_config(_COMMAND.findall(text)[0]))
+            yield Step(text=text, command=with_config(LEDGER_COMMAND.findall(text)[0]))
     elif run.exit_code:
         text = "Fix the cause, check the config and the API key, then run again."
         yield Step(text=text, command=check_command())

@@ -31,7 +31,11 @@ from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
 from target_stairoids.reporting.metrics import metrics_text
-from target_stairoids.reporting.next_steps import dead_letters_command, dead_letters_in
+from target_stairoids.reporting.next_steps import (
+    dead_letters_command,
+    dead_letters_in,
+    with_configs,
+)
 from target_stairoids.reporting.notifications import (
     Ending,
     Notifier,
@@ -216,6 +220,8 @@ class Run:
             stop = None  # to run again would not be enough
         failure = error or unforeseen or stop or self._left_over()
         self._close(failure, is_ledger_usable=not isinstance(unforeseen, LedgerError))
+        if isinstance(failure, StairoidsError):  # stored without the path of a config
+            failure.args = (with_configs(str(failure)),)
         if failure is None or failure is error:
             return
         if self._is_forgiven(failure):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
+import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ from target_stairoids.sending import run as sending_run
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (
+    BIN,
     TargetUnderTest,
     a_record,
     a_schema,
@@ -1029,3 +1033,33 @@ def test_one_loader_behind_two_taps_stops_at_new_and_similar_streams_only(
     assert leads.exit_code == 0
     assert "No stream matched" not in caplog.text
     assert "`trials` is nearly its name" in close.error
+
+
+@pytest.mark.parametrize(
+    "option", ["--config conf/prod.json", "--config=conf/prod.json"]
+)
+def test_command_of_a_check_has_the_config_of_the_run(
+    target: TargetUnderTest, option: str
+) -> None:
+    target.run(a_schema(), a_record(1), source="website")
+    path = target.folder / "conf" / "prod.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({**target.config, "source": "crm"}))
+    run = partial(
+        subprocess.run, text=True, capture_output=True, check=False, cwd=target.folder
+    )
+    words = [BIN / "target-stairoids", *option.split()]
+    messages = text_of([a_schema(), a_record(1)])
+
+    stopped = run(words, input=messages)
+    commands = re.findall("`(stairoids-signals [^`]*)`", stopped.stderr)
+    pasted = run([BIN / shlex.split(commands[-1])[0], *shlex.split(commands[-1])[1:]])
+    passed = run(words, input=messages)
+
+    wanted = "rename trials --source website crm", "allow trials"
+    assert commands == [
+        f"stairoids-signals ledger {words} --config conf/prod.json" for words in wanted
+    ]
+    assert stopped.stderr.rstrip().endswith("[E082]")
+    assert (pasted.returncode, passed.returncode) == (0, 0), pasted.stderr
+    assert "--config" not in signals(target, "report").stdout.partition("[E082]")[0]

@@ -502,8 +502,9 @@ def test_replay_takes_the_dead_letters_of_its_own_mappings_only(
     assert none.stderr == (
         "1 dead letter belongs to the mapping `leads` of stream `leads`, which the "
         "config lacks. After a rename, run `stairoids-signals ledger rename leads "
-        "NEW`, or for the mapping `stairoids-signals ledger rename leads --mapping "
-        "leads NEW`.\nNo dead letters to send.\n"
+        "NEW --config config.json`, or for the mapping `stairoids-signals ledger "
+        "rename leads --mapping leads NEW --config config.json`.\n"
+        "No dead letters to send.\n"
     )
     assert [s.body["type"] for s in sandbox.signals] == ["trial"]
     assert dead_letters_left(target) == 1
@@ -527,7 +528,10 @@ def test_replay_after_a_rename_names_the_command_that_makes_it_send(
     sent = signals(target, "dead-letters", "replay")
 
     assert stopped.returncode == 1
-    assert "`stairoids-signals ledger rename trials NEW`" in stopped.stderr
+    assert (
+        "`stairoids-signals ledger rename trials NEW --config config.json`"
+        in stopped.stderr
+    )
     assert (sent.returncode, "1 accepted" in sent.stderr) == (0, True), sent.stderr
 
 

@@ -71,7 +71,9 @@ def test_run_after_a_rebuild_sends_the_missing_signals_only(
     again = target.run(*messages)
 
     assert (lost.exit_code, lost.outcomes) == (1, {"pending": 208})
-    assert "`stairoids-signals ledger rebuild MESSAGES`" in lost.error
+    assert (
+        "`stairoids-signals ledger rebuild MESSAGES --config config.json`" in lost.error
+    )
     assert counts == (205, 3, 0)
     assert (run.exit_code, run.outcomes) == (0, {"duplicate": 205, "accepted": 3})
     assert (again.exit_code, again.outcomes) == (0, {"duplicate": 208})
