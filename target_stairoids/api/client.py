@@ -196,8 +196,8 @@ def not_the_api(response: Response) -> AccessRefusedError:
     """Return that a success has other content than Stairoids writes."""
     return AccessRefusedError(
         "`api_url` does not look like the Stairoids API. It answered with "
-        f"{response.failure or 'another JSON object'}. No signal was counted as "
-        "accepted. Check `api_url`."
+        f"{response.failure or 'another JSON object'}. Such a response accepts no "
+        "signal. Check `api_url`."
     )
 
 

@@ -62,6 +62,7 @@ class Ledger:
         name: The database, for messages: no password.
         suppressed: The people and companies that data put on the suppression list.
         buffer: Outcomes that `flush` writes. Lookups include them.
+        left_over: The claims of other runs when this one began.
         secret: The key of digests of people, made with the ledger and kept in copies.
         may_lose_its_lease: Whether `check_lease` is necessary before sending.
     """
@@ -73,6 +74,7 @@ class Ledger:
         self.run = 0
         self.name = database.name_of(url)
         self.buffer = WriteBuffer(is_kept=reads_only)
+        self.left_over: list[Claim] = []
         self.suppressed = SuppressedByData(self, is_dry=reads_only)
         self._streams: dict[str, int] = {}
         self._schemas: dict[str, str] = {}
@@ -326,10 +328,11 @@ class Ledger:
     # Claims of other runs
 
     def open_claims(self) -> list[Claim]:
-        """Return the claims of other runs."""
+        """Return the claims of other runs, and note them."""
         query = lookup.in_scope(self.scope, claims, claims)
         rows = self.rows(query.where(claims.c.run != self.run))
-        return [claim_from(row) for row in rows]
+        self.left_over = [claim_from(row) for row in rows]
+        return self.left_over
 
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""
@@ -337,6 +340,13 @@ class Ledger:
         dead = {run for run in {claim.run for claim in found} if not self.lives(run)}
         with self.transaction() as transaction:
             return [c for c in found if c.run in dead and transaction.take_over(c)]
+
+    def keep_mappings(self, stream: int, mappings: Mapping[str, KnownMapping]) -> None:
+        """Keep new mappings of a stream, before one of its signals leaves."""
+        if mappings and not self._reads_only:
+            with self.transaction() as transaction:
+                for name, known in mappings.items():
+                    transaction.keep_mapping(stream, name, known)
 
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""

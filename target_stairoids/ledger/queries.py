@@ -12,7 +12,7 @@ from sqlalchemy import Row, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.dedup.rules import Key, Outcome
+from target_stairoids.dedup.rules import Key, Outcome, Version
 from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
 from target_stairoids.ledger.schema import (
     api_keys,
@@ -180,18 +180,33 @@ def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool]]:
         select(func.count(), null_keys, complete.scalar_subquery()).where(its)
     )
     found = {is_null for is_null, n in ((True, nulls), (False, count - nulls)) if n}
+    found |= {version.has_null_key for version in _left_over(ledger, stream)}
     return (0 if run is None else count), found
+
+
+def _left_over(ledger: Ledger, stream: int) -> list[Version]:
+    """Return the versions of a stream whose signals earlier runs may have sent."""
+    versions = [claim.version for claim in ledger.left_over]
+    return [version for version in versions if version.stream == stream]
 
 
 def known_elsewhere(
     ledger: Ledger, sources: Collection[bytes]
 ) -> list[tuple[bytes, str, str]]:
-    """Return source digest, stream and mapping of records that earlier runs sent."""
+    """Return source digest, stream and mapping of records that earlier runs sent.
+
+    Those that they may have sent count as well, here and in the next queries.
+    """
     columns = latest.c.source_digest, streams.c.name, latest.c.mapping
     query = in_scope(ledger.scope, latest, *columns).where(latest.c.run != ledger.run)
     asked = blocks(sources, PARAMETERS // 2)
     queries = [query.where(latest.c.source_digest.in_(block)) for block in asked]
-    return [tuple(row) for one in queries for row in ledger.rows(one)]
+    found = [tuple(row) for one in queries for row in ledger.rows(one)]
+    return found + [
+        (source, claim.stream_name, claim.version.mapping)
+        for claim in ledger.left_over
+        if (source := claim.version.source_digest) in sources
+    ]
 
 
 def known_contents(
@@ -204,7 +219,9 @@ def known_contents(
         query = select(column).where(latest.c.stream == stream, column.in_(sample))
         rows = ledger.rows(query.where(latest.c.run != ledger.run))
         found |= {digest for (digest,) in rows}
-    return found
+    for left in _left_over(ledger, stream):
+        found |= {left.content_digest or b"", left.email or left.domain or b""}
+    return found.intersection(sample)
 
 
 def rows_like(
@@ -219,10 +236,14 @@ def rows_like(
         latest.c.source_digest.in_(sources),
         latest.c.run != ledger.run,
     )
-    return {
+    found = {
         (row.entity, row.mapping): (row.source_digest, row.mapping, row.bookmark_value)
         for row in ledger.rows(query)
     }
+    for left in _left_over(ledger, stream):
+        if (source := left.source_digest) in sources:
+            found[left.key] = source, left.mapping, left.bookmark_value
+    return found
 
 
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:

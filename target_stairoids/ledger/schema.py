@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -167,7 +167,7 @@ claims = sa.Table(
     *_key("mapping"),
     *_required(_Digest, "record_entity", "state_digest"),
     *_required(_Digest, "content_digest", "mapping_digest"),
-    *_optional(_Digest, "email", "domain"),
+    *_optional(_Digest, "source_digest", "email", "domain"),
     sa.Column("api_key", _Digest),  # keyed
     *_required(sa.Integer, "stream", "attempts"),
     *_required(sa.Text, "stream_name", "claimed_at", "attempted_at"),

@@ -165,7 +165,7 @@ class Layout(msgspec.Struct, frozen=True):
 VERSION_COLUMNS = tuple(
     name
     for name in Version.__struct_fields__
-    if name not in {"key", "record_key", "source_digest", "text_digest"}
+    if name not in {"key", "record_key", "text_digest"}
 )
 
 

@@ -267,15 +267,22 @@ class RecordOutcomes:
         """Return the checks of a stream, made at its first signal."""
         name = stream.schema.name
         if name not in self._checks:
-            self._checks[name] = checks_for(
-                stream, self.ledger, self.settings, self._valid[name]
-            )
+            checks = checks_for(stream, self.ledger, self.settings, self._valid[name])
+            self._checks[name] = checks
+            if checks.passed:
+                self._remember(stream)
         return self._checks[name]
+
+    def _remember(self, stream: Stream) -> None:
+        """Remember mappings before a signal leaves, because a kill ends no run."""
+        if not self.settings.is_partial:  # a dry run's ledger keeps none
+            self.ledger.keep_mappings(stream.number, stream.new_mappings)
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
         """Compare the first records of a new identity, and let them leave."""
         compare_identity(checks, self._streams[checks.stream], self.ledger)
         if not checks.fired:
+            self._remember(self._streams[checks.stream])
             self._leave(checks.taken())
 
     def _set_aside(self, checks: StreamChecks[OpenRecord]) -> None:

@@ -459,6 +459,36 @@ def test_identity_change_sets_the_stream_aside_until_a_person_decides(
     assert len(sandbox.signals) == count * (2 if is_sent else 1)
 
 
+OTHER_IDS = "the ids are others"
+
+
+@pytest.mark.parametrize("change", [*IDENTITY_CHANGES, OTHER_IDS])
+def test_identity_change_is_noticed_while_requests_of_a_killed_run_are_open(
+    sandbox: Sandbox, target: TargetUnderTest, change: str
+) -> None:
+    count = 14
+    schema, mapping, _ = IDENTITY_CHANGES.get(change, (CONTACTS, MAPPING, []))
+    messages = [schema, *contacts(count, schema["stream"]), a_record(99, "new")]
+    if change == OTHER_IDS:
+        for message in messages[1:]:
+            message["record"]["id"] += 1000
+    target.config |= {"request_timeout_seconds": 1, "signals": [MAPPING]}
+    sandbox.faults.add(Fault(kind="slow", delay_ms=200, on="send"))
+    with target.start(text_of([CONTACTS, *contacts(count)])) as process:
+        assert process.stdin
+        process.stdin.close()
+        wait_until(lambda: len(sandbox.signals) >= 4)
+        process.kill()
+    sandbox.faults.set([])
+
+    run = target.run(a_schema("new"), *messages, signals=[mapping, {"stream": "new"}])
+
+    people = [signal.body["contact"]["email"] for signal in sandbox.signals]
+    assert run.exit_code == 1, run.error
+    assert "contacts" in run.error
+    assert len(people) == len({*people})
+
+
 @pytest.mark.parametrize("way", ["allow", "baseline"])
 def test_keyless_stream_that_gains_a_column_is_set_aside(
     sandbox: Sandbox, target: TargetUnderTest, way: str
