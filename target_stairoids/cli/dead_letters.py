@@ -167,7 +167,13 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     for message in _messages_of(sendable):
         click.echo(message)
     if ids:
-        _summarise(len(sendable), ids, "exported", others=_NOT_SENDABLE, err=True)
+        _summarise(
+            [dead.id for dead in sendable],
+            ids,
+            "exported",
+            others=_NOT_SENDABLE,
+            err=True,
+        )
     else:
         _show_left_out(found, sendable)
 
@@ -201,7 +207,13 @@ def replay(
     _show_foreign([dead for dead in listed if dead not in found])
     sendable = _sendable(found)
     if ids and len(sendable) < len(set(ids)):
-        _summarise(len(sendable), ids, "can be sent", others=_NOT_SENDABLE, err=True)
+        _summarise(
+            [dead.id for dead in sendable],
+            ids,
+            "can be sent",
+            others=_NOT_SENDABLE,
+            err=True,
+        )
     _show_left_out(found, sendable)
     if not sendable:
         click.echo("No dead letters to send.", err=True)
@@ -271,16 +283,25 @@ def _messages_of(found: Sequence[Row[Any]]) -> Iterator[str]:
 
 
 def _summarise(
-    count: int, ids: Sequence[int], done: str, *, others: str, err: bool = False
+    found: Sequence[int],
+    ids: Sequence[int],
+    done: str,
+    *,
+    others: str,
+    err: bool = False,
 ) -> None:
     """Print how many of the dead letters were changed, and end with 1 if not all were.
 
     `others` is why the others were not. With `err`, stdout has messages.
     """
-    total = len(set(ids))
-    click.echo(f"{count} of {counted(total, 'dead letter')} {done}.", err=err)
-    if count < total:
-        click.echo(f"The others are {others}.", err=True)
+    left = sorted({*ids} - {*found})
+    if found:
+        total = counted(len(found) + len(left), "dead letter")
+        click.echo(f"{len(found)} of {total} {done}.", err=err)
+    if left:
+        subject = "Dead letter" if len(left) == 1 else "Dead letters"
+        verb = "is" if len(left) == 1 else "are"
+        click.echo(f"{subject} {', '.join(map(str, left))} {verb} {others}.", err=True)
         raise click.exceptions.Exit(1)
 
 
@@ -299,11 +320,12 @@ def discard(
     """
     from target_stairoids.ledger import dead_letters as stored
 
-    count = len(_find(ledger, ids=ids))
-    if is_confirmed(f"{counted(count, 'dead letter')} of {len(set(ids))} are there."):
+    found = [dead.id for dead in _find(ledger, ids=ids)]
+    count = counted(len(found), "dead letter")
+    if is_confirmed(f"{count} of {len(set(ids))} are there."):
         with ledger.transaction() as transaction:
-            count = stored.discard(transaction, ids)
-        _summarise(count, ids, "discarded", others="not there")
+            stored.discard(transaction, found)
+        _summarise(found, ids, "discarded", others="not there")
 
 
 @dead_letters.command()
@@ -329,5 +351,5 @@ def resolve(
         raise ConfigError("Use either --delivered or --resend.")
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.transaction() as transaction:
-        count = stored.resolve(transaction, ids, outcome)
-    _summarise(count, ids, "resolved", others="not there, or not `unknown`")
+        found = stored.resolve(transaction, ids, outcome)
+    _summarise(found, ids, "resolved", others="not there, or not `unknown`")

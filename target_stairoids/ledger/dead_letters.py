@@ -45,17 +45,16 @@ def exists(transaction: Transaction, number: int) -> bool:
     return transaction.connection.scalar(query) is not None
 
 
-def discard(transaction: Transaction, numbers: Collection[int]) -> int:
-    """Delete dead letters; return how many there were."""
-    if not numbers:
-        return 0
-    return transaction.write(delete(dead_letters).where(dead_letters.c.id.in_(numbers)))
+def discard(transaction: Transaction, numbers: Collection[int]) -> None:
+    """Delete dead letters."""
+    if numbers:
+        transaction.write(delete(dead_letters).where(dead_letters.c.id.in_(numbers)))
 
 
 def resolve(
     transaction: Transaction, numbers: Collection[int], outcome: Outcome
-) -> int:
-    """Settle unknown signals by a person's decision; return how many there were.
+) -> list[int]:
+    """Settle unknown signals by a person's decision; return their ids.
 
     The outcome is ACCEPTED, or REJECTED so that the signals can be sent again.
     """
@@ -77,13 +76,13 @@ def resolve(
             logged.append((row.stream, row.signal, ids, row.key_values, email, None))
         log(transaction, logged)
         transaction.write(delete(dead_letters).where(are_unknown))
-        return len(found)
+        return [row.id for row in found]
     unknown = update(dead_letters).where(are_unknown)
     transaction.write(unknown.values(outcome=str(outcome)))
     for row in found:  # nothing was sent, so the same content is new again
         of_version = update(latest).where(_is_version(row, latest))
         transaction.write(of_version.values(content_digest=None, done=False))
-    return len(found)
+    return [row.id for row in found]
 
 
 def _is_version(row: Any, table: Any) -> Any:  # noqa: ANN401 - SQL expressions

@@ -171,8 +171,9 @@ class Stream:
                 return IDENTITY, (
                     f"Stream `{name}` has no key, and the columns that identify its "
                     "records have changed. So each record would count as new. Set "
-                    "`key` in the mapping. If all must be sent again, run "
-                    f"`stairoids-signals ledger allow {quoted}`."
+                    "`key` in the mapping. To remember the records and send none, pipe "
+                    "the tap into `stairoids-signals ledger baseline`. If all must be "
+                    f"sent again, run `stairoids-signals ledger allow {quoted}`."
                 )
         return None
 

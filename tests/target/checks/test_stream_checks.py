@@ -1093,3 +1093,26 @@ def test_command_of_a_check_has_the_config_of_the_run(
     assert stopped.stderr.rstrip().endswith("[E082]")
     assert (pasted.returncode, passed.returncode) == (0, 0), pasted.stderr
     assert "--config" not in signals(target, "report").stdout.partition("[E082]")[0]
+
+
+def test_baseline_remembers_a_stream_whose_identifying_columns_changed(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema = a_schema(key=[], plan="string", seats="integer")
+    rows = [a_record(n, plan="a", seats=n) for n in range(1, 9)]
+    target.config["signals"] = [{"stream": "trials", "properties": ["plan"]}]
+    target.run(schema, *rows)
+    target.config["signals"] = [{"stream": "trials", "properties": ["plan", "seats"]}]
+
+    stopped = target.run(schema, *rows)
+    baseline = signals(
+        target, "ledger", "baseline", text=text_of([schema, *rows, a_state()])
+    )
+    later = target.run(schema, *rows, a_record(9, plan="a", seats=9))
+
+    assert stopped.exit_code == 1
+    assert "has no key, and the columns that identify" in stopped.error
+    assert "pipe the tap into `stairoids-signals ledger baseline" in stopped.error
+    assert (baseline.returncode, "8 baselined" in baseline.stderr) == (0, True)
+    assert later.outcomes == {"duplicate": 8, "accepted": 1}
+    assert len(sandbox.signals) == 9

@@ -227,8 +227,29 @@ def test_discard_deletes_a_dead_letter(target: TargetUnderTest) -> None:
 
     assert done.returncode == 1
     assert done.stdout == "1 of 2 dead letters discarded.\n"
-    assert done.stderr == "The others are not there.\n"
+    assert done.stderr == "Dead letter 7 is not there.\n"
     assert signals(target, "dead-letters", "export").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["discard", "7", "--yes"], "Dead letter 7 is not there.\n"),
+        (["discard", "9", "7", "--yes"], "Dead letters 7, 9 are not there.\n"),
+        (
+            ["resolve", "7", "--delivered"],
+            "Dead letter 7 is not there, or not `unknown`.\n",
+        ),
+    ],
+)
+def test_absent_dead_letters_are_named(
+    target: TargetUnderTest, words: list[str], error: str
+) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    done = signals(target, "dead-letters", *words)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
 
 
 def test_invalid_dead_letter_cannot_be_resolved(target: TargetUnderTest) -> None:
@@ -346,7 +367,7 @@ def test_export_by_ids_fails_for_a_missing_id(target: TargetUnderTest) -> None:
     assert done.stdout.count('"RECORD"') == 1
     assert done.stderr.splitlines() == [
         "1 of 2 dead letters exported.",
-        "The others are not there, or not chosen, or `unknown`, or without a record.",
+        "Dead letter 7 is not there, or not chosen, or `unknown`, or without a record.",
     ]
 
 
