@@ -187,9 +187,10 @@ class WriteBuffer:
         """Keep the dead letter of a record that cannot become a signal."""
         self._append(self._dead_letters, dead_letter)
 
-    def discard(self, dead_letter: int) -> None:
-        """Remove a dead letter, because a newer version was sent."""
-        self._append(self._discarded, dead_letter)
+    def discard(self, dead_letter: int | None) -> None:
+        """Remove a dead letter, if it is one, because a newer version was sent."""
+        if dead_letter is not None:
+            self._append(self._discarded, dead_letter)
 
     def _append(self, rows: list[T], row: T) -> None:
         if not self._is_kept:
@@ -209,8 +210,12 @@ class WriteBuffer:
         states = self._expected_states.setdefault(version.record_key, [])
         states.append((number, _settled(version, Outcome.ACCEPTED, run)))
 
-    def finish(self, number: int) -> None:
-        """Forget a signal that left the queue; the database has its outcome."""
+    def finish(self, number: int, *, is_settled: bool = True) -> None:
+        """Forget a signal that left the queue; the database has its outcome.
+
+        Args:
+            is_settled: Whether its state is the last one, also for later changes of it.
+        """
         keys = self._expected_keys.pop(number, None)
         if keys is None:
             return
@@ -220,7 +225,7 @@ class WriteBuffer:
         if left := [state for state in states if state[0] != number]:
             self._expected_states[record_key] = left
         change = self._changes.pop(number, None)
-        if change is not None and change.key not in self._latest:
+        if is_settled and change is not None and change.key not in self._latest:
             self._latest[change.key] = change
             self.size += not self._is_kept
         expected = self._expected.get(key)

@@ -50,6 +50,8 @@ class QueuedSignal:
         is_unclear: Whether a request may have been accepted without a response.
         may_look_up: Whether a lookup may show its outcome.
         refusal: Why it must not be sent again, if its request was not accepted.
+        is_outdated: Whether its row needs no such signal any more. It is filtered
+            instead of sent again.
         control: Id of a signal of the source that was accepted after that request. A
             list that shows it shows all signals of that request's time.
         control_at: Monotonic time when that signal was accepted.
@@ -83,6 +85,7 @@ class QueuedSignal:
     is_unclear: bool = False
     may_look_up: bool = True
     refusal: str = ""
+    is_outdated: bool = False
     control: str | None = None
     control_at: float = 0.0
     lag: float = math.inf

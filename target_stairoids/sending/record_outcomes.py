@@ -21,13 +21,13 @@ from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
+from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
 from target_stairoids.sending.suppression import FilteredRecords
 from target_stairoids.settings import Settings
 
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue
 _SET_ASIDE = "its stream is set aside"
-_CLAIMED = "the request of an earlier run is open"
 
 
 @dataclass(eq=False)
@@ -50,6 +50,7 @@ class RecordOutcomes:
         """Start without open records and without checks."""
         self._open: dict[int, OpenRecord] = {}  # by the id of the subject
         self._claimed: dict[int, OpenRecord] = {}  # by the number of the claim
+        self._outdated = OutdatedClaims(self.ledger.buffer, self.queue, self.checkpoint)
         self._checks: dict[str, StreamChecks[OpenRecord]] = {}
         self._streams: dict[str, Stream] = {}
         self._valid: Counter[str] = Counter()
@@ -137,6 +138,7 @@ class RecordOutcomes:
             is_replay=dead_letter is not None,
             is_by_person=mapped.is_by_person,
         )
+        self._outdated.note(self.identity, subject, draft.outcome)
         if dead_letter is not None:
             self._replayed.add(stream.schema.name)
         if dead_letter is not None and self.identity.is_superseded(
@@ -171,7 +173,7 @@ class RecordOutcomes:
         if action is Action.SEND:
             self._send(record, decided)
             return
-        claim = self.ledger.buffer.open_claim(decided.version.key)
+        claim = self._outdated.repeated(decided)
         is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
         if claim and claim not in self._claimed and decided.repeats_last and not is_new:
             self._claimed[claim] = record
@@ -191,8 +193,7 @@ class RecordOutcomes:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
         self.closing.decided(mapped.key, decided.step)
-        if mapped.dead_letter is not None:
-            self.ledger.buffer.discard(mapped.dead_letter)
+        self.ledger.buffer.discard(mapped.dead_letter)
         if decided.step is OLDER and mapped.dead_letter is None:
             self._supersede(record, decided.step.reason)
         else:
@@ -202,12 +203,12 @@ class RecordOutcomes:
         """Count the claim of a killed run, or end the record that repeats it."""
         record = self._claimed.get(number)
         if record is not None and outcome is Outcome.PENDING:
-            self._finish(record, outcome, _CLAIMED)
+            self._finish(record, outcome, "the request of an earlier run is open")
             return
+        self._outdated.end(number, outcome)
         self.report.recovered[outcome] += 1
         if record is not None:
-            if record.mapped.dead_letter is not None:
-                self.ledger.buffer.discard(record.mapped.dead_letter)
+            self.ledger.buffer.discard(record.mapped.dead_letter)
             self._finish(record, Outcome.DUPLICATE, "")
 
     def _supersede(self, record: OpenRecord, reason: str) -> None:
@@ -445,6 +446,5 @@ class RecordOutcomes:
     def observe(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
         """Show a record's outcome to the observer."""
         if self.observer is not None:
-            stream, fields = mapped.stream, mapped.record.fields
-            seen = Observation(stream, mapped.mapping, fields, outcome, reason)
-            self.observer.decided(seen)
+            seen = mapped.stream, mapped.mapping, mapped.record.fields, outcome, reason
+            self.observer.decided(Observation(*seen))

@@ -14,15 +14,20 @@ import msgspec
 from target_stairoids.api.client import Client
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
+from target_stairoids.dedup.identity import Decided, Identity, Subject
+from target_stairoids.dedup.order import is_before
 from target_stairoids.dedup.record import Record
+from target_stairoids.dedup.rules import Action, Outcome, Version, differ, is_older
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK, Claim
+from target_stairoids.ledger.write_buffer import WriteBuffer
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.mapping.signal import names_of
-from target_stairoids.sending.queue import QueuedSignal, Stage, lanes_of
+from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
 from target_stairoids.settings import Settings
 
 _WRONG_BY = timedelta(days=1)  # our own clock
@@ -89,6 +94,78 @@ class Recovery:
         if is_made_again(claim, message, self.settings):
             return ""
         return "no response, and the mapping does not make this signal any more"
+
+
+@dataclass(eq=False)
+class OutdatedClaims:
+    """Marks the open claims of dead runs whose rows have other states since.
+
+    No STATE passes such a state before its claim has an outcome. Otherwise the next run
+    would not read it.
+    """
+
+    buffer: WriteBuffer
+    queue: SendQueue
+    checkpoint: Checkpoint
+
+    def __post_init__(self) -> None:
+        """Start without a mark."""
+        self._numbers: dict[int, int] = {}  # of the claim -> in the checkpoint
+
+    def note(self, identity: Identity, subject: Subject, outcome: Outcome) -> None:
+        """Note a record before the decision on it, given its outcome if it is new."""
+        if not self.buffer.has_claims or subject.is_replay:
+            return
+        version = identity.placed(subject)
+        signal = self._signal_of(version)
+        # With `once`, a changed address is no reason for another signal.
+        is_alone = subject.send != "once" and not identity.has_read(version.record_key)
+        if signal and is_outdated(
+            signal.claim.version,
+            version,
+            has_signal=outcome not in {Outcome.FILTERED, Outcome.INVALID},
+            is_alone=is_alone,
+        ):
+            signal.is_outdated = True
+            if signal.number not in self._numbers:
+                self._numbers[signal.number] = self.checkpoint.open()
+
+    def repeated(self, decided: Decided) -> int:
+        """Note a record that is not sent, because the last signal stands for it.
+
+        Returns the number of its entity's open claim; 0 if there is none.
+        """
+        version, latest = decided.version, decided.latest
+        signal = self._signal_of(version)
+        is_superseded = decided.step.action is Action.SUPERSEDED
+        if signal and latest and not is_superseded and not is_older(version, latest):
+            signal.is_outdated = False
+        return self.buffer.open_claim(version.key)
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        """Let STATE pass if a claim has its outcome."""
+        if outcome is not Outcome.PENDING:
+            self.checkpoint.close(self._numbers.pop(number, 0))
+
+    def _signal_of(self, version: Version) -> QueuedSignal | None:
+        """Return the signal of an entity's open claim. A dry run has none."""
+        number = self.buffer.open_claim(version.key)
+        return self.queue.unfinished.get(number) if number else None
+
+
+def is_outdated(
+    claim: Version, version: Version, *, has_signal: bool, is_alone: bool
+) -> bool:
+    """Return whether a claim's row needs no such signal any more.
+
+    Args:
+        version: A state of the row that was read since.
+        has_signal: Whether that may become a signal.
+        is_alone: Whether no other person is known to have its key.
+    """
+    if is_before(version.bookmark_value, claim.bookmark_value):
+        return False
+    return is_alone if differ(version, claim) else not has_signal
 
 
 def is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) -> bool:

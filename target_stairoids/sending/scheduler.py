@@ -218,9 +218,10 @@ class Scheduler:
     def _finish_all(self) -> Finished:
         """Remove the signals whose outcomes are on disk now from the queue."""
         finished, self.responses.finished = self.responses.finished, []
-        for signal, _, _ in finished:
+        for signal, outcome, _ in finished:
             self._queue.finish(signal)
-            self._ledger.buffer.finish(signal.number)
+            is_settled = outcome is not Outcome.FILTERED
+            self._ledger.buffer.finish(signal.number, is_settled=is_settled)
         return finished
 
     # Starting
@@ -304,7 +305,7 @@ class Scheduler:
         now = time.monotonic()
         moment = self._clock.at(now)
         at = f"{OWN_CLOCK}{timestamp()}" if moment is None else timestamp(moment)
-        for signal in self._not_suppressed(transaction, taken):
+        for signal in self._not_filtered(transaction, taken):
             if signal.stage is Stage.SEND and not transaction.claim_again(
                 signal.claim, signal.attempts + 1, at
             ):
@@ -329,18 +330,19 @@ class Scheduler:
         ]
         return starting + due
 
-    def _not_suppressed(
+    def _not_filtered(
         self, transaction: Transaction, taken: list[QueuedSignal]
     ) -> list[QueuedSignal]:
-        """Settle the signals of people who were suppressed since; return the others."""
+        """Settle the signals that are filtered since; return the others."""
         lists = self._suppression
-        if not lists.by_settings.digest and lists.by_data.is_empty(transaction):
-            return taken
-        hidden = hidden_among(taken, lists, transaction)
-        for signal in hidden:
+        hidden = {s: "" for s in taken if s.is_outdated and s.stage is Stage.SEND}
+        if lists.by_settings.digest or not lists.by_data.is_empty(transaction):
+            people = hidden_among(taken, lists, transaction)
+            hidden |= dict.fromkeys(people, SUPPRESSED)
+        for signal, reason in hidden.items():
             self._started -= signal.stage is Stage.CLAIM
             transaction.withdraw(signal.claim.version)
-            self.responses.finished.append((signal, Outcome.FILTERED, SUPPRESSED))
+            self.responses.finished.append((signal, Outcome.FILTERED, reason))
         return [signal for signal in taken if signal not in hidden]
 
     def _is_due(

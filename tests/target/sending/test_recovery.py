@@ -14,11 +14,13 @@ from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.sending.queue import Stage
 from target_stairoids.sending.recovery import attempted_since, recovered_signal
 from tests.support.commands import signals
+from tests.support.connectors import on_both_connectors
 from tests.support.ledger_builders import a_claim, a_version
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
     a_schema,
+    a_state,
     text_of,
     wait_until,
 )
@@ -482,3 +484,120 @@ def test_claim_of_a_killed_run_counts_as_sent_in_that_run(
     trials_sent = [run.report["streams"]["trials"].get("accepted", 0) for run in runs]
     assert trials_sent == sent
     assert [run.exit_code for run in runs] == [0, 0]
+
+
+OPTED_OUT: dict[str, Any] = {"unsubscribed": True}
+
+
+@on_both_connectors
+@pytest.mark.parametrize("bookmark", [None, "2026-03-02"])
+def test_left_over_claim_is_not_sent_if_its_row_was_read_in_another_state(
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None
+) -> None:
+    when = "{{ plan != 'hidden' and not unsubscribed }}"
+    target.config["signals"] = [
+        {"stream": "trials", "properties": ["plan"], "when": when},
+        {"stream": "once", "properties": ["plan"], "send": "once"},
+        {"stream": "others"},
+    ]
+    since: list[dict[str, Any]] = [
+        OPTED_OUT,
+        {"_sdc_deleted_at": "2026-03-02T00:00:00Z"},
+        {"plan": "hidden"},
+        {"email": "unknown"},
+        {"email": "new@corp.com"},
+    ]
+    schema, once = rows_schema(bookmark), rows_schema(bookmark, "once")
+    before = [a_row(n, updated_at="2026-03-01") for n in range(5)]
+    first = a_row(9, "once", updated_at="2026-03-01")
+    target.run(a_schema("others"), a_record(6, "others"))
+    control = a_schema("others"), a_record(7, "others")
+    text = text_of([*control, schema, *before, once, first])
+    late = Fault(kind="slow_accept", delay_ms=60_000, containing="acme")
+    sandbox.faults.set([late])
+    with target.start(text, max_in_flight=10) as process:
+        assert process.stdin
+        process.stdin.close()
+        wait_until(lambda: len(claims_of(target)) == 6)
+        process.kill()
+    sandbox.faults.set([])
+    target.config["request_timeout_seconds"] = 1
+    after = [a_row(n, updated_at=bookmark, **s) for n, s in enumerate(since)]
+    last = a_row(9, "once", updated_at=bookmark, **OPTED_OUT)
+    others = a_schema("others"), a_record(8, "others")
+
+    run = target.run(schema, *after, once, last, a_state(), *others)
+
+    assert run.report["recovered"] == {"filtered": 6}
+    assert (run.exit_code, run.states) == (0, [{"at": 1}])
+    assert [
+        s.body["contact"]["email"] for s in sandbox.signals if s.type != "others"
+    ] == ["new@corp.com"]
+
+
+def test_state_does_not_pass_a_filtered_row_before_its_claim_has_an_outcome(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox, [rows_schema(), a_row()])
+    sandbox.faults.set([])
+    rows = rows_schema(), a_row(**OPTED_OUT), a_state()
+
+    alone = target.run(*rows)
+    run = target.run(*rows, a_schema("others"), a_record(8, "others"))
+
+    assert (alone.report["recovered"], alone.states) == ({"pending": 1}, [])
+    assert (run.report["recovered"], run.states) == ({"filtered": 1}, [{"at": 1}])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"updated_at": "2026-02-28", **OPTED_OUT}],
+        [{"updated_at": "2026-03-01", **OPTED_OUT}, {"updated_at": "2026-03-01"}],
+        [{"email": "b@corp.com"}, {}],
+        [{}, {"email": "b@corp.com"}],
+    ],
+    ids=["older", "returned", "other person first", "other person last"],
+)
+def test_left_over_claim_is_sent_again_if_its_row_still_needs_it(
+    sandbox: Sandbox, target: TargetUnderTest, rows: list[dict[str, Any]]
+) -> None:
+    at = "2026-03-01" if "updated_at" in rows[0] else None
+    schema = rows_schema(at)
+    kill_while_sending(target, sandbox, [schema, a_row(updated_at=at)])
+    sandbox.faults.set([])
+    others = a_schema("others"), a_record(8, "others")
+    read = [a_row(**{"updated_at": at} | row) for row in rows]
+
+    run = target.run(schema, *read, *others)
+
+    assert run.exit_code == 0
+    emails = [signal.body["contact"]["email"] for signal in sandbox.signals]
+    assert emails.count("u1@acme1.com") == 1
+
+
+def test_left_over_claim_of_a_filtered_row_is_accepted_if_stairoids_has_it(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox, [rows_schema(), a_row()])
+    sandbox.faults.set([])
+    url = f"{target.config['ledger_url']}.more"
+    late = TargetUnderTest(target.folder, sandbox.url, ledger_url=url)
+    late.run(rows_schema(), a_row())  # as if the request came late
+    others = a_schema("others"), a_record(8, "others")
+
+    run = target.run(rows_schema(), a_row(**OPTED_OUT), *others)
+
+    assert run.report["recovered"] == {"accepted": 1}
+    assert [signal.type for signal in sandbox.signals].count("trials") == 1
+
+
+def rows_schema(bookmark: str | None = None, stream: str = "trials") -> Message:
+    columns = dict.fromkeys(("plan", "updated_at", "_sdc_deleted_at"), "string")
+    by = "updated_at" if bookmark else None
+    return a_schema(stream, bookmark=by, **columns, unsubscribed="boolean")
+
+
+def a_row(number: int = 1, stream: str = "trials", **fields: object) -> Message:
+    email = f"u{number}@acme{number}.com"
+    return a_record(number, stream, **{"email": email, "plan": "free"} | fields)
