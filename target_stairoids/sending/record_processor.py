@@ -376,16 +376,19 @@ class RecordProcessor:
             elif draft.text and item.stream.compared < SAMPLE and item.may_be_rekeyed:
                 item.stream.new.append(version)
         for stream in {id(item.stream): item.stream for item in items}.values():
-            self._compare_keys(stream)
+            self._compare_keys(stream, read)
         latest_of_people = self.ledger.latest_of(people) if people else {}
         states = self.ledger.states_of(known) if known else {}
         self.outcomes.identity.know(changed | latest_of_people, states)
         return drafts
 
-    def _compare_keys(self, stream: Stream) -> None:
+    def _compare_keys(self, stream: Stream, read: Container[Key]) -> None:
         """Set a stream aside if the ledger knows its new records under other keys.
 
         Each comparison reads all rows, so it waits until their number has doubled.
+
+        Args:
+            read: Keys of the records that are read now.
         """
         new = stream.new[: SAMPLE - stream.compared]
         if not new or len(new) < min(stream.compared, SAMPLE - stream.compared):
@@ -394,7 +397,8 @@ class RecordProcessor:
             self.ledger, stream.number, [version.source_digest for version in new]
         )
         has_read = self.outcomes.identity.has_read
-        known = {row for key, row in rows.items() if not has_read(key)}
+        gone = (key for key in rows if key not in read and not has_read(key))
+        known = {rows[key] for key in gone}
         stream.compared += len(new)
         stream.rekeyed += sum(
             (v.source_digest, v.mapping, v.bookmark_value) in known for v in new
