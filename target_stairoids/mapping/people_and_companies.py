@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import idna
 import msgspec
 
-from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.exceptions import ConfigError, InvalidSignalError
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -212,8 +212,13 @@ def _is_idna(host: str) -> bool:
 
 @cache
 def _suffixes(*, only_icann: bool) -> PublicSuffixList:
-    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - takes 60 ms, and most commands never need it
-
+    try:  # here, because it takes 60 ms and most commands never need it
+        from publicsuffixlist import PublicSuffixList  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"The package `{error.name}` is not installed. `account.domain` needs it. "
+            "Install the plugin again."
+        ) from error
     return PublicSuffixList(accept_unknown=False, only_icann=only_icann)
 
 

@@ -520,7 +520,6 @@ def test_left_over_claim_is_not_sent_if_its_row_was_read_in_another_state(
         process.stdin.close()
         wait_until(lambda: len(claims_of(target)) == 6)
         process.kill()
-    sandbox.faults.set([])
     target.config["request_timeout_seconds"] = 1
     after = [a_row(n, updated_at=bookmark, **s) for n, s in enumerate(since)]
     last = a_row(9, "once", updated_at=bookmark, **OPTED_OUT)
