@@ -138,8 +138,9 @@ def test_receiver_recovers_from_a_silent_connection(postgres_url: str) -> None:
         assert post(receiver, a_body("evt_1")).text == "stored"
         proxy.fall_silent()
         assert post(receiver, a_body("evt_2")).status_code == 503
+        # Stairoids repeats it, maybe before the silence is noticed.
+        until(lambda: post(receiver, a_body("evt_2")).status_code == 200)
         until(lambda: is_ready(receiver))
-        assert post(receiver, a_body("evt_2")).status_code == 200
         assert stored(receiver) == 2
 
 
