@@ -167,13 +167,7 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     for message in _messages_of(sendable):
         click.echo(message)
     if ids:
-        _summarise(
-            [dead.id for dead in sendable],
-            ids,
-            "exported",
-            others=_NOT_SENDABLE,
-            err=True,
-        )
+        _summarise_sendable(sendable, ids, "exported")
     else:
         _show_left_out(found, sendable)
 
@@ -207,13 +201,7 @@ def replay(
     _show_foreign([dead for dead in listed if dead not in found])
     sendable = _sendable(found)
     if ids and len(sendable) < len(set(ids)):
-        _summarise(
-            [dead.id for dead in sendable],
-            ids,
-            "can be sent",
-            others=_NOT_SENDABLE,
-            err=True,
-        )
+        _summarise_sendable(sendable, ids, "can be sent")
     _show_left_out(found, sendable)
     if not sendable:
         click.echo("No dead letters to send.", err=True)
@@ -303,6 +291,14 @@ def _summarise(
         verb = "is" if len(left) == 1 else "are"
         click.echo(f"{subject} {', '.join(map(str, left))} {verb} {others}.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _summarise_sendable(
+    sendable: Sequence[Row[Any]], ids: Sequence[int], done: str
+) -> None:
+    """Print how many can be sent, while stdout has messages."""
+    found = [dead.id for dead in sendable]
+    _summarise(found, ids, done, others=_NOT_SENDABLE, err=True)
 
 
 @dead_letters.command()

@@ -176,8 +176,7 @@ class Ledger:
                 Then their checks have passed.
         """
         with self.transaction() as transaction:
-            for (stream, name), known in (mappings or {}).items():
-                transaction.keep_mapping(stream, name, known)
+            transaction.keep_mappings(mappings or {})
             for stream_name in transaction.checked(self.scope):
                 if (complete or {}).get(stream_name):
                     transaction.check_passed(self.scope, stream_name)
@@ -341,12 +340,11 @@ class Ledger:
         with self.transaction() as transaction:
             return [c for c in found if c.run in dead and transaction.take_over(c)]
 
-    def keep_mappings(self, stream: int, mappings: Mapping[str, KnownMapping]) -> None:
-        """Keep new mappings of a stream, before one of its signals leaves."""
-        if mappings and not self._reads_only:
+    def keep_mappings(self, made: Mapping[tuple[int, str], KnownMapping]) -> None:
+        """Keep new mappings, by stream and name, before a signal of them leaves."""
+        if made and not self._reads_only:
             with self.transaction() as transaction:
-                for name, known in mappings.items():
-                    transaction.keep_mapping(stream, name, known)
+                transaction.keep_mappings(made)
 
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""

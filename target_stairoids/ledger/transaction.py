@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -292,14 +292,15 @@ class Transaction:
 
     # Checks of streams
 
-    def keep_mapping(self, stream: int, name: str, known: KnownMapping) -> None:
-        """Keep a mapping of a stream."""
-        values = {"source": known.source, "identity": known.identity}
-        statement = self.statements.insert_into(mappings).values(
-            stream=stream, mapping=name, run=self.run, **values
-        )
-        key = ["stream", "mapping"]
-        self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
+    def keep_mappings(self, made: Mapping[tuple[int, str], KnownMapping]) -> None:
+        """Keep mappings, by the number of their stream and their name."""
+        for (stream, name), known in made.items():
+            values = {"source": known.source, "identity": known.identity}
+            statement = self.statements.insert_into(mappings).values(
+                stream=stream, mapping=name, run=self.run, **values
+            )
+            key = ["stream", "mapping"]
+            self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
 
     def check_fired(self, scope: str, stream: str, check: str, reason: str) -> None:
         """Note that a check set a stream aside."""

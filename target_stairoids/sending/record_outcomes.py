@@ -277,7 +277,7 @@ class RecordOutcomes:
     def _remember(self, stream: Stream) -> None:
         """Remember mappings before a signal leaves, because a kill ends no run."""
         if not self.settings.is_partial:  # a dry run's ledger keeps none
-            self.ledger.keep_mappings(stream.number, stream.new_mappings)
+            self.ledger.keep_mappings(stream.new_mappings)
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
         """Compare the first records of a new identity, and let them leave."""

@@ -110,16 +110,16 @@ class Stream:
         }
 
     @property
-    def new_mappings(self) -> dict[str, KnownMapping]:
+    def new_mappings(self) -> dict[tuple[int, str], KnownMapping]:
         """The mappings that the ledger does not know, but for those of a baseline."""
-        known = self.known.keys() | self.baselines
-        return {name: made for name, made in self.made.items() if name not in known}
+        new = self.made.keys() - self.known.keys() - self.baselines
+        return {(self.number, name): self.made[name] for name in sorted(new)}
 
     @property
     def new_identity(self) -> str:
         """The new part of its records' identity, in words; "" without any."""
         if new := self.new_mappings:
-            is_new = f"its mapping `{min(new)}` is new"
+            is_new = f"its mapping `{min(new)[1]}` is new"
             return is_new if self.known else "the stream is new"
         is_same = self.made.keys() <= self.same_mappings | self.baselines
         return "" if is_same else "the columns that identify its records are others"
