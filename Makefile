@@ -44,14 +44,14 @@ test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 	$(BIN)/pytest -n auto --dist worksteal -m slow
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
-	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=0 \
+	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \
 		-m slow tests/target/sending/test_crash.py -k sqlite
-	STAIROIDS_KILLS=50 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=0 \
+	STAIROIDS_KILLS=50 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \
 		-m slow tests/target/sending/test_crash.py -k postgres
-	STAIROIDS_MODEL=1000 $(BIN)/pytest -n auto --dist worksteal --timeout=0 \
+	STAIROIDS_MODEL=1000 $(BIN)/pytest -n auto --dist worksteal --timeout=7200 \
 		tests/target/sending/test_model.py
 	STAIROIDS_EVERY=1 $(BIN)/pytest -n auto -m slow tests/target/dedup/test_mutations.py
-	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal --timeout=0 \
+	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal --timeout=7200 \
 		tests/target/test_fuzz.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
 	$(BIN)/python -m benchmarks quota

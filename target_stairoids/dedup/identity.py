@@ -209,20 +209,23 @@ class Identity:
         return [first, *self.take(subject)]
 
     def is_superseded(
-        self, subject: Subject, was_sent_since: Callable[[Key], bool]
+        self, subject: Subject, was_read_since: Callable[[Key], bool]
     ) -> bool:
         """Return whether a newer version than a dead letter's was sent or filtered.
 
         Args:
-            was_sent_since: Whether a signal of an entity was sent after the failure.
+            was_read_since: Whether a state of an entity was sent or filtered after the
+                failure.
         """
         version = self.placed(subject)
         latest = self.latest(version.key)
-        if latest is None:
+        if latest is None or (
+            subject.send == "always" and latest.content_digest is not None
+        ):
             return False
         if are_ordered(version.bookmark_value, latest.bookmark_value):
             return is_older(version, latest)
-        return was_sent_since(version.key)
+        return was_read_since(version.key)
 
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""

@@ -121,11 +121,13 @@ def dead_letters_of(
     return ledger.rows(query)
 
 
-def replayable(ledger: Ledger, *, with_record: bool = False) -> list[Row[Any]]:
-    """Return id, attempts, entity and mapping of all but the `unknown` ones."""
+def replayable(ledger: Ledger, ids: Collection[int] = ()) -> list[Row[Any]]:
+    """Return id, attempts, entity and mapping of all but the `unknown` ones.
+
+    With `ids`, these only, with their records.
+    """
     of = dead_letters.c
-    columns = [of.id, of.attempts, of.entity, of.mapping]
-    query = in_scope(
-        ledger.scope, dead_letters, *columns, *([of.record] if with_record else [])
-    )
-    return ledger.rows(query.where(of.outcome != Outcome.UNKNOWN))
+    columns: list[Any] = [of.id, of.attempts, of.entity, of.mapping]
+    query = in_scope(ledger.scope, dead_letters, *columns, *[of.record] * bool(ids))
+    query = query.where(of.outcome != Outcome.UNKNOWN)
+    return ledger.rows(query.where(of.id.in_(ids)) if ids else query)

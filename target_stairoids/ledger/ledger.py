@@ -306,7 +306,7 @@ class Ledger:
                 found[key] = missing.get(key)
         return found
 
-    def was_sent_since(self, dead_letter: int, key: Key) -> bool:
+    def was_read_since(self, dead_letter: int, key: Key) -> bool:
         """Return whether a later run than a dead letter's wrote the latest version.
 
         Also true if the dead letter was closed, and the latest version filtered.
@@ -339,12 +339,6 @@ class Ledger:
         dead = {run for run in {claim.run for claim in found} if not self.lives(run)}
         with self.transaction() as transaction:
             return [c for c in found if c.run in dead and transaction.take_over(c)]
-
-    def keep_mappings(self, made: Mapping[tuple[int, str], KnownMapping]) -> None:
-        """Keep new mappings, by stream and name, before a signal of them leaves."""
-        if made and not self._reads_only:
-            with self.transaction() as transaction:
-                transaction.keep_mappings(made)
 
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""

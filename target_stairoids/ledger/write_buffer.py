@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup.rules import (
+    DONE,
     Key,
     Latest,
     Outcome,
@@ -25,7 +26,7 @@ from target_stairoids.ledger.outcomes import (
     write_latest,
     write_seen_again,
 )
-from target_stairoids.ledger.structs import DeadLetter, SettledVersion
+from target_stairoids.ledger.structs import DeadLetter, KnownMapping, SettledVersion
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.transaction import Transaction
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 #: Rows after which it is time to write; each takes about a kilobyte of memory.
 FULL = 10_000
+_LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE}
 
 
 class LatestRow(msgspec.Struct, gc=False):
@@ -90,6 +92,7 @@ class WriteBuffer:
         self._seen_again: list[tuple[int, Key, bytes | None, bytes | None]] = []
         self._dead_letters: list[DeadLetter] = []
         self._discarded: list[int] = []
+        self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
         self.size = 0
 
     # Lookups
@@ -210,11 +213,14 @@ class WriteBuffer:
         states = self._expected_states.setdefault(version.record_key, [])
         states.append((number, _settled(version, Outcome.ACCEPTED, run)))
 
-    def finish(self, number: int, *, is_settled: bool = True) -> None:
+    def remember(self, stream: int, made: dict[tuple[int, str], KnownMapping]) -> None:
+        """Note new mappings of a stream for its first claim, as a kill ends no run."""
+        self._made[stream] = made
+
+    def finish(self, number: int, outcome: Outcome) -> None:
         """Forget a signal that left the queue; the database has its outcome.
 
-        Args:
-            is_settled: Whether its state is the last one, also for later changes of it.
+        Changes of its state by later records count only if the state is the last one.
         """
         keys = self._expected_keys.pop(number, None)
         if keys is None:
@@ -225,7 +231,11 @@ class WriteBuffer:
         if left := [state for state in states if state[0] != number]:
             self._expected_states[record_key] = left
         change = self._changes.pop(number, None)
-        if is_settled and change is not None and change.key not in self._latest:
+        if (
+            outcome in _LEAVES_STATE
+            and change is not None
+            and change.key not in self._latest
+        ):
             self._latest[change.key] = change
             self.size += not self._is_kept
         expected = self._expected.get(key)
@@ -243,9 +253,18 @@ class WriteBuffer:
             dead_letters.add(transaction, dead_letter)
         dead_letters.discard(transaction, self._discarded)
 
-    def write_before(self, transaction: Transaction, claimed: list[int]) -> None:
-        """Write everything, if signals to be claimed replace an unwritten state."""
+    def write_before(self, transaction: Transaction, claimed: dict[int, int]) -> None:
+        """Write what must be on disk before signals are claimed.
+
+        These are new mappings, and everything if the signals replace an unwritten
+        state.
+
+        Args:
+            claimed: Number of a signal -> number of its stream.
+        """
         self._claimed.update(claimed)
+        for stream in {*claimed.values()}:
+            transaction.keep_mappings(self._made.pop(stream, {}))
         keys = (self._expected_keys.get(number) for number in claimed)
         if any(key is not None and key[0] in self._latest for key in keys):
             self.write(transaction)

@@ -55,7 +55,7 @@ class RecordOutcomes:
         self._streams: dict[str, Stream] = {}
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
-        self.closing = FilteredRecords(self.ledger)
+        self.closing = FilteredRecords(self.ledger, self.queue)
         self.is_whole = False
         self._replayed: set[str] = set()
         self._refused: set[str] = set()
@@ -142,7 +142,7 @@ class RecordOutcomes:
         if dead_letter is not None:
             self._replayed.add(stream.schema.name)
         if dead_letter is not None and self.identity.is_superseded(
-            subject, partial(self.ledger.was_sent_since, dead_letter)
+            subject, partial(self.ledger.was_read_since, dead_letter)
         ):
             self.ledger.buffer.discard(dead_letter)
             self._count(mapped, Outcome.SUPERSEDED, "a newer version was read since")
@@ -275,9 +275,8 @@ class RecordOutcomes:
         return self._checks[name]
 
     def _remember(self, stream: Stream) -> None:
-        """Remember mappings before a signal leaves, because a kill ends no run."""
-        if not self.settings.is_partial:  # a dry run's ledger keeps none
-            self.ledger.keep_mappings(stream.new_mappings)
+        if not self.settings.is_partial:
+            self.ledger.buffer.remember(stream.number, stream.new_mappings)
 
     def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
         """Compare the first records of a new identity, and let them leave."""
@@ -430,7 +429,7 @@ class RecordOutcomes:
 
     def _drop(self, signal: QueuedSignal) -> None:
         self.queue.finish(signal)
-        self.ledger.buffer.finish(signal.number)
+        self.ledger.buffer.finish(signal.number, Outcome.PENDING)
 
     def _add_dead_letter(self, record: OpenRecord) -> None:
         for signal in self.queue.unfinished_of(record.mapped.key[0]):

@@ -113,7 +113,7 @@ class OutdatedClaims:
         self._numbers: dict[int, int] = {}  # of the claim -> in the checkpoint
 
     def note(self, identity: Identity, subject: Subject, outcome: Outcome) -> None:
-        """Note a record before the decision on it, given its outcome if it is new."""
+        """Note a record before the decision on it. `outcome` is that of its draft."""
         if not self.buffer.has_claims or subject.is_replay:
             return
         version = identity.placed(subject)
@@ -139,7 +139,9 @@ class OutdatedClaims:
         signal = self._signal_of(version)
         is_superseded = decided.step.action is Action.SUPERSEDED
         if signal and latest and not is_superseded and not is_older(version, latest):
-            signal.is_outdated = False
+            content = signal.claim.version.content_digest
+            is_once = decided.subject.send == "once"
+            signal.is_outdated &= not is_once and version.content_digest != content
         return self.buffer.open_claim(version.key)
 
     def end(self, number: int, outcome: Outcome) -> None:
@@ -156,11 +158,11 @@ class OutdatedClaims:
 def is_outdated(
     claim: Version, version: Version, *, has_signal: bool, is_alone: bool
 ) -> bool:
-    """Return whether a claim's row needs no such signal any more.
+    """Return whether a later state of its row makes the signal of a claim unnecessary.
 
     Args:
-        version: A state of the row that was read since.
-        has_signal: Whether that may become a signal.
+        version: The later state.
+        has_signal: Whether the later state may become a signal.
         is_alone: Whether no other person is known to have its key.
     """
     if is_before(version.bookmark_value, claim.bookmark_value):

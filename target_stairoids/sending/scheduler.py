@@ -220,8 +220,7 @@ class Scheduler:
         finished, self.responses.finished = self.responses.finished, []
         for signal, outcome, _ in finished:
             self._queue.finish(signal)
-            is_settled = outcome is not Outcome.FILTERED
-            self._ledger.buffer.finish(signal.number, is_settled=is_settled)
+            self._ledger.buffer.finish(signal.number, outcome)
         return finished
 
     # Starting
@@ -311,7 +310,8 @@ class Scheduler:
             ):
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
-        self._ledger.buffer.write_before(transaction, [s.number for s in new])
+        streams = {signal.number: signal.claim.version.stream for signal in new}
+        self._ledger.buffer.write_before(transaction, streams)
         holders = transaction.claim([s.claim for s in new], self._api_key, at)
         claimed = []
         for signal in new:

@@ -15,12 +15,13 @@ from target_stairoids.dedup.rules import REJECTED, Key, Outcome, Step
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.dead_letters import discard, replayable
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import names_of
-from target_stairoids.sending.queue import QueuedSignal, Stage
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.
@@ -145,8 +146,8 @@ class FilteredRecords:
         failed: The keys with a failed record in this run.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, queue: SendQueue) -> None:
+        self._ledger, self._queue = ledger, queue
         self._filtered: dict[Key, tuple[str | None, StreamSchema]] = {}
         rows = replayable(ledger)
         self._before = {row[:2]: (row.entity, row.mapping) for row in rows}
@@ -159,9 +160,9 @@ class FilteredRecords:
             self._ledger.buffer.discard(mapped.dead_letter)
             return
         key, schema = mapped.key, mapped.stream.schema
-        is_read = schema.has_log_position and identity.has_read(key)
+        is_queued = schema.has_log_position and key[0] in self._queue.lanes
         if mapped.is_by_person or not (
-            is_read or key in self._keys or key in self.failed
+            is_queued or key in self._keys or key in self.failed
         ):
             return
         last = identity.latest(key)
@@ -180,8 +181,10 @@ class FilteredRecords:
         """Close the dead letters at the end of the run."""
         if not self._filtered:
             return
-        rows = replayable(self._ledger, with_record=True)
-        rows = [row for row in rows if (row.entity, row.mapping) in self._filtered]
+        listed = replayable(self._ledger)
+        ids = [row.id for row in listed if (row.entity, row.mapping) in self._filtered]
+        asked = blocks(ids, PARAMETERS)
+        rows = [row for block in asked for row in replayable(self._ledger, block)]
         new = {(r.entity, r.mapping) for r in rows if r[:2] not in self._before}
         old = [row.id for row in rows if self._is_old(row, self.failed | new)]
         with self._ledger.transaction() as transaction:

@@ -50,5 +50,7 @@ def expected_code(line: str, printed: str) -> int:
     """
     if not re.search(r"dead-letters[ -](replay|resolve|discard|export)\b", line):
         return 0
-    found = re.search(r"dead letters? stays?\.|(is|are) not there", printed)
+    found = re.search(
+        r"dead letters? stays?\.|Dead letters? [\d, ]+ (is|are) not there", printed
+    )
     return 1 if found else 0

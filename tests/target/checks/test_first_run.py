@@ -88,6 +88,19 @@ def test_source_with_unknown_signals_is_held_back_also_on_retries(
     assert "`mine`" not in runs[0].error
 
 
+def test_source_that_was_held_back_may_get_another_name(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sends(sandbox, source="crm", type="trials")
+    records = a_schema(), a_record(1)
+
+    held_back = target.run(*records, source="crm", first_run="guard")
+    renamed = target.run(*records, source="crm-2", first_run="guard")
+
+    assert (held_back.exit_code, held_back.outcomes) == (1, {"pending": 1})
+    assert (renamed.exit_code, renamed.outcomes) == (0, {"accepted": 1})
+
+
 def test_source_is_held_back_also_if_the_ledger_was_filled_by_others(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

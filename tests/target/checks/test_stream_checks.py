@@ -379,6 +379,22 @@ def test_order_that_starts_again_is_a_bulk_change_until_it_is_accepted(
     assert (accepted.exit_code, len(sandbox.signals)) == (0, 160)
 
 
+def test_signal_that_was_set_aside_leaves_no_state(target: TargetUnderTest) -> None:
+    schema = a_schema(plan="string", n="integer")
+    mapping = [{"stream": "trials", "properties": ["plan"]}]
+    target.config["signals"] = mapping
+    known = records(100, plan="a", n=1)
+    target.run(schema, *known)
+    new = [a_record(500, plan="x", n=n) for n in (1, 2)]
+
+    stopped = target.run(schema, *new, *records(100, plan="b", n=1))
+    allow(target)
+    allowed = target.run(schema, *new, *records(100, plan="b", n=1), a_state())
+
+    assert (stopped.exit_code, allowed.exit_code) == (1, 0)
+    assert allowed.outcomes["accepted"] == 101
+
+
 # Identity change
 
 MAPPING = {"stream": "contacts", "type": "contact", "name": "contact"}

@@ -138,6 +138,19 @@ def test_dead_letter_is_not_sent_after_its_row_was_excluded(
     assert target.run_text(exported).outcomes == {"superseded": 1}
 
 
+def test_dead_letter_of_a_mapping_with_always_is_sent_after_a_newer_state(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": "always"}]
+    schema = a_schema(plan="string", updated_at="string", bookmark="updated_at")
+    target.run(schema, a_record(1, plan="b", updated_at="2026-01-02", email=None))
+    exported = signals(target, "dead-letters", "export").stdout
+    target.run(schema, a_record(1, plan="c", updated_at="2026-01-03"))
+
+    mended = exported.replace('"email": null', '"email": "u1@example.com"')
+    assert target.run_text(mended).outcomes == {"accepted": 1}
+
+
 def test_dead_letter_of_a_record_with_an_older_signal_is_sent(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

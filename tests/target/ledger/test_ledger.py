@@ -294,7 +294,7 @@ def test_expected_state_of_a_shared_key_moves_to_its_person(ledger: Ledger) -> N
     assert moved.state_digest == digest("a")
     assert shared is not None
     assert shared.is_shared
-    ledger.buffer.finish(7)
+    ledger.buffer.finish(7, Outcome.ACCEPTED)
     assert ledger.buffer.latest(person) is None
 
 
@@ -306,7 +306,7 @@ def test_change_of_an_expected_state_is_written_once_it_is_accepted(
     assert ledger.buffer.size == 0
 
     settle(ledger, a_version())
-    ledger.buffer.finish(7)
+    ledger.buffer.finish(7, Outcome.ACCEPTED)
     ledger.flush()
 
     assert ledger.latest_of([TOUCHED.key])[TOUCHED.key].state_digest == digest("v2")

@@ -35,10 +35,11 @@ def inferred(properties: dict[str, Any], name: str = "rows") -> dict[str, list[s
     The places of the address, which always follow those of the domain, are left out.
     """
     shape = StreamSchema(name=name, properties=properties, key_properties=())
-    found = {
-        field: re.findall(r"`(.*?)`", origin.why)
-        for field, origin in inferred_templates(shape).items()
-    }
+    found = {}
+    for field, origin in inferred_templates(shape).items():
+        places = found[field] = re.findall(r"`(.*?)`", origin.why)
+        paths = compile_template(origin.template, field).paths
+        assert {*places} <= {".".join(map(str, path)) for path in paths}
     emails = found.get("contact.email", [])
     domains = found.pop("account.domain", [])
     assert not emails or domains[-len(emails) :] == emails

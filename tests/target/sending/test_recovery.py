@@ -575,6 +575,19 @@ def test_left_over_claim_is_sent_again_if_its_row_still_needs_it(
     assert emails.count("u1@acme1.com") == 1
 
 
+def test_another_row_of_its_key_does_not_send_the_claim_of_an_opted_out_row(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(rows_schema(), a_row(plan="b"))
+    kill_while_sending(target, sandbox, [rows_schema(), a_row(plan="c")])
+    sandbox.faults.set([])
+    rows = a_row(plan="c", **OPTED_OUT), a_row(plan="b")
+
+    run = target.run(rows_schema(), *rows, a_schema("others"), a_record(8, "others"))
+
+    assert run.report["recovered"] == {"filtered": 1}
+
+
 def test_left_over_claim_of_a_filtered_row_is_accepted_if_stairoids_has_it(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
