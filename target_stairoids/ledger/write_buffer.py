@@ -254,10 +254,9 @@ class WriteBuffer:
         dead_letters.discard(transaction, self._discarded)
 
     def write_before(self, transaction: Transaction, claimed: dict[int, int]) -> None:
-        """Write what must be on disk before signals are claimed.
+        """Write new mappings of the streams of signals that are claimed next.
 
-        These are new mappings, and everything if the signals replace an unwritten
-        state.
+        Write everything if the signals replace an unwritten state.
 
         Args:
             claimed: Number of a signal -> number of its stream.

@@ -32,7 +32,7 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
         yield f"Suppression list: {changes}."
     if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
         yield f"See which, and why: {dead_letters_command()}"
-    if outcomes[Outcome.UNKNOWN]:
+    if outcomes[Outcome.UNKNOWN] or report["recovered"].get(Outcome.UNKNOWN):
         yield (
             "Check in Stairoids whether the unknown signals arrived, then run: "
             "stairoids-signals dead-letters resolve --help"

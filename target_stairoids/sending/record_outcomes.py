@@ -170,6 +170,7 @@ class RecordOutcomes:
             self._wait(record)
             return
         del self._open[id(decided.subject)]
+        self.closing.decided(mapped, decided.step)
         if action is Action.SEND:
             self._send(record, decided)
             return
@@ -192,7 +193,6 @@ class RecordOutcomes:
         if decided.step is NOT_ANOTHER and checks is not None and checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
-        self.closing.decided(mapped.key, decided.step)
         self.ledger.buffer.discard(mapped.dead_letter)
         if decided.step is OLDER and mapped.dead_letter is None:
             self._supersede(record, decided.step.reason)
@@ -434,7 +434,7 @@ class RecordOutcomes:
     def _add_dead_letter(self, record: OpenRecord) -> None:
         for signal in self.queue.unfinished_of(record.mapped.key[0]):
             signal.closes_older = False  # an older state
-        self.closing.failed.add(record.mapped.key)
+        self.closing.add_failed(record.mapped)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
     def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:

@@ -19,7 +19,6 @@ from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.suppressed import Effect, SuppressionRow
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.privacy import is_deleted
-from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord
@@ -139,43 +138,49 @@ def _named(item: MappedRecord, error: MessageError) -> MessageError:
 class FilteredRecords:
     """Closes the dead letters of records that a run filters, as these are old states.
 
-    They stay if the run has another failed record of their key, because two rows may
-    share it. In a log, a later position is certainly a newer state.
-
-    Attributes:
-        failed: The keys with a failed record in this run.
+    The filtered state is about the same person, and newer. Other people who share the
+    key keep their dead letters. Without an order, a dead letter stays if the run has a
+    failed record of its key and person, because both may have several rows.
     """
 
     def __init__(self, ledger: Ledger, queue: SendQueue) -> None:
         self._ledger, self._queue = ledger, queue
-        self._filtered: dict[Key, tuple[str | None, StreamSchema]] = {}
+        # The newest bookmark value for each person; and its mapping and SCHEMA.
+        self._filtered: dict[Key, dict[str | None, str | None]] = {}
+        self._mapped: dict[Key, MappedRecord] = {}
         rows = replayable(ledger)
         self._before = {row[:2]: (row.entity, row.mapping) for row in rows}
         self._keys = {*self._before.values()}
-        self.failed: set[Key] = set()
+        self._failed: dict[Key, set[str | None]] = {}
 
     def add(self, mapped: MappedRecord, identity: Identity) -> None:
         """Note a filtered record. A dead letter that a person sends again ends."""
         if mapped.dead_letter is not None:
             self._ledger.buffer.discard(mapped.dead_letter)
             return
-        key, schema = mapped.key, mapped.stream.schema
-        is_queued = schema.has_log_position and key[0] in self._queue.lanes
+        key = mapped.key
         if mapped.is_by_person or not (
-            is_queued or key in self._keys or key in self.failed
+            key in self._keys or key in self._failed or key[0] in self._queue.lanes
         ):
             return
-        last = identity.latest(key)
+        person = _person_in(mapped, mapped.record.fields)
+        last = identity.latest(key) if person is None else None
         if last is None or not (last.is_shared or last.is_several):
-            value = order.value_in(mapped.record.key, schema)
-            before, _ = self._filtered.get(key, (None, schema))
-            newest = before if order.is_before(value, before) else value
-            self._filtered[key] = newest, schema
+            people = self._filtered.setdefault(key, {})
+            value = order.value_in(mapped.record.key, mapped.stream.schema)
+            before = people.get(person)
+            people[person] = before if order.is_before(value, before) else value
+            self._mapped[key] = mapped
 
-    def decided(self, key: Key, step: Step) -> None:
+    def decided(self, mapped: MappedRecord, step: Step) -> None:
         """Note a decision: a state that was rejected before has its dead letter."""
         if step is REJECTED:
-            self.failed.add(key)
+            self.add_failed(mapped)
+
+    def add_failed(self, mapped: MappedRecord) -> None:
+        """Note a record that has a dead letter."""
+        person = _person_in(mapped, mapped.record.fields)
+        self._failed.setdefault(mapped.key, set()).add(person)
 
     def close_dead_letters(self) -> None:
         """Close the dead letters at the end of the run."""
@@ -185,15 +190,40 @@ class FilteredRecords:
         ids = [row.id for row in listed if (row.entity, row.mapping) in self._filtered]
         asked = blocks(ids, PARAMETERS)
         rows = [row for block in asked for row in replayable(self._ledger, block)]
-        new = {(r.entity, r.mapping) for r in rows if r[:2] not in self._before}
-        old = [row.id for row in rows if self._is_old(row, self.failed | new)]
+        for row in rows:
+            if row[:2] not in self._before:
+                key = row.entity, row.mapping
+                people = self._failed.setdefault(key, set())
+                people.add(_person_in(self._mapped[key], _fields_of(row)))
+        old = [row.id for row in rows if self._is_old(row)]
         with self._ledger.transaction() as transaction:
             discard(transaction, old)
 
-    def _is_old(self, row: Any, failed: Container[Key]) -> bool:  # noqa: ANN401 - a row of `dead_letters`
-        key = row.entity, row.mapping
-        filtered, schema = self._filtered[key]
-        value = order.value_in(json_value(row.record or "{}"), schema)
-        if order.is_log_position(filtered) and order.is_before(value, filtered):
-            return True
-        return key not in failed and not order.is_before(filtered, value)
+    def _is_old(self, row: Any) -> bool:  # noqa: ANN401 - a row of `dead_letters`
+        key, fields = (row.entity, row.mapping), _fields_of(row)
+        people, mapped = self._filtered[key], self._mapped[key]
+        person = _person_in(mapped, fields)
+        if person is not None and None not in people and person not in people:
+            return False
+        value = order.value_in(fields, mapped.stream.schema)
+        theirs = [people[person]] if person in people else [*people.values()]
+        if all(order.are_ordered(value, newest) for newest in theirs):
+            is_known = person in people or order.is_log_position(value)
+            if is_known:
+                return not any(order.is_before(newest, value) for newest in theirs)
+        failed = self._failed.get(key, set())
+        is_alone = not failed if person is None else failed.isdisjoint({person, None})
+        return is_alone and not any(order.is_before(n, value) for n in theirs)
+
+
+def _fields_of(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of `dead_letters`
+    fields: dict[str, Any] = json_value(row.record or "{}")
+    return fields
+
+
+def _person_in(mapped: MappedRecord, fields: dict[str, Any]) -> str | None:
+    """Return the address of a record's person, else the domain; None if unknown."""
+    try:
+        return next(iter(mapped.mapping.names(fields)), None)
+    except InvalidSignalError:
+        return None

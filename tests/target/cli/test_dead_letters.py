@@ -147,8 +147,8 @@ def test_dead_letter_of_a_mapping_with_always_is_sent_after_a_newer_state(
     exported = signals(target, "dead-letters", "export").stdout
     target.run(schema, a_record(1, plan="c", updated_at="2026-01-03"))
 
-    mended = exported.replace('"email": null', '"email": "u1@example.com"')
-    assert target.run_text(mended).outcomes == {"accepted": 1}
+    corrected = exported.replace('"email": null', '"email": "u1@example.com"')
+    assert target.run_text(corrected).outcomes == {"accepted": 1}
 
 
 def test_dead_letter_of_a_record_with_an_older_signal_is_sent(
@@ -625,6 +625,47 @@ def test_dead_letter_closes_when_a_later_run_filters_its_record(
     assert run.outcomes == {"filtered": 1}
     assert "1 signal = 1 accepted" in replayed.stderr
     assert {s.body["contact"]["email"] for s in sandbox.signals} == {"u2@example.com"}
+
+
+def test_dead_letter_closes_when_its_person_opts_out_in_the_same_run(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [{"stream": "trials"}]
+    schema = a_schema(
+        unsubscribed="boolean", updated_at="string", bookmark="updated_at"
+    )
+    before = a_record(1, unsubscribed=False, updated_at="2026-01-01")
+    since = a_record(1, unsubscribed=True, updated_at="2026-01-02")
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, before)
+    assert dead_letters_left(target) == 1
+
+    target.run(schema, before, since)
+
+    assert dead_letters_left(target) == 0
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["both are read", "one is read"])
+@pytest.mark.parametrize("out", ["ann", "bob"])
+def test_dead_letter_of_a_shared_key_closes_when_its_own_person_opts_out(
+    sandbox: Sandbox, target: TargetUnderTest, out: str, others: int
+) -> None:
+    target.config["signals"] = [{"stream": "trials"}]
+    schema = a_schema(unsubscribed="boolean")
+    rows = {n: a_record(1, email=f"{n}@{n}.com", unsubscribed=False) for n in PEOPLE}
+    late = Fault(kind="status", status=422, containing="ann@")
+    sandbox.faults.set([late])
+    target.run(schema, *rows.values())
+    assert dead_letters_left(target) == 1
+
+    gone = a_record(1, email=f"{out}@{out}.com", unsubscribed=True)
+    rest = [row for name, row in rows.items() if name != out]
+    target.run(schema, gone, *rest[:others])
+
+    assert dead_letters_left(target) == (0 if out == "ann" else 1)
+
+
+PEOPLE = ["ann", "bob"]
 
 
 @pytest.mark.parametrize("at", ["bad", None], ids=["invalid", "rejected"])

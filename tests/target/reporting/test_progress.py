@@ -180,10 +180,11 @@ def test_log_has_the_end_of_an_outage(
     assert "Stairoids responds again (before: 503 " in done.stderr
 
 
-def a_report(**more: int) -> dict[str, Any]:
+def a_report(**more: Any) -> dict[str, Any]:
     """Return the part of a report that the next steps depend on."""
     outcomes = {name: more.pop(name, 0) for name in NOTHING}
-    return {"run": 1, "exit_code": 75, "outcomes": outcomes, "reasons": [], **more}
+    parts = {"run": 1, "exit_code": 75, "reasons": [], "recovered": {}}
+    return {"outcomes": outcomes, **parts, **more}
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,12 @@ def test_outcome_has_a_next_step(outcome: str, step: str) -> None:
     (sentence,) = next_steps(a_report(**{outcome: 1}))
 
     assert step in sentence
+
+
+def test_unknown_signals_of_an_earlier_run_have_a_next_step() -> None:
+    (sentence,) = next_steps(a_report(recovered={"unknown": 1}))
+
+    assert "resolve" in sentence
 
 
 def test_dry_run_says_that_it_was_one() -> None:
