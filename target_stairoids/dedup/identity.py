@@ -19,6 +19,7 @@ from target_stairoids.dedup.rules import (
     Facts,
     Key,
     Latest,
+    Outcome,
     Read,
     Settled,
     Step,
@@ -32,6 +33,9 @@ from target_stairoids.dedup.rules import (
     unchanged_after,
 )
 from target_stairoids.dedup.seen import Memory, SeenEntities
+
+#: A record that needs no request: its version, its entity's last state, its outcome.
+SettledRecord = tuple[Version, Latest | None, Outcome]
 
 NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
 _SAME_AS_HELD = Step(Action.DUPLICATE)
@@ -178,15 +182,16 @@ class Identity:
             self._put(version, cleared)
         return released
 
-    def unchanged(self, versions: Iterable[tuple[Version, Latest]]) -> int:
-        """Note records with the content of the last state, each of another entity.
+    def settle(self, records: Iterable[SettledRecord]) -> int:
+        """Settle records of different entities; return the growth of `sharing`.
 
-        Return the growth of `sharing`.
+        They have the content of the last state, or are the first state themselves.
         """
         entities: defaultdict[str, list[bytes]] = defaultdict(list)
-        for version, latest in versions:
-            after = unchanged_after(latest, version)
-            if after != latest:
+        for version, latest, outcome in records:
+            if latest is None:
+                self._memory.settle(version, outcome, None, self.run)
+            elif (after := unchanged_after(latest, version)) != latest:
                 self._put(version, after)
             entities[version.key[1]].append(version.key[0])
         return sum(self.saw_latest(mapping, read) for mapping, read in entities.items())

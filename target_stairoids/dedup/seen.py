@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Protocol
 
-from target_stairoids.dedup.rules import Key, Latest, Read, Settled
+from target_stairoids.dedup.rules import Key, Latest, Outcome, Read, Settled, Version
 
 _BLOCK = 1 << 16  # notes in one sorted block
 _NEWEST = 1 << 13  # notes in the set
@@ -23,6 +23,11 @@ class Memory(Protocol):
 
     def states(self, record_key: Key) -> list[Settled]:
         """Return the unwritten outcomes of states of a record's key."""
+
+    def settle(
+        self, version: Version, outcome: Outcome, before: Latest | None, run: int
+    ) -> None:
+        """Settle a version without a request, in a run."""
 
     def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
         """Change an entity's last state; `before` is that of the database."""

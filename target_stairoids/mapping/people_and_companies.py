@@ -238,6 +238,7 @@ def registrable_domain(host: str) -> str | None:
     return None if found is None else str(found)
 
 
+@lru_cache(maxsize=_CACHED)
 def company_domain_of(text: str) -> str | None:
     """Return the registrable domain of the company behind a URL, host or address.
 

@@ -13,8 +13,14 @@ from itertools import chain
 from typing import Any
 
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
-from target_stairoids.dedup.identity import NOT_ANOTHER, Decided, Identity, Subject
-from target_stairoids.dedup.rules import OLDER, Action, Key, Latest, Outcome, Version
+from target_stairoids.dedup.identity import (
+    NOT_ANOTHER,
+    Decided,
+    Identity,
+    SettledRecord,
+    Subject,
+)
+from target_stairoids.dedup.rules import OLDER, Action, Key, Outcome
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
@@ -91,21 +97,16 @@ class RecordOutcomes:
         self.report.count(stream, outcome, times=times)
         self._note_valid(stream, times)
 
-    def note_same(
-        self, same: Mapping[MappedRecord, tuple[Version, Latest, Outcome]]
-    ) -> None:
-        """Count records that repeat the last signal, given last state and outcome."""
-        versions: defaultdict[str, list[tuple[Version, Latest]]] = defaultdict(list)
-        counts: Counter[tuple[str, Outcome]] = Counter()
-        for mapped, (version, last, outcome) in same.items():
+    def note_settled(self, settled: Mapping[MappedRecord, SettledRecord]) -> None:
+        """Count records of different entities that need no request."""
+        by_name: defaultdict[str, list[SettledRecord]] = defaultdict(list)
+        for mapped, its in settled.items():
             mapped.stream.note_fields(mapped.record)
-            name = mapped.stream.schema.name
-            versions[name].append((version, last))
-            counts[name, outcome] += 1
-        for name, its in versions.items():
-            self._streams[name].sharing += self.identity.unchanged(its)
-        for (name, outcome), times in counts.items():
-            self._count_valid(name, outcome, times)
+            by_name[mapped.stream.schema.name].append(its)
+        for name, found in by_name.items():
+            self._streams[name].sharing += self.identity.settle(found)
+            for outcome, times in Counter(outcome for *_, outcome in found).items():
+                self._count_valid(name, outcome, times)
 
     def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:
         """Count a record whose state was sent, of a key with several people or rows."""

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
+from target_stairoids.dedup.identity import SettledRecord
 from target_stairoids.dedup.rules import (
     Key,
     Latest,
@@ -46,6 +47,8 @@ from target_stairoids.sending.suppression import apply_opt_outs, mark_suppressed
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use
+#: Outcomes of signals that are not sent on purpose, and count as sent.
+_KEPT_BACK = {Outcome.BASELINED, Outcome.TOO_OLD}
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
@@ -205,7 +208,8 @@ class RecordProcessor:
             self._decide_all(before, changed)
             return broken
         again = self._seen_again_in(sharing, latest)
-        same = self._same_in(items, latest, people.keys() | again)
+        often = Counter(item.key for item in items if not isinstance(item, str))
+        same = self._same_in(items, latest, often, people.keys() | again)
         others = [
             item
             for item in items
@@ -214,12 +218,22 @@ class RecordProcessor:
             and not (item in same or item in people or item in again)
         ]
         drafts = self._drafts_of(others, changed, latest)
-        self.outcomes.note_same(same)
+        settled = same | {
+            item: (draft.version, None, draft.outcome)
+            for item, draft in drafts.items()
+            if draft.outcome in _KEPT_BACK
+            and draft.version is not None
+            and latest[item.key] is None
+            and often[item.key] == 1
+            and item.dead_letter is None
+            and not item.is_by_person
+        }
+        self.outcomes.note_settled(settled)
         for item in items:
             if isinstance(item, str):
                 self.checkpoint.state(item)
-            elif item in same:
-                self.outcomes.observe(item, same[item][-1], "")
+            elif item in settled:
+                self.outcomes.observe(item, settled[item][-1], "")
             elif item.key not in changed:
                 self.outcomes.observe(item, Outcome.DUPLICATE, "")
             elif item in people or item in again:
@@ -232,15 +246,15 @@ class RecordProcessor:
         self,
         items: list[MappedRecord | str],
         latest: dict[Key, Latest | None],
+        often: Mapping[Key, int],
         known_records: Container[MappedRecord],
-    ) -> dict[MappedRecord, tuple[Version, Latest, Outcome]]:
+    ) -> dict[MappedRecord, SettledRecord]:
         """Return the records that repeat the last signal, with the facts for it.
 
         Another record of their key may change the last state before their turn, so
         these are left to the rules.
         """
-        often = Counter([item.key for item in items if not isinstance(item, str)])
-        found: dict[MappedRecord, tuple[Version, Latest, Outcome]] = {}
+        found: dict[MappedRecord, SettledRecord] = {}
         is_held = self.outcomes.identity.is_held
         for item in items:
             if isinstance(item, str) or (last := latest.get(item.key)) is None:
