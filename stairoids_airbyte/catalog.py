@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import escape
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from stairoids_airbyte.exceptions import WrongConfigError
-from stairoids_airbyte.protocol import Descriptor
+from stairoids_airbyte.protocol import (
+    ConfiguredCatalog,
+    ConfiguredStream,
+    Descriptor,
+    Json,
+)
+from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import bookmark_column
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from stairoids_airbyte.protocol import ConfiguredCatalog, ConfiguredStream, Json
-    from target_stairoids.mapping.item import MappingItem
 
 logger = logging.getLogger(__name__)
 

@@ -8,31 +8,21 @@ import signal
 import sys
 import traceback
 from codecs import BOM_UTF8
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
 from stairoids_airbyte.exceptions import ConnectorError, WrongConfigError
 from stairoids_airbyte.output import log_as_messages, write
-from stairoids_airbyte.protocol import (
-    ConfiguredCatalog,
-    ConnectionStatus,
-    Failure,
-    Message,
-    error_message,
-)
+from stairoids_airbyte.protocol import ConfiguredCatalog, Json, error_message
 from stairoids_common.error_ids import WrongUsageError, with_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from stairoids_airbyte.protocol import Json
 
 logger = logging.getLogger(__name__)
 
-_Some = TypeVar("_Some")
+_TYPES = {"config": dict[str, Any], "catalog": ConfiguredCatalog}
 
 
 def _file_option(name: str, text: str, *, required: bool) -> Callable[..., Any]:
@@ -83,64 +73,48 @@ def as_connector(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**{name: _read(name, path) for name, path in paths.items()})
         except ConnectorError as error:
-            _fail(Failure(message=str(error), failure_type=error.failure_type))
+            _fail(str(error), error.failure_type)
             sys.exit(error.exit_code)
         except Exception as error:  # noqa: BLE001 - the platform must get a message
             # The error's own text may hold values of a record.
             name = type(error).__name__
             _fail(
-                Failure(
-                    message=f"This is a bug ({name}). Please report it.",
-                    failure_type="system_error",
-                    internal_message=name,
-                    stack_trace="".join(traceback.format_tb(error.__traceback__)),
-                )
+                f"This is a bug ({name}). Please report it.",
+                "system_error",
+                internal_message=name,
+                stack_trace="".join(traceback.format_tb(error.__traceback__)),
             )
             sys.exit(1)
 
     return guarded
 
 
-def _fail(failure: Failure) -> None:
-    logger.error("%s", with_id(failure.message))
+def _fail(message: str, failure_type: str, **details: str) -> None:
+    logger.error("%s", with_id(message))
+    failure = {"message": message, "failure_type": failure_type, **details}
     write(error_message(failure))
 
 
 def write_check(check: Callable[[], str]) -> None:
     """Write the result of a check. A failed check is a result and no error."""
     try:
-        status = ConnectionStatus(status="SUCCEEDED", message=check())
+        status = {"status": "SUCCEEDED", "message": check()}
     except ConnectorError as error:
-        status = ConnectionStatus(status="FAILED", message=str(error))
-    write(Message(type="CONNECTION_STATUS", connection_status=status))
+        status = {"status": "FAILED", "message": str(error)}
+    write({"type": "CONNECTION_STATUS", "connectionStatus": status})
 
 
 def _read(name: str, path: Path | None) -> Json:
-    """Return the content of the file of an option.
-
-    Args:
-        name: `config`, `catalog` or `state`.
-        path: None if the option was not given.
-    """
-    if path is None:
-        return None
-    types = {"config": dict[str, Any], "catalog": ConfiguredCatalog}
-    return read_file(path, types.get(name, object), name=name)
-
-
-def read_file(path: Path, type_: type[_Some], *, name: str) -> _Some:
-    """Return the content of a JSON file.
-
-    Args:
-        path: The file.
-        type_: The type of the content, which is checked.
-        name: The name of the file in errors.
+    """Return the content of the JSON file of an option; None if it was not given.
 
     Raises:
         WrongConfigError: The file cannot be read, or has other content.
     """
+    if path is None:
+        return None
     try:
-        return msgspec.json.decode(path.read_bytes().removeprefix(BOM_UTF8), type=type_)
+        content = path.read_bytes().removeprefix(BOM_UTF8)
+        return msgspec.json.decode(content, type=_TYPES.get(name, object))
     except OSError as error:
         msg = f"The {name} cannot be read: {error.strerror}."
         raise WrongConfigError(msg) from error

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import IO, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -17,14 +17,16 @@ from typing_extensions import override
 
 from stairoids_airbyte.catalog import items_for, messages_of
 from stairoids_airbyte.destination_settings import settings_from
-from stairoids_airbyte.exceptions import (
-    BrokenError,
-    ConnectorError,
-    UnfinishedError,
-    WrongConfigError,
-)
+from stairoids_airbyte.exceptions import converted_errors
 from stairoids_airbyte.output import write, write_line
-from stairoids_airbyte.protocol import Descriptor, SentRecord, status_message
+from stairoids_airbyte.protocol import (
+    ConfiguredCatalog,
+    Descriptor,
+    Json,
+    SentRecord,
+    Status,
+    status_message,
+)
 from target_stairoids.api.access_check import check_key
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -32,7 +34,6 @@ from target_stairoids.exceptions import (
     IncompleteError,
     InterruptedRunError,
     MessageError,
-    StairoidsError,
 )
 from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.mapping.schema import schema_from
@@ -40,15 +41,14 @@ from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.input import read_messages
 from target_stairoids.sending.observer import Observer
 from target_stairoids.sending.run import Run
-from target_stairoids.sending.streams import warn_if_left_out
+from target_stairoids.sending.streams import Stream, warn_if_left_out
+from target_stairoids.settings import Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from stairoids_airbyte.protocol import ConfiguredCatalog, Json
-    from target_stairoids.sending.streams import Stream
-    from target_stairoids.settings import Settings
-
+_converted_errors = partial(
+    converted_errors,
+    wrong=(ConfigError, AccessRefusedError),
+    unfinished=(IncompleteError, InterruptedRunError),
+)
 _decoder = msgspec.json.Decoder(SentRecord)
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
@@ -149,9 +149,7 @@ class _Sync:
             raise MessageError(msg) from error
         self._run.records.state(line)
 
-    def _write_statuses(
-        self, status: Literal["STARTED", "COMPLETE", "INCOMPLETE"]
-    ) -> None:
+    def _write_statuses(self, status: Status) -> None:
         for descriptor in self._messages:
             write(status_message(status, descriptor))
 
@@ -211,21 +209,3 @@ def _object_in(record: object) -> Mapping[str, Json]:
 
 def _ignore(message: dict[str, Json]) -> None:
     """Skip a message that the destination does not use, such as LOG or TRACE."""
-
-
-@contextmanager
-def _converted_errors() -> Iterator[None]:
-    """Convert the target's errors to those of a connector."""
-    try:
-        yield
-    except StairoidsError as error:
-        raise _connector_error(error) from error
-
-
-def _connector_error(error: StairoidsError) -> ConnectorError:
-    class_: type[ConnectorError] = BrokenError
-    if isinstance(error, (ConfigError, AccessRefusedError)):
-        class_ = WrongConfigError
-    elif isinstance(error, (IncompleteError, InterruptedRunError)):
-        class_ = UnfinishedError
-    return class_(str(error), exit_code=error.exit_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,11 +14,9 @@ from stairoids_airbyte.command_line import (
     needs_input,
     write_check,
 )
+from stairoids_airbyte.protocol import ConfiguredCatalog
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 from stairoids_common.text import write_utf8
-
-if TYPE_CHECKING:
-    from stairoids_airbyte.protocol import ConfiguredCatalog
 
 _EXAMPLES = """\b
 Examples:

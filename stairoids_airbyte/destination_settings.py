@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from stairoids_airbyte.catalog import SYNC_MODES
+from stairoids_airbyte.protocol import Json, Message
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
 from stairoids_common.config_errors import config_errors
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from stairoids_airbyte.protocol import Json, Message
 
 _SOURCE = "airbyte"
 # An incomplete sync must fail, so that Airbyte tries again.

@@ -11,7 +11,14 @@ or a secret, because all messages end up in logs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
+
+from tap_stairoids_webhooks.exceptions import WebhooksError
+from target_stairoids.exceptions import StairoidsError
+
+_Kinds = tuple[type[Exception], ...]
 
 
 class ConnectorError(Exception):
@@ -19,7 +26,6 @@ class ConnectorError(Exception):
 
     Args:
         message: One sentence for the operator.
-        exit_code: The exit code of the program.
 
     Attributes:
         failure_type: Airbyte's name for errors of this kind.
@@ -48,3 +54,22 @@ class BrokenError(ConnectorError):
     """Input, ledger, store or stdout do not work."""
 
     failure_type = "system_error"
+
+
+@contextmanager
+def converted_errors(*, wrong: _Kinds, unfinished: _Kinds) -> Iterator[None]:
+    """Convert the errors of a plugin to those of a connector.
+
+    Args:
+        wrong: The errors that become `WrongConfigError`.
+        unfinished: The errors that become `UnfinishedError`.
+    """
+    try:
+        yield
+    except (StairoidsError, WebhooksError) as error:
+        kind: type[ConnectorError] = BrokenError
+        if isinstance(error, wrong):
+            kind = WrongConfigError
+        elif isinstance(error, unfinished):
+            kind = UnfinishedError
+        raise kind(str(error), exit_code=getattr(error, "exit_code", 1)) from error

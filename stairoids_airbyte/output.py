@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import msgspec
 from typing_extensions import override
 
 from stairoids_airbyte.exceptions import BrokenError
-from stairoids_airbyte.protocol import log_message
-
-if TYPE_CHECKING:
-    from stairoids_airbyte.protocol import Message
+from stairoids_airbyte.protocol import Message, log_message
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 #: Python's level -> Airbyte's name for it.
@@ -25,7 +21,6 @@ def write(message: Message, *, flush: bool = True) -> None:
     """Write one message.
 
     Args:
-        message: The message.
         flush: False for records, which may wait in the buffer for the next state.
     """
     write_line(_ENCODER.encode(message), flush=flush)

@@ -6,25 +6,21 @@ Streams, records and the checks of bookmarks are those of the taps.
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import FrameType
 
 from stairoids_airbyte.exceptions import (
-    BrokenError,
-    ConnectorError,
     UnfinishedError,
     WrongConfigError,
+    converted_errors,
 )
 from stairoids_airbyte.output import write
 from stairoids_airbyte.protocol import (
-    Catalog,
+    ConfiguredCatalog,
     Descriptor,
+    Json,
     Message,
-    Record,
-    State,
-    Stats,
-    Stream,
-    StreamState,
     now,
     status_message,
 )
@@ -39,25 +35,22 @@ from tap_stairoids_webhooks.exceptions import (
     WebhooksError,
 )
 from tap_stairoids_webhooks.reading.bookmarks import Reading
-from tap_stairoids_webhooks.reading.records import SEQUENCE
+from tap_stairoids_webhooks.reading.records import SEQUENCE, Records
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.sync_log.reading import LogStream, SyncLog
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from types import FrameType
-
-    from stairoids_airbyte.protocol import ConfiguredCatalog, Json
-    from tap_stairoids_webhooks.reading.records import Records
-
 _RECORDS = 1_000  # between two states; a stopped sync repeats at most so many
-_CONFIG_ERRORS = (
-    ConfigError,
-    StoreMissingError,
-    StoreResetError,
-    StoreVersionError,
-    UnverifiedEventError,
-    StairoidsError,
+_converted_errors = partial(
+    converted_errors,
+    wrong=(
+        ConfigError,
+        StoreMissingError,
+        StoreResetError,
+        StoreVersionError,
+        UnverifiedEventError,
+        StairoidsError,
+    ),
+    unfinished=(StoreUnavailableError,),
 )
 
 
@@ -87,10 +80,16 @@ def discover(config: Mapping[str, Json]) -> Message:
     """
     with _converted_errors():
         config = checked_config(config)
-        streams = [_described(records) for records in Reading(config).records]
+        streams = [
+            _described(records, [SEQUENCE], is_incremental=True)
+            for records in Reading(config).records
+        ]
         for log in _logs_of(config):
-            streams += [_described_log(stream) for stream in log.streams]
-        return Message(type="CATALOG", catalog=Catalog(streams=streams))
+            streams += [
+                _described(stream, stream.key, is_incremental=stream.is_incremental)
+                for stream in log.streams
+            ]
+        return {"type": "CATALOG", "catalog": {"streams": streams}}
 
 
 def read(
@@ -99,8 +98,6 @@ def read(
     """Write the events after the given states, up to now, with new states.
 
     Args:
-        config: The settings.
-        catalog: The streams to read.
         state: The states of the last sync. Airbyte gives one for a full refresh only
             to resume it.
 
@@ -118,30 +115,21 @@ def _logs_of(config: Mapping[str, Json]) -> list[SyncLog]:
     return [SyncLog(config["ledger_url"])] if "ledger_url" in config else []
 
 
-def _described(records: Records) -> Stream:
-    return Stream(
-        name=records.name,
-        json_schema=records.schema,
-        supported_sync_modes=["full_refresh", "incremental"],
-        source_defined_cursor=True,
-        default_cursor_field=[SEQUENCE],
-        source_defined_primary_key=[[SEQUENCE]],
-        is_resumable=True,
-    )
-
-
-def _described_log(stream: LogStream) -> Stream:
-    cursor = [SEQUENCE] if stream.is_incremental else None
-    incremental = ["incremental"] if stream.is_incremental else []
-    return Stream(
-        name=stream.name,
-        json_schema=stream.schema,
-        supported_sync_modes=["full_refresh", *incremental],
-        source_defined_cursor=stream.is_incremental,
-        default_cursor_field=cursor,
-        source_defined_primary_key=[[column] for column in stream.key],
-        is_resumable=stream.is_incremental,
-    )
+def _described(
+    stream: Records | LogStream, key: Sequence[str], *, is_incremental: bool
+) -> Json:
+    """Return a stream as `AirbyteStream` has it."""
+    modes = ["full_refresh", "incremental"] if is_incremental else ["full_refresh"]
+    cursor = {"default_cursor_field": [SEQUENCE]} if is_incremental else {}
+    return {
+        "name": stream.name,
+        "json_schema": stream.schema,
+        "supported_sync_modes": modes,
+        "source_defined_cursor": is_incremental,
+        **cursor,
+        "source_defined_primary_key": [[column] for column in key],
+        "is_resumable": is_incremental,
+    }
 
 
 def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
@@ -233,8 +221,8 @@ class _Sync:
             for record in found:
                 if count == 0:
                     write(status_message("RUNNING", stream))
-                data = Record(records.name, record, now())
-                write(Message(type="RECORD", record=data), flush=False)
+                data = {"stream": records.name, "data": record, "emitted_at": now()}
+                write({"type": "RECORD", "record": data}, flush=False)
                 sequence = record.get(SEQUENCE, 0)
                 count += 1
                 if count % _RECORDS == 0:  # before the next record changes the marks
@@ -251,34 +239,17 @@ class _Sync:
     def _write_state(
         self, records: Records | LogStream, sequence: int, count: int
     ) -> None:
-        stream = Descriptor(records.name)
         earlier = self._earlier.get(records.name, {})
         marks = (
             {"at": records.last_at}
             if isinstance(records, LogStream)
             else self._reading.marks_of(records)
         )
-        bookmark = {**earlier, SEQUENCE: sequence, **marks}
-        state = State(
-            type="STREAM",
-            stream=StreamState(stream_descriptor=stream, stream_state=bookmark),
-            source_stats=Stats(record_count=float(count)),
-        )
-        write(Message(type="STATE", state=state))
-
-
-@contextmanager
-def _converted_errors() -> Iterator[None]:
-    """Convert the tap's errors to those of a connector."""
-    try:
-        yield
-    except (WebhooksError, StairoidsError) as error:
-        raise _connector_error(error) from error
-
-
-def _connector_error(error: Exception) -> ConnectorError:
-    if isinstance(error, _CONFIG_ERRORS):
-        return WrongConfigError(str(error))
-    if isinstance(error, StoreUnavailableError):
-        return UnfinishedError(str(error))
-    return BrokenError(str(error))
+        stream = {
+            "stream_descriptor": Descriptor(records.name),
+            "stream_state": {**earlier, SEQUENCE: sequence, **marks},
+        }
+        # Airbyte requires a float.
+        counts = {"recordCount": float(count)}
+        state = {"type": "STREAM", "stream": stream, "sourceStats": counts}
+        write({"type": "STATE", "state": state})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,11 +13,9 @@ from stairoids_airbyte.command_line import (
     state_option,
     write_check,
 )
+from stairoids_airbyte.protocol import ConfiguredCatalog, Json
 from stairoids_common.cli import CONTEXT_SETTINGS, version_option
 from stairoids_common.text import write_utf8
-
-if TYPE_CHECKING:
-    from stairoids_airbyte.protocol import ConfiguredCatalog, Json
 
 _EXAMPLES = """\b
 Examples:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from stairoids_airbyte.exceptions import WrongConfigError
+from stairoids_airbyte.protocol import Json, Message
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
 from stairoids_common.settings import SECRET
 from tap_stairoids_webhooks.config import config_schema, problems_in
 from target_stairoids.settings import config_schema as signals_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from stairoids_airbyte.protocol import Json, Message
 
 
 def _schema() -> dict[str, Json]:

@@ -7,15 +7,10 @@ https://docs.airbyte.com/platform/connector-development/connector-specification-
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING
 
-from stairoids_airbyte.protocol import Message, Specification
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from stairoids_airbyte.protocol import Json
+from stairoids_airbyte.protocol import Json, Message
 
 _PROTOCOL = "0.2.0"
 _NOT_AIRBYTES = {"secret", "writeOnly"}
@@ -32,10 +27,8 @@ def specification(
     """Return the SPEC of a connector with a plugin's settings.
 
     Args:
-        schema: The JSON Schema of the plugin's settings.
         required: Settings that the form requires.
         changes: Setting -> changed keywords of its schema. None removes a keyword.
-        leave_out: Settings that the connector does not have.
         destination_sync_modes: The sync modes, for a destination.
     """
     properties = {
@@ -43,22 +36,21 @@ def specification(
         for order, (name, spec) in enumerate(schema["properties"].items())
         if name not in leave_out
     }
-    return Message(
-        type="SPEC",
-        spec=Specification(
-            connection_specification={
-                "$schema": "http://json-schema.org/draft-07/schema#",
-                "type": "object",
-                "required": list(required),
-                # Airbyte adds settings of its own. The check finds misspelt ones.
-                "additionalProperties": True,
-                "properties": properties,
-            },
-            protocol_version=_PROTOCOL,
-            supports_incremental=True,
-            supported_destination_sync_modes=destination_sync_modes,
-        ),
-    )
+    spec = {
+        "connectionSpecification": {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "type": "object",
+            "required": required,
+            # Airbyte adds settings of its own. The check finds misspelt ones.
+            "additionalProperties": True,
+            "properties": properties,
+        },
+        "protocol_version": _PROTOCOL,
+        "supportsIncremental": True,
+    }
+    if destination_sync_modes is not None:
+        spec["supported_destination_sync_modes"] = destination_sync_modes
+    return {"type": "SPEC", "spec": spec}
 
 
 def problem_of_place(setting: str, url: str) -> str:

@@ -24,7 +24,7 @@ from stairoids_common.time import parse_time
 if TYPE_CHECKING:
     from rich.table import Table
 
-    Command = Callable[..., Any]
+Command = Callable[..., Any]
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 version_option = click.version_option(package_name="singer-stairoids")

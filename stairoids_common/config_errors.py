@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonschema import Draft202012Validator
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
+from jsonschema.exceptions import ValidationError
 
 Json = Any  # any JSON value; narrowed where it is read
 

@@ -33,8 +33,7 @@ def config_schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
 
 @cache
 def _schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
-    _, structs = msgspec.json.schema_components([settings], ref_template="{name}")
-    schema = _inlined({"$ref": settings.__name__}, structs)
+    schema = struct_schema(settings)
     properties = {
         n: spec for n, spec in schema["properties"].items() if "title" in spec
     }
@@ -44,6 +43,13 @@ def _schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
         "additionalProperties": False,
         "properties": properties,
     }
+
+
+def struct_schema(struct: type[msgspec.Struct]) -> dict[str, Json]:
+    """Return the JSON Schema of a struct, without references and with descriptions."""
+    _, structs = msgspec.json.schema_components([struct], ref_template="{name}")
+    found: dict[str, Json] = _inlined({"$ref": struct.__name__}, structs)
+    return found
 
 
 def settings_from(settings: type[_Settings], config: Mapping[str, Json]) -> _Settings:

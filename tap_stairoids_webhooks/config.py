@@ -6,7 +6,8 @@ The Airbyte source has the same settings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta
@@ -18,76 +19,45 @@ from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 Json = Any  # any JSON value; narrowed where it is read
 _Name = Annotated[str, Meta(pattern=r"\S")]
 _Names = Annotated[tuple[_Name, ...], Meta(min_length=1)]
 
 
 class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The config of one run."""
+    """The config of one run.
 
-    store_url: Annotated[
-        str,
-        Meta(
-            title="Store URL",
-            description="The store that `stairoids-webhooks serve` fills.",
-            extra_json_schema=SECRET,
-        ),
-    ] = DEFAULT_STORE_URL
+    Attributes:
+        store_url: The store that `stairoids-webhooks serve` fills.
+        secrets: If given, signatures are verified again on reading.
+        on_unverified: The reaction to an event that none of `secrets` signed: `fail`
+            (stop before it), or `skip` (count it, log a warning, go on).
+        on_store_reset: The reaction to a state of another store, or of a later point
+            than this store has reached: `fail`, or `resync` (read everything again).
+        event_types: Only events of these types, in every stream. Bodies without a type
+            stay in `malformed_events`. Default: all.
+        since: Only events received at this time or later, such as `2026-01-31` or
+            `2026-01-31T12:00:00Z`. Without an offset it is UTC.
+        consumer: A name for the consumer of these events. With it a run stores which
+            events have arrived, as its incoming state proves, and `stairoids-webhooks
+            prune` keeps the others. Without it a run acknowledges nothing.
+    """
+
+    store_url: Annotated[str, Meta(title="Store URL", extra_json_schema=SECRET)] = (
+        DEFAULT_STORE_URL
+    )
     secrets: Annotated[
-        _Names | None,
-        Meta(
-            title="Webhook secrets",
-            description="If given, signatures are verified again on reading.",
-            extra_json_schema=SECRET,
-        ),
+        _Names | None, Meta(title="Webhook secrets", extra_json_schema=SECRET)
     ] = None
     on_unverified: Annotated[
-        Literal["fail", "skip"],
-        Meta(
-            title="On unverified event",
-            description="The reaction to an event that none of `secrets` signed: "
-            "`fail` (stop before it), or `skip` (count it, log a warning, go on).",
-        ),
+        Literal["fail", "skip"], Meta(title="On unverified event")
     ] = "fail"
     on_store_reset: Annotated[
-        Literal["fail", "resync"],
-        Meta(
-            title="On store reset",
-            description="The reaction if the state belongs to another store, or to a "
-            "later point than the store has reached: `fail`, or `resync` (read "
-            "everything again).",
-        ),
+        Literal["fail", "resync"], Meta(title="On store reset")
     ] = "fail"
-    event_types: Annotated[
-        _Names | None,
-        Meta(
-            title="Event types",
-            description="Only events of these types, in every stream. Bodies without "
-            "a type stay in `malformed_events`. Default: all.",
-        ),
-    ] = None
-    since: Annotated[
-        str | None,
-        Meta(
-            title="Since",
-            description="Only events received at this time or later, such as "
-            "`2026-01-31` or `2026-01-31T12:00:00Z`. Without an offset it is UTC.",
-        ),
-    ] = None
-    consumer: Annotated[
-        _Name | None,
-        Meta(
-            title="Consumer",
-            description="A name for the consumer of these events. With it a run "
-            "stores which events have arrived, as its incoming state proves, and "
-            "`stairoids-webhooks prune` keeps the others. Without it a run "
-            "acknowledges nothing.",
-        ),
-    ] = None
+    event_types: Annotated[_Names | None, Meta(title="Event types")] = None
+    since: Annotated[str | None, Meta(title="Since")] = None
+    consumer: Annotated[_Name | None, Meta(title="Consumer")] = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Json]) -> Self:
@@ -114,7 +84,6 @@ def problems_in(
     """Return one sentence for each mistake; no sentence repeats a value.
 
     Args:
-        config: The config.
         schema: Its JSON Schema, if it has more settings than `TapConfig`.
     """
     problems = config_errors(config, schema or config_schema())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -17,9 +18,6 @@ from stairoids_common.config import is_loopback
 from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _CONNECT_AND_READ_SECONDS = (10, 30)
 _TEST_SECONDS = 10  # as long as Stairoids waits
@@ -91,8 +89,6 @@ def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]
     """Send a sample of each event type, signed with `secret`, as Stairoids sends it.
 
     Args:
-        url: URL of the receiver.
-        secret: The webhook secret.
         now: Time of the events, in ISO 8601.
 
     Yields:
@@ -184,7 +180,6 @@ def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
     """Return a URL that is safe for a key or a body, without white space at its ends.
 
     Args:
-        url: The URL.
         name: Its name in messages.
         allow_http: Whether http may go to other machines. None if that is no option.
 

@@ -39,57 +39,39 @@ DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 DEFAULT_FORWARDER = "forward"
 _NAMED_URL = re.compile(r"(?:([\w.-]+)=)?([^=]*:.*)")
 _MIN_TOKEN_LENGTH = 16
+_Port = Annotated[int, Meta(ge=0, le=65535)]
 _Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
 
 class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of the receiver; each description is the help text of the option."""
+    """Settings of the receiver; each description is the help text of the option.
 
-    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[
-        int, Meta(ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
-    ] = 8880
-    path: Annotated[
-        str,
-        Meta(description="Path of the webhook. /webhook/stairoids always works too."),
-    ] = DEFAULT_PATH
-    max_body: Annotated[
-        int, Meta(ge=1, description="Largest body that is accepted, in bytes.")
-    ] = DEFAULT_MAX_BODY_BYTES
-    min_free: Annotated[
-        int,
-        Meta(
-            ge=0, description="With fewer bytes free on the store's disk, respond 503."
-        ),
-    ] = DEFAULT_MIN_FREE_BYTES
-    admin_port: Annotated[
-        Annotated[int, Meta(ge=0, le=65535)] | None,
-        Meta(description="Port on 127.0.0.1 for the pages, /readyz and /metrics."),
-    ] = None
-    forward: Annotated[
-        str | None,
-        Meta(
-            description="Deliver the events to this URL as well, or to several NAME=URL"
-            " with white space between them."
-        ),
-    ] = None
-    allow_http: Annotated[
-        bool, Meta(description="Forward to an http:// URL beyond this machine too.")
-    ] = False
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Meta(description="Lowest level that is logged on stderr."),
-    ] = "info"
-    log_format: Annotated[
-        Literal["text", "json"],
-        Meta(description="Log lines for people, or one JSON object per line."),
-    ] = "text"
-    store_url: Annotated[
-        str,
-        Meta(
-            description="The event store: sqlite:///PATH or postgresql://HOST/DATABASE."
-        ),
-    ] = DEFAULT_STORE_URL
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on. 0 takes a free one.
+        path: Path of the webhook. /webhook/stairoids always works too.
+        max_body: Largest body that is accepted, in bytes.
+        min_free: With fewer bytes free on the store's disk, respond 503.
+        admin_port: Port on 127.0.0.1 for the pages, /readyz and /metrics.
+        forward: Deliver the events to this URL as well, or to several NAME=URL with
+            white space between them.
+        allow_http: Forward to an http:// URL beyond this machine too.
+        log_level: Lowest level that is logged on stderr.
+        log_format: Log lines for people, or one JSON object per line.
+        store_url: The event store: sqlite:///PATH or postgresql://HOST/DATABASE.
+    """
+
+    host: str = "127.0.0.1"
+    port: _Port = 8880
+    path: str = DEFAULT_PATH
+    max_body: Annotated[int, Meta(ge=1)] = DEFAULT_MAX_BODY_BYTES
+    min_free: Annotated[int, Meta(ge=0)] = DEFAULT_MIN_FREE_BYTES
+    admin_port: _Port | None = None
+    forward: str | None = None
+    allow_http: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    store_url: str = DEFAULT_STORE_URL
 
 
 def receiver_settings() -> ReceiverSettings:

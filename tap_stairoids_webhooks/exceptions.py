@@ -46,7 +46,6 @@ class RefusedRequestError(WebhooksError):
     """A request is refused: send its response.
 
     Args:
-        status: The HTTP status.
         reason: One word for counts.
         headers: Headers that go with the status.
         text: Body of the response. Default: the reason.

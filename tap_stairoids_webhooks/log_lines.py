@@ -38,7 +38,6 @@ def log_to_stderr(*, level: str = "info", shape: str = "text") -> None:
     """Log to stderr, with times in UTC.
 
     Args:
-        level: Lowest level that is logged.
         shape: Format of a line, `text` or `json`.
     """
     handler = logging.StreamHandler(sys.stderr)

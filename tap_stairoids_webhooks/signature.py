@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 _HEADER = re.compile(rb"sha256=([0-9a-fA-F]{64})")
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk.helpers._util import utc_now
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
-from tap_stairoids_webhooks.reading.records import SEQUENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-
-    from singer_sdk import Tap
-    from singer_sdk.helpers.types import Context
-
-    from tap_stairoids_webhooks.reading.bookmarks import Reading
-    from tap_stairoids_webhooks.reading.records import Records
+from tap_stairoids_webhooks.reading.bookmarks import Reading
+from tap_stairoids_webhooks.reading.records import SEQUENCE, Records
 
 
 class WebhookStream(Stream):

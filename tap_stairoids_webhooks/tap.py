@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from singer_sdk import Stream
 from typing_extensions import override
 
-from stairoids_common.tap import EXIT_CODES, StairoidsTap, run
+from stairoids_common.plugin import EXIT_CODES, StairoidsTap, run
 from tap_stairoids_webhooks.config import config_schema, problems_in
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.reading.bookmarks import Reading
+from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.streams import WebhookStream
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singer_sdk import Stream
-
-    from tap_stairoids_webhooks.reading.snapshot import Snapshot
 
 _EXAMPLES = f"""\b
 Examples:

@@ -13,7 +13,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -27,17 +29,15 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
     StreamMapConfigError,
 )
-from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from stairoids_common.cli import CONTEXT_SETTINGS
-from stairoids_common.config import default_inputs, read_config, understood
-from stairoids_common.config_errors import WrongConfigError, config_errors
-from stairoids_common.environment import environment_config
+from stairoids_common.config import default_inputs, read_config
+from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.error_ids import with_id
+from stairoids_common.plugin import StairoidsPlugin
 from stairoids_common.singer import begin, check_log_level
 from target_stairoids.exceptions import (
     ConfigError,
@@ -56,10 +56,6 @@ from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType
-
     from target_stairoids.sending.observer import Observer
     from target_stairoids.sending.run import Run
 
@@ -117,7 +113,7 @@ class LineReader(GenericSingerReader[str]):
         return message_from(line, 0)
 
 
-class TargetStairoids(Target):
+class TargetStairoids(StairoidsPlugin, Target):
     """Sends the records of any tap to Stairoids as signals, each once.
 
     Attributes:
@@ -126,7 +122,8 @@ class TargetStairoids(Target):
     """
 
     name = "target-stairoids"
-    package_name = "singer-stairoids"
+    summary = "Send the records of any Singer tap to Stairoids, each once."
+    examples = _EXAMPLES
     config_jsonschema = config_schema()
     default_sink_class = SignalSink
     message_reader_class = LineReader
@@ -146,14 +143,6 @@ class TargetStairoids(Target):
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._routes: dict[str, list[Callable[[Any], None]]] = {}
-
-    @classproperty
-    @override
-    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
-        """The config from the environment variables, without any `.env` file."""
-        schema = cls.config_jsonschema
-        cls.append_builtin_config(schema)
-        return environment_config(schema, cls._env_var_prefix)
 
     @property
     def run(self) -> Run:
@@ -296,19 +285,6 @@ class TargetStairoids(Target):
             sys.exit(128 + signum)
         self._run.interrupt(signum)
 
-    @override
-    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        """Validate like the SDK, but never repeat a value. It may be a secret."""
-        self.append_builtin_config(self.config_jsonschema)
-        self._config = understood(self._config, self.config_jsonschema)
-        errors = config_errors(self._config, self.config_jsonschema)
-        if errors and raise_errors:
-            summary = "The config is wrong"
-            raise ConfigValidationError(
-                summary, errors=errors, schema=self.config_jsonschema
-            )
-        return errors
-
     # Command line
 
     @classmethod
@@ -316,15 +292,6 @@ class TargetStairoids(Target):
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         """Add the settings for stream maps and flattening only."""
         PluginBase.append_builtin_config.__func__(cls, config_jsonschema)  # type: ignore[attr-defined]  # past Target's own
-
-    @classmethod
-    @override
-    def get_singer_command(cls) -> click.Command:
-        command = super().get_singer_command()
-        command.context_settings.update(CONTEXT_SETTINGS)
-        command.help = "Send the records of any Singer tap to Stairoids, each once."
-        command.epilog = _EXAMPLES
-        return command
 
     @classmethod
     @override
@@ -402,8 +369,7 @@ def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStair
         ConfigError: A file cannot be read or a setting is wrong.
     """
     check_log_level(TargetStairoids.name)
-    schema = TargetStairoids.config_jsonschema
-    TargetStairoids.append_builtin_config(schema)
+    schema = TargetStairoids.full_schema()
     prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK
     try:
         config = {**defaults, **read_config(config_inputs, schema, prefix)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,6 @@ from tap_stairoids_webhooks.event import EVENT_TYPES
 from tap_stairoids_webhooks.exceptions import WebhooksError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tap_stairoids_webhooks.endpoints import Endpoints
 
 #: Advice for the status of a receiver's response.

@@ -7,8 +7,9 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,15 +27,15 @@ from stairoids_common.posix_signals import handled_by
 from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.cli.options import receiver_options
-from tap_stairoids_webhooks.environment import DEFAULT_FORWARDER, forwarders_in
+from tap_stairoids_webhooks.environment import (
+    DEFAULT_FORWARDER,
+    ReceiverSettings,
+    forwarders_in,
+)
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from tap_stairoids_webhooks.environment import ReceiverSettings
     from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
 
 logger = logging.getLogger(__name__)
@@ -307,7 +308,7 @@ def failures(
 
     with EventStore.open_read_only(store_url) as store:
         check_consumers(store, [name] if name else ())
-        found = [asdict(failure) for failure in failures_in(store, name, sequences)]
+        found = failures_in(store, name, sequences)
     if output_format == "json":
         click.echo(json.dumps(found))
     elif found:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
 
 import click
-import msgspec
 
 from stairoids_common.cli import EnvironmentOption
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import check_variables
 from stairoids_common.error_ids import with_id
+from stairoids_common.settings import struct_schema
 from tap_stairoids_webhooks.environment import PREFIX, SECRET_SETTINGS, ReceiverSettings
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Command = Callable[..., Any]
+Command = Callable[..., Any]
 
 
 def receiver_options(*names: str) -> Callable[[Command], Command]:
@@ -26,8 +24,7 @@ def receiver_options(*names: str) -> Callable[[Command], Command]:
     Args:
         names: Names of settings. Without any: every setting.
     """
-    components = msgspec.json.schema_components([ReceiverSettings])[1]
-    settings = components[ReceiverSettings.__name__]["properties"]
+    settings = struct_schema(ReceiverSettings)["properties"]
     types = get_type_hints(ReceiverSettings)
 
     def decorate(command: Command) -> Command:
@@ -56,7 +53,7 @@ def _with_checked_variables(command: Command) -> Command:
 def _option(
     name: str, spec: dict[str, Any], type_: object
 ) -> Callable[[Command], Command]:
-    default, kind = spec["default"], _kind_of(spec, type_)
+    default, kind = spec.get("default"), _kind_of(spec, type_)
     return click.option(
         f"--{name.replace('_', '-')}",
         default=default,
@@ -73,7 +70,6 @@ def _option(
 def _kind_of(spec: dict[str, Any], type_: object) -> click.ParamType[Any] | None:
     if "enum" in spec:  # in the order of the declaration, unlike the schema
         return click.Choice(get_args(type_), case_sensitive=False)
-    for part in (spec, *spec.get("anyOf", [])):
-        if part.get("type") == "integer":
-            return click.IntRange(part.get("minimum"), part.get("maximum"))
+    if spec["type"] == "integer":
+        return click.IntRange(spec.get("minimum"), spec.get("maximum"))
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,8 +26,6 @@ from tap_stairoids_webhooks.cli.options import receiver_options
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from tap_stairoids_webhooks.store.statistics import Statistics
 
 store_url_option = receiver_options("store_url")

@@ -45,7 +45,6 @@ class Decision:
     """The next step.
 
     Attributes:
-        step: The next step of the event.
         pause: Seconds until the next request for this event.
         pause_of_all: Seconds until the next request for any other event.
     """
@@ -61,7 +60,6 @@ def decide(
     """Return the next step.
 
     Args:
-        response: The response to the last request.
         attempt: The number of that request, from 1.
         backoff: Seconds to wait at least.
         most: The number of attempts after which the event has failed.

@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
@@ -18,9 +17,7 @@ from stairoids_common.retry import retry_after_in
 from tap_stairoids_webhooks.endpoints import checked_url
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.forwarding.decision import Response
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.schema import StoredEvent
+from tap_stairoids_webhooks.store.schema import StoredEvent
 
 _SECONDS = 10  # as long as Stairoids waits
 #: Of a response, so that its connection can be used again.

@@ -12,29 +12,30 @@ import queue
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreError
-from tap_stairoids_webhooks.forwarding.decision import MAX_ATTEMPTS, Step, decide
+from tap_stairoids_webhooks.forwarding.decision import (
+    MAX_ATTEMPTS,
+    Response,
+    Step,
+    decide,
+)
+from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
 from tap_stairoids_webhooks.forwarding.lanes import Lanes, lane_of
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.forwards import Forward, ForwardQueue
 from tap_stairoids_webhooks.store.leases import lease_of
+from tap_stairoids_webhooks.store.schema import StoredEvent
 from tap_stairoids_webhooks.store.store import EventStore
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tap_stairoids_webhooks.forwarding.decision import Response
-    from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
-    from tap_stairoids_webhooks.store.schema import StoredEvent
-
-    _Result = tuple[Forward, Response]
+_Result = tuple[Forward, Response]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ class Plan:
     """The events that a forwarder delivers.
 
     Attributes:
-        store_url: The store.
         name: The name of the consumer.
         workers: Number of requests at the same time.
         attempts: Number of attempts after which an event is kept as a failure.
@@ -78,8 +78,6 @@ class Forwarder:
     """Delivers events until it is stopped, or until the end of its plan.
 
     Args:
-        plan: The events.
-        endpoint: The handler.
         is_stopping: Whether SIGTERM came. Requests in flight then have some seconds.
 
     Attributes:
@@ -254,7 +252,6 @@ class _Session:
 
         Args:
             last: End after this sequence; None to wait for new events.
-            totals: Counts of results.
         """
         results = self._wait_for_results()
         is_stopping = self._is_stopping()

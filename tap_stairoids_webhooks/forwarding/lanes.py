@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.forwards import Forward
-    from tap_stairoids_webhooks.store.schema import StoredEvent
+from tap_stairoids_webhooks.store.forwards import Forward
+from tap_stairoids_webhooks.store.schema import StoredEvent
 
 #: Where a body names the account or else the person. The first that is there counts.
 _OWNERS = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,6 @@ class Reading:
         """Return whether a stream can resume after its bookmark.
 
         Args:
-            name: The name of the stream.
             sequence: Its bookmark.
             marks: The result of `marks_of` in the state. Any fact may be absent.
 

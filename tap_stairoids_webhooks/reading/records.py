@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,10 @@ from tap_stairoids_webhooks.reading.payload_schemas import (
     conform,
     schema_of,
 )
+from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tap_stairoids_webhooks.reading.snapshot import Snapshot
     from tap_stairoids_webhooks.store.schema import StoredEvent
 
 Json = Any  # any JSON value; narrowed where it is read
@@ -141,9 +140,6 @@ class Records(ABC):
     """The records of one stream.
 
     Args:
-        name: Name of the stream.
-        schema: JSON Schema of the records.
-        snapshot: The events to read.
         selected: The events that this stream has.
     """
 

@@ -7,17 +7,16 @@ events arrive. Each page is one short transaction.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
 from tap_stairoids_webhooks.signature import Verifier
+from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tap_stairoids_webhooks.store.event_filter import EventFilter
     from tap_stairoids_webhooks.store.schema import StoredEvent
     from tap_stairoids_webhooks.store.store import EventStore
 
@@ -30,7 +29,6 @@ class Snapshot:
     Close it at the end of the run.
 
     Args:
-        store_url: The store that the receiver fills.
         secrets: If given, the signature of each event is verified with them.
         skips_unverified: Whether to leave out events that none of the secrets signed.
             Otherwise the first of them is an error.

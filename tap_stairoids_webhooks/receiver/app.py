@@ -12,9 +12,10 @@ import logging
 import time
 import traceback
 from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from stairoids_common.time import timestamp
@@ -22,17 +23,13 @@ from tap_stairoids_webhooks.environment import DEFAULT_MAX_BODY_BYTES, DEFAULT_P
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedRequestError, StoreError
 from tap_stairoids_webhooks.log_lines import LogLine
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.schema import Outcome
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
-    from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
-    from tap_stairoids_webhooks.signature import Verifier
-
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +99,6 @@ class ReceiverApp:
     """The ASGI application behind the public listener.
 
     Args:
-        verifier: Verifies the signatures.
-        commits: Stores the verified deliveries.
         path: Path of the webhook, in addition to `ALIAS_PATH`.
         max_body_bytes: Larger bodies are refused.
 

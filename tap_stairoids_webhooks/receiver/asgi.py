@@ -10,20 +10,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks import environment
+from tap_stairoids_webhooks.environment import ReceiverSettings
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.log_lines import LogLine
-from tap_stairoids_webhooks.receiver.app import ReceiverApp, send_response
+from tap_stairoids_webhooks.receiver.app import (
+    Receive,
+    ReceiverApp,
+    Scope,
+    Send,
+    send_response,
+)
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, problems_of
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.environment import ReceiverSettings
-    from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 

@@ -21,25 +21,21 @@ import queue
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
+from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import (
     RowRefusedError,
     StoreError,
     StoreUnavailableError,
 )
 from tap_stairoids_webhooks.log_lines import LogLine
+from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
+from tap_stairoids_webhooks.store.store import EventStore
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
-    from tap_stairoids_webhooks.store.store import EventStore
-
-    _Item = tuple[Delivery, asyncio.Future[Outcome]]
-    _Refusals = Mapping[str, RefusalCount]
-    _Result = Outcome | StoreError
+_Item = tuple[Delivery, asyncio.Future[Outcome]]
+_Refusals = Mapping[str, RefusalCount]
+_Result = Outcome | StoreError
 
 logger = logging.getLogger(__name__)
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import ALARMING, RESPONSE_SECONDS, ReceiverApp
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
+from tap_stairoids_webhooks.store.database import Database
 from tap_stairoids_webhooks.store.schema import RefusalCount
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
-    from tap_stairoids_webhooks.store.database import Database
 
 logger = logging.getLogger(__name__)
 

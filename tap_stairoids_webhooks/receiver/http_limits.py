@@ -8,20 +8,19 @@ The version of uvicorn is pinned, and tests cover each limit.
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 REQUEST_SECONDS = 10.0  # for a head and its body; `app` has a shorter limit for both
 MAX_HEAD_BYTES = 32 * 1024

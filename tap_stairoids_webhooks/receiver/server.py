@@ -9,9 +9,11 @@ import signal
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, cast
+from types import FrameType
+from typing import Any, Self, cast
 
 import uvicorn
 from typing_extensions import override
@@ -34,15 +36,13 @@ from tap_stairoids_webhooks.receiver.admin.metrics import (
 from tap_stairoids_webhooks.receiver.app import ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping
-from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS, Connection
+from tap_stairoids_webhooks.receiver.http_limits import (
+    REQUEST_SECONDS,
+    Connection,
+    Counting,
+)
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
-
-    from tap_stairoids_webhooks.receiver.http_limits import Counting
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,6 @@ class Receiver:
         admin: The admin port; None for no admin port.
 
     Attributes:
-        store: The event store.
         url: URL of the webhook.
         admin_url: URL of the admin pages; None without an admin port.
 
@@ -223,11 +222,7 @@ class _Server(uvicorn.Server):
     """A web server that checks connections and free space every second.
 
     Args:
-        app: The application of the public port.
-        commits: The thread that stores deliveries.
-        housekeeping: The checks of every second.
         admin: Application and socket of the admin port; None for no admin port.
-        on_ready: Called when the server listens.
 
     Attributes:
         unanswered: Number of requests without a response when the server stopped.

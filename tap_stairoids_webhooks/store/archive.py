@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedLineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tap_stairoids_webhooks.signature import Verifier
-    from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.signature import Verifier
+from tap_stairoids_webhooks.store.store import EventStore
 
 _BATCH_ROWS = 500  # deliveries in one commit
 _BATCH_BYTES = 8 * 1024 * 1024

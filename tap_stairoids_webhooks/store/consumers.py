@@ -11,8 +11,9 @@ stays there until it is delivered or discarded.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,12 +21,7 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFIX
 from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS, FORWARDERS, FORWARDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from tap_stairoids_webhooks.store.store import EventStore
-
+from tap_stairoids_webhooks.store.store import EventStore
 
 MOST_COUNTED = 100_000
 
@@ -56,7 +52,6 @@ def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) 
 
     Args:
         store: Opened to write.
-        consumer: The name of the consumer.
         bookmarks: The last sequence it has received, by kind; see `EventFilter.kinds`.
 
     Raises:
@@ -97,7 +92,6 @@ def pending_for(
     """Return, by consumer, the condition of the events it has not received.
 
     Args:
-        connection: To the store.
         failures: Whether to include events that a forwarder could not deliver.
     """
     found: dict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)

@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import stat
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partialmethod
 from pathlib import Path
@@ -37,9 +39,6 @@ from tap_stairoids_webhooks.exceptions import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator
-
     import psycopg
 
 _BUSY_SECONDS = 5.0  # below the receiver's own deadline

@@ -10,10 +10,10 @@ import html
 import json
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus
 
 import sqlalchemy as sa
@@ -24,10 +24,6 @@ from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.schema import ERASURES, EVENTS, FORWARDS
 from tap_stairoids_webhooks.store.store import EventStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 _MAX_ENCODINGS = 4  # one inside the other
 _ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})|=([0-9A-F]{2})|\\+x([0-9a-fA-F]{2})")
@@ -99,8 +95,6 @@ def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
     short transactions only. It is safe to repeat.
 
     Args:
-        url: The store.
-        person: The person.
         dry_run: Erase nothing, and return the number of an erasure.
 
     Returns:

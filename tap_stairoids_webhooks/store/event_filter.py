@@ -5,11 +5,9 @@ This module does not import SQLAlchemy, so that a tap can declare its streams qu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Self
 
 ALL = "*"
 MALFORMED = "malformed"

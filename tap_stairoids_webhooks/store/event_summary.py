@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from tap_stairoids_webhooks.store.schema import EVENTS
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.schema import StoredEvent
-    from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.store.schema import EVENTS, StoredEvent
+from tap_stairoids_webhooks.store.store import EventStore
 
 _MAX_READ = 16_384  # bytes of a body that is read for its subject
 _MAX_PARSED = 65_536  # of the body of one event
@@ -66,10 +63,8 @@ def latest(
     """Return events, the newest first.
 
     Args:
-        store: Opened in any way.
         number: Largest number of events.
         before: Only events with a smaller sequence.
-        kind: Only events of this type.
         untyped: Only events without a type.
         day: Only events received on this day (UTC), such as 2026-01-31.
         text: Only events whose body contains this text.
@@ -89,7 +84,7 @@ def latest(
     with store.transaction("cannot be read") as connection:
         if text:
             query = query.where(_contains(text, connection.dialect.name))
-        rows = [dict(row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+        rows = [dict(row) for row in connection.execute(query).mappings()]
     return [EventSummary(subject=subject_of(row.pop("body")), **row) for row in rows]
 
 

@@ -7,8 +7,9 @@ killed delivers only the events again whose delivery it could not note.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,11 +25,7 @@ from tap_stairoids_webhooks.store.schema import (
     StoredEvent,
     stored_event,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.store.store import EventStore
 
 _ROWS = 500  # in one statement
 
@@ -38,7 +35,6 @@ class Forward:
     """An event in the queue of a forwarder.
 
     Attributes:
-        sequence: Its sequence in the store.
         lane: The events of one lane, such as an account, are delivered in order.
         attempts: Number of requests so far.
         due_at: Unix time of the next request.
@@ -68,6 +64,7 @@ class ForwardQueue:
         self._reader = reader
         self._name = name
         self._is_ours = FORWARDS.c.consumer == name
+        self._is_this = FORWARDERS.c.consumer == name
 
     def begin(self) -> str | None:
         """Note the start of the forwarder; return its `since` of an earlier start.
@@ -76,12 +73,12 @@ class ForwardQueue:
             ConfigError: The consumer is a tap.
         """
         row = {"consumer": self._name, "began_at": timestamp()}
-        ours = FORWARDERS.c.consumer == self._name
+        known = sa.select(FORWARDERS.c.since).where(self._is_this)
+        update = sa.update(FORWARDERS).where(self._is_this).values(row)
         with self._store.transaction("cannot be read", lock=True) as connection:
-            known = connection.execute(sa.select(FORWARDERS.c.since).where(ours)).all()
-            if known:
-                connection.execute(sa.update(FORWARDERS).where(ours).values(row))
-                since: str | None = known[0].since
+            if found := connection.execute(known).first():
+                connection.execute(update)
+                since: str | None = found.since
                 return since
             if self._bookmarks(connection):
                 raise ConfigError(
@@ -96,13 +93,13 @@ class ForwardQueue:
         first = sa.select(sa.func.min(EVENTS.c.sequence)).where(
             EVENTS.c.received_at >= since
         )
-        ours = FORWARDERS.c.consumer == self._name
+        update = sa.update(FORWARDERS).where(self._is_this).values(since=since)
         last = self._reader.last_sequence()
         with self._store.transaction("cannot be changed", lock=True) as connection:
             sequence = connection.scalar(first)
             at = last if sequence is None else sequence - 1
             set_bookmarks(connection, self._name, dict.fromkeys(kinds, at))
-            connection.execute(sa.update(FORWARDERS).where(ours).values(since=since))
+            connection.execute(update)
 
     def bookmarks(self) -> dict[str, int]:
         """Return the last sequence that was taken by kind; empty for none."""
@@ -120,7 +117,7 @@ class ForwardQueue:
         query = sa.select(*columns).where(self._is_ours, FORWARDS.c.failed_at.is_(None))
         with self._reader.transaction("cannot be read") as connection:
             rows = connection.execute(query.order_by(FORWARDS.c.sequence).limit(limit))
-            return [Forward(**row._mapping) for row in rows]  # noqa: SLF001 -- SQLAlchemy's public name for it
+            return [Forward(**row) for row in rows.mappings()]
 
     def events(self, sequences: Collection[int]) -> dict[int, StoredEvent]:
         """Return events by sequence, without those that were erased or pruned."""
@@ -174,14 +171,11 @@ class ForwardQueue:
 
     def end_replay(self) -> None:
         """Forget a forwarder without a bookmark, once its queue is empty."""
-        ours = FORWARDERS.c.consumer == self._name
         queue = sa.select(FORWARDS).where(self._is_ours)
         with self._store.transaction("cannot be changed", lock=True) as connection:
-            if (
-                not self._bookmarks(connection)
-                and not connection.execute(queue).first()
-            ):
-                connection.execute(sa.delete(FORWARDERS).where(ours))
+            is_needed = self._bookmarks(connection) or connection.execute(queue).first()
+            if not is_needed:
+                connection.execute(sa.delete(FORWARDERS).where(self._is_this))
 
     def _remove(self, connection: sa.Connection, sequences: Sequence[int]) -> None:
         for start in range(0, len(sequences), _ROWS):
@@ -197,16 +191,11 @@ def reasons_in(store: EventStore) -> dict[str, list[Any]]:
     Raises:
         StoreUnavailableError: The store cannot be read now.
     """
-    keys = (FORWARDS.c.consumer, FORWARDS.c.failed_at.is_not(None), FORWARDS.c.reason)
+    is_failure = FORWARDS.c.failed_at.is_not(None).label("failed")
+    keys = (FORWARDS.c.consumer, FORWARDS.c.reason, is_failure)
     count = sa.func.count().label("number")
     query = (
-        sa.select(
-            FORWARDS.c.consumer,
-            FORWARDS.c.reason,
-            keys[1].label("failed"),
-            count,
-            sa.func.max(FORWARDS.c.attempts).label("attempts"),
-        )
+        sa.select(*keys, count, sa.func.max(FORWARDS.c.attempts).label("attempts"))
         .where(FORWARDS.c.reason.is_not(None))
         .group_by(*keys)
         .order_by(count.desc())
@@ -218,48 +207,33 @@ def reasons_in(store: EventStore) -> dict[str, list[Any]]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """An event that a forwarder could not deliver."""
-
-    consumer: str
-    sequence: int
-    event: str | None
-    event_id: str | None
-    received_at: str
-    attempts: int
-    reason: str
-    failed_at: str
-
-
 def failures_in(
-    store: EventStore, consumer: str | None, sequences: Collection[int] = ()
-) -> list[Failure]:
-    """Return the failures of one forwarder or of all, oldest first.
+    store: EventStore, consumer: str | None, sequences: Collection[int]
+) -> list[dict[str, Any]]:
+    """Return the events that could not be delivered, oldest first.
 
     Args:
-        store: Opened in any way.
         consumer: The name of the forwarder; None for all.
         sequences: Only these events; empty for all.
 
     Raises:
         StoreUnavailableError: The store cannot be read now.
     """
-    names = list(Failure.__dataclass_fields__)
-    columns: list[Any] = [FORWARDS.c.get(n, EVENTS.c.get(n)) for n in names]
     query = (
-        sa.select(*columns)
+        sa.select(
+            *(FORWARDS.c.consumer, FORWARDS.c.sequence),
+            *(EVENTS.c.event, EVENTS.c.event_id, EVENTS.c.received_at),
+            *(FORWARDS.c.attempts, FORWARDS.c.reason, FORWARDS.c.failed_at),
+        )
         .join(EVENTS, EVENTS.c.sequence == FORWARDS.c.sequence)
         .where(*_failed(consumer, sequences))
         .order_by(FORWARDS.c.consumer, FORWARDS.c.sequence)
     )
     with store.transaction("cannot be read") as connection:
-        return [Failure(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def retry(
-    store: EventStore, consumer: str | None, sequences: Collection[int] = ()
-) -> int:
+def retry(store: EventStore, consumer: str | None, sequences: Collection[int]) -> int:
     """Put failures back into the queue; return their number."""
     again = {"attempts": 0, "due_at": 0.0, "reason": None, "failed_at": None}
     update = sa.update(FORWARDS).where(*_failed(consumer, sequences)).values(again)
@@ -267,9 +241,7 @@ def retry(
         return connection.execute(update).rowcount
 
 
-def discard(
-    store: EventStore, consumer: str | None, sequences: Collection[int] = ()
-) -> int:
+def discard(store: EventStore, consumer: str | None, sequences: Collection[int]) -> int:
     """Remove failures; return their number. The events stay in the store."""
     delete = sa.delete(FORWARDS).where(*_failed(consumer, sequences))
     with store.transaction("cannot be changed", lock=True) as connection:

@@ -12,17 +12,13 @@ import zlib
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from typing_extensions import override
 
 from stairoids_common.database import reason_of
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
-from tap_stairoids_webhooks.store.database import PostgresDatabase
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.database import Database
+from tap_stairoids_webhooks.store.database import Database, PostgresDatabase
 
 _LOCK_CLASS = 782_465_119  # any number, the same in every version
 #: The server ends the session of a peer that is gone without a word. The forwarder uses

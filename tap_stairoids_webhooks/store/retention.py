@@ -7,8 +7,8 @@ hardly waits. Nothing can be stored during `compact`, which takes long.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -17,9 +17,6 @@ from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.consumers import pending_for
 from tap_stairoids_webhooks.store.schema import EVENTS, FORWARDS, PRUNED, STORE
 from tap_stairoids_webhooks.store.store import EventStore
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
 
 _BATCH_ROWS = 500  # rows in one transaction
 
@@ -64,7 +61,6 @@ def prune(
     """Remove old events that every consumer has received.
 
     Args:
-        url: The store.
         before: Remove events received before this time, written as `received_at`.
         force: Also remove events that a consumer has not acknowledged.
         forgotten: Consumers that need no events.

@@ -10,14 +10,13 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.store.event_filter import EventFilter
+from tap_stairoids_webhooks.event import Delivery
+from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 SCHEMA_VERSION = 4
 

@@ -1,17 +1,19 @@
-"""Counts of the store: events, secrets, refusals and consumers."""
+"""Counts of the store: events, secrets, refusals and consumers.
+
+Each function takes a store that is opened in any way, and raises
+`StoreUnavailableError` if the store cannot be read now.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from tap_stairoids_webhooks.store.consumers import Lag, lags
 from tap_stairoids_webhooks.store.schema import EVENTS, REFUSALS, RefusalCount
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.store.store import EventStore
 
 _DAYS = 14
 
@@ -21,7 +23,6 @@ class Statistics:
     """The numbers of a store; a type of None counts events without a type.
 
     Attributes:
-        total: Number of events.
         conflicts: Number of events whose id came before with another body.
         malformed: Number of events whose body does not parse.
         erased: Number of events whose body was erased.
@@ -48,59 +49,41 @@ class Statistics:
 
 
 def statistics_of(store: EventStore) -> Statistics:
-    """Count the events of a store and the deliveries that were refused.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
+    """Count the events of a store and the deliveries that were refused."""
     count, events = sa.func.count(), EVENTS.c
     totals = sa.select(
-        count,
-        count.filter(events.conflict),
-        sa.func.count(events.malformed),
-        sa.func.count(events.erased_at),
-        sa.func.max(events.received_at),
+        count.label("total"),
+        count.filter(events.conflict).label("conflicts"),
+        sa.func.count(events.malformed).label("malformed"),
+        sa.func.count(events.erased_at).label("erased"),
+        sa.func.max(events.received_at).label("last_received_at"),
     )
     by_reason = sa.select(
         REFUSALS.c.reason,
         sa.func.sum(REFUSALS.c.number),
         sa.func.max(REFUSALS.c.last_at),
     ).group_by(REFUSALS.c.reason)
-    last_sequence = store.last_sequence()
+    last_sequence, consumers = store.last_sequence(), lags(store)
     with store.transaction("cannot be read") as connection:
-        found = connection.execute(totals).one()
-        total, conflicts, malformed, erased, last_received_at = found
-        by_type = _counts(connection, events.event)
-        keys = _counts(connection, events.key_id)
-        days = _days(connection)
-        refused = {
-            reason: RefusalCount(number=int(number), last_at=last_at)
-            for reason, number, last_at in connection.execute(by_reason)
-        }
-    return Statistics(
-        total=total,
-        conflicts=conflicts,
-        malformed=malformed,
-        erased=erased,
-        last_sequence=last_sequence,
-        last_received_at=last_received_at,
-        events=by_type,
-        keys=keys,
-        days=days,
-        refused=refused,
-        consumers=lags(store),
-    )
+        return Statistics(
+            **connection.execute(totals).mappings().one(),
+            last_sequence=last_sequence,
+            events=_counts(connection, events.event),
+            keys=_counts(connection, events.key_id),
+            days=_days(connection),
+            refused={
+                reason: RefusalCount(number=int(number), last_at=last_at)
+                for reason, number, last_at in connection.execute(by_reason)
+            },
+            consumers=consumers,
+        )
 
 
 def refusals_by_day(store: EventStore, *, since: str) -> dict[str, dict[str, int]]:
     """Return the number of refused deliveries by reason and day.
 
     Args:
-        store: Opened in any way.
         since: The first day, such as 2026-01-31.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
     """
     query = (
         sa.select(REFUSALS.c.reason, REFUSALS.c.day, REFUSALS.c.number)
@@ -115,11 +98,7 @@ def refusals_by_day(store: EventStore, *, since: str) -> dict[str, dict[str, int
 
 
 def last_refusals(store: EventStore) -> dict[str, str]:
-    """Return when a delivery was last refused, by reason.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
+    """Return when a delivery was last refused, by reason."""
     reason = REFUSALS.c.reason
     query = sa.select(reason, sa.func.max(REFUSALS.c.last_at)).group_by(reason)
     with store.transaction("cannot be read") as connection:
@@ -127,11 +106,7 @@ def last_refusals(store: EventStore) -> dict[str, str]:
 
 
 def use_of_secrets(store: EventStore) -> dict[str, tuple[int, str]]:
-    """Return the number of events and the time of the newest one, by key id.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
+    """Return the number of events and the time of the newest one, by key id."""
     key, newest = EVENTS.c.key_id, sa.func.max(EVENTS.c.received_at)
     query = sa.select(key, sa.func.count(), newest).group_by(key)
     with store.transaction("cannot be read") as connection:
@@ -139,11 +114,7 @@ def use_of_secrets(store: EventStore) -> dict[str, tuple[int, str]]:
 
 
 def types_of(store: EventStore) -> list[str | None]:
-    """Return the types of the events; None stands for events without a type.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
+    """Return the types of the events; None stands for events without a type."""
     query = sa.select(EVENTS.c.event).distinct().order_by(EVENTS.c.event)
     with store.transaction("cannot be read") as connection:
         return list(connection.scalars(query))

@@ -9,15 +9,17 @@ that bookmarks the last sequence skips nothing.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from stairoids_common.database import reason_of
+from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import (
     RowRefusedError,
     StoreError,
@@ -25,7 +27,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreUnavailableError,
     StoreVersionError,
 )
-from tap_stairoids_webhooks.store.database import database_at, missing
+from tap_stairoids_webhooks.store.database import Database, database_at, missing
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.schema import (
     CONSUMERS,
@@ -39,6 +41,7 @@ from tap_stairoids_webhooks.store.schema import (
     SCHEMA_VERSION,
     STORE,
     Outcome,
+    RefusalCount,
     StoredEvent,
     conditions_of,
     new_store,
@@ -47,13 +50,7 @@ from tap_stairoids_webhooks.store.schema import (
     stored_event,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from tap_stairoids_webhooks.event import Delivery
-    from tap_stairoids_webhooks.store.database import Database
-    from tap_stairoids_webhooks.store.schema import RefusalCount
-
+_T = TypeVar("_T")
 PAGE_BYTES = 8 * 1024 * 1024
 EVERYTHING = EventFilter(erased=True)
 
@@ -196,10 +193,8 @@ class EventStore:
 
         Args:
             sequence: Read the events after this sequence; 0 for all.
-            upper: Read up to this sequence.
             limit: Largest number of events. A page of large bodies has fewer events,
                 and only the page after the last event is empty.
-            selected: Which events to read.
 
         Raises:
             StoreUnavailableError: The store cannot be read now.
@@ -233,9 +228,7 @@ class EventStore:
 
     def last_erasure(self) -> int:
         """Return the number of the last erasure, 0 for none."""
-        with self.transaction("cannot be read") as connection:
-            last = connection.execute(sa.select(sa.func.max(ERASURES.c.number)))
-            return last.scalar() or 0
+        return self._scalar(sa.select(sa.func.max(ERASURES.c.number))) or 0
 
     def last_sequence(self) -> int:
         """Return the last sequence that was used, 0 for none; pruning keeps it."""
@@ -247,15 +240,16 @@ class EventStore:
 
     def last_received_at(self) -> str | None:
         """Return when the newest event in the store was received; None for none."""
-        last = sa.select(EVENTS.c.received_at).order_by(EVENTS.c.sequence.desc())
-        with self.transaction("cannot be read") as connection:
-            return connection.execute(last.limit(1)).scalar()
+        newest = sa.select(EVENTS.c.received_at).order_by(EVENTS.c.sequence.desc())
+        return self._scalar(newest.limit(1))
 
     def pruned_through(self) -> int:
         """Return the last sequence that was ever pruned, 0 for none."""
-        pruned = sa.select(STORE.c.pruned_through)
+        return self._scalar(sa.select(STORE.c.pruned_through)) or 0
+
+    def _scalar(self, query: sa.Select[_T]) -> _T | None:
         with self.transaction("cannot be read") as connection:
-            return int(connection.execute(pruned).scalar_one())
+            return connection.scalar(query)
 
     def row_digest(self, sequence: int) -> str | None:
         """Return the digest of an event, also of a pruned event; None if unknown."""

@@ -44,7 +44,6 @@ class StreamChecks(Generic[Held]):
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
         valid_before: How many records were valid before the first check.
-        has_valid: Whether any record was valid.
         sample: Digests of each of the first records, if the identity is new: of its
             sources, or of its content.
     """

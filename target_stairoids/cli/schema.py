@@ -28,11 +28,9 @@ def editor_schema() -> dict[str, Any]:
     No setting is required, because the environment may set the key. Null means not set.
     """
     from stairoids_common.config_errors import repaired
-    from target_stairoids.settings import config_schema
     from target_stairoids.target import TargetStairoids
 
-    of_target = config_schema()
-    TargetStairoids.append_builtin_config(of_target)
+    of_target = TargetStairoids.full_schema()
     settings = {n: _or_null(s) for n, s in of_target["properties"].items()}
     place = {"type": "string", "description": "The place of this schema, for editors."}
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from typing_extensions import override
@@ -13,33 +13,12 @@ from typing_extensions import override
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.dry_run.coverage import FIELDS, Coverage
 from target_stairoids.mapping.signal import CompiledMapping
+from target_stairoids.reporting.run_status import PLANS, Plan
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
 _ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
-_MINUTES_PER_DAY = 1440
-
-
-class Quota(NamedTuple):
-    """How many requests the API allows."""
-
-    per_minute: int
-    per_day: int | None = None
-
-    def minutes(self, requests: int) -> float:
-        """Return the minutes that requests take, with a wait for each further day."""
-        days = (requests - 1) // self.per_day if self.per_day and requests else 0
-        rest = requests - days * (self.per_day or 0)
-        return days * _MINUTES_PER_DAY + rest / self.per_minute
-
-
-#: By plan: https://docs.stairoids.com/api-reference/rate-limits
-PLANS = {
-    "Starter": Quota(60, 10_000),
-    "Growth": Quota(300, 100_000),
-    "Agency": Quota(1_000),
-}
 
 
 class Preview(Observer):
@@ -104,11 +83,11 @@ class Preview(Observer):
     def minutes(self, settings: Settings) -> dict[str, float]:
         """Return the minutes that sending takes, by plan or by the limit set."""
         limit, per_day = settings.requests_per_minute, settings.requests_per_day
-        quotas = {f"{limit} per minute": Quota(limit)} if limit else PLANS
+        plans = {f"{limit} per minute": Plan(limit)} if limit else PLANS
         found = {}
-        for name, (per_minute, usual) in quotas.items():
-            quota = Quota(per_minute, per_day or usual)
-            found[name] = round(quota.minutes(self.to_send), 2)
+        for name, (per_minute, usual) in plans.items():
+            plan = Plan(per_minute, per_day or usual)
+            found[name] = round(plan.minutes(self.to_send), 2)
         return found
 
     def as_dict(self, settings: Settings, first_run: str) -> dict[str, Any]:

@@ -57,24 +57,25 @@ def dead_letters_in(outcomes: Mapping[Any, int]) -> int:
 
 def dead_letters_command() -> str:
     """Return the command that lists dead letters, with the config of this process."""
-    if "MELTANO_PROJECT_ROOT" in os.environ:
-        return "meltano invoke target-stairoids:dead-letters --with-key"
-    return f"stairoids-signals dead-letters list --with-key {_config_option()}"
+    return _command("dead-letters list --with-key", "dead-letters --with-key")
 
 
 def check_command() -> str:
     """Return the command that checks the API, with the config of this process."""
-    if "MELTANO_PROJECT_ROOT" in os.environ:
-        return "meltano invoke target-stairoids:check"
-    return f"stairoids-signals check {_config_option()}"
+    return _command("check", "check")
 
 
 def with_config(command: str) -> str:
     """Return a `ledger` command of a message with the config of this process."""
+    words = command.removeprefix("stairoids-signals ledger ")
+    return _command(f"ledger {words}", f"ledger-{words}")
+
+
+def _command(typed: str, invoked: str) -> str:
+    """Return a command as a person types it, or as Meltano invokes it."""
     if "MELTANO_PROJECT_ROOT" in os.environ:
-        name = "meltano invoke target-stairoids:ledger-"
-        return command.replace("stairoids-signals ledger ", name)
-    return f"{command} {_config_option()}"
+        return f"meltano invoke target-stairoids:{invoked}"
+    return f"stairoids-signals {typed} {_config_option()}"
 
 
 def with_configs(text: str) -> str:

@@ -19,7 +19,6 @@ class Report:
     """Counts of one run.
 
     Attributes:
-        read: Records.
         signals: Signals that the mappings of these records ask for.
         types: Signal type -> number of accepted signals, with recovered ones.
         recovered: Outcome -> number of signals that killed runs left.

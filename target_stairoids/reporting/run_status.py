@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -22,12 +22,32 @@ from target_stairoids.reporting.next_steps import (
 if TYPE_CHECKING:
     from target_stairoids.reporting.runs import PastRun
 
-#: Requests per minute -> requests per day, for each plan. None is unlimited.
-_PLANS = {60: ("Starter", 10_000), 300: ("Growth", 100_000), 1_000: ("Agency", None)}
+_MINUTES_PER_DAY = 1440
 _OUTSIDE_CODE = r"(?=(?:[^`]*`[^`]*`)*[^`]*$)"
 _SENTENCE_END = re.compile(rf"(?<=[.?\]])\s(?=[A-Z]){_OUTSIDE_CODE}")
 _ERROR_ID = re.compile(r" \[E\d+\]")
 _AGAIN = "Run again. The next run resumes, and no signals were lost."
+
+
+class Plan(NamedTuple):
+    """How many requests a plan allows. Without a limit per day it is unlimited."""
+
+    per_minute: int
+    per_day: int | None = None
+
+    def minutes(self, requests: int) -> float:
+        """Return the minutes that requests take, with a wait for each further day."""
+        days = (requests - 1) // self.per_day if self.per_day and requests else 0
+        rest = requests - days * (self.per_day or 0)
+        return days * _MINUTES_PER_DAY + rest / self.per_minute
+
+
+#: Source: https://docs.stairoids.com/api-reference/rate-limits
+PLANS = {
+    "Starter": Plan(60, 10_000),
+    "Growth": Plan(300, 100_000),
+    "Agency": Plan(1_000),
+}
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +188,8 @@ def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
     limits = [run.requests_per_minute for run in runs if run.requests_per_minute]
     if not limits:
         return None
-    plan, per_day = _PLANS.get(limits[-1], (None, None))
+    known = ((n, p) for n, p in PLANS.items() if p.per_minute == limits[-1])
+    plan, (_, per_day) = next(known, (None, Plan(limits[-1])))
     today = f"{now.astimezone(UTC).date()}"
     used = sum(run.requests or 0 for run in runs if run.started_at[:10] == today)
     left = None if per_day is None else max(0, per_day - used)

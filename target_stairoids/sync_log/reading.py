@@ -41,7 +41,6 @@ class SyncLog:
     """The ledger, opened for reading when it is first needed. Close it at the end.
 
     Attributes:
-        streams: The streams of the log.
         stopped: Set it to end every stream after the current record.
     """
 
@@ -71,7 +70,6 @@ class LogStream:
 
     Attributes:
         key: The primary key: a number and a time, so that a new ledger has other keys.
-        is_incremental: Whether the stream has a sequence.
         last_at: The time in the key of the last record; None before the first.
     """
 

@@ -12,8 +12,8 @@ from singer_sdk import Stream
 from singer_sdk.helpers.types import Context
 from typing_extensions import override
 
+from stairoids_common.plugin import EXIT_CODES, StairoidsTap, run
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
-from stairoids_common.tap import EXIT_CODES, StairoidsTap, run
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.settings import LEDGER_URL
 from target_stairoids.sync_log.reading import SEQUENCE, LogStream, SyncLog

@@ -13,16 +13,12 @@ import binascii
 import hmac
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.environment import ADMIN_TOKEN_VARIABLE
 from tap_stairoids_webhooks.exceptions import RefusedRequestError
+from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
 from tap_stairoids_webhooks.receiver.admin.pages import AdminPages
-from tap_stairoids_webhooks.receiver.app import send_response
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
-    from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
+from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send, send_response
 
 _JSON = b"application/json"
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -42,9 +38,6 @@ class AdminApp:
     """The ASGI application of the admin port.
 
     Args:
-        status: The status of the receiver.
-        token: The admin token.
-        port: The admin port.
         url: The URL of the webhook.
 
     Attributes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,25 +18,18 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.log_lines import LogLine
-from tap_stairoids_webhooks.receiver.app import RESULTS
+from tap_stairoids_webhooks.receiver.app import RESULTS, ReceiverApp
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import problems_of
 from tap_stairoids_webhooks.store.consumers import Lag, lags
 from tap_stairoids_webhooks.store.store import EventStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.core import Metric
-
-    from tap_stairoids_webhooks.receiver.app import ReceiverApp
-    from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +39,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class CommitHistograms:
-    """Histograms of the commits.
-
-    Attributes:
-        registry: The registry of all metrics.
-    """
+    """Histograms of the commits."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -77,11 +67,8 @@ class ReceiverStatus(Collector):
     """The status of a running receiver.
 
     Args:
-        app: Counts the requests.
-        commits: The deliveries that wait for a commit.
         store: The store of the receiver, for its sizes only.
         store_url: Opened again to read, so that no response waits for a commit.
-        registry: The registry of all metrics.
         min_free_bytes: Deliveries are refused with less free space.
     """
 
@@ -96,8 +83,8 @@ class ReceiverStatus(Collector):
         min_free_bytes: int,
     ) -> None:
         self.min_free_bytes = min_free_bytes
-        self._app = app
-        self._commits = commits
+        self.app = app
+        self.commits = commits
         self._store = store
         self._store_url = store_url
         self._reader: EventStore | None = None
@@ -107,9 +94,8 @@ class ReceiverStatus(Collector):
 
     def readiness(self) -> dict[str, Any]:
         """Return whether deliveries are accepted now, with the reasons."""
-        last = self._commits.last_commit_at
-        app, commits = self._app, self._commits
-        problems = problems_of(app, commits)
+        app, commits = self.app, self.commits
+        problems, last = problems_of(app, commits), commits.last_commit_at
         return {
             "ready": not any(problems.values()),
             **problems,
@@ -119,22 +105,6 @@ class ReceiverStatus(Collector):
             "free_bytes": self._store.database.free_bytes(),
             "seconds_since_commit": None if last is None else time.time() - last,
         }
-
-    def not_ready_since(self) -> str | None:
-        """Return since when deliveries are refused; None if they are accepted."""
-        return self._app.not_ready_since
-
-    def failure(self) -> str:
-        """Return why the store fails; empty if it works."""
-        return self._commits.failure
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of requests since the start by result."""
-        return self._app.counts.copy()
-
-    def keys(self) -> dict[str, int]:
-        """Return the number of accepted deliveries since the start by key id."""
-        return {key: self._app.keys[key] for key in self._app.key_ids}
 
     def reader(self) -> EventStore:
         """Return the store, opened to read.
@@ -164,9 +134,10 @@ class ReceiverStatus(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         # From 0, because Prometheus sees no increase in a series that begins with 1.
-        results = {**dict.fromkeys(RESULTS, 0), **self.counts()}
+        results = {**dict.fromkeys(RESULTS, 0), **self.app.counts.copy()}
         yield _family("requests", "Requests by result.", result=results)
-        yield _family("deliveries", "Deliveries by secret.", key_id=self.keys())
+        keys = {key: self.app.keys[key] for key in self.app.key_ids}
+        yield _family("deliveries", "Deliveries by secret.", key_id=keys)
         found = self.readiness()
         gauges = {
             "ready": ("1 if deliveries are accepted.", found["ready"]),
@@ -176,11 +147,11 @@ class ReceiverStatus(Collector):
                 "How long the oldest delivery has waited for a commit.",
                 found["queue_oldest_seconds"],
             ),
-            "unproven_bytes": ("Unverified large bodies.", self._app.unproven_bytes),
+            "unproven_bytes": ("Unverified large bodies.", self.app.unproven_bytes),
             "free_bytes": ("Free bytes on the store's disk.", found["free_bytes"]),
             "last_commit_timestamp_seconds": (
                 "Unix time of the last commit.",
-                self._commits.last_commit_at,
+                self.commits.last_commit_at,
             ),
         }
         for name, (text, value) in gauges.items():

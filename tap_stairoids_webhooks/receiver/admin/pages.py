@@ -11,33 +11,30 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from stairoids_pages.pages import Pages
 from stairoids_pages.templating import shown, size_of
 from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
+from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
 from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
 from tap_stairoids_webhooks.store.forwards import reasons_in
+from tap_stairoids_webhooks.store.schema import StoredEvent
 from tap_stairoids_webhooks.store.statistics import (
     last_refusals,
     refusals_by_day,
     types_of,
     use_of_secrets,
 )
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
-    from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
-    from tap_stairoids_webhooks.store.schema import StoredEvent
-    from tap_stairoids_webhooks.store.store import EventStore
+from tap_stairoids_webhooks.store.store import EventStore
 
 _LIVE_SECONDS = 2
 _NO_TYPE = "(none)"  # as in `stats --format json`
@@ -79,7 +76,6 @@ class AdminPages:
     """The ASGI application of the pages. Its caller checks the token.
 
     Args:
-        status: The status of the receiver.
         url: The URL of the webhook.
     """
 
@@ -161,7 +157,7 @@ class AdminPages:
             text=given["text"],
         )
         has_older = len(events) > _PAGE_EVENTS
-        failure = self._status.failure()
+        app, failure = self._status.app, self._status.commits.failure
         details = {
             "limit": size_of(self._status.min_free_bytes),
             "cause": f": {failure}" if failure else "",
@@ -181,8 +177,8 @@ class AdminPages:
             "before": before,
             "stored": store.last_sequence(),
             "readiness": readiness,
-            "counts": self._status.counts(),
-            "keys": list(self._status.keys()),
+            "counts": app.counts.copy(),
+            "keys": app.key_ids,
             "days": days,
             "today": str(today),
             "refused": refused,
@@ -196,7 +192,7 @@ class AdminPages:
                 for name, text in _PROBLEMS.items()
                 if readiness.get(name)
             ],
-            "since": self._status.not_ready_since(),
+            "since": app.not_ready_since,
             **self._counted(store),
         }
 

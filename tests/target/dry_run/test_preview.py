@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from target_stairoids.dry_run.preview import Quota
+from target_stairoids.reporting.run_status import Plan
 from tests.support.commands import command, signals
 from tests.support.paths import DATA
 from tests.support.singer_io import a_record, a_schema, text_of
@@ -277,7 +277,7 @@ def test_preview_explains_the_source_and_streams_left_out(
 def test_quota_of_the_day_is_part_of_the_time_to_send(
     requests: int, per_minute: int, per_day: int | None, minutes: float
 ) -> None:
-    assert Quota(per_minute, per_day).minutes(requests) == pytest.approx(minutes)
+    assert Plan(per_minute, per_day).minutes(requests) == pytest.approx(minutes)
 
 
 def test_preview_groups_invalid_records_by_reason(target: TargetUnderTest) -> None:

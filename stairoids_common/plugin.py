@@ -1,4 +1,4 @@
-"""The Singer taps' common part: config, state, POSIX signals and errors."""
+"""The common part of the Singer plugins: config, command line, state and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty
-from singer_sdk.plugin_base import _ConfigInput
+from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from typing_extensions import override
 
 from stairoids_common.cli import CONTEXT_SETTINGS
@@ -42,35 +42,30 @@ class Stoppable(Protocol):
     stopped: bool
 
 
-class StairoidsTap(Tap, ABC):
-    """A tap whose mistakes of the user are one line each and exit code 1.
+class StairoidsPlugin(PluginBase):
+    """A plugin that names each mistake in its config, and repeats no value.
 
     Attributes:
         summary: The first line of the help.
         examples: The end of the help.
-        expected_errors: Errors that the user can fix.
     """
 
     package_name = "singer-stairoids"
     summary: ClassVar[str]
     examples: ClassVar[str]
-    expected_errors: ClassVar[tuple[type[Exception], ...]]
 
-    stopped_by: ClassVar[int | None] = None
-    _at_exit: ClassVar = ExitStack()
-
-    @property
-    @abstractmethod
-    def records(self) -> Stoppable:
-        """The records of this run, which `stopped` ends."""
+    @classmethod
+    def full_schema(cls) -> dict[str, Any]:
+        """Return the schema of the config, with the settings that the SDK adds."""
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
+        return schema
 
     @classproperty
     @override
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - a property of the class
         """The config of the environment, without `.env` files, which would win."""
-        schema = cls.config_jsonschema
-        cls.append_builtin_config(schema)
-        return environment_config(schema, cls._env_var_prefix)
+        return environment_config(cls.full_schema(), cls._env_var_prefix)
 
     @classmethod
     @override
@@ -81,15 +76,6 @@ class StairoidsTap(Tap, ABC):
         command.epilog = cls.examples
         return command
 
-    @override
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state, also as `meltano state get` prints it.
-
-        Raises:
-            WrongConfigError: It is not a state of this tap, and would count as none.
-        """
-        super().load_state({"bookmarks": _bookmarks_in(state, self.streams)})
-
     @classmethod
     def problems_in(cls, config: dict[str, Any], schema: dict[str, Any]) -> list[str]:
         """Return one sentence for each mistake in a config, without its values."""
@@ -98,14 +84,36 @@ class StairoidsTap(Tap, ABC):
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Find mistakes; the messages repeat no value, because it may be a secret."""
-        schema = self.config_jsonschema
-        self.append_builtin_config(schema)
+        schema = self.full_schema()
         self._config = understood(self._config, schema)
         errors = self.problems_in(self._config, schema)
         if errors and raise_errors:
-            msg = "Config validation failed"
-            raise ConfigValidationError(msg, errors=errors, schema=schema)
+            summary = "The config is wrong"
+            raise ConfigValidationError(summary, errors=errors, schema=schema)
         return errors
+
+
+class StairoidsTap(StairoidsPlugin, Tap, ABC):
+    """A tap whose mistakes of the user are one line each and exit code 1."""
+
+    expected_errors: ClassVar[tuple[type[Exception], ...]]
+
+    stopped_by: ClassVar[int | None] = None
+    _at_exit: ClassVar = ExitStack()
+
+    @property
+    @abstractmethod
+    def records(self) -> Stoppable:
+        """The records of this run, which `stopped` ends."""
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Load a state, also as `meltano state get` prints it.
+
+        Raises:
+            WrongConfigError: It is not a state of this tap, and would count as none.
+        """
+        super().load_state({"bookmarks": _bookmarks_in(state, self.streams)})
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
@@ -136,10 +144,9 @@ class StairoidsTap(Tap, ABC):
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> Any:
         begin(cls.name)
-        schema = cls.config_jsonschema
-        cls.append_builtin_config(schema)
         with cls._clear_errors():
-            return _ConfigInput(config=read_config(value, schema, cls._env_var_prefix))
+            found = read_config(value, cls.full_schema(), cls._env_var_prefix)
+            return _ConfigInput(config=found)
 
     @classmethod
     @override
