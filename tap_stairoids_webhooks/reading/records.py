@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -45,12 +45,12 @@ def _text(description: str = "", *, nullable: bool = True, **more: Json) -> Json
     return {"type": type_, **described, **more}
 
 
-def _schema(
-    properties: Mapping[str, Json], *, required: list[str], **more: Json
-) -> dict[str, Json]:
+def _schema(properties: dict[str, Json], **more: Json) -> dict[str, Json]:
+    """Return the schema of a stream; a property that may not be null is required."""
+    required = [name for name, spec in properties.items() if "null" not in spec["type"]]
     return {
         "type": "object",
-        "properties": dict(properties),
+        "properties": properties,
         "required": required,
         **more,
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -98,8 +98,7 @@ _EVENTS_SCHEMA = _schema(
             "When the payload was erased, on a person's request.", format="date-time"
         ),
         **_DELIVERY,
-    },
-    required=[SEQUENCE, "received_at", "conflict", "body_sha256", "key_id"],
+    }
 )
 _MALFORMED_SCHEMA = _schema(
     {
@@ -108,18 +107,8 @@ _MALFORMED_SCHEMA = _schema(
         "reason": _text(nullable=False),
         "body_base64": _text("The signed bytes.", nullable=False),
         **_DELIVERY,
-    },
-    required=[
-        SEQUENCE,
-        "received_at",
-        "reason",
-        "body_base64",
-        "body_sha256",
-        "key_id",
-    ],
+    }
 )
-
-
 _ERASURES_SCHEMA = _schema(
     {
         SEQUENCE: {"type": ["integer"], "description": "Number of the erasure."},
@@ -131,8 +120,7 @@ _ERASURES_SCHEMA = _schema(
         **_RECEIVED_AT,
         "body_sha256": _text(nullable=False),
         "erased_at": _text(nullable=False, format="date-time"),
-    },
-    required=[SEQUENCE, "event_sequence", "received_at", "body_sha256", "erased_at"],
+    }
 )
 
 
@@ -227,7 +215,6 @@ class EventTypeRecords(Records):
                 **_RECEIVED_AT,
                 **schema_of(self._shape)["properties"],
             },
-            required=[SEQUENCE, "received_at"],
             additionalProperties=True,
         )
         name, of_type = event.replace(".", "_"), selected.of_type(event)

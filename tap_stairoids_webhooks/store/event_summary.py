@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
@@ -15,18 +15,6 @@ from tap_stairoids_webhooks.store.store import EventStore
 _MAX_READ = 16_384  # bytes of a body that is read for its subject
 _MAX_PARSED = 65_536  # of the body of one event
 _SIZE: Any = sa.func.length(EVENTS.c.body)
-_COLUMNS = [
-    EVENTS.c.sequence,
-    EVENTS.c.event,
-    EVENTS.c.event_id,
-    EVENTS.c.malformed,
-    EVENTS.c.conflict,
-    EVENTS.c.received_at,
-    EVENTS.c.key_id,
-    EVENTS.c.erased_at,
-    _SIZE.label("size"),
-    sa.case((_SIZE <= _MAX_READ, EVENTS.c.body)).label("body"),
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +36,13 @@ class EventSummary:
     erased_at: str | None
     size: int
     subject: str
+
+
+_COLUMNS = [
+    *(EVENTS.c[field.name] for field in fields(EventSummary) if field.name in EVENTS.c),
+    _SIZE.label("size"),
+    sa.case((_SIZE <= _MAX_READ, EVENTS.c.body)).label("body"),
+]
 
 
 def latest(
