@@ -2,7 +2,8 @@
 
 Every setting of `ReceiverSettings` is an option of `stairoids-webhooks serve` and an
 environment variable with the prefix `STAIROIDS_WEBHOOKS_`. Secrets are environment
-variables only, because other users can see a command line.
+variables only, because other users can see a command line. Each function raises
+`ConfigError` if a value is missing or wrong.
 """
 
 from __future__ import annotations
@@ -75,11 +76,7 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def receiver_settings() -> ReceiverSettings:
-    """Read the settings of the receiver from the environment only.
-
-    Raises:
-        ConfigError: A variable is wrong.
-    """
+    """Read the settings of the receiver from the environment only."""
     names = ReceiverSettings.__struct_fields__
     try:
         check_variables(PREFIX, (*names, *SECRET_SETTINGS), warns=True)
@@ -91,11 +88,7 @@ def receiver_settings() -> ReceiverSettings:
 
 
 def forwarders_in(text: str) -> dict[str, str]:
-    """Return URL by name from `URL`, or from `NAME=URL NAME=URL`.
-
-    Raises:
-        ConfigError: Two of them have the same name.
-    """
+    """Return URL by name from `URL`, or from `NAME=URL NAME=URL`."""
     pairs = [_NAMED_URL.fullmatch(part) for part in text.split()]
     found = {match[1] or DEFAULT_FORWARDER: match[2] for match in pairs if match}
     if len(found) != len(pairs) or not pairs:
@@ -105,11 +98,7 @@ def forwarders_in(text: str) -> dict[str, str]:
 
 
 def secrets() -> list[str]:
-    """Read the webhook secrets, the newest first.
-
-    Raises:
-        ConfigError: There is no secret, or the variable is not valid.
-    """
+    """Read the webhook secrets, the newest first."""
     if several := _secret(SECRETS_VARIABLE):
         if _secret(SECRET_VARIABLE):
             logger.warning(
@@ -144,11 +133,7 @@ def _checked(name: str, *secrets: str) -> list[str]:
 
 
 def _secret(name: str) -> str | None:
-    """Return the text of a variable, or of the file that NAME_FILE names.
-
-    Raises:
-        ConfigError: Both are set, or the file has no secret.
-    """
+    """Return the text of a variable, or of the file that NAME_FILE names."""
     try:
         return variable_or_file(name, is_secret=True)
     except WrongConfigError as error:
@@ -156,11 +141,7 @@ def _secret(name: str) -> str | None:
 
 
 def admin_token() -> str:
-    """Read the admin token.
-
-    Raises:
-        ConfigError: There is no token, or it could be guessed.
-    """
+    """Read the admin token."""
     token = _secret(ADMIN_TOKEN_VARIABLE) or ""
     _checked(ADMIN_TOKEN_VARIABLE, token)
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
@@ -172,11 +153,7 @@ def admin_token() -> str:
 
 
 def api_key() -> str:
-    """Read the API key of Stairoids.
-
-    Raises:
-        ConfigError: There is no key, or no HTTP header can carry it.
-    """
+    """Read the API key of Stairoids."""
     key = _secret(API_KEY_VARIABLE)
     if not key:
         raise ConfigError(f"no API key: set {API_KEY_VARIABLE}")

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class Snapshot:
     """Reads the events up to now. The store is opened when it is first needed.
 
-    Close it at the end of the run.
+    Close it at the end of the run. Each access raises `StoreError` if the store cannot
+    be opened or read.
 
     Args:
         secrets: If given, the signature of each event is verified with them.
@@ -52,11 +53,7 @@ class Snapshot:
 
     @cached_property
     def store(self) -> EventStore:
-        """The store, opened to read.
-
-        Raises:
-            StoreError: The store cannot be opened.
-        """
+        """The store, opened to read."""
         from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- SQLAlchemy is slow to import, and --version does not need it
 
         return self._opened.enter_context(EventStore.open_read_only(self._store_url))
@@ -86,7 +83,6 @@ class Snapshot:
         """Yield the events after a sequence, in order.
 
         Raises:
-            StoreError: The store cannot be read. Run again.
             UnverifiedEventError: None of the secrets signed the next event.
         """
         skipped, first_skipped = 0, None
@@ -113,11 +109,7 @@ class Snapshot:
             )
 
     def erasures_after(self, number: int) -> Iterator[dict[str, Any]]:
-        """Yield the erasures after a number, in order.
-
-        Raises:
-            StoreError: The store cannot be read. Run again.
-        """
+        """Yield the erasures after a number, in order."""
         last = self.last_erasure
         while page := self.store.erasures_after(number):
             for erasure in page:

@@ -124,11 +124,7 @@ def check_consumers(store: EventStore, names: Iterable[str]) -> None:
 
 
 def lags(store: EventStore) -> dict[str, Lag]:
-    """Return how far each consumer is behind.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
+    """Return how far each consumer is behind."""
     updated = sa.select(CONSUMERS.c.consumer, sa.func.max(CONSUMERS.c.updated_at))
     forwarders = sa.select(FORWARDERS.c.consumer, FORWARDERS.c.began_at)
     failed = (

@@ -167,11 +167,7 @@ class Database(ABC):
 
 
 def database_at(url: str) -> Database:
-    """Return the database of a store URL.
-
-    Raises:
-        ConfigError: The URL names no database that can hold a store.
-    """
+    """Return the database of a store URL."""
     parsed = parsed_url(url, setting="store_url", error=ConfigError)
     if parsed.get_backend_name() == "postgresql":
         return PostgresDatabase(parsed)

@@ -1,4 +1,7 @@
-"""Read summaries of the newest events, or one event with its body."""
+"""Read summaries of the newest events, or one event with its body.
+
+Each function raises `StoreUnavailableError` if the store cannot be read now.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +66,6 @@ def latest(
         untyped: Only events without a type.
         day: Only events received on this day (UTC), such as 2026-01-31.
         text: Only events whose body contains this text.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
     """
     query = sa.select(*_COLUMNS).order_by(EVENTS.c.sequence.desc()).limit(number)
     if before is not None:
@@ -125,10 +125,6 @@ def _contains(text: str, dialect: str) -> sa.ColumnElement[bool]:
 
 
 def event_at(store: EventStore, sequence: int) -> StoredEvent | None:
-    """Return one event with its body; None if there is none.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
-    """
+    """Return one event with its body; None if there is none."""
     found = store.read_after(sequence - 1, upper=sequence, limit=1)
     return found[0] if found else None

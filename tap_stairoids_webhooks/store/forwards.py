@@ -187,9 +187,6 @@ def reasons_in(store: EventStore) -> dict[str, list[Any]]:
     """Count the events in queues whose last request failed, by consumer.
 
     Each row has the reason, whether no request follows, and the most requests.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
     """
     is_failure = FORWARDS.c.failed_at.is_not(None).label("failed")
     keys = (FORWARDS.c.consumer, FORWARDS.c.reason, is_failure)
@@ -215,9 +212,6 @@ def failures_in(
     Args:
         consumer: The name of the forwarder; None for all.
         sequences: Only these events; empty for all.
-
-    Raises:
-        StoreUnavailableError: The store cannot be read now.
     """
     query = (
         sa.select(

@@ -74,12 +74,19 @@ class EventStore:
     """Stores each event once and returns the events in order.
 
     Open it with `create`, `open` or `open_read_only`. Several threads may share it.
+    Each method raises `StoreUnavailableError` if the database does not work. Then
+    nothing was changed.
 
     Attributes:
         database: The SQLite file or PostgreSQL database below it.
         place: Its name for messages.
         store_id: Made with the store. Another id means another history.
         generation: Raised when an operator restores a backup.
+
+    Raises:
+        StoreMissingError: There is no store, and it was not created.
+        StoreUnavailableError: The store can neither be opened nor made.
+        StoreVersionError: Another release wrote the store.
     """
 
     def __init__(self, database: Database, engine: sa.Engine) -> None:
@@ -94,12 +101,7 @@ class EventStore:
 
     @classmethod
     def create(cls, url: str) -> Self:
-        """Open a store to write; make the store if there is none.
-
-        Raises:
-            StoreUnavailableError: The store can neither be opened nor made.
-            StoreVersionError: Another release wrote the store.
-        """
+        """Open a store to write; make the store if there is none."""
         database = database_at(url)
         engine = database.writer(make=True)
         try:
@@ -117,25 +119,13 @@ class EventStore:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open a store to write.
-
-        Raises:
-            StoreMissingError: There is no store.
-            StoreUnavailableError: The store cannot be opened.
-            StoreVersionError: Another release wrote the store.
-        """
+        """Open a store to write."""
         database = database_at(url)
         return cls(database, database.writer(make=False))
 
     @classmethod
     def open_read_only(cls, url: str) -> Self:
-        """Open a store that cannot be changed through this object.
-
-        Raises:
-            StoreMissingError: There is no store.
-            StoreUnavailableError: The store cannot be opened.
-            StoreVersionError: Another release wrote the store.
-        """
+        """Open a store that cannot be changed through this object."""
         database = database_at(url)
         return cls(database, database.reader())
 
@@ -158,9 +148,6 @@ class EventStore:
 
         Args:
             writes: Whether to fill some pages and empty them, as on a full disk.
-
-        Raises:
-            StoreUnavailableError: A delivery could not be stored now.
         """
         row = {"day": "", "reason": " " * 10_000, "number": 0, "last_at": ""}
         with self.transaction("does not work", lock=True) as connection:
@@ -169,11 +156,7 @@ class EventStore:
                 connection.execute(sa.delete(REFUSALS).where(REFUSALS.c.day == ""))
 
     def add_refusals(self, refusals: Mapping[str, RefusalCount]) -> None:
-        """Add to the counts of refused deliveries, by reason and day.
-
-        Raises:
-            StoreUnavailableError: Nothing was added.
-        """
+        """Add to the counts of refused deliveries, by reason and day."""
         rows = [
             {"day": refused.last_at[:10], "reason": reason, **asdict(refused)}
             for reason, refused in sorted(refusals.items())
@@ -195,9 +178,6 @@ class EventStore:
             sequence: Read the events after this sequence; 0 for all.
             limit: Largest number of events. A page of large bodies has fewer events,
                 and only the page after the last event is empty.
-
-        Raises:
-            StoreUnavailableError: The store cannot be read now.
         """
         place, size = EVENTS.c.sequence, sa.func.length(EVENTS.c.body).label("size")
         found = [place > sequence, place <= upper, *conditions_of(selected)]
@@ -216,11 +196,7 @@ class EventStore:
         return [stored_event(row) for row in rows]
 
     def erasures_after(self, number: int, *, limit: int = 1000) -> list[dict[str, Any]]:
-        """Return the next page of erased events, in the order of their erasure.
-
-        Raises:
-            StoreUnavailableError: The store cannot be read now.
-        """
+        """Return the next page of erased events, in the order of their erasure."""
         erased = sa.select(ERASURES).where(ERASURES.c.number > number)
         with self.transaction("cannot be read") as connection:
             page = erased.order_by(ERASURES.c.number).limit(limit)
@@ -271,9 +247,6 @@ class EventStore:
         A restored store uses sequence numbers again for other events. The tap refuses
         bookmarks of an earlier generation, and no tap has read anything. The bookmark
         of a forwarder was restored with the store.
-
-        Raises:
-            StoreUnavailableError: Nothing was changed.
         """
         is_tap = CONSUMERS.c.consumer.not_in(sa.select(FORWARDERS.c.consumer))
         following = sa.update(STORE).values(generation=STORE.c.generation + 1)
@@ -324,9 +297,6 @@ class EventStore:
         Args:
             failure: How the message continues after the store's name if it fails.
             lock: Whether to keep out other writers.
-
-        Raises:
-            StoreUnavailableError: Nothing was changed.
         """
         try:
             with self._engine.begin() as connection:

@@ -107,11 +107,7 @@ class ReceiverStatus(Collector):
         }
 
     def reader(self) -> EventStore:
-        """Return the store, opened to read.
-
-        Raises:
-            StoreError: The store cannot be opened.
-        """
+        """Return the store, opened to read."""
         with self._opening:
             if self._reader is None:
                 self._reader = EventStore.open_read_only(self._store_url)

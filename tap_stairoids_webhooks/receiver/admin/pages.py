@@ -140,11 +140,7 @@ class AdminPages:
     def _overview_of(
         self, given: dict[str, str], *, before: int | None
     ) -> dict[str, Any]:
-        """Return the values of the first page; reads the store.
-
-        Raises:
-            StoreError: The store cannot be read now.
-        """
+        """Return the values of the first page; reads the store."""
         store = self._status.reader()
         kind = given["type"]
         events = latest(
