@@ -1,6 +1,7 @@
 """Checks and writes: the work of `destination-stairoids`.
 
 Records have the same mapping, ledger, rate limit and outcomes as those of a Singer tap.
+Each function raises `ConnectorError` if the sync cannot begin, or is incomplete.
 """
 
 from __future__ import annotations
@@ -58,9 +59,6 @@ def check(config: Mapping[str, Json]) -> str:
 
     Returns:
         A sentence about the ledger and one about the key.
-
-    Raises:
-        ConnectorError: A sync could not begin.
     """
     with _converted_errors():
         settings = settings_from(config)
@@ -74,9 +72,6 @@ def write_records(
     """Send the records of a source, each once, and return the states.
 
     A state is returned when each record before it has an outcome.
-
-    Raises:
-        ConnectorError: The sync is incomplete.
     """
     with _converted_errors():
         settings, messages = settings_from(config), messages_of(catalog)

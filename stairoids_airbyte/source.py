@@ -1,6 +1,7 @@
 """Checks, discovers and reads: the work of `source-stairoids-webhooks`.
 
-Streams, records and the checks of bookmarks are those of the taps.
+Streams, records and the checks of bookmarks are those of the taps. Each function raises
+`ConnectorError` if the sync cannot begin, or is incomplete.
 """
 
 from __future__ import annotations
@@ -59,9 +60,6 @@ def check(config: Mapping[str, Json]) -> str:
 
     Returns:
         A sentence about the store.
-
-    Raises:
-        ConnectorError: A sync could not begin.
     """
     with _converted_errors():
         config = checked_config(config)
@@ -73,11 +71,7 @@ def check(config: Mapping[str, Json]) -> str:
 
 
 def discover(config: Mapping[str, Json]) -> Message:
-    """Return the catalog with all streams.
-
-    Raises:
-        ConnectorError: The config is wrong.
-    """
+    """Return the catalog with all streams."""
     with _converted_errors():
         config = checked_config(config)
         streams = [
@@ -100,9 +94,6 @@ def read(
     Args:
         state: The states of the last sync. Airbyte gives one for a full refresh only
             to resume it.
-
-    Raises:
-        ConnectorError: Some events were not written.
     """
     with _converted_errors():
         config = checked_config(config)

@@ -180,11 +180,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
 
 
 def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
-    """Return the bookmarks of a state, also as `meltano state get` prints it.
-
-    Raises:
-        WrongConfigError: It is not a state of this tap.
-    """
+    """Return the bookmarks of a state, also as `meltano state get` prints it."""
     match state:
         case {"singer_state": inner}:
             return _bookmarks_in(inner, streams)

@@ -12,11 +12,8 @@ from target_stairoids.settings import Settings
 
 
 def check_reachable(settings: Settings) -> None:
-    """Raise `AccessRefusedError` if the API's address does not respond.
-
-    The key is not sent.
-    """
-    _ask(settings, "", Client.reach)
+    """Raise `AccessRefusedError` if the API's address does not respond."""
+    _ask(settings, Client.reach)
 
 
 def check_key(settings: Settings) -> str:
@@ -25,9 +22,7 @@ def check_key(settings: Settings) -> str:
     Raises:
         AccessRefusedError: Stairoids does not know the key, or does not respond.
     """
-    response = _ask(
-        settings, settings.api_key, lambda client: client.list_signals({"limit": 1})
-    )
+    response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
     if response.status == 401:
         raise AccessRefusedError(
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
@@ -43,11 +38,8 @@ def check_key(settings: Settings) -> str:
     )
 
 
-def _ask(
-    settings: Settings, api_key: str, request: Callable[[Client], Response]
-) -> Response:
-    timeout = settings.request_timeout_seconds
-    with closing(Client(settings.api_url, api_key, timeout=timeout)) as client:
+def _ask(settings: Settings, request: Callable[[Client], Response]) -> Response:
+    with closing(Client.of(settings)) as client:
         response = request(client)
     if response.status is None:
         raise AccessRefusedError(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +25,7 @@ from stairoids_common.http import BearerAuth, breach_of, environment_error, obst
 from stairoids_common.retry import http_date, retry_after_in
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import AccessRefusedError, ConfigError
+from target_stairoids.settings import Settings
 
 _LONGEST_RESET = 60  # seconds; the quota's window
 _LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
@@ -222,6 +223,12 @@ class Client:
         self._of_thread = _ThreadSession(self._signals_url, self._auth)
         # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return a client with the URL, the key and the timeout of the settings."""
+        timeout = settings.request_timeout_seconds
+        return cls(settings.api_url, settings.api_key, timeout=timeout)
 
     def post_signal(self, body: bytes) -> Response:
         """Send one signal. Failures of network or API are responses, not errors.

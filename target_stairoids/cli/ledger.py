@@ -270,11 +270,7 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     from target_stairoids.dry_run.runner import run
 
     log_the_run()
-    run(
-        config_inputs,
-        messages,
-        overrides={"first_run": "baseline", "remembers_all": True},
-    )
+    run(config_inputs, messages, first_run="baseline", remembers_all=True)
 
 
 @ledger.command()

@@ -14,14 +14,10 @@ from target_stairoids.settings import Settings
 
 def comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
     """Return why a run with these pairs would stop or hold signals back; else ""."""
-    url, scope, timeout = (
-        settings.ledger_url,
-        settings.scope,
-        settings.request_timeout_seconds,
-    )
+    url, scope = settings.ledger_url, settings.scope
     with (
         Ledger.open_read_only(url, scope, missing_ok=True) as ledger,
-        closing(Client(settings.api_url, settings.api_key, timeout=timeout)) as client,
+        closing(Client.of(settings)) as client,
     ):
         is_known = queries.knows_key(ledger, ledger.key_digest(settings.api_key))
         must_read = settings.first_run == "guard"

@@ -65,11 +65,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
     others = queries.sources_of_others(ledger)
     listed_ids: set[str] = set()
     there: dict[str, bool] = {}  # whether the ledger knows it
-    with closing(
-        Client(
-            settings.api_url, settings.api_key, timeout=settings.request_timeout_seconds
-        )
-    ) as client:
+    with closing(Client.of(settings)) as client:
         limiter = RateLimiter(settings.requests_per_minute)
         for source in sorted(sources):
             for response in _pages(client, limiter, source):

@@ -1,4 +1,7 @@
-"""Run the target inside a command: dry runs, baselines and replays."""
+"""Run the target inside a command: dry runs, baselines and replays.
+
+Each function raises `StairoidsError` if the run fails, unless it returns the error.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +24,12 @@ NO_LEDGER = f"sqlite:///{os.devnull}/none"
 
 
 def run(
-    config_inputs: Sequence[str],
-    messages: IO[str] | list[str],
-    *,
-    observer: Observer | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    **defaults: object,
-) -> Settings:
-    """Run the target over Singer messages, and return its settings.
-
-    Args:
-        overrides: Setting -> value, in place of the config's.
-        defaults: Settings that the config may lack.
-
-    Raises:
-        StairoidsError: The run failed.
-    """
-    target = target_from(config_inputs, **defaults)
-    target.observer, target.overrides = observer, overrides or {}
+    config_inputs: Sequence[str], messages: IO[str] | list[str], **overrides: object
+) -> None:
+    """Run the target over Singer messages; `overrides` replace settings."""
+    target = target_from(config_inputs)
+    target.overrides = overrides
     _listen(target, messages)
-    return target.settings()
 
 
 def rebuild(
@@ -52,9 +41,6 @@ def rebuild(
 
     Returns:
         The report, and the number of signals there that no message explains.
-
-    Raises:
-        StairoidsError: The run failed.
     """
     target = target_from(config_inputs)
     limits = "requests_per_day", "max_signals_per_run", "max_run_minutes"
@@ -119,7 +105,8 @@ def run_dry(
     **overrides: object,
 ) -> Settings:
     """Run the target without an API key. It sends nothing and writes nothing."""
-    dry = {**overrides, "dry_run": True, "report_path": None}
-    return run(
-        config_inputs, messages, observer=observer, overrides=dry, api_key="not used"
-    )
+    target = target_from(config_inputs, api_key="not used")
+    target.observer = observer
+    target.overrides = {**overrides, "dry_run": True, "report_path": None}
+    _listen(target, messages)
+    return target.settings()
