@@ -5,32 +5,21 @@ The class of an error is the next step of the caller, not the place of the fault
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class WebhooksError(Exception):
     """Root of the tree.
 
     The text is one sentence for the operator. It never holds a secret, a body or
     personal data, because it is written to logs.
-
-    Attributes:
-        id: A name of the error that stays the same when its text changes.
     """
-
-    id: ClassVar[str] = "webhooks-error"
 
 
 class ConfigError(WebhooksError):
     """A setting or an environment variable is wrong: fix it and start again."""
 
-    id = "config-wrong"
-
 
 class MalformedBodyError(WebhooksError):
     """A signed body is not one JSON object: store it and mark it as malformed."""
-
-    id = "body-malformed"
 
 
 class RefusedLineError(WebhooksError):
@@ -38,8 +27,6 @@ class RefusedLineError(WebhooksError):
 
     The text is one word for the counts.
     """
-
-    id = "line-refused"
 
 
 class RefusedRequestError(WebhooksError):
@@ -50,8 +37,6 @@ class RefusedRequestError(WebhooksError):
         headers: Headers that go with the status.
         text: Body of the response. Default: the reason.
     """
-
-    id = "request-refused"
 
     def __init__(
         self,
@@ -70,46 +55,30 @@ class RefusedRequestError(WebhooksError):
 class StairoidsError(WebhooksError):
     """Stairoids refused a call or did not respond: show this to the operator."""
 
-    id = "stairoids-refused"
-
 
 class StoreError(WebhooksError):
     """Root of the errors of the event store."""
-
-    id = "store-error"
 
 
 class StoreMissingError(StoreError):
     """There is no store: start the receiver, or name another store."""
 
-    id = "store-missing"
-
 
 class StoreUnavailableError(StoreError):
     """Nothing was stored or read: respond 503, or run again later."""
-
-    id = "store-unavailable"
 
 
 class RowRefusedError(StoreError):
     """The store works, and refuses a row: try the other rows without it."""
 
-    id = "row-refused"
-
 
 class StoreResetError(StoreError):
     """A bookmark is not of this store: a person decides to read everything again."""
-
-    id = "store-reset"
 
 
 class UnverifiedEventError(StoreError):
     """None of the given secrets signed an event: add its secret and run again."""
 
-    id = "event-unverified"
-
 
 class StoreVersionError(StoreError):
     """Another release wrote the store: use that release, or another store."""
-
-    id = "store-version"

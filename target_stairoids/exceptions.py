@@ -18,7 +18,6 @@ No message holds a record's values or a secret, because all messages may be logg
 from __future__ import annotations
 
 import signal
-from typing import ClassVar
 
 
 class StairoidsError(Exception):
@@ -28,54 +27,39 @@ class StairoidsError(Exception):
         message: One or two sentences: the problem, its place, and the remedy.
 
     Attributes:
-        id: A stable name of the kind of error, for programs.
         exit_code: The exit code of the program.
     """
 
-    id: ClassVar = "error"
     exit_code = 1
 
 
 class ConfigError(StairoidsError):
     """A setting or a mapping is wrong."""
 
-    id = "config"
-
 
 class SetAsideError(ConfigError):
     """A check set a stream aside; a person decides."""
-
-    id = "set-aside"
 
 
 class MessageError(StairoidsError):
     """The tap printed a message that no Singer target can use."""
 
-    id = "message"
-
 
 class MissingKeyError(MessageError):
     """A record lacks a column of its key."""
-
-    id = "missing-key"
 
 
 class LedgerError(StairoidsError):
     """The ledger cannot be opened, read or written."""
 
-    id = "ledger"
-
 
 class AccessRefusedError(StairoidsError):
     """Stairoids refuses the key, its scope or the address."""
-
-    id = "access-refused"
 
 
 class IncompleteError(StairoidsError):
     """Signals are pending, and the next run sends them (`EX_TEMPFAIL`)."""
 
-    id = "incomplete"
     exit_code = 75
 
 
@@ -86,8 +70,6 @@ class InterruptedRunError(StairoidsError):
         number: The number of the POSIX signal. The exit code is 128 more.
     """
 
-    id = "interrupted"
-
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
         name = signal.Signals(number).name
@@ -97,8 +79,6 @@ class InterruptedRunError(StairoidsError):
 class DeadLettersError(StairoidsError):
     """Some records became dead letters, and `fail_on_dead_letters` is set."""
 
-    id = "dead-letters"
-
 
 class InvalidSignalError(Exception):
     """A record cannot become a signal that Stairoids accepts.
@@ -106,8 +86,6 @@ class InvalidSignalError(Exception):
     Args:
         reason: Names the signal's field and the broken rule, never a value.
     """
-
-    id: ClassVar = "invalid-signal"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
