@@ -128,17 +128,15 @@ def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
 
 def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
     """Return the key of a dead letter's record; empty if there is no key or record."""
-    from target_stairoids.mapping.config import glob_of
+    from target_stairoids.mapping.config import items_of
 
     if not dead.record:
         return {}
-    glob = glob_of(dead.stream_name, items)
+    stream = dead.stream_name
     of_mapping = (
         item.key
-        for item in items
-        if item.stream == glob
-        and item.key
-        and item.mapping_name(dead.stream_name) == dead.mapping
+        for item in items_of(stream, items)
+        if item.key and item.mapping_name(stream) == dead.mapping
     )
     of_stream = json.loads(dead.schema or "{}").get("key_properties") or []
     record = json.loads(dead.record)
@@ -234,11 +232,11 @@ def _show_foreign(found: Sequence[Row[Any]]) -> None:
 
 def _is_own(dead: Row[Any], settings: Settings) -> bool:
     """Return whether the config has the mapping of a dead letter."""
-    from target_stairoids.mapping.config import glob_of, names_for
+    from target_stairoids.mapping.config import names_for
     from target_stairoids.mapping.schema import INFERRED_FIELD
 
-    if glob_of(dead.stream_name, settings.signals) is not None:
-        return dead.mapping in names_for(dead.stream_name, settings.signals)
+    if names := names_for(dead.stream_name, settings.signals):
+        return dead.mapping in names
     is_inferred = INFERRED_FIELD in json.loads(dead.schema or "{}")
     return is_inferred or not settings.signals
 

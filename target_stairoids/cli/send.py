@@ -88,6 +88,7 @@ def _chosen(
     stream: str | None,
 ) -> Iterator[str]:
     """Yield the lines of the chosen records, each after the SCHEMA of its stream."""
+    from target_stairoids.mapping.config import items_of
     from target_stairoids.sending.input import message_from
     from target_stairoids.target import settings_from
 
@@ -101,8 +102,9 @@ def _chosen(
         message = message_from(line, number)
         name, kind = str(message.get("stream")), message["type"]
         if kind == "SCHEMA":
-            keys = [message.get("key_properties") or (), *_keys_of(name, items)]
-            schemas[name] = line, [names for names in keys if names]
+            of_items = (item.key for item in items_of(name, items))
+            keys = [message.get("key_properties") or (), *of_items]
+            schemas[name] = line, list(filter(None, keys))
         if kind != "RECORD" or stream not in {None, name} or name not in schemas:
             continue
         schema, keys = schemas[name]
@@ -122,13 +124,6 @@ def _chosen(
             return
     if not count:
         raise ConfigError("MESSAGES has no such record. See --key and --stream.")
-
-
-def _keys_of(stream: str, items: Sequence[Any]) -> list[Sequence[str]]:
-    from target_stairoids.mapping.config import glob_of
-
-    glob = glob_of(stream, items)
-    return [item.key for item in items if item.stream == glob]
 
 
 def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:

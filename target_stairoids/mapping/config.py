@@ -34,9 +34,7 @@ def mappings_for(
     The first glob that matches the stream applies, with all items that have this glob.
     Without a match, the whole mapping is inferred.
     """
-    glob = glob_of(schema.name, items)
-    chosen = [item for item in items if item.stream == glob]
-    chosen = chosen or [MappingItem(stream="*")]
+    chosen = items_of(schema.name, items) or [MappingItem(stream="*")]
     compiled = [Compiler(schema, item, default_source).compile() for item in chosen]
     reason = why_not_inferred(schema)
     if reason and not any(map(_names_its_stream, chosen)):
@@ -71,11 +69,15 @@ def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
     return next((i.stream for i in items if fnmatchcase(stream, i.stream)), None)
 
 
-def names_for(stream: str, items: Iterable[MappingItem]) -> set[str]:
-    """Return the names of the mappings that items make for a stream."""
-    items = list(items)
+def items_of(stream: str, items: Sequence[MappingItem]) -> list[MappingItem]:
+    """Return the items that apply to a stream, which are those with its glob."""
     glob = glob_of(stream, items)
-    return {i.mapping_name(stream) for i in items if i.stream == glob}
+    return [item for item in items if item.stream == glob]
+
+
+def names_for(stream: str, items: Sequence[MappingItem]) -> set[str]:
+    """Return the names of the mappings that items make for a stream."""
+    return {item.mapping_name(stream) for item in items_of(stream, items)}
 
 
 def check_brackets(stream: str, items: Iterable[MappingItem]) -> None:

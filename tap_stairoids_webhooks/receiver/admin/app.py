@@ -12,7 +12,6 @@ import base64
 import binascii
 import hmac
 import json
-from collections import Counter
 
 from tap_stairoids_webhooks.environment import ADMIN_TOKEN_VARIABLE
 from tap_stairoids_webhooks.exceptions import RefusedRequestError
@@ -39,9 +38,6 @@ class AdminApp:
 
     Args:
         url: The URL of the webhook.
-
-    Attributes:
-        counts: Number of refused requests by reason.
     """
 
     def __init__(
@@ -52,11 +48,9 @@ class AdminApp:
         self._pages = AdminPages(status, url=url)
         names = (b"127.0.0.1", b"localhost")
         self._hosts = {*names, *(b"%b:%d" % (name, port) for name in names)}
-        self.counts: Counter[str] = Counter()
 
     def count(self, result: str) -> None:
-        """Count a refused request."""
-        self.counts[result] += 1
+        """Count nothing. Only the requests of the public port are counted."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
@@ -67,7 +61,6 @@ class AdminApp:
                 return
             status, content_type, body = await self._respond(scope)
         except RefusedRequestError as refused:
-            self.count(refused.reason)
             text = refused.text.encode()
             await send_response(send, refused.status, text, *refused.headers)
         else:
