@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -205,17 +204,17 @@ def prune(
     from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
-    prune_events = partial(
-        retention.prune, store_url, before=timestamp(older_than), force=force
-    )
+    before = timestamp(older_than)
     with EventStore.open(store_url) as store:
         check_consumers(store, forgotten)
         bytes_before = store.database.total_bytes() if compact else None
-    found = prune_events(forgotten=forgotten, dry_run=True)
-    if not is_confirmed(f"{counted(found.removed, 'event')} can be removed."):
+    count = retention.prunable(
+        store_url, before=before, force=force, forgotten=forgotten
+    )
+    if not is_confirmed(f"{counted(count, 'event')} can be removed."):
         return
     _forget(store_url, forgotten)
-    done = asdict(prune_events())
+    done = asdict(retention.prune(store_url, before=before, force=force))
     oldest = datetime.now(UTC) - timedelta(days=keep_digests)
     retention.forget_digests(store_url, before=timestamp(oldest))
     try:

@@ -50,21 +50,23 @@ def forget_digests(url: str, *, before: str) -> None:
         connection.execute(old)
 
 
-def prune(
-    url: str,
-    *,
-    before: str,
-    force: bool = False,
-    forgotten: Collection[str] = (),
-    dry_run: bool = False,
-) -> Pruned:
+def prunable(url: str, *, before: str, force: bool, forgotten: Collection[str]) -> int:
+    """Return how many events `prune` removes once some consumers are forgotten."""
+    old = EVENTS.c.received_at < before
+    with (
+        EventStore.open_read_only(url) as reader,
+        reader.transaction("cannot be read") as connection,
+    ):
+        unneeded = _unneeded(connection, force=force, forgotten=forgotten)
+        return _count(connection, old & unneeded)
+
+
+def prune(url: str, *, before: str, force: bool = False) -> Pruned:
     """Remove old events that every consumer has received.
 
     Args:
         before: Remove events received before this time, written as `received_at`.
         force: Also remove events that a consumer has not acknowledged.
-        forgotten: Consumers that need no events.
-        dry_run: Remove nothing, and return the numbers of a removal.
 
     Raises:
         ConfigError: No consumer ever acknowledged an event: no tap has a name, or this
@@ -74,33 +76,28 @@ def prune(
     removed = sequence = 0
     old = EVENTS.c.received_at < before
     with EventStore.open(url) as store, EventStore.open_read_only(url) as reader:
-        if dry_run:
+        while True:
             with reader.transaction("cannot be read") as connection:
-                unneeded = _unneeded(connection, force=force, forgotten=forgotten)
-                removed = _count(connection, old & unneeded)
-        while not dry_run:
-            with reader.transaction("cannot be read") as connection:
-                unneeded = _unneeded(connection, force=force, forgotten=forgotten)
-                found = connection.execute(
+                found = connection.scalars(
                     sa.select(EVENTS.c.sequence)
-                    .where(old, unneeded, EVENTS.c.sequence > sequence)
+                    .where(old, _unneeded(connection, force=force))
+                    .where(EVENTS.c.sequence > sequence)
                     .order_by(EVENTS.c.sequence)
                     .limit(_BATCH_ROWS)
                 )
-                sequences = list(found.scalars())
+                sequences = list(found)
             if not sequences:
                 break
             sequence = sequences[-1]
-            removed += _remove(store, sequences, force=force, forgotten=forgotten)
+            removed += _remove(store, sequences, force=force)
         with reader.transaction("cannot be read") as connection:
             return Pruned(
                 removed=removed,
-                kept=_count(connection, old) - (removed if dry_run else 0),
+                kept=_count(connection, old),
                 kept_for={
                     consumer: number
                     for consumer, pending in pending_for(connection).items()
-                    if consumer not in forgotten
-                    and (number := _count(connection, sa.and_(old, pending)))
+                    if (number := _count(connection, sa.and_(old, pending)))
                 },
             )
 
@@ -111,7 +108,7 @@ def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
 
 
 def _unneeded(
-    connection: sa.Connection, *, force: bool, forgotten: Collection[str]
+    connection: sa.Connection, *, force: bool, forgotten: Collection[str] = ()
 ) -> sa.ColumnElement[bool]:
     if force:
         return sa.true()
@@ -126,17 +123,11 @@ def _unneeded(
     return sa.not_(sa.or_(*pending.values()))
 
 
-def _remove(
-    store: EventStore,
-    sequences: Sequence[int],
-    *,
-    force: bool,
-    forgotten: Collection[str],
-) -> int:
+def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:
     last = sequences[-1]
     with store.transaction("cannot be pruned", lock=True) as connection:
         # Checked again, because a consumer may have gone back meanwhile.
-        unneeded = _unneeded(connection, force=force, forgotten=forgotten)
+        unneeded = _unneeded(connection, force=force)
         old = sa.and_(EVENTS.c.sequence.in_(sequences), unneeded)
         columns = [c for c in PRUNED.c if c.name != "pruned_at"]
         digests = sa.select(
