@@ -27,12 +27,12 @@ import yaml
 
 from docs.error_ids import numbered
 from docs.reference import exit_codes, pages
-from tap_stairoids_webhooks.config import config_schema as tap_schema
+from stairoids_common.settings import config_schema_of
+from tap_stairoids_webhooks.config import TapConfig
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.cli.schema import editor_schema
-from target_stairoids.settings import config_schema as target_schema
-from target_stairoids.sync_log.tap import TapStairoidsSignals
-from target_stairoids.sync_log.tap import config_schema as signals_schema
+from target_stairoids.settings import Settings
+from target_stairoids.sync_log.tap import TapSettings, TapStairoidsSignals
 from target_stairoids.target import TargetStairoids
 
 if TYPE_CHECKING:
@@ -220,9 +220,9 @@ def texts() -> dict[Path, str]:
         LookupError: A file has no place for some settings.
     """
     target, tap, signals = (
-        plugin_of(TargetStairoids, target_schema()),
-        plugin_of(TapStairoidsWebhooks, tap_schema()),
-        plugin_of(TapStairoidsSignals, signals_schema()),
+        plugin_of(TargetStairoids, config_schema_of(Settings)),
+        plugin_of(TapStairoidsWebhooks, config_schema_of(TapConfig)),
+        plugin_of(TapStairoidsSignals, config_schema_of(TapSettings)),
     )
     contents = {
         "docs/reference/exit-codes.md": {"exit_codes": exit_codes()},

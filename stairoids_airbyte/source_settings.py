@@ -8,15 +8,15 @@ from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Json, Message
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
-from stairoids_common.settings import SECRET
-from tap_stairoids_webhooks.config import config_schema, problems_in
-from target_stairoids.settings import config_schema as signals_schema
+from stairoids_common.settings import SECRET, config_schema_of
+from tap_stairoids_webhooks.config import TapConfig, problems_in
+from target_stairoids.settings import Settings
 
 
 def _schema() -> dict[str, Json]:
     """Return the schema of the tap's settings, and of the ledger to read as well."""
-    schema = config_schema()
-    ledger_url = signals_schema()["properties"]["ledger_url"]
+    schema = config_schema_of(TapConfig)
+    ledger_url = config_schema_of(Settings)["properties"]["ledger_url"]
     return {
         **schema,
         "properties": {

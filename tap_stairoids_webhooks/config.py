@@ -7,14 +7,14 @@ The Airbyte source has the same settings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from stairoids_common.config_errors import config_errors
 from stairoids_common.environment import white_space_error
-from stairoids_common.settings import SECRET, config_schema_of, settings_from
+from stairoids_common.settings import SECRET
 from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL
 from tap_stairoids_webhooks.store.event_filter import EventFilter
@@ -59,11 +59,6 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
     since: Annotated[str | None, Meta(title="Since")] = None
     consumer: Annotated[_Name | None, Meta(title="Consumer")] = None
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Json]) -> Self:
-        """Return the values of a config in which `problems_in` found nothing."""
-        return settings_from(cls, config)
-
     @property
     def event_filter(self) -> EventFilter:
         """The events that the settings select."""
@@ -73,20 +68,9 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def config_schema() -> dict[str, Json]:
-    """Return the JSON Schema of the config; a fresh object on every call."""
-    return config_schema_of(TapConfig)
-
-
-def problems_in(
-    config: Mapping[str, Json], schema: Mapping[str, Json] | None = None
-) -> list[str]:
-    """Return one sentence for each mistake; no sentence repeats a value.
-
-    Args:
-        schema: Its JSON Schema, if it has more settings than `TapConfig`.
-    """
-    problems = config_errors(config, schema or config_schema())
+def problems_in(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
+    """Return one sentence for each mistake; no sentence repeats a value."""
+    problems = config_errors(config, schema)
     secrets = config.get("secrets")
     for secret in secrets if isinstance(secrets, list) else ():
         if isinstance(secret, str) and (found := white_space_error("secrets", secret)):

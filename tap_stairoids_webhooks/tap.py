@@ -10,7 +10,8 @@ from singer_sdk import Stream
 from typing_extensions import override
 
 from stairoids_common.plugin import EXIT_CODES, StairoidsTap, run
-from tap_stairoids_webhooks.config import config_schema, problems_in
+from stairoids_common.settings import config_schema_of
+from tap_stairoids_webhooks.config import TapConfig, problems_in
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.reading.bookmarks import Reading
@@ -39,7 +40,7 @@ class TapStairoidsWebhooks(StairoidsTap):
     expected_errors = (WebhooksError,)
     message_writer_class = MessageWriter
 
-    config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
+    config_jsonschema: ClassVar[dict[str, Any]] = config_schema_of(TapConfig)
 
     @override
     def discover_streams(self) -> Sequence[Stream]:

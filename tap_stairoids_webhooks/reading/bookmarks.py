@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from stairoids_common.settings import settings_from
 from tap_stairoids_webhooks.config import TapConfig
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreResetError
 from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS
@@ -52,7 +53,7 @@ class Reading:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = settings = TapConfig.from_config(config)
+        self._config = settings = settings_from(TapConfig, config)
         self._filter = settings.event_filter
         self.snapshot = Snapshot(
             settings.store_url,

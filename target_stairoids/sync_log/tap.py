@@ -43,11 +43,6 @@ class TapSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
-def config_schema() -> dict[str, Any]:
-    """Return the config's JSON Schema, a new object for every caller."""
-    return config_schema_of(TapSettings)
-
-
 class SyncLogStream(Stream):
     """One stream of the sync log."""
 
@@ -81,7 +76,7 @@ class TapStairoidsSignals(StairoidsTap):
     examples = _EXAMPLES
     expected_errors = (StairoidsError,)
 
-    config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
+    config_jsonschema: ClassVar[dict[str, Any]] = config_schema_of(TapSettings)
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
