@@ -140,9 +140,15 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return self._canonical
 
     def state_digest(self, entity: bytes, ignored: ColumnSet) -> bytes:
-        """Return the digest of this state of an entity, without some columns."""
+        """Return the digest of this state of an entity, without some columns.
+
+        A column that is null counts as missing, so a new empty column changes no state.
+        """
         if self._state is None or self._state[:2] != (entity, ignored):
-            digest = keyed_digest(entity, self.without(ignored))
+            fields = self.without(ignored)
+            if None in fields.values():
+                fields = {n: value for n, value in fields.items() if value is not None}
+            digest = keyed_digest(entity, fields)
             self._state = entity, ignored, digest
         return self._state[2]
 

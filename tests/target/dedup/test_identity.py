@@ -393,6 +393,13 @@ def test_late_row_with_a_new_key_and_an_older_bookmark_value_is_sent(
     assert nights.sent == [1, 1]
 
 
+def test_null_counts_as_missing(nights: Nights) -> None:
+    for row in (A, A | {"note": None}, A, A | {"note": 1}, A | {"note": None}):
+        nights.run(row, send="always")
+
+    assert nights.sent == [1, 0, 0, 1, 1]
+
+
 def test_mapping_gains_a_property(nights: Nights) -> None:
     nights.run(*(a_row("A", f"u{key}", key, plan=None) for key in KEYS))
     rows = [a_row("A", f"u{key}", key, plan="pro") for key in KEYS]
