@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Executable, insert, make_url, select, update
@@ -62,7 +62,6 @@ class Ledger:
         name: The database, for messages: no password.
         suppressed: The people and companies that data put on the suppression list.
         buffer: Outcomes that `flush` writes. Lookups include them.
-        left_over: The claims of other runs when this one began.
         secret: The key of digests of people, made with the ledger and kept in copies.
         may_lose_its_lease: Whether `check_lease` is necessary before sending.
     """
@@ -74,7 +73,6 @@ class Ledger:
         self.run = 0
         self.name = database.name_of(url)
         self.buffer = WriteBuffer(is_kept=reads_only)
-        self.left_over: list[Claim] = []
         self.suppressed = SuppressedByData(self, is_dry=reads_only)
         self._streams: dict[str, int] = {}
         self._schemas: dict[str, str] = {}
@@ -326,16 +324,16 @@ class Ledger:
 
     # Claims of other runs
 
-    def open_claims(self) -> list[Claim]:
-        """Return the claims of other runs, and note them."""
+    @cached_property
+    def left_over(self) -> list[Claim]:
+        """The claims of other runs when this one began."""
         query = lookup.in_scope(self.scope, claims, claims)
         rows = self.rows(query.where(claims.c.run != self.run))
-        self.left_over = [claim_from(row) for row in rows]
-        return self.left_over
+        return [claim_from(row) for row in rows]
 
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""
-        found = self.open_claims()
+        found = self.left_over
         dead = {run for run in {claim.run for claim in found} if not self.lives(run)}
         with self.transaction() as transaction:
             return [c for c in found if c.run in dead and transaction.take_over(c)]

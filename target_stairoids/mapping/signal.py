@@ -36,7 +36,7 @@ BY_WHEN = "by `when`"  # why a record is filtered
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT.*Z$")
 _SCALARS: tuple[type, ...] = (str, int, float, Decimal)
 _NESTED = frozenset({dict, list})
-_NUMBERS = frozenset({int, float, Decimal})
+_NUMBERS = (int, float, Decimal)
 
 Selection = Callable[[Fields], dict[str, Any]]
 
@@ -404,7 +404,7 @@ def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -
 
 def _is_finite(value: Json) -> bool:
     """Return whether a double holds all numbers of a value, as readers of JSON need."""
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, _NUMBERS):
         try:
             return math.isfinite(value)
         except (OverflowError, ValueError):  # a large int, a signalling NaN

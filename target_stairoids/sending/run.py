@@ -155,7 +155,7 @@ class Run:
             if not self._settings.rebuilds:
                 self._scheduler.recover()
         else:
-            for number, claim in enumerate(self._ledger.open_claims(), start=1):
+            for number, claim in enumerate(self._ledger.left_over, start=1):
                 self._ledger.buffer.expect(-number, claim.version, None, claim.run)
 
     def work(self, source: int | None = None) -> bool:
