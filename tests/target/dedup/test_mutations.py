@@ -2,7 +2,7 @@
 
 The test leaves out one condition, one statement or one argument at a time, in a copy
 of the project. There it runs the tests of the rules, of identity and of the histories.
-By default, each tenth part is tried. `STAIROIDS_EVERY=1` tries all, as in `make soak`.
+By default, each 20th part is tried. `STAIROIDS_EVERY=1` tries all, as in `make soak`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,12 +21,14 @@ from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-RULES = "target_stairoids/dedup/rules.py"
+MODULES = [f"target_stairoids/dedup/{name}.py" for name in ("rules", "identity")]
 TESTS = [
-    f"tests/target/dedup/test_{name}.py"
-    for name in ("rules", "identity", "identity_histories")
+    *(
+        f"tests/target/dedup/test_{name}.py"
+        for name in ("rules", "identity", "identity_histories")
+    ),
+    "tests/target/sending/test_company_names.py",
 ]
 
 
@@ -69,14 +72,15 @@ def parts_of(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
                 )
 
 
-def tree_of_rules() -> ast.Module:
-    return ast.parse((ROOT / RULES).read_text(encoding="utf-8"))
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text(encoding="utf-8"))
 
 
-EVERY = int(os.environ.get("STAIROIDS_EVERY", "10"))
+EVERY = int(os.environ.get("STAIROIDS_EVERY", "20"))
 EACH = [
-    pytest.param(number, id=f"{number} {name}")
-    for number, (name, _) in enumerate(parts_of(tree_of_rules()))
+    pytest.param(module, number, id=f"{Path(module).stem} {number} {name}")
+    for module in MODULES
+    for number, (name, _) in enumerate(parts_of(tree_of(module)))
 ][::EVERY]
 
 
@@ -94,12 +98,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", EACH)
-def test_no_part_of_the_rules_can_be_left_out(project: Path, number: int) -> None:
-    tree = tree_of_rules()
+@pytest.mark.parametrize(("module", "number"), EACH)
+def test_no_part_of_the_rules_can_be_left_out(
+    project: Path, module: str, number: int
+) -> None:
+    tree = tree_of(module)
     part = [found for _, found in parts_of(tree)][number]
     without = ast.fix_missing_locations(_Without(part).visit(tree))
-    path = project / RULES
+    path = project / module
     original = path.read_text(encoding="utf-8")
     path.write_text(ast.unparse(without), encoding="utf-8")
     try:

@@ -90,6 +90,21 @@ def test_stream_without_address_and_domain_is_sent_by_name(
     assert sandbox.signals[0].body["account"] == {"name": "Acme"}
 
 
+def test_row_without_a_person_returns_to_a_key_that_people_share(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [BY_NAME]
+    company = a_record(1, email=None, company="Acme")
+    people = [a_record(1, email=f"{name}@example.com") for name in ("ann", "bob")]
+
+    target.run(SCHEMA, company)
+    target.run(SCHEMA, *people)
+    again = target.run(SCHEMA, company)
+
+    assert again.outcomes == {"duplicate": 1}
+    assert len(sandbox.signals) == 3
+
+
 def test_known_domain_is_sent_as_well(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
