@@ -47,5 +47,6 @@ def pattern_of(message: str) -> re.Pattern[str]:
     It matches at the begin of a sentence, or behind a colon or semicolon.
     """
     begin = "" if message.startswith("…") else "(?:^|[.:;] )"
-    words = re.escape(message).replace("`…`", "`[^`]*`").replace("…", ".*")
+    code = "(?:`[^`]*`|``+ ?[^`].*?``+)"
+    words = re.escape(message).replace("`…`", code).replace("…", ".*")
     return re.compile(begin + words)

@@ -1,9 +1,37 @@
-"""Write numbers and times for people, in UTF-8."""
+"""Write numbers, times, names and commands for people, in UTF-8."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
+from collections.abc import Sequence
 from io import TextIOWrapper
+
+#: A part of a text between backticks, as `as_code` writes it. Its group is the content.
+CODE = re.compile(
+    r"(?<!`)(?P<fence>`+)(?!`)(?P<code>.+?)(?<!`)(?P=fence)(?!`)", re.DOTALL
+)
+
+
+def as_code(text: str) -> str:
+    """Return a text between backticks, with one more than it has in a row."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if "`" in {text[:1], text[-1:]} else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def shell_command(command: str, *names: str, options: Sequence[str] = ()) -> str:
+    """Return a command as code, ready to be copied into a shell.
+
+    Args:
+        command: The program and its subcommands.
+        names: Arguments. If one begins with `-`, `--` stands before them.
+        options: Options with their values.
+    """
+    has_dash = any(name.startswith("-") for name in names)
+    words = [*options, "--", *names] if has_dash else [*names, *options]
+    return as_code(f"{command} {shlex.join(words)}" if words else command)
 
 
 def write_utf8() -> None:

@@ -16,6 +16,8 @@ import msgspec
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from stairoids_common.text import CODE
+
 # Joiners are invisible too, but emoji and several scripts need them.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e"
@@ -113,7 +115,7 @@ def folded(body: bytes, length: int = 65_536) -> Markup:
 
 def coded(text: str) -> Markup:
     """Return text whose parts between backticks are code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 -- the text is escaped
+    return Markup(CODE.sub(r"<code>\g<code></code>", str(escape(text))))  # noqa: S704 -- the text is escaped
 
 
 def _text_of(body: bytes, indented: bytes | None, length: int) -> str:

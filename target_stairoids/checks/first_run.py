@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from shlex import quote
 from typing import NamedTuple
 
+from stairoids_common.text import as_code, shell_command
 from stairoids_common.time import timestamp
 from target_stairoids.api.client import Response, ResponseKind, not_the_api
 from target_stairoids.api.signal_lookup import (
@@ -197,15 +197,15 @@ def newest_of(response: Response) -> Known:
 
 def refusal(sources: Collection[str]) -> str:
     """Return why sources were held back, and the remedies."""
-    names = ", ".join(f"`{source}`" for source in sorted(sources))
-    first = quote(min(sources))
+    names = ", ".join(map(as_code, sorted(sources)))
+    allow = "stairoids-signals ledger allow"
     return (
         f"Stairoids has signals of source {names} that the ledger does not know. The "
         "ledger is new, lost or an old copy, or other producers send them. Nothing of "
         f"this source was sent. Restore the ledger (`ledger_url`), or run "
         "`stairoids-signals ledger rebuild MESSAGES` with an output of the tap, or "
         f"{_DECIDE}. If there are other producers, run "
-        f"`stairoids-signals ledger allow --source {first}`."
+        f"{shell_command(allow, options=['--source', min(sources)])}."
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from shlex import quote
 from typing import Generic, TypeVar
 
+from stairoids_common.text import as_code, shell_command
 from target_stairoids.dedup.rules import Version
 
 Held = TypeVar("Held")
@@ -77,6 +77,11 @@ class StreamChecks(Generic[Held]):
     def limit(self) -> int:
         """How many entities may change in one run."""
         return max(_LEAST, int(self.known * _SHARE))
+
+    @property
+    def _allow(self) -> str:
+        """The command that lets the stream pass."""
+        return shell_command("stairoids-signals ledger allow", self.stream)
 
     @property
     def has_sample(self) -> bool:
@@ -170,18 +175,18 @@ class StreamChecks(Generic[Held]):
             return
         older = (
             f"{self._older} of them are older than the last state that was sent. If "
-            "their order starts again at the source, run `stairoids-signals ledger "
-            f"reset-order {quote(self.stream)}`. "
+            "their order starts again at the source, run "
+            f"{shell_command('stairoids-signals ledger reset-order', self.stream)}. "
         )
         self.fire(
             BULK_CHANGE,
-            f"Stream `{self.stream}`: more than {self.limit} of its {self.known} "
-            f"known entities have changed in this run. {older if self._older else ''}"
+            f"Stream {as_code(self.stream)}: more than {self.limit} of its "
+            f"{self.known} known entities have changed in this run. "
+            f"{older if self._older else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "
-            "baseline` once. If the changes are intended, run `stairoids-signals "
-            f"ledger allow {quote(self.stream)}`, or set `bulk_changes: expected` in "
-            "the mapping.",
+            f"baseline` once. If the changes are intended, run {self._allow}, or set "
+            "`bulk_changes: expected` in the mapping.",
         )
 
     def another_person(self) -> None:
@@ -190,10 +195,10 @@ class StreamChecks(Generic[Held]):
         if self._others > self.limit and not self.is_allowed:
             self.fire(
                 ANOTHER_PERSON,
-                f"Stream `{self.stream}`: more than {self.limit} keys were already "
-                "sent for other people. Do two databases share this ledger? Then give "
-                "each pipeline its own `namespace` or `ledger_url`. Otherwise run "
-                f"`stairoids-signals ledger allow {quote(self.stream)}`.",
+                f"Stream {as_code(self.stream)}: more than {self.limit} keys were "
+                "already sent for other people. Do two databases share this ledger? "
+                "Then give each pipeline its own `namespace` or `ledger_url`. "
+                f"Otherwise run {self._allow}.",
             )
 
     def compared(self, known: set[bytes], names: str, rename: str = "") -> None:
@@ -227,11 +232,11 @@ class StreamChecks(Generic[Held]):
     ) -> None:
         self.fire(
             IDENTITY,
-            f"Stream `{self.stream}`: {change}, and the ledger knows {repeated} of its "
-            f"first {sample} records {names}. Sending would repeat them. {rename}To "
-            "remember the records and send none, pipe the tap into `stairoids-signals "
-            "ledger baseline`. If all must be sent again, run `stairoids-signals "
-            f"ledger allow {quote(self.stream)}`.",
+            f"Stream {as_code(self.stream)}: {change}, and the ledger knows {repeated} "
+            f"of its first {sample} records {names}. Sending would repeat them. "
+            f"{rename}To remember the records and send none, pipe the tap into "
+            "`stairoids-signals ledger baseline`. If all must be sent again, run "
+            f"{self._allow}.",
         )
 
     # Records
@@ -257,10 +262,10 @@ class StreamChecks(Generic[Held]):
     def _fire_invalid(self, share: str) -> None:
         self.fire(
             ALL_INVALID,
-            f"Stream `{self.stream}`: {share} are invalid, though the stream "
+            f"Stream {as_code(self.stream)}: {share} are invalid, though the stream "
             "was sent before. Was a column renamed? Fix the mapping in `signals`, or "
             "the tap's catalog, and run again. If the records are wrong, run "
-            f"`stairoids-signals ledger allow {quote(self.stream)}`.",
+            f"{self._allow}.",
         )
 
     # Ends
@@ -290,10 +295,9 @@ class StreamChecks(Generic[Held]):
             return
         self.fire(
             BULK_CHANGE,
-            f"Stream `{self.stream}`: more signals wait for the end of its input than "
-            "the queue holds. If several rows share a key, set `key` in the mapping. "
-            "If the signals may be sent, run "
-            f"`stairoids-signals ledger allow {quote(self.stream)}`.",
+            f"Stream {as_code(self.stream)}: more signals wait for the end of its "
+            "input than the queue holds. If several rows share a key, set `key` in the "
+            f"mapping. If the signals may be sent, run {self._allow}.",
         )
 
     def end_of_input(self) -> list[Held]:

@@ -67,6 +67,7 @@ def check(
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
+    from target_stairoids.reporting.next_steps import with_configs
 
     messages = _schema_messages(catalog.read())
     preview = Preview(samples=0)
@@ -85,7 +86,8 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
         click.echo(f"         {stream} -> {mapping.name}: {found}")
     for found_stream in preview.streams.values():
         if found_stream.refusal is not None:
-            click.echo(f"         A run would stop here. {found_stream.refusal[1]}")
+            reason = with_configs(found_stream.refusal[1])
+            click.echo(f"         A run would stop here. {reason}")
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from stairoids_common.cli import (
     older_than_option,
     print_table,
 )
-from stairoids_common.text import counted
+from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.cli.options import (
     config_option,
     key_text,
@@ -220,12 +220,13 @@ def _show_foreign(found: Sequence[Row[Any]]) -> None:
     """Say which dead letters belong to mappings that the config lacks."""
     mappings = Counter((dead.stream_name, dead.mapping) for dead in found)
     for (stream, mapping), count in sorted(mappings.items()):
+        rename = "stairoids-signals ledger rename"
+        options = ["--mapping", mapping, "NEW"]
         text = (
             f"{counted(count, 'dead letter belongs', 'dead letters belong')} to the "
-            f"mapping `{mapping}` of stream `{stream}`, which the config lacks. After "
-            f"a rename, run `stairoids-signals ledger rename {stream} NEW`, or for the "
-            f"mapping `stairoids-signals ledger rename {stream} --mapping {mapping} "
-            "NEW`."
+            f"mapping {as_code(mapping)} of stream {as_code(stream)}, which the config "
+            f"lacks. After a rename, run {shell_command(rename, stream, 'NEW')}, or "
+            f"for the mapping {shell_command(rename, stream, options=options)}."
         )
         click.echo(with_configs(text), err=True)
 

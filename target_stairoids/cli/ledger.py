@@ -164,6 +164,8 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
       stairoids-signals ledger allow --source website --config config.json
       stairoids-signals ledger allow --key --config config.json
     """
+    from target_stairoids.reporting.next_steps import with_configs
+
     if not (stream or source or key):
         raise WrongUsageError("Name a stream, or give --source or --key.")
     with ledger.transaction() as transaction:
@@ -178,7 +180,7 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
     if stream and not reasons:
         raise ConfigError(f"No check holds stream `{stream}` back.")
     for reason in reasons:
-        click.echo(f"Allowed for the next complete run: {reason}")
+        click.echo(f"Allowed for the next complete run: {with_configs(reason)}")
 
 
 @ledger.command()

@@ -11,15 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from stairoids_common.config import default_inputs
+from stairoids_common.text import CODE, as_code
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger.suppressed import Effect
 
 #: The outcomes that make a dead letter.
 DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
 
-#: A command in a message. Its group is the command.
-LEDGER_COMMAND = re.compile(r"`(stairoids-signals ledger [^`]*)`")
-
+_LEDGER_COMMAND = "stairoids-signals ledger "
 _OPTION = re.compile(r"(?<=^--config)=")
 _PROGRAMS = {"target-stairoids", "stairoids-signals"}
 
@@ -67,28 +67,52 @@ def check_command() -> str:
 
 def with_config(command: str) -> str:
     """Return a `ledger` command of a message with the config of this process."""
-    words = command.removeprefix("stairoids-signals ledger ")
-    return _command(f"ledger {words}", f"ledger-{words}")
+    name, _, words = command.removeprefix(_LEDGER_COMMAND).partition(" ")
+    invoked = shlex.split(words)
+    if "--" in invoked:  # Meltano takes the first one away
+        invoked.insert(invoked.index("--"), "--")
+    is_last = " -- " not in f" {words}"  # the option must come before it
+    return _command(
+        f"ledger {name} {words}".rstrip() if is_last else f"ledger {name}",
+        shlex.join([f"ledger-{name}", *invoked]),
+        "" if is_last else f" {words}",
+    )
 
 
-def _command(typed: str, invoked: str) -> str:
-    """Return a command as a person types it, or as Meltano invokes it."""
+def _command(typed: str, invoked: str, rest: str = "") -> str:
+    """Return a command as a person types it, or as Meltano invokes it.
+
+    Args:
+        rest: The part of the typed command behind its options.
+    """
     if "MELTANO_PROJECT_ROOT" in os.environ:
         return f"meltano invoke target-stairoids:{invoked}"
-    return f"stairoids-signals {typed} {_config_option()}"
+    return f"stairoids-signals {typed} {_config_option()}{rest}"
 
 
 def with_configs(text: str) -> str:
     """Return a message whose `ledger` commands have the config of this process."""
-    return LEDGER_COMMAND.sub(lambda found: f"`{with_config(found[1])}`", text)
+    return CODE.sub(
+        lambda found: (
+            as_code(with_config(found["code"]))
+            if found["code"].startswith(_LEDGER_COMMAND)
+            else found[0]
+        ),
+        text,
+    )
+
+
+def ledger_commands(text: str) -> list[str]:
+    """Return the `ledger` commands in a message, as they were written."""
+    codes = (found["code"] for found in CODE.finditer(text))
+    return [code for code in codes if code.startswith(_LEDGER_COMMAND)]
 
 
 def _config_option() -> str:
-    config = "config.json"
+    """Return `--config` with the config of this process, or with its default."""
+    given: list[str] = []
     if Path(sys.argv[0]).name in _PROGRAMS:
         words = [w for word in sys.argv for w in _OPTION.split(word, maxsplit=1)]
-        for option, value in pairwise(words):
-            if option == "--config":
-                config = value
-                break
-    return f"--config {shlex.quote(config)}"
+        given = [value for option, value in pairwise(words) if option == "--config"]
+    configs = given or default_inputs() or ["config.json"]
+    return " ".join(f"--config {shlex.quote(config)}" for config in configs)

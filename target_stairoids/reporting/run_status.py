@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from stairoids_common.text import counted
+from stairoids_common.text import CODE, counted
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.next_steps import (
     DEAD_OUTCOMES,
-    LEDGER_COMMAND,
     check_command,
     dead_letters_command,
+    ledger_commands,
     with_config,
+    with_configs,
 )
 
 if TYPE_CHECKING:
     from target_stairoids.reporting.runs import PastRun
 
 _MINUTES_PER_DAY = 1440
-_OUTSIDE_CODE = r"(?=(?:[^`]*`[^`]*`)*[^`]*$)"
-_SENTENCE_END = re.compile(rf"(?<=[.?\]])\s(?=[A-Z]){_OUTSIDE_CODE}")
+_SENTENCE_END = re.compile(r"(?<=[.?\]])\s(?=[A-Z])")
 _ERROR_ID = re.compile(r" \[E\d+\]")
 _AGAIN = "Run again. The next run resumes, and no signals were lost."
 
@@ -107,7 +107,7 @@ def words_of(run: PastRun) -> str:
 
     The sentences with a command are next steps.
     """
-    told = [text for text in _sentences(run) if not LEDGER_COMMAND.search(text)]
+    told = [text for text in _sentences(run) if not ledger_commands(text)]
     words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])
     reason = f": {words}" if run.reason else "."
     if run.exit_code is None:
@@ -167,9 +167,10 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
         yield Step(text="Run again. The next run recovers the requests that were open.")
     elif _is_stopped(run) or (not run.exit_code and run.outcomes.get(Outcome.PENDING)):
         yield Step(text=_AGAIN)
-    elif decisions := [text for text in _sentences(run) if LEDGER_COMMAND.search(text)]:
+    elif decisions := [text for text in _sentences(run) if ledger_commands(text)]:
         for text in decisions:
-            yield Step(text=text, command=with_config(LEDGER_COMMAND.findall(text)[0]))
+            command = with_config(ledger_commands(text)[0])
+            yield Step(text=with_configs(text), command=command)
     elif run.exit_code:
         text = "Fix the cause, check the config and the API key, then run again."
         yield Step(text=text, command=check_command())
@@ -180,7 +181,14 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
 
 
 def _sentences(run: PastRun) -> list[str]:
-    return _SENTENCE_END.split(_ERROR_ID.sub("", run.reason))
+    """Return the sentences of a reason. Code may hold the end of a sentence too."""
+    text = _ERROR_ID.sub("", run.reason)
+    masked = CODE.sub(lambda found: "`" * len(found[0]), text)
+    ends = [found.start() for found in _SENTENCE_END.finditer(masked)]
+    return [
+        text[begin:end].strip()
+        for begin, end in zip([0, *ends], [*ends, len(text)], strict=True)
+    ]
 
 
 def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:

@@ -369,7 +369,7 @@ class Run:
             if observer is None:
                 return SetAsideError(" ".join(set_aside))
             for reason in set_aside:
-                observer.would_stop(reason)
+                observer.would_stop(with_configs(reason))
         if not self.report.adds_up:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."

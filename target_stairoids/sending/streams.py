@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from stairoids_common.text import counted
+from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.checks.stream_checks import (
     BULK_CHANGE,
     IDENTITY,
@@ -32,7 +31,11 @@ from target_stairoids.mapping.config import (
     mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.expressions.template import Path, path_text
+from target_stairoids.mapping.expressions.template import (
+    Path,
+    compile_template,
+    path_text,
+)
 from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
@@ -119,7 +122,7 @@ class Stream:
     def new_identity(self) -> str:
         """The new part of its records' identity, in words; "" without any."""
         if new := self.new_mappings:
-            is_new = f"its mapping `{min(new)[1]}` is new"
+            is_new = f"its mapping {as_code(min(new)[1])} is new"
             return is_new if self.known else "the stream is new"
         is_same = self.made.keys() <= self.same_mappings | self.baselines
         return "" if is_same else "the columns that identify its records are others"
@@ -135,47 +138,57 @@ class Stream:
         name, same = self.schema.name, self.same_mappings
         known = [row for row in rows if row[1] != name or row[2] not in same]
         others = sorted({(stream, mapping) for _, stream, mapping in known})
-        names = " and ".join(f"`{stream}` ({mapping})" for stream, mapping in others)
+        names = " and ".join(f"{as_code(s)} ({_shown(m)})" for s, m in others)
         rename = self._rename_from(*others[0]) if others else ""
         return {source for source, _, _ in known}, f"as {names}", rename
 
     def _rename_from(self, stream: str, mapping: str) -> str:
         """Return the advice that makes another stream or mapping this one."""
+        names, options = [stream], []
         if stream != self.schema.name:
-            words = shlex.join([stream, self.schema.name])
+            names += [self.schema.name]
         elif mapping not in self.made and (new := self.made.keys() - self.known.keys()):
-            words = shlex.join([stream, "--mapping", mapping, min(new)])
+            options = ["--mapping", mapping, min(new)]
         else:
             return ""
-        return f"If it was renamed, run `stairoids-signals ledger rename {words}`. "
+        return f"If it was renamed, run {_rename(*names, options=options)}. "
 
     @property
     def refusal(self) -> tuple[str, str] | None:
         """The check that refuses its signals without a look at them, and the reason."""
-        name, quoted = self.schema.name, shlex.quote(self.schema.name)
+        name = as_code(self.schema.name)
+        allow = shell_command("stairoids-signals ledger allow", self.schema.name)
         for mapping in self.maps:
             made, known = self.made.get(mapping.name), self.known.get(mapping.name)
             if made is None or known is None or mapping.name in self.baselines:
                 continue
             if None not in (made.source, known.source) and made.source != known.source:
+                sources = [known.source or "", made.source or ""]
+                rename = _rename(self.schema.name, options=["--source", *sources])
                 return SOURCE, (
-                    f"Stream `{name}`: its signals had the source `{known.source}`, "
-                    f"and have `{made.source}` now. If it is another database, set "
-                    "`namespace`. If only the name changed, run `stairoids-signals "
-                    f"ledger rename {quoted} --source "
-                    f"{shlex.join(filter(None, [known.source, made.source]))}`. If "
-                    "both share the ledger on purpose, run `stairoids-signals ledger "
-                    f"allow {quoted}`."
+                    f"Stream {name}: its signals had the source {as_code(sources[0])}, "
+                    f"and have {as_code(sources[1])} now. If it is another database, "
+                    f"set `namespace`. If only the name changed, run {rename}. If both "
+                    f"share the ledger on purpose, run {allow}."
                 )
             if made.identity != known.identity and not mapping.key:
                 return IDENTITY, (
-                    f"Stream `{name}` has no key, and the columns that identify its "
+                    f"Stream {name} has no key, and the columns that identify its "
                     "records have changed. So each record would count as new. Set "
                     "`key` in the mapping. To remember the records and send none, pipe "
                     "the tap into `stairoids-signals ledger baseline`. If all must be "
-                    f"sent again, run `stairoids-signals ledger allow {quoted}`."
+                    f"sent again, run {allow}."
                 )
         return None
+
+
+def _shown(mapping: str) -> str:
+    """Return the name of a mapping, which must not begin or end any code."""
+    return as_code(mapping) if "`" in mapping else mapping
+
+
+def _rename(*names: str, options: Sequence[str]) -> str:
+    return shell_command("stairoids-signals ledger rename", *names, options=options)
 
 
 def _has(record: Mapping[str, Any], path: Path) -> bool:
@@ -360,8 +373,8 @@ def checks_for(
     if settings.is_partial and fired and not any(fired.values()):
         checks.fire(
             next(iter(fired)),
-            f"Stream `{name}`: a check has set it aside. Run the whole output of the "
-            "tap, which names the check and the command that decides.",
+            f"Stream {as_code(name)}: a check has set it aside. Run the whole output "
+            "of the tap, which names the check and the command that decides.",
         )
     return checks
 
@@ -404,12 +417,14 @@ def _columns(names: Iterable[str]) -> str:
 
 def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:
     """Return the parts of a mapping that the ledger remembers."""
-    source = mapping.origins["source"].template
+    template = compile_template(mapping.origins["source"].template, "source")
+    is_constant = not (template.paths or template.reads_record)
     columns: list[str] = list(mapping.key)
     if not columns:
         names = filter(mapping.columns.identifies, schema.properties)
         columns = ["*", *sorted(names)]
-    return KnownMapping(None if "{" in source else source, json.dumps(columns))
+    source = mapping.source({}) if is_constant else None
+    return KnownMapping(None if source is None else str(source), json.dumps(columns))
 
 
 def warn_if_left_out(stream: Stream) -> None:

@@ -92,6 +92,7 @@ def test_fold_of_a_hostile_body_is_small(body: bytes) -> None:
 
 def test_text_between_backticks_is_code() -> None:
     assert coded("Set `a<b`, or ` c.") == "Set <code>a&lt;b</code>, or ` c."
+    assert coded("Run ``allow 'a`b'``.") == "Run <code>allow &#39;a`b&#39;</code>."
 
 
 @pytest.mark.parametrize(

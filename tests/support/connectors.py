@@ -99,13 +99,14 @@ class AirbyteUnderTest(TargetUnderTest):
         (self.folder / "report.json").unlink(missing_ok=True)
         words = self._words({**self.config, **config})
         code, printed = run_connector(destination_command, words, self.input_of(text))
-        errors = [error["message"] for error in errors_in(printed)]
+        errors = errors_in(printed)
         assert bool(errors) == (code != 0)
         return Run(
             exit_code=code,
             states=self.states_in(printed),
-            error=" ".join(errors),
+            error=" ".join(error["message"] for error in errors),
             report=self.report(),
+            failure=errors[0]["failure_type"] if errors else "",
         )
 
 

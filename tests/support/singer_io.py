@@ -92,12 +92,17 @@ def interrupted(condition: Callable[[], bool], number: int) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The result of a run of the target."""
+    """The result of a run of the target.
+
+    Attributes:
+        failure: The type of the error that Airbyte's platform sees; "" for Singer.
+    """
 
     exit_code: int
     states: list[Any]
     error: str
     report: dict[str, Any]
+    failure: str = ""
 
     @property
     def outcomes(self) -> dict[str, int]:

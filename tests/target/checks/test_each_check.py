@@ -1,0 +1,316 @@
+"""Each check of a stream, on both connectors: nothing is sent until its cause is gone.
+
+The other stream of the same input is sent. A retry is stopped again. The check ends
+with its cause, or with the command that its sentence names.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.support.commands import command, signals
+from tests.support.connectors import on_both_connectors
+from tests.support.singer_io import a_record, a_schema, a_state, text_of
+from tests.target.checks.test_printed_commands import commands_in, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stairoids_sandbox import Sandbox
+    from tests.support.singer_io import Message, Run, TargetUnderTest
+
+DEALS: Message = {"stream": "deals", "type": "deal", "name": "deal"}
+BY_PLAN = DEALS | {"properties": ["plan"]}
+OTHER = {"stream": "other", "type": "other"}
+
+
+def rows(count: int, stream: str = "deals", **fields: Any) -> list[Message]:
+    """Return records with fields that may be functions of their number."""
+    return [
+        a_record(
+            n, stream, **{k: v(n) if callable(v) else v for k, v in fields.items()}
+        )
+        for n in range(1, count + 1)
+    ]
+
+
+class Input(NamedTuple):
+    """The input of a run, and its mapping."""
+
+    schema: Message
+    rows: Sequence[Message]
+    item: Message = DEALS
+
+    def with_item(self, **fields: Any) -> Input:
+        return self._replace(item=self.item | fields)
+
+
+class Case(NamedTuple):
+    """An input before, one that a check stops, and words of the check's sentence."""
+
+    before: Input
+    now: Input
+    says: str
+
+
+PLAN = a_schema("deals", plan="string")
+KEYLESS = a_schema("deals", key=[], plan="string", seats="integer")
+LSN = a_schema("deals", plan="string", _sdc_lsn="integer")
+AT = a_schema("deals", plan="string", at="string", bookmark="at")
+OPEN_ID = a_schema("deals", plan="string")
+OPEN_ID["schema"]["properties"]["id"] = {}
+
+
+def other_person(number: int) -> str:
+    return f"somebody{number}@else.example"
+
+
+A, B = Input(PLAN, rows(60, plan="a")), Input(PLAN, rows(60, plan="b"))
+ONCE = A.with_item(send="once")
+SOURCES = "its signals had the source"
+BULK = "of its 60 known entities have changed"
+REPEATED = "records as `deals` (deal)"
+CASES = {
+    "every row of a column changed": Case(A, B, BULK),
+    "51 of 60 rows changed": Case(
+        A, Input(PLAN, [*rows(51, plan="b"), *rows(60, plan="a")[51:]]), BULK
+    ),
+    "a new column": Case(
+        Input(a_schema("deals"), rows(60)), Input(PLAN, rows(60, plan="new")), BULK
+    ),
+    "log positions start again": Case(
+        Input(LSN, rows(60, plan="a", _sdc_lsn=lambda n: 1000 + n)),
+        Input(LSN, rows(60, plan="b", _sdc_lsn=lambda n: n)),
+        "reset-order deals",
+    ),
+    "bookmark values start again": Case(
+        Input(AT, rows(60, plan="a", at="2026-01-02")),
+        Input(AT, rows(60, plan="b", at="2026-01-01")),
+        "reset-order deals",
+    ),
+    "stream renamed": Case(
+        A.with_item(stream="*deals"),
+        Input(
+            a_schema("public-deals", plan="string"),
+            rows(60, "public-deals", plan="a"),
+            DEALS | {"stream": "*deals"},
+        ),
+        REPEATED,
+    ),
+    "few records of a renamed stream": Case(
+        Input(PLAN, rows(3, plan="a"), DEALS | {"stream": "*deals"}),
+        Input(
+            a_schema("DEALS.deals", plan="string"),
+            rows(3, "DEALS.deals", plan="a"),
+            DEALS | {"stream": "*deals"},
+        ),
+        REPEATED,
+    ),
+    "mapping renamed": Case(A, A.with_item(name="opportunity"), REPEATED),
+    "key columns": Case(
+        A,
+        Input(a_schema("deals", key=["id", "plan"], plan="string"), rows(60, plan="a")),
+        "are others",
+    ),
+    "key in the mapping": Case(A, A.with_item(key=["email"]), "are others"),
+    "no key any more": Case(
+        A, Input(a_schema("deals", key=[], plan="string"), A.rows), "has no key"
+    ),
+    "a keyless stream maps another column": Case(
+        Input(KEYLESS, rows(60, plan="a", seats=1), BY_PLAN),
+        Input(KEYLESS, rows(60, plan="a", seats=1), DEALS | {"properties": ["seats"]}),
+        "has no key",
+    ),
+    "null keys are filled in": Case(
+        Input(PLAN, rows(60, id=None, plan="a"), BY_PLAN),
+        A._replace(item=BY_PLAN),
+        "under other keys",
+    ),
+    "keys become null": Case(
+        A._replace(item=BY_PLAN),
+        Input(PLAN, rows(60, id=None, plan="a"), BY_PLAN),
+        "under other keys",
+    ),
+    "keys in upper case": Case(
+        Input(OPEN_ID, rows(60, id=lambda n: f"{n:04x}a", plan="a")),
+        Input(OPEN_ID, rows(60, id=lambda n: f"{n:04X}A", plan="a")),
+        "the values of its key are others",
+    ),
+    "keys with a prefix": Case(
+        Input(OPEN_ID, rows(60, id=lambda n: f"{n}", plan="a")),
+        Input(OPEN_ID, rows(60, id=lambda n: f"gid://{n}", plan="a")),
+        "the values of its key are others",
+    ),
+    "source of the mapping": Case(
+        A.with_item(source="eu"), A.with_item(source="us"), SOURCES
+    ),
+    "source of a second database": Case(
+        A.with_item(source="eu"),
+        Input(PLAN, rows(60, plan="b", email=other_person)).with_item(source="us"),
+        SOURCES,
+    ),
+    "one row of another source": Case(
+        A.with_item(source="eu"),
+        Input(PLAN, rows(1, plan="a")).with_item(source="us"),
+        SOURCES,
+    ),
+    "once, other people": Case(
+        ONCE,
+        Input(PLAN, rows(60, email=other_person)).with_item(send="once"),
+        "already sent for other people",
+    ),
+    "once, 51 other people": Case(
+        ONCE,
+        Input(PLAN, [*rows(51, email=other_person), *rows(60)[51:]]).with_item(
+            send="once"
+        ),
+        "already sent for other people",
+    ),
+    "all records invalid": Case(
+        A, Input(PLAN, rows(60, email=None, plan="a")), "all 60 records are invalid"
+    ),
+    "a column renamed": Case(
+        A,
+        Input(a_schema("deals", zz="string"), rows(5, email=None, zz="a@b.com")),
+        "all 5 records are invalid",
+    ),
+    "nearly all invalid": Case(
+        Input(PLAN, rows(220, plan="a")),
+        Input(PLAN, [*rows(20, plan="a"), *rows(220, email="?", plan="a")[20:]]),
+        "nearly all of the last 200 records are invalid",
+    ),
+}
+
+
+@pytest.fixture
+def run(target: TargetUnderTest) -> Callable[..., Run]:
+    """Run with a new record of another stream, the given input and a STATE."""
+    numbers = iter(range(1000, 2000))
+
+    def run(given: Input, **config: Any) -> Run:
+        number = next(numbers)
+        messages = [
+            a_schema("other"), a_record(number, "other"), given.schema, *given.rows,
+            a_state(number),
+        ]  # fmt: skip
+        target.config["signals"] = [given.item, OTHER]
+        return target.run(*messages, **config)
+
+    return run
+
+
+@on_both_connectors
+@pytest.mark.parametrize("name", CASES)
+def test_check_sets_its_stream_aside_until_its_cause_is_gone(
+    sandbox: Sandbox, run: Callable[..., Run], name: str
+) -> None:
+    case = CASES[name]
+    stream = case.now.schema["stream"]
+    assert run(case.before).exit_code == 0
+    sent = len(sandbox.signals)
+
+    for attempt in (1, 2):
+        stopped = run(case.now)
+        outcomes = stopped.report["streams"]
+        assert (stopped.exit_code, stopped.states) == (1, [])
+        assert stopped.failure in {"", "config_error"}
+        assert outcomes.pop("other") == {"accepted": 1}
+        assert outcomes[stream].keys() <= {"pending", "duplicate", "superseded"}
+        assert case.says in stopped.error
+        assert commands_in(stopped.error)
+        assert len(sandbox.signals) == sent + attempt
+
+    gone = run(case.before)
+    assert (gone.exit_code, len(gone.states)) == (0, 1), gone.error
+    assert gone.outcomes["accepted"] == 1
+    assert run(case.now).exit_code == 1
+
+
+@pytest.mark.slow
+@on_both_connectors
+@pytest.mark.parametrize("name", CASES)
+def test_check_ends_with_the_last_command_of_its_sentence(
+    target: TargetUnderTest,
+    run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    case = CASES[name]
+    run(case.before)
+    stopped = run(case.now)
+    write_config(target)
+    monkeypatch.chdir(target.folder)
+
+    done = command(*shlex.split(commands_in(stopped.error)[-1])[1:])
+    allowed = run(case.now)
+
+    assert done.returncode == 0, done.stderr
+    assert (allowed.exit_code, len(allowed.states)) == (0, 1), allowed.error
+    if "invalid" in case.says:
+        assert allowed.outcomes["invalid"]
+        return
+    again = run(case.now)
+    assert (again.exit_code, len(again.states)) == (0, 1), again.error
+    assert again.outcomes["accepted"] == 1  # of the other stream
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_preview_and_explain_say_which_check_would_stop_the_run(
+    sandbox: Sandbox, target: TargetUnderTest, run: Callable[..., Run], name: str
+) -> None:
+    case = CASES[name]
+    run(case.before)
+    sent = len(sandbox.signals)
+    text = text_of([case.now.schema, *case.now.rows])
+    target.config["signals"] = [case.now.item, OTHER]
+
+    shown = signals(target, "preview", text=text)
+    found = signals(target, "preview", "--format", "json", text=text)
+    explained = signals(target, "explain", text=text)
+    stopped = run(case.now)
+
+    (reason,) = json.loads(found.stdout)["stops"]
+    assert f"A run would stop here. {reason}" in shown.stdout
+    assert "0 signals would be sent." in shown.stdout
+    assert ("pending" in explained.stdout) == ("pending" in stopped.outcomes)
+    assert "would_send" not in explained.stdout
+    assert reason == stopped.error
+    assert len(sandbox.signals) == sent + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "every row of a column changed", "log positions start again", "stream renamed",
+        "key columns", "null keys are filled in", "keys with a prefix",
+        "source of a second database", "once, other people", "all records invalid",
+    ],
+)  # fmt: skip
+def test_check_is_kept_by_a_ledger_on_postgresql(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    run: Callable[..., Run],
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    target.config["ledger_url"] = postgres_url
+    case = CASES[name]
+    run(case.before)
+    sent = len(sandbox.signals)
+
+    stopped = [run(case.now) for _ in range(2)]
+    write_config(target)
+    monkeypatch.chdir(target.folder)
+    command(*shlex.split(commands_in(stopped[0].error)[-1])[1:])
+    allowed = run(case.now)
+
+    assert [(r.exit_code, r.states) for r in stopped] == [(1, []), (1, [])]
+    assert case.says in stopped[1].error
+    assert len(sandbox.signals) - sent >= 3
+    assert (allowed.exit_code, len(allowed.states)) == (0, 1), allowed.error
