@@ -128,8 +128,10 @@ class SignalSink(Sink):
     @override
     def clean_up(self) -> None:
         if self._changed is None:
-            self.record_counter_metric.increment(self._stream.taken - self._counted)
-            self._counted = self._stream.taken
+            self.record_counter_metric.increment(
+                self._stream.counts.taken - self._counted
+            )
+            self._counted = self._stream.counts.taken
         super().clean_up()
 
     @override

@@ -89,7 +89,7 @@ class RecordOutcomes:
 
     def count_duplicates(self, stream: str, mapping: str, known: list[bytes]) -> None:
         """Count records that are known word for word, given their entities."""
-        self._streams[stream].sharing += self.identity.saw_latest(mapping, known)
+        self._streams[stream].counts.sharing += self.identity.saw_latest(mapping, known)
         self._count_valid(stream, Outcome.DUPLICATE, len(known))
 
     def _count_valid(self, stream: str, outcome: Outcome, times: int) -> None:
@@ -104,16 +104,16 @@ class RecordOutcomes:
             mapped.stream.note_fields(mapped.record)
             by_name[mapped.stream.schema.name].append(its)
         for name, found in by_name.items():
-            self._streams[name].sharing += self.identity.settle(found)
+            self._streams[name].counts.sharing += self.identity.settle(found)
             for outcome, times in Counter(outcome for *_, outcome in found).items():
                 self._count_valid(name, outcome, times)
 
     def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:
         """Count a record whose state was sent, of a key with several people or rows."""
         if person is not None:
-            mapped.stream.sharing += self.identity.share(mapped.key, person)
+            mapped.stream.counts.sharing += self.identity.share(mapped.key, person)
         else:
-            mapped.stream.sharing += self.identity.seen_again(mapped.version)
+            mapped.stream.counts.sharing += self.identity.seen_again(mapped.version)
         mapped.stream.note_fields(mapped.record)
         self._count(mapped, Outcome.DUPLICATE, "")
         self._note_valid(mapped.stream.schema.name)
@@ -132,7 +132,7 @@ class RecordOutcomes:
         stream, dead_letter = mapped.stream, mapped.dead_letter
         if draft.is_mapped:
             stream.note_fields(mapped.record)
-        stream.unread_times += draft.has_unread_time
+        stream.counts.unread_times += draft.has_unread_time
         subject = Subject(
             draft.version or mapped.version,
             mapped.mapping.send,
@@ -166,7 +166,7 @@ class RecordOutcomes:
         """Apply a decision, which may be on a record that waited until now."""
         record = self._open[id(decided.subject)]
         action, mapped = decided.step.action, record.mapped
-        mapped.stream.sharing += decided.sharing
+        mapped.stream.counts.sharing += decided.sharing
         if action is Action.HOLD:
             self._wait(record)
             return
@@ -306,7 +306,7 @@ class RecordOutcomes:
     def rekeyed(self, stream: Stream) -> None:
         """Check how many new records of a stream are known under other keys."""
         checks = self._checks_of(stream)
-        checks.rekeyed(stream.rekeyed, stream.compared)
+        checks.rekeyed(stream.counts.rekeyed, stream.counts.compared)
         self._set_aside(checks)
 
     def let_go(self, now: float, *, is_full: bool) -> None:
@@ -357,7 +357,7 @@ class RecordOutcomes:
         pending = self.report.streams_with(Outcome.PENDING)
         open_ones = pending | self.set_aside.keys() | self._replayed
         return {
-            name: stream.taken > 0
+            name: stream.counts.taken > 0
             for name, stream in self._streams.items()
             if name not in open_ones
         }

@@ -108,15 +108,15 @@ class RecordProcessor:
                 lack := stream.schema.lack_of(record.key)
             ):
                 raise MissingKeyError(lack)
-            stream.taken += 1
+            stream.counts.taken += 1
             found = mapped_records(stream, record, scope)
             if not found and DEAD_LETTER_FIELD in record.key:
                 self.filtered(stream, record.fields, "its mapping is gone")
                 continue
             report.read += 1
             if found and found[0].has_null_key:
-                stream.null_keys += 1
-                stream.null_columns |= found[0].null_columns
+                stream.counts.null_keys += 1
+                stream.counts.null_columns |= found[0].null_columns
             self._block += found
             if len(self._block) >= _BLOCK:
                 self.flush()
@@ -387,8 +387,12 @@ class RecordProcessor:
                 people |= set(people_in(version, version.record_key))
             if last is not None:
                 known.append(version)
-            elif draft.text and item.stream.compared < SAMPLE and item.may_be_rekeyed:
-                item.stream.new.append(version)
+            elif (
+                draft.text
+                and item.stream.counts.compared < SAMPLE
+                and item.may_be_rekeyed
+            ):
+                item.stream.counts.new.append(version)
         for stream in {id(item.stream): item.stream for item in items}.values():
             self._compare_keys(stream, read)
         latest_of_people = self.ledger.latest_of(people) if people else {}
@@ -404,8 +408,10 @@ class RecordProcessor:
         Args:
             read: Keys of the records that are read now.
         """
-        new = stream.new[: SAMPLE - stream.compared]
-        if not new or len(new) < min(stream.compared, SAMPLE - stream.compared):
+        new = stream.counts.new[: SAMPLE - stream.counts.compared]
+        if not new or len(new) < min(
+            stream.counts.compared, SAMPLE - stream.counts.compared
+        ):
             return
         rows = queries.rows_like(
             self.ledger, stream.number, [version.source_digest for version in new]
@@ -413,11 +419,11 @@ class RecordProcessor:
         has_read = self.outcomes.identity.has_read
         gone = (key for key in rows if key not in read and not has_read(key))
         known = {rows[key] for key in gone}
-        stream.compared += len(new)
-        stream.rekeyed += sum(
+        stream.counts.compared += len(new)
+        stream.counts.rekeyed += sum(
             (v.source_digest, v.mapping, v.bookmark_value) in known for v in new
         )
-        stream.new.clear()
+        stream.counts.new.clear()
         self.outcomes.rekeyed(stream)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -51,9 +51,36 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5  # fields in one warning
 
 
+@dataclass(slots=True)
+class StreamCounts:
+    """Counts of the records that the run has read of one stream, over all its SCHEMAs.
+
+    Attributes:
+        is_mapped: Whether a mapping has looked at any record.
+        taken: How many records were read.
+        unread_times: How many signals lack a time that could not be read.
+        null_keys: How many records had a null or empty key.
+        null_columns: The columns of it that were null or empty.
+        sharing: How many records have a key that other rows of this input have.
+        new: New records that were not compared with records of other keys so far.
+        compared: How many were compared.
+        rekeyed: How many of these are known under another key.
+    """
+
+    is_mapped: bool = False
+    taken: int = 0
+    unread_times: int = 0
+    null_keys: int = 0
+    null_columns: set[str] = field(default_factory=set)
+    sharing: int = 0
+    new: list[Version] = field(default_factory=list)
+    compared: int = 0
+    rekeyed: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Stream:
-    """One stream of a run.
+    """One stream of a run, as its newest SCHEMA describes it.
 
     Attributes:
         number: Its number in the ledger.
@@ -62,18 +89,9 @@ class Stream:
         known: Its mappings as earlier runs used them, by name.
         made: Its mappings now.
         unseen: Fields that its mappings use and no record had so far.
-        is_seen: Whether a mapping has looked at any record.
-        taken: How many records were read.
-        unread_times: How many signals lack a time that could not be read.
         keys: Columns that each record must have.
-        null_keys: How many records had a null or empty key.
-        null_columns: The columns of it that were null or empty.
-        sharing: How many records have a key that other rows of this input have.
         layouts: The columns that its records may have had under another name, and the
             columns of their key.
-        new: New records that were not compared with records of other keys so far.
-        compared: How many were compared.
-        rekeyed: How many of these are known under another key.
     """
 
     schema: StreamSchema
@@ -85,21 +103,13 @@ class Stream:
     made: dict[str, KnownMapping]
     reader: RecordReader
     keys: frozenset[str]
-    unseen: set[Path] = field(default_factory=set)
-    is_seen: bool = False
-    taken: int = 0
-    unread_times: int = 0
-    null_keys: int = 0
-    null_columns: set[str] = field(default_factory=set)
-    sharing: int = 0
-    layouts: set[tuple[frozenset[str], frozenset[str]]] = field(default_factory=set)
-    new: list[Version] = field(default_factory=list)
-    compared: int = 0
-    rekeyed: int = 0
+    unseen: set[Path]
+    layouts: set[tuple[frozenset[str], frozenset[str]]]
+    counts: StreamCounts
 
     def note_fields(self, record: Record) -> None:
         """Note which fields of its mappings a record has."""
-        self.is_seen = True
+        self.counts.is_mapped = True
         if self.unseen:
             self.unseen -= {path for path in self.unseen if _has(record.fields, path)}
 
@@ -258,24 +268,24 @@ class Streams:
             or (settings.first_run == "baseline" and mapping.name not in known)
         )
         used = {path for mapping in maps for path in mapping.paths}
-        parts: dict[str, Any] = {
-            "schema": schema,
-            "maps": maps,
-            "number": number,
-            "identity": self._ledger.identity_of(number, name),
-            "baselines": baselines,
-            "known": known,
-            "made": {m.name: _known_mapping(m, schema) for m in senders},
-            "reader": RecordReader(
+        stream = Stream(
+            schema=schema,
+            maps=maps,
+            number=number,
+            identity=self._ledger.identity_of(number, name),
+            baselines=baselines,
+            known=known,
+            made={m.name: _known_mapping(m, schema) for m in senders},
+            reader=RecordReader(
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *schema.order_columns, *DELETED_AT],
                 [*(str(m.origins.get("when", "")) for m in maps), self._suppressed],
             ),
-            "keys": frozenset(schema.key_properties),
-            "unseen": used if before is None else before.unseen & used,
-            "layouts": self._layouts_for(schema),
-        }
-        stream = Stream(**parts) if before is None else replace(before, **parts)
+            keys=frozenset(schema.key_properties),
+            unseen=used if before is None else before.unseen & used,
+            layouts=self._layouts_for(schema),
+            counts=StreamCounts() if before is None else before.counts,
+        )
         self._streams[name] = stream
         self._warn_once(w for mapping in maps for w in mapping.warnings)
         if settings.max_event_age_days is not None:
@@ -318,7 +328,7 @@ class Streams:
         return {
             (stream.number, name): made
             for stream in self._streams.values()
-            if stream.taken
+            if stream.counts.taken
             for remembers in (may_remember(stream),)
             for name, made in stream.made.items()
             if name in stream.baselines or remembers
@@ -333,18 +343,18 @@ class Streams:
         for name, stream in self._streams.items():
             for mapping in stream.maps:
                 self._warn_once(privacy_warning(name, mapping.hidden))
-            if stream.unread_times:
+            if stream.counts.unread_times:
                 columns = sorted({c for m in stream.maps for c in m.time_columns})
                 logger.warning(
                     "Stream `%s`: %s without `occurred_at`, because %s holds no time "
                     "that can be read. Stairoids uses its own time for them. To read "
                     "it, map `occurred_at`, such as with the filter `iso8601`.",
                     name,
-                    counted(stream.unread_times, "signal is", "signals are"),
+                    counted(stream.counts.unread_times, "signal is", "signals are"),
                     " and ".join(f"`{column}`" for column in columns) or "its column",
                 )
             _warn_of_keys(stream)
-            if stream.unseen and stream.is_seen:
+            if stream.unseen and stream.counts.is_mapped:
                 fields = sorted(path_text(path) for path in stream.unseen)
                 more = len(fields) - _SHOWN
                 logger.warning(
@@ -393,19 +403,19 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
 def _warn_of_keys(stream: Stream) -> None:
     """Warn about records that their key does not identify."""
     name = stream.schema.name
-    if stream.null_keys:
+    if stream.counts.null_keys:
         logger.warning(
             "Stream `%s`: %s a null or empty key (%s). The columns that the mapping "
             "uses identify them. Set `key` in the mapping to change that.",
             name,
-            counted(stream.null_keys, "record has", "records have"),
-            _columns(stream.null_columns),
+            counted(stream.counts.null_keys, "record has", "records have"),
+            _columns(stream.counts.null_columns),
         )
-    if stream.sharing:
+    if stream.counts.sharing:
         logger.warning(
             "%s of `%s` share a key (%s). If they are different rows, set `key` in the "
             "mapping.",
-            counted(stream.sharing, "record", "records"),
+            counted(stream.counts.sharing, "record", "records"),
             name,
             _columns({key for mapping in stream.maps for key in mapping.key}),
         )

@@ -89,6 +89,19 @@ def test_inferred_time_that_cannot_be_read_is_warned_about_once_with_the_count(
     ) in caplog.text
 
 
+def test_new_schema_loses_no_record_from_the_count(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.run(
+        a_schema(event_time="string"),
+        a_record(1, event_time="5.11.25"),
+        a_schema(event_time="string", plan="string"),
+        a_record(2, event_time="5.11.25", plan="pro"),
+    )
+
+    assert "2 signals are without `occurred_at`" in caplog.text
+
+
 def test_requests_per_day_counts_all_runs(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
