@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -152,11 +153,7 @@ def _pairs(
     yield from ((_fields_of(old[name]), _fields_of(new[name])) for name in both)
     before = [_fields_of(body) for name, body in old.items() if name not in new]
     after = [_fields_of(body) for name, body in new.items() if name not in old]
-    for place in range(max(len(before), len(after))):
-        yield (
-            before[place] if place < len(before) else None,
-            after[place] if place < len(after) else None,
-        )
+    yield from itertools.zip_longest(before, after)
 
 
 def _fields_of(body: bytes) -> dict[str, Any]:

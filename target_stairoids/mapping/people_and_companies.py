@@ -107,7 +107,10 @@ _MIXED = re.compile(r"(?=.*[a-z]).*[\u0370-\u052f]", re.IGNORECASE | re.DOTALL)
 def is_domain(text: str) -> bool:
     """Return whether a text is a host of a known top level, as DNS spells it."""
     host = text.lower()
-    return bool(_HOST.fullmatch(host)) and _is_idna(host) and has_known_end(host)
+    if not _HOST.fullmatch(host) or not _is_idna(host):
+        return False
+    end = host.rpartition(".")[2]
+    return f".{end}" in _RESERVED or _suffixes(only_icann=True).publicsuffix(end) == end
 
 
 @lru_cache(maxsize=_CACHED)
@@ -119,13 +122,6 @@ def is_email(text: str) -> bool:
     if not any(map(str.isalnum, local)):  # a pattern, such as `*@acme.com`
         return False
     return is_domain(domain)
-
-
-@lru_cache(maxsize=_CACHED)
-def has_known_end(host: str) -> bool:
-    """Return whether the top level of a host exists, or is one for tests."""
-    end = host.rpartition(".")[2]
-    return f".{end}" in _RESERVED or _suffixes(only_icann=True).publicsuffix(end) == end
 
 
 @lru_cache(maxsize=_CACHED)

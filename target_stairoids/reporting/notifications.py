@@ -115,19 +115,14 @@ class Notifier:
     def _message(
         self, event: str, known: NotifiedState, end: Ending, facts: PipelineFacts
     ) -> dict[str, Any]:
-        namespace, outcomes = self._settings.namespace, end.report.get("outcomes", {})
+        outcomes = end.report.get("outcomes", {})
         new = queries.dead_letters_after(self._ledger, known.newest_dead_letter)
         code = "it was killed" if end.exit_code is None else f"exit {end.exit_code}"
-        text = _text(self._settings, event, code)
+        message = _message(self._settings, event, code, end.run, end.exit_code)
         if new:
-            text += f" {counted(new, 'new dead letter')}."
+            message["text"] += f" {counted(new, 'new dead letter')}."
         return {
-            "event": event,
-            "text": text,
-            "namespace": namespace,
-            "source": self._source,
-            "run": end.run,
-            "exit_code": end.exit_code,
+            **message,
             "ended_at": end.report.get("ended_at"),
             "last_success": facts.last_success,
             "outcomes": {name: count for name, count in outcomes.items() if count},
@@ -138,20 +133,23 @@ class Notifier:
 
 def notify_without_ledger(settings: Settings) -> None:
     """Notify of a ledger that cannot be opened, at each run: no state is known."""
-    message = {
-        "event": "failing",
-        "text": _text(settings, "failing", "its ledger cannot be opened"),
-        "namespace": settings.namespace,
-        "source": settings.default_source,
-        "run": None,
-        "exit_code": 1,
+    why = "its ledger cannot be opened"
+    _send(settings, _message(settings, "failing", why, run=None, exit_code=1))
+
+
+def _message(
+    settings: Settings, event: str, why: str, run: int | None, exit_code: int | None
+) -> dict[str, Any]:
+    namespace, source = settings.namespace, settings.default_source
+    name = " ".join(filter(None, (namespace, source)))
+    return {
+        "event": event,
+        "text": f"Stairoids signals of {name}: the pipeline {_WORDS[event]} ({why}).",
+        "namespace": namespace,
+        "source": source,
+        "run": run,
+        "exit_code": exit_code,
     }
-    _send(settings, message)
-
-
-def _text(settings: Settings, event: str, why: str) -> str:
-    name = " ".join(filter(None, (settings.namespace, settings.default_source)))
-    return f"Stairoids signals of {name}: the pipeline {_WORDS[event]} ({why})."
 
 
 def _send(settings: Settings, message: Mapping[str, Any]) -> bool:
