@@ -34,12 +34,12 @@ import json, sys
 from singer_sdk import Stream, Tap
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from tap_stairoids_webhooks.store.store import EventStore
-from tap_stairoids_webhooks.reading.records import EventRecords
+from tap_stairoids_webhooks.reading.records import EVENTS_SCHEMA
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 class Events(Stream):
     name, primary_keys, replication_key = "events", ("sequence",), "sequence"
-    schema, is_sorted = EventRecords(None, EventFilter()).schema, True
+    schema, is_sorted = EVENTS_SCHEMA, True
 
     def get_records(self, context):
         store, sequence = EventStore.open_read_only(self.config["store_url"]), 0

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ _DELIVERY = {
     "body_sha256": _text(nullable=False),
     "key_id": _text("Which secret signed it.", nullable=False),
 }
-_EVENTS_SCHEMA = _schema(
+EVENTS_SCHEMA = _schema(
     {
         **_SEQUENCE,
         **_EVENT,
@@ -100,7 +99,7 @@ _EVENTS_SCHEMA = _schema(
         **_DELIVERY,
     }
 )
-_MALFORMED_SCHEMA = _schema(
+_MALFORMED = _schema(
     {
         **_SEQUENCE,
         **_RECEIVED_AT,
@@ -109,7 +108,7 @@ _MALFORMED_SCHEMA = _schema(
         **_DELIVERY,
     }
 )
-_ERASURES_SCHEMA = _schema(
+_ERASURES = _schema(
     {
         SEQUENCE: {"type": ["integer"], "description": "Number of the erasure."},
         "event_sequence": {
@@ -124,72 +123,98 @@ _ERASURES_SCHEMA = _schema(
 )
 
 
-class Records(ABC):
+@dataclass(eq=False)
+class Records:
     """The records of one stream.
 
-    Args:
+    Attributes:
         selected: The events that this stream has.
+        record_of: Makes the record of an event.
+        record_as_is: The same for records that nothing changes before they are written.
+            Their payload may be the bytes of the body.
+        last: The event of the last record; None before the first record.
     """
 
-    def __init__(
-        self,
-        name: str,
-        schema: dict[str, Json],
-        snapshot: Snapshot,
-        selected: EventFilter,
-    ) -> None:
-        self.name = name
-        self.schema = schema
-        self._snapshot = snapshot
-        self.selected = selected
-        #: The event of the last record; None before the first record.
-        self.last: StoredEvent | None = None
+    name: str
+    schema: dict[str, Json]
+    snapshot: Snapshot
+    selected: EventFilter
+    record_of: Callable[[Any], dict[str, Any]]
+    record_as_is: Callable[[Any], dict[str, Any]] | None = None
+    last: StoredEvent | None = None
 
     @property
     def upper(self) -> int:
         """The last sequence of the snapshot."""
-        return self._snapshot.upper
+        return self.snapshot.upper
 
-    @abstractmethod
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
         """Yield the records after a sequence, in order.
 
         Args:
             sequence: The bookmark of the stream, 0 for none.
-            as_is: Whether nothing changes the records before they are written. Then a
-                payload may be the bytes of the body.
+            as_is: Whether nothing changes the records before they are written.
         """
+        if self.selected.types == frozenset():
+            return  # the config leaves out the type of this stream
+        record_of = (self.record_as_is if as_is else None) or self.record_of
+        for stored in self.snapshot.events_after(sequence, self.selected):
+            self.last = stored
+            yield record_of(stored)
 
 
-class EventRecords(Records):
-    """Every event, with its payload unchanged."""
+class ErasureRecords(Records):
+    """Events that were erased on a person's request, in the order of the erasures."""
 
-    def __init__(self, snapshot: Snapshot, selected: EventFilter) -> None:
-        # Erased events as well, so that no sequence is missing.
-        every = replace(selected, erased=True)
-        super().__init__(EVENTS, _EVENTS_SCHEMA, snapshot, every)
+    @property
+    @override
+    def upper(self) -> int:
+        return self.snapshot.last_erasure
 
     @override
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        for stored in self._snapshot.events_after(sequence, self.selected):
-            self.last = stored
-            payload: object
-            payload, malformed = (
-                (msgspec.Raw(stored.body), None)
-                if as_is and _is_one_line(stored)
-                else _payload_or_reason(stored)
-            )
-            yield {
-                "sequence": stored.sequence,
-                "event": stored.event,
-                "event_id": stored.event_id,
-                "received_at": stored.received_at,
-                "payload": payload,
-                "malformed": malformed,
-                "conflict": stored.conflict,
-                "erased_at": stored.erased_at,
-                **_delivery_of(stored),
-            }
+        for erasure in self.snapshot.erasures_after(sequence):
+            yield self.record_of(erasure)
+
+
+def all_records(snapshot: Snapshot, selected: EventFilter) -> list[Records]:
+    """Return the records of every stream."""
+    # Erased events as well, so that no sequence is missing.
+    every = replace(selected, erased=True)
+    malformed = replace(selected, types=None, malformed=True)
+    nothing = EventFilter(types=frozenset())  # no event waits for the erasures
+    return [
+        Records(EVENTS, EVENTS_SCHEMA, snapshot, every, _event, _event_as_is),
+        Records("malformed_events", _MALFORMED, snapshot, malformed, _malformed_event),
+        ErasureRecords("erasures", _ERASURES, snapshot, nothing, _erasure),
+        *(_records_of_type(event, snapshot, selected) for event in KNOWN_EVENTS),
+    ]
+
+
+def _event(stored: StoredEvent) -> dict[str, Any]:
+    return _event_with(stored, *_payload_or_reason(stored))
+
+
+def _event_as_is(stored: StoredEvent) -> dict[str, Any]:
+    if _is_one_line(stored):
+        return _event_with(stored, msgspec.Raw(stored.body), None)
+    return _event(stored)
+
+
+def _event_with(
+    stored: StoredEvent, payload: object, malformed: str | None
+) -> dict[str, Any]:
+    return {
+        "sequence": stored.sequence,
+        "event": stored.event,
+        "event_id": stored.event_id,
+        "received_at": stored.received_at,
+        "payload": payload,
+        "malformed": malformed,
+        "conflict": stored.conflict,
+        "erased_at": stored.erased_at,
+        **_delivery_of(stored),
+    }
 
 
 def _is_one_line(stored: StoredEvent) -> bool:
@@ -203,90 +228,45 @@ def _is_one_line(stored: StoredEvent) -> bool:
     )
 
 
-class EventTypeRecords(Records):
-    """The events of one type, with declared fields."""
-
-    def __init__(self, snapshot: Snapshot, selected: EventFilter, event: str) -> None:
-        self._shape = KNOWN_EVENTS[event]
-        schema = _schema(
-            {
-                **_SEQUENCE,
-                **_EVENT,
-                **_RECEIVED_AT,
-                **schema_of(self._shape)["properties"],
-            },
-            additionalProperties=True,
-        )
-        name, of_type = event.replace(".", "_"), selected.of_type(event)
-        super().__init__(name, schema, snapshot, of_type)
-
-    @override
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        if not self.selected.types:
-            return
-        for stored in self._snapshot.events_after(sequence, self.selected):
-            self.last = stored
-            payload, _ = _payload_or_reason(stored)
-            record = conform(payload or {}, self._shape) or {}
-            record.pop("id", None)  # the record has it as event_id
-            record["sequence"] = stored.sequence
-            record["event"] = stored.event
-            record["event_id"] = stored.event_id
-            record["received_at"] = stored.received_at
-            yield record
+def _malformed_event(stored: StoredEvent) -> dict[str, Any]:
+    """Return a signed body that is not a JSON object, byte for byte."""
+    return {
+        "sequence": stored.sequence,
+        "received_at": stored.received_at,
+        "reason": stored.malformed,
+        "body_base64": base64.b64encode(stored.body).decode("ascii"),
+        **_delivery_of(stored),
+    }
 
 
-class MalformedEventRecords(Records):
-    """Signed bodies that are not a JSON object, byte for byte."""
-
-    def __init__(self, snapshot: Snapshot, selected: EventFilter) -> None:
-        malformed = replace(selected, types=None, malformed=True)
-        super().__init__("malformed_events", _MALFORMED_SCHEMA, snapshot, malformed)
-
-    @override
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        for stored in self._snapshot.events_after(sequence, self.selected):
-            self.last = stored
-            yield {
-                "sequence": stored.sequence,
-                "received_at": stored.received_at,
-                "reason": stored.malformed,
-                "body_base64": base64.b64encode(stored.body).decode("ascii"),
-                **_delivery_of(stored),
-            }
+def _erasure(erasure: dict[str, Any]) -> dict[str, Any]:
+    more = {name: value for name, value in erasure.items() if name != "number"}
+    return more | {
+        "sequence": erasure["number"],
+        "event_sequence": erasure["sequence"],
+    }
 
 
-class ErasureRecords(Records):
-    """Events that were erased on a person's request, in the order of the erasures."""
+def _records_of_type(event: str, snapshot: Snapshot, selected: EventFilter) -> Records:
+    """Return the records of the events of one type, with declared fields."""
+    shape = KNOWN_EVENTS[event]
+    declared = schema_of(shape)["properties"]
+    schema = _schema(
+        {**_SEQUENCE, **_EVENT, **_RECEIVED_AT, **declared}, additionalProperties=True
+    )
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        nothing = EventFilter(types=frozenset())  # no event waits for this stream
-        super().__init__("erasures", _ERASURES_SCHEMA, snapshot, nothing)
+    def record_of(stored: StoredEvent) -> dict[str, Any]:
+        payload, _ = _payload_or_reason(stored)
+        record = conform(payload or {}, shape) or {}
+        record.pop("id", None)  # the record has it as event_id
+        record["sequence"] = stored.sequence
+        record["event"] = stored.event
+        record["event_id"] = stored.event_id
+        record["received_at"] = stored.received_at
+        return record
 
-    @property
-    @override
-    def upper(self) -> int:
-        return self._snapshot.last_erasure
-
-    @override
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        for erasure in self._snapshot.erasures_after(sequence):
-            more = {k: v for k, v in erasure.items() if k != "number"}
-            places = {
-                "sequence": erasure["number"],
-                "event_sequence": erasure["sequence"],
-            }
-            yield more | places
-
-
-def all_records(snapshot: Snapshot, selected: EventFilter) -> list[Records]:
-    """Return the records of every stream."""
-    return [
-        EventRecords(snapshot, selected),
-        MalformedEventRecords(snapshot, selected),
-        ErasureRecords(snapshot),
-        *(EventTypeRecords(snapshot, selected, event) for event in KNOWN_EVENTS),
-    ]
+    name = event.replace(".", "_")
+    return Records(name, schema, snapshot, selected.of_type(event), record_of)
 
 
 def _payload_or_reason(stored: StoredEvent) -> tuple[dict[str, Any] | None, str | None]:
