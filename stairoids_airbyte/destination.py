@@ -94,7 +94,7 @@ class _Sync:
         )
         self._messages = messages
         self._streams: dict[tuple[str | None, str], tuple[Descriptor, Stream]] = {}
-        self._counts = RecordCounts()
+        self._counts: Counter[Descriptor] = Counter()  # of records since a state
 
     def run(self, source: IO[Any]) -> None:
         """Read to the end of the input, and wait for all outcomes."""
@@ -134,49 +134,21 @@ class _Sync:
             raise MessageError(msg)
         descriptor, stream = found
         self._run.records.take(stream, (data,))
-        self._counts.add(descriptor)
+        self._counts[descriptor] += 1
 
     def _state(self, message: dict[str, Json]) -> None:
         try:
-            line = self._counts.state_line(message)
+            line = self._with_count(message)
         except (AttributeError, KeyError, TypeError) as error:
             msg = "A STATE message lacks its state, or the name of its stream."
             raise MessageError(msg) from error
         self._run.records.state(line)
 
-    def _write_statuses(self, status: Status) -> None:
-        for descriptor in self._messages:
-            write(status_message(status, descriptor))
-
-
-class _NoSamples(Observer):
-    """Prints no samples of a dry run, because the platform keeps its logs."""
-
-    @override
-    def opened(self, stream: Stream) -> None:
-        warn_if_left_out(stream)
-
-
-class RecordCounts:
-    """Counts the records between two states, for each stream."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[Descriptor] = Counter()
-
-    def add(self, stream: Descriptor) -> None:
-        """Count a record."""
-        self._counts[stream] += 1
-
-    def state_line(self, message: dict[str, Json]) -> str:
+    def _with_count(self, message: dict[str, Json]) -> str:
         """Return a STATE as JSON with the number of records since the last one.
 
         The state of a stream counts the records of that stream. A global or a legacy
         state counts the records of all streams.
-
-        Raises:
-            AttributeError: The state is not an object.
-            KeyError: The state or the name of its stream is missing.
-            TypeError: The stream of the state is not an object.
         """
         state = message["state"]
         if state.get("type") == "STREAM":
@@ -190,6 +162,18 @@ class RecordCounts:
         fields = {name: value for name, value in message.items() if value is not None}
         echo = {**fields, "state": {**state, "destinationStats": stats}}
         return _encoder.encode(echo).decode()
+
+    def _write_statuses(self, status: Status) -> None:
+        for descriptor in self._messages:
+            write(status_message(status, descriptor))
+
+
+class _NoSamples(Observer):
+    """Prints no samples of a dry run, because the platform keeps its logs."""
+
+    @override
+    def opened(self, stream: Stream) -> None:
+        warn_if_left_out(stream)
 
 
 def _object_in(record: object) -> Mapping[str, Json]:
