@@ -12,17 +12,15 @@ from fnmatch import translate
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.people_and_companies import entry_of, is_domain, is_email
 from target_stairoids.mapping.privacy import simple_name
-
-if TYPE_CHECKING:
-    from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.ledger.transaction import Transaction
-    from target_stairoids.settings import Settings
+from target_stairoids.settings import Settings
 
 T = TypeVar("T")
 

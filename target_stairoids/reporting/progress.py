@@ -16,11 +16,10 @@ from target_stairoids.reporting.next_steps import (
     dead_letters_in,
     next_steps,
 )
+from target_stairoids.reporting.report import Report
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-
-    from target_stairoids.reporting.report import Report
 
 logger = logging.getLogger(__name__)
 
