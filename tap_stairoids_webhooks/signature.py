@@ -30,6 +30,9 @@ class Verifier:
     Args:
         secrets: One secret, or several during a rotation. None of them may be empty,
             because anybody can sign with an empty secret.
+
+    Attributes:
+        key_ids: The key ids of the secrets, in their order.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -37,11 +40,7 @@ class Verifier:
             (key_id_of(secret), hmac.new(secret.encode(), digestmod="sha256"))
             for secret in secrets
         ]
-
-    @property
-    def key_ids(self) -> list[str]:
-        """The key ids of the secrets, in their order."""
-        return [key_id for key_id, _ in self._keys]
+        self.key_ids = [key_id for key_id, _ in self._keys]
 
     def key_id_for(self, body: bytes, header: bytes) -> str | None:
         """Return the key id of the secret that signed ``body``; None for no secret.

@@ -106,6 +106,7 @@ class ReceiverApp:
         counts: Number of requests by result.
         last_at: Unix time of the last request by result.
         keys: Number of accepted deliveries by the key id of their secret.
+        key_ids: The key ids of the active secrets, the newest first.
         unproven_bytes: Size of the large bodies in memory that are not verified yet.
         unknown_path: Path of the last request to an unknown path, in ASCII.
         draining: Set it to refuse new deliveries while the server stops.
@@ -128,15 +129,11 @@ class ReceiverApp:
         self.counts: Counter[str] = Counter()
         self.last_at: dict[str, float] = {}
         self.keys: Counter[str] = Counter()
+        self.key_ids = verifier.key_ids
         self.unknown_path = ""
         self.draining = False
         self.disk_full = False
         self.not_ready_since: str | None = None
-
-    @property
-    def key_ids(self) -> list[str]:
-        """The key ids of the active secrets, the newest first."""
-        return self._verifier.key_ids
 
     def count(self, result: str) -> None:
         """Count the result of a request."""

@@ -52,7 +52,7 @@ def _suppression_changes(reasons: list[dict[str, Any]]) -> Iterator[str]:
 
 def dead_letters_in(outcomes: Mapping[Any, int]) -> int:
     """Return how many dead letters a run made."""
-    return sum(outcomes[outcome] for outcome in DEAD_OUTCOMES)
+    return sum(outcomes.get(outcome, 0) for outcome in DEAD_OUTCOMES)
 
 
 def dead_letters_command() -> str:

@@ -12,9 +12,9 @@ import msgspec
 from stairoids_common.text import CODE, counted
 from target_stairoids.dedup.rules import Outcome
 from target_stairoids.reporting.next_steps import (
-    DEAD_OUTCOMES,
     check_command,
     dead_letters_command,
+    dead_letters_in,
     ledger_commands,
     with_config,
     with_configs,
@@ -98,7 +98,8 @@ def state_of(run: PastRun) -> str:
         return "running"
     if run.exit_code is None or (run.exit_code and not _is_stopped(run)):
         return "failed"
-    is_open = run.reason or _dead(run) or run.outcomes.get(Outcome.PENDING)
+    outcomes = run.outcomes
+    is_open = run.reason or dead_letters_in(outcomes) or outcomes.get(Outcome.PENDING)
     return "attention" if is_open or run.exit_code else "ok"
 
 
@@ -114,9 +115,10 @@ def words_of(run: PastRun) -> str:
         return f"{run.ending}."
     if run.exit_code == 0 and run.reason:
         return f"completed, and left signals for the next run{reason}"
+    if run.exit_code == 0 and (dead := dead_letters_in(run.outcomes)):
+        return f"completed with {counted(dead, 'dead letter')}."
     if run.exit_code == 0:
-        dead = f" with {counted(_dead(run), 'dead letter')}" if _dead(run) else ""
-        return f"completed{dead}."
+        return "completed."
     return f"{'stopped' if _is_stopped(run) else 'failed'}{reason}"
 
 
@@ -126,8 +128,8 @@ def ending_of(run: PastRun) -> str:
         return run.ending
     if run.exit_code:
         return f"{'stopped' if _is_stopped(run) else 'failed'}, {run.ending}"
-    if _dead(run):
-        return f"completed, {counted(_dead(run), 'dead letter')}"
+    if dead := dead_letters_in(run.outcomes):
+        return f"completed, {counted(dead, 'dead letter')}"
     return "completed, signals left" if run.reason else "completed"
 
 
@@ -235,10 +237,6 @@ def quota_in_words(quota: Quota) -> str:
 def _is_stopped(run: PastRun) -> bool:
     """Return whether the next run resumes by itself."""
     return run.exit_code is not None and (run.exit_code == 75 or run.exit_code >= 128)
-
-
-def _dead(run: PastRun) -> int:
-    return sum(run.outcomes.get(outcome, 0) for outcome in DEAD_OUTCOMES)
 
 
 def _minute(moment: str) -> str:
