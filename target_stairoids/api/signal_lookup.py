@@ -209,12 +209,9 @@ def _without(signal: Json, names: Collection[str | None]) -> Json:
 
 def _subject_of(signal: Json) -> Subject:
     """Return type, source, and the person, else the company; "" if not known."""
-    contact, account = signal.get("contact"), signal.get("account")
-    name = email_from(_inner(contact, "email")) or domain_from(
-        _inner(account, "domain")
-    )
+    name = _found_email(signal) or _found_domain(signal) or _name_of(signal) or ""
     kind = str(signal.get("type")).lower(), str(signal.get("source")).lower()
-    return *kind, (name or _name_of(signal) or "").lower()
+    return *kind, name.lower()
 
 
 def _may_be(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
@@ -256,13 +253,11 @@ def _is_similar(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     if any(str(found.get(n)).lower() != sent[n].lower() for n in ("type", "source")):
         return False
     if email := sent.get("contact", {}).get("email"):
-        found_email = email_from(_inner(found.get("contact"), "email"))
-        return found_email is None or found_email.lower() == email.lower()
-    if not _domain_of(sent):
-        is_person = email_from(_inner(found.get("contact"), "email")) is not None
-        return not is_person and _name_of(found) in {None, _name_of(sent)}
-    domain = domain_from(_inner(found.get("account"), "domain"))
-    return domain is None or domain == _domain_of(sent)
+        return _found_email(found) in {None, email.lower()}
+    if domain := _domain_of(sent):
+        return _found_domain(found) in {None, domain}
+    is_person = _found_email(found) is not None
+    return not is_person and _name_of(found) in {None, _name_of(sent)}
 
 
 def is_readable(sent: bytes, page: list[Json]) -> bool:
@@ -281,14 +276,13 @@ def _is_equal(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     if sent["type"] != found.get("type") or sent["source"] != found.get("source"):
         return False
     domain = _domain_of(sent)
-    if domain and domain_from(_inner(found.get("account"), "domain")) != domain:
+    if domain and _found_domain(found) != domain:
         return False
     # Stairoids may name the company of an address, but no address of a company.
     email = sent.get("contact", {}).get("email") or ""
     if not (domain or email) and _name_of(found) != _name_of(sent):
         return False
-    found_email = email_from(_inner(found.get("contact"), "email")) or ""
-    if found_email.lower() != email.lower():
+    if (_found_email(found) or "") != email.lower():
         return False
     properties = _as_doubles(found.get("properties") or {})
     if not same_value(_as_doubles(sent.get("properties", {})), properties):
@@ -310,6 +304,16 @@ def _as_doubles(properties: Json) -> Json:
         else value
         for name, value in properties.items()
     }
+
+
+def _found_email(signal: Mapping[str, Json]) -> str | None:
+    """Return the address of a listed signal, in lower case."""
+    email = email_from(_inner(signal.get("contact"), "email"))
+    return email and email.lower()
+
+
+def _found_domain(signal: Mapping[str, Json]) -> str | None:
+    return domain_from(_inner(signal.get("account"), "domain"))
 
 
 def _inner(value: Json, name: str) -> Json:
