@@ -157,6 +157,9 @@ def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
         is_old = known is not None and _is_old(signal, known, behind)
         if signal.get("id") not in facts.own and not is_old:
             left.append(signal)
+    if left:  # rare, because it is slow
+        sent = facts.sent([signal["id"] for signal in left if signal.get("id")])
+        left = [signal for signal in left if signal.get("id") not in sent]
     unclear = facts.unclear() if left else ()
     excused = {
         found

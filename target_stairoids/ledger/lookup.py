@@ -158,7 +158,8 @@ def facts(connection: Connection, scope: str, ids: Collection[str]) -> Facts:
     rows = connection.execute(select(table).where(table.c.scope == scope))
     known = {(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows}
     unclear = partial(_unclear_signals, connection, scope)
-    return Facts(set(connection.scalars(own)), known, unclear)
+    sent = partial(_sent_signals, connection, scope)
+    return Facts(set(connection.scalars(own)), known, unclear, sent)
 
 
 def _unclear_signals(connection: Connection, scope: str) -> list[bytes]:
@@ -168,6 +169,13 @@ def _unclear_signals(connection: Connection, scope: str) -> list[bytes]:
     )
     claimed = _at_origin(scope, schema.claims.c.signal)
     return [text for text in connection.scalars(union_all(claimed, unknown)) if text]
+
+
+def _sent_signals(connection: Connection, scope: str, ids: Collection[str]) -> set[str]:
+    """Return those of some ids that were ever sent. It reads all sent signals."""
+    column = schema.signals.c.signal_id
+    sent = _at_origin(scope, column).where(column.in_(ids))
+    return set(connection.scalars(sent))
 
 
 def _at_origin(scope: str, column: Column[Any]) -> Select[Any]:

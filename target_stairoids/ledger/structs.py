@@ -84,11 +84,13 @@ class Facts(NamedTuple):
         own: The ids that the ledger has.
         known: Source and type -> up to where signals are accounted for.
         unclear: Returns the requests that may have been accepted, as JSON text.
+        sent: Returns those of some ids that were sent, also by a forgotten stream.
     """
 
     own: Collection[str]
     known: Mapping[tuple[str, str], Known]
     unclear: Callable[[], Iterable[bytes]]
+    sent: Callable[[Collection[str]], Collection[str]]
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
