@@ -82,12 +82,14 @@ def test_source_with_unknown_signals_is_held_back_also_on_retries(
     assert runs[0].outcomes == {"accepted": 1, "pending": 1}
     assert all(run.outcomes == {"duplicate": 1, "pending": 1} for run in runs[1:])
     assert not any(run.states for run in runs)
+    assert {run.failure for run in runs} <= {"", "config_error"}
     assert emails(sandbox) == ["jane.doe@acmecorp.com", "u1@example.com"]
     for word in ("`shared`", "`first_run`", "`ledger_url`", "--source shared"):
         assert all(word in run.error for run in runs)
     assert "`mine`" not in runs[0].error
 
 
+@on_both_connectors
 def test_source_that_was_held_back_may_get_another_name(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -147,6 +149,7 @@ def test_lost_ledger_is_noticed(sandbox: Sandbox, target: TargetUnderTest) -> No
     run = target.run(a_schema(), a_record(1), a_state())
 
     assert (run.exit_code, run.outcomes, run.states) == (1, {"pending": 1}, [])
+    assert run.failure in {"", "config_error"}
     assert len(sandbox.signals) == 1
 
 
@@ -227,8 +230,9 @@ def test_lost_ledger_is_noticed_behind_a_page_of_another_type(
     assert len(sandbox.signals) == 201
 
 
+@on_both_connectors
 def test_other_producer_is_allowed_by_a_person(
-    sandbox: Sandbox, target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
     target.run(a_schema(), a_record(1), source="web")
     sends(sandbox, source="web", type="trials")
@@ -240,7 +244,18 @@ def test_other_producer_is_allowed_by_a_person(
     assert refused.exit_code == 1
     assert done.returncode == 0, done.stderr
     assert (allowed.exit_code, allowed.outcomes) == (0, {"accepted": 1})
-    assert "source `web`" in caplog.text
+
+
+def test_source_of_other_producers_is_named_in_each_run(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.run(a_schema(), a_record(1), source="web")
+    command(target, "ledger", "allow", "--source", "web")
+
+    for number in (2, 3):
+        caplog.clear()
+        target.run(a_schema(), a_record(number), source="web")
+        assert "Other producers send signals of source `web` as well" in caplog.text
 
 
 def test_signals_of_other_types_do_not_hold_back_a_source(
@@ -413,6 +428,7 @@ def test_key_of_another_workspace_stops_the_run(
 
     for run in (*runs, sent):
         assert (run.exit_code, run.states) == (1, [])
+        assert run.failure in {"", "config_error"}
         for word in ("`ledger_url`", "`namespace`", "ledger allow --key"):
             assert word in run.error
     assert back.outcomes == {"accepted": 1}
@@ -435,6 +451,7 @@ def test_new_key_of_the_same_workspace_is_accepted_and_remembered(
     assert asked[1] == "/v1/signals"
 
 
+@on_both_connectors
 def test_key_is_allowed_by_a_person(
     two_workspaces: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -461,6 +478,7 @@ def test_key_that_may_not_read_stops_a_new_ledger_each_time(
         lose_ledger(target)
         run = target.run(*messages)
         assert (run.exit_code, run.outcomes) == (1, {"pending": 1})
+        assert run.failure in {"", "config_error"}
         assert "may not read" in run.error
     assert not two_workspaces.signals
 

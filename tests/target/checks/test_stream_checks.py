@@ -820,6 +820,7 @@ def test_two_streams_with_the_same_rows_are_no_identity_change_in_their_first_ru
     assert run.exit_code == 0, run.error
 
 
+@on_both_connectors
 def test_database_of_another_source_is_set_aside_until_it_has_a_namespace(
     target: TargetUnderTest,
 ) -> None:
@@ -1049,6 +1050,26 @@ def test_once_needs_a_key(target: TargetUnderTest, key: list[str]) -> None:
     assert ("`send: once` needs a key" in run.error) is not bool(key)
 
 
+@on_both_connectors
+@pytest.mark.parametrize("name", ["idd", "Id", "user_id"])
+def test_misspelt_key_of_the_mapping_stops_the_run_at_the_schema(
+    sandbox: Sandbox, target: TargetUnderTest, name: str
+) -> None:
+    schema = a_schema()
+    schema["schema"]["additionalProperties"] = True
+    item = {"stream": "trials", "key": [name]}
+
+    run = target.run(schema, *records(10), a_state(), signals=[item])
+
+    assert (run.exit_code, run.states) == (1, [])
+    assert run.failure in {"", "config_error"}
+    assert f"`{name}` is not a property of `trials`" in run.error
+    assert len(sandbox.signals) == 0
+    right = target.run(schema, *records(10), signals=[item | {"key": ["id"]}])
+    assert right.outcomes == {"accepted": 10}
+
+
+@on_both_connectors
 def test_key_of_the_mapping_that_is_null_makes_a_record_invalid(
     target: TargetUnderTest,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from stairoids_sandbox import Fault
 from tests.support.commands import signals
+from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
@@ -346,6 +347,7 @@ def test_corrected_opt_out_that_was_a_dead_letter_is_replayed(
     assert left.stdout == ""
 
 
+@on_both_connectors
 def test_person_who_got_signals_before_is_filtered_not_duplicate(
     target: TargetUnderTest,
 ) -> None:
@@ -363,6 +365,7 @@ def test_person_who_got_signals_before_is_filtered_not_duplicate(
     assert run.report["streams"]["trials"] == {"filtered": 2, "duplicate": 1}
 
 
+@on_both_connectors
 @pytest.mark.parametrize("more", [{}, {"_sdc_batched_at": "2026-01-01"}])
 @pytest.mark.parametrize("bookmark", [None, "at"])
 def test_record_that_a_new_condition_excludes_is_filtered_not_duplicate(
