@@ -102,6 +102,7 @@ def _show(history: RunHistory) -> None:
 
 def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
     """Show a table of the runs, and their reasons that are not shown yet."""
+    from target_stairoids.reporting.next_steps import with_configs
     from target_stairoids.reporting.run_status import ending_of, words_of
 
     rows = [
@@ -124,7 +125,7 @@ def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
         click.echo(f"{earlier}: see `--format json`.")
     for run in [run for run in runs[-_MAX_RUNS:] if run.reason][-_MAX_REASONS:]:
         if words_of(run) not in shown:
-            click.echo(f"Run {run.run}: {run.reason}")
+            click.echo(f"Run {run.run}: {with_configs(run.reason)}")
     if any(run.read is None for run in runs):
         click.echo("?  a run that has not ended wrote no report. Its outcomes")
         click.echo("   are counted from the ledger.")

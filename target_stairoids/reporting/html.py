@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from stairoids_pages.templating import asset, hash_of, template_environment
 from target_stairoids.dedup.rules import Outcome
+from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.reporting.run_status import ending_of, quota_in_words, state_of
 from target_stairoids.reporting.runs import (
     COUNTED_BY_RUN,
@@ -25,6 +26,7 @@ def as_html(history: RunHistory) -> str:
     templates = template_environment("target_stairoids")
     templates.filters["amount"] = _amount
     templates.filters["state_of"] = state_of
+    templates.filters["with_configs"] = with_configs
     templates.globals |= {"state_of": state_of, "ending_of": ending_of}
     script = asset("copy.js") + "addCopyButtons(document);\n"
     newest_first = list(reversed(history.runs))

@@ -30,7 +30,7 @@ def webhooks(tmp_path: Path) -> str:
     fill(url)
     config = tmp_path / "tap.json"
     config.write_text(json.dumps({"store_url": url}))
-    tap = [BIN / "tap-stairoids-webhooks", "--config", config]
+    tap = [str(BIN / "tap-stairoids-webhooks"), "--config", str(config)]
     printed = subprocess.run(tap, capture_output=True, check=True, text=True).stdout
     return "".join(
         line

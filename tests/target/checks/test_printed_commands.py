@@ -249,6 +249,21 @@ def test_each_program_prints_the_command_of_a_check_with_its_config(
         assert f"{ALLOW} trials {wanted}" in commands
 
 
+def test_report_prints_the_commands_of_earlier_runs_with_a_config(
+    target: TargetUnderTest,
+) -> None:
+    target.run(*messages_of("trials"), source="eu")
+    target.run(*messages_of("trials"), source="us")
+    target.run(*messages_of("trials"), source="eu")
+
+    table = signals(target, "report").stdout
+    page = signals(target, "report", "--format", "html").stdout
+
+    line = f"{ALLOW} trials --config config.json"
+    assert line in commands_in(table)
+    assert f"<code>{line}</code>" in page
+
+
 def test_online_comparison_prints_the_command_with_its_config(
     target: TargetUnderTest,
 ) -> None:
