@@ -67,16 +67,11 @@ def check_command() -> str:
 
 def with_config(command: str) -> str:
     """Return a `ledger` command of a message with the config of this process."""
-    name, _, words = command.removeprefix(_LEDGER_COMMAND).partition(" ")
-    invoked = shlex.split(words)
-    if "--" in invoked:  # Meltano takes the first one away
-        invoked.insert(invoked.index("--"), "--")
-    is_last = " -- " not in f" {words}"  # the option must come before it
-    return _command(
-        f"ledger {name} {words}".rstrip() if is_last else f"ledger {name}",
-        shlex.join([f"ledger-{name}", *invoked]),
-        "" if is_last else f" {words}",
-    )
+    words = command.removeprefix(_LEDGER_COMMAND)
+    if " -- " in words:  # the option must come before it
+        name, _, rest = words.partition(" ")
+        return _command(f"ledger {name}", f"ledger-{words}", f" {rest}")
+    return _command(f"ledger {words}", f"ledger-{words}")
 
 
 def _command(typed: str, invoked: str, rest: str = "") -> str:

@@ -361,6 +361,30 @@ def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
     assert len(sandbox.signals) == 300
 
 
+@pytest.mark.parametrize("way", ["allow", "another namespace"])
+def test_person_decides_on_a_bulk_change(
+    destination: Destination, sandbox: Sandbox, way: str
+) -> None:
+    space = a_stream(namespace="public")
+    rows = [a_record(n, namespace="public") for n in range(60)]
+    changed = [a_record(n, namespace="public", data={"plan": "b"}) for n in range(61)]
+    destination.write(a_catalog(space), *rows)
+    assert destination.write(a_catalog(space), *changed[:60])[0] == 1
+
+    if way == "allow":
+        words = ["ledger", "allow", "public-users", "--config"]
+        path = str(destination.folder / "config.json")
+        assert CliRunner().invoke(signals_command, [*words, path]).exit_code == 0
+    else:
+        destination.config |= {"namespace": "v2", "first_run": "baseline"}
+    decided, _ = destination.write(a_catalog(space), *changed[:60])
+    destination.config["first_run"] = "guard"
+    later, _ = destination.write(a_catalog(space), *changed)
+
+    assert (decided, later) == (0, 0)
+    assert len(sandbox.signals) == (60 + 60 + 1 if way == "allow" else 60 + 1)
+
+
 def test_form_has_objects_for_account_and_contact_and_json_text_is_read(
     destination: Destination, sandbox: Sandbox
 ) -> None:

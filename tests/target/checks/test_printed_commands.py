@@ -286,5 +286,5 @@ def test_meltano_gets_a_name_that_begins_with_a_dash(
 
     stopped = target.run(*messages_of("-x"), source="us")
 
-    line = "meltano invoke target-stairoids:ledger-allow -- -- -x"
+    line = "meltano invoke target-stairoids:ledger-allow -- -x"
     assert f"`{line}`" in stopped.error
