@@ -1,4 +1,7 @@
-"""Compare the signals of the ledger with those of Stairoids, and write nothing."""
+"""Compare the signals of the ledger with those of Stairoids, and write nothing.
+
+Each function raises `StairoidsError` if Stairoids cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +51,7 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 
 def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
-    """Compare both sides over the last days, without the last minute.
-
-    Raises:
-        StairoidsError: Stairoids cannot be read.
-    """
+    """Compare both sides over the last days, without the last minute."""
     now = datetime.now(UTC)
     since, pairs = now - timedelta(days=days), queries.sent_pairs(ledger)
     ours = queries.accepted_since(ledger, timestamp(since - _MARGIN))
@@ -112,11 +111,7 @@ def _pages(client: Client, limiter: RateLimiter, source: str) -> Iterator[Respon
 def _page(
     client: Client, limiter: RateLimiter, source: str, cursor: str | None
 ) -> Response:
-    """Read one page at the rate limit, and try again after failures.
-
-    Raises:
-        StairoidsError: It cannot be read.
-    """
+    """Read one page at the rate limit, and try again after failures."""
     for attempt in range(2, 2 + _TRIES):
         time.sleep(limiter.wait(time.monotonic()) or 0.0)
         limiter.start()

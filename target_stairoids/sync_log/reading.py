@@ -40,6 +40,8 @@ _ID = {**_TEXT, "description": "Null if a person resolved an `unknown` dead lett
 class SyncLog:
     """The ledger, opened for reading when it is first needed. Close it at the end.
 
+    Each access raises `LedgerError` if there is no ledger, or it cannot be read.
+
     Attributes:
         stopped: Set it to end every stream after the current record.
     """
@@ -52,11 +54,7 @@ class SyncLog:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger with all its scopes.
-
-        Raises:
-            LedgerError: There is none, or it cannot be read.
-        """
+        """The ledger with all its scopes."""
         ledger = Ledger.open_read_only(self._url, "", missing_ok=False)
         return self._opened.enter_context(ledger)
 
@@ -110,11 +108,7 @@ class LogStream:
         return 0
 
     def after(self, sequence: int) -> Iterator[dict[str, Any]]:
-        """Yield the records after a sequence, in the order of their commits.
-
-        Raises:
-            LedgerError: The ledger cannot be read. Run again.
-        """
+        """Yield the records after a sequence, in the order of their commits."""
         ledger, number = self._log.ledger, self.key[0]
         order = SEQUENCE if self.is_incremental else number
         while rows := queries.log_after(ledger, self.name, sequence, _PAGE):

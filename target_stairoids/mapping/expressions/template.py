@@ -2,7 +2,8 @@
 
 Jinja parses a template. Paths, filters and `or` become lookups and calls. Jinja's
 sandbox evaluates the rest, at ten times the cost. The name `record` means the whole
-record, for column names that are no identifiers: `record["Full name"]`.
+record, for column names that are no identifiers: `record["Full name"]`. A wrong
+template raises `TemplateError`.
 """
 
 from __future__ import annotations
@@ -118,9 +119,6 @@ def compile_template(text: str, field: str) -> Template:
 
     A single `{{ expression }}` keeps the type of its value. All other templates give
     text.
-
-    Raises:
-        TemplateError: The template is wrong.
     """
     tree = _parsed(text, lambda: environment().parse(text))
     for data in tree.find_all(nodes.TemplateData):
@@ -159,11 +157,7 @@ def paths_in(text: str | None) -> frozenset[Path]:
 
 
 def compile_condition(text: str, field: str) -> Template:
-    """Compile an expression such as `plan != 'free'`, written without braces.
-
-    Raises:
-        TemplateError: The expression is wrong.
-    """
+    """Compile an expression such as `plan != 'free'`, written without braces."""
     whole = re.fullmatch(r"\s*\{\{(.*)\}\}\s*", text, re.DOTALL)
     if whole and "{{" not in whole[1]:
         return compile_template(text, field)
