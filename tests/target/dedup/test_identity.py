@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.maintenance import prune
 from target_stairoids.sending import record_processor
+from target_stairoids.settings import Settings
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.ledger_builders import MONDAY, TUESDAY, WEDNESDAY
@@ -557,6 +561,38 @@ def test_rows_far_apart_share_a_key_each_night(
         caplog.clear()
         nights.run(*rows)
         assert "2,000 records of `deals` share a key (`key`)." in caplog.text
+
+
+def test_pruning_keeps_the_states_of_rows_that_are_still_read(
+    nights: Nights, target: TargetUnderTest
+) -> None:
+    for night in ([A], [B], [B, A]):
+        nights.run(*night)
+    before = datetime.now(UTC)
+    nights.run(B, A)
+
+    settings = Settings.from_config(target.config)
+    with Ledger.open(settings.ledger_url, settings.scope) as ledger:
+        prune(ledger, older_than=before)
+    nights.run(B, A)
+
+    assert nights.sent == [1, 1, 0, 0, 0]
+
+
+def test_rows_of_one_key_are_counted_with_the_columns_of_a_loader(
+    nights: Nights, caplog: pytest.LogCaptureFixture
+) -> None:
+    for night in ([A], [B], [C], [C, B, A]):
+        nights.run(*night)
+
+    caplog.clear()
+    nights.run(*(row | {LOADER: 1} for row in (A, B, C)))
+    assert "3 records of `deals` share a key (`key`)." in caplog.text
+
+    caplog.clear()
+    nights.run(C | {LOADER: 2}, C | {LOADER: 3})
+    assert "share a key" not in caplog.text
+    assert nights.sent == [1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("send", ["on_change", "once", "always"])
