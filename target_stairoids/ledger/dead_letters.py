@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import asdict
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.record import person_digest
@@ -17,6 +17,7 @@ from target_stairoids.ledger import schema
 from target_stairoids.ledger.lookup import in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
+from target_stairoids.ledger.structs import KNOWN_BY_A_PERSON
 from target_stairoids.ledger.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -48,7 +49,30 @@ def exists(transaction: Transaction, number: int) -> bool:
 def discard(transaction: Transaction, numbers: Collection[int]) -> None:
     """Delete dead letters."""
     if numbers:
-        transaction.write(delete(dead_letters).where(dead_letters.c.id.in_(numbers)))
+        are_they = dead_letters.c.id.in_(numbers)
+        account_for(transaction, dead_letters, are_they)
+        transaction.write(delete(dead_letters).where(are_they))
+
+
+def account_for(
+    transaction: Transaction, table: Table, are_they: ColumnElement[bool]
+) -> None:
+    """Account for signals that Stairoids may have, before their rows are deleted.
+
+    Without the rows, the ledger cannot explain the signals any more.
+
+    Args:
+        table: That of the dead letters or of the claims.
+    """
+    if table is dead_letters:
+        are_they &= dead_letters.c.outcome == Outcome.UNKNOWN
+    of_stream = streams.c.stream == table.c.stream
+    query = select(streams.c.scope, table.c.signal).join(table, of_stream)
+    for scope, signal in transaction.connection.execute(query.where(are_they)).all():
+        if signal:
+            named = msgspec.json.decode(signal)
+            pair = named["source"], named["type"]
+            transaction.note_known(scope, *pair, KNOWN_BY_A_PERSON)
 
 
 def resolve(
@@ -75,7 +99,7 @@ def resolve(
             email = person_digest(secret, contact.get("email"))
             logged.append((row.stream, row.signal, ids, row.key_values, email, None))
         log(transaction, logged)
-        transaction.write(delete(dead_letters).where(are_unknown))
+        discard(transaction, [row.id for row in found])
         return [row.id for row in found]
     unknown = update(dead_letters).where(are_unknown)
     transaction.write(unknown.values(outcome=str(outcome)))

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from stairoids_common.database import file_of
 from stairoids_common.time import timestamp
 from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.schema import (
     claims,
@@ -222,6 +223,8 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
                     same = and_(*(column == row[i] for i, column in enumerate(key)))
                     gone += 1
                     if not dry_run:
+                        if table is not signals:
+                            account_for(transaction, table, same)
                         without_key = update(table).values(key_values=None)
                         gone_row = without_key if table is signals else delete(table)
                         transaction.write(gone_row.where(same))

@@ -292,6 +292,29 @@ def test_claim_of_a_killed_run_and_an_unknown_dead_letter_explain_signals(
     assert emails(sandbox) == [f"u{n}@example.com" for n in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize(
+    "decision",
+    [
+        "dead-letters resolve 1 --delivered",
+        "dead-letters discard 1 --yes",
+        "ledger erase --email u1@example.com --yes",
+    ],
+)
+def test_signal_that_a_person_decided_on_is_accounted_for(
+    sandbox: Sandbox, target: TargetUnderTest, decision: str
+) -> None:
+    sandbox.faults.set([Fault(kind="drop_after_accept", count=1)])
+    held = target.run(a_schema(), a_record(1), on_unknown="hold")
+    decided = command(target, *decision.split())
+    later = target.run(a_schema(), a_record(1), a_record(2))
+    sends(sandbox, source="singer", type="trials")
+    other = target.run(a_schema(), a_record(3))
+
+    assert (held.outcomes, decided.returncode) == ({"unknown": 1}, 0)
+    assert (later.exit_code, later.outcomes) == (0, {"duplicate": 1, "accepted": 1})
+    assert (other.exit_code, other.outcomes) == (1, {"pending": 1})
+
+
 def test_run_compares_at_most_ten_sources_and_asks_once_about_the_others(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
