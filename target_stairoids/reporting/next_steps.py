@@ -37,7 +37,8 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
             "Check in Stairoids whether the unknown signals arrived, then run: "
             "stairoids-signals dead-letters resolve --help"
         )
-    if outcomes[Outcome.PENDING] and report["exit_code"] != 1:  # an error has its own
+    has_error = report["exit_code"] == 1  # with a next step of its own
+    if outcomes[Outcome.PENDING] and not (has_error or is_dry):
         yield "No signals were lost. The next run resumes the pending ones."
     if outcomes[Outcome.WOULD_SEND] and is_dry:
         yield "This was a dry run. Without `dry_run` it sends."

@@ -448,14 +448,16 @@ def test_key_of_another_workspace_stops_the_run(
     ]
     sent = target.run(a_schema(), a_record(2), api_key="second", first_run="send")
     back = target.run(a_schema(), a_record(2), api_key="first")
+    own = target.run(a_schema(), a_record(2), api_key="second", namespace="second")
 
     for run in (*runs, sent):
         assert (run.exit_code, run.states) == (1, [])
         assert run.failure in {"", "config_error"}
-        for word in ("`ledger_url`", "`namespace`", "ledger allow --key"):
+        command = "`stairoids-signals ledger allow --key --config config.json`"
+        for word in ("`ledger_url`", "`namespace`", command):
             assert word in run.error
-    assert back.outcomes == {"accepted": 1}
-    assert {s.key_name for s in two_workspaces.signals} == {"key-1"}
+    assert back.outcomes == own.outcomes == {"accepted": 1}
+    assert [s.key_name for s in two_workspaces.signals] == ["key-1", "key-1", "key-2"]
 
 
 def test_new_key_of_the_same_workspace_is_accepted_and_remembered(

@@ -225,5 +225,9 @@ def test_dry_run_names_no_dead_letters() -> None:
     assert list(next_steps(dry)) == ["This was a dry run. Without `dry_run` it sends."]
 
 
+def test_dry_run_does_not_say_that_a_stream_that_was_set_aside_resumes() -> None:
+    assert list(next_steps(a_report(run=0, pending=60))) == []
+
+
 def test_complete_run_has_no_next_step() -> None:
     assert list(next_steps(a_report(accepted=9))) == []
