@@ -16,7 +16,7 @@ from stairoids_common.config_errors import config_errors
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.settings import Settings, config_schema
-from tests.support.documents import blocks, page
+from tests.support.documents import blocks, page, page_names
 from tests.support.paths import ROOT
 from tests.support.programs import COMMANDS, error_in
 
@@ -89,6 +89,30 @@ def test_commands_of_meltano_yml_exist() -> None:
         for command in declared(plugin).get("commands", {}).values():
             line = [command["executable"], *shlex.split(command["args"])]
             assert error_in(line) is None
+
+
+def test_each_loader_in_a_sample_has_a_namespace_of_its_own() -> None:
+    texts = [block for name in page_names() for block in blocks(page(name), "yaml")]
+    samples = [MELTANO, *filter(lambda s: "plugins" in s, map(parsed, texts))]
+
+    for sample_ in samples:
+        loaders = [
+            loader
+            for loader in sample_["plugins"].get("loaders", ())
+            if loader["name"].startswith("target-stairoids")
+        ]
+        spaces = {loader["config"].get("namespace") for loader in loaders}
+        assert len(spaces) == len(loaders)
+        assert None not in spaces
+    assert sample("target-stairoids.json")["namespace"]
+
+
+def parsed(text: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:  # a part of a file
+        return {}
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def test_meltano_yml_sends_no_usage_statistics() -> None:
