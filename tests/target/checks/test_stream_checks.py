@@ -948,6 +948,7 @@ def test_some_invalid_records_become_dead_letters(
 # First run
 
 
+@on_both_connectors
 def test_baseline_ends_with_the_first_run_that_read_the_stream(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -1039,6 +1040,7 @@ def test_check_says_that_another_source_would_stop_a_run(
 # Mistakes at the SCHEMA
 
 
+@on_both_connectors
 @pytest.mark.parametrize("key", [[], ["id"]])
 def test_once_needs_a_key(target: TargetUnderTest, key: list[str]) -> None:
     once = {"stream": "trials", "send": "once"}

@@ -10,6 +10,7 @@ import pytest
 
 from stairoids_sandbox import Fault
 from tests.support.commands import signals
+from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import a_record, a_schema
 
 if TYPE_CHECKING:
@@ -473,6 +474,7 @@ def dead_letters_left(target: TargetUnderTest) -> int:
     return signals(target, "dead-letters", "export").stdout.count('"RECORD"')
 
 
+@on_both_connectors
 def test_dead_letter_closes_when_a_newer_version_of_its_record_is_accepted(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -569,6 +571,7 @@ def test_replay_after_a_rename_names_the_command_that_makes_it_send(
     assert (sent.returncode, "1 accepted" in sent.stderr) == (0, True), sent.stderr
 
 
+@on_both_connectors
 def test_replay_exits_with_1_and_the_count_if_dead_letters_stay(
     target: TargetUnderTest,
 ) -> None:
