@@ -16,7 +16,12 @@ from typing import Any
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.expressions.template import Fields, Path, Reader
+from target_stairoids.mapping.expressions.template import (
+    Fields,
+    Path,
+    Reader,
+    compile_template,
+)
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import (
     READERS,
@@ -239,6 +244,18 @@ class CompiledMapping:
     not_inferred: str = ""
     suppress: Reader | None = None
     deleted_columns: tuple[str, ...] = ()
+
+    @property
+    def constant_source(self) -> str | None:
+        """The source of all its signals; None if records decide on it."""
+        template = compile_template(self.origins["source"].template, "source")
+        if template.paths or template.reads_record:
+            return None
+        try:
+            source = self.source({})
+        except InvalidSignalError:  # so each record is invalid
+            return None
+        return str(source) if source else None
 
     def names(self, record: Fields) -> list[str]:
         """Return each entry of a suppression list that would hide a record's signal."""

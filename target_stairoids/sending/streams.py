@@ -31,11 +31,7 @@ from target_stairoids.mapping.config import (
     mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.expressions.template import (
-    Path,
-    compile_template,
-    path_text,
-)
+from target_stairoids.mapping.expressions.template import Path, path_text
 from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
@@ -427,14 +423,11 @@ def _columns(names: Iterable[str]) -> str:
 
 def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:
     """Return the parts of a mapping that the ledger remembers."""
-    template = compile_template(mapping.origins["source"].template, "source")
-    is_constant = not (template.paths or template.reads_record)
     columns: list[str] = list(mapping.key)
     if not columns:
         names = filter(mapping.columns.identifies, schema.properties)
         columns = ["*", *sorted(names)]
-    source = mapping.source({}) if is_constant else None
-    return KnownMapping(None if source is None else str(source), json.dumps(columns))
+    return KnownMapping(mapping.constant_source, json.dumps(columns))
 
 
 def warn_if_left_out(stream: Stream) -> None:

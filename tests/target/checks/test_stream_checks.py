@@ -840,6 +840,30 @@ def test_database_of_another_source_is_set_aside_until_it_has_a_namespace(
     assert run("eu").outcomes == {"duplicate": 30}
 
 
+@pytest.mark.parametrize("source", ["{{ 1 // 0 }}", "{{ 'a' * 2 }}", "{{ none }}"])
+def test_constant_source_that_cannot_be_read_makes_records_invalid(
+    target: TargetUnderTest, source: str
+) -> None:
+    item = {"stream": "trials", "source": source}
+
+    run = target.run(a_schema(), *records(2), a_state(), signals=[item])
+
+    assert (run.exit_code, run.outcomes) == (0, {"invalid": 2})
+
+
+def test_other_template_with_the_same_source_is_no_other_source(
+    target: TargetUnderTest,
+) -> None:
+    for source, outcome in (
+        ("crm", "accepted"),
+        ("{{ 'crm' }}", "duplicate"),
+        ("{{ 'CRM' | lower }}", "duplicate"),
+    ):
+        item = {"stream": "trials", "source": source}
+        run = target.run(a_schema(), *records(2), a_state(), signals=[item])
+        assert (run.exit_code, run.outcomes) == (0, {outcome: 2})
+
+
 # `once` for other people
 
 
