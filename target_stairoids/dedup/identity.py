@@ -342,8 +342,8 @@ class Identity:
         if note is Read.AS_LATEST:
             sharing += self._met_latest(mapping, [entity])
         if step.action is Action.HOLD:
-            awaits_proof = latest is not None and differ(version, latest)
-            awaits_proof &= not is_person
+            assert latest is not None  # noqa: S101 - a first state is not held
+            awaits_proof = differ(version, latest) and not is_person
             own = self.states(version)
             held = _Held(subject, version, own, latest, before, awaits_proof)
             self._held[version.key] = held
@@ -400,7 +400,7 @@ class Identity:
         is_same = latest.state_digest == version.state_digest
         if step.action is Action.UNCHANGED or (is_same and step is not SEND):
             after = unchanged_after(latest, version)
-        elif step.action is Action.DUPLICATE and send == "once":
+        elif step.action is Action.DUPLICATE and not differ(version, latest):
             after = filled_in(latest, version)
         if step.is_several:
             after = replace(after, is_several=True)

@@ -312,9 +312,8 @@ class RecordOutcomes:
     def let_go(self, now: float, *, is_full: bool) -> None:
         """Let the signals leave that waited long enough for the end of the input."""
         is_full |= self._bytes >= _WAITING_BYTES
-        self._end_waits(
-            lambda checks: checks.due(now, is_full=is_full), compares=is_full
-        )
+        due = partial(StreamChecks[OpenRecord].due, now=now, is_full=is_full)
+        self._end_waits(due, compares=is_full)
         if self._bytes >= _WAITING_BYTES:
             for record in list(self._open.values()):
                 self._checks_of(record.mapped.stream).fire_full()
@@ -370,7 +369,8 @@ class RecordOutcomes:
     def give_up(self) -> None:
         """Count the records that still wait as pending."""
         waiting = [checks.kept_back() for checks in self._checks.values()]
-        for record in chain(self._open.values(), *waiting):
+        held, self._open = self._open, {}
+        for record in chain(held.values(), *waiting):
             self._finish(record, Outcome.PENDING, "not reached")
 
     def _leave(self, records: Iterable[OpenRecord]) -> None:

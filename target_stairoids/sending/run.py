@@ -335,8 +335,10 @@ class Run:
             is_whole: Whether the input was read to its end.
         """
         self._decide()
-        if is_whole and self.stop.reason is None:
+        if self.stop.reason is None and is_whole:
             self._outcomes.end_of_input()
+        elif self.stop.reason is None:
+            self._outcomes.give_up()  # nothing else would end their wait
         self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
@@ -344,13 +346,7 @@ class Run:
                 break
             self._wait(None)
             self._send()
-        if self.stop.is_hard:
-            self._scheduler.recall()
-        pool = self._scheduler.pool
-        deadline = time.monotonic() + GRACE_SECONDS
-        while pool.unanswered and time.monotonic() < deadline:
-            select.select([pool.wake_descriptor], [], [], 0.1)
-            self._count(self._scheduler.step() or [])
+        self._await_responses()
         if not self._settings.dry_run:
             self._count(self._scheduler.release())
             if not self._settings.rebuilds:
@@ -360,6 +356,16 @@ class Run:
         elif self.report.outcomes[Outcome.WOULD_SEND]:
             logger.info("Dry run, %s", NOT_CHECKED.partition(" (")[0])
         self._checkpoint.emit_states(time.monotonic(), is_last=True)
+
+    def _await_responses(self) -> None:
+        """Wait for the requests in flight, but not for long."""
+        if self.stop.is_hard:
+            self._scheduler.recall()
+        pool = self._scheduler.pool
+        deadline = time.monotonic() + GRACE_SECONDS
+        while pool.unanswered and time.monotonic() < deadline:
+            select.select([pool.wake_descriptor], [], [], 0.1)
+            self._count(self._scheduler.step() or [])
 
     def _left_over(self) -> StairoidsError | None:
         """Return why a run that was not stopped is incomplete after all."""

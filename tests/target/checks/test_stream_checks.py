@@ -1179,3 +1179,39 @@ def test_baseline_remembers_a_stream_whose_identifying_columns_changed(
     assert (baseline.returncode, "8 baselined" in baseline.stderr) == (0, True)
     assert later.outcomes == {"duplicate": 8, "accepted": 1}
     assert len(sandbox.signals) == 9
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_signals_that_wait_for_the_end_of_an_input_that_breaks_stay_pending(
+    sandbox: Sandbox, target: TargetUnderTest, count: int
+) -> None:
+    schema, other = a_schema(plan="string"), a_schema("deals")
+    wrong = [
+        {"stream": "trials"},
+        {"stream": "deals", "properties": "*", "skip": ["zz"]},
+    ]
+    target.run(schema, *(a_record(n, plan="free") for n in range(30)))
+
+    changed = [a_record(n, plan="pro") for n in range(count)]
+    broken = target.run(schema, *changed, other, signals=wrong)
+    again = target.run(schema, *changed)
+
+    assert broken.exit_code == 1
+    assert broken.outcomes == {"pending": count}
+    assert broken.report["adds_up"]
+    assert again.outcomes == {"accepted": count}
+    assert len(sandbox.signals) == 30 + count
+
+
+def test_signals_that_wait_when_a_limit_ends_the_run_are_counted_once(
+    target: TargetUnderTest,
+) -> None:
+    schema = a_schema(plan="string")
+    target.run(schema, *(a_record(n, plan="free") for n in range(30)))
+
+    changed = [a_record(n, plan="pro") for n in range(10)]
+    new = [a_record(n) for n in range(100, 105)]
+    run = target.run(schema, *new, *changed, max_signals_per_run=1)
+
+    assert run.outcomes == {"accepted": 1, "pending": 14}
+    assert run.report["adds_up"]

@@ -595,6 +595,95 @@ def test_rows_of_one_key_are_counted_with_the_columns_of_a_loader(
     assert nights.sent == [1, 1, 1, 0, 0, 0]
 
 
+def test_company_of_one_person_on_a_shared_key_changes_and_changes_back(
+    nights: Nights,
+) -> None:
+    for domain in ("ann.com", "acme.com", "ann.com"):
+        nights.run(ANN | {"domain": domain}, BOB)
+
+    assert nights.sent == [2, 1, 1]
+
+
+def test_another_person_of_a_key_fills_in_no_domain(nights: Nights) -> None:
+    nights.run(ANN, send="once")
+    nights.run(BOB | {"domain": "bob.com"}, send="once")
+    run = nights.run(ANN | {"domain": "ann.com"}, send="once")
+
+    assert run.outcomes == {"duplicate": 1}
+
+
+def test_rejected_state_of_another_person_fills_in_no_domain(
+    nights: Nights, sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    once, bob = [mapping("once")], messages([BOB | {"domain": "bob.com"}])
+    sandbox.faults.set([Fault(kind="status", status=422, containing="bob@")])
+    rejected = target.run(*bob, signals=once)
+    nights.run(ANN, send="once")
+    again = target.run(*bob, signals=once)
+    run = nights.run(ANN | {"domain": "ann.com"}, send="once")
+
+    assert (rejected.outcomes, again.outcomes) == ({"rejected": 1}, {"duplicate": 1})
+    assert run.outcomes == {"duplicate": 1}
+
+
+def test_rows_of_one_person_without_a_key_share_none(
+    nights: Nights, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.run(a_row("A", key=None), a_row("B", key=None), send="once")
+
+    assert nights.sent == [1]
+    assert "2 records have a null or empty key" in caplog.text
+    assert "share a key" not in caplog.text
+
+
+@pytest.fixture
+def rejected(sandbox: Sandbox, target: TargetUnderTest) -> None:
+    """A run whose only signal was rejected."""
+    sandbox.faults.set([Fault(kind="status", status=422)])
+    run = target.run(*messages([ANN]), signals=[mapping()])
+    assert run.outcomes == {"rejected": 1}
+    sandbox.faults.set([])
+
+
+@pytest.mark.usefixtures("rejected")
+def test_rejected_state_that_waits_under_a_new_mapping_is_not_lost(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    changed, rows = [mapping(properties=["stage", "key"])], [a_row(key=2), ANN]
+
+    waits = target.run(*messages(rows), signals=changed, max_signals_per_run=1)
+    sent = target.run(*messages(rows), signals=changed)
+
+    assert waits.outcomes == {"accepted": 1, "pending": 1}
+    assert sent.outcomes == {"duplicate": 1, "accepted": 1}
+    assert len(sandbox.signals) == 2
+
+
+@pytest.mark.usefixtures("rejected")
+def test_another_person_follows_a_rejected_one_that_waits(
+    target: TargetUnderTest,
+) -> None:
+    once = [mapping("once", properties=["stage", "key"])]
+
+    target.run(*messages([a_row(key=2), ANN]), signals=once, max_signals_per_run=1)
+    run = target.run(*messages([BOB]), signals=once)
+
+    assert run.outcomes == {"accepted": 1}
+
+
+@pytest.mark.usefixtures("rejected")
+def test_rejected_state_is_sent_again_by_a_person_only(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    again = target.run(*messages([ANN]), signals=[mapping()])
+    target.config["signals"] = [mapping()]
+    replayed = signals(target, "dead-letters", "replay")
+
+    assert again.outcomes == {"duplicate": 1}
+    assert replayed.returncode == 0
+    assert len(sandbox.signals) == 1
+
+
 @pytest.mark.parametrize("send", ["on_change", "once", "always"])
 def test_mapping_that_names_no_person_any_more_sends_nothing_again(
     nights: Nights, send: str
