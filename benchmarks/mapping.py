@@ -19,8 +19,8 @@ import msgspec
 from benchmarks.figures import Figure, in_turn, median_ratio
 from target_stairoids.dedup.record import Record, content_digest, entity_digest
 from target_stairoids.mapping.config import mappings_for
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.signals_setting import MappingItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

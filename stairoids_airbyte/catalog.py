@@ -16,8 +16,8 @@ from stairoids_airbyte.protocol import (
     Descriptor,
     Json,
 )
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import bookmark_column
+from target_stairoids.mapping.signals_setting import MappingItem
 
 logger = logging.getLogger(__name__)
 

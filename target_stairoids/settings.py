@@ -16,7 +16,7 @@ from stairoids_common.config import is_loopback, local_path
 from stairoids_common.environment import white_space_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
-from target_stairoids.mapping.item import MappingItem, Name
+from target_stairoids.mapping.signals_setting import MappingItem, Name
 
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]

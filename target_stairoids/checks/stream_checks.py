@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from stairoids_common.text import as_code, shell_command
-from target_stairoids.dedup.rules import Version
+from target_stairoids.dedup.duplicate_rules import Version
 
 Held = TypeVar("Held")
 

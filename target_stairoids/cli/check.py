@@ -42,7 +42,7 @@ def check(
     from target_stairoids.api.access_check import check_key, check_reachable
     from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.checks.suppression import SuppressionList
-    from target_stairoids.dry_run.online import comparison, literal_pairs
+    from target_stairoids.dry_run.first_run import comparison, literal_pairs
     from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 

@@ -22,8 +22,8 @@ from target_stairoids.cli.options import (
     log_the_run,
     with_ledger,
 )
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
-from target_stairoids.dedup.rules import Outcome
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.mapping.item import MappingItem
+    from target_stairoids.mapping.signals_setting import MappingItem
     from target_stairoids.settings import Settings
 
 _FIELDS = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")

@@ -298,7 +298,7 @@ def rebuild(
       stairoids-signals ledger rebuild messages.jsonl --dry-run --config config.json
       stairoids-signals ledger rebuild messages.jsonl --config config.json
     """
-    from target_stairoids.dedup.rules import Outcome
+    from target_stairoids.dedup.duplicate_rules import Outcome
     from target_stairoids.dry_run import runner
     from target_stairoids.reporting.next_steps import dead_letters_command
 

@@ -19,8 +19,8 @@ from target_stairoids.cli.options import (
     messages_argument,
     online_option,
 )
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
-from target_stairoids.dedup.rules import Outcome
 
 if TYPE_CHECKING:
     from target_stairoids.dry_run.coverage import Coverage
@@ -94,7 +94,7 @@ def preview(
     if output_format == "markdown":
         raise WrongUsageError("Markdown is for --against only.")
     from target_stairoids.checks.first_run import NOT_CHECKED
-    from target_stairoids.dry_run.online import comparison
+    from target_stairoids.dry_run.first_run import comparison
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
     from target_stairoids.target import settings_from

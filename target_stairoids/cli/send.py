@@ -149,7 +149,7 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
     """Return the messages and the mapping of a signal that is given as JSON."""
     import msgspec
 
-    from target_stairoids.mapping.item import MappingItem
+    from target_stairoids.mapping.signals_setting import MappingItem
 
     try:
         body = json.loads(text)
@@ -214,7 +214,7 @@ def _check(
     config_inputs: Sequence[str], lines: list[str], overrides: dict[str, Any]
 ) -> None:
     """Refuse a signal that would be invalid, so that no dead letter needs a mapping."""
-    from target_stairoids.dedup.rules import Outcome
+    from target_stairoids.dedup.duplicate_rules import Outcome
     from target_stairoids.dry_run.preview import RecordObserver
     from target_stairoids.dry_run.runner import run_dry
 

@@ -1,7 +1,7 @@
 """Identity: which entity a record belongs to, and which records wait for more input.
 
-`rules.decide` has the rules. This module gives them the facts of the run: the last
-states, the entities that were read, and the records that are held.
+`duplicate_rules.decide` has the rules. This module gives them the facts of the run: the
+last states, the entities that were read, and the records that are held.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.order import are_ordered, is_before
-from target_stairoids.dedup.rules import (
+from target_stairoids.dedup.duplicate_rules import (
     SEND,
     Action,
     Facts,
@@ -32,7 +31,8 @@ from target_stairoids.dedup.rules import (
     people_in,
     unchanged_after,
 )
-from target_stairoids.dedup.seen import Memory, SeenEntities
+from target_stairoids.dedup.order import are_ordered, is_before
+from target_stairoids.dedup.seen_entities import Memory, SeenEntities
 
 #: A record that needs no request: its version, its entity's last state, its outcome.
 SettledRecord = tuple[Version, Latest | None, Outcome]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.sending.observer import Observation, Observer

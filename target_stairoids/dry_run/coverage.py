@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.template import (
     Reader,

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from typing_extensions import override
 
 from stairoids_common.config_errors import config_errors
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream

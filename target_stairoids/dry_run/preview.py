@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dry_run.coverage import FIELDS, Coverage
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.reporting.run_status import PLANS, Plan

@@ -18,7 +18,7 @@ from target_stairoids.api.client import Client, Response, ResponseKind, not_the_
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.signal_lookup import listed, moment_of, next_cursor, query_for
 from target_stairoids.checks.first_run import UNDECIDED, ids_in
-from target_stairoids.dry_run.online import literal_pairs
+from target_stairoids.dry_run.first_run import literal_pairs
 from target_stairoids.exceptions import AccessRefusedError, IncompleteError
 from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger

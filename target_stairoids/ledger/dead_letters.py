@@ -11,8 +11,8 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.dedup.rules import Outcome
 from target_stairoids.ledger import schema
 from target_stairoids.ledger.lookup import in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log

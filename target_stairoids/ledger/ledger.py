@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.dedup.record import keyed_digest
-from target_stairoids.dedup.rules import Key, Latest, Settled, Version
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases

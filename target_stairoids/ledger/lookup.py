@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Select, Table, select, union_all
 
-from target_stairoids.dedup.rules import (
+from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
     Outcome,

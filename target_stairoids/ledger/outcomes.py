@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.rules import Key, Latest, Outcome, latest_after
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup, sql
 
 if TYPE_CHECKING:

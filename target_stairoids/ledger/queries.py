@@ -11,8 +11,8 @@ import msgspec
 from sqlalchemy import Row, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.dedup.rules import Key, Outcome, Version
 from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
 from target_stairoids.ledger.schema import (
     api_keys,

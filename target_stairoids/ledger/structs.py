@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from target_stairoids.dedup.rules import Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Outcome, Version
 
 #: Before a time of a claim if it is of our own clock, because the server's was unknown.
 OWN_CLOCK = "~"

@@ -20,7 +20,7 @@ from target_stairoids.ledger.lookup import rows_in
 from target_stairoids.ledger.schema import suppressed
 
 if TYPE_CHECKING:
-    from target_stairoids.dedup.rules import Key
+    from target_stairoids.dedup.duplicate_rules import Key
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.transaction import Transaction
 

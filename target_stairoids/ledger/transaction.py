@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.rules import Key, Latest, Settled, Version
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.ledger import lookup, sql
 from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (

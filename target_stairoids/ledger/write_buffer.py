@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.rules import (
+from target_stairoids.dedup.duplicate_rules import (
     DONE,
     Key,
     Latest,

@@ -32,7 +32,6 @@ from target_stairoids.mapping.inference import (
     refusals,
     update_time_columns,
 )
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.mistakes import literal, mistake_in, unknown_path
 from target_stairoids.mapping.people_and_companies import (
     company_name_from,
@@ -58,6 +57,7 @@ from target_stairoids.mapping.signal import (
     Selection,
     selection,
 )
+from target_stairoids.mapping.signals_setting import MappingItem
 from target_stairoids.mapping.times import (
     UNREADABLE,
     event_time_from,

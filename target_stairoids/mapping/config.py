@@ -18,9 +18,9 @@ from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.inference import why_not_inferred
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
+from target_stairoids.mapping.signals_setting import MappingItem
 
 _WILDCARD = re.compile(r"[*?\[]")
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6

@@ -13,7 +13,7 @@ from typing import Any
 
 from stairoids_common.config import default_inputs
 from stairoids_common.text import CODE, as_code
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.ledger.suppressed import Effect
 
 #: The outcomes that make a dead letter.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError
 
 # The counts of requests without a clear response.

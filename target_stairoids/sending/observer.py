@@ -9,7 +9,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.streams import Stream, warn_if_left_out
 

@@ -12,6 +12,13 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup import order
+from target_stairoids.dedup.duplicate_rules import (
+    Key,
+    Latest,
+    Outcome,
+    Version,
+    is_older,
+)
 from target_stairoids.dedup.record import (
     content_digest,
     entity_digest,
@@ -23,7 +30,6 @@ from target_stairoids.dedup.record import (
     person_digest,
     value_at,
 )
-from target_stairoids.dedup.rules import Key, Latest, Outcome, Version, is_older
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.ledger.structs import Claim, DeadLetter
 from target_stairoids.mapping.privacy import is_deleted

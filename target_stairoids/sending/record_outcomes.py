@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
+from target_stairoids.dedup.duplicate_rules import OLDER, Action, Key, Outcome
 from target_stairoids.dedup.identity import (
     NOT_ANOTHER,
     Decided,
@@ -20,16 +21,15 @@ from target_stairoids.dedup.identity import (
     SettledRecord,
     Subject,
 )
-from target_stairoids.dedup.rules import OLDER, Action, Key, Outcome
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.opt_outs import FilteredRecords
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
 from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
-from target_stairoids.sending.suppression import FilteredRecords
 from target_stairoids.settings import Settings
 
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue

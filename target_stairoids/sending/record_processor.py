@@ -16,8 +16,7 @@ from msgspec.structs import replace
 
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.identity import SettledRecord
-from target_stairoids.dedup.rules import (
+from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
     Outcome,
@@ -25,12 +24,14 @@ from target_stairoids.dedup.rules import (
     is_seen_again,
     people_in,
 )
+from target_stairoids.dedup.identity import SettledRecord
 from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     Checks,
@@ -43,7 +44,6 @@ from target_stairoids.sending.record_decision import (
 )
 from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
-from target_stairoids.sending.suppression import apply_opt_outs, mark_suppressed
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use

@@ -14,10 +14,16 @@ import msgspec
 from target_stairoids.api.client import Client
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
+from target_stairoids.dedup.duplicate_rules import (
+    Action,
+    Outcome,
+    Version,
+    differ,
+    is_older,
+)
 from target_stairoids.dedup.identity import Decided, Identity, Subject
 from target_stairoids.dedup.order import is_before
 from target_stairoids.dedup.record import Record
-from target_stairoids.dedup.rules import Action, Outcome, Version, differ, is_older
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger

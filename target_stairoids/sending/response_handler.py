@@ -36,9 +36,9 @@ from target_stairoids.api.signal_lookup import (
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import FirstRunCheck, Pair
-from target_stairoids.checks.limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.rebuild import NOT_THERE, SIMILAR
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, IncompleteError
 from target_stairoids.ledger import dead_letters, lookup
 from target_stairoids.ledger.structs import DeadLetter, Known, SettledVersion

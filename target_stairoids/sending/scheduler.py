@@ -25,19 +25,25 @@ from target_stairoids.checks.first_run import (
     key_error,
     newest_of,
 )
-from target_stairoids.checks.limits import Stop, limit_reached
 from target_stairoids.checks.rebuild import LedgerRebuild
+from target_stairoids.checks.run_limits import Stop, limit_reached
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.rules import Facts, Latest, Outcome, Settled, decide_again
+from target_stairoids.dedup.duplicate_rules import (
+    Facts,
+    Latest,
+    Outcome,
+    Settled,
+    decide_again,
+)
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK
 from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.sending.opt_outs import hidden_among
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
 from target_stairoids.sending.record_decision import SUPPRESSED
 from target_stairoids.sending.recovery import Recovery
 from target_stairoids.sending.response_handler import Finished, ResponseHandler
-from target_stairoids.sending.suppression import hidden_among
 from target_stairoids.settings import Settings
 
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all

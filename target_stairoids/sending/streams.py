@@ -16,8 +16,8 @@ from target_stairoids.checks.stream_checks import (
     SOURCE,
     StreamChecks,
 )
+from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.record import Record, RecordReader
-from target_stairoids.dedup.rules import Version
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger

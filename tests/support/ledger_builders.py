@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from target_stairoids.dedup.rules import Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Outcome, Version
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_stairoids.mapping.config import mappings_for
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.signals_setting import MappingItem
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.signal import CompiledMapping

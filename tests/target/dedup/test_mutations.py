@@ -22,11 +22,13 @@ from tests.support.paths import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MODULES = [f"target_stairoids/dedup/{name}.py" for name in ("rules", "identity")]
+MODULES = [
+    f"target_stairoids/dedup/{name}.py" for name in ("duplicate_rules", "identity")
+]
 TESTS = [
     *(
         f"tests/target/dedup/test_{name}.py"
-        for name in ("rules", "identity", "identity_histories")
+        for name in ("duplicate_rules", "identity", "identity_histories")
     ),
     "tests/target/sending/test_company_names.py",
 ]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.ledger_builders import API, a_claim, a_version, claim, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from target_stairoids.dedup.rules import Version
+    from target_stairoids.dedup.duplicate_rules import Version
     from target_stairoids.ledger.structs import Claim
     from tests.support.ledger_builders import Opened
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from target_stairoids.dedup.rules import (
+from target_stairoids.dedup.duplicate_rules import (
     Latest,
     Outcome,
     Settled,
@@ -35,7 +35,7 @@ from tests.support.ledger_builders import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from target_stairoids.dedup.rules import Version
+    from target_stairoids.dedup.duplicate_rules import Version
     from tests.support.ledger_builders import Opened
 
 SANDBOX = "http://127.0.0.1:8080"

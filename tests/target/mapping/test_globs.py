@@ -14,7 +14,7 @@ from target_stairoids.mapping.config import (
     mappings_for,
     unused_globs,
 )
-from target_stairoids.mapping.item import MappingItem
+from target_stairoids.mapping.signals_setting import MappingItem
 from tests.support.mapping_builders import (
     a_map,
     a_shape,

@@ -8,8 +8,8 @@ import pytest
 
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.config import check_brackets, glob_of
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.signals_setting import MappingItem
 from tests.support.mapping_builders import TEXT, a_map, a_shape
 
 PEOPLE = a_shape(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.config import mappings_for
-from target_stairoids.mapping.item import MappingItem
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import Signal
+from target_stairoids.mapping.signals_setting import MappingItem
 
 if TYPE_CHECKING:
     from target_stairoids.mapping.signal import CompiledMapping

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.record import canonical_fields, entity_digest, keyed_digest
-from target_stairoids.dedup.rules import Version
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.sending import scheduler

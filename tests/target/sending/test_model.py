@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.api.client import Client, Response
-from target_stairoids.dedup import seen
+from target_stairoids.dedup import seen_entities
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.ledger import transaction
 from target_stairoids.sending import checkpoint, record_processor, run
@@ -486,7 +486,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let blocks, buffers and the queue hold a few records only."""
     monkeypatch.setattr(record_processor, "_BLOCK", 3)
     monkeypatch.setattr(record_processor, "FULL", 2)
-    monkeypatch.setattr(seen, "_BLOCK", 4)
+    monkeypatch.setattr(seen_entities, "_BLOCK", 4)
     monkeypatch.setattr(run, "_QUEUE_SIZE", 10)
     monkeypatch.setattr(run_input, "_CHUNK", 300)
     monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)

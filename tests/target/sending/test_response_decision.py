@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from target_stairoids.api.client import Response, ResponseKind, SignalIds
-from target_stairoids.dedup.rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
     Action,

@@ -8,7 +8,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Protocol
 
-from target_stairoids.dedup.rules import Key, Latest, Outcome, Read, Settled, Version
+from target_stairoids.dedup.duplicate_rules import (
+    Key,
+    Latest,
+    Outcome,
+    Read,
+    Settled,
+    Version,
+)
 
 _BLOCK = 1 << 16  # notes in one sorted block
 _NEWEST = 1 << 13  # notes in the set

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from target_stairoids.dedup.rules import (
+from target_stairoids.dedup.duplicate_rules import (
     DONE,
     SEND,
     Action,
@@ -34,7 +34,7 @@ from tests.support.ledger_builders import (
 )
 
 if TYPE_CHECKING:
-    from target_stairoids.dedup.rules import Version
+    from target_stairoids.dedup.duplicate_rules import Version
 
 LAST_RUN, RUN = 3, 5
 LOG_1, LOG_2 = "l_sdc_lsn/1 00000000000000000001", "l_sdc_lsn/1 00000000000000000002"

@@ -9,9 +9,9 @@ import msgspec
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
+from target_stairoids.dedup.duplicate_rules import REJECTED, Key, Outcome, Step
 from target_stairoids.dedup.identity import Identity
 from target_stairoids.dedup.record import json_value
-from target_stairoids.dedup.rules import REJECTED, Key, Outcome, Step
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.dead_letters import discard, replayable
 from target_stairoids.ledger.ledger import Ledger

@@ -1,7 +1,8 @@
 """Rules: is a state of an entity new, or was it sent before?
 
 Pure functions over the states in the ledger and in this run. The rules are in
-`docs/concepts/same-signal.md`. `tests/target/dedup/test_rules.py` has a row for each.
+`docs/concepts/same-signal.md`. `tests/target/dedup/test_duplicate_rules.py` has a row
+for each.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_stairoids.dedup.rules import Read
-from target_stairoids.dedup.seen import SeenEntities
+from target_stairoids.dedup.duplicate_rules import Read
+from target_stairoids.dedup.seen_entities import SeenEntities
 
 entities = st.sampled_from(
     [first + bytes(5) + last + bytes(9) for first in (b"\0", b"\x01", b"\xff")
