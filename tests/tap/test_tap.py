@@ -308,6 +308,7 @@ def lines_until_record(stdout: IO[str]) -> Iterator[str]:
             return
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("big")
 def test_terminated_run_leaves_a_true_state(run: Runner) -> None:
     """The pipe is full when SIGTERM arrives, as with a slow target."""

@@ -266,6 +266,7 @@ def test_signals_about_one_person_keep_their_order_across_retries(
     assert run.outcomes == {"accepted": 30}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_backoff")
 def test_signals_about_one_person_keep_their_order_after_unclear_requests(
     sandbox: Sandbox, target: TargetUnderTest

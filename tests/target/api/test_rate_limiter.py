@@ -327,6 +327,7 @@ def test_next_run_does_not_wait_for_the_quota_of_a_larger_plan(
     assert limiter.room(101) == later
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "latency"), [(2, 1.0), (4, 0.005), (10, 0.2)])
 def test_runs_that_know_each_others_requests_never_exceed_the_rate_limit(
     runs: int, latency: float

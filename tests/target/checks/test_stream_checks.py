@@ -178,6 +178,7 @@ def test_column_that_changes_at_every_sync_is_ignored_from_then_on(
     assert len(sandbox.signals) == KNOWN
 
 
+@pytest.mark.slow
 def test_bulk_change_survives_sigterm_between_retries(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -478,6 +479,7 @@ def test_identity_change_sets_the_stream_aside_until_a_person_decides(
 OTHER_IDS = "the ids are others"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [*IDENTITY_CHANGES, OTHER_IDS])
 def test_identity_change_is_noticed_while_requests_of_a_killed_run_are_open(
     sandbox: Sandbox, target: TargetUnderTest, change: str

@@ -155,6 +155,7 @@ def test_wrong_config_is_named(configs: Configs) -> None:
     assert markdown.returncode == 2
 
 
+@pytest.mark.slow
 def test_workflow_on_the_page_prints_the_comment(configs: Configs) -> None:
     (text,) = (
         b

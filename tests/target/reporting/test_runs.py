@@ -103,6 +103,7 @@ def test_table_has_outcomes_types_reasons_and_dead_letters(
     assert "dead-letters list --with-key --config config.json\n" in found
 
 
+@pytest.mark.slow
 def test_killed_run_and_the_next_count_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -96,6 +96,7 @@ def test_lost_responses_double_nothing(tmp_path: Path, options: dict[str, Any]) 
     assert sent(sandbox) == {email.lower(): 1 for email in people}
 
 
+@pytest.mark.slow
 def test_kill_while_signals_are_accepted_late_doubles_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -135,6 +136,7 @@ def test_signal_without_a_later_one_is_pending_and_not_sent_again(
     assert [r.method for r in sandbox.requests].count("POST") == 1
 
 
+@pytest.mark.slow
 def test_lookup_ends_at_signals_that_are_older_than_the_request(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -157,6 +159,7 @@ def sandbox_age(sandbox: Sandbox) -> float:
     return (datetime.now(UTC) - sandbox.signals[-1].created_at).total_seconds()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_backoff")
 def test_payload_that_always_fails_is_a_dead_letter_after_eight_attempts(
     sandbox: Sandbox, target: TargetUnderTest
