@@ -40,7 +40,6 @@ class SignalSink(Sink):
     ) -> None:
         super().__init__(target, stream_name, schema, key_properties)
         self._records: RecordProcessor = target.run.records
-        self._counted = 0
         self._key = tuple(key_properties or ())
         self._schema: StreamSchema | None = None
         self._changed: dict[str, Any] | None = None  # a SCHEMA that is not compiled
@@ -128,10 +127,9 @@ class SignalSink(Sink):
     @override
     def clean_up(self) -> None:
         if self._changed is None:
-            self.record_counter_metric.increment(
-                self._stream.counts.taken - self._counted
-            )
-            self._counted = self._stream.counts.taken
+            counts = self._stream.counts  # those of all sinks of the stream
+            self.record_counter_metric.increment(counts.taken - counts.in_metric)
+            counts.in_metric = counts.taken
         super().clean_up()
 
     @override

@@ -158,7 +158,8 @@ def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
         if signal.get("id") not in facts.own and not is_old:
             left.append(signal)
     if left:  # rare, because it is slow
-        sent = facts.sent([signal["id"] for signal in left if signal.get("id")])
+        ids = [found for s in left if isinstance(found := s.get("id"), str)]
+        sent = facts.sent(ids)
         left = [signal for signal in left if signal.get("id") not in sent]
     unclear = facts.unclear() if left else ()
     excused = {

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup.duplicate_rules import (
+    REJECTED,
     SEND,
     Action,
     Facts,
@@ -398,9 +399,10 @@ class Identity:
             self._see_again(version.record_key, latest, send)
         after = latest
         is_same = latest.state_digest == version.state_digest
+        is_its = step is not REJECTED and not differ(version, latest)
         if step.action is Action.UNCHANGED or (is_same and step is not SEND):
             after = unchanged_after(latest, version)
-        elif step.action is Action.DUPLICATE and not differ(version, latest):
+        elif step.action is Action.DUPLICATE and send == "once" and is_its:
             after = filled_in(latest, version)
         if step.is_several:
             after = replace(after, is_several=True)

@@ -54,6 +54,7 @@ class StreamCounts:
     Attributes:
         is_mapped: Whether a mapping has looked at any record.
         taken: How many records were read.
+        in_metric: How many of these the metric of the SDK has.
         unread_times: How many signals lack a time that could not be read.
         null_keys: How many records had a null or empty key.
         null_columns: The columns of it that were null or empty.
@@ -65,6 +66,7 @@ class StreamCounts:
 
     is_mapped: bool = False
     taken: int = 0
+    in_metric: int = 0
     unread_times: int = 0
     null_keys: int = 0
     null_columns: set[str] = field(default_factory=set)

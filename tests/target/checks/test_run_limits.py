@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,8 @@ def test_new_schema_loses_no_record_from_the_count(
     )
 
     assert "2 signals are without `occurred_at`" in caplog.text
+    metrics = re.findall(r'"record_count","value":(\d+)', caplog.text)
+    assert sum(map(int, metrics)) == 2
 
 
 def test_requests_per_day_counts_all_runs(

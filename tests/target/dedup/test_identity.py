@@ -612,14 +612,16 @@ def test_another_person_of_a_key_fills_in_no_domain(nights: Nights) -> None:
     assert run.outcomes == {"duplicate": 1}
 
 
-def test_rejected_state_of_another_person_fills_in_no_domain(
-    nights: Nights, sandbox: Sandbox, target: TargetUnderTest
+@pytest.mark.parametrize("email", ["bob@example.com", None])
+def test_rejected_state_fills_in_no_domain(
+    nights: Nights, sandbox: Sandbox, target: TargetUnderTest, email: str | None
 ) -> None:
-    once, bob = [mapping("once")], messages([BOB | {"domain": "bob.com"}])
-    sandbox.faults.set([Fault(kind="status", status=422, containing="bob@")])
-    rejected = target.run(*bob, signals=once)
+    once = [mapping("once")]
+    wrong = messages([BOB | {"email": email, "domain": "wrong.com"}])
+    sandbox.faults.set([Fault(kind="status", status=422, containing="wrong.com")])
+    rejected = target.run(*wrong, signals=once)
     nights.run(ANN, send="once")
-    again = target.run(*bob, signals=once)
+    again = target.run(*wrong, signals=once)
     run = nights.run(ANN | {"domain": "ann.com"}, send="once")
 
     assert (rejected.outcomes, again.outcomes) == ({"rejected": 1}, {"duplicate": 1})
