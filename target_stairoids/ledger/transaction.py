@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,14 +174,18 @@ class Transaction:
         if versions:
             write_outcomes(self, versions)
 
-    def owns_signal(self, signal_id: str, *, other_than: Version) -> bool:
-        """Return whether a Stairoids signal id belongs to another version."""
-        query = select(settled.c.state_digest).where(
-            settled.c.signal_id == signal_id,
-            (settled.c.state_digest != other_than.state_digest)
-            | (settled.c.mapping != other_than.mapping),
-        )
-        return self.connection.scalar(query.limit(1)) is not None
+    def accepted_among(self, ids: Iterable[str]) -> set[str]:
+        """Return those of some Stairoids signal ids that the ledger has as accepted.
+
+        `settled` names only the last signal of a state, which may have returned. So
+        all sent signals are read for the ids that it does not name.
+        """
+        wanted, known = {*ids}, set[str]()
+        for column in (settled.c.signal_id, signals.c.signal_id):
+            if wanted := wanted - known:
+                query = select(column).where(column.in_(wanted))
+                known |= {*self.connection.scalars(query)}
+        return known
 
     # API keys and sources
 

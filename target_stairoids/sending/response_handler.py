@@ -213,11 +213,9 @@ class ResponseHandler:
             if signal.recovered
             else self.clock.at(signal.claimed)
         )
-        found = {
-            signal_id: is_equal
-            for signal_id, is_equal in alike(claim.signal, since, signals).items()
-            if not transaction.owns_signal(signal_id, other_than=claim.version)
-        }
+        found = alike(claim.signal, since, signals)
+        for known in transaction.accepted_among(found):
+            del found[known]
         if found:
             rivals = self.queue.requests_beside(signal)
             found = without_rivals(claim.signal, found, signals, rivals)

@@ -82,7 +82,7 @@ class Scheduler:
         self.check = (LedgerRebuild if settings.rebuilds else FirstRunCheck)(
             settings.first_run != "send", queries.sources_of_others(ledger)
         )
-        key = ledger.key_digest(settings.api_key)
+        self._api_key = key = ledger.key_digest(settings.api_key)
         new_key = None if queries.knows_key(ledger, key) else key
         self._clock = ServerClock()
         self.responses = ResponseHandler(
@@ -90,9 +90,7 @@ class Scheduler:
         )
         self.held_back: set[tuple[str, str]] = set()
         self._baselined: set[Pair] = set()
-        self._began = time.monotonic()
-        self._api_key = key
-        self._started = 0
+        self._began, self._started = time.monotonic(), 0
         unclear, wait = self.responses.unclear, self.pool.longest_wait
         self._recovery = Recovery(
             settings, ledger, self._client, self._clock, wait, unclear, suppression

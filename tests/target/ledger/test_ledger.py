@@ -115,15 +115,15 @@ def test_later_outcome_of_a_version_counts(ledger: Ledger) -> None:
     assert found.outcome == "unchanged"
 
 
-def test_signal_id_belongs_to_one_version_for_good(ledger: Ledger) -> None:
-    other = a_version("v2", "another")
-    settle(ledger, a_version(), ids=("sig_1", None, None))
-    settle(ledger, a_version())  # again, without the id
+def test_signal_ids_of_a_state_are_known_for_good(ledger: Ledger) -> None:
+    for ids in [("sig_1", None, None), ("sig_2", None, None)]:
+        settle(ledger, a_version(), ids=ids, signal=b'{"type":"a","source":"b"}')
+    settle(ledger, a_version())  # again, without an id
 
     with ledger.transaction() as transaction:
-        assert transaction.owns_signal("sig_1", other_than=other)
-        assert not transaction.owns_signal("sig_1", other_than=a_version())
-        assert not transaction.owns_signal("sig_2", other_than=other)
+        known = transaction.accepted_among(["sig_1", "sig_2", "sig_3"])
+
+    assert known == {"sig_1", "sig_2"}
 
 
 # Latest versions

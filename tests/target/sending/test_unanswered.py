@@ -81,6 +81,36 @@ def test_lookup_does_not_find_the_equal_signal_of_another_process(
     assert emails == ["jo@example.com", "jo@example.com", "u3@example.com"]
 
 
+@pytest.mark.parametrize("is_returned", [True, False], ids=["itself", "another row"])
+def test_lookup_knows_the_earlier_signals_of_a_state_that_returned(
+    sandbox: Sandbox, target: TargetUnderTest, *, is_returned: bool
+) -> None:
+    """The ledger has one row for a state, which names its last signal only."""
+    schema = a_schema(domain="string", plan="string")
+    target.config["signals"] = [
+        {
+            "stream": "trials",
+            "contact": {"email": "{{ email }}"},
+            "account": {"domain": "{{ domain }}"},
+            "properties": ["plan"],
+        }
+    ]
+    company = a_record(1, email=None, domain="acme.example")
+    plans = ["a", "b"] if is_returned else ["a", "b", "a"]
+    for plan in plans:
+        target.run(schema, {**company, "record": {**company["record"], "plan": plan}})
+    unclear = {**company, "record": {**company["record"], "plan": "a"}}
+    if not is_returned:
+        unclear = a_record(2, email="jo@example.com", plan="a")
+    sandbox.faults.set([FAILED])
+
+    run = target.run(schema, unclear, *(a_record(n, plan="a") for n in (3, 4, 5)))
+
+    assert run.outcomes == {"accepted": 4}
+    assert run.report["unanswered"]["sent_again"] == 1
+    assert len(sandbox.signals) == len(plans) + 4
+
+
 def test_log_has_one_line_about_requests_without_a_clear_response(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
