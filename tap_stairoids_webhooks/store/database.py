@@ -190,7 +190,8 @@ class SqliteDatabase(Database):
         try:
             create_file(self._path)
             self._opened = self._path.stat()
-            if self._opened.st_mode & stat.S_IRWXO:  # such as 0644, of a copy
+            mode = self._opened.st_mode  # such as 0644, of a copy
+            if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
                 self._path.chmod(0o600)
         except OSError as error:
             msg = f"the store {self.place} cannot be made: {error.strerror}"

@@ -172,3 +172,14 @@ def test_store_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
         modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
 
     assert modes == {0o600}
+
+
+def test_folder_in_place_of_a_store_keeps_its_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "webhooks"
+    folder.mkdir()
+    folder.chmod(0o755)
+
+    with pytest.raises(StoreUnavailableError, match="cannot be opened"):
+        EventStore.create(f"sqlite:///{folder}")
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
