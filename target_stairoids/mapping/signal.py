@@ -31,7 +31,7 @@ from target_stairoids.mapping.privacy import (
     refusal_filter,
 )
 from target_stairoids.mapping.schema import ColumnSet
-from target_stairoids.mapping.values import is_filled
+from target_stairoids.mapping.values import is_filled, json_bytes
 
 Scalar = str | bool | int | float | Decimal
 Json = Any  # any JSON value; narrowed where it is read
@@ -367,23 +367,6 @@ def selection(
     return selected
 
 
-# JSON
-
-
-def _plain(value: object) -> str:
-    """Return the plain text of a text that Jinja marked as safe HTML."""
-    if isinstance(value, str):
-        return str(value)
-    raise InvalidSignalError(
-        "a value is neither text, number nor list (a filter without its `| list`?)"
-    )
-
-
-_encoder = msgspec.json.Encoder(
-    decimal_format="number", order="sorted", enc_hook=_plain
-)
-
-
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     """Return flat properties, without null and blank text.
 
@@ -402,7 +385,7 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
 
 def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -> None:
     for name, value in values.items():
-        key = prefix + name if prefix else name
+        key = f"{prefix}{name}" if prefix else name
         kind = type(value)
         if kind is str:
             if value and not value.isspace():
@@ -428,20 +411,6 @@ def _is_finite(value: Json) -> bool:
             return False
     if isinstance(value, dict):
         return all(map(_is_finite, value.values()))
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return all(map(_is_finite, value))
     return True
-
-
-def json_bytes(value: Json) -> bytes:
-    """Return a value as JSON text in UTF-8 with sorted keys.
-
-    Raises:
-        InvalidSignalError: A text in it is not Unicode.
-    """
-    try:
-        return _encoder.encode(value)
-    except UnicodeEncodeError as error:
-        raise InvalidSignalError(
-            "a text holds half a surrogate pair, which is not Unicode"
-        ) from error

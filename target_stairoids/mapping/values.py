@@ -1,9 +1,13 @@
-"""Read the text of a tap's values."""
+"""Read and write the text of a tap's values."""
 
 from __future__ import annotations
 
 import math
 from decimal import Decimal
+
+import msgspec
+
+from target_stairoids.exceptions import InvalidSignalError
 
 
 def text_from(value: object) -> str | None:
@@ -21,3 +25,33 @@ def text_from(value: object) -> str | None:
 def is_filled(value: object) -> bool:
     """Return whether a value is neither null nor blank text."""
     return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
+def _plain(value: object) -> str:
+    """Return the plain text of a text that Jinja marked as safe HTML."""
+    if isinstance(value, str):
+        return str(value)
+    raise InvalidSignalError(
+        "a value is neither text, number nor list (a method without its `()`?)"
+    )
+
+
+_encoder = msgspec.json.Encoder(
+    decimal_format="number", order="sorted", enc_hook=_plain
+)
+
+
+def json_bytes(value: object) -> bytes:
+    """Return a value as JSON text in UTF-8 with sorted keys.
+
+    Raises:
+        InvalidSignalError: A text in it is not Unicode, or a value is none of JSON.
+    """
+    try:
+        return _encoder.encode(value)
+    except TypeError as error:
+        raise InvalidSignalError("a name in an object is no text") from error
+    except UnicodeEncodeError as error:
+        raise InvalidSignalError(
+            "a text holds half a surrogate pair, which is not Unicode"
+        ) from error

@@ -3,19 +3,22 @@
 * A field wins over a method of the same name: `order.items` is the field.
 * A missing field is null. A filter returns null for null, text shows it as "", and
   every comparison of size with it is false.
+* A filter that returns a generator in Jinja returns a list: an empty one is false.
+* Lists, objects and booleans become the text that JSON has for them.
 * There are no global functions: `range` is a field.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from jinja2 import ChainableUndefined, nodes
+import msgspec
+from jinja2 import ChainableUndefined, Environment, nodes, pass_environment
+from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -30,6 +33,7 @@ from target_stairoids.mapping.expressions.limits import (
     remainder,
     total,
 )
+from target_stairoids.mapping.values import json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
 
@@ -63,6 +67,12 @@ class NullSafeOperators(NodeTransformer):
         for operand in node.ops:
             pairs += [nodes.Const(operand.op), operand.expr]
         return _filter(node.expr, "_compare", pairs)
+
+    def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Add `else none`, because Jinja's own default is no JSON value."""
+        self.generic_visit(node)
+        node.expr2 = node.expr2 or nodes.Const(None)
+        return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace `~`."""
@@ -107,14 +117,45 @@ def _text(value: Json) -> str:
     value = value_of(value)
     if value is None:
         return ""
-    if isinstance(value, str | float | Decimal):
-        return str(value)
-    return json.dumps(value, default=str)
+    return str(value) if isinstance(value, str | float | Decimal) else _json(value)
+
+
+def _json(value: Json, indent: int | None = None, **_: object) -> str:
+    """Return a value as JSON text, on one line if there is no indent."""
+    return msgspec.json.format(json_bytes(value), indent=indent or 0).decode()
 
 
 def _concat(*values: Json) -> str:
     """Return the text of all values."""
     return joined(map(_text, values))
+
+
+@pass_environment
+def _join(
+    sandbox: Environment, values: Json, separator: Json = "", attribute: Json = None
+) -> str:
+    """Return the text of all values that are not null, like Jinja's `join`."""
+    if attribute is not None:
+        values = map(make_attrgetter(sandbox, attribute), values)
+    parts: list[str] = []
+    for value in values:
+        if value_of(value) is not None:
+            parts += [_text(separator), _text(value)]
+    return joined(parts[1:])
+
+
+def _shown(value: Json) -> Json:
+    """Return "" for null, which Python shows as `None` in a text."""
+    if isinstance(value, tuple):
+        return tuple(map(_shown, value))
+    return "" if value_of(value) is None else value
+
+
+def _remainder(value: Json, other: Json) -> Json:
+    """Return a remainder, or the text that a format makes of a value."""
+    if isinstance(value, str):
+        other = _shown(other)
+    return remainder(value, other)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -126,6 +167,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Json:
         owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
         name = getattr(obj, "__name__", "")
+        if name == "format":
+            args, options = _shown(args), {n: _shown(v) for n, v in options.items()}
         check_arguments(name, owner, *args, *options.values())
         return checked(super().call(context, obj, *args, **options))
 
@@ -149,6 +192,8 @@ def environment() -> ImmutableSandboxedEnvironment:
         undefined=ChainableUndefined, finalize=_text, keep_trailing_newline=True
     )
     sandbox.globals.clear()
+    sandbox.policies["json.dumps_function"] = _json
+    sandbox.filters |= {"join": _join, "string": _text}
     for name, function in sandbox.filters.items():
         sandbox.filters[name] = _null_safe(function, name)
     for name, function in FILTERS.items():  # null for an undefined value
@@ -156,7 +201,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     sandbox.filters |= {
         "_*": _times,
         "_**": power,
-        "_%": remainder,
+        "_%": _remainder,
         "_+": total,
         "_compare": _compare,
         "_concat": _concat,
@@ -183,6 +228,9 @@ def _null_safe(
         if value is None:
             return None
         check_arguments(of_jinja, *args[place:], *options.values())
-        return checked(function(*args, **options))
+        if of_jinja in {"format", "replace"}:
+            args = _shown(args)
+        found = checked(function(*args, **options))
+        return list(found) if isinstance(found, Iterator) else found
 
     return filtered

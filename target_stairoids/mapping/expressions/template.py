@@ -416,6 +416,8 @@ _PROBLEMS: dict[type[Exception], str] = {
 
 def _without_values(error: Exception) -> str:
     kind = type(error)
+    if kind is InvalidSignalError:
+        return str(error)
     if kind is not TypeError:
         return _PROBLEMS.get(kind, kind.__name__)
     problem = str(error)  # it has only the names of types

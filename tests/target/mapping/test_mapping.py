@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -434,11 +435,35 @@ def test_text_that_jinja_marks_as_safe_html_is_plain_text(
     assert found == expected.replace("<b>", "\\u003cb\\u003e")
 
 
-def test_generator_from_a_template_makes_the_record_invalid() -> None:
-    compiled_mapping = a_map(
-        a_shape(properties={"tags": {"type": "array"}}, key=()),
-        properties={"x": "{{ tags | map('upper') }}"},
-    )
+@pytest.mark.parametrize(
+    ("template", "properties"),
+    [
+        ("{{ tags | map('upper') }}", {"x": '["A"]'}),
+        ("{{ {1: tags[0], none: 'n'} }}", {"x.1": "a", "x.None": "n"}),
+    ],
+)
+def test_odd_value_of_a_template_is_a_property(
+    template: str, properties: dict[str, str]
+) -> None:
+    schema = a_shape(properties={"tags": {"type": "array"}}, key=())
+    compiled_mapping = a_map(schema, properties={"x": template})
 
-    with pytest.raises(InvalidSignalError, match="list"):
-        compiled_mapping.signal_from({"tags": ["a"]})
+    assert compiled_mapping.signal_from({"tags": ["a"]}).properties == properties
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ [tags[0].upper] }}", "without its"),
+        ("{{ [{1: 2}] }}", "no text"),
+        ("{{ (tags[1], 2) }}", "double"),
+    ],
+)
+def test_value_of_a_template_that_json_lacks_makes_the_record_invalid(
+    template: str, reason: str
+) -> None:
+    schema = a_shape(properties={"tags": {"type": "array"}}, key=())
+    compiled_mapping = a_map(schema, properties={"x": template})
+
+    with pytest.raises(InvalidSignalError, match=reason):
+        compiled_mapping.signal_from({"tags": ["a", math.inf]})

@@ -99,6 +99,20 @@ def test_template_reads_a_record(template: str, value: object) -> None:
         ("{{ missing == none }}", True),
         ("{{ none_of_it != 3 }}", True),
         ("{{ missing is defined }}", False),
+        ("{{ plan if none_of_it }}", None),
+        ("{{ (plan if none_of_it) | default('free') }}", "free"),
+        ("{{ (order if none_of_it).keys }}", None),
+        ("{{ (seats if none_of_it) > 3 }}", False),
+        ("<{{ plan if none_of_it }}>", "<>"),
+        ("{{ plan ~ (plan if none_of_it) }}", "pro"),
+        ("{{ [plan, none_of_it, missing, seats > 3] | join(' ') }}", "pro true"),
+        ("{{ order.items | join(',', attribute='size') }}", ""),
+        ("{{ '%s:%s' % (plan, none_of_it) }}", "pro:"),
+        ("{{ '%s' % none_of_it }}", ""),
+        ("{{ '%(keys)s' % order }}", "3"),
+        ("{{ '%s:%s' | format(plan, none_of_it) }}", "pro:"),
+        ("{{ '{}:{x}'.format(plan, x=none_of_it) }}", "pro:"),
+        ("{{ plan | replace('p', none_of_it) }}", "ro"),
     ],
 )
 def test_null_and_missing_columns_are_null_safe(template: str, value: object) -> None:
@@ -115,12 +129,47 @@ def test_null_and_missing_columns_are_null_safe(template: str, value: object) ->
         (18446744073709551615, "18446744073709551615"),
         ({"a": 1}, '{"a": 1}'),
         ([1, "x"], '[1, "x"]'),
+        ([Decimal("1.10"), "é"], '[1.10, "é"]'),
+        ({"a": Decimal("1.10")}, '{"a": 1.10}'),
     ],
 )
-def test_value_in_a_text_is_written_as_in_json(value: object, text: str) -> None:
-    template = compile_template("= {{ v }}", "properties.p")
+@pytest.mark.parametrize("template", ["{{ v }}", "{{ v | string }}", "{{ '' ~ v }}"])
+def test_value_in_a_text_is_written_as_in_json(
+    value: object, text: str, template: str
+) -> None:
+    found = compile_template(f"= {template}", "properties.p")
 
-    assert template.read({"v": value}) == f"= {text}"
+    assert found.read({"v": value}) == f"= {text}"
+
+
+def test_json_has_all_digits_of_a_decimal() -> None:
+    template = compile_template("{{ v | tojson }}", "properties.p")
+
+    assert template.read({"v": [Decimal("1.10")]}) == "[1.10]"
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ labels | map('upper') }}", ["NEW", "VIP"]),
+        ("<{{ labels | reverse }}>", '<["vip", "new"]>'),
+        ("{{ labels | select('eq', 'vip') ~ '' }}", '["vip"]'),
+    ],
+)
+def test_filter_of_a_list_returns_a_list(template: str, value: object) -> None:
+    assert value_of(template) == value
+
+
+def test_empty_list_of_a_filter_is_false() -> None:
+    condition = compile_condition("labels | select('eq', 'gone')", "when")
+
+    assert not condition.read(RECORD)
+
+
+@pytest.mark.parametrize("template", ["<{{ plan.upper }}>", "{{ plan.upper ~ '' }}"])
+def test_method_that_is_not_called_is_no_text(template: str) -> None:
+    with pytest.raises(InvalidSignalError, match=r"without its `\(\)`"):
+        value_of(template)
 
 
 @pytest.mark.parametrize(
