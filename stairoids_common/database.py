@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -115,6 +116,9 @@ def engine_of(
             connection.close()
             raise
 
+    given = url.query.get("options") or os.environ.get("PGOPTIONS")
+    if given and (ours := options.get("connect_args")):  # It would replace them.
+        options["connect_args"] = {**ours, "options": f"{given} {ours['options']}"}
     engine = create_engine(url, hide_parameters=True, **options)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", set_up)

@@ -40,7 +40,7 @@ def variable(name: str, *, is_secret: bool = False) -> str | None:
 
     White space around it and one pair of quotes are removed. `docker --env-file` keeps
     the quotes, and a file of Windows leaves a carriage return.
-    With `is_secret` the white space stays, so that `white_space_error` finds it.
+    With `is_secret` the white space stays, so that `secret_error` finds it.
     """
     text = os.environ.get(name, "").strip("\ufeff")
     inner = text.strip()
@@ -70,14 +70,16 @@ def variable_or_file(name: str, *, is_secret: bool = False) -> str | None:
     return text if is_secret else text.strip()
 
 
-def white_space_error(name: str, secret: str) -> str | None:
-    """Return why the secret of a setting or variable has a wrong end, if it has."""
-    if secret == secret.strip():
-        return None
-    return (
-        f"`{name}` begins or ends with white space, such as a space or the end of a "
-        "line. Remove it."
-    )
+def secret_error(name: str, secret: str) -> str | None:
+    """Return why a secret in a setting or variable is a wrong copy, if it is one."""
+    if secret != secret.strip():
+        return (
+            f"`{name}` begins or ends with white space, such as a space or the end of "
+            "a line. Remove it."
+        )
+    if not secret.isprintable():
+        return f"`{name}` has a line break or a character that cannot be printed"
+    return None
 
 
 def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Json]:

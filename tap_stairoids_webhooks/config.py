@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from stairoids_common.config_errors import config_errors
-from stairoids_common.environment import white_space_error
+from stairoids_common.environment import secret_error
 from stairoids_common.settings import SECRET
 from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL
@@ -73,7 +73,7 @@ def problems_in(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[
     problems = config_errors(config, schema)
     secrets = config.get("secrets")
     for secret in secrets if isinstance(secrets, list) else ():
-        if isinstance(secret, str) and (found := white_space_error("secrets", secret)):
+        if isinstance(secret, str) and (found := secret_error("secrets", secret)):
             problems.append(found)
     since = config.get("since")
     if since and isinstance(since, str):

@@ -18,8 +18,8 @@ from msgspec import Meta
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import (
     check_variables,
+    secret_error,
     variable_or_file,
-    white_space_error,
 )
 from tap_stairoids_webhooks.exceptions import ConfigError
 
@@ -64,7 +64,7 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: _Port = 8880
-    path: str = DEFAULT_PATH
+    path: Annotated[str, Meta(pattern="^/[^?#]*$")] = DEFAULT_PATH
     max_body: Annotated[int, Meta(ge=1)] = DEFAULT_MAX_BODY_BYTES
     min_free: Annotated[int, Meta(ge=0)] = DEFAULT_MIN_FREE_BYTES
     admin_port: _Port | None = None
@@ -109,7 +109,7 @@ def secrets() -> list[str]:
             return _checked(
                 SECRETS_VARIABLE, *msgspec.json.decode(several, type=_Secrets)
             )
-        except msgspec.DecodeError:
+        except ValueError:
             # Not chained, because the decoder's error may repeat the text.
             msg = (
                 f'{SECRETS_VARIABLE} must be a JSON array such as ["new", "old"], with'
@@ -125,9 +125,9 @@ def secrets() -> list[str]:
 
 
 def _checked(name: str, *secrets: str) -> list[str]:
-    """Return secrets, and refuse one that begins or ends with white space."""
+    """Return secrets, and refuse one that is a wrong copy."""
     for secret in secrets:
-        if error := white_space_error(name, secret):
+        if error := secret_error(name, secret):
             raise ConfigError(error)
     return list(secrets)
 

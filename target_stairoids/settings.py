@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from stairoids_common.config import is_loopback, local_path
-from stairoids_common.environment import white_space_error
+from stairoids_common.environment import secret_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.signals_setting import MappingItem, Name
@@ -153,7 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     "without `--unsafe`."
                 )
         key = self.api_key
-        if key.strip() and (error := white_space_error("api_key", key)):
+        if key.strip() and (error := secret_error("api_key", key)):
             raise ConfigError(error)
         if not key.isascii() or not key.isprintable() or not key.strip():
             raise ConfigError(

@@ -95,7 +95,7 @@ def _headers_of(event: StoredEvent) -> dict[str, str]:
     headers = {
         "Content-Type": stored.get("content-type", "application/json"),
         "X-Stairoids-Signature": event.signature,
-        "X-Stairoids-Event": stored.get("x-stairoids-event", event.event or ""),
+        "X-Stairoids-Event": stored.get("x-stairoids-event", event.event or "").strip(),
         "X-Stairoids-Delivery": stored.get("x-stairoids-delivery", ""),
         "User-Agent": "stairoids-webhooks",
     }

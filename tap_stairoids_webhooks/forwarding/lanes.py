@@ -31,7 +31,7 @@ def lane_of(event: StoredEvent) -> str:
     """Return the lane of an event; a digest, because it may be personal data."""
     try:
         payload = msgspec.json.decode(event.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         payload = None
     data = payload.get("data") if isinstance(payload, dict) else None
     for about in (data, payload):

@@ -96,8 +96,8 @@ class Receiver:
         min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
         admin: Admin | None = None,
     ) -> None:
-        if not path.startswith("/"):
-            raise ConfigError(f"--path must begin with a slash, not {path!r}")
+        if not path.startswith("/") or "?" in path or "#" in path:
+            raise ConfigError(f"--path must be a path such as /hooks, not {path!r}")
         with ExitStack() as opened:
             self._socket = opened.enter_context(_listen(host, port))
             admin_socket = None
@@ -337,6 +337,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(
             (str(address[0]), port), family=family, backlog=1024
         )
-    except OSError as error:
-        msg = f"cannot listen on {host} port {port}: {error.strerror}"
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", "no name of a host")
+        msg = f"cannot listen on {host} port {port}: {why}"
         raise ConfigError(msg) from error

@@ -92,7 +92,7 @@ def subject_of(body: bytes | None) -> str:
         return ""
     try:
         payload = msgspec.json.decode(body or b"")
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return ""
     data = _part(payload, "data") or payload
     parts = (

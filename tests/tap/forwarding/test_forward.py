@@ -321,6 +321,17 @@ def test_event_without_a_json_body_is_delivered_as_it_is(
     assert sorted(body for _, body in server.requests) == [b"", b"not JSON"]
 
 
+def test_event_whose_type_has_odd_characters_is_delivered(
+    home: EventStore, home_url: str
+) -> None:
+    odd = (" signal.created ", "gr\u00f6\u00dfe \u2192", " ")
+    home.append([of_account(n, n, kind) for n, kind in enumerate(odd, 1)])
+    with WebhookHandler() as handler:
+        done = forward(home_url, handler.url, "--once", "--attempts", "1")
+
+    assert totals(done)["delivered"] == 3
+
+
 def test_since_begins_with_later_events_and_goes_back_once(home_url: str) -> None:
     lines = [
         {

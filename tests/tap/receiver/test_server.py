@@ -268,6 +268,9 @@ def serve(store_url: str, *options: str, **env: str) -> Result:
         ({"STAIROIDS_WEBHOOK_SECRETS": "[]"}, "one or more non-empty"),
         ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2\\n"]'}, "ends with white space"),
         ({"STAIROIDS_WEBHOOK_SECRETS": '[" hunter2"]'}, "begins or ends with white"),
+        ({"STAIROIDS_WEBHOOK_SECRET": "hunter2\nhunter3"}, "has a line break"),
+        ({"STAIROIDS_WEBHOOK_SECRET": "hunter2\udcff"}, "that cannot be printed"),
+        ({"STAIROIDS_WEBHOOK_SECRETS": '["hunter2\udcff"]'}, "JSON array"),
         ({"STAIROIDS_WEBHOOK_SECRET_FILE": "/no/such/file"}, "cannot be read: /no/"),
         ({"STAIROIDS_WEBHOOK_SECRET_FILE": "/dev/null"}, "/dev/null is empty"),
         (
@@ -287,6 +290,23 @@ def test_unusable_secret_is_an_error(
     assert done.exit_code == 1
     assert message in done.stderr
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--host", "a..b", "cannot listen on a..b port 0: no name of a host"),
+        ("--path", "hooks", "--path must be a path such as /hooks, not 'hooks'"),
+        ("--path", "/hooks?a=b", "--path must be a path such as /hooks, not"),
+    ],
+)
+def test_unusable_address_is_an_error(
+    store_url: str, option: str, text: str, message: str
+) -> None:
+    done = serve(store_url, option, text, STAIROIDS_WEBHOOK_SECRET=SECRET)
+
+    assert done.exit_code == 1
+    assert message in done.stderr
 
 
 def test_secret_in_a_file_is_exact(store_url: str, tmp_path: Path) -> None:

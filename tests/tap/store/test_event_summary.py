@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.statistics import refusals_by_day, statistics_of
@@ -54,6 +56,13 @@ def test_subject_is_not_read_from_a_large_body() -> None:
 
     assert subject_of(b'{"automation_name":"a"}') == "a"
     assert subject_of(large) == ""
+
+
+@pytest.mark.parametrize(
+    "body", [None, b"", b"[1]", b'{"id":"\xe9"}', b"\xff", b'["\\ud800"]', b"[" * 9_999]
+)
+def test_body_that_does_not_parse_has_no_subject(body: bytes | None) -> None:
+    assert subject_of(body) == ""
 
 
 def test_one_event_is_found_with_its_body(home: EventStore) -> None:

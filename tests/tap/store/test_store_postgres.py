@@ -12,6 +12,7 @@ from tap_stairoids_webhooks.exceptions import StoreMissingError
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.database import PostgresDatabase
 from tap_stairoids_webhooks.store.store import EventStore, _append
+from tests.support.postgres import autocommit
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
 from tests.tap.receiver.test_app import post
 
@@ -29,6 +30,23 @@ def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
         responses = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
 
     assert responses == ["stored", "duplicate"]
+
+
+def test_options_of_the_url_and_the_environment_count(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the schema that the tables are in."""
+    with autocommit(postgres_url) as connection:
+        connection.execute(sa.text("CREATE SCHEMA hooks"))
+    url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}options="
+    with EventStore.create(f"{url}-csearch_path%3Dhooks") as store:
+        store.append([a_delivery(a_body())])
+
+    with pytest.raises(StoreMissingError):
+        EventStore.open_read_only(postgres_url)
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=hooks")
+    with EventStore.open_read_only(postgres_url) as store:
+        assert store.last_sequence() == 1
 
 
 class Unlocked(PostgresDatabase):
