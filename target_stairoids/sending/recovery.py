@@ -28,6 +28,7 @@ from target_stairoids.exceptions import ConfigError, InvalidSignalError, Message
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK, Claim
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import schema_from
@@ -80,6 +81,13 @@ class Recovery:
         signal.refusal = hold or self._why_not_again(claim)
         self.unclear[signal.number] = signal
         return signal
+
+    def adopt(self, transaction: Transaction, version: Version) -> None:
+        """Make a dead run's claim of a state ours, so that it ends with the state."""
+        claim = transaction.claim_on(version)
+        is_same = claim and claim.version.state_digest == version.state_digest
+        if claim and is_same and not self.ledger.lives(claim.run):
+            transaction.take_over(claim)
 
     def _why_held(self, claim: Claim) -> str:
         """Return why a lookup would prove nothing; empty if it may."""

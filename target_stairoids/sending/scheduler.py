@@ -138,6 +138,7 @@ class Scheduler:
         if self.check.question(pair_of(signal)) is not None:
             signal.stage = Stage.ASK
         elif isinstance(self.check, LedgerRebuild):
+            self._recovery.adopt(transaction, signal.claim.version)
             self.responses.restore(transaction, signal, self.check.signals)
             self._baselined.add(pair_of(signal))
             return True
@@ -261,7 +262,6 @@ class Scheduler:
         settings, today = self._settings, 0
         if slots and settings.requests_per_day:
             today = transaction.count_requests(settings.origin, 0)
-        is_limited = settings.max_signals_per_run or settings.requests_per_day
         taken: list[QueuedSignal] = []
         while len(taken) < slots and self._stop.reason is None:
             signal = self._queue.take(now)
@@ -271,12 +271,10 @@ class Scheduler:
                 self.responses.hold(transaction, signal)
                 continue
             is_new = signal.stage is Stage.CLAIM
-            if is_limited and (
-                reached := limit_reached(
-                    settings,
-                    signals=self._started if is_new else 0,
-                    requests=today + len(taken),
-                )
+            if reached := limit_reached(
+                settings,
+                signals=self._started if is_new else 0,
+                requests=today + len(taken),
             ):
                 self._queue.put_back(signal)
                 self._stop.set(reached)

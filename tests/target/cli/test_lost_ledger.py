@@ -270,6 +270,25 @@ def test_claim_of_a_killed_run_stays_for_the_next_run(
     assert len(sandbox.signals) == 2
 
 
+def test_rebuild_leaves_the_claim_of_another_state(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    before, after = (a_record(1, plan=plan) for plan in ("a", "b"))
+    target.config |= {"first_run": "send", "request_timeout_seconds": 1}
+    target.run(A_SCHEMA, before)
+    lose_ledger(target)
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=1))
+    killed = target.run(A_SCHEMA, after, outage_seconds=0)
+
+    counts = rebuild(target, A_SCHEMA, before, words=["--incomplete"])
+    run = target.run(A_SCHEMA, after, *trials(2))
+
+    assert (killed.exit_code, killed.outcomes) == (75, {"pending": 1})
+    assert counts[0] == 1
+    assert (run.exit_code, run.outcomes) == (0, {"duplicate": 1, "accepted": 1})
+    assert len(sandbox.signals) == 3
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_rebuild_stops_if_the_key_may_not_read(
     sandbox: Sandbox, target: TargetUnderTest, status: int
