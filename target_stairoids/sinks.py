@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from singer_sdk import Sink
 from singer_sdk.exceptions import MapExpressionError
 from singer_sdk.mapper import SameRecordTransform, StreamMap
@@ -15,7 +17,6 @@ from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema, schema_from
 
 if TYPE_CHECKING:
-    import msgspec
     from singer_sdk.sinks.core import BaseJSONSchemaValidator
 
     from target_stairoids.sending.record_processor import RecordProcessor
@@ -102,13 +103,10 @@ class SignalSink(Sink):
             fields = self._stream.reader.read(record).fields
             try:
                 transformed = stream_map.transform(dict(fields))
-            except MapExpressionError as error:
-                raise ConfigError(
-                    f"Stream `{self.stream_name}`: an expression of its `stream_maps` "
-                    f"fails for a record ({type(error.__cause__).__name__}). Guard it, "
-                    "as in `email.lower() if email else None`."
-                ) from None
-            except Exception as error:  # flattening fails for odd schemas in many ways
+            except Exception as error:  # both fail for odd records in many ways
+                is_plain = type(stream_map) is SameRecordTransform
+                if isinstance(error, MapExpressionError) or not is_plain:
+                    raise self._failed_expression(error.__cause__ or error) from None
                 raise MessageError(
                     f"A record of stream `{self.stream_name}` does not fit the "
                     f"flattening of its SCHEMA ({type(error).__name__})."
@@ -118,7 +116,17 @@ class SignalSink(Sink):
                     self._stream, fields, "filtered by `stream_maps`"
                 )
             else:
-                self._records.take(self._stream, (transformed,))
+                self._records.take(self._stream, (_as_json(transformed),))
+
+    def _failed_expression(self, cause: BaseException) -> ConfigError:
+        """Return the error about an expression, without values of the record."""
+        expression = getattr(cause, "expression", "")
+        where = f" in `{expression}`" if expression else ""
+        return ConfigError(
+            f"Stream `{self.stream_name}`: an expression of its `stream_maps` fails for "
+            f"a record ({type(cause).__name__}{where}). Guard it, as in `email.lower() "
+            "if email else None`. A name must be a column."
+        )
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
@@ -135,6 +143,14 @@ class SignalSink(Sink):
     @override
     def process_batch(self, context: dict[str, Any]) -> None:
         """Do nothing, because `TargetStairoids` reads BATCH files."""
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns with JSON values. A stream map also makes dates and ids."""
+    found: dict[str, Any] = msgspec.to_builtins(
+        fields, builtin_types=(Decimal,), str_keys=True, enc_hook=str
+    )
+    return found
 
 
 def passes_unchanged(stream_map: StreamMap) -> bool:

@@ -25,6 +25,7 @@ from singer_sdk import Target
 from singer_sdk.exceptions import (
     ConfigValidationError,
     InvalidInputLine,
+    MapExpressionError,
     MissingKeyPropertiesError,
     RecordsWithoutSchemaException,
     StreamMapConfigError,
@@ -181,12 +182,16 @@ class TargetStairoids(StairoidsPlugin, Target):
         bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
         try:
             super()._process_schema_message(message_dict)
+        except (MapExpressionError, StreamMapConfigError) as error:
+            raise ConfigError(
+                f"Stream `{stream}`: its `stream_maps` in the config are wrong. {error}"
+            ) from None
         except (StairoidsError, *INPUT_ERRORS):
             raise
         except Exception as error:  # the SDK flattens correct schemas only
             raise MessageError(
-                f"The SCHEMA of stream `{stream}` does not fit the flattening or the "
-                f"`stream_maps` of the config ({type(error).__name__})."
+                f"The SCHEMA of stream `{stream}` does not fit the flattening of the "
+                f"config ({type(error).__name__})."
             ) from error
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):

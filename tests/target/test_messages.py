@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from singer_sdk.exceptions import (
@@ -180,6 +180,48 @@ def test_error_about_a_stream_map_names_the_stream_and_no_value(
     assert run.exit_code == 1
     assert "Stream `trials`" in run.error
     assert "`stream_maps`" in run.error
+    assert "`email.lower()`" in run.error
+
+
+@pytest.mark.parametrize(
+    ("stream_map", "problem"),
+    [
+        ({"plan": "int(plan)"}, "fails for a record (ValueError)"),
+        ({"email": "emial.lower()"}, "NameNotDefined in `emial.lower()`"),
+        ({"email": "email.lower("}, "are wrong. Failed to parse expression"),
+        ({"email": "email", "__else__": None}, "are wrong. Invalid key properties"),
+    ],
+)
+def test_error_about_a_stream_map_names_its_mistake(
+    target: TargetUnderTest, stream_map: dict[str, Any], problem: str
+) -> None:
+    run = target.run(
+        a_schema(plan="string"),
+        a_record(1, plan="pro"),
+        stream_maps={"trials": stream_map},
+    )
+
+    assert run.exit_code == 1
+    assert f"Stream `trials`: {'its' if 'are wrong' in problem else 'an'}" in run.error
+    assert problem in run.error
+
+
+def test_date_from_a_stream_map_is_a_text(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    stream_map = {"day": "datetime.date(2025, 1, 2)", "plan": "float(plan)"}
+
+    run = target.run(
+        a_schema(plan="number"),
+        a_record(1, plan=2.50),
+        stream_maps={"trials": stream_map},
+        signals=[{"stream": "trials", "occurred_at": "{{ day }}"}],
+    )
+
+    assert run.outcomes == {"accepted": 1}
+    (signal,) = sandbox.signals
+    assert signal.body["occurred_at"] == "2025-01-02T00:00:00Z"
+    assert signal.body["properties"] == {"id": 1, "plan": 2.5}
 
 
 @on_both_connectors
