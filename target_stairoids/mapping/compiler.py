@@ -126,6 +126,7 @@ class Compiler:
         has_unread_time, occurred_at = self._occurred_at()
         properties, when, excludes = self._properties(), self._when(), self._excludes()
         ignore_changes = frozenset(self._ignore_changes())
+        finds_refusals = item.when is UNSET and not item.suppress
         is_known = "domain" in account or "email" in contact or item.is_by_name
         compiled = CompiledMapping(
             name=item.mapping_name(schema.name),
@@ -142,9 +143,7 @@ class Compiler:
             properties=properties,
             when=when,
             excludes=excludes,
-            looks_for_refusal=item.when is UNSET
-            and schema.is_open
-            and not item.suppress,
+            listed=frozenset(schema.properties) if finds_refusals else None,
             hidden=self._hidden,
             paths=frozenset(self._mapped_paths),
             origins=self._origins,

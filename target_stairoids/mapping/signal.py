@@ -198,7 +198,7 @@ class CompiledMapping:
         ignore_changes: Properties whose change alone sends nothing.
         when: Reads whether a record becomes a signal; None for every record.
         excludes: Expression -> the reader of whether it excludes a record.
-        looks_for_refusal: Whether columns that the SCHEMA lacks may exclude a record.
+        listed: The columns of the SCHEMA. Others may exclude a record; with None, none.
         hidden: The columns that `*` does not select.
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
@@ -230,7 +230,7 @@ class CompiledMapping:
     properties: Callable[[Fields], dict[str, Any]]
     when: Reader | None
     excludes: Mapping[str, Reader]
-    looks_for_refusal: bool
+    listed: frozenset[str] | None
     hidden: HiddenColumns
     paths: frozenset[Path]
     origins: Mapping[str, Origin]
@@ -266,7 +266,7 @@ class CompiledMapping:
         """Return whether a record with these columns may become no signal."""
         if self.when is not None or self.excludes:
             return True
-        return self.looks_for_refusal and may_refuse(columns)
+        return self.listed is not None and may_refuse(columns)
 
     def why_filtered(self, record: Fields) -> str:
         """Return why a record becomes no signal; "" if it becomes one."""
@@ -275,9 +275,10 @@ class CompiledMapping:
         for expression, read in self.excludes.items():
             if read(record):
                 return f"by `{expression}`"
-        if self.looks_for_refusal:
+        if self.listed is not None:
             for name, value in record.items():
-                if (kind := refusal_filter(name)) and READERS[kind](value):
+                kind = None if name in self.listed else refusal_filter(name)
+                if kind and READERS[kind](value):
                     return f"by `{name} | {kind}`"
         return ""
 

@@ -477,3 +477,11 @@ def test_refusal_of_emails_filters_a_record(column: str, value: object) -> None:
     shape = a_shape("rows", {"email": TEXT, column: {}}, ())
 
     assert a_map(shape).why_filtered({"email": "a@acme.com", column: value})
+
+
+def test_refusal_in_a_column_that_the_schema_lacks_filters_a_record() -> None:
+    mapping = a_map(a_shape("rows", {"email": TEXT}, ()))
+    record = {"email": "a@acme.com", "unsubscribed": "yes"}
+
+    assert mapping.may_filter(tuple(record))
+    assert mapping.why_filtered(record) == "by `unsubscribed | opted_out`"
