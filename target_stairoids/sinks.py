@@ -123,9 +123,9 @@ class SignalSink(Sink):
         expression = getattr(cause, "expression", "")
         where = f" in `{expression}`" if expression else ""
         return ConfigError(
-            f"Stream `{self.stream_name}`: an expression of its `stream_maps` fails for "
-            f"a record ({type(cause).__name__}{where}). Guard it, as in `email.lower() "
-            "if email else None`. A name must be a column."
+            f"Stream `{self.stream_name}`: an expression of its `stream_maps` fails "
+            f"for a record ({type(cause).__name__}{where}). Guard it, as in "
+            "`email.lower() if email else None`. A name must be a column."
         )
 
     @override

@@ -26,6 +26,7 @@ from target_stairoids.mapping.expressions.template import (
     lossy_filters,
     normalised,
     paths_in,
+    reader_of,
 )
 from target_stairoids.mapping.inference import (
     inferred_templates,
@@ -302,9 +303,7 @@ class Compiler:
         given = "*" if given is UNSET else given
         entries = (given,) if isinstance(given, str | dict) else given
         computed = {
-            name: self._template(f"properties.{name}", value).read
-            if isinstance(value, str)
-            else constant(value)
+            name: reader_of(value, f"properties.{name}", self._template)
             for entry in entries
             if isinstance(entry, dict)
             for name, value in entry.items()

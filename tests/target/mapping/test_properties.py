@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from target_stairoids.exceptions import ConfigError
 from tests.support.mapping_builders import (
     TEXT,
     a_map,
@@ -57,6 +58,14 @@ NO_TIME = {"skip": ["updated_at"]}
             {"plan": "pro", "n": 5, "m": 1},
         ),
         ({"properties": [{"a": 1}, {"b": "x"}]}, {"a": 1, "b": "x"}),
+        (
+            {"properties": {"a": {"b": "{{ seats }}", "c": {"d": "x{{ plan }}"}}}},
+            {"a.b": 5, "a.c.d": "xpro"},
+        ),
+        (
+            {"properties": {"a": ["{{ seats }}", {"b": "{{ plan }}"}]}},
+            {"a": '[5,{"b":"pro"}]'},
+        ),
         ({"properties": {"on": True, "n": 1.5, "no": None}}, {"on": True, "n": 1.5}),
         ({"properties": {"o": {"p": 1}}}, {"o.p": 1}),
     ],
@@ -105,3 +114,8 @@ def test_null_leaves_the_time_out() -> None:
 
     assert a_map(schema).signal_from(record).occurred_at == "2024-06-15T14:23:00Z"
     assert a_map(schema, occurred_at=None).signal_from(record).occurred_at is None
+
+
+def test_mistake_inside_an_object_of_properties_names_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"`properties.a.b` .* did you mean `plan`"):
+        a_map(properties={"a": {"b": "{{ plna }}"}})
