@@ -353,18 +353,24 @@ def test_missing_key_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "key"),
+    ("command", "key", "reason"),
     [
-        ("list", "sk\ncanary"),
-        ("delete wh_1 --yes", "sk_canary\r\nX: y"),
-        ("register https://x.test/", "“sk_canary”"),
+        ("list", "sk\ncanary", "`STAIROIDS_API_KEY` has a line break"),
+        ("delete wh_1 --yes", "sk_canary\r\nX: y", "`STAIROIDS_API_KEY` has a line"),
+        (
+            "register https://x.test/",
+            "“sk_canary”",
+            "STAIROIDS_API_KEY holds characters no HTTP header can",
+        ),
     ],
 )
-def test_key_that_no_header_can_carry_is_not_shown(command: str, key: str) -> None:
+def test_key_that_no_header_can_carry_is_not_shown(
+    command: str, key: str, reason: str
+) -> None:
     result = run(*command.split(), STAIROIDS_API_KEY=key)
 
     assert result.exit_code == 1
-    assert "STAIROIDS_API_KEY holds characters no HTTP header can" in result.output
+    assert reason in result.output
     assert "canary" not in result.output
     assert isinstance(result.exception, SystemExit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ def test_inferred_time_that_cannot_be_read_is_warned_about_once_with_the_count(
 def test_new_schema_loses_no_record_from_the_count(
     target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "singer_sdk.metrics")
     target.run(
         a_schema(event_time="string"),
         a_record(1, event_time="5.11.25"),
