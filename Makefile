@@ -40,8 +40,9 @@ test: $(READY) ## all tests but the slow ones
 test-fast: $(READY) ## the tests of pure functions, in seconds
 	$(BIN)/pytest -q -m "fast and not slow"
 
+# These wait longer for servers, timeouts and packages.
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
-	$(BIN)/pytest -n auto --dist worksteal -m slow
+	$(BIN)/pytest -n $(shell expr $(CORES) + 2) --dist worksteal -m slow
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \
