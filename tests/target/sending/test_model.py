@@ -114,6 +114,7 @@ class Sync:
         requests: How many signals the run sends before its end.
         is_heard: Whether the last one reaches Stairoids before SIGKILL.
         lost: How many responses are lost.
+        is_accepted: Whether Stairoids accepts the signals of these.
     """
 
     changes: list[tuple[int, str]]
@@ -124,6 +125,7 @@ class Sync:
     requests: int = 0
     is_heard: bool = False
     lost: int = 0
+    is_accepted: bool = True
 
 
 CHANGES = [*STAGES, LOST, "touch", "delete", "restore", "address", "fill in"]
@@ -147,6 +149,7 @@ SYNCS = st.lists(
         requests=st.integers(1, 3),
         is_heard=st.booleans(),
         lost=st.sampled_from([0, 0, 0, 1, 2]),
+        is_accepted=st.booleans(),
     ),
     min_size=1,
     max_size=5,
@@ -351,8 +354,9 @@ class Syncs:
         text = text_of(self.messages(rows))
         self.oracle.reads(self.table.log if self.table.is_ambiguous else rows)
         if sync.lost:
+            failed = Fault(kind="status", status=500, count=sync.lost)
             lost = Fault(kind="drop_after_accept", count=sync.lost)
-            self.sandbox.faults.set([lost])
+            self.sandbox.faults.set([lost if sync.is_accepted else failed])
         before = len(self.sent())
         if sync.end == "whole":
             self._run_whole(text, before, sync.lost)
