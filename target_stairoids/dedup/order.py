@@ -29,13 +29,14 @@ def bookmark_value(value: object) -> str | None:
             if value.isascii() and value.isdecimal():
                 return f"n{value}"
             moment = _utc(value)
-            return f"t{moment}" if moment else f"s{value}"
+            # No database takes half a surrogate pair, and PostgreSQL takes no NUL.
+            return f"t{moment}" if moment else f"s{value!a}"
         case None | bool() | dict() | list():
             return None
         case int() | Decimal() | float():
             return f"n{value}" if Decimal(value).is_finite() else None
         case _:
-            return f"s{value}"
+            return f"s{value!a}"
 
 
 @lru_cache(maxsize=4096)  # the value of one record is needed more than once

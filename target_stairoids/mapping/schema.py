@@ -150,7 +150,7 @@ def check_message(message: Mapping[str, Json]) -> None:
         MessageError: The sentence names the stream and the part of its SCHEMA.
     """
     stream, schema = message["stream"], message["schema"]
-    if not _is_text(stream) or not stream.strip():
+    if not _is_text(stream) or not stream.strip() or "\0" in stream:
         raise MessageError("The `stream` of a SCHEMA message is not a text.")
     if not isinstance(schema, Mapping):
         raise MessageError(f"The SCHEMA of stream `{stream}` is not an object.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -84,13 +84,20 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidSignalError(rule)
         return json_bytes(self.body())
 
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        """Yield name and text of each field that must not be empty."""
+        yield "type", self.type
+        yield "source", self.source
+        for part, fields in ("account", self.account), ("contact", self.contact):
+            for name, text in fields.items():
+                yield f"{part}.{name}", text
+
     def _broken_rule(self) -> str | None:
-        own = {"type": self.type, "source": self.source}
-        parts = (("", own), ("account.", self.account), ("contact.", self.contact))
-        for part, texts in parts:
-            for name, text in texts.items():
-                if not text:
-                    return f"{part}{name}: must not be empty"
+        for name, text in self._texts():
+            if not text:
+                return f"{name}: must not be empty"
+            if "\0" in text and "." not in name:  # PostgreSQL takes no such text
+                return f"{name}: has the character NUL"
         domain, email = self.account.get("domain"), self.contact.get("email")
         is_named = self.is_by_name and "name" in self.account
         if domain is None and email is None and not is_named:

@@ -281,3 +281,32 @@ def test_state_is_utf_8_in_every_locale(target: TargetUnderTest, encoding: str) 
 
     assert done.returncode == 0
     assert target.states_in(done.stdout) == [{"at": "é日"}]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("value", ["x\0", "\ud83d"])
+def test_odd_text_in_one_record_stops_no_other(
+    target: TargetUnderTest,
+    request: pytest.FixtureRequest,
+    database: str,
+    value: str,
+) -> None:
+    config: dict[str, Any] = {}
+    if database == "postgres":
+        config["ledger_url"] = request.getfixturevalue("postgres")
+    schema = a_schema(plan="string", updated_at="string")
+    schema["bookmark_properties"] = ["updated_at"]
+
+    run = target.run(
+        schema,
+        a_record(1, email="a@acme.com", plan="a", updated_at="2025-01-01"),
+        a_record(2, email="b@acme.com", plan="b", updated_at=value),
+        a_record(3, email="c@acme.com", plan=value, updated_at="2025-01-02"),
+        a_record(4, email="d@acme.com", plan="d", updated_at="2025-01-03"),
+        signals=[{"stream": "trials", "type": "{{ plan }}", "properties": None}],
+        namespace=f"{value!a}",
+        **config,
+    )
+
+    assert run.exit_code == 0
+    assert run.outcomes == {"accepted": 3, "invalid": 1}

@@ -403,6 +403,11 @@ def test_value_without_an_order_is_no_bookmark_value(value: object) -> None:
     assert bookmark_value(value) is None
 
 
+@pytest.mark.parametrize("value", ["x\0", "\ud83d", "é"])
+def test_every_bookmark_value_can_be_stored(value: str) -> None:
+    assert (bookmark_value(value) or "").isprintable()
+
+
 def test_bookmark_values_that_are_plain_texts_have_no_order() -> None:
     """A wrong guess about "v10" and "v9" would lose a state."""
     one, other = bookmark_value("v10"), bookmark_value("v9")

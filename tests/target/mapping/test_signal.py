@@ -127,6 +127,7 @@ def test_empty_fields_are_left_out_of_the_body() -> None:
     [
         ({"type": ""}, "type: must not be empty"),
         ({"source": ""}, "source: must not be empty"),
+        ({"type": "a\0"}, "type: has the character NUL"),
         ({"account": {}}, "neither account.domain nor contact.email is known"),
         (
             {"account": {"name": "Acme"}},
