@@ -26,7 +26,6 @@ from target_stairoids.mapping.expressions.template import (
     lossy_filters,
     normalised,
     paths_in,
-    reader_of,
 )
 from target_stairoids.mapping.inference import (
     inferred_templates,
@@ -56,6 +55,7 @@ from target_stairoids.mapping.signal import (
     CompiledMapping,
     Origin,
     Selection,
+    reader_of,
     selection,
 )
 from target_stairoids.mapping.signals_setting import MappingItem
@@ -302,15 +302,15 @@ class Compiler:
         used = {str(path[0]) for path in self._paths if len(path) == 1}
         given = "*" if given is UNSET else given
         entries = (given,) if isinstance(given, str | dict) else given
+        hidden = self._hidden = HiddenColumns({*used, *skip})
         computed = {
-            name: reader_of(value, f"properties.{name}", self._template)
+            name: reader_of(value, name, self._template, hidden)
             for entry in entries
             if isinstance(entry, dict)
             for name, value in entry.items()
         }
         self._computed_names = set(computed)
         columns = [e for e in entries if isinstance(e, str) and e != "*"]
-        hidden = self._hidden = HiddenColumns({*used, *skip})
         hidden |= {n: False for n in (*columns, *computed) if n not in hidden}
         self._check_columns("properties", columns)
         columns = [name for name in columns if name not in skip]

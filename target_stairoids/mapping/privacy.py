@@ -103,6 +103,20 @@ class HiddenColumns(dict[str, bool]):
         self[name] = is_private or is_technical
         return self[name]
 
+    def public(self, path: str, value: object) -> object:
+        """Return a value of a record without the private fields of objects in it."""
+        if isinstance(value, list):
+            return [self.public(path, inner) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        private = {name for name in value if is_sensitive(str(name))}
+        self.private |= {f"{path}.{name}" for name in private}
+        return {
+            name: self.public(f"{path}.{name}", inner)
+            for name, inner in value.items()
+            if name not in private
+        }
+
 
 def privacy_warning(stream: str, hidden: HiddenColumns) -> tuple[str, ...]:
     """Return a sentence about the columns left out for privacy; empty without any."""

@@ -20,13 +20,14 @@ from target_stairoids.mapping.expressions.template import (
     Fields,
     Path,
     Reader,
+    Template,
     compile_template,
+    constant,
 )
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import (
     READERS,
     HiddenColumns,
-    is_sensitive,
     may_refuse,
     refusal_filter,
 )
@@ -295,7 +296,11 @@ class CompiledMapping:
         Raises:
             InvalidSignalError: A value cannot be sent; the reason names the field.
         """
-        properties, occurred_at = self.properties(record), self.occurred_at(record)
+        try:
+            properties = self.properties(record)
+        except RecursionError as error:
+            raise InvalidSignalError("properties: nested too deeply") from error
+        occurred_at = self.occurred_at(record)
         if occurred_at is None and self.time_columns:
             found = {name: record.get(name) for name in self.time_columns}
             properties |= {n: value for n, value in found.items() if is_filled(value)}
@@ -334,6 +339,28 @@ def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
     }
 
 
+def reader_of(
+    value: object,
+    name: str,
+    compile_text: Callable[[str, str], Template],
+    hidden: HiddenColumns,
+) -> Reader:
+    """Return a reader of a property, whose texts are templates, also inside objects."""
+    if isinstance(value, str):
+        read = compile_text(f"properties.{name}", value).read
+        return lambda record: hidden.public(name, read(record))
+    if isinstance(value, dict):
+        fields = {
+            inner: reader_of(given, f"{name}.{inner}", compile_text, hidden)
+            for inner, given in value.items()
+        }
+        return lambda record: {inner: read(record) for inner, read in fields.items()}
+    if isinstance(value, list):
+        items = [reader_of(given, name, compile_text, hidden) for given in value]
+        return lambda record: [read(record) for read in items]
+    return constant(value)
+
+
 def selection(
     hidden: HiddenColumns,
     columns: list[str],
@@ -347,17 +374,6 @@ def selection(
     fields.
     """
 
-    def public(path: str, value: Any) -> Any:  # noqa: ANN401 - a value of a record
-        if type(value) is not dict:
-            return value
-        private = set(filter(is_sensitive, value))
-        hidden.private |= {f"{path}.{name}" for name in private}
-        return {
-            name: public(f"{path}.{name}", inner)
-            for name, inner in value.items()
-            if name not in private
-        }
-
     def selected(record: Fields) -> dict[str, Any]:
         found: Fields = {}
         if takes_all:
@@ -367,7 +383,7 @@ def selection(
                 if type(value) not in _NESTED and not hidden[name]
             }
         for name in columns:
-            found[name] = public(name, record.get(name))
+            found[name] = hidden.public(name, record.get(name))
         for name, read in computed.items():
             found[name] = read(record)
         return found

@@ -88,24 +88,6 @@ def constant(value: object) -> Reader:
     return lambda _record: value
 
 
-def reader_of(
-    value: object, field: str, compile_text: Callable[[str, str], Template]
-) -> Reader:
-    """Return a reader of a value, whose texts are templates, also inside objects."""
-    if isinstance(value, str):
-        return compile_text(field, value).read
-    if isinstance(value, dict):
-        fields = {
-            name: reader_of(inner, f"{field}.{name}", compile_text)
-            for name, inner in value.items()
-        }
-        return lambda record: {name: read(record) for name, read in fields.items()}
-    if isinstance(value, list):
-        items = [reader_of(inner, field, compile_text) for inner in value]
-        return lambda record: [read(record) for read in items]
-    return constant(value)
-
-
 def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
     """Return a reader that normalises the values of another one."""
     return lambda record: normalise(read(record))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.privacy import is_sensitive, opted_out, refused
 from tests.support.mapping_builders import TEXT, a_map, a_shape
 
@@ -213,6 +214,39 @@ def test_private_field_of_a_named_object_is_left_out_with_a_warning() -> None:
     assert mapping.hidden.private == {"profile.ssn", "profile.keys.api_key"}
     by_name = a_map(shape, properties={"ssn": "{{ profile.ssn }}"})
     assert by_name.signal_from({"profile": profile}).properties == {"ssn": "1"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"p": "{{ profile }}"}, {"p.plan": "pro"}),
+        ({"p": {"ssn": "{{ profile }}"}}, {"p.ssn.plan": "pro"}),
+        (["profiles"], {"profiles": '[{"plan":"pro"}]'}),
+        ({"p": "{{ profiles }}"}, {"p": '[{"plan":"pro"}]'}),
+        ({"p": "{{ profiles[0] }}"}, {"p.plan": "pro"}),
+    ],
+)
+def test_private_field_of_an_object_of_a_template_or_a_list_is_left_out(
+    properties: object, expected: dict[str, str]
+) -> None:
+    profile = {"plan": "pro", "ssn": "1"}
+    columns = {"email": TEXT, "profile": {}, "profiles": {}}
+    mapping = a_map(a_shape("rows", columns, ()), properties=properties)
+
+    signal = mapping.signal_from({"profile": profile, "profiles": [profile]})
+
+    assert signal.properties == expected
+    assert mapping.hidden.private
+
+
+def test_object_that_is_nested_too_deeply_makes_the_record_invalid() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    mapping = a_map(a_shape("rows", {"profile": {}}, ()), properties=["profile"])
+
+    with pytest.raises(InvalidSignalError, match="nested too deeply"):
+        mapping.signal_from({"profile": deep})
 
 
 @pytest.mark.parametrize("no", ["no", "false", "0", "N", " off "])
