@@ -53,6 +53,7 @@ class StreamCounts:
 
     Attributes:
         is_mapped: Whether a mapping has looked at any record.
+        seen: Fields that its mappings use and a record had.
         taken: How many records were read.
         in_metric: How many of these the metric of the SDK has.
         unread_times: How many signals lack a time that could not be read.
@@ -65,6 +66,7 @@ class StreamCounts:
     """
 
     is_mapped: bool = False
+    seen: set[Path] = field(default_factory=set)
     taken: int = 0
     in_metric: int = 0
     unread_times: int = 0
@@ -86,7 +88,7 @@ class Stream:
         baselines: Mappings whose records are remembered and not sent.
         known: Its mappings as earlier runs used them, by name.
         made: Its mappings now.
-        unseen: Fields that its mappings use and no record had so far.
+        used: Fields that its mappings use.
         keys: Columns that each record must have.
         layouts: The columns that its records may have had under another name, and the
             columns of their key.
@@ -101,15 +103,15 @@ class Stream:
     made: dict[str, KnownMapping]
     reader: RecordReader
     keys: frozenset[str]
-    unseen: set[Path]
+    used: set[Path]
     layouts: set[tuple[frozenset[str], frozenset[str]]]
     counts: StreamCounts
 
     def note_fields(self, record: Record) -> None:
         """Note which fields of its mappings a record has."""
         self.counts.is_mapped = True
-        if self.unseen:
-            self.unseen -= {path for path in self.unseen if _has(record.fields, path)}
+        seen = self.counts.seen
+        seen |= {path for path in self.used - seen if _has(record.fields, path)}
 
     @property
     def same_mappings(self) -> set[str]:
@@ -265,7 +267,6 @@ class Streams:
             if settings.remembers_all
             or (settings.first_run == "baseline" and mapping.name not in known)
         )
-        used = {path for mapping in maps for path in mapping.paths}
         stream = Stream(
             schema=schema,
             maps=maps,
@@ -280,7 +281,7 @@ class Streams:
                 [*(str(m.origins.get("when", "")) for m in maps), self._suppressed],
             ),
             keys=frozenset(schema.key_properties),
-            unseen=used if before is None else before.unseen & used,
+            used={path for mapping in maps for path in mapping.paths},
             layouts=self._layouts_for(schema),
             counts=StreamCounts() if before is None else before.counts,
         )
@@ -352,8 +353,9 @@ class Streams:
                     " and ".join(f"`{column}`" for column in columns) or "its column",
                 )
             _warn_of_keys(stream)
-            if stream.unseen and stream.counts.is_mapped:
-                fields = sorted(path_text(path) for path in stream.unseen)
+            unseen = stream.used - stream.counts.seen
+            if unseen and stream.counts.is_mapped:
+                fields = sorted(path_text(path) for path in unseen)
                 more = len(fields) - _SHOWN
                 logger.warning(
                     "Stream `%s`: no record had %s%s, which its mapping uses.",

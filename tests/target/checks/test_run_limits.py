@@ -91,6 +91,22 @@ def test_inferred_time_that_cannot_be_read_is_warned_about_once_with_the_count(
     ) in caplog.text
 
 
+def test_new_schema_does_not_forget_the_fields_of_records(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    properties = {"seats": "{{ seats }}"}
+    target.config["signals"] = [{"stream": "trials", "properties": properties}]
+
+    target.run(
+        a_schema(seats="integer"),
+        a_record(1, seats=3),
+        a_schema(seats="integer", plan="string"),
+        a_record(2, plan="pro"),
+    )
+
+    assert "no record had" not in caplog.text
+
+
 def test_new_schema_loses_no_record_from_the_count(
     target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
