@@ -4,6 +4,7 @@
 * A missing field is null. A filter returns null for null, text shows it as "", and
   every comparison of size with it is false.
 * A filter that returns a generator in Jinja returns a list: an empty one is false.
+* A number with a fraction is a decimal, as in the record: `rate == 0.1` holds for 0.1.
 * Lists, objects and booleans become the text that JSON has for them.
 * There are no global functions: `range` is a field.
 """
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -59,6 +61,7 @@ class NullSafeOperators(NodeTransformer):
         return _filter(node.left, f"_{node.operator}", [node.right])
 
     visit_Mul = visit_Pow = visit_Mod = visit_Add = _replaced  # noqa: N815 - Jinja's names
+    visit_Sub = visit_Div = visit_FloorDiv = _replaced  # noqa: N815 - same
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace a comparison."""
@@ -94,10 +97,30 @@ def _compare(value: Json, *pairs: Json) -> bool:
         if other is None and op not in {"eq", "ne"}:
             if op != "notin":
                 return False
-        elif not _COMPARISONS[op](one, other):
+        elif not _COMPARISONS[op](_exact(one), _exact(other)):
             return False
         one = other
     return True
+
+
+def _exact(value: Json) -> Json:
+    """Return a decimal for a float, also in a list. A record has decimals: 0.1."""
+    if isinstance(value, float) and math.isfinite(value):
+        return Decimal(repr(value))
+    return list(map(_exact, value)) if isinstance(value, list | tuple) else value
+
+
+def _of_numbers(function: Callable[[Json, Json], Json]) -> Callable[[Json, Json], Json]:
+    """Return an operator that takes a decimal with a float, such as `mrr * 1.1`."""
+
+    def applied(value: Json, other: Json) -> Json:
+        if isinstance(value, Decimal) and isinstance(other, float):
+            other = _exact(other)
+        elif isinstance(value, float) and isinstance(other, Decimal):
+            value = _exact(value)
+        return function(value, other)
+
+    return applied
 
 
 def _times(value: Json, other: Json) -> Json:
@@ -199,10 +222,13 @@ def environment() -> ImmutableSandboxedEnvironment:
     for name, function in FILTERS.items():  # null for an undefined value
         sandbox.filters[name] = _null_safe(function)
     sandbox.filters |= {
-        "_*": _times,
-        "_**": power,
-        "_%": _remainder,
-        "_+": total,
+        "_*": _of_numbers(_times),
+        "_**": _of_numbers(power),
+        "_%": _of_numbers(_remainder),
+        "_+": _of_numbers(total),
+        "_-": _of_numbers(operator.sub),
+        "_/": _of_numbers(operator.truediv),
+        "_//": _of_numbers(operator.floordiv),
         "_compare": _compare,
         "_concat": _concat,
     }

@@ -421,6 +421,7 @@ def _without_values(error: Exception) -> str:
     if kind is not TypeError:
         return _PROBLEMS.get(kind, kind.__name__)
     problem = str(error)  # it has only the names of types
-    is_text = "'str' and 'int'" in problem or "'int' and 'str'" in problem
+    problem = problem.replace("decimal.Decimal", "float")
+    is_text = re.search("'str' and '(int|float)'|'(int|float)' and 'str'", problem)
     remedy = "; write `column | int` or `column | float` for the number in a text"
-    return problem + remedy * is_text
+    return problem + remedy if is_text else problem

@@ -364,15 +364,18 @@ def test_when_selects_the_records_that_become_signals() -> None:
     assert wanted == [True, False, False, False]
 
 
-def test_when_that_cannot_be_evaluated_makes_the_record_invalid() -> None:
-    compiled_mapping = a_map(when="seats > 3")
+@pytest.mark.parametrize(("number", "kind"), [("3", "int"), ("0.5", "float")])
+def test_when_that_cannot_be_evaluated_makes_the_record_invalid(
+    number: str, kind: str
+) -> None:
+    compiled_mapping = a_map(when=f"seats > {number}")
 
     with pytest.raises(InvalidSignalError) as refused:
         compiled_mapping.why_filtered({"seats": "canary"})
 
     assert refused.value.reason == (
         "when: cannot be evaluated: "
-        "'>' not supported between instances of 'str' and 'int'; "
+        f"'>' not supported between instances of 'str' and '{kind}'; "
         "write `column | int` or `column | float` for the number in a text"
     )
 
