@@ -155,6 +155,11 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return found
 
 
+def _not_json(constant: str) -> Json:
+    """Refuse NaN and Infinity, which Python reads and JSON lacks."""
+    raise ValueError(constant)
+
+
 def read_file(path: str) -> dict[str, Json]:
     """Return the JSON object in a file, which may begin with a byte order mark.
 
@@ -163,7 +168,9 @@ def read_file(path: str) -> dict[str, Json]:
     """
     try:
         content = local_path(path).read_bytes()
-        config = json.loads(content, object_pairs_hook=_unique)
+        config = json.loads(
+            content, object_pairs_hook=_unique, parse_constant=_not_json
+        )
     except FileNotFoundError:
         error = f"{path}: no such file"
     except OSError as failure:

@@ -35,6 +35,11 @@ Exit codes:
   128 + n  stopped by SIGTERM or SIGINT (number n).
 """
 
+_REMEDIES = {
+    "state": "put the last state back, or `{}` to read everything again",
+    "catalog": "write it again with --discover",
+}
+
 
 class Stoppable(Protocol):
     """The records of a run."""
@@ -131,8 +136,9 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     @override
     def invoke(cls, **kwargs: Any) -> None:
         with cls._clear_errors():
-            if kwargs.get("state") is not None:
-                _check_state_file(kwargs["state"].name)
+            for kind, remedy in _REMEDIES.items():
+                if kwargs.get(kind) is not None:
+                    _check_file(kind, kwargs[kind].name, remedy)
             super().invoke(**kwargs)
         if cls.stopped_by is not None:
             logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
@@ -206,16 +212,20 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
     raise WrongConfigError([msg])
 
 
-def _check_state_file(path: str) -> None:
-    """Refuse a state that is not JSON, such as an empty file."""
+def _check_file(kind: str, path: str, remedy: str) -> None:
+    """Refuse a state or catalog that is not JSON, such as an empty file."""
     if path == "<stdin>":
         return
+    problem = ""
     try:
-        read_file(path)
+        content = read_file(path)
     except WrongConfigError as error:
-        remedy = "put the last state back, or `{}` to read everything again"
-        msg = f"state: {error}; {remedy}"
-        raise WrongConfigError([msg]) from None
+        problem = str(error)
+    else:
+        if kind == "catalog" and not isinstance(content.get("streams"), list):
+            problem = f"{path}: no list `streams`"
+    if problem:
+        raise WrongConfigError([f"{kind}: {problem}; {remedy}"])
 
 
 def run(tap: type[StairoidsTap]) -> None:

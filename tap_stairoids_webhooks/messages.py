@@ -40,12 +40,19 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def write_message(self, message: Message) -> None:
         self._buffer += self.serialize_message(message)
         self._buffer += b"\n"
-        is_record = isinstance(message, RecordMessage)
-        if not is_record or len(self._buffer) >= _BUFFER_BYTES:
-            _write(bytes(self._buffer))
-            self._buffer.clear()
-        if not is_record:
-            sys.stdout.flush()
+        if not isinstance(message, RecordMessage):
+            self.flush()
+        elif len(self._buffer) >= _BUFFER_BYTES:
+            self._write_out()
+
+    def flush(self) -> None:
+        """Write the records of the buffer."""
+        self._write_out()
+        sys.stdout.flush()
+
+    def _write_out(self) -> None:
+        _write(bytes(self._buffer))
+        self._buffer.clear()
 
 
 def _write(data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from singer_sdk import Stream, Tap
 from singer_sdk.helpers._util import utc_now
@@ -17,6 +17,9 @@ from typing_extensions import override
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
 from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.reading.records import SEQUENCE, Records
+
+if TYPE_CHECKING:
+    from tap_stairoids_webhooks.messages import MessageWriter
 
 
 class WebhookStream(Stream):
@@ -52,6 +55,8 @@ class WebhookStream(Stream):
         """Add the facts that prove the bookmark to the state."""
         self.stream_state.update(self._reading.marks_of(self._records))
         super()._write_state_message()
+        # The SDK writes no state twice, and its end would leave records in the buffer.
+        cast("MessageWriter", self._tap.message_writer).flush()
 
     @cached_property
     def emits_as_is(self) -> bool:

@@ -15,6 +15,7 @@ from tap_stairoids_webhooks.config import TapConfig, problems_in
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.reading.bookmarks import Reading
+from tap_stairoids_webhooks.reading.records import SEQUENCE
 from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.streams import WebhookStream
 
@@ -67,7 +68,9 @@ class TapStairoidsWebhooks(StairoidsTap):
             if name not in self.streams or "replication_key_value" not in bookmark:
                 continue
             sequence = bookmark["replication_key_value"]
-            if not self._reading.can_resume(name, sequence, bookmark):
+            if self._reading.can_resume(name, sequence, bookmark):
+                bookmark["replication_key"] = SEQUENCE  # else the SDK reads from 0
+            else:
                 bookmark.clear()
 
     @override

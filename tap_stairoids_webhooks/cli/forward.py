@@ -283,7 +283,7 @@ def _failure_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         receiver_options("store_url"),
         click.option("--name", help="Only of this forwarder. Default: of all."),
-        click.argument("sequences", nargs=-1, type=click.IntRange(1)),
+        click.argument("sequences", nargs=-1, type=click.IntRange(1, 2**63 - 1)),
     ):
         command = option(command)
     return command

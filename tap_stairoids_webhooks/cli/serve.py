@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,5 +76,5 @@ def _print_ready(receiver: Receiver) -> None:
     ready = {"event": "ready", "url": receiver.url}
     if receiver.admin_url is not None:
         ready["admin_url"] = receiver.admin_url
-    click.echo(json.dumps(ready))
-    sys.stdout.flush()
+    with suppress(OSError):  # stdout may be closed, and its reader may be gone
+        click.echo(json.dumps(ready))

@@ -161,7 +161,7 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
 )
 @click.option(
     "--keep-digests",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 36_500),
     default=400,
     show_default=True,
     metavar="DAYS",

@@ -6,7 +6,6 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import islice
 from urllib.parse import urlsplit
 
 import requests
@@ -21,7 +20,7 @@ from tap_stairoids_webhooks.store.schema import StoredEvent
 
 _SECONDS = 10  # as long as Stairoids waits
 #: Of a response, so that its connection can be used again.
-_READ_BYTES, _MOST_CHUNKS = 65536, 64
+_READ_BYTES, _MOST_READS = 65536, 64
 
 
 class Endpoint:
@@ -64,8 +63,8 @@ class Endpoint:
             return Response(obstacle=type(error).__name__)
         with response, suppress(Exception):  # the status has arrived
             ends_at = time.monotonic() + _SECONDS
-            for _ in islice(response.raw.stream(_READ_BYTES), _MOST_CHUNKS):
-                if time.monotonic() > ends_at:
+            for _ in range(_MOST_READS):
+                if not response.raw.read1(_READ_BYTES) or time.monotonic() > ends_at:
                     break
         return Response(
             status=response.status_code,

@@ -93,12 +93,13 @@ def _delivery_from(line: bytes, verifier: Verifier) -> Delivery:
         reason = "signature_mismatch"
         raise RefusedLineError(reason)
     event = entry.get("event")
+    is_plain = isinstance(event, str) and event.isprintable()
     return Delivery(
         body=body,
         signature=signature,
         key_id=key_id,
         received_at=_received_at(entry.get("received_at")),
-        headers={"x-stairoids-event": event[:200]} if isinstance(event, str) else {},
+        headers={"x-stairoids-event": event[:200]} if is_plain else {},
         event=event_from(body),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -249,6 +250,7 @@ def test_state_is_read_as_meltano_prints_it(run: Runner) -> None:
         ({"bookmarks": {"users": {}}}, "its bookmarks are of no stream of this tap"),
         ([], "not a JSON object"),
         (3, "not a JSON object"),
+        ({"bookmarks": {"events": {"replication_key_value": math.nan}}}, "not JSON"),
     ],
 )
 def test_odd_state_is_one_sentence(run: Runner, state: object, message: str) -> None:
@@ -258,6 +260,14 @@ def test_odd_state_is_one_sentence(run: Runner, state: object, message: str) -> 
     assert output.messages == []
     assert message in output.log
     assert "Traceback" not in output.log
+
+
+@pytest.mark.usefixtures("filled")
+def test_bookmark_without_a_replication_key_counts(run: Runner) -> None:
+    output = run(state={"bookmarks": {"events": {"replication_key_value": 3}}})
+
+    assert output.exit_code == 0
+    assert output.sequences()[0] == 4
 
 
 @pytest.mark.usefixtures("filled")

@@ -129,6 +129,45 @@ def test_deselected_stream_is_left_out(run: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("filled")
+def test_full_table_run_emits_all_records_after_the_same_state(
+    run: Runner, tmp_path: Path
+) -> None:
+    catalog = json.loads(run("--discover").lines)
+    for stream in catalog["streams"]:
+        stream["replication_method"] = "FULL_TABLE"
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+    first = run()
+
+    again = run("--catalog", str(tmp_path / "catalog.json"), state=first.state)
+
+    for stream in catalog["streams"]:
+        name = stream["stream"]
+        assert again.sequences(name) == first.sequences(name)
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1, column 1: not JSON; write it again with --discover"),
+        ('{"streams": [', "not JSON; write it again with --discover"),
+        ("[]", "not a JSON object; write it again with --discover"),
+        ("{}", "no list `streams`; write it again with --discover"),
+    ],
+)
+def test_odd_catalog_is_one_sentence(
+    run: Runner, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "catalog.json").write_text(text)
+
+    output = run("--catalog", str(tmp_path / "catalog.json"))
+
+    assert output.exit_code == 1
+    assert message in output.log
+    assert "Traceback" not in output.log
+
+
+@pytest.mark.usefixtures("filled")
 def test_target_stairoids_infers_no_stream_of_the_tap(
     run: Runner, tmp_path: Path
 ) -> None:

@@ -101,6 +101,27 @@ def test_unproven_line_is_refused(
     assert statistics_of(store).total == 1
 
 
+def test_event_of_a_line_may_be_any_text(store: EventStore, store_url: str) -> None:
+    """It is an unsigned header, so the line counts without it."""
+    line = a_line(event="__event__").replace("__event__", "\\ud800")
+
+    result = run("import", "-", url=store_url, stdin=line)
+
+    assert result.exit_code == 0
+    assert statistics_of(store).total == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [f"forward retry {2**64}", "prune --yes --older-than 1d --keep-digests 9999999"],
+)
+def test_number_beyond_any_store_is_refused(store_url: str, command: str) -> None:
+    result = run(*command.split(), url=store_url)
+
+    assert result.exit_code == 2
+    assert "is not in the range" in result.output
+
+
 def test_stats_show_days_refusals_and_lag(store: EventStore, store_url: str) -> None:
     store.append([*deliveries(3), a_delivery(b"no")])
     for number in (2, 3):

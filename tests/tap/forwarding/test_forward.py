@@ -7,9 +7,11 @@ import json
 import logging
 import re
 import shlex
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -258,6 +260,28 @@ def test_handler_without_a_response_is_a_failure(
     assert done.exit_code == 1
     (failure,) = failures(store_url)
     assert failure["reason"].startswith("no response (")
+
+
+def test_response_whose_body_never_ends_is_a_delivery(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.endpoint._SECONDS", 1)
+    fill(store, accounts=1, number=2)
+    server = Server()
+
+    def respond(connection: socket.socket) -> None:
+        connection.sendall(raw(200, "x" * 1000)[:-999])
+        with suppress(OSError):  # until the forwarder has hung up
+            while not ended.wait(0.1):
+                connection.sendall(b"x")
+
+    ended = threading.Event()
+    server.response = respond
+    with running(server):
+        done = forward(store_url, server.url, "--once")
+        ended.set()
+
+    assert totals(done)["delivered"] == 2
 
 
 def test_retry_after_of_a_busy_handler_holds_all_events(

@@ -236,6 +236,25 @@ def test_log_level_warning_logs_ignored_secret_only(store_url: str) -> None:
         assert canary not in log
 
 
+@pytest.mark.parametrize("stdout", [">&-", ">/dev/full"])
+def test_receiver_runs_without_stdout(store_url: str, stdout: str) -> None:
+    command = f"exec {COMMAND} serve --port 0 --store-url {store_url} {stdout}"
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        env=clean_environment(STAIROIDS_WEBHOOK_SECRET=SECRET),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    listening = process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+
+    assert "listening: url=" in listening
+    assert "Traceback" not in log
+    assert process.returncode == 0
+
+
 def test_secrets_are_rotated_without_loss(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
