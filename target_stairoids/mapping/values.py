@@ -27,6 +27,11 @@ def is_filled(value: object) -> bool:
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
+def holds(value: object) -> bool:
+    """Return whether a value is true in a template. Blank text is not."""
+    return bool(value) and not (isinstance(value, str) and value.isspace())
+
+
 def _plain(value: object) -> str:
     """Return the plain text of a text that Jinja marked as safe HTML."""
     if isinstance(value, str):

@@ -35,7 +35,7 @@ from target_stairoids.mapping.expressions.limits import (
     remainder,
     total,
 )
-from target_stairoids.mapping.values import json_bytes
+from target_stairoids.mapping.values import holds, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
 
@@ -76,6 +76,12 @@ class NullSafeOperators(NodeTransformer):
         self.generic_visit(node)
         node.expr2 = node.expr2 or nodes.Const(None)
         return node
+
+    def visit_Or(self, node: nodes.Or) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let `or` pass blank text by."""
+        self.generic_visit(node)
+        test = _filter(node.left, "_holds", [])
+        return nodes.CondExpr(test, node.left, node.right, lineno=node.lineno)
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace `~`."""
@@ -229,6 +235,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_-": _of_numbers(operator.sub),
         "_/": _of_numbers(operator.truediv),
         "_//": _of_numbers(operator.floordiv),
+        "_holds": holds,
         "_compare": _compare,
         "_concat": _concat,
     }

@@ -35,6 +35,7 @@ from target_stairoids.mapping.expressions.jinja_env import (
     value_of,
 )
 from target_stairoids.mapping.expressions.limits import TooLongError
+from target_stairoids.mapping.values import holds
 
 Fields = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -319,7 +320,7 @@ def _plain_reader(node: nodes.Node) -> Reader | None:
         case nodes.Or(left=left, right=right):
             one, other = _plain_reader(left), _plain_reader(right)
             if one and other:
-                return lambda record: one(record) or other(record)
+                return lambda r: left if holds(left := one(r)) else other(r)
         case nodes.Filter(
             node=nodes.Node() as inner, kwargs=[], dyn_args=None, dyn_kwargs=None
         ):
