@@ -15,7 +15,13 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from stairoids_common.config import is_loopback
-from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
+from stairoids_common.http import (
+    BearerAuth,
+    breach_of,
+    environment_error,
+    obstacle_of,
+    proxies_to,
+)
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
 
@@ -71,6 +77,7 @@ class Endpoints:
                 json=body,
                 timeout=_CONNECT_AND_READ_SECONDS,
                 allow_redirects=False,
+                proxies=proxies_to(url),
             )
         except requests.RequestException as error:
             msg = f"{method} {url}: no response ({_reason_of(error)})"
@@ -113,6 +120,7 @@ def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]
                 headers=headers,
                 timeout=_TEST_SECONDS,
                 allow_redirects=False,
+                proxies=proxies_to(url),
             )
         except requests.RequestException as error:
             place = urlsplit(url)._replace(query="").geturl()

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from stairoids_common.config import is_loopback
-from stairoids_common.http import breach_of, environment_error, obstacle_of
+from stairoids_common.http import breach_of, environment_error, obstacle_of, proxies_to
 from stairoids_common.retry import retry_after_in
 from tap_stairoids_webhooks.endpoints import checked_url
 from tap_stairoids_webhooks.exceptions import ConfigError
@@ -43,7 +42,7 @@ class Endpoint:
         self._url = checked_url(url, name="the URL", allow_http=allow_http)
         parts = urlsplit(self._url)
         self.place = f"{parts.scheme}://{parts.netloc}"
-        self._is_local = is_loopback(parts.hostname or "")
+        self._proxies = proxies_to(self._url)
         self._of_thread = threading.local()
 
     def post(self, event: StoredEvent) -> Response:
@@ -55,6 +54,7 @@ class Endpoint:
                 headers=_headers_of(event),
                 timeout=_SECONDS,
                 allow_redirects=False,
+                proxies=self._proxies,
                 stream=True,
             )
         except requests.RequestException as error:
@@ -79,7 +79,6 @@ class Endpoint:
         if session is None:
             session = self._of_thread.session = requests.Session()
             session.auth = _no_auth
-            session.trust_env = not self._is_local  # a proxy does not reach it
         return session
 
 

@@ -123,6 +123,17 @@ def test_send_test_sends_a_sample_of_each_event(receiver: Receiver) -> None:
     assert set(receiver.counts) == {"stored"}
 
 
+def test_no_proxy_is_asked_for_a_server_on_this_machine(receiver: Receiver) -> None:
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:1")
+    root = receiver.url.removesuffix("/webhooks/stairoids")
+
+    sent = run("send-test", receiver.url, **proxies)
+    listed = run("list", "--api-url", root, STAIROIDS_API_KEY="sk_test", **proxies)
+
+    assert sent.exit_code == 0
+    assert f"GET {root}/webhooks: Stairoids responded 404" in listed.stderr
+
+
 def test_send_test_with_another_secret_fails(receiver: Receiver) -> None:
     result = run("send-test", receiver.url, STAIROIDS_WEBHOOK_SECRET="hunter2")  # noqa: S106 -- a test's
 
