@@ -364,7 +364,7 @@ class Compiler:
                     f"{self._where('ignore_changes')}: `{name}` is not a property of "
                     f"`{self._schema.name}`{suggestion(name, known) or '.'}"
                     for name in given
-                    if name not in known
+                    if name not in known and name.partition(".")[0] not in known
                 )
             return given
         if self._item.send != "on_change":

@@ -295,6 +295,15 @@ def test_changes_of_a_computed_property_may_be_ignored() -> None:
     assert compiled_mapping.ignore_changes == {"size"}
 
 
+@pytest.mark.parametrize("name", ["seats", "size", "size.width", "seats.x"])
+def test_known_property_in_ignore_changes_is_no_warning(name: str) -> None:
+    compiled_mapping = a_map(
+        properties=["seats", {"size": {"width": "{{ seats }}"}}], ignore_changes=[name]
+    )
+
+    assert not compiled_mapping.warnings
+
+
 @pytest.mark.parametrize(
     ("item", "ignored"),
     [
