@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from target_stairoids.dedup.duplicate_rules import Version
+from target_stairoids.dedup.order import is_log_position
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
 
@@ -139,17 +141,19 @@ def size_of(claim: Claim) -> int:
 
 
 def lanes_of(
-    entity: bytes, account: Mapping[str, str], contact: Mapping[str, str]
+    version: Version, account: Mapping[str, str], contact: Mapping[str, str]
 ) -> tuple[object, ...]:
     """Return the subjects of a signal. Signals with a common one keep their order."""
-    lanes: list[object] = [entity]
+    lanes: list[object] = [version.entity]
     if domain := account.get("domain"):
         lanes.append(("domain", domain))
     if email := contact.get("email"):
         lanes.append(("email", email.lower()))
     if len(lanes) == 1 and (name := account.get("name")):
         lanes.append(("name", name.lower()))
-    return tuple(lanes)
+    if is_log_position(version.bookmark_value):  # the log has the order of a key
+        lanes.append(version.record_key[0])
+    return tuple(dict.fromkeys(lanes))
 
 
 def _is_company(lane: object) -> bool:

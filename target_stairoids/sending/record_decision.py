@@ -445,5 +445,5 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             # Not of several people who share the key, nor a replay of an old state.
             closes_older=version.key == version.record_key
             and mapped.dead_letter is None,
-            lanes=lanes_of(version.key[0], signal.account, signal.contact),
+            lanes=lanes_of(version, signal.account, signal.contact),
         )

@@ -235,7 +235,7 @@ def recovered_signal(
         claim=claim,
         source=signal["source"],
         send="always",
-        lanes=lanes_of(claim.version.entity, account, contact),
+        lanes=lanes_of(claim.version, account, contact),
         stage=Stage.LOOK_UP,
         # In whole seconds, so that one lookup serves many.
         not_before=math.ceil(time.monotonic() + max(0.0, wait)),

@@ -288,6 +288,36 @@ def test_signals_about_one_person_keep_their_order_after_unclear_requests(
     assert codes[-1] == 0
 
 
+def test_states_of_a_log_keep_their_order_though_their_addresses_differ(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """The second run could send the third state only, as if of another person."""
+    target.config |= {"request_timeout_seconds": 1, "outage_seconds": 0}
+    fields = {"contact": {"email": "{{ email }}"}, "account": {"domain": "acme.test"}}
+    target.config["signals"] = [{"stream": "trials", **fields}]
+    schema = a_schema(_sdc_lsn="integer")
+    first, second, third = (
+        a_record(1, email=email, _sdc_lsn=position)
+        for position, email in [(4, None), (6, "old@a.test"), (8, "new@a.test")]
+    )
+    sandbox.faults.set([Fault(kind="status", status=500, count=1)])
+
+    codes = [
+        target.run(schema, *records).exit_code
+        for records in ([first], [first, second, third])
+    ]
+    last = target.run(schema, first, second, third, a_record(2, _sdc_lsn=9))
+
+    assert codes == [75, 75]
+    assert last.exit_code == 0
+    emails = [s.body.get("contact", {}).get("email") for s in sandbox.signals]
+    assert [email for email in emails if email != "u2@example.com"] == [
+        None,
+        "old@a.test",
+        "new@a.test",
+    ]
+
+
 @on_both_connectors
 def test_unwritable_ledger_is_one_error_with_the_setting(
     target: TargetUnderTest, tmp_path: Path

@@ -254,7 +254,9 @@ def test_signal_added_before_another_goes_first() -> None:
 def test_lanes_are_entity_domain_and_email(
     account: dict[str, str], contact: dict[str, str], lanes: tuple[object, ...]
 ) -> None:
-    assert lanes_of(b"entity", account, contact) == (b"entity", *lanes)
+    version = a_version()
+
+    assert lanes_of(version, account, contact) == (version.entity, *lanes)
 
 
 @settings(max_examples=80)
