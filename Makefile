@@ -40,9 +40,8 @@ test: $(READY) ## all tests but the slow ones
 test-fast: $(READY) ## the tests of pure functions, in seconds
 	$(BIN)/pytest -q -m "fast and not slow"
 
-# These wait longer for servers, timeouts and packages.
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
-	$(BIN)/pytest -n $(shell expr $(CORES) + 2) --dist worksteal -m slow
+	$(BIN)/pytest -n auto --dist worksteal -m "slow and not soak"
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \
@@ -55,6 +54,7 @@ soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an h
 	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal --timeout=7200 \
 		tests/target/test_fuzz.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
+	$(BIN)/pytest -m soak
 	$(BIN)/python -m benchmarks quota
 
 lint: $(READY) ## ruff, mypy, import contracts, the English of code and pages

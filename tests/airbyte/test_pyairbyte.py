@@ -203,6 +203,7 @@ def test_failed_check_is_an_error_of_pyairbyte_with_our_reason(
     assert len(sandbox.signals) == 0
 
 
+@pytest.mark.soak
 def test_key_without_write_scope_fails_the_sync(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -218,6 +219,7 @@ def test_key_without_write_scope_fails_the_sync(
     assert users_in(sandbox) == Counter(range(1, 6))
 
 
+@pytest.mark.soak
 def test_killed_sync_and_the_next_send_each_signal_once(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_command_can_be_copied_into_a_shell(
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: "\0" not in text), min_size=1))
+@pytest.mark.slow
 def test_shell_reads_the_names_of_a_command(names: list[str]) -> None:
     (found,) = CODE.finditer(shell_command(COMMAND, *names))
 

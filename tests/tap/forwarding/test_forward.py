@@ -457,6 +457,7 @@ def test_erased_or_pruned_failure_is_gone(home: EventStore, home_url: str) -> No
 
 
 @pytest.mark.parametrize("is_silent", [True, False])
+@pytest.mark.slow
 def test_forwarder_recovers_from_a_database_that_fails(
     postgres_url: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -103,6 +103,7 @@ class Race:
                 bookmark = page[-1].sequence
 
 
+@pytest.mark.slow
 def test_reader_skips_nothing_of_concurrent_writers(postgres_url: str) -> None:
     race = Race(postgres_url)
 

@@ -270,6 +270,7 @@ def test_signals_of_other_types_do_not_hold_back_a_source(
     assert (later.exit_code, later.outcomes) == (1, {"pending": 1})
 
 
+@pytest.mark.slow
 def test_claim_of_a_killed_run_and_an_unknown_dead_letter_explain_signals(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

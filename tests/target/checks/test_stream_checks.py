@@ -811,6 +811,7 @@ def test_second_mapping_and_new_streams_are_no_identity_change(
     assert run.outcomes == {"accepted": 60, "duplicate": 30}
 
 
+@pytest.mark.slow
 def test_two_streams_with_the_same_rows_are_no_identity_change_in_their_first_run(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1133,6 +1134,7 @@ def test_one_loader_behind_two_taps_stops_at_new_and_similar_streams_only(
 @pytest.mark.parametrize(
     "option", ["--config conf/prod.json", "--config=conf/prod.json"]
 )
+@pytest.mark.slow
 def test_command_of_a_check_has_the_config_of_the_run(
     target: TargetUnderTest, option: str
 ) -> None:

@@ -552,6 +552,7 @@ def test_versions_of_one_row_do_not_share_a_key(
     assert "share a key" not in caplog.text
 
 
+@pytest.mark.slow
 def test_rows_far_apart_share_a_key_each_night(
     nights: Nights, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -154,6 +154,7 @@ def test_signal_claimed_by_a_living_run_is_pending(
         pytest.param("on_change", "at", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_two_runs_of_one_stream_send_each_state_once(
     sandbox: Sandbox, target: TargetUnderTest, send: str, bookmark: str | None
 ) -> None:
@@ -178,6 +179,7 @@ def test_two_runs_of_one_stream_send_each_state_once(
     assert sum(properties["plan"] == "new" for _, properties in sent) == len(new)
 
 
+@pytest.mark.slow
 def test_claim_that_was_taken_over_is_kept_if_the_run_is_stopped(
     sandbox: Sandbox, target: TargetUnderTest, other: Ledger
 ) -> None:
@@ -200,6 +202,7 @@ def test_claim_that_was_taken_over_is_kept_if_the_run_is_stopped(
     assert plans(sandbox) == ["old"]
 
 
+@pytest.mark.slow
 def test_no_request_is_sent_after_sigint_has_ended_the_run(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -125,6 +125,7 @@ def test_opt_out_counts_for_signals_that_wait_in_another_run(
 
 
 @pytest.mark.parametrize("is_by_data", [True, False])
+@pytest.mark.slow
 def test_claim_of_a_killed_run_is_not_sent_to_a_suppressed_person(
     sandbox: Sandbox, target: TargetUnderTest, *, is_by_data: bool
 ) -> None:

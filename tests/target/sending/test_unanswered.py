@@ -59,6 +59,7 @@ def test_lookup_does_not_find_the_equal_signal_of_another_record(
     assert len(sandbox.signals) == 5
 
 
+@pytest.mark.slow
 def test_lookup_does_not_find_the_equal_signal_of_another_process(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

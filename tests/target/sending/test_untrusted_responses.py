@@ -31,6 +31,7 @@ def sent(sandbox: Sandbox) -> Counter[str]:
 
 
 @pytest.mark.parametrize("first_run", ["send", "guard"])
+@pytest.mark.slow
 def test_html_stops_the_run_and_the_next_one_sends_each_signal_once(
     sandbox: Sandbox, target: TargetUnderTest, first_run: str
 ) -> None:
@@ -50,6 +51,7 @@ def test_html_stops_the_run_and_the_next_one_sends_each_signal_once(
     assert sent(sandbox) == {f"u{n}@example.com": 1 for n in range(20)}
 
 
+@pytest.mark.slow
 def test_html_after_an_accepted_signal_is_looked_up(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
