@@ -112,7 +112,7 @@ class SignalSink(Sink):
                     f"flattening of its SCHEMA ({type(error).__name__})."
                 ) from error
             if transformed is None:
-                self._records.filtered(
+                self._records.outcomes.filtered(
                     self._stream, fields, "filtered by `stream_maps`"
                 )
             else:

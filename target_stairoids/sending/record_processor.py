@@ -111,7 +111,7 @@ class RecordProcessor:
             stream.counts.taken += 1
             found = mapped_records(stream, record, scope)
             if not found and DEAD_LETTER_FIELD in record.key:
-                self.filtered(stream, record.fields, "its mapping is gone")
+                self.outcomes.filtered(stream, record.fields, "its mapping is gone")
                 continue
             report.read += 1
             if found and found[0].has_null_key:
@@ -124,10 +124,6 @@ class RecordProcessor:
     def state(self, text: str) -> None:
         """Take a STATE message, in its place behind all records so far."""
         self._block.append(text)
-
-    def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
-        """Count a record that no mapping sees."""
-        self.outcomes.filtered(stream, record, reason)
 
     def flush(self) -> None:
         """Decide on all that was taken.
@@ -193,41 +189,26 @@ class RecordProcessor:
     def _decide_all(
         self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
     ) -> MessageError | None:
-        """Decide on the records before the first one that cannot be decoded.
-
-        Returns the error about that one.
-        """
+        """Decide on all records before one that cannot be decoded; return its error."""
         latest = changed
         if self.ledger.buffer.knows_entities:
             of = self.ledger.buffer.latest
             latest = {key: of(key) or stored for key, stored in changed.items()}
-        sharing = self._sharing_in(items, latest)
+        records = [item for item in items if not isinstance(item, str)]
+        sharing = self._sharing_in(records, latest)
         people = self._people_in(sharing)
         before, broken = _until_broken(items, changed, people)
         if broken is not None:
             self._decide_all(before, changed)
             return broken
         again = self._seen_again_in(sharing, latest)
-        often = Counter(item.key for item in items if not isinstance(item, str))
-        same = self._same_in(items, latest, often, people.keys() | again)
-        others = [
-            item
-            for item in items
-            if not isinstance(item, str)
-            and item.key in changed
-            and not (item in same or item in people or item in again)
-        ]
+        often = Counter(record.key for record in records)
+        known = people.keys() | again
+        same = self._same_in(records, latest, often, known)
+        known |= same.keys()
+        others = [r for r in records if r.key in changed and r not in known]
         drafts = self._drafts_of(others, changed, latest)
-        settled = same | {
-            item: (draft.version, None, draft.outcome)
-            for item, draft in drafts.items()
-            if draft.outcome in _KEPT_BACK
-            and draft.version is not None
-            and latest[item.key] is None
-            and often[item.key] == 1
-            and item.dead_letter is None
-            and not item.is_by_person
-        }
+        settled = same | _kept_back(drafts, latest, often)
         self.outcomes.note_settled(settled)
         for item in items:
             if isinstance(item, str):
@@ -244,7 +225,7 @@ class RecordProcessor:
 
     def _same_in(
         self,
-        items: list[MappedRecord | str],
+        items: list[MappedRecord],
         latest: dict[Key, Latest | None],
         often: Mapping[Key, int],
         known_records: Container[MappedRecord],
@@ -257,7 +238,7 @@ class RecordProcessor:
         found: dict[MappedRecord, SettledRecord] = {}
         is_held = self.outcomes.identity.is_held
         for item in items:
-            if isinstance(item, str) or (last := latest.get(item.key)) is None:
+            if (last := latest.get(item.key)) is None:
                 continue
             if (
                 often[item.key] == 1
@@ -271,7 +252,7 @@ class RecordProcessor:
         return found
 
     def _sharing_in(
-        self, items: list[MappedRecord | str], latest: dict[Key, Latest | None]
+        self, items: list[MappedRecord], latest: dict[Key, Latest | None]
     ) -> dict[Key, list[MappedRecord]]:
         """Return the records of keys that several people or rows share, by key.
 
@@ -281,7 +262,7 @@ class RecordProcessor:
         found: defaultdict[Key, list[MappedRecord]] = defaultdict(list)
         excluded: set[Key] = set()
         for item in items:
-            if isinstance(item, str) or (last := latest.get(item.key)) is None:
+            if (last := latest.get(item.key)) is None:
                 continue
             if last.is_shared or last.is_several:
                 found[item.key].append(item)
@@ -425,6 +406,24 @@ class RecordProcessor:
         )
         stream.counts.new.clear()
         self.outcomes.rekeyed(stream)
+
+
+def _kept_back(
+    drafts: Mapping[MappedRecord, Draft],
+    latest: Mapping[Key, Latest | None],
+    often: Mapping[Key, int],
+) -> dict[MappedRecord, SettledRecord]:
+    """Return the first states that are not sent on purpose, with the facts for them."""
+    return {
+        item: (draft.version, None, draft.outcome)
+        for item, draft in drafts.items()
+        if draft.outcome in _KEPT_BACK
+        and draft.version is not None
+        and latest[item.key] is None
+        and often[item.key] == 1
+        and item.dead_letter is None
+        and not item.is_by_person
+    }
 
 
 def _until_broken(
