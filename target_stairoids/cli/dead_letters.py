@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _FIELDS = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
 _MAX_ROWS = 100
+_ID = click.IntRange(1, 2**63 - 1)  # the numbers of a database
 _NOT_SENDABLE = "not there, or not chosen, or `unknown`, or without a record"
 
 
@@ -55,7 +56,7 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--limit", type=click.IntRange(min=1), help="Only the oldest, so many."
         ),
-        click.argument("ids", nargs=-1, type=int),
+        click.argument("ids", nargs=-1, type=_ID),
     ):
         command = option(command)
     return command
@@ -301,7 +302,7 @@ def _summarise_sendable(
 
 
 @dead_letters.command()
-@click.argument("ids", nargs=-1, type=int, required=True)
+@click.argument("ids", nargs=-1, type=_ID, required=True)
 @confirmed_removal
 @with_ledger
 def discard(
@@ -324,7 +325,7 @@ def discard(
 
 
 @dead_letters.command()
-@click.argument("ids", nargs=-1, type=int, required=True)
+@click.argument("ids", nargs=-1, type=_ID, required=True)
 @click.option("--delivered", is_flag=True, help="Stairoids has them: close them.")
 @click.option("--resend", is_flag=True, help="Stairoids lacks them: export them again.")
 @with_ledger

@@ -132,7 +132,7 @@ def dead_letters_of(
     query = (
         in_scope(ledger.scope, dead_letters, dead_letters, streams.c.schema)
         .order_by(dead_letters.c.id)
-        .limit(limit)
+        .limit(None if limit is None else min(limit, 2**63 - 1))
     )
     if ids:
         query = query.where(dead_letters.c.id.in_(ids))

@@ -9,7 +9,13 @@ import msgspec
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
-from target_stairoids.dedup.duplicate_rules import REJECTED, Key, Outcome, Step
+from target_stairoids.dedup.duplicate_rules import (
+    REJECTED,
+    Action,
+    Key,
+    Outcome,
+    Step,
+)
 from target_stairoids.dedup.identity import Identity
 from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import InvalidSignalError, MessageError
@@ -152,11 +158,12 @@ class FilteredRecords:
         self._before = {row[:2]: (row.entity, row.mapping) for row in rows}
         self._keys = {*self._before.values()}
         self._failed: dict[Key, set[str | None]] = {}
+        self._replayed: set[int | None] = set()  # numbers of dead letters
 
     def add(self, mapped: MappedRecord, identity: Identity) -> None:
         """Note a filtered record. A dead letter that a person sends again ends."""
         if mapped.dead_letter is not None:
-            self._ledger.buffer.discard(mapped.dead_letter)
+            self.close(mapped)
             return
         key = mapped.key
         if mapped.is_by_person or not (
@@ -176,6 +183,16 @@ class FilteredRecords:
         """Note a decision: a state that was rejected before has its dead letter."""
         if step is REJECTED:
             self.add_failed(mapped)
+        elif step.action is Action.SEND:
+            self._replayed.add(mapped.dead_letter)
+
+    def close(self, mapped: MappedRecord) -> None:
+        """Close the dead letter of a record, unless the run sends another copy of it.
+
+        The response to that copy closes it.
+        """
+        if mapped.dead_letter not in self._replayed:
+            self._ledger.buffer.discard(mapped.dead_letter)
 
     def add_failed(self, mapped: MappedRecord) -> None:
         """Note a record that has a dead letter."""

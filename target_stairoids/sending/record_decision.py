@@ -245,7 +245,8 @@ def _dead_letter_of(marker: object) -> tuple[int | None, str]:
     if not isinstance(marker, str):
         return None, ""
     number, _, mapping = marker.partition(" ")
-    return (int(number), mapping) if number.isdecimal() else (None, "")
+    is_number = number.isdecimal() and len(number) < 19  # databases have 64 bits
+    return (int(number), mapping) if is_number else (None, "")
 
 
 class Checks(msgspec.Struct, frozen=True):

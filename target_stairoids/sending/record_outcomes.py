@@ -145,7 +145,7 @@ class RecordOutcomes:
         if dead_letter is not None and self.identity.is_superseded(
             subject, partial(self.ledger.was_read_since, dead_letter)
         ):
-            self.ledger.buffer.discard(dead_letter)
+            self.closing.close(mapped)
             self._count(mapped, Outcome.SUPERSEDED, "a newer version was read since")
         elif draft.outcome is Outcome.INVALID:
             self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
@@ -194,7 +194,7 @@ class RecordOutcomes:
         if decided.step is NOT_ANOTHER and checks is not None and checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
-        self.ledger.buffer.discard(mapped.dead_letter)
+        self.closing.close(mapped)
         if decided.step is OLDER and mapped.dead_letter is None:
             self._supersede(record, decided.step.reason)
         else:
@@ -209,7 +209,7 @@ class RecordOutcomes:
         self._outdated.end(number, outcome)
         self.report.recovered[outcome] += 1
         if record is not None:
-            self.ledger.buffer.discard(record.mapped.dead_letter)
+            self.closing.close(record.mapped)
             self._finish(record, Outcome.DUPLICATE, "")
 
     def _supersede(self, record: OpenRecord, reason: str) -> None:

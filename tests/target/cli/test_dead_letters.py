@@ -104,6 +104,33 @@ def test_closed_dead_letter_is_not_sent_again(
 
 
 @pytest.mark.parametrize(
+    ("more", "outcome"),
+    [
+        ({"send": "always"}, "duplicate"),
+        ({"send": "on_change"}, "unchanged"),
+        ({"send": "once"}, "unchanged"),
+        ({"when": "plan != 'test'"}, "filtered"),
+    ],
+)
+def test_dead_letter_that_is_in_the_input_twice_is_sent_once(
+    sandbox: Sandbox, target: TargetUnderTest, more: dict[str, Any], outcome: str
+) -> None:
+    target.config["signals"] = [{"stream": "trials", **more}]
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(plan="string"), a_record(1, plan="pro"))
+    exported = signals(target, "dead-letters", "export").stdout
+    copy = exported.replace('"pro"', '"test"') if "when" in more else exported
+
+    replayed = target.run_text(exported + copy)
+
+    assert replayed.outcomes == {"accepted": 1, outcome: 1}
+    assert len(sandbox.signals) == 1
+    assert dead_letters_left(target) == 0
+    again = target.run(a_schema(plan="string"), a_record(1, plan="pro"))
+    assert again.outcomes == {"duplicate": 1}
+
+
+@pytest.mark.parametrize(
     ("bookmark", "outcome"), [("updated_at", "superseded"), (None, "duplicate")]
 )
 def test_dead_letter_is_not_sent_after_a_newer_version(
@@ -232,6 +259,23 @@ def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
     assert run.outcomes == {"duplicate": 1}
     assert "No dead letters." in signals(target, "dead-letters", "list").stdout
     assert len(sandbox.signals) == 1
+
+
+def test_numbers_that_no_database_has_are_no_traceback(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(a_schema(), a_record(1))
+    exported = signals(target, "dead-letters", "export").stdout
+
+    for number in ("0", f"{2**63}", "9" * 5_000):
+        for command in ("list", "export", "replay", "discard --yes"):
+            refused = signals(target, "dead-letters", *command.split(), number)
+            assert refused.returncode == 2
+            assert "IDS" in refused.stderr.splitlines()[-1]
+        assert target.run_text(exported.replace('"1 ', f'"{number} ')).exit_code == 0
+    listed = signals(target, "dead-letters", "list", "--limit", f"{2**63}")
+    assert listed.returncode == 0
 
 
 def test_discard_deletes_a_dead_letter(target: TargetUnderTest) -> None:
