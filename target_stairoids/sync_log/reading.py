@@ -94,9 +94,12 @@ class LogStream:
             bookmark: It has `sequence`, and the time `at` in the key of its record.
         """
         sequence, at = bookmark.get(SEQUENCE), bookmark.get("at")
-        if not self.is_incremental or not isinstance(sequence, int) or sequence < 1:
+        if not self.is_incremental or not sequence:
             return 0
-        if queries.log_has(self._log.ledger, self.name, sequence, str(at)):
+        is_number = type(sequence) is int and 0 < sequence < 2**63
+        if is_number and queries.log_has(
+            self._log.ledger, self.name, sequence, str(at)
+        ):
             self.last_at = str(at)
             return sequence
         logger.warning(

@@ -169,6 +169,19 @@ def test_copy_of_the_ledger_that_was_put_back_is_read_from_its_start(
     assert tap.ids() == []
 
 
+@pytest.mark.parametrize("value", ["x", True, -1, 2.5, 2**63, [1], {"a": 1}])
+def test_bookmark_that_is_no_number_of_a_ledger_is_read_from_its_start(
+    url: str, tap: Tap, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(url) as ledger:
+        accept(ledger, 1)
+    tap()
+    tap.state["bookmarks"]["signals"]["replication_key_value"] = value
+
+    assert tap.ids() == ["sig_1"]
+    assert "Stream `signals` is read from its start" in caplog.text
+
+
 def test_writers_on_postgresql_are_emitted_in_the_order_of_their_commits(
     tmp_path: Path, postgres_url: str
 ) -> None:
