@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeGuard
 from urllib.parse import quote
 
 import msgspec
@@ -65,6 +65,11 @@ class SignalIds(NamedTuple):
 NO_IDS = SignalIds()
 
 
+def is_id(value: object) -> TypeGuard[str]:
+    """Return whether a value can be one of Stairoids' ids. PostgreSQL stores no NUL."""
+    return isinstance(value, str) and value.isprintable()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """The response to one request.
@@ -98,14 +103,17 @@ class Response:
 
     @property
     def ids(self) -> SignalIds:
-        """Stairoids' ids of the signal, from any of the three documented shapes."""
+        """Stairoids' ids of the signal, from any of the three documented shapes.
+
+        An id with a character that cannot be printed, such as NUL, is none.
+        """
         data = self.data if isinstance(self.data, dict) else {}
         found = [data.get("id")]
         for name in ("account", "contact"):
             part = data.get(name)
             inner = part.get("id") if isinstance(part, dict) else None
             found.append(data.get(f"{name}_id") or inner)
-        return SignalIds(*(part if isinstance(part, str) else None for part in found))
+        return SignalIds(*(part if is_id(part) else None for part in found))
 
     @property
     def signal_id(self) -> str | None:

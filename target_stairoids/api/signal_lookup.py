@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from stairoids_common.time import parse_time
-from target_stairoids.api.client import Response
+from target_stairoids.api.client import Response, is_id
 from target_stairoids.dedup.record import same_value
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 
@@ -90,7 +90,7 @@ def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bo
         signal["id"]: _is_equal(body, signal)
         for signal in page
         if isinstance(signal, dict)
-        and isinstance(signal.get("id"), str)
+        and is_id(signal.get("id"))
         and _is_similar(body, signal)
         and not _is_before(signal, since)
     }
@@ -131,7 +131,7 @@ class ListedSignals:
     def add(self, page: list[Json], own: Collection[str]) -> None:
         """Add the signals of a page whose ids are not `own`."""
         for signal in page:
-            if isinstance(signal.get("id"), str) and signal["id"] not in own:
+            if is_id(signal.get("id")) and signal["id"] not in own:
                 subject = _subject_of(signal)
                 self._texts[subject][signal["id"]] = msgspec.json.encode(signal)
                 self._places.setdefault(signal["id"], len(self._places))
@@ -266,7 +266,7 @@ def is_readable(sent: bytes, page: list[Json]) -> bool:
     asked_for = "contact" if "email" in body.get("contact", {}) else "account"
     return all(
         isinstance(signal, dict)
-        and isinstance(signal.get("id"), str)
+        and is_id(signal.get("id"))
         and {"type", "source", "created_at", asked_for} <= signal.keys()
         for signal in page
     )
