@@ -102,12 +102,20 @@ def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]
 def write(text: str, setting: str, place: str) -> None:
     """Write a file that a setting names. A reader never sees an incomplete file.
 
+    A device, a pipe or a link, such as `/dev/null`, is written to and stays.
+
     Raises:
         ConfigError: The file cannot be written.
     """
     path = Path(place)
-    part = path.with_name(f"{path.name}.part")
     try:
+        if path.exists() and not path.is_file():
+            number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            with os.fdopen(number, "w", encoding="utf-8") as device:
+                device.write(text)
+            return
+        path = path.resolve()
+        part = path.with_name(f"{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call

@@ -96,9 +96,11 @@ class LogStream:
         sequence, at = bookmark.get(SEQUENCE), bookmark.get("at")
         if not self.is_incremental or not sequence:
             return 0
-        is_number = type(sequence) is int and 0 < sequence < 2**63
-        if is_number and queries.log_has(
-            self._log.ledger, self.name, sequence, str(at)
+        if (
+            isinstance(sequence, int)
+            and sequence is not True
+            and 0 < sequence < 2**63
+            and queries.log_has(self._log.ledger, self.name, sequence, str(at))
         ):
             self.last_at = str(at)
             return sequence

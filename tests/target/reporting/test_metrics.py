@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -76,3 +78,31 @@ def test_metrics_file_that_cannot_be_written_is_an_error_after_the_run(
     assert run.exit_code == 1
     assert "`metrics_path` cannot be written" in run.error
     assert len(sandbox.signals) == 1
+
+
+def test_pipe_that_a_setting_names_gets_the_text_and_stays(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    os.mkfifo(path := tmp_path / "pipe.prom")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    for name in ("report_path", "metrics_path"):
+        target.run(a_schema(), a_record(1), **{name: str(path)})
+        text = os.read(reader, 65536)
+        assert json.loads(text) if name == "report_path" else b"# HELP" in text
+        assert path.is_fifo()
+    os.close(reader)
+    unread = target.run(a_schema(), a_record(1), metrics_path=str(path))
+    assert unread.exit_code == 1  # and does not wait for a reader
+
+
+def test_link_to_a_file_that_a_setting_names_stays(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.prom"
+    link.symlink_to(tmp_path / "real.prom")
+
+    target.run(a_schema(), a_record(1), metrics_path=str(link))
+
+    assert link.is_symlink()
+    assert "# HELP" in (tmp_path / "real.prom").read_text()
