@@ -153,10 +153,11 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
 
     try:
         body = json.loads(text)
+        json.dumps(body, ensure_ascii=False).encode()  # not half a surrogate pair
         unknown = set(body) - {"type", "source", "occurred_at", "properties", *_OBJECTS}
         for name, fields in _OBJECTS.items():
             unknown |= {f"{name}.{f}" for f in set(body.get(name) or {}) - set(fields)}
-        properties = dict(body.get("properties") or {})
+        properties = dict(sorted((body.get("properties") or {}).items()))
         _clean(body)
     except (AttributeError, TypeError, ValueError):
         raise ConfigError("--json is not a signal as a JSON object.") from None

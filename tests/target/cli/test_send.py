@@ -146,6 +146,17 @@ def test_signal_as_json_is_sent_once(sandbox: Sandbox, target: TargetUnderTest) 
     ]
 
 
+def test_signal_as_json_with_properties_in_another_order_is_a_duplicate(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    for properties in ({"a": 1, "b": 2}, {"b": 2, "a": 1}):
+        one = {**TRIAL, "properties": properties}
+        done = signals(target, "send", "--json", json.dumps(one))
+
+    assert "1 duplicate" in done.stderr
+    assert len(sandbox.signals) == 1
+
+
 @pytest.mark.parametrize(
     "signal",
     [
@@ -172,6 +183,7 @@ def test_signal_as_json_is_sent_as_it_is(
     ("words", "says"),
     [
         (["--json", "{"], "--json is not a signal as a JSON object."),
+        (["--json", '{"type": "\\ud800"}'], "--json is not a signal as a JSON object."),
         (["--json", "[1]"], "--json is not a signal"),
         (["--json", '{"type": "a"}'], "--json lacks the text `source`."),
         (["--json", json.dumps({**TRIAL, "contakt": {}})], "unknown field `contakt`"),
