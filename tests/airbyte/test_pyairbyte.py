@@ -203,7 +203,6 @@ def test_failed_check_is_an_error_of_pyairbyte_with_our_reason(
     assert len(sandbox.signals) == 0
 
 
-@pytest.mark.soak
 def test_key_without_write_scope_fails_the_sync(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
