@@ -41,7 +41,7 @@ test-fast: $(READY) ## the tests of pure functions, in seconds
 	$(BIN)/pytest -q -m "fast and not slow"
 
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
-	$(BIN)/pytest -n auto --dist worksteal -m "slow and not soak"
+	$(BIN)/pytest -n auto --dist worksteal -m slow
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \
@@ -54,7 +54,6 @@ soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an h
 	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal --timeout=7200 \
 		tests/target/test_fuzz.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
-	$(BIN)/pytest -m soak
 	$(BIN)/python -m benchmarks quota
 
 lint: $(READY) ## ruff, mypy, import contracts, the English of code and pages

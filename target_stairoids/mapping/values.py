@@ -28,7 +28,7 @@ def is_filled(value: object) -> bool:
 
 
 def holds(value: object) -> bool:
-    """Return whether a value is true in a template. Blank text is not."""
+    """Return whether `or` takes a value: a true one that is no blank text."""
     return bool(value) and not (isinstance(value, str) and value.isspace())
 
 

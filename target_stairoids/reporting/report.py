@@ -114,7 +114,7 @@ def write(text: str, setting: str, place: str) -> None:
             with os.fdopen(number, "w", encoding="utf-8") as device:
                 device.write(text)
             return
-        path = path.resolve()
+        path = Path(os.path.realpath(path))  # `resolve` fails for a loop of links
         part = path.with_name(f"{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")

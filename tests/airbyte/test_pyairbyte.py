@@ -218,7 +218,6 @@ def test_key_without_write_scope_fails_the_sync(
     assert users_in(sandbox) == Counter(range(1, 6))
 
 
-@pytest.mark.soak
 def test_killed_sync_and_the_next_send_each_signal_once(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -80,8 +80,8 @@ class NullSafeOperators(NodeTransformer):
     def visit_Or(self, node: nodes.Or) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Let `or` pass blank text by."""
         self.generic_visit(node)
-        test = _filter(node.left, "_holds", [])
-        return nodes.CondExpr(test, node.left, node.right, lineno=node.lineno)
+        node.left = _filter(node.left, "_unless_blank", [])
+        return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace `~`."""
@@ -235,7 +235,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_-": _of_numbers(operator.sub),
         "_/": _of_numbers(operator.truediv),
         "_//": _of_numbers(operator.floordiv),
-        "_holds": holds,
+        "_unless_blank": lambda value: value if holds(value) else None,
         "_compare": _compare,
         "_concat": _concat,
     }

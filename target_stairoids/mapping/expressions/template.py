@@ -13,7 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from inspect import signature
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -405,6 +405,7 @@ def _guarded(read: Reader, field: str) -> Reader:
 #: The text for errors whose own message may repeat the record's values.
 _PROBLEMS: dict[type[Exception], str] = {
     ZeroDivisionError: "division by zero",
+    InvalidOperation: "a number cannot be computed",
     OverflowError: "a number is too large",
     MemoryError: "a value is too large",
     TooLongError: "the expression makes a text or a number that is too long",
@@ -420,7 +421,8 @@ def _without_values(error: Exception) -> str:
     if kind is InvalidSignalError:
         return str(error)
     if kind is not TypeError:
-        return _PROBLEMS.get(kind, kind.__name__)
+        known = (_PROBLEMS[one] for one in kind.__mro__ if one in _PROBLEMS)
+        return next(known, kind.__name__)
     problem = str(error)  # it has only the names of types
     problem = problem.replace("decimal.Decimal", "float")
     is_text = re.search("'str' and '(int|float)'|'(int|float)' and 'str'", problem)

@@ -176,6 +176,24 @@ def test_filter_of_a_list_returns_a_list(template: str, value: object) -> None:
     assert value_of(template) == value
 
 
+def test_long_chains_of_or_are_compiled_at_once() -> None:
+    """Code that names each left side twice would double with each `or`."""
+    chain = " or ".join(f"plan == 'x{n}'" for n in range(40))
+
+    assert value_of(f"{{{{ {chain} or plan }}}}") == "pro"
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [("{{ r / 0 }}", "division by zero"), ("{{ r % 0 }}", "cannot be computed")],
+)
+def test_error_of_a_decimal_is_in_words(template: str, problem: str) -> None:
+    compiled = compile_template(template, "properties.p")
+
+    with pytest.raises(InvalidSignalError, match=problem):
+        compiled.read({"r": Decimal("1.5")})
+
+
 def test_empty_list_of_a_filter_is_false() -> None:
     condition = compile_condition("labels | select('eq', 'gone')", "when")
 
