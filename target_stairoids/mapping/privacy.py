@@ -59,7 +59,7 @@ _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
 #: Texts for false, as spreadsheets and databases write it.
-_NEVER = {"false", "no", "0", "n", "f", "off", "nein", "non", "falsch", "faux"}
+_NEVER = {"", "false", "no", "0", "n", "f", "off", "nein", "non", "falsch", "faux"}
 _SAYS_NO = _DATA.no - _DATA.not_refusing
 _REFUSING = _DATA.refusing | _DATA.gone
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)

@@ -24,12 +24,17 @@ def text_from(value: object) -> str | None:
 
 def is_filled(value: object) -> bool:
     """Return whether a value is neither null nor blank text."""
-    return bool(value.strip()) if isinstance(value, str) else value is not None
+    return value is not None and not is_blank(value)
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a value is text of white space only."""
+    return isinstance(value, str) and not value.strip()
 
 
 def holds(value: object) -> bool:
-    """Return whether `or` takes a value: a true one that is no blank text."""
-    return bool(value) and not (isinstance(value, str) and value.isspace())
+    """Return whether a value is true in an expression, as blank text is not."""
+    return bool(value) and not is_blank(value)
 
 
 def _plain(value: object) -> str:

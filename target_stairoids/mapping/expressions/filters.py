@@ -27,7 +27,7 @@ from target_stairoids.mapping.people_and_companies import (
 )
 from target_stairoids.mapping.privacy import READERS, has_refused, simple_name
 from target_stairoids.mapping.times import likely_time_from
-from target_stairoids.mapping.values import text_from
+from target_stairoids.mapping.values import holds, text_from
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
 
@@ -144,8 +144,8 @@ def _number_as(kind: Callable[[Decimal], object], digits: int) -> Callable[..., 
 
 
 def default(value: object, fallback: object = "", boolean: object = False) -> object:  # noqa: FBT002 - Jinja's own signature
-    """Return the fallback for null; with `true` also for "" and 0."""
-    return fallback if value is None or (boolean and not value) else value
+    """Return the fallback for null; with `true` also for blank text and 0."""
+    return fallback if value is None or (boolean and not holds(value)) else value
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -162,7 +162,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso8601": iso8601,
     "slug": slug,
     "sha256": sha256,
-    "float": _number_as(float, 308),
+    "float": _number_as(lambda found: Decimal(repr(float(found))), 308),
     "int": _number_as(int, _LONGEST_NUMBER),
     "default": default,
     "d": default,

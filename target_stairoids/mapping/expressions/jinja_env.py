@@ -1,10 +1,11 @@
 """Jinja's sandboxed environment, adapted to records.
 
 * A field wins over a method of the same name: `order.items` is the field.
-* A missing field is null. A filter returns null for null, text shows it as "", and
-  every comparison of size with it is false.
+* A missing field is null. A filter or a method of null returns null, text shows it
+  as "", and every comparison of size with it is false.
 * A filter that returns a generator in Jinja returns a list: an empty one is false.
 * A number with a fraction is a decimal, as in the record: `rate == 0.1` holds for 0.1.
+* Blank text is false, as "" is.
 * Lists, objects and booleans become the text that JSON has for them.
 * There are no global functions: `range` is a field.
 """
@@ -23,6 +24,7 @@ from jinja2 import ChainableUndefined, Environment, nodes, pass_environment
 from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
@@ -35,7 +37,7 @@ from target_stairoids.mapping.expressions.limits import (
     remainder,
     total,
 )
-from target_stairoids.mapping.values import holds, json_bytes
+from target_stairoids.mapping.values import holds, is_blank, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
 
@@ -52,6 +54,10 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 _SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
 
 
+#: Filters that test the truth of a value if they name no test -> the place of the test.
+_TRUTH_FILTERS = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
+
+
 class NullSafeOperators(NodeTransformer):
     """Replaces some operators by filters that know texts, null and limits."""
 
@@ -63,6 +69,11 @@ class NullSafeOperators(NodeTransformer):
     visit_Mul = visit_Pow = visit_Mod = visit_Add = _replaced  # noqa: N815 - Jinja's names
     visit_Sub = visit_Div = visit_FloorDiv = _replaced  # noqa: N815 - same
 
+    def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Replace a number with a fraction by a decimal."""
+        is_float = isinstance(node.value, float)
+        return _filter(node, "_exact", []) if is_float else node
+
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace a comparison."""
         self.generic_visit(node)
@@ -73,14 +84,41 @@ class NullSafeOperators(NodeTransformer):
 
     def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Add `else none`, because Jinja's own default is no JSON value."""
-        self.generic_visit(node)
+        self.visit_If(node)
         node.expr2 = node.expr2 or nodes.Const(None)
         return node
 
-    def visit_Or(self, node: nodes.Or) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let `or` pass blank text by."""
+    def visit_If(self, node: nodes.If | nodes.CondExpr) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let blank text be false in `if`, also in `elif`."""
+        self.generic_visit(node)
+        node.test = _filter(node.test, "_unless_blank", [])
+        return node
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let blank text be false in the condition of a loop."""
+        self.generic_visit(node)
+        node.test = node.test and _filter(node.test, "_unless_blank", [])
+        return node
+
+    def visit_Or(self, node: nodes.Or | nodes.And) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let blank text be false in `or` and `and`."""
         self.generic_visit(node)
         node.left = _filter(node.left, "_unless_blank", [])
+        return node
+
+    visit_And = visit_Or  # noqa: N815 - Jinja's name
+
+    def visit_Not(self, node: nodes.Not) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let `not` hold for blank text."""
+        self.generic_visit(node)
+        node.node = _filter(node.node, "_unless_blank", [])
+        return node
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let blank text be false in `select` and its kin."""
+        self.generic_visit(node)
+        if _TRUTH_FILTERS.get(node.name) == len(node.args):
+            node.args.append(nodes.Const("_holds"))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
@@ -89,7 +127,7 @@ class NullSafeOperators(NodeTransformer):
         return _filter(node.nodes[0], "_concat", node.nodes[1:])
 
 
-def _filter(node: nodes.Expr, name: str, args: list[nodes.Expr]) -> nodes.Filter:
+def _filter(node: nodes.Node, name: str, args: list[nodes.Expr]) -> nodes.Filter:
     return nodes.Filter(node, name, args, [], None, None, lineno=node.lineno)
 
 
@@ -103,30 +141,21 @@ def _compare(value: Json, *pairs: Json) -> bool:
         if other is None and op not in {"eq", "ne"}:
             if op != "notin":
                 return False
-        elif not _COMPARISONS[op](_exact(one), _exact(other)):
+        elif not _COMPARISONS[op](one, other):
             return False
         one = other
     return True
 
 
 def _exact(value: Json) -> Json:
-    """Return a decimal for a float, also in a list. A record has decimals: 0.1."""
-    if isinstance(value, float) and math.isfinite(value):
-        return Decimal(repr(value))
-    return list(map(_exact, value)) if isinstance(value, list | tuple) else value
+    """Return a decimal for a float. A record has decimals: 0.1."""
+    is_float = isinstance(value, float) and math.isfinite(value)
+    return Decimal(repr(value)) if is_float else value
 
 
-def _of_numbers(function: Callable[[Json, Json], Json]) -> Callable[[Json, Json], Json]:
-    """Return an operator that takes a decimal with a float, such as `mrr * 1.1`."""
-
-    def applied(value: Json, other: Json) -> Json:
-        if isinstance(value, Decimal) and isinstance(other, float):
-            other = _exact(other)
-        elif isinstance(value, float) and isinstance(other, Decimal):
-            value = _exact(value)
-        return function(value, other)
-
-    return applied
+def _exactly(function: Callable[..., Json]) -> Callable[..., Json]:
+    """Return a function that returns decimals for floats."""
+    return lambda *args: _exact(function(*args))
 
 
 def _times(value: Json, other: Json) -> Json:
@@ -139,6 +168,12 @@ def _times(value: Json, other: Json) -> Json:
 def value_of(value: Json) -> Json:
     """Return null for an undefined value, and any other value unchanged."""
     return None if isinstance(value, ChainableUndefined) else value
+
+
+def _is_of_null(value: ChainableUndefined) -> bool:
+    """Return whether an undefined value is a method of null or of a missing field."""
+    owner = value._undefined_obj  # noqa: SLF001 - Jinja's only record of it
+    return owner is None or owner is missing
 
 
 def _text(value: Json) -> str:
@@ -194,6 +229,8 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     @override
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Json:
+        if isinstance(obj, ChainableUndefined) and _is_of_null(obj):
+            return None
         owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
         name = getattr(obj, "__name__", "")
         if name == "format":
@@ -228,17 +265,19 @@ def environment() -> ImmutableSandboxedEnvironment:
     for name, function in FILTERS.items():  # null for an undefined value
         sandbox.filters[name] = _null_safe(function)
     sandbox.filters |= {
-        "_*": _of_numbers(_times),
-        "_**": _of_numbers(power),
-        "_%": _of_numbers(_remainder),
-        "_+": _of_numbers(total),
-        "_-": _of_numbers(operator.sub),
-        "_/": _of_numbers(operator.truediv),
-        "_//": _of_numbers(operator.floordiv),
-        "_unless_blank": lambda value: value if holds(value) else None,
+        "_*": _times,
+        "_**": _exactly(power),
+        "_%": _remainder,
+        "_+": total,
+        "_-": operator.sub,
+        "_/": _exactly(operator.truediv),
+        "_//": operator.floordiv,
+        "_exact": _exact,
+        "_unless_blank": lambda value: None if is_blank(value) else value,
         "_compare": _compare,
         "_concat": _concat,
     }
+    sandbox.tests["_holds"] = holds
     return sandbox
 
 
@@ -263,7 +302,7 @@ def _null_safe(
         check_arguments(of_jinja, *args[place:], *options.values())
         if of_jinja in {"format", "replace"}:
             args = _shown(args)
-        found = checked(function(*args, **options))
+        found = _exact(checked(function(*args, **options)))
         return list(found) if isinstance(found, Iterator) else found
 
     return filtered

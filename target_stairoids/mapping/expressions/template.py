@@ -67,6 +67,7 @@ _NAMING_FILTERS = {
 _NO_FUNCTIONS = ", because a template reads the record only"
 #: Filters that return null for a value that they cannot read.
 _LOSSY = frozenset({"iso8601", "int", "float"})
+_INDEXED = frozenset({list, str})
 _BRACES = re.compile(r"\{[{%#]|[}%#]\}")
 
 
@@ -338,7 +339,7 @@ def path_reader(path: Path) -> Reader:
         for part in path:
             if type(value) is dict:
                 value = value.get(part)
-            elif type(value) is list and type(part) is int and part < len(value):
+            elif type(part) is int and type(value) in _INDEXED and part < len(value):
                 value = value[part]
             else:
                 return None

@@ -51,7 +51,7 @@ anything = st.recursive(
         ("sha256", "a", hashlib.sha256(b"a").hexdigest()),
         ("sha256", "", None),
         ("float", "1.50", 1.5),
-        ("float", Decimal("1.10"), 1.1),
+        ("float", Decimal("1.10"), Decimal("1.1")),
         ("float", "", None),
         ("float", "1e999", None),
         ("float", "NaN", None),

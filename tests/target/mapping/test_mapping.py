@@ -373,6 +373,11 @@ def test_when_selects_the_records_that_become_signals() -> None:
     assert wanted == [True, False, False, False]
 
 
+@pytest.mark.parametrize("plan", [None, "", " \t", "false", "no", "0"])
+def test_when_whose_result_is_blank_or_says_no_does_not_hold(plan: str | None) -> None:
+    assert a_map(when="plan").why_filtered({"plan": plan}) == "by `when`"
+
+
 @pytest.mark.parametrize(("number", "kind"), [("3", "int"), ("0.5", "float")])
 def test_when_that_cannot_be_evaluated_makes_the_record_invalid(
     number: str, kind: str
