@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
 from stairoids_common.environment import (
     SHARED_VARIABLES,
     check_variables,
@@ -66,11 +65,6 @@ def read_config(
             text := variable_or_file(variable_name, is_secret=True)
         ):
             config.setdefault(name, text)
-    try:
-        json.dumps(config, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        problem = "the config holds half of a surrogate pair, which is not Unicode"
-        raise WrongConfigError([problem]) from None
     return config
 
 
@@ -145,21 +139,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """Return an object; refuse a name that is in it twice, of which JSON keeps one."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise WrongConfigError([f"`{twice}` is set twice"])
-    return found
-
-
-def _not_json(constant: str) -> Json:
-    """Refuse NaN and Infinity, which Python reads and JSON lacks."""
-    raise ValueError(constant)
-
-
 def read_file(path: str) -> dict[str, Json]:
     """Return the JSON object in a file, which may begin with a byte order mark.
 
@@ -167,20 +146,13 @@ def read_file(path: str) -> dict[str, Json]:
         WrongConfigError: There is none. The sentence names the file and the place.
     """
     try:
-        content = local_path(path).read_bytes()
-        config = json.loads(
-            content, object_pairs_hook=_unique, parse_constant=_not_json
-        )
+        config = json_of(local_path(path).read_bytes())
     except FileNotFoundError:
         error = f"{path}: no such file"
     except OSError as failure:
         error = f"{path} cannot be read: {failure.strerror}"
-    except json.JSONDecodeError as failure:
-        error = f"{path}, line {failure.lineno}, column {failure.colno}: not JSON"
-    except WrongConfigError as failure:
-        error = f"{path}: {failure}"
-    except (ValueError, RecursionError):
-        error = f"{path}: not JSON"
+    except (ValueError, RecursionError) as failure:
+        error = path + json_problem(failure)
     else:
         if isinstance(config, dict):
             return config

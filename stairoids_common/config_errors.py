@@ -6,7 +6,9 @@ A value may be a secret, and error messages end up in logs.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -42,9 +44,63 @@ def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> lis
 
     A setting that is null counts as not set. `$schema` is for editors.
     """
+    odd = dict.fromkeys(_odd_texts(config, ""))
+    return schema_errors(config, schema) + [
+        f"`{where}` has the character NUL, or half of a surrogate pair" for where in odd
+    ]
+
+
+def schema_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
+    """Return one sentence for each mistake that breaks a schema."""
     given = {n: v for n, v in config.items() if v is not None and n != "$schema"}
     validator = Draft202012Validator(repaired(schema))
     return sorted(map(_describe, validator.iter_errors(given)))
+
+
+def _odd_texts(value: Json, where: str) -> Iterator[str]:
+    """Yield the place of each text that no database stores."""
+    match value:
+        case str() if re.search("[\0\ud800-\udfff]", value):
+            yield where
+        case dict():
+            for name, inner in value.items():
+                yield from _odd_texts(name, where or "the config")
+                yield from _odd_texts(inner, _join(where, name))
+        case list():
+            for number, inner in enumerate(value):
+                yield from _odd_texts(inner, f"{where}[{number}]")
+
+
+def json_of(content: str | bytes) -> Json:
+    """Return a value from JSON text. `json_problem` describes its errors.
+
+    Raises:
+        ValueError: It is not JSON, or a name is in an object twice.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(content, object_pairs_hook=_unique, parse_constant=_not_json)
+
+
+def json_problem(error: Exception) -> str:
+    """Return the end of a sentence about an error of `json_of`."""
+    if isinstance(error, json.JSONDecodeError):
+        return f", line {error.lineno}, column {error.colno}: not JSON"
+    return f": {error}" if isinstance(error, WrongConfigError) else ": not JSON"
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Return an object; refuse a name that is in it twice, of which JSON keeps one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WrongConfigError([f"`{twice}` is set twice"])
+    return found
+
+
+def _not_json(constant: str) -> Json:
+    """Refuse NaN and Infinity, which Python reads and JSON lacks."""
+    raise ValueError(constant)
 
 
 def repaired(schema: Json) -> Json:
@@ -78,6 +134,11 @@ def _describe(error: ValidationError) -> str:
                 for name in given
                 if name not in known
             )
+    if isinstance(given, str) and given.lstrip()[:1] in {"[", "{"}:
+        try:
+            json_of(given)
+        except (ValueError, RecursionError) as problem:
+            return f"`{where}`{json_problem(problem)}"
     if rule in ("boolean", ["boolean", "null"]):
         return f"`{where}` must be true or false"
     text = _BROKEN_RULES.get(str(error.validator), "has a form that is not allowed")

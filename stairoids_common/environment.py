@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import math
 import os
@@ -12,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stairoids_common.config_errors import WrongConfigError, config_errors
+from stairoids_common.config_errors import WrongConfigError, config_errors, json_of
 
 Json = Any  # any JSON value
 
@@ -114,7 +113,7 @@ def value_of(text: str, spec: Mapping[str, Json]) -> Json:
     if "boolean" in types:
         return _BOOLEANS.get(text.strip().lower(), text)
     try:
-        value = json.loads(text)
+        value = json_of(text)
     except (ValueError, RecursionError):
         # A secret may have a comma.
         is_list = spec.get("items", {}).get("type") == "string" and "secret" not in spec

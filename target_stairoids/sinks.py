@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk import Sink
-from singer_sdk.exceptions import MapExpressionError
 from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
@@ -104,8 +104,8 @@ class SignalSink(Sink):
             try:
                 transformed = stream_map.transform(dict(fields))
             except Exception as error:  # both fail for odd records in many ways
-                is_plain = type(stream_map) is SameRecordTransform
-                if isinstance(error, MapExpressionError) or not is_plain:
+                steps = [step.name for step in extract_tb(error.__traceback__)]
+                if "flatten_record" not in steps:
                     raise self._failed_expression(error.__cause__ or error) from None
                 raise MessageError(
                     f"A record of stream `{self.stream_name}` does not fit the "

@@ -12,7 +12,7 @@ import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
 from typing_extensions import override
 
-from stairoids_common.config_errors import config_errors
+from stairoids_common.config_errors import schema_errors
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.sending.observer import Observation, Observer
@@ -44,7 +44,15 @@ class _File(Struct, forbid_unknown_fields=True):
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `2024-06-15` as text, as in the record of a tap."""
+    """Reads `2024-06-15` and all names as text, as in the record of a tap."""
+
+    @override
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode):  # such as `1` or `on`
+                name.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -65,7 +73,7 @@ def read_tests(file: IO[str]) -> list[MappingTest]:
         raise ConfigError(f"The mapping tests are not YAML: {error}") from error
     if not isinstance(found, dict):
         raise ConfigError("The mapping tests are not an object with `tests`.")
-    if errors := config_errors(found, msgspec.json.schema(_File)):
+    if errors := schema_errors(found, msgspec.json.schema(_File)):
         raise ConfigError("; ".join(errors))
     tests = msgspec.convert(found, _File).tests
     for test in tests:

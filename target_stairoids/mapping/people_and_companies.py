@@ -49,7 +49,7 @@ _ANGLES = re.compile(r"([^<>]*)<([^<>]*)>[\s.,;]*")
 _COMMENT = re.compile(r"\s+\([^()@.]*\)\Z")
 #: Quotes, also the typographic ones, brackets and separators of a list.
 _AROUND = (
-    "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n "
+    "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n\0 "
 )
 _BEHIND = _AROUND + ".:!?"
 #: Text that only a computer uses as a name: numbers, UUIDs, hashes, prefixed ids.
@@ -293,6 +293,7 @@ _TEMPLATE = re.compile(
     r"|\bdo not (?:use|contact|call|e?mail)\b",
     re.IGNORECASE,
 )
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
 #: A whole name in quotes.
 _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 
@@ -311,7 +312,8 @@ def clean_name(text: str) -> str | None:
     Numbers, ids, addresses, URLs, words such as `N/A`, and the fields and tags of a
     template are no names.
     """
-    text = " ".join(html.unescape(_visible(text)).split()).strip(",;: ")
+    text = _CONTROL.sub(" ", html.unescape(_visible(text)))
+    text = " ".join(text.split()).strip(",;: ")
     while found := _QUOTED.fullmatch(text):
         text = found[2].strip(",;: ")
     if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):

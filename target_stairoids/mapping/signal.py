@@ -97,7 +97,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         for name, text in self._texts():
             if not text:
                 return f"{name}: must not be empty"
-            if "\0" in text and "." not in name:  # PostgreSQL takes no such text
+            if "\0" in text:  # PostgreSQL takes no such text
                 return f"{name}: has the character NUL"
         domain, email = self.account.get("domain"), self.contact.get("email")
         is_named = self.is_by_name and "name" in self.account

@@ -10,6 +10,7 @@ import pytest
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import check_variables, environment_config, variable
 from target_stairoids.settings import config_schema
+from target_stairoids.target import TargetStairoids
 
 pytestmark = pytest.mark.fast
 
@@ -27,7 +28,9 @@ def value_from_environment(
 ) -> object:
     """Return the value, or NOT_SET."""
     monkeypatch.setitem(__import__("os").environ, PREFIX + name.upper(), text)
-    return environment_config(config_schema(), PREFIX).get(name, "NOT SET")
+    return environment_config(TargetStairoids.full_schema(), PREFIX).get(
+        name, "NOT SET"
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,11 +82,17 @@ def test_text_of_a_variable_becomes_the_value_of_the_setting(
         ("max_in_flight", "101", "must be at most 100"),
         ("first_run", "canary", "must be one of baseline or guard or send"),
         ("signals", "canary", "must be of type array"),
-        ("signals", "[canary", "must be of type array"),
+        ("signals", "[canary", "`, line 1, column 2: not JSON"),
+        ("signals", '[\n{"stream": "a"},\n{"x"}]', "`, line 3, column 5: not JSON"),
+        ("signals", '[{"stream": "a", "stream": "b"}]', "`stream` is set twice"),
+        ("signals", '[{"properties": {"x": NaN}}]', "`: not JSON"),
+        ("stream_maps", '{"a": {"b": "c",}}', "`, line 1, column 17: not JSON"),
+        ("notify", '["https://canary', "`, line 1, column 2: not JSON"),
+        ("source", "half \ud800", "the character NUL, or half of a surrogate pair"),
         ("signals", '"canary"', "must be of type array"),
         ("signals", "{}", "must be of type array"),
-        ("signals", "[" * 100_000, "must be of type array"),
-        ("suppress", "[canary", "must be of type array"),
+        ("signals", "[" * 100_000, "`: not JSON"),
+        ("suppress", "[canary", "`, line 1, column 2: not JSON"),
         ("suppress", "[1]", "[0]` must be of type string"),
     ],
 )

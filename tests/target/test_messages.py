@@ -206,6 +206,24 @@ def test_error_about_a_stream_map_names_its_mistake(
     assert problem in run.error
 
 
+def test_failed_flattening_is_not_blamed_on_a_stream_map(
+    target: TargetUnderTest,
+) -> None:
+    """The SDK cannot flatten a column with the name of a word of JSON Schema."""
+    schema = a_schema(additionalProperties="string")
+    schema["schema"]["additionalProperties"] = True
+    run = target.run(
+        schema,
+        a_record(1, additionalProperties="x"),
+        stream_maps={"trials": {"email": "email"}},
+        flattening_enabled=True,
+        flattening_max_depth=1,
+    )
+
+    assert run.exit_code == 1
+    assert "does not fit the flattening of its SCHEMA" in run.error
+
+
 def test_date_from_a_stream_map_is_a_text(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -73,6 +73,18 @@ def settings_of(**more: Any) -> Settings:
             {"signals": [{"stream": "a", "key": []}]},
             "`signals[0].key` must not be empty",
         ),
+        (
+            {"namespace": "eu\0"},
+            "`namespace` has the character NUL, or half of a surrogate pair",
+        ),
+        (
+            {"signals": [{"stream": "a", "name": "\ud83d"}]},
+            "`signals[0].name` has the character NUL, or half of a surrogate pair",
+        ),
+        (
+            {"signals": [{"stream": "a", "skip": ["\0"]}]},
+            "`signals[0].skip[0]` has the character NUL, or half of a surrogate pair",
+        ),
     ],
 )
 def test_config_error_names_the_setting_and_not_its_value(

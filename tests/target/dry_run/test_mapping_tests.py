@@ -72,6 +72,34 @@ def test_failed_mapping_test_shows_the_difference(target: TargetUnderTest) -> No
     assert lines[-1] == "1 passed, 2 failed"
 
 
+def test_names_in_a_mapping_test_are_texts(target: TargetUnderTest) -> None:
+    """YAML reads a bare `1` as a number, and `on` as a boolean."""
+    file = target.folder / "tests.yml"
+    file.write_text(
+        """
+tests:
+- name: odd names
+  stream: trials
+  record: &r {1: a, on: b, null: c, 2025-01-02: d, email: u@acme.com, p: {no: e}}
+  signals:
+  - type: trials
+    source: crm
+    account: {domain: acme.com}
+    contact: {email: u@acme.com}
+    properties: {1: a, on: b, "null": c, 2025-01-02: d, p.no: e}
+- name: merged
+  stream: trials
+  record: {<<: *r, email: "@"}
+  outcome: invalid
+"""
+    )
+    mapping = {"stream": "trials", "properties": ["*", "p"], "source": "crm"}
+
+    done = signals(target, "test", file, signals=[mapping])
+
+    assert done.stdout.splitlines()[-1] == "2 passed, 0 failed"
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

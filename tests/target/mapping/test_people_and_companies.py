@@ -182,6 +182,7 @@ def test_domain_is_the_bare_host_or_none(value: str, domain: str | None) -> None
         ("jane@@acme.com", None),
         ("jane doe@acme.com", None),
         ("jane\x00@acme.com", None),
+        ("jane@acme.com\x00\x00", "jane@acme.com"),
         ("a@acme.com, b@acme.com", None),
         ("a@acme.com;b@acme.com", None),
         ("bob@y.com <ada@x.com>", None),
@@ -399,6 +400,8 @@ def test_full_name(text: str, first: str | None, last: str | None) -> None:
     ("text", "name"),
     [
         (" Ada  Maria ", "Ada Maria"),
+        ("Ada\0\0", "Ada"),
+        ("\x02Ada\x1fMaria", "Ada Maria"),
         ("Dr. Ada", "Ada"),
         ("Lovelace, PhD", "Lovelace"),
         ("Inc.", None),

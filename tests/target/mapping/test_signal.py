@@ -143,7 +143,7 @@ def test_empty_fields_are_left_out_of_the_body() -> None:
         ),
         (
             {"account": {"domain": "acme\x00.com"}},
-            "account.domain: not a domain such as example.com",
+            "account.domain: has the character NUL",
         ),
         (
             {"contact": {"email": "canary"}},
