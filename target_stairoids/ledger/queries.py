@@ -274,9 +274,7 @@ def newest_signals(ledger: Ledger) -> list[str]:
 
 def sources_of_others(ledger: Ledger) -> set[str]:
     """Return the sources that other producers send as well."""
-    query = select(sources.c.source).where(
-        sources.c.scope == ledger.scope, sources.c.has_other_producers
-    )
+    query = select(sources.c.source).where(sources.c.scope == ledger.scope)
     return {row.source for row in ledger.rows(query)}
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 #: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
@@ -67,7 +67,6 @@ mappings = sa.Table(
     *_key("mapping"),
     sa.Column("source", sa.Text),  # null if it is not the same for all records
     sa.Column("identity", sa.Text, nullable=False),  # the key's columns, as JSON
-    sa.Column("run", _Id, nullable=False),  # the first one that read the stream
 )
 # Checks that fired, and those that a person lets pass. The subject is a stream.
 checks = sa.Table(
@@ -75,16 +74,10 @@ checks = sa.Table(
     metadata,
     *_key("scope", "subject", "name"),
     *_required(sa.Text, "reason"),
-    *_required(_Id, "run"),
     *_required(sa.Boolean, "is_allowed"),
 )
-# Sources of signals, and the decisions of a person about them.
-sources = sa.Table(
-    "stairoids_sources",
-    metadata,
-    *_key("scope", "source"),
-    *_required(sa.Boolean, "has_other_producers"),
-)
+# Sources of signals that other producers send as well, as a person decided.
+sources = sa.Table("stairoids_sources", metadata, *_key("scope", "source"))
 # How far Stairoids' signals are accounted for: older ones need not be in the ledger.
 known_signals = sa.Table(
     "stairoids_known_signals",

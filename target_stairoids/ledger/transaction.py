@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import asdict
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -191,30 +192,26 @@ class Transaction:
 
     def note_key(self, scope: str, digest: bytes) -> None:
         """Note that an API key belongs to the workspace of the ledger."""
-        statement = self.statements.insert_into(api_keys)
-        values = {"scope": scope, "api_key": digest}
-        self.write(statement.values(values).on_conflict_do_nothing())
+        self._put(api_keys, scope=scope, api_key=digest)
 
     def note_others(self, scope: str, source: str) -> None:
         """Note that other producers send signals of a source as well."""
-        values = {"scope": scope, "source": source, "has_other_producers": True}
-        self._put(sources, ("scope", "source"), values)
+        self._put(sources, scope=scope, source=source)
 
     def note_known(self, scope: str, source: str, type_: str, known: Known) -> None:
         """Note up to where Stairoids' signals are accounted for."""
         row = scope, source, type_, known.until, known.signal_id
         self.connection.exec_driver_sql(self.statements.note_known, row)
 
-    def _put(self, table: Table, key: tuple[str, ...], values: dict[str, Any]) -> None:
+    def _put(self, table: Table, **values: Any) -> None:
         """Insert a row, or replace the values of the row with its key."""
         statement = self.statements.insert_into(table).values(values)
-        others = {name: value for name, value in values.items() if name not in key}
-        self.write(statement.on_conflict_do_update(index_elements=key, set_=others))
+        key = table.primary_key.columns.keys()
+        self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
 
     def note_notified(self, scope: str, source: str, notified: NotifiedState) -> None:
         """Note the state of a pipeline that people were notified of."""
-        values = {"scope": scope, "source": source, **notified._asdict()}
-        self._put(pipelines, ("scope", "source"), values)
+        self._put(pipelines, scope=scope, source=source, **notified._asdict())
 
     # Streams and counters
 
@@ -299,21 +296,12 @@ class Transaction:
     def keep_mappings(self, made: Mapping[tuple[int, str], KnownMapping]) -> None:
         """Keep mappings, by the number of their stream and their name."""
         for (stream, name), known in made.items():
-            values = {"source": known.source, "identity": known.identity}
-            statement = self.statements.insert_into(mappings).values(
-                stream=stream, mapping=name, run=self.run, **values
-            )
-            key = ["stream", "mapping"]
-            self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
+            self._put(mappings, stream=stream, mapping=name, **asdict(known))
 
     def check_fired(self, scope: str, stream: str, check: str, reason: str) -> None:
         """Note that a check set a stream aside."""
-        values = {"reason": reason, "run": self.run, "is_allowed": False}
-        statement = self.statements.insert_into(checks).values(
-            scope=scope, subject=stream, name=check, **values
-        )
-        key = ["scope", "subject", "name"]
-        self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
+        values = {"subject": stream, "name": check, "reason": reason}
+        self._put(checks, scope=scope, **values, is_allowed=False)
 
     def allow(self, scope: str, stream: str) -> list[str]:
         """Let the next run's checks of a stream pass; return why they fired."""
