@@ -40,9 +40,9 @@ from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.input import read_messages
-from target_stairoids.sending.observer import Observer
+from target_stairoids.sending.observer import Observer, warn_if_left_out
 from target_stairoids.sending.run import Run
-from target_stairoids.sending.streams import Stream, warn_if_left_out
+from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
 _converted_errors = partial(

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.mapping.signal import CompiledMapping
-from target_stairoids.sending.streams import Stream, warn_if_left_out
+from target_stairoids.sending.streams import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -66,3 +66,17 @@ class SampleObserver(Observer):
         if self._shown < _SAMPLES:
             self._shown += 1
             click.echo(f"would send: {body.decode()}", err=True)
+
+
+def warn_if_left_out(stream: Stream) -> None:
+    """Warn that a stream has no person and no company for a signal."""
+    if any(
+        m.is_left_out and "type" in m.origins and not m.not_inferred
+        for m in stream.maps
+    ):
+        logger.warning(
+            "Stream `%s` is left out, because its records have neither an email nor a "
+            "domain. To send them, give the stream a mapping with `contact.email` or "
+            "`account.domain` in the setting `signals`.",
+            stream.schema.name,
+        )

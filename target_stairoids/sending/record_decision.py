@@ -249,18 +249,6 @@ def _dead_letter_of(marker: object) -> tuple[int | None, str]:
     return (int(number), mapping) if is_number else (None, "")
 
 
-class Checks(msgspec.Struct, frozen=True):
-    """The checks of a run that look at single signals.
-
-    Attributes:
-        secret: The ledger's secret, the key of digests of people.
-    """
-
-    max_age_days: int | None
-    is_dry_run: bool
-    secret: bytes
-
-
 class Draft(msgspec.Struct, frozen=True, gc=False):
     """A record's signal, before the rules for duplicates.
 
@@ -288,7 +276,7 @@ _LEFT_OUT = Draft(Outcome.FILTERED, "its stream is left out", is_mapped=False)
 _DELETED = Draft(Outcome.FILTERED, "deleted at its source", is_mapped=False)
 
 
-def draft_of(mapped: MappedRecord, checks: Checks) -> Draft:
+def draft_of(mapped: MappedRecord, settings: Settings) -> Draft:
     """Return a record's signal with its version, or the outcome without a signal."""
     if mapped.mapping.is_left_out:
         return _LEFT_OUT
@@ -299,12 +287,12 @@ def draft_of(mapped: MappedRecord, checks: Checks) -> Draft:
     if reason := mapped.why_filtered:
         return Draft(Outcome.FILTERED, reason)
     try:
-        return _signal_draft(mapped, checks)
+        return _signal_draft(mapped, settings)
     except InvalidSignalError as error:
         return Draft(Outcome.INVALID, error.reason)
 
 
-def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
+def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
     if mapped.when_error is not None:
         raise mapped.when_error
@@ -317,38 +305,39 @@ def _signal_draft(mapped: MappedRecord, checks: Checks) -> Draft:
     ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
     sent = signal.properties  # the key's columns may change their type, or be null
     ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
-    version = _with_person(mapped, signal, checks, content_digest(signal, ignored))
+    version = _with_person(mapped, signal, content_digest(signal, ignored))
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
     is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
-    if is_unread and checks.max_age_days is not None:
+    if is_unread and settings.max_event_age_days is not None:
         raise InvalidSignalError(
             "occurred_at: cannot be read, and `max_event_age_days` needs it"
         )
-    if _is_too_old(signal, checks.max_age_days):
+    if _is_too_old(signal, settings.max_event_age_days):
         return Draft(Outcome.TOO_OLD, "", version, signal, b"", is_unread)
-    outcome = Outcome.WOULD_SEND if checks.is_dry_run else Outcome.PENDING
+    outcome = Outcome.WOULD_SEND if settings.dry_run else Outcome.PENDING
     return Draft(outcome, "", version, signal, signal.checked_text(), is_unread)
 
 
 def _with_person(
-    mapped: MappedRecord, signal: Signal, checks: Checks, content: bytes | None = None
+    mapped: MappedRecord, signal: Signal, content: bytes | None = None
 ) -> Version:
+    secret = mapped.stream.secret
     return replace(
         mapped.version,
         content_digest=content,
-        email=person_digest(checks.secret, signal.contact.get("email")),
-        domain=person_digest(checks.secret, signal.account.get("domain")),
+        email=person_digest(secret, signal.contact.get("email")),
+        domain=person_digest(secret, signal.account.get("domain")),
     )
 
 
-def filtered_version(mapped: MappedRecord, checks: Checks) -> Version:
+def filtered_version(mapped: MappedRecord) -> Version:
     """Return the version of a filtered record, with its person if it can be read."""
     try:
         signal = mapped.mapping.signal_from(mapped.record.fields)
     except InvalidSignalError:
         return mapped.version
-    return _with_person(mapped, signal, checks)
+    return _with_person(mapped, signal)
 
 
 def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
@@ -359,7 +348,7 @@ def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
 
 
 def known_outcome(
-    mapped: MappedRecord, latest: Latest, checks: Checks
+    mapped: MappedRecord, latest: Latest, settings: Settings
 ) -> tuple[Version, Outcome] | None:
     """Return version and outcome of a record that certainly repeats the last signal.
 
@@ -374,7 +363,7 @@ def known_outcome(
     is_same_content = (
         columns.knows_content
         and latest.source_digest == mapped.source_digest
-        and checks.max_age_days is None
+        and settings.max_event_age_days is None
         and not mapped.is_baseline
     )
     if is_same_content and columns.has_bookmark and (version := mapped.touched(latest)):

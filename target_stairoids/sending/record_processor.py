@@ -31,10 +31,10 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.observer import warn_if_left_out
 from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
-    Checks,
     Draft,
     MappedRecord,
     draft_of,
@@ -43,7 +43,7 @@ from target_stairoids.sending.record_decision import (
     mapped_records,
 )
 from target_stairoids.sending.record_outcomes import RecordOutcomes
-from target_stairoids.sending.streams import Stream, Streams, warn_if_left_out
+from target_stairoids.sending.streams import Stream, Streams
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # two queries on SQLite builds that are still in use
@@ -70,16 +70,11 @@ class RecordProcessor:
 
     def __post_init__(self) -> None:
         """Make the streams and the checks."""
-        settings = self.settings
-        self._checks = Checks(
-            settings.max_event_age_days, settings.dry_run, self.ledger.secret
-        )
         self._block: list[MappedRecord | str] = []
         self._has_held = self._has_opt_outs = False
         self.baselined: set[tuple[str, str]] = set()
-        self.streams = Streams(
-            settings, self.ledger, self.suppression.by_settings.digest
-        )
+        suppressed = self.suppression.by_settings.digest
+        self.streams = Streams(self.settings, self.ledger, suppressed)
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream as `Streams.open` does, and warn if it is left out."""
@@ -245,7 +240,7 @@ class RecordProcessor:
                 and item.dead_letter is None
                 and item not in known_records
                 and not (self._has_held and is_held(item.key))
-                and (known := known_outcome(item, last, self._checks)) is not None
+                and (known := known_outcome(item, last, self.settings)) is not None
             ):
                 version, outcome = known
                 found[item] = version, last, outcome
@@ -350,13 +345,13 @@ class RecordProcessor:
         known: list[Version] = []
         read: set[Key] = set()
         for item in items:
-            draft, last = draft_of(item, self._checks), latest[item.key]
+            draft, last = draft_of(item, self.settings), latest[item.key]
             is_shared = last is not None and last.is_shared
             is_sent = last is not None and last.content_digest is not None
             is_sent |= item.key in read  # it may be sent now
             read.add(item.key)
             if draft.outcome is Outcome.FILTERED and (is_sent or is_shared):
-                draft = replace(draft, version=filtered_version(item, self._checks))
+                draft = replace(draft, version=filtered_version(item))
             drafts[item] = draft
             if draft.outcome is Outcome.BASELINED and draft.signal is not None:
                 self.baselined.add((draft.signal.source, draft.signal.type))

@@ -84,6 +84,7 @@ class Stream:
 
     Attributes:
         number: Its number in the ledger.
+        secret: The ledger's secret, the key of digests of people.
         identity: The name that its records' keys are made with.
         baselines: Mappings whose records are remembered and not sent.
         known: Its mappings as earlier runs used them, by name.
@@ -97,6 +98,7 @@ class Stream:
     schema: StreamSchema
     maps: list[CompiledMapping]
     number: int
+    secret: bytes
     identity: str
     baselines: frozenset[str]
     known: dict[str, KnownMapping]
@@ -271,6 +273,7 @@ class Streams:
             schema=schema,
             maps=maps,
             number=number,
+            secret=self._ledger.secret,
             identity=self._ledger.identity_of(number, name),
             baselines=baselines,
             known=known,
@@ -432,17 +435,3 @@ def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMappi
         names = filter(mapping.columns.identifies, schema.properties)
         columns = ["*", *sorted(names)]
     return KnownMapping(mapping.constant_source, json.dumps(columns))
-
-
-def warn_if_left_out(stream: Stream) -> None:
-    """Warn that a stream has no person and no company for a signal."""
-    if any(
-        m.is_left_out and "type" in m.origins and not m.not_inferred
-        for m in stream.maps
-    ):
-        logger.warning(
-            "Stream `%s` is left out, because its records have neither an email nor a "
-            "domain. To send them, give the stream a mapping with `contact.email` or "
-            "`account.domain` in the setting `signals`.",
-            stream.schema.name,
-        )
