@@ -75,16 +75,6 @@ def name_of(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def without_password(url: URL) -> str:
-    """Return a URL for a command, which gets the password from its environment."""
-    secret = [name for name in url.query if "password" in name]
-    bare = URL.create(
-        url.get_backend_name(), url.username, None, url.host, url.port, url.database
-    )
-    query = url.difference_update_query(secret).query
-    return bare.set(query=query).render_as_string()
-
-
 def file_of(url: URL) -> Path | None:
     """Return the file of an SQLite URL; None in memory or on a server."""
     in_memory = url.database in {None, "", ":memory:"}

@@ -14,8 +14,6 @@ from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from typing_extensions import override
 from urllib3 import exceptions as urllib3
 
-from stairoids_common.config import is_loopback
-
 #: Why there is no connection. The first that fits, because some are subclasses.
 _OBSTACLES = (
     (urllib3.NameResolutionError, "host not found"),
@@ -54,12 +52,6 @@ def environment_error(url: str) -> str | None:
             return f"The variable {name} {why}. Correct it or unset it."
         correct.add(path)
     return None
-
-
-def proxies_to(url: str) -> dict[str, str]:
-    """Return the proxies of a request: none to this machine, else the environment's."""
-    host = urlsplit(url).hostname or ""
-    return {"no_proxy": host} if is_loopback(host) else {}
 
 
 class BearerAuth(AuthBase):

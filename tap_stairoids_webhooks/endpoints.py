@@ -15,13 +15,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from stairoids_common.config import is_loopback
-from stairoids_common.http import (
-    BearerAuth,
-    breach_of,
-    environment_error,
-    obstacle_of,
-    proxies_to,
-)
+from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
 
@@ -182,6 +176,12 @@ def _reason_of(error: requests.RequestException) -> str:
         return "the URL is not valid"
     reason = obstacle_of(error) or breach_of(error)
     return reason + _HINTS.get(reason, "")
+
+
+def proxies_to(url: str) -> dict[str, str]:
+    """Return the proxies of a request: none to this machine, else the environment's."""
+    host = urlsplit(url).hostname or ""
+    return {"no_proxy": host} if is_loopback(host) else {}
 
 
 def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:

@@ -23,7 +23,6 @@ from stairoids_common.cli import (
     print_table,
 )
 from stairoids_common.error_ids import WrongUsageError
-from stairoids_common.posix_signals import handled_by
 from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.cli.options import receiver_options
@@ -34,6 +33,7 @@ from tap_stairoids_webhooks.environment import (
 )
 from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
 from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
+from tap_stairoids_webhooks.posix_signals import handled_by
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.forwarding.forwarder import Forwarder

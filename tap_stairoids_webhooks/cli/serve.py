@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common.cli import exit_with_message
-from stairoids_common.posix_signals import handled_by
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.forward import forwarding
 from tap_stairoids_webhooks.cli.options import receiver_options
 from tap_stairoids_webhooks.environment import ReceiverSettings
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
+from tap_stairoids_webhooks.posix_signals import handled_by
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.receiver.server import Receiver

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from stairoids_common.http import breach_of, environment_error, obstacle_of, proxies_to
+from stairoids_common.http import breach_of, environment_error, obstacle_of
 from stairoids_common.retry import retry_after_in
-from tap_stairoids_webhooks.endpoints import checked_url
+from tap_stairoids_webhooks.endpoints import checked_url, proxies_to
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.forwarding.decision import Response
 from tap_stairoids_webhooks.store.schema import StoredEvent

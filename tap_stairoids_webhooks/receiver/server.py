@@ -19,7 +19,6 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.server import ServerState
 
-from stairoids_common.posix_signals import handled_by
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
@@ -28,6 +27,7 @@ from tap_stairoids_webhooks.environment import (
 )
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreUnavailableError
 from tap_stairoids_webhooks.log_lines import LogLine
+from tap_stairoids_webhooks.posix_signals import handled_by
 from tap_stairoids_webhooks.receiver.admin.app import AdminApp
 from tap_stairoids_webhooks.receiver.admin.metrics import (
     CommitHistograms,

@@ -30,7 +30,6 @@ from stairoids_common.database import (
     name_of,
     parsed_url,
     reason_of,
-    without_password,
 )
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
@@ -299,7 +298,7 @@ class PostgresDatabase(Database):
         self._url = url
         self._connections: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self.place = name_of(url)
-        self.url = without_password(url)
+        self.url = _without_password(url)
 
     @override
     def writer(self, *, make: bool) -> sa.Engine:
@@ -423,3 +422,13 @@ def missing(place: str) -> str:
         f"there is no store at {place}: start the receiver (stairoids-webhooks serve)"
         " with this store, or name another (--store-url; the tap's setting store_url)"
     )
+
+
+def _without_password(url: sa.URL) -> str:
+    """Return a URL for a command, which gets the password from its environment."""
+    secret = [name for name in url.query if "password" in name]
+    bare = sa.URL.create(
+        url.get_backend_name(), url.username, None, url.host, url.port, url.database
+    )
+    query = url.difference_update_query(secret).query
+    return bare.set(query=query).render_as_string()

@@ -7,12 +7,7 @@ import sys
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from stairoids_common.database import (
-    name_of,
-    parsed_url,
-    reason_of,
-    without_password,
-)
+from stairoids_common.database import name_of, parsed_url, reason_of
 
 
 def test_missing_driver_is_named_with_its_extra(
@@ -31,20 +26,6 @@ def test_reason_leaves_out_the_lines_that_repeat_values() -> None:
     cause = Exception("duplicate key\nDETAIL: Key (email)=(CANARY) exists.\n")
 
     assert reason_of(DBAPIError("INSERT", {}, cause)) == "duplicate key"
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("me:CANARY@host:5/db", "me@host:5/db"),
-        ("/db?host=/run/x&password=CANARY", "/db?host=%2Frun%2Fx"),
-        ("host/db?sslpassword=CANARY&sslmode=require", "host/db?sslmode=require"),
-    ],
-)
-def test_url_of_a_command_has_no_password(url: str, shown: str) -> None:
-    parsed = parsed_url(f"postgresql://{url}", setting="store_url", error=LookupError)
-
-    assert without_password(parsed) == f"postgresql://{shown}"
 
 
 def test_reason_of_a_system_error_has_no_path() -> None:

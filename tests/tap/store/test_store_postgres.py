@@ -127,3 +127,17 @@ def test_without_the_lock_a_reader_skips_events(postgres_url: str) -> None:
 
     assert [event.sequence for event in stored] == [1, 2]
     assert [event.sequence for event in (*read, *later)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("me:CANARY@host:5/db", "me@host:5/db"),
+        ("/db?host=/run/x&password=CANARY", "/db?host=%2Frun%2Fx"),
+        ("host/db?sslpassword=CANARY&sslmode=require", "host/db?sslmode=require"),
+    ],
+)
+def test_url_of_a_command_has_no_password(url: str, shown: str) -> None:
+    database = PostgresDatabase(sa.make_url(f"postgresql://{url}"))
+
+    assert database.url == f"postgresql://{shown}"
