@@ -7,7 +7,7 @@ for each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum, IntEnum, StrEnum, auto
 from hashlib import blake2b
 
@@ -348,24 +348,6 @@ def last_sent(version: Version, states: Sequence[Settled], send: str) -> int:
         ),
         default=0,
     )
-
-
-def is_seen_again(
-    version: Version, latest: Latest, states: Mapping[Key, Sequence[Settled]]
-) -> bool:
-    """Return whether a state of a key with several rows was certainly sent before.
-
-    Its content need not be known. True as well for the state that was sent last.
-
-    Args:
-        states: Record key -> outcomes of states.
-    """
-    if latest.state_digest == version.state_digest:
-        return True
-    if are_ordered(version.bookmark_value, latest.bookmark_value):
-        return False
-    its = states.get(version.record_key, ())
-    return last_sent(version, its, "always") > 0
 
 
 def latest_after(

@@ -370,23 +370,6 @@ class Identity:
         self._counted[mapping].add(entity, Read.AS_LATEST)
         return 2
 
-    def seen_again(self, version: Version) -> int:
-        """Note a record whose state was sent, of a key with several rows.
-
-        Return the count of records that share a key by which it grows.
-        """
-        latest = self.latest(version.key)
-        assert latest is not None  # noqa: S101 - a key with several rows has one
-        if latest.state_digest == version.state_digest:
-            return self.saw_latest(version.mapping, [version.entity])
-        read = self._seen[version.mapping].read(version.entity)
-        self._see_again(version.record_key, version, "always")
-        self._note(version.key, Read.AS_OTHER)
-        if read:
-            return self._count(version.record_key)
-        self._alone[version.mapping].add(version.entity, Read.AS_OTHER)
-        return 0
-
     def _apply(
         self, version: Version, step: Step, latest: Latest | None, send: str
     ) -> None:

@@ -108,12 +108,9 @@ class RecordOutcomes:
             for outcome, times in Counter(outcome for *_, outcome in found).items():
                 self._count_valid(name, outcome, times)
 
-    def note_sharing(self, mapped: MappedRecord, person: Key | None) -> None:
-        """Count a record whose state was sent, of a key with several people or rows."""
-        if person is not None:
-            mapped.stream.counts.sharing += self.identity.share(mapped.key, person)
-        else:
-            mapped.stream.counts.sharing += self.identity.seen_again(mapped.version)
+    def note_sharing(self, mapped: MappedRecord, person: Key) -> None:
+        """Count a record that is a person's last state, of a key that people share."""
+        mapped.stream.counts.sharing += self.identity.share(mapped.key, person)
         mapped.stream.note_fields(mapped.record)
         self._count(mapped, Outcome.DUPLICATE, "")
         self._note_valid(mapped.stream.schema.name)

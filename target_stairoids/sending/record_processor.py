@@ -21,7 +21,6 @@ from target_stairoids.dedup.duplicate_rules import (
     Latest,
     Outcome,
     Version,
-    is_seen_again,
     people_in,
 )
 from target_stairoids.dedup.identity import SettledRecord
@@ -196,11 +195,9 @@ class RecordProcessor:
         if broken is not None:
             self._decide_all(before, changed)
             return broken
-        again = self._seen_again_in(sharing, latest)
         often = Counter(record.key for record in records)
-        known = people.keys() | again
-        same = self._same_in(records, latest, often, known)
-        known |= same.keys()
+        same = self._same_in(records, latest, often, people)
+        known = people.keys() | same.keys()
         others = [r for r in records if r.key in changed and r not in known]
         drafts = self._drafts_of(others, changed, latest)
         settled = same | _kept_back(drafts, latest, often)
@@ -212,8 +209,8 @@ class RecordProcessor:
                 self.outcomes.observe(item, settled[item][-1], "")
             elif item.key not in changed:
                 self.outcomes.observe(item, Outcome.DUPLICATE, "")
-            elif item in people or item in again:
-                self.outcomes.note_sharing(item, people.get(item))
+            elif item in people:
+                self.outcomes.note_sharing(item, people[item])
             else:
                 self.outcomes.decide(item, drafts[item])
         return None
@@ -249,7 +246,7 @@ class RecordProcessor:
     def _sharing_in(
         self, items: list[MappedRecord], latest: dict[Key, Latest | None]
     ) -> dict[Key, list[MappedRecord]]:
-        """Return the records of keys that several people or rows share, by key.
+        """Return the records of keys that several people share, by key.
 
         Records that may be filtered, or that a person sends again, are left out with
         all others of their key.
@@ -259,7 +256,7 @@ class RecordProcessor:
         for item in items:
             if (last := latest.get(item.key)) is None:
                 continue
-            if last.is_shared or last.is_several:
+            if last.is_shared:
                 found[item.key].append(item)
                 if (
                     item.dead_letter is not None
@@ -284,31 +281,6 @@ class RecordProcessor:
             people = [known.get((key[0], record.mark)) for record in records]
             if all(person is not None and not is_held(person) for person in people):
                 found |= {r: p for r, p in zip(records, people, strict=True) if p}
-        return found
-
-    def _seen_again_in(
-        self, sharing: dict[Key, list[MappedRecord]], latest: dict[Key, Latest | None]
-    ) -> set[MappedRecord]:
-        """Return the records whose states were sent, of keys with several rows."""
-        several = [
-            (last, records)
-            for key, records in sharing.items()
-            if (last := latest[key]) is not None
-            and last.is_several
-            and not self.outcomes.identity.is_held(key)
-        ]
-        if not several:
-            return set()
-        versions = [record.version for _, records in several for record in records]
-        states = self.ledger.states_of(versions)
-        found: set[MappedRecord] = set()
-        for last, records in several:
-            if all(
-                is_seen_again(record.version, last, states)
-                and not (record.why_filtered or record.is_deleted)
-                for record in records
-            ):
-                found |= set(records)
         return found
 
     def _without_duplicates(

@@ -19,7 +19,6 @@ from target_stairoids.dedup.duplicate_rules import (
     Step,
     decide,
     decide_again,
-    is_seen_again,
     last_sent,
     latest_after,
     people_in,
@@ -390,22 +389,6 @@ def test_last_state_notes_that_the_key_is_null(outcome: Outcome) -> None:
 
     assert after is not None
     assert after.has_null_key
-
-
-@pytest.mark.parametrize(
-    ("latest", "states", "is_known"),
-    [
-        (last("B", MONDAY), [], True),
-        (last(), [], False),
-        (last(), sent(1), True),
-        (last(at=MONDAY), sent(1), False),
-    ],
-    ids=["the last state", "a new state", "sent before", "sent before, with order"],
-)
-def test_state_of_a_key_with_several_rows_was_certainly_sent_before(
-    latest: Latest, states: list[Settled], *, is_known: bool
-) -> None:
-    assert is_seen_again(VERSION, latest, {VERSION.record_key: states}) is is_known
 
 
 MOVED: dict[str, Any] = {
