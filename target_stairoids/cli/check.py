@@ -12,6 +12,7 @@ from stairoids_common.cli import TEXT_FILE
 from stairoids_common.text import counted
 from target_stairoids.cli.options import clear_errors, config_option, online_option
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.reporting.next_steps import with_configs
 
 
 @click.command()
@@ -67,7 +68,6 @@ def check(
 def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
-    from target_stairoids.reporting.next_steps import with_configs
 
     messages = _schema_messages(catalog.read())
     preview = Preview(samples=0)

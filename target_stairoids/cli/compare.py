@@ -7,10 +7,12 @@ import json
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from stairoids_common.cli import format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli.options import address_in, with_ledger
+from target_stairoids.dedup.record import json_array, key_digest
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -38,8 +40,6 @@ def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
     Example:
       stairoids-signals reconcile --days 7 --config config.json
     """
-    import msgspec
-
     from target_stairoids.dry_run.reconcile import reconcile as compared
 
     settings = click.get_current_context().obj
@@ -87,8 +87,6 @@ def find(
       stairoids-signals find --email ann@example.com --config config.json
       stairoids-signals find --key 42 --config config.json
     """
-    import msgspec
-
     from target_stairoids.ledger import queries
 
     if not (email or key):
@@ -116,8 +114,6 @@ def _plain(key: str | None) -> str | None:
 
 def _keys(key: str | None) -> list[str]:
     """Return the forms that a key may have in the ledger, as a JSON array or digest."""
-    from target_stairoids.dedup.record import json_array, key_digest
-
     if not key:
         return []
     values = _read(key)

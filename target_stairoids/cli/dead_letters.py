@@ -25,6 +25,7 @@ from target_stairoids.cli.options import (
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.schema import INFERRED_FIELD
 from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
@@ -235,7 +236,6 @@ def _show_foreign(found: Sequence[Row[Any]]) -> None:
 def _is_own(dead: Row[Any], settings: Settings) -> bool:
     """Return whether the config has the mapping of a dead letter."""
     from target_stairoids.mapping.config import names_for
-    from target_stairoids.mapping.schema import INFERRED_FIELD
 
     if names := names_for(dead.stream_name, settings.signals):
         return dead.mapping in names

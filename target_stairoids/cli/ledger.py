@@ -26,7 +26,9 @@ from target_stairoids.cli.options import (
     messages_argument,
     with_ledger,
 )
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -164,8 +166,6 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
       stairoids-signals ledger allow --source website --config config.json
       stairoids-signals ledger allow --key --config config.json
     """
-    from target_stairoids.reporting.next_steps import with_configs
-
     if not (stream or source or key):
         raise WrongUsageError("Name a stream, or give --source or --key.")
     with ledger.transaction() as transaction:
@@ -298,9 +298,7 @@ def rebuild(
       stairoids-signals ledger rebuild messages.jsonl --dry-run --config config.json
       stairoids-signals ledger rebuild messages.jsonl --config config.json
     """
-    from target_stairoids.dedup.duplicate_rules import Outcome
     from target_stairoids.dry_run import runner
-    from target_stairoids.reporting.next_steps import dead_letters_command
 
     if not messages.seekable():
         messages = StringIO(messages.read())

@@ -14,6 +14,7 @@ from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
 from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.mapping.people_and_companies import clean_email
 
 _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
 
@@ -47,8 +48,6 @@ def address_in(email: str) -> str:
     Raises:
         ConfigError: There is no `@`.
     """
-    from target_stairoids.mapping.people_and_companies import clean_email
-
     address = clean_email(email) or email.strip()
     if "@" not in address.strip("@"):
         raise ConfigError("--email is not an email address such as ann@example.com.")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import click
+import msgspec
 
 from stairoids_common.cli import format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
@@ -21,11 +22,11 @@ from target_stairoids.cli.options import (
 )
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
+from target_stairoids.mapping.signal import BY_WHEN, CompiledMapping
 
 if TYPE_CHECKING:
     from target_stairoids.dry_run.coverage import Coverage
     from target_stairoids.dry_run.preview import Preview
-    from target_stairoids.mapping.signal import CompiledMapping
     from target_stairoids.sending.observer import Observation
     from target_stairoids.settings import Settings
 
@@ -130,8 +131,6 @@ def _compare(
     limit: int,
     output_format: str,
 ) -> None:
-    import msgspec
-
     from target_stairoids.dry_run.comparison import compare
 
     found = compare([against], config_inputs, list(messages), examples=limit)
@@ -206,8 +205,6 @@ def _listed(template: str) -> str:
 
 
 def _show_coverage(mapping: CompiledMapping, coverage: Coverage) -> None:
-    from target_stairoids.mapping.signal import BY_WHEN
-
     if coverage.records:
         shares = (
             f"{coverage.share(name):.0%} have {name}"

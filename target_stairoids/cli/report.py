@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from stairoids_common.cli import format_option, print_table
 from stairoids_common.text import counted
 from target_stairoids.cli.options import with_ledger
+from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
+from target_stairoids.reporting.progress import unanswered_in
+from target_stairoids.reporting.run_status import ending_of, quota_in_words, words_of
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -47,8 +51,6 @@ def report(ledger: Ledger, days: int, output_format: str) -> None:
       stairoids-signals report --config config.json --days 7 --format json
       stairoids-signals report --config config.json --format html > report.html
     """
-    import msgspec
-
     from target_stairoids.reporting.html import as_html
     from target_stairoids.reporting.runs import run_history
 
@@ -63,8 +65,6 @@ def report(ledger: Ledger, days: int, output_format: str) -> None:
 
 
 def _show(history: RunHistory) -> None:
-    from target_stairoids.reporting.next_steps import dead_letters_command
-    from target_stairoids.reporting.run_status import quota_in_words
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
     for status in history.status:
@@ -102,9 +102,6 @@ def _show(history: RunHistory) -> None:
 
 def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
     """Show a table of the runs, and their reasons that are not shown yet."""
-    from target_stairoids.reporting.next_steps import with_configs
-    from target_stairoids.reporting.run_status import ending_of, words_of
-
     rows = [
         (
             str(run.run),
@@ -136,8 +133,6 @@ def _minutes(seconds: float | None) -> float | None:
 
 
 def _show_outcomes(history: RunHistory) -> None:
-    from target_stairoids.reporting.progress import unanswered_in
-
     if history.types:
         print_table(("accepted by type", "signals"), list(history.types.items()))
         click.echo()

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from stairoids_common.config_errors import repaired
+
 
 @click.command()
 def schema() -> None:
@@ -27,7 +29,6 @@ def editor_schema() -> dict[str, Any]:
 
     No setting is required, because the environment may set the key. Null means not set.
     """
-    from stairoids_common.config_errors import repaired
     from target_stairoids.target import TargetStairoids
 
     of_target = TargetStairoids.full_schema()

@@ -7,11 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 import click
+import msgspec
 
 from stairoids_common.cli import TEXT_FILE, format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli.options import clear_errors, config_option, log_the_run
+from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.record import value_at
 from target_stairoids.exceptions import ConfigError
+from target_stairoids.mapping.people_and_companies import domain_from, email_from
+from target_stairoids.mapping.signals_setting import MappingItem
+from target_stairoids.reporting.next_steps import dead_letters_in
 
 _STREAM = "stairoids-signals-send"  # of signals that --json gives
 _OBJECTS = {
@@ -48,7 +54,6 @@ def send(
       stairoids-signals send --json '{"type":"trial","source":"crm","contact":{"email":"ann@example.com"}}' --config config.json
     """  # noqa: E501 - an example is one line, ready to be copied
     from target_stairoids.dry_run import runner
-    from target_stairoids.reporting.next_steps import dead_letters_in
 
     text = chosen.pop("text")
     given = [text, *(chosen[name] for name in ("key", "limit"))]
@@ -131,8 +136,6 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
 
     The values are JSON if there are several, else text.
     """
-    from target_stairoids.dedup.record import value_at
-
     values: list[object] = [wanted]
     if wanted.startswith("["):
         try:
@@ -147,10 +150,6 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
 
 def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
     """Return the messages and the mapping of a signal that is given as JSON."""
-    import msgspec
-
-    from target_stairoids.mapping.signals_setting import MappingItem
-
     try:
         body = json.loads(text)
         json.dumps(body, ensure_ascii=False).encode()  # not half a surrogate pair
@@ -201,8 +200,6 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
 
 def _clean(body: dict[str, Any]) -> None:
     """Clean address and domain, so that each spelling is the same signal."""
-    from target_stairoids.mapping.people_and_companies import domain_from, email_from
-
     for part, field, clean in (
         ("contact", "email", email_from),
         ("account", "domain", domain_from),
@@ -215,7 +212,6 @@ def _check(
     config_inputs: Sequence[str], lines: list[str], overrides: dict[str, Any]
 ) -> None:
     """Refuse a signal that would be invalid, so that no dead letter needs a mapping."""
-    from target_stairoids.dedup.duplicate_rules import Outcome
     from target_stairoids.dry_run.preview import RecordObserver
     from target_stairoids.dry_run.runner import run_dry
 

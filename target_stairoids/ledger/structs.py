@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -109,6 +110,15 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key_values: str | None = None
     request_id: str | None = None
     attempts: int = 1
+
+
+class Effect(Enum):
+    """The effect of a row on the suppression list, in words."""
+
+    ADDED = "added to the suppression list"
+    KEPT = "is on the suppression list"
+    REMOVED = "removed from the suppression list"
+    ABSENT = "is not on the suppression list"
 
 
 class PipelineFacts(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, delete
 from target_stairoids.dedup.record import keyed_digest
 from target_stairoids.ledger.lookup import rows_in
 from target_stairoids.ledger.schema import suppressed
+from target_stairoids.ledger.structs import Effect
 
 if TYPE_CHECKING:
     from target_stairoids.dedup.duplicate_rules import Key
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
 #: Entity and mapping of the row that made the entry, and the digest of its name.
 _Entry = tuple[bytes, str, bytes]
 _COLUMNS = ("entity", "mapping", "digest")
-
-
-class Effect(Enum):
-    """The effect of a row on the suppression list, in words."""
-
-    ADDED = "added to the suppression list"
-    KEPT = "is on the suppression list"
-    REMOVED = "removed from the suppression list"
-    ABSENT = "is not on the suppression list"
 
 
 class SuppressionRow(msgspec.Struct, frozen=True, gc=False):

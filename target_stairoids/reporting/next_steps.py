@@ -14,7 +14,7 @@ from typing import Any
 from stairoids_common.config import default_inputs
 from stairoids_common.text import CODE, as_code
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.ledger.suppressed import Effect
+from target_stairoids.ledger.structs import Effect
 
 #: The outcomes that make a dead letter.
 DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)

@@ -22,7 +22,8 @@ from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.dead_letters import discard, replayable
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import PARAMETERS, blocks
-from target_stairoids.ledger.suppressed import Effect, SuppressionRow
+from target_stairoids.ledger.structs import Effect
+from target_stairoids.ledger.suppressed import SuppressionRow
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.signal import names_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -244,3 +245,16 @@ def test_unknown_log_level_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert done.exit_code == 1
     assert "Error: `LOGLEVEL` must be DEBUG, INFO, WARNING or ERROR." in done.stderr
+
+
+def test_help_loads_no_slow_module() -> None:
+    code = (
+        "import sys, target_stairoids.cli.main as _;"
+        "heavy = {'singer_sdk', 'sqlalchemy', 'requests', 'rich'};"
+        "print(heavy & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"
