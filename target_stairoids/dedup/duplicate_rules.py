@@ -80,11 +80,6 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     has_null_key: bool = False
 
     @property
-    def entity(self) -> bytes:
-        """Digest of the entity."""
-        return self.key[0]
-
-    @property
     def mapping(self) -> str:
         """Name of the mapping."""
         return self.key[1]

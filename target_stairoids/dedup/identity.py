@@ -159,8 +159,8 @@ class Identity:
 
         Returns the decision on a record of its entity that was held until now.
         """
-        version = self.placed(subject)
-        was_read = self._seen[version.mapping].read(version.entity)
+        version, _ = self.placed(subject)
+        was_read = self.has_read(version.key)
         self._note(version.key, Read.AS_OTHER)
         held = self._held.pop(version.key, None)
         released = [self._resolve(held)] if held else []
@@ -202,12 +202,12 @@ class Identity:
 
         Those before are on records that were held until now.
         """
-        version = self.placed(subject)
+        version, latest = self.placed(subject)
         held = self._held.get(version.key)
         if held is None:
-            return [self._decide(subject, version)]
+            return [self._decide(subject, version, latest)]
         if _is_same(held, version, subject.send):
-            return [Decided(subject, version, _SAME_AS_HELD, self.latest(version.key))]
+            return [Decided(subject, version, _SAME_AS_HELD, latest)]
         del self._held[version.key]
         # Not held again, because another state of its key was read. It is counted with
         # the record that follows.
@@ -223,8 +223,7 @@ class Identity:
             was_read_since: Whether a state of an entity was sent or filtered after the
                 failure.
         """
-        version = self.placed(subject)
-        latest = self.latest(version.key)
+        version, latest = self.placed(subject)
         if latest is None or (
             subject.send == "always" and latest.content_digest is not None
         ):
@@ -254,19 +253,19 @@ class Identity:
 
     # Which entity
 
-    def placed(self, subject: Subject) -> Version:
-        """Return the version with the entity that it belongs to."""
+    def placed(self, subject: Subject) -> tuple[Version, Latest | None]:
+        """Return the version with its entity, and the last state of that."""
         version = subject.version
         latest = self.latest(version.record_key)
         if latest is not None and latest.is_shared:
             return self._of_person(version)
         if subject.is_by_person:
-            placed = self._of_person(version)
-            return replace(placed, record_key=placed.key)
-        return version
+            placed, latest = self._of_person(version)
+            return replace(placed, record_key=placed.key), latest
+        return version, latest
 
-    def _of_person(self, version: Version) -> Version:
-        """Return the version as one of its person's.
+    def _of_person(self, version: Version) -> tuple[Version, Latest | None]:
+        """Return the version as one of its person's, and the person's last state.
 
         The person goes by the email, or else by the domain; by the other one if only
         that one is known.
@@ -275,8 +274,9 @@ class Identity:
         for key in people:
             latest = self.latest(key)
             if latest is not None and not differ(latest, version):
-                return replace(version, key=key)
-        return replace(version, key=people[0]) if people else version
+                return replace(version, key=key), latest
+        key = people[0] if people else version.key
+        return replace(version, key=key), self.latest(key)
 
     def _share(self, version: Version) -> None:
         """Move the last state of the record's key to its person."""
@@ -292,12 +292,16 @@ class Identity:
     # Decisions
 
     def _resolve(self, held: _Held) -> Decided:
-        return self._decide(held.subject, held.version, held.states, counts=False)
+        latest = self.latest(held.version.key)
+        return self._decide(
+            held.subject, held.version, latest, held.states, counts=False
+        )
 
     def _decide(
         self,
         subject: Subject,
         version: Version,
+        latest: Latest | None,
         states: Sequence[Settled] = (),
         *,
         counts: bool = True,
@@ -308,7 +312,6 @@ class Identity:
             states: The outcomes of its states, if it is not of this block of records.
             counts: Whether the record may count as one that shares a key.
         """
-        latest = self.latest(version.key)
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
         is_person = version.key != subject.version.record_key
@@ -328,8 +331,8 @@ class Identity:
         before = last_sent(version, facts.states, subject.send)
         if step.action is Action.SHARE:
             self._share(version)
-            person = self._of_person(version)
-            return self._decide(subject, person, states, counts=counts)
+            person, latest = self._of_person(version)
+            return self._decide(subject, person, latest, states, counts=counts)
         sharing = 0
         if is_person and not subject.is_by_person:
             sharing = self.share(version.record_key) if counts else 0

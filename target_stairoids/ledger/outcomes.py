@@ -42,9 +42,7 @@ def write_outcomes(
         ],
     )
     claimed = [
-        (item.version.entity, item.version.mapping, transaction.run)
-        for item in versions
-        if item.is_claimed
+        (*item.version.key, transaction.run) for item in versions if item.is_claimed
     ]
     _execute(transaction, transaction.statements.end_claim, claimed)
     accepted = [

@@ -300,11 +300,11 @@ class CompiledMapping:
             properties = self.properties(record)
         except RecursionError as error:
             raise InvalidSignalError("properties: nested too deeply") from error
+        contact = _present(self.contact, record)
         occurred_at = self.occurred_at(record)
         if occurred_at is None and self.time_columns:
             found = {name: record.get(name) for name in self.time_columns}
             properties |= {n: value for n, value in found.items() if is_filled(value)}
-        contact = _present(self.contact, record)
         return Signal(
             type=self.type(record) or "",
             source=self.source(record) or "",

@@ -10,11 +10,8 @@ import msgspec
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
 from target_stairoids.dedup.duplicate_rules import (
-    REJECTED,
-    Action,
     Key,
     Outcome,
-    Step,
 )
 from target_stairoids.dedup.identity import Identity
 from target_stairoids.dedup.record import json_value
@@ -148,6 +145,9 @@ class FilteredRecords:
     The filtered state is about the same person, and newer. Other people who share the
     key keep their dead letters. Without an order, a dead letter stays if the run has a
     failed record of its key and person, because both may have several rows.
+
+    Attributes:
+        replayed: The numbers of dead letters that the run sends again.
     """
 
     def __init__(self, ledger: Ledger, queue: SendQueue) -> None:
@@ -159,7 +159,7 @@ class FilteredRecords:
         self._before = {row[:2]: (row.entity, row.mapping) for row in rows}
         self._keys = {*self._before.values()}
         self._failed: dict[Key, set[str | None]] = {}
-        self._replayed: set[int | None] = set()  # numbers of dead letters
+        self.replayed: set[int | None] = set()
 
     def add(self, mapped: MappedRecord, identity: Identity) -> None:
         """Note a filtered record. A dead letter that a person sends again ends."""
@@ -180,19 +180,12 @@ class FilteredRecords:
             people[person] = before if order.is_before(value, before) else value
             self._mapped[key] = mapped
 
-    def decided(self, mapped: MappedRecord, step: Step) -> None:
-        """Note a decision: a state that was rejected before has its dead letter."""
-        if step is REJECTED:
-            self.add_failed(mapped)
-        elif step.action is Action.SEND:
-            self._replayed.add(mapped.dead_letter)
-
     def close(self, mapped: MappedRecord) -> None:
         """Close the dead letter of a record, unless the run sends another copy of it.
 
         The response to that copy closes it.
         """
-        if mapped.dead_letter not in self._replayed:
+        if mapped.dead_letter not in self.replayed:
             self._ledger.buffer.discard(mapped.dead_letter)
 
     def add_failed(self, mapped: MappedRecord) -> None:

@@ -144,7 +144,7 @@ def lanes_of(
     version: Version, account: Mapping[str, str], contact: Mapping[str, str]
 ) -> tuple[object, ...]:
     """Return the subjects of a signal. Signals with a common one keep their order."""
-    lanes: list[object] = [version.entity]
+    lanes: list[object] = [version.key[0]]
     if domain := account.get("domain"):
         lanes.append(("domain", domain))
     if email := contact.get("email"):

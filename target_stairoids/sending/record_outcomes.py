@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
-from target_stairoids.dedup.duplicate_rules import OLDER, Action, Key, Outcome
+from target_stairoids.dedup.duplicate_rules import OLDER, REJECTED, Action, Key, Outcome
 from target_stairoids.dedup.identity import (
     NOT_ANOTHER,
     Decided,
@@ -168,10 +168,12 @@ class RecordOutcomes:
             self._wait(record)
             return
         del self._open[id(decided.subject)]
-        self.closing.decided(mapped, decided.step)
         if action is Action.SEND:
+            self.closing.replayed.add(mapped.dead_letter)
             self._send(record, decided)
             return
+        if decided.step is REJECTED:  # it has a dead letter
+            self.closing.add_failed(mapped)
         claim = self._outdated.repeated(decided)
         is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
         if claim and claim not in self._claimed and decided.repeats_last and not is_new:

@@ -130,7 +130,7 @@ class OutdatedClaims:
         """Note a record before the decision on it. `outcome` is that of its draft."""
         if not self.buffer.has_claims or subject.is_replay:
             return
-        version = identity.placed(subject)
+        version, _ = identity.placed(subject)
         signal = self._signal_of(version)
         # With `once`, a changed address is no reason for another signal.
         is_alone = subject.send != "once" and not identity.has_read(version.record_key)

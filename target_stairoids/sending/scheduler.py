@@ -244,7 +244,9 @@ class Scheduler:
     @property
     def _room(self) -> int:
         """How many requests the workers can take; none beside the first-run check."""
-        if any(signal.stage is Stage.ASK for signal in self.pool.unanswered):
+        if self.check.is_on and any(
+            signal.stage is Stage.ASK for signal in self.pool.unanswered
+        ):
             return 0
         return self.pool.room(ahead=self._runs_ahead)
 
@@ -393,18 +395,17 @@ class Scheduler:
 
     def _hand_in(self, signal: QueuedSignal) -> None:
         self.limiter.start()
-        text = signal.claim.signal
         if signal.stage is Stage.ASK:
             query = self.check.question(pair_of(signal)) or {}
+            request = partial(Client.list_signals, query=query)
         elif signal.stage is Stage.LOOK_UP:
-            query = query_for(*signal.page)
+            request = partial(Client.list_signals, query=query_for(*signal.page))
         else:
             if not signal.attempts:
                 signal.accepted_before = self.responses.accepted
             signal.attempts += 1
-            self.pool.hand_in(signal, lambda client: client.post_signal(text))
-            return
-        self.pool.hand_in(signal, lambda client: client.list_signals(query))
+            request = partial(Client.post_signal, body=signal.claim.signal)
+        self.pool.hand_in(signal, request)
 
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""

@@ -168,12 +168,12 @@ class Stream:
     @property
     def refusal(self) -> tuple[str, str] | None:
         """The check that refuses its signals without a look at them, and the reason."""
-        name = as_code(self.schema.name)
-        allow = shell_command("stairoids-signals ledger allow", self.schema.name)
         for mapping in self.maps:
             made, known = self.made.get(mapping.name), self.known.get(mapping.name)
             if made is None or known is None or mapping.name in self.baselines:
                 continue
+            name = as_code(self.schema.name)
+            allow = shell_command("stairoids-signals ledger allow", self.schema.name)
             if None not in (made.source, known.source) and made.source != known.source:
                 sources = [known.source or "", made.source or ""]
                 rename = _rename(self.schema.name, options=["--source", *sources])

@@ -378,7 +378,7 @@ def test_last_state_of_a_person_names_the_shared_key() -> None:
     person = replace(VERSION, key=(digest("person"), VERSION.mapping))
     after = latest_after(None, person, Outcome.ACCEPTED, RUN)
 
-    assert after == replace(AFTER, record_entity=VERSION.entity)
+    assert after == replace(AFTER, record_entity=VERSION.key[0])
     assert latest_after(after, VERSION, Outcome.ACCEPTED, RUN) == after
 
 

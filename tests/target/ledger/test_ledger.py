@@ -358,7 +358,7 @@ def test_lookup_takes_more_keys_than_one_query(ledger: Ledger) -> None:
     versions = [a_version(f"v{n}", f"e{n}") for n in range(1100)]
     settle(ledger, *versions)
     entities = [version.key for version in versions]
-    marks = [(version.entity, version.state_digest) for version in versions]
+    marks = [(version.key[0], version.state_digest) for version in versions]
 
     states = ledger.states_of(versions)
 

@@ -256,7 +256,7 @@ def test_lanes_are_entity_domain_and_email(
 ) -> None:
     version = a_version()
 
-    assert lanes_of(version, account, contact) == (version.entity, *lanes)
+    assert lanes_of(version, account, contact) == (version.key[0], *lanes)
 
 
 @settings(max_examples=80)

@@ -77,7 +77,7 @@ def test_recovered_signal_continues_from_its_claim() -> None:
     assert signal.stage is Stage.LOOK_UP
     assert signal.recovered
     assert signal.attempts == 3
-    assert signal.lanes == (a_version().entity, ("email", "a@b.example"))
+    assert signal.lanes == (a_version().key[0], ("email", "a@b.example"))
 
 
 PEOPLE = [a_schema(), *map(a_record, range(4))]

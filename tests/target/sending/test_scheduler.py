@@ -67,7 +67,7 @@ def a_signal(number: int, source: str = "test") -> QueuedSignal:
         claim=a_claim(version, signal=json.dumps(body).encode()),
         source=source,
         send="on_change",
-        lanes=(version.entity,),
+        lanes=(version.key[0],),
     )
 
 
