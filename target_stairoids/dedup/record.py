@@ -219,9 +219,10 @@ class RecordReader:
         self._salt = _salt(conditions)
         self._keeps_text = all(keys)
         self._decoder: msgspec.json.Decoder[Any] = _decoder
-        if self._keeps_text:
-            paths = {*more, *(path for key in keys for path in key)}
-            roots = {root for path in paths for root in (path, path.partition(".")[0])}
+        paths = {*more, *(path for key in keys for path in key)}
+        roots = {root for path in paths for root in (path, path.partition(".")[0])}
+        # The fields of a TypedDict with other characters are never found.
+        if self._keeps_text and all(map(str.isascii, roots)):
             columns = TypedDict("columns", dict.fromkeys(roots, Any), total=False)  # type: ignore[misc]  # only a SCHEMA knows the names
             self._decoder = msgspec.json.Decoder(columns, float_hook=Decimal)
 

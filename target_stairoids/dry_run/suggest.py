@@ -77,6 +77,8 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
 
 def _properties(listed: str) -> str:
     names = json.loads(listed)
+    if not names:
+        return "null"  # an empty list would be a mistake
     return _texts(names) if isinstance(names, list) else _text(names)
 
 

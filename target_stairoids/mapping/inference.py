@@ -197,7 +197,7 @@ def refusals(
         staff = None
         if part.role == "author":
             staff = "type", ["admin", "bot", "team"]  # Intercom
-        elif "restrictedagent" in part.columns:
+        elif {"restrictedagent", "restrictedagent[flag]"} & part.columns.keys():
             staff = "role", ["admin", "agent"]  # Zendesk
         if staff:
             found |= {
@@ -250,7 +250,7 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     """Add a column under its simple name: `email`, `emails[]`, `emailaddr.address`."""
     simple = _simple(path[-1])
     if types_of(schema) - {"null"} == {"boolean"} and not refusal_filter(simple):
-        return  # a flag such as `email: true` is no address
+        simple += "[flag]"  # `email: true` is no address
     if (items := list_items(schema)) is not None:
         place = Place(path, is_list=True)
         around.columns[f"{simple}[]"].append(place)

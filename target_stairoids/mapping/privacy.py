@@ -61,7 +61,7 @@ _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "l
 #: Texts for false, as spreadsheets and databases write it.
 _NEVER = {"", "false", "no", "0", "n", "f", "off", "nein", "non", "falsch", "faux"}
 _SAYS_NO = _DATA.no - _DATA.not_refusing
-_REFUSING = _DATA.refusing | _DATA.gone
+_REFUSING = _DATA.refusing | _DATA.gone | _SAYS_NO
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
 
 

@@ -136,6 +136,16 @@ def test_key_is_decoded_before_the_rest() -> None:
     assert record.fields["plan"] == "pro"
 
 
+@pytest.mark.parametrize("name", ["Größe", "日本", "\U0001f600", 'a"b\\c\nd', "a.é"])
+@pytest.mark.parametrize("is_escaped", [True, False])
+def test_key_may_have_any_name(name: str, *, is_escaped: bool) -> None:
+    text = json.dumps({"x": 1, name: 7}, ensure_ascii=is_escaped).encode()
+
+    assert read(text, name).key[name] == 7
+    assert read(text, "x").fields == {"x": 1, name: 7}
+    assert RecordReader([["x"]], [name]).read(msgspec.Raw(text)).key[name] == 7
+
+
 def test_record_without_a_key_is_decoded_whole() -> None:
     reader = RecordReader([["id"], []])
 

@@ -405,6 +405,19 @@ def test_suggested_mapping_makes_the_inferred_signals(
     assert mapped["outcomes"] == inferred["outcomes"]
 
 
+def test_suggested_mapping_without_properties_is_one(target: TargetUnderTest) -> None:
+    text = text_of(
+        [a_schema(key=["email"]), {**a_record(), "record": {"email": "a@b.co"}}]
+    )
+    text = text.replace('"id": {"type": "integer"}, ', "")
+    suggested = yaml.safe_load(signals(target, "suggest", text=text).stdout)
+
+    run = target.run_text(text, signals=suggested["signals"])
+
+    assert suggested["signals"][0]["properties"] is None
+    assert run.outcomes == {"accepted": 1}
+
+
 def test_suggested_mappings_match_their_own_streams_only(
     sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
 ) -> None:

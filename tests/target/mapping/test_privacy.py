@@ -59,6 +59,9 @@ hs_email_bad_address hs_email_quarantined do_not_mail blocked is_spam
 on_suppression_list
 abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
 désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
+_peerdb_is_deleted __hevo__marked_deleted __artie_delete cdc_deleted DeletedDateTime
+deleted_ind del_flag is_del discarded_at verstorben Löschdatum kein_newsletter baja
+descadastrado
 """
 CONSENTS = """
 gdpr_consent consent marketing_consent has_consent consent_given email_opt_in opt_in
@@ -186,8 +189,13 @@ def test_agent_among_the_users_of_zendesk_is_filtered(
     role: str, *, is_staff: bool
 ) -> None:
     record = {"role": role, "restricted_agent": False}
+    flag = {"type": ["null", "boolean"]}
+    properties = {"email": TEXT, "role": TEXT, "restricted_agent": flag}
 
     assert isinstance(mapped(record), str) is is_staff
+    assert (
+        bool(a_map(a_shape("users", properties, ())).why_filtered(record)) is is_staff
+    )
     assert isinstance(mapped({"role": role}), dict)
 
 
@@ -292,6 +300,8 @@ def test_value_that_does_not_refuse(value: object) -> None:
     [
         ("status", "unsubscribed", "by `status | unsubscribed`"),
         ("list_status", "Opted_Out", "by `list_status | unsubscribed`"),
+        ("_change_type", "delete", "by `_change_type | unsubscribed`"),
+        ("_sdc_operation", "DELETE", "by `_sdc_operation | unsubscribed`"),
         ("member_state", "unsubscribed", "by `member_state | unsubscribed`"),
         ("email_status", "hard_bounce", "by `email_status | refused`"),
         ("marketing_status", "no_consent", "by `marketing_status | refused`"),
@@ -326,6 +336,10 @@ def test_value_that_does_not_refuse(value: object) -> None:
                 "redacted",
                 '{"state": "not_subscribed"}',
                 "Not granted (2)",
+                "No (by phone)",
+                "Nein, danke",
+                "Não",
+                "нет",
                 '{"marketing": {"consent": "no"}}',
                 "unsubscribed",
                 "refusé",
