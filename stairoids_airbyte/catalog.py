@@ -55,7 +55,7 @@ def messages_of(catalog: ConfiguredCatalog) -> dict[Descriptor, dict[str, Json]]
 def _message_of(configured: ConfiguredStream, name: str) -> dict[str, Json]:
     stream = configured.stream
     paths = configured.primary_key or stream.source_defined_primary_key or []
-    key = [".".join(path) for path in paths]
+    key = [".".join(path) for path in paths if any(path)]
     bookmark = bookmark_column(_cursor_of(configured), key)
     return {
         "type": "SCHEMA",

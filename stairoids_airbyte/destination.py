@@ -6,6 +6,7 @@ Each function raises `ConnectorError` if the sync cannot begin, or is incomplete
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -93,8 +94,8 @@ class _Sync:
             progress=LogProgress(),
         )
         self._messages = messages
-        self._streams: dict[tuple[str | None, str], tuple[Descriptor, Stream]] = {}
-        self._counts: Counter[Descriptor] = Counter()  # of records since a state
+        self._streams: dict[tuple[str | None, str], Stream] = {}
+        self._counts: Counter[tuple[str | None, str]] = Counter()  # since a state
 
     def run(self, source: IO[Any]) -> None:
         """Read to the end of the input, and wait for all outcomes."""
@@ -115,8 +116,7 @@ class _Sync:
         """Compile each stream's mapping, so that errors come before any record."""
         for descriptor, message in self._messages.items():
             stream = self._run.records.stream(schema_from(message), message)
-            key = (descriptor.namespace, descriptor.name)
-            self._streams[key] = (descriptor, stream)
+            self._streams[_key_of(descriptor.name, descriptor.namespace)] = stream
         self._write_statuses("STARTED")
 
     def _record(self, message: dict[str, Json]) -> None:
@@ -128,13 +128,12 @@ class _Sync:
         name, data = record.get("stream"), record.get("data")
         if not isinstance(name, str) or not isinstance(data, (dict, msgspec.Raw)):
             raise MessageError("A RECORD message lacks its `stream` or its `data`.")
-        found = self._streams.get((record.get("namespace"), name))
-        if found is None:
+        key = _key_of(name, record.get("namespace"))
+        if key not in self._streams:
             msg = f"A RECORD message has the stream `{name}`, not in the catalog."
             raise MessageError(msg)
-        descriptor, stream = found
-        self._run.records.take(stream, (data,))
-        self._counts[descriptor] += 1
+        self._run.records.take(self._streams[key], (data,))
+        self._counts[key] += 1
 
     def _state(self, message: dict[str, Json]) -> None:
         try:
@@ -153,7 +152,7 @@ class _Sync:
         state = message["state"]
         if state.get("type") == "STREAM":
             stream = state["stream"]["stream_descriptor"]
-            key = Descriptor(stream["name"], stream.get("namespace"))
+            key = _key_of(stream["name"], stream.get("namespace"))
             count = self._counts.pop(key, 0)
         else:
             count = self._counts.total()
@@ -161,7 +160,10 @@ class _Sync:
         stats = {**(state.get("destinationStats") or {}), "recordCount": float(count)}
         fields = {name: value for name, value in message.items() if value is not None}
         echo = {**fields, "state": {**state, "destinationStats": stats}}
-        return _encoder.encode(echo).decode()
+        try:
+            return _encoder.encode(echo).decode()
+        except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+            return json.dumps(echo, default=float)
 
     def _write_statuses(self, status: Status) -> None:
         for descriptor in self._messages:
@@ -174,6 +176,11 @@ class _NoSamples(Observer):
     @override
     def opened(self, stream: Stream) -> None:
         warn_if_left_out(stream)
+
+
+def _key_of(name: str, namespace: str | None) -> tuple[str | None, str]:
+    """Return the key of a stream. An empty namespace is none."""
+    return namespace or None, name
 
 
 def _object_in(record: object) -> Mapping[str, Json]:

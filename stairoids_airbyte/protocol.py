@@ -40,7 +40,7 @@ class ConfiguredStream(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     stream: Stream
-    sync_mode: str = "full_refresh"
+    sync_mode: Literal["full_refresh", "incremental"] = "full_refresh"
     destination_sync_mode: str = "append"
     cursor_field: Path | None = None
     primary_key: list[Path] | None = None

@@ -7,6 +7,7 @@ Streams, records and the checks of bookmarks are those of the taps. Each functio
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import FrameType
@@ -160,6 +161,9 @@ class _Sync:
         names = [configured.stream.name for configured in catalog.streams]
         if unknown := [name for name in names if name not in by_name]:
             msg = f"The catalog names streams that do not exist: {', '.join(unknown)}."
+            raise WrongConfigError(msg)
+        if twice := [name for name, number in Counter(names).items() if number > 1]:
+            msg = f"The catalog has a stream twice: {', '.join(twice)}."
             raise WrongConfigError(msg)
         self._streams = [by_name[name] for name in names]
         self._earlier = states

@@ -37,6 +37,33 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
 
 
+class _Text(click.types.StringParamType):
+    """Text that is UTF-8. Other bytes of a command line are half surrogate pairs."""
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        text = super().convert(value, param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("has bytes that are not UTF-8.", param, ctx)
+        return text
+
+
+def with_checked_text(command: click.Command) -> None:
+    """Refuse text that is not UTF-8 in a command and its subcommands.
+
+    The path of a config may have any bytes.
+    """
+    for parameter in command.params:
+        if parameter.type is click.STRING and parameter.name != "config_inputs":
+            parameter.type = _Text()
+    for inner in getattr(command, "commands", {}).values():
+        with_checked_text(inner)
+
+
 class EnvironmentOption(click.Option):
     """An option whose variable is read as a setting, also from `VARIABLE_FILE`."""
 

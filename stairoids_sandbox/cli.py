@@ -16,6 +16,7 @@ from stairoids_common.cli import (
     EnvironmentOption,
     exit_with_message,
     version_option,
+    with_checked_text,
 )
 from stairoids_common.text import write_utf8
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
@@ -215,3 +216,6 @@ def _pairs(
             raise UsageError(f"{option} must look like {shape}")
         pairs.append((left, right))
     return pairs
+
+
+with_checked_text(main)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option, with_checked_text
 from stairoids_common.text import write_utf8
 from tap_stairoids_webhooks.cli import endpoints, store
 from tap_stairoids_webhooks.cli.forward import forward
@@ -40,3 +40,4 @@ def main() -> None:
 
 for command in (serve, forward, *store.COMMANDS, *endpoints.COMMANDS):
     main.add_command(command)
+with_checked_text(main)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from typing_extensions import override
+from urllib3 import HTTPConnectionPool, HTTPResponse
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import ConnectionPool
 
 from stairoids_common.http import breach_of, environment_error, obstacle_of
 from stairoids_common.retry import retry_after_in
@@ -79,7 +86,57 @@ class Endpoint:
         if session is None:
             session = self._of_thread.session = requests.Session()
             session.auth = _no_auth
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _HeadDeadline(_SECONDS))
         return session
+
+
+class _HeadDeadline(HTTPAdapter):
+    """Ends a request whose response has no whole head some seconds after it was sent.
+
+    The timeout of `requests` is for each part that arrives, however small.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        super().__init__()
+
+    @override
+    def get_connection_with_tls_context(
+        self, *args: Any, **options: Any
+    ) -> ConnectionPool:
+        pool = super().get_connection_with_tls_context(*args, **options)
+        kind = cast("HTTPConnectionPool", pool).ConnectionCls
+        if not issubclass(kind, _LimitedHead):
+            fields = {"seconds": self._seconds}
+            limited = type("Connection", (_LimitedHead, kind), fields)
+            pool.ConnectionCls = limited  # type: ignore[attr-defined]  # as above
+        return pool
+
+
+class _LimitedHead(HTTPConnection):
+    """A connection with a time limit for the head of a response."""
+
+    seconds: float
+
+    @override
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 does
+        late, ours = threading.Event(), self.sock
+
+        def hang_up() -> None:
+            late.set()
+            with suppress(OSError):  # it was closed meanwhile
+                socket.socket.shutdown(ours, socket.SHUT_RDWR)
+
+        timer = threading.Timer(self.seconds, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()
+        finally:
+            timer.cancel()
+            if late.is_set():  # also if the part that came is a head
+                raise TimeoutError
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

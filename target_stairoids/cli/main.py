@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.cli import CONTEXT_SETTINGS, version_option, with_checked_text
 from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check
 from target_stairoids.cli.compare import find, reconcile
@@ -78,3 +78,4 @@ _COMMANDS = (
 )
 for command in _COMMANDS:
     main.add_command(command)
+with_checked_text(main)

@@ -135,7 +135,7 @@ def test_check_succeeds_and_sends_nothing(
         ({"ledger_url": "sqlite:///canary.db"}, "by an absolute path"),
         ({"dry_run": "canary"}, "`dry_run` must be true or false"),
         ({"on_incomplete": "succeed"}, "`on_incomplete` is not a setting"),
-        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "has a form"),
+        ({"signals": [{"stream": "*", "properties": "[canary"}]}, "2: not JSON"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -235,6 +235,74 @@ def test_unsupported_sync_mode_is_refused(
     assert f"`{mode}`" in error["message"]
     assert messages_in(printed, "STATE") == []
     assert len(sandbox.signals) == 0
+
+
+def test_unknown_sync_mode_is_refused(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    code, printed = destination.write(
+        a_catalog(a_stream(sync_mode="full")), a_record(1)
+    )
+
+    (error,) = errors_in(printed)
+    assert (code, error["failure_type"]) == (1, "config_error")
+    assert "'full' - at `$.streams[0].sync_mode`" in error["message"]
+    assert len(sandbox.signals) == 0
+
+
+@pytest.mark.parametrize(
+    ("configured", "sent"), [("", None), (None, ""), ("", "")], ids=repr
+)
+def test_empty_namespace_is_none(
+    destination: Destination,
+    sandbox: Sandbox,
+    configured: str | None,
+    sent: str | None,
+) -> None:
+    state = a_state(1)
+    state["state"]["stream"]["stream_descriptor"]["namespace"] = sent
+
+    code, printed = destination.write(
+        a_catalog(a_stream(namespace=configured)), a_record(1, namespace=sent), state
+    )
+
+    assert (code, counts_in(printed), len(sandbox.signals)) == (0, [1], 1)
+    (returned,) = messages_in(printed, "STATE")
+    assert returned["state"]["stream"] == state["state"]["stream"]
+
+
+@pytest.mark.parametrize("path", [[], [""]], ids=str)
+def test_empty_path_of_a_primary_key_is_no_key(
+    destination: Destination, sandbox: Sandbox, path: list[str]
+) -> None:
+    catalog = a_catalog(a_stream(primary_key=[path]))
+
+    code, _ = destination.write(catalog, a_record(1), a_record(2), a_record(1))
+
+    assert (code, len(sandbox.signals)) == (0, 2)
+
+
+def test_state_with_half_a_surrogate_pair_is_returned(
+    destination: Destination,
+) -> None:
+    state = a_state(1)
+    state["state"]["stream"]["stream_state"] = {"name": "\ud800"}
+
+    destination.write(a_catalog())
+
+    # In a process, because Airbyte's classes of the tests refuse such a text.
+    command = f"{BIN}/destination-stairoids write --config config.json"
+    done = subprocess.run(
+        [*command.split(), "--catalog", "catalog.json"],
+        cwd=destination.folder,
+        input=f"{json.dumps(a_record(1))}\n{json.dumps(state)}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    (returned,) = messages_in(done.stdout, "STATE")
+    assert returned["state"]["stream"] == state["state"]["stream"]
 
 
 def test_refresh_sends_nothing_again(

@@ -199,6 +199,26 @@ def test_statuses_of_a_stream_enclose_records_and_state(source: Source) -> None:
     assert kinds == ["STARTED", "RUNNING", "RECORD", "STATE", "COMPLETE"]
 
 
+def test_catalog_with_a_stream_twice_or_an_unknown_mode_is_refused(
+    source: Source,
+) -> None:
+    path = source.folder / "catalog.json"
+    source.choose("events")
+    (stream,) = json.loads(path.read_text())["streams"]
+    for streams, says in (
+        ([stream, stream], "The catalog has a stream twice: events."),
+        ([{**stream, "sync_mode": "full"}], "at `$.streams[0].sync_mode`"),
+    ):
+        path.write_text(json.dumps({"streams": streams}))
+
+        code, printed = source.run("read")
+
+        assert code == 1
+        assert error_in(printed)["failure_type"] == "config_error"
+        assert says in error_in(printed)["message"]
+        assert sequences_in(printed) == []
+
+
 def test_numbers_keep_their_digits(source: Source) -> None:
     body = b'{"event":"x","a":1.10,"b":12345678901234567890123}'
     with EventStore.create(source.url) as store:

@@ -284,6 +284,42 @@ def test_response_whose_body_never_ends_is_a_delivery(
     assert totals(done)["delivered"] == 2
 
 
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+        (b"HTTP/1.1 200 ", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["header", "status", "informational"],
+)
+def test_response_whose_head_never_ends_is_a_failure(
+    store: EventStore,
+    store_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: bytes,
+    part: bytes,
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.endpoint._SECONDS", 1)
+    fill(store, accounts=1, number=1)
+    server = Server()
+
+    def respond(connection: socket.socket) -> None:
+        with suppress(OSError):  # until the forwarder has hung up
+            connection.sendall(begin)
+            while not ended.wait(0.1):
+                connection.sendall(part)
+
+    ended = threading.Event()
+    server.response = respond
+    with running(server):
+        forward(store_url, server.url, "--once", "--attempts", "1")
+        ended.set()
+
+    (failure,) = failures(store_url)
+    assert failure["reason"] == "no response (timeout)"
+
+
 def test_retry_after_of_a_busy_handler_holds_all_events(
     store: EventStore, store_url: str
 ) -> None:

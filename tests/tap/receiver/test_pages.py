@@ -217,6 +217,9 @@ def test_events_are_filtered_by_day_and_text_in_each_database(home_url: str) -> 
         assert shown("day=2024-10-15") == ["4", "3", "2", "1"]
         assert shown("day=2024-10-16") == shown("day=%25") == []
         assert shown("type=(none)&text=Zo") == ["3"]
+        for query in ("type=%00", "type=a%00b", "day=2024%00"):
+            assert get(receiver, f"/?{query}").status_code == 200
+            assert shown(query) == []
 
 
 def test_page_is_small_with_5000_events(home_url: str) -> None:
