@@ -175,9 +175,9 @@ class Ledger:
         """
         with self.transaction() as transaction:
             transaction.keep_mappings(mappings or {})
-            for stream_name in transaction.checked(self.scope):
-                if (complete or {}).get(stream_name):
-                    transaction.check_passed(self.scope, stream_name)
+            complete = complete or {}
+            passed = [name for name, had_records in complete.items() if had_records]
+            transaction.checks_passed(self.scope, passed)
             transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)
@@ -188,13 +188,11 @@ class Ledger:
                     report=json.dumps(report),
                 )
             )
-            numbers = [self._streams[stream_name] for stream_name in complete or ()]
-            if numbers:
-                transaction.write(
-                    update(streams)
-                    .where(streams.c.stream.in_(numbers))
-                    .values(complete_run=self.run)
-                )
+            are_complete = streams.c.stream.in_(
+                self._streams[name] for name in complete
+            )
+            of_run = {streams.c.complete_run: self.run}
+            transaction.write(update(streams).where(are_complete).values(of_run))
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
         """Remember that a check set a stream aside; a read-only ledger does not."""

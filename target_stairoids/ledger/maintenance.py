@@ -113,8 +113,7 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
             _rename_mapping(transaction, number, old, new)
         for table in (claims, dead_letters):
             write(update(table).where(table.c.stream == number).values(stream_name=new))
-        for name in (old, new):
-            transaction.check_passed(ledger.scope, name)
+        transaction.checks_passed(ledger.scope, (old, new))
 
 
 def rename_part(
@@ -139,7 +138,7 @@ def rename_part(
                 raise LedgerError(f"Mapping `{new}` has signals of its own.")
             if not _rename_mapping(transaction, number, old, new):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
-        transaction.check_passed(ledger.scope, stream)
+        transaction.checks_passed(ledger.scope, (stream,))
 
 
 def reset_order(ledger: Ledger, stream: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Dialect, Insert, Table, Update, bindparam, func, update
+from sqlalchemy import Dialect, Insert, Table, func
 from sqlalchemy.dialects import sqlite
 
 from target_stairoids.ledger.schema import (
@@ -18,20 +18,6 @@ from target_stairoids.ledger.schema import (
     settled,
     signals,
 )
-
-_OUR_CLAIM = (
-    claims.c.entity == bindparam("key_entity"),
-    claims.c.mapping == bindparam("key_mapping"),
-    claims.c.run == bindparam("key_run"),
-)
-
-#: Parameters: `key_entity`, `key_mapping`, `key_run`, `attempts` and `attempted_at`.
-CLAIM_AGAIN: Update = (
-    update(claims)
-    .where(*_OUR_CLAIM)
-    .values(attempts=bindparam("attempts"), attempted_at=bindparam("attempted_at"))
-)
-
 
 #: The columns that `Statements.claim` fills.
 CLAIMED = claims.c.keys()
@@ -47,6 +33,8 @@ class Statements:
     Attributes:
         note_known: INSERT of a row of `known_signals` that replaces the former one.
         end_claim: DELETE of a claim. Parameters: entity, mapping, run.
+        claim_again: UPDATE of a claim. Parameters: attempts, time of the last one, and
+            as for `end_claim`.
         close_dead_letters: DELETE of the dead letters of a state, or of all states of
             its record except `unknown` ones. Parameters: entity, mapping, state digest,
             and whether older states are closed.
@@ -83,6 +71,10 @@ class Statements:
             f" WHERE {our_key} AND {is_its}"
         )
         self.end_claim = f"DELETE FROM {claims.name} WHERE {our_key} AND run = {mark}"  # noqa: S608 - same
+        self.claim_again = (
+            f"UPDATE {claims.name} SET attempts = {mark}, attempted_at = {mark}"  # noqa: S608 - same
+            f" WHERE {our_key} AND run = {mark}"
+        )
         self.close_dead_letters = (
             f"DELETE FROM {dead_letters.name} WHERE {our_key}"  # noqa: S608 - same
             f" AND (state_digest = {mark} OR ({mark} AND outcome <> 'unknown'))"
@@ -121,11 +113,8 @@ class Statements:
             known = statement.excluded.signal_id
             others["signal_id"] = func.coalesce(known, table.c.signal_id)
         replaced = statement.on_conflict_do_update(index_elements=key, set_=others)
-        return self._compiled(table, replaced)
-
-    def _compiled(self, table: Table, statement: Any) -> str:  # noqa: ANN401 - of either dialect
         keys = table.c.keys()
-        return str(statement.compile(dialect=self._positional, column_keys=keys))
+        return str(replaced.compile(dialect=self._positional, column_keys=keys))
 
     def _add_dead_letter(self) -> Insert:
         statement = self.insert_into(dead_letters)

@@ -177,18 +177,11 @@ class Layout(msgspec.Struct, frozen=True):
     columns: frozenset[str]
 
 
-#: Columns of `claims` that hold the version, beside entity and mapping.
-VERSION_COLUMNS = tuple(
-    name
-    for name in Version.__struct_fields__
-    if name not in {"key", "record_key", "text_digest"}
-)
-
-
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim in a row of `claims`."""
     values = row._asdict()
-    version = {name: values.pop(name) for name in VERSION_COLUMNS}
+    fields = Version.__struct_fields__
+    version = {name: values.pop(name) for name in fields if name in values}
     entity, mapping = values.pop("entity"), values.pop("mapping")
     record_key = values.pop("record_entity"), mapping
     known = Version(key=(entity, mapping), record_key=record_key, **version)

@@ -44,7 +44,6 @@ from target_stairoids.ledger.schema import (
 )
 from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import (
-    VERSION_COLUMNS,
     Claim,
     Known,
     KnownMapping,
@@ -97,16 +96,12 @@ class Transaction:
             return {}
         rows = [
             {
-                **{name: getattr(claim.version, name) for name in VERSION_COLUMNS},
+                **asdict(claim),
+                **asdict(claim.version),
                 "entity": claim.version.key[0],
                 "mapping": claim.version.key[1],
                 "record_entity": claim.version.record_key[0],
-                "stream_name": claim.stream_name,
-                "key_values": claim.key_values,
-                "dead_letter": claim.dead_letter,
                 "api_key": api_key,
-                "signal": claim.signal,
-                "record": claim.record,
                 "run": self.run,
                 "attempts": 1,
                 "claimed_at": at,
@@ -132,15 +127,9 @@ class Transaction:
 
         Returns False if the claim is not ours.
         """
-        entity, mapping = claim.version.key
-        values = {
-            "key_entity": entity,
-            "key_mapping": mapping,
-            "key_run": self.run,
-            "attempts": attempts,
-            "attempted_at": at,
-        }
-        return self.connection.execute(sql.CLAIM_AGAIN, values).rowcount == 1
+        row = attempts, at, *claim.version.key, self.run
+        text = self.statements.claim_again
+        return self.connection.exec_driver_sql(text, row).rowcount == 1
 
     def claim_on(self, version: Version) -> Claim | None:
         """Return the claim on a version's entity and mapping, if there is one."""
@@ -165,8 +154,8 @@ class Transaction:
 
     def withdraw(self, version: Version) -> None:
         """Delete our claim of a signal that was certainly not accepted."""
-        ours = claims.c.run == self.run
-        self.write(delete(claims).where(_claims_of(version), ours))
+        row = *version.key, self.run
+        self.connection.exec_driver_sql(self.statements.end_claim, row)
 
     # Outcomes
 
@@ -310,15 +299,10 @@ class Transaction:
         self.write(update(checks).where(its).values(is_allowed=True))
         return list(reasons)
 
-    def checked(self, scope: str) -> set[str]:
-        """Return the streams that a check has set aside."""
-        query = select(checks.c.subject).where(checks.c.scope == scope)
-        return set(self.connection.scalars(query))
-
-    def check_passed(self, scope: str, stream: str) -> None:
-        """Forget the checks that set a stream aside."""
-        its = (checks.c.scope == scope) & (checks.c.subject == stream)
-        self.write(delete(checks).where(its))
+    def checks_passed(self, scope: str, streams: Collection[str]) -> None:
+        """Forget the checks that set streams aside."""
+        their = (checks.c.scope == scope) & checks.c.subject.in_(streams)
+        self.write(delete(checks).where(their))
 
     # Any statement
 
