@@ -145,7 +145,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rebuilds: bool = False
 
     def __post_init__(self) -> None:
-        """Check the key and the URL, and compute the derived values."""
         for name in ("api_key", "ledger_url"):
             if re.fullmatch(r"\(redacted\)|\*{2,}", getattr(self, name)):
                 raise ConfigError(

@@ -69,7 +69,6 @@ class StreamChecks(Generic[Held]):
     _recent: deque[bool] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Note the valid records so far."""
         self.has_valid = self.valid_before > 0
         self._recent = deque([True] * min(self.valid_before, _LAST), maxlen=_LAST)
 

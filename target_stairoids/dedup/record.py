@@ -109,7 +109,6 @@ class Record(msgspec.Struct, gc=False, eq=False):
     text_digest: bytes | None = None
     _fields: dict[str, Any] | None = None
     _canonical: dict[str, Any] | None = None
-    _columns: tuple[str, ...] | None = None
     _state: tuple[bytes, ColumnSet, bytes] | None = None
     _source: tuple[ColumnSet, bytes] | None = None
 
@@ -125,9 +124,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns of `canonical`."""
-        if self._columns is None:
-            self._columns = tuple(self.canonical)
-        return self._columns
+        return tuple(self.canonical)
 
     @property
     def canonical(self) -> dict[str, Any]:

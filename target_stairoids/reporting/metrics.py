@@ -22,17 +22,14 @@ def metrics_text(
     namespace, source = settings.namespace or "", settings.default_source
     pipeline = {"namespace": namespace, "source": source}
 
-    def add(name: str, text: str, value: float | None, **labels: str) -> None:
-        if value is not None:
-            gauge(name, text, *labels).labels(**pipeline, **labels).set(value)
-
     gauges: dict[str, Gauge] = {}
 
-    def gauge(name: str, text: str, *labels: str) -> Gauge:
-        if name not in gauges:
-            names = (*pipeline, *labels)
+    def add(name: str, text: str, value: float | None, **labels: str) -> None:
+        names = {**pipeline, **labels}
+        if value is not None and name not in gauges:
             gauges[name] = Gauge(f"{_PREFIX}{name}", text, names, registry=registry)
-        return gauges[name]
+        if value is not None:
+            gauges[name].labels(**names).set(value)
 
     ended = _seconds(report["ended_at"])
     add("last_run_timestamp_seconds", "When the last run ended.", ended)
@@ -46,13 +43,14 @@ def metrics_text(
         for outcome, count in outcomes.items():
             labels = {"stream": stream, "outcome": outcome}
             add("last_run_signals", "Signals of the last run.", count, **labels)
-    if facts is None:
-        return generate_latest(registry).decode()
-    success = _seconds(facts.last_success)
-    add("last_success_timestamp_seconds", "When a run last left nothing over.", success)
-    add("dead_letters", "Dead letters of the namespace.", facts.dead_letters)
-    oldest = _seconds(facts.oldest_dead_letter)
-    add("oldest_dead_letter_timestamp_seconds", "When the oldest failed.", oldest)
+    if facts is not None:
+        last = _seconds(facts.last_success)
+        add(
+            "last_success_timestamp_seconds", "When a run last left nothing over.", last
+        )
+        add("dead_letters", "Dead letters of the namespace.", facts.dead_letters)
+        oldest = _seconds(facts.oldest_dead_letter)
+        add("oldest_dead_letter_timestamp_seconds", "When the oldest failed.", oldest)
     return generate_latest(registry).decode()
 
 

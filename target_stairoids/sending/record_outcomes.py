@@ -53,7 +53,6 @@ class RecordOutcomes:
     settings: Settings
 
     def __post_init__(self) -> None:
-        """Start without open records and without checks."""
         self._open: dict[int, OpenRecord] = {}  # by the id of the subject
         self._claimed: dict[int, OpenRecord] = {}  # by the number of the claim
         self._outdated = OutdatedClaims(self.ledger.buffer, self.queue, self.checkpoint)

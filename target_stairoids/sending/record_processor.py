@@ -68,7 +68,6 @@ class RecordProcessor:
     suppression: Suppression
 
     def __post_init__(self) -> None:
-        """Make the streams and the checks."""
         self._block: list[MappedRecord | str] = []
         self._has_held = self._has_opt_outs = False
         self.baselined: set[tuple[str, str]] = set()

@@ -123,7 +123,6 @@ class OutdatedClaims:
     checkpoint: Checkpoint
 
     def __post_init__(self) -> None:
-        """Start without a mark."""
         self._numbers: dict[int, int] = {}  # of the claim -> in the checkpoint
 
     def note(self, identity: Identity, subject: Subject, outcome: Outcome) -> None:

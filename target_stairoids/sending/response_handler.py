@@ -89,7 +89,6 @@ class ResponseHandler:
     waiting: dict[int, QueuedSignal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Start without an outage and without held rejections."""
         tolerated = self.settings.max_in_flight
         self.outage = OutageClock(self.settings.outage_seconds, tolerated=tolerated)
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
