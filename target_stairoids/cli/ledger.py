@@ -18,14 +18,7 @@ from stairoids_common.cli import (
 )
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted
-from target_stairoids.cli.options import (
-    address_in,
-    clear_errors,
-    config_option,
-    log_the_run,
-    messages_argument,
-    with_ledger,
-)
+from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
@@ -35,14 +28,14 @@ if TYPE_CHECKING:
 
 
 @click.group()
-@config_option(is_of_group=True)
+@options.config_option(is_of_group=True)
 def ledger() -> None:
     """Inspect, clean up and move the database of sent signals."""
 
 
 @ledger.command()
 @format_option()
-@with_ledger
+@options.with_ledger
 def stats(ledger: Ledger, output_format: str) -> None:
     """Count the signals of the ledger by stream and outcome.
 
@@ -71,7 +64,7 @@ def stats(ledger: Ledger, output_format: str) -> None:
 @ledger.command()
 @click.option("--stream", required=True, help="Name of the stream.")
 @confirmed_removal
-@with_ledger
+@options.with_ledger
 def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> None:
     """Forget a stream, so that its signals are sent again.
 
@@ -100,7 +93,7 @@ def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> 
     required=True,
 )
 @confirmed_removal
-@with_ledger
+@options.with_ledger
 def prune(
     ledger: Ledger, older_than: datetime, is_confirmed: Callable[[str], bool]
 ) -> None:
@@ -121,7 +114,7 @@ def prune(
 @ledger.command()
 @click.option("--email", required=True, help="The person's email address.")
 @confirmed_removal
-@with_ledger
+@options.with_ledger
 def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> None:
     """Erase the email address of a person.
 
@@ -134,7 +127,7 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
     """
     from target_stairoids.ledger import maintenance
 
-    address = address_in(email)
+    address = options.address_in(email)
     count = maintenance.erase(ledger, address, dry_run=True)
     many = "claims, dead letters and keys"
     found = counted(count, "claim, dead letter or key", many)
@@ -152,7 +145,7 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
 @click.argument("stream", required=False)
 @click.option("--source", help="Other producers send signals of this source as well.")
 @click.option("--key", is_flag=True, help="The API key belongs to this ledger.")
-@with_ledger
+@options.with_ledger
 def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) -> None:
     """Let a stream, a source or an API key pass a check.
 
@@ -188,7 +181,7 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
 @click.argument("new", required=False)
 @click.option("--source", nargs=2, help="The old and the new name of a source.")
 @click.option("--mapping", nargs=2, help="The old and the new name of a mapping.")
-@with_ledger
+@options.with_ledger
 def rename(
     ledger: Ledger,
     old: str,
@@ -222,7 +215,7 @@ def rename(
 
 @ledger.command("reset-order")
 @click.argument("stream")
-@with_ledger
+@options.with_ledger
 def reset_order(ledger: Ledger, stream: str) -> None:
     """Accept an order that starts again at the source.
 
@@ -238,7 +231,7 @@ def reset_order(ledger: Ledger, stream: str) -> None:
 
 @ledger.command()
 @click.option("--to", "url", required=True, help="URL of an empty ledger.")
-@with_ledger
+@options.with_ledger
 def copy(ledger: Ledger, url: str) -> None:
     """Copy the ledger, for example from SQLite to PostgreSQL.
 
@@ -256,9 +249,9 @@ def copy(ledger: Ledger, url: str) -> None:
 
 
 @ledger.command()
-@messages_argument
-@config_option()
-@clear_errors
+@options.messages_argument
+@options.config_option()
+@options.clear_errors
 def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """Remember records as sent, and send nothing.
 
@@ -271,16 +264,16 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """
     from target_stairoids.dry_run.runner import run
 
-    log_the_run()
+    options.log_the_run()
     run(config_inputs, messages, first_run="baseline", remembers_all=True)
 
 
 @ledger.command()
-@messages_argument
-@config_option()
+@options.messages_argument
+@options.config_option()
 @click.option("--dry-run", is_flag=True, help="Only compare and count. Write nothing.")
 @click.option("--incomplete", is_flag=True, help="Write though records are missing.")
-@clear_errors
+@options.clear_errors
 def rebuild(
     config_inputs: Sequence[str], messages: TextIO, *, dry_run: bool, incomplete: bool
 ) -> None:

@@ -13,13 +13,7 @@ import msgspec
 from stairoids_common.cli import format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted, duration
-from target_stairoids.cli.options import (
-    clear_errors,
-    config_option,
-    key_text,
-    messages_argument,
-    online_option,
-)
+from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
 from target_stairoids.mapping.signal import BY_WHEN, CompiledMapping
@@ -45,7 +39,7 @@ _EXPLANATIONS = {
 
 
 @click.command()
-@messages_argument
+@options.messages_argument
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -58,12 +52,12 @@ _EXPLANATIONS = {
     metavar="FILE",
     help="Compare with the signals of another config, such as the present one.",
 )
-@online_option
+@options.online_option
 @format_option(
     "table", "json", "markdown", help="A table, JSON, or Markdown for --against."
 )
-@config_option()
-@clear_errors
+@options.config_option()
+@options.clear_errors
 def preview(
     config_inputs: Sequence[str],
     messages: TextIO,
@@ -287,12 +281,12 @@ def _explain(
         }
         click.echo(json.dumps(row, default=str))
     else:
-        shown_key = key_text(key) or "(no key)"
+        shown_key = options.key_text(key) or "(no key)"
         click.echo(f"{outcome:10}  {schema.name}  {shown_key}  {reason}")
 
 
 @click.command()
-@messages_argument
+@options.messages_argument
 @click.option(
     "--only",
     type=click.Choice([*map(str, _EXPLANATIONS), "filtered", "invalid", "pending"]),
@@ -300,8 +294,8 @@ def _explain(
     help="Only records with this outcome. Repeatable.",
 )
 @format_option()
-@config_option()
-@clear_errors
+@options.config_option()
+@options.clear_errors
 def explain(
     config_inputs: Sequence[str],
     messages: TextIO,

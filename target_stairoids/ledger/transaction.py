@@ -8,20 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from msgspec.structs import asdict
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Double,
-    Table,
-    cast,
-    delete,
-    extract,
-    func,
-    literal,
-    select,
-    update,
-)
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
@@ -59,7 +47,7 @@ _KEPT_SECONDS = 120.0  # requests count for a minute
 class Transaction:
     """One transaction. Each method writes at once; the commit makes it durable."""
 
-    connection: Connection
+    connection: sa.Connection
     run: int
     statements: Statements
 
@@ -117,7 +105,7 @@ class Transaction:
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
         return {
             key: self.connection.execute(
-                select(claims.c.run).where(_claims_of(version))
+                sa.select(claims.c.run).where(_claims_of(version))
             ).scalar_one()
             for key, version in others.items()
         }
@@ -133,20 +121,20 @@ class Transaction:
 
     def claim_on(self, version: Version) -> Claim | None:
         """Return the claim on a version's entity and mapping, if there is one."""
-        query = select(claims).where(_claims_of(version))
+        query = sa.select(claims).where(_claims_of(version))
         row = self.connection.execute(query).first()
         return None if row is None else claim_from(row)
 
     def count_equal_claims(self, claim: Claim) -> int:
         """Return how many claims on other entities have the same request."""
         is_equal = (claims.c.signal == claim.signal) & ~_claims_of(claim.version)
-        query = select(func.count()).select_from(claims).where(is_equal)
+        query = sa.select(sa.func.count()).select_from(claims).where(is_equal)
         return self.connection.scalar(query) or 0
 
     def take_over(self, claim: Claim) -> bool:
         """Make a dead run's claim ours; return False if another process was faster."""
         taken = self.write(
-            update(claims)
+            sa.update(claims)
             .where(_claims_of(claim.version), claims.c.run == claim.run)
             .values(run=self.run)
         )
@@ -173,7 +161,7 @@ class Transaction:
         wanted, known = {*ids}, set[str]()
         for column in (settled.c.signal_id, signals.c.signal_id):
             if wanted := wanted - known:
-                query = select(column).where(column.in_(wanted))
+                query = sa.select(column).where(column.in_(wanted))
                 known |= {*self.connection.scalars(query)}
         return known
 
@@ -192,7 +180,7 @@ class Transaction:
         row = scope, source, type_, known.until, known.signal_id
         self.connection.exec_driver_sql(self.statements.note_known, row)
 
-    def _put(self, table: Table, **values: Any) -> None:
+    def _put(self, table: sa.Table, **values: Any) -> None:
         """Insert a row, or replace the values of the row with its key."""
         statement = self.statements.insert_into(table).values(values)
         key = table.primary_key.columns.keys()
@@ -208,7 +196,7 @@ class Transaction:
         """Keep the SCHEMA message of a stream, which may be new."""
         is_used = (streams.c.scope == scope) & (streams.c.alias == name)
         alias = None  # the former name of another stream would give it that one's keys
-        if self.connection.scalar(select(streams.c.stream).where(is_used)):
+        if self.connection.scalar(sa.select(streams.c.stream).where(is_used)):
             alias = f"{name} {secrets.token_hex(8)}"
         statement = self.statements.insert_into(streams).values(
             scope=scope, name=name, alias=alias, schema=schema
@@ -238,16 +226,16 @@ class Transaction:
         """
         if count < 0:
             is_ours = (requests.c.api_key == api_key) & (requests.c.run == self.run)
-            newest = select(func.max(requests.c.at)).where(is_ours).scalar_subquery()
+            newest = sa.select(sa.func.max(requests.c.at)).where(is_ours)
             left = requests.c.requests + count
-            is_newest = is_ours & (requests.c.at == newest)
-            self.write(update(requests).where(is_newest).values(requests=left))
+            is_newest = is_ours & (requests.c.at == newest.scalar_subquery())
+            self.write(sa.update(requests).where(is_newest).values(requests=left))
             return
         now = self._now
         row = (api_key, now, self.run, count, limit)
         self.write(requests.insert().values(row))
         is_old = requests.c.at < now - _KEPT_SECONDS
-        self.write(delete(requests).where(requests.c.api_key == api_key, is_old))
+        self.write(sa.delete(requests).where(requests.c.api_key == api_key, is_old))
 
     def requests_of_others(self, api_key: bytes) -> list[tuple[float, int, int | None]]:
         """Return the starts of requests by other runs, the oldest first.
@@ -255,7 +243,7 @@ class Transaction:
         Each has its age in seconds, a number, and the rate limit that the run knew.
         """
         age = self._now - requests.c.at
-        query = select(age, requests.c.requests, requests.c.rate_limit).where(
+        query = sa.select(age, requests.c.requests, requests.c.rate_limit).where(
             requests.c.api_key == api_key,
             requests.c.run != self.run,
             age.between(-_KEPT_SECONDS, _KEPT_SECONDS),
@@ -263,11 +251,11 @@ class Transaction:
         return [*map(tuple, self.connection.execute(query.order_by(requests.c.at)))]
 
     @property
-    def _now(self) -> ColumnElement[float]:
+    def _now(self) -> sa.ColumnElement[float]:
         """Seconds of the epoch by the clock that all runs of the ledger share."""
         if self.connection.dialect.name == "postgresql":
-            return cast(extract("epoch", func.clock_timestamp()), Double)
-        return literal(time.time())  # an SQLite file is on one machine
+            return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+        return sa.literal(time.time())  # an SQLite file is on one machine
 
     def advance_counters(self) -> None:
         """Continue numbering after copied rows; SQLite does so by itself."""
@@ -276,9 +264,11 @@ class Transaction:
         counters = runs.c.run, streams.c.stream, dead_letters.c.id, signals.c.sequence
         for column in counters:
             table = column.table.name
-            sequence = func.pg_get_serial_sequence(table, column.name)
-            newest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
-            self.connection.execute(select(func.setval(sequence, newest, False)))  # noqa: FBT003 - positional in SQL
+            sequence = sa.func.pg_get_serial_sequence(table, column.name)
+            newest = sa.select(
+                sa.func.coalesce(sa.func.max(column), 0) + 1
+            ).scalar_subquery()
+            self.connection.execute(sa.select(sa.func.setval(sequence, newest, False)))  # noqa: FBT003 - positional in SQL
 
     # Checks of streams
 
@@ -295,14 +285,14 @@ class Transaction:
     def allow(self, scope: str, stream: str) -> list[str]:
         """Let the next run's checks of a stream pass; return why they fired."""
         its = (checks.c.scope == scope) & (checks.c.subject == stream)
-        reasons = self.connection.scalars(select(checks.c.reason).where(its)).all()
-        self.write(update(checks).where(its).values(is_allowed=True))
+        reasons = self.connection.scalars(sa.select(checks.c.reason).where(its)).all()
+        self.write(sa.update(checks).where(its).values(is_allowed=True))
         return list(reasons)
 
     def checks_passed(self, scope: str, streams: Collection[str]) -> None:
         """Forget the checks that set streams aside."""
         their = (checks.c.scope == scope) & checks.c.subject.in_(streams)
-        self.write(delete(checks).where(their))
+        self.write(sa.delete(checks).where(their))
 
     # Any statement
 

@@ -22,15 +22,7 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import KnownMapping
-from target_stairoids.mapping.config import (
-    check_any_match,
-    check_brackets,
-    check_globs,
-    check_spelling,
-    glob_of,
-    mappings_for,
-    unused_globs,
-)
+from target_stairoids.mapping import config
 from target_stairoids.mapping.expressions.template import Path, path_text
 from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import (
@@ -222,7 +214,7 @@ class Streams:
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, suppressed: str) -> None:
-        check_globs(settings.signals)
+        config.check_globs(settings.signals)
         self._settings = settings
         self._ledger = ledger
         self._suppressed = suppressed
@@ -242,17 +234,18 @@ class Streams:
             ConfigError: A mapping is wrong.
         """
         settings, name = self._settings, schema.name
-        check_brackets(name, settings.signals)
+        config.check_brackets(name, settings.signals)
         if name not in self._earlier:
-            check_spelling(name, settings.signals, self._streams)
+            config.check_spelling(name, settings.signals, self._streams)
         source = settings.default_source
         if schema.source is not None and settings.source is None:
             source = schema.source  # dead letters keep the source they were made with
-        maps = mappings_for(schema, settings.signals, source)
+        maps = config.mappings_for(schema, settings.signals, source)
         if not all(mapping.is_left_out for mapping in maps):
-            check_any_match(name, settings.signals, {*self._streams, *self._earlier})
+            seen = {*self._streams, *self._earlier}
+            config.check_any_match(name, settings.signals, seen)
         kept = {**message, SOURCE_FIELD: source}
-        if glob_of(name, settings.signals) is None:
+        if config.glob_of(name, settings.signals) is None:
             kept[INFERRED_FIELD] = True
         number = self._ledger.stream_number(name, kept)
         known = queries.mappings_of(self._ledger, number)
@@ -340,7 +333,7 @@ class Streams:
         """Warn at the end of a run about streams and fields that never came."""
         if self._streams and not self._settings.is_partial:
             names = [*self._streams, *self._earlier]
-            for sentence in unused_globs(self._settings.signals, names):
+            for sentence in config.unused_globs(self._settings.signals, names):
                 logger.warning("%s", sentence)
         for name, stream in self._streams.items():
             for mapping in stream.maps:

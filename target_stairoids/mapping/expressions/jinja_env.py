@@ -28,15 +28,8 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
+from target_stairoids.mapping.expressions import limits
 from target_stairoids.mapping.expressions.filters import FILTERS
-from target_stairoids.mapping.expressions.limits import (
-    check_arguments,
-    checked,
-    joined,
-    power,
-    remainder,
-    total,
-)
 from target_stairoids.mapping.values import holds, is_blank, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
@@ -191,7 +184,7 @@ def _json(value: Json, indent: int | None = None, **_: object) -> str:
 
 def _concat(*values: Json) -> str:
     """Return the text of all values."""
-    return joined(map(_text, values))
+    return limits.joined(map(_text, values))
 
 
 @pass_environment
@@ -205,7 +198,7 @@ def _join(
     for value in values:
         if value_of(value) is not None:
             parts += [_text(separator), _text(value)]
-    return joined(parts[1:])
+    return limits.joined(parts[1:])
 
 
 def _shown(value: Json) -> Json:
@@ -219,13 +212,13 @@ def _remainder(value: Json, other: Json) -> Json:
     """Return a remainder, or the text that a format makes of a value."""
     if isinstance(value, str):
         other = _shown(other)
-    return remainder(value, other)
+    return limits.remainder(value, other)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, in which no template may change a record or fill the memory."""
 
-    concat = staticmethod(joined)
+    concat = staticmethod(limits.joined)
 
     @override
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Json:
@@ -235,8 +228,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         name = getattr(obj, "__name__", "")
         if name == "format":
             args, options = _shown(args), {n: _shown(v) for n, v in options.items()}
-        check_arguments(name, owner, *args, *options.values())
-        return checked(super().call(context, obj, *args, **options))
+        limits.check_arguments(name, owner, *args, *options.values())
+        return limits.checked(super().call(context, obj, *args, **options))
 
     @override
     def getattr(self, obj: Any, attribute: str) -> Json:
@@ -266,9 +259,9 @@ def environment() -> ImmutableSandboxedEnvironment:
         sandbox.filters[name] = _null_safe(function)
     sandbox.filters |= {
         "_*": _times,
-        "_**": _exactly(power),
+        "_**": _exactly(limits.power),
         "_%": _remainder,
-        "_+": total,
+        "_+": limits.total,
         "_-": operator.sub,
         "_/": _exactly(operator.truediv),
         "_//": operator.floordiv,
@@ -299,10 +292,10 @@ def _null_safe(
             return function(*args, **options)
         if value is None:
             return None
-        check_arguments(of_jinja, *args[place:], *options.values())
+        limits.check_arguments(of_jinja, *args[place:], *options.values())
         if of_jinja in {"format", "replace"}:
             args = _shown(args)
-        found = _exact(checked(function(*args, **options)))
+        found = _exact(limits.checked(function(*args, **options)))
         return list(found) if isinstance(found, Iterator) else found
 
     return filtered
