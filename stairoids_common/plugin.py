@@ -6,16 +6,21 @@ import logging
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, ClassVar, Protocol
 
 import click
-from singer_sdk import Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk import Stream, Tap
+from singer_sdk.exceptions import (
+    ConfigValidationError,
+    MapExpressionError,
+    StreamMapConfigError,
+)
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import PluginBase, _ConfigInput
+from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
 
 from stairoids_common.cli import CONTEXT_SETTINGS
@@ -23,7 +28,7 @@ from stairoids_common.config import read_config, read_file, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import with_id
-from stairoids_common.singer import begin, check_log_level
+from stairoids_common.singer import begin, check_log_level, failed_expression
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +101,26 @@ class StairoidsPlugin(PluginBase):
             summary = "The config is wrong"
             raise ConfigValidationError(summary, errors=errors, schema=schema)
         return errors
+
+
+class StairoidsStream(Stream):
+    """A stream whose replication key is always its own, also if a catalog differs."""
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        replication_key = self.replication_key
+        super().apply_catalog(catalog)
+        self.replication_key = replication_key
+
+    @override
+    def _generate_record_messages(
+        self, record: dict[str, Any]
+    ) -> Generator[RecordMessage, None, None]:
+        try:
+            yield from super()._generate_record_messages(record)
+        except Exception as error:  # noqa: BLE001 -- stream maps fail in many ways
+            problem = failed_expression(self.name, error)
+            raise WrongConfigError([problem]) from None
 
 
 class StairoidsTap(StairoidsPlugin, Tap, ABC):
@@ -180,6 +205,10 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
             for problem in error.errors:
                 cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
+        except (MapExpressionError, StreamMapConfigError) as error:
+            problem = f"A stream: its `stream_maps` in the config are wrong. {error}"
+            cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
+            sys.exit(1)
         except cls.expected_errors as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
@@ -222,10 +251,28 @@ def _check_file(kind: str, path: str, remedy: str) -> None:
     except WrongConfigError as error:
         problem = str(error)
     else:
-        if kind == "catalog" and not isinstance(content.get("streams"), list):
-            problem = f"{path}: no list `streams`"
+        match content:
+            case _ if kind == "state":
+                pass
+            case {"streams": [*streams]}:
+                if not all(map(_is_of_catalog, streams)):
+                    problem = f"{path}: a stream has no name, or no columns"
+            case _:
+                problem = f"{path}: no list `streams`"
     if problem:
         raise WrongConfigError([f"{kind}: {problem}; {remedy}"])
+
+
+def _is_of_catalog(stream: object) -> bool:
+    """Return whether the SDK can read the entry of a catalog."""
+    match stream:
+        case {
+            "tap_stream_id": str(name),
+            "schema": {"properties": {**columns}},
+            **more,
+        }:
+            return bool(columns) and more.get("stream", name) == name
+    return False
 
 
 def run(tap: type[StairoidsTap]) -> None:

@@ -30,6 +30,18 @@ def check_log_level(name: str) -> None:
             os.environ.pop(variable_name, None)
 
 
+def failed_expression(stream: str, error: BaseException) -> str:
+    """Return the sentence about a stream map that fails, without values."""
+    cause = error.__cause__ or error
+    expression = getattr(cause, "expression", "")
+    where = f" in `{expression}`" if expression else ""
+    return (
+        f"Stream `{stream}`: an expression of its `stream_maps` fails "
+        f"for a record ({type(cause).__name__}{where}). Guard it, as in "
+        "`email.lower() if email else None`. A name must be a column."
+    )
+
+
 def begin(name: str) -> None:
     """Write UTF-8, and log the lines of the SDK at DEBUG only, METRIC lines too.
 

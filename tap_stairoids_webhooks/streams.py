@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from singer_sdk import Stream, Tap
+from singer_sdk import Tap
 from singer_sdk.helpers._util import utc_now
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.types import Context
@@ -14,6 +14,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
+from stairoids_common.plugin import StairoidsStream
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
 from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.reading.records import SEQUENCE, Records
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tap_stairoids_webhooks.messages import MessageWriter
 
 
-class WebhookStream(Stream):
+class WebhookStream(StairoidsStream):
     """A stream that is incremental on `sequence`."""
 
     primary_keys: ClassVar[tuple[str, ...]] = (SEQUENCE,)

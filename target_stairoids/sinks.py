@@ -13,6 +13,7 @@ from singer_sdk import Sink
 from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
+from stairoids_common.singer import failed_expression
 from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema, schema_from
 
@@ -106,7 +107,8 @@ class SignalSink(Sink):
             except Exception as error:  # both fail for odd records in many ways
                 steps = [step.name for step in extract_tb(error.__traceback__)]
                 if "flatten_record" not in steps:
-                    raise self._failed_expression(error.__cause__ or error) from None
+                    msg = failed_expression(self.stream_name, error)
+                    raise ConfigError(msg) from None
                 raise MessageError(
                     f"A record of stream `{self.stream_name}` does not fit the "
                     f"flattening of its SCHEMA ({type(error).__name__})."
@@ -117,16 +119,6 @@ class SignalSink(Sink):
                 )
             else:
                 self._records.take(self._stream, (_as_json(transformed),))
-
-    def _failed_expression(self, cause: BaseException) -> ConfigError:
-        """Return the error about an expression, without values of the record."""
-        expression = getattr(cause, "expression", "")
-        where = f" in `{expression}`" if expression else ""
-        return ConfigError(
-            f"Stream `{self.stream_name}`: an expression of its `stream_maps` fails "
-            f"for a record ({type(cause).__name__}{where}). Guard it, as in "
-            "`email.lower() if email else None`. A name must be a column."
-        )
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 MAX_ATTEMPTS = 8
-_LONGEST_RETRY_AFTER = 3600.0
+LONGEST_PAUSE = 3600.0
 _BUSY = {429, 503}  # with `Retry-After`, the whole handler asks for a pause
 
 
@@ -66,7 +66,7 @@ def decide(
     """
     if response.status is not None and 200 <= response.status < 300:
         return Decision(step=Step.DELIVERED)
-    asked = min(response.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+    asked = min(response.retry_after or 0.0, LONGEST_PAUSE)
     return Decision(
         step=Step.FAILED if attempt >= most else Step.RETRY,
         pause=max(backoff, asked),

@@ -21,6 +21,7 @@ from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreError
 from tap_stairoids_webhooks.forwarding.decision import (
+    LONGEST_PAUSE,
     MAX_ATTEMPTS,
     Response,
     Step,
@@ -36,6 +37,7 @@ from tap_stairoids_webhooks.store.schema import StoredEvent
 from tap_stairoids_webhooks.store.store import EventStore
 
 _Result = tuple[Forward, Response]
+_BEGAN_AT = time.time() - time.monotonic()
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ _PAUSE_SECONDS = 1.0  # after a store that failed
 _STORE_SECONDS = 12.0  # after which the connections to the store are closed
 _DRAIN_SECONDS = 12.0  # for requests in flight after SIGTERM
 _LEASE_SECONDS = 15.0  # for another forwarder of this name to stop
+
+
+def _now() -> float:
+    """Return the Unix time by a clock that cannot be set while the process runs."""
+    return _BEGAN_AT + time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +285,7 @@ class _Session:
         seconds = _POLL_SECONDS
         is_paused = time.monotonic() < self._paused_until or self._is_stopping()
         if not is_paused and self._lanes.in_flight < self._most_in_flight:
-            seconds = min(seconds, self._lanes.seconds_until_due(time.time()))
+            seconds = min(seconds, self._lanes.seconds_until_due(_now()))
         while True:
             try:
                 results.append(self._results.get(timeout=0 if results else seconds))
@@ -311,7 +318,7 @@ class _Session:
                 replace(
                     forward,
                     attempts=attempt,
-                    due_at=time.time() + decision.pause,
+                    due_at=_now() + decision.pause,
                     reason=response.reason,
                     failed_at=timestamp() if is_last else None,
                 )
@@ -352,15 +359,16 @@ class _Session:
         now = time.monotonic()
         is_short = (
             len(self._lanes) < _MOST_WAITING
-            and self._lanes.ready(time.time()) < _ENOUGH_READY
+            and self._lanes.ready(_now()) < _ENOUGH_READY
         )
         if now >= self._reload_at or (is_short and not self._is_loaded):
             self._check_lease()
             self._reload_at = now + _RELOAD_SECONDS
             waiting = self.queue.waiting(limit=_MOST_WAITING)
             self._is_loaded = len(waiting) < _MOST_WAITING
+            latest = _now() + LONGEST_PAUSE  # the clock may have been set back
             for forward in waiting:
-                self._lanes.add(forward)
+                self._lanes.add(replace(forward, due_at=min(forward.due_at, latest)))
         if self._plan.sequences is not None or not self._is_loaded or not is_short:
             return
         upper = self.reader.last_sequence()
@@ -386,7 +394,7 @@ class _Session:
         room = self._most_in_flight - self._lanes.in_flight
         if room <= 0 or time.monotonic() < self._paused_until:
             return
-        due = self._lanes.next_due(room, time.time())
+        due = self._lanes.next_due(room, _now())
         events = self.queue.events([forward.sequence for forward in due]) if due else {}
         for forward in due:
             if forward.sequence in events:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFIX
+from tap_stairoids_webhooks.store.leases import lease_of
 from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS, FORWARDERS, FORWARDS
 from tap_stairoids_webhooks.store.store import EventStore
 
@@ -80,10 +81,21 @@ def set_bookmarks(
 
 
 def forget(store: EventStore, consumer: str) -> None:
-    """Remove a consumer, and the queue and the failures of a forwarder."""
-    with store.transaction("cannot forget a consumer", lock=True) as connection:
-        for table in (CONSUMERS, FORWARDERS, FORWARDS):
-            connection.execute(sa.delete(table).where(table.c.consumer == consumer))
+    """Remove a consumer, and the queue and the failures of a forwarder.
+
+    Raises:
+        ConfigError: The forwarder runs, and would come back as a tap.
+    """
+    lease = lease_of(store.database, consumer)
+    try:
+        lag = lags(store).get(consumer)
+        if lag and lag.failures is not None and not lease.take():
+            raise ConfigError(f"the forwarder {consumer!r} runs: stop it first")
+        with store.transaction("cannot forget a consumer", lock=True) as connection:
+            for table in (CONSUMERS, FORWARDERS, FORWARDS):
+                connection.execute(sa.delete(table).where(table.c.consumer == consumer))
+    finally:
+        lease.release()
 
 
 def pending_for(

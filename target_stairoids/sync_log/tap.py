@@ -12,7 +12,7 @@ from singer_sdk import Stream
 from singer_sdk.helpers.types import Context
 from typing_extensions import override
 
-from stairoids_common.plugin import EXIT_CODES, StairoidsTap, run
+from stairoids_common.plugin import EXIT_CODES, StairoidsStream, StairoidsTap, run
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.settings import LEDGER_URL
@@ -43,7 +43,7 @@ class TapSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
-class SyncLogStream(Stream):
+class SyncLogStream(StairoidsStream):
     """One stream of the sync log."""
 
     is_sorted = True

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
+from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
@@ -153,6 +154,12 @@ def test_full_table_run_emits_all_records_after_the_same_state(
         ('{"streams": [', "not JSON; write it again with --discover"),
         ("[]", "not a JSON object; write it again with --discover"),
         ("{}", "no list `streams`; write it again with --discover"),
+        ('{"streams": [null]}', "a stream has no name, or no columns; write it again"),
+        ('{"streams": [{"tap_stream_id": "events"}]}', "no columns; write it again"),
+        (
+            '{"streams": [{"tap_stream_id": "events", "schema": {"properties": {}}}]}',
+            "a stream has no name, or no columns; write it again",
+        ),
     ],
 )
 def test_odd_catalog_is_one_sentence(
@@ -165,6 +172,44 @@ def test_odd_catalog_is_one_sentence(
     assert output.exit_code == 1
     assert message in output.log
     assert "Traceback" not in output.log
+
+
+def test_replication_key_of_a_catalog_is_always_that_of_the_stream(
+    run: Runner, filled: str, tmp_path: Path
+) -> None:
+    catalog = json.loads(run("--discover").lines)
+    for stream in catalog["streams"]:
+        stream["replication_key"] = "received_at"
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+
+    first = run("--catalog", str(tmp_path / "catalog.json"))
+    with EventStore.open(filled) as store:
+        store.append([a_delivery(a_body("evt_later"))])
+    second = run("--catalog", str(tmp_path / "catalog.json"), state=first.state)
+
+    last = first.sequences()[-1]
+    assert second.sequences() == [last + 1]
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("int(key_id)", "an expression of its `stream_maps` fails for a record"),
+        ("1 +", "its `stream_maps` in the config are wrong"),
+    ],
+)
+def test_wrong_stream_map_is_one_sentence_without_values(
+    run: Runner, expression: str, message: str
+) -> None:
+    run.config["stream_maps"] = {"events": {"number": expression}}
+
+    output = run()
+
+    assert output.exit_code == 1
+    assert message in output.log
+    assert "Traceback" not in output.log
+    assert key_id_of(SECRET) not in output.log
 
 
 @pytest.mark.usefixtures("filled")

@@ -11,10 +11,11 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from tap_stairoids_webhooks.cli.main import main
@@ -26,6 +27,7 @@ from tap_stairoids_webhooks.store.consumers import acknowledge, lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.forwards import reasons_in
 from tap_stairoids_webhooks.store.retention import prune
+from tap_stairoids_webhooks.store.schema import FORWARDS
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.handler import OK, Answer, Payload, WebhookHandler
 from tests.support.raw_server import Server, raw, running
@@ -34,6 +36,9 @@ from tests.support.webhook_builders import EMAIL, a_body, a_delivery
 from tests.tap.receiver.test_admin import administered, get
 from tests.tap.receiver.test_app import until
 from tests.tap.receiver.test_recovery import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 BROKEN: Answer = (500, {})
 
@@ -549,29 +554,88 @@ def _run(url: str, to: str, name: str) -> None:
     Forwarder(plan, Endpoint(to), lambda: False).run()
 
 
-def test_running_forwarder_delivers_new_events_and_retried_failures(
-    home: EventStore, home_url: str
-) -> None:
-    fill(home, accounts=1, number=1)
-    answers, stopping = {"evt_0_0": BROKEN}, threading.Event()
-    with (
-        WebhookHandler(lambda payload, _: answers.get(payload["id"], OK)) as handler,
-        ThreadPoolExecutor() as pool,
-    ):
-        plan = Plan(store_url=home_url, name="forward")
+@contextmanager
+def running_forwarder(
+    url: str, answer: Callable[[Payload, int], Answer] = lambda *_: OK
+) -> Iterator[WebhookHandler]:
+    """Run a forwarder in a thread until the end of the block."""
+    stopping = threading.Event()
+    with WebhookHandler(answer) as handler, ThreadPoolExecutor() as pool:
+        plan = Plan(store_url=url, name="forward")
         forwarder = Forwarder(plan, Endpoint(handler.url), stopping.is_set)
         running = pool.submit(forwarder.run)
         try:
-            until(lambda: len(failures(home_url)) == 1)
-            answers.clear()
-            forward(home_url, "retry")
-            home.append([of_account(9, 9)])
-            until(lambda: sorted(handler.ids) == ["evt_0_0", "evt_9_9"])
+            yield handler
         finally:
             stopping.set()
         running.result()
 
+
+def test_running_forwarder_delivers_new_events_and_retried_failures(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=1, number=1)
+    answers = {"evt_0_0": BROKEN}
+
+    def answer(payload: Payload, _number: int) -> Answer:
+        return answers.get(payload["id"], OK)
+
+    with running_forwarder(home_url, answer) as handler:
+        until(lambda: len(failures(home_url)) == 1)
+        answers.clear()
+        forward(home_url, "retry")
+        home.append([of_account(9, 9)])
+        until(lambda: sorted(handler.ids) == ["evt_0_0", "evt_9_9"])
+
     assert handler.requests == {"evt_0_0": 9, "evt_9_9": 1}
+
+
+def test_running_forwarder_is_not_forgotten(home: EventStore, home_url: str) -> None:
+    fill(home, accounts=1, number=1)
+    with running_forwarder(home_url) as handler:
+        until(lambda: len(handler.ids) == 1)
+        age = ["--older-than", "1d", "--force", "--yes", "--forget-consumer", "forward"]
+        for words in (["forget", "forward", "--yes"], ["prune", *age]):
+            done = CliRunner().invoke(main, [*words, "--store-url", home_url])
+            assert done.exit_code == 1
+            assert "the forwarder 'forward' runs: stop it first" in done.stderr
+        home.append([of_account(9, 9)])
+        until(lambda: len(handler.ids) == 2)
+
+    done = CliRunner().invoke(
+        main, ["forget", "forward", "--yes", "--store-url", home_url]
+    )
+    assert done.exit_code == 0
+    assert lags(home) == {}
+
+
+def test_clock_that_was_set_back_delays_no_event(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, accounts=1, number=1)
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+
+    def answer(_payload: Payload, number: int) -> Answer:
+        if number == 1:
+            monkeypatch.setattr(time, "time", lambda: earlier)
+            return BROKEN
+        return OK
+
+    earlier = time.time() - 7 * 86_400
+    with WebhookHandler(answer) as handler:
+        done = forward(store_url, handler.url, "--once")
+    assert totals(done) == {"delivered": 1, "failed": 0}
+
+    monkeypatch.undo()
+    monkeypatch.setattr(f"{package}.LONGEST_PAUSE", 0.1)
+    forward(store_url, "http://127.0.0.1:1/", "--sequence", "1", "--attempts", "1")
+    with store.transaction("cannot be changed", lock=True) as connection:
+        in_a_week = {"failed_at": None, "due_at": time.time() + 7 * 86_400}
+        connection.execute(sa.update(FORWARDS).values(in_a_week))
+    with WebhookHandler() as handler:
+        done = forward(store_url, handler.url, "--once")
+
+    assert totals(done) == {"delivered": 1, "failed": 0}
 
 
 def test_two_forwarders_of_one_name_are_refused(
