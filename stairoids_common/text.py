@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 #: A part of a text between backticks, as `as_code` writes it. Its group is the content.
@@ -35,10 +37,15 @@ def shell_command(command: str, *names: str, options: Sequence[str] = ()) -> str
 
 
 def write_utf8() -> None:
-    """Let stdout and stderr be UTF-8 in every locale."""
+    """Let stdout and stderr be UTF-8 in every locale, and wait for a slow reader.
+
+    The parent may have left a pipe that does not wait. Then the rest would be lost.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+            with suppress(OSError):  # a test's stream has no descriptor
+                os.set_blocking(stream.fileno(), True)
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

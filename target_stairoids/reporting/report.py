@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from target_stairoids.exceptions import ConfigError
 
 # The counts of requests without a clear response.
 _UNANSWERED = ("requests", "found", "sent_again", "held")
+_PATIENCE = 60.0  # seconds that the reader of a pipe may need for each part
 
 
 class Report:
@@ -110,9 +113,7 @@ def write(text: str, setting: str, place: str) -> None:
     path = Path(place)
     try:
         if path.exists() and not path.is_file():
-            number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-            with os.fdopen(number, "w", encoding="utf-8") as device:
-                device.write(text)
+            _write_device(path, text.encode())
             return
         path = Path(os.path.realpath(path))  # `resolve` fails for a loop of links
         part = path.with_name(f"{path.name}.part")
@@ -123,3 +124,15 @@ def write(text: str, setting: str, place: str) -> None:
         raise ConfigError(
             f"The file of `{setting}` cannot be written: {error.strerror}."
         ) from error
+
+
+def _write_device(path: Path, text: bytes) -> None:
+    """Write to a device or a pipe, whose reader may be slow but must be there."""
+    number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        while text:
+            if not select.select([], [number], [], _PATIENCE)[1]:
+                raise TimeoutError(errno.ETIMEDOUT, "its reader is too slow")
+            text = text[os.write(number, text) :]
+    finally:
+        os.close(number)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ from click.testing import CliRunner
 from stairoids_sandbox import Fault
 from target_stairoids.cli.main import main
 from tests.support.commands import command, signals
-from tests.support.singer_io import BIN, a_record, a_schema
+from tests.support.singer_io import BIN, a_record, a_schema, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +66,25 @@ def test_command_of_the_shell_fails_with_one_sentence(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("Error: config.json: no such file [E")
+
+
+def waiting_in(pipe: int) -> bytes:
+    count: bytes = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return count.rstrip(b"\0")
+
+
+def test_pipe_that_does_not_wait_gets_the_whole_output() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # as some parents leave it
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+
+    with subprocess.Popen([BIN / "stairoids-signals", "schema"], stdout=writer) as run:
+        os.close(writer)
+        wait_until(lambda: waiting_in(reader) == b"\0\x10")  # 4096 bytes
+        with os.fdopen(reader, encoding="utf-8") as printed:
+            text = printed.read()
+
+    assert (run.returncode, json.loads(text)["type"]) == (0, "object")
 
 
 @pytest.mark.parametrize(

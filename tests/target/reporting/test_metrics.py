@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -94,6 +96,31 @@ def test_pipe_that_a_setting_names_gets_the_text_and_stays(
     os.close(reader)
     unread = target.run(a_schema(), a_record(1), metrics_path=str(path))
     assert unread.exit_code == 1  # and does not wait for a reader
+
+
+def test_slow_reader_of_a_pipe_gets_the_whole_report(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)  # a small pipe is full at once
+    os.set_blocking(reader, True)
+    many = [m for n in range(200) for m in (a_schema(f"s{n}"), a_record(n, f"s{n}"))]
+    text = b""
+
+    def read() -> None:
+        nonlocal text
+        while not text.endswith(b"\n}\n"):
+            text += os.read(reader, 1000)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    run = target.run(*many, report_path=str(path), dry_run=True)
+    thread.join()
+    os.close(reader)
+
+    assert (run.exit_code, json.loads(text)["signals"]) == (0, 200)
+    assert len(text) > 4096
 
 
 def test_link_to_a_file_that_a_setting_names_stays(
