@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from target_stairoids.api.client import Client
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
@@ -51,19 +49,11 @@ class Recovery:
 
     settings: Settings
     ledger: Ledger
-    client: Client
     clock: ServerClock
     longest_wait: float
     unclear: dict[int, QueuedSignal]
     suppression: Suppression
     _count: int = 0
-
-    def take_over(self) -> Iterator[QueuedSignal]:
-        """Take over the claims of all dead runs."""
-        claims = self.ledger.take_over_claims()
-        if claims and self.clock.at(0.0) is None:  # a request without the key
-            self.clock.note(self.client.reach(), time.monotonic())
-        yield from map(self.signal_of, claims)
 
     def signal_of(self, claim: Claim) -> QueuedSignal:
         """Return the signal of a claim that was taken over."""
@@ -82,12 +72,19 @@ class Recovery:
         self.unclear[signal.number] = signal
         return signal
 
-    def adopt(self, transaction: Transaction, version: Version) -> None:
-        """Make a dead run's claim of a state ours, so that it ends with the state."""
+    def adopt(
+        self, transaction: Transaction, version: Version, *, any_state: bool
+    ) -> Claim | None:
+        """Make a dead run's claim on an entity ours; None if there is none.
+
+        Args:
+            any_state: Whether the claim may be of another state than the version's.
+        """
         claim = transaction.claim_on(version)
-        is_same = claim and claim.version.state_digest == version.state_digest
-        if claim and is_same and not self.ledger.lives(claim.run):
-            transaction.take_over(claim)
+        if claim is None or self.ledger.lives(claim.run):
+            return None
+        is_its = any_state or claim.version.state_digest == version.state_digest
+        return claim if is_its and transaction.take_over(claim) else None
 
     def _why_held(self, claim: Claim) -> str:
         """Return why a lookup would prove nothing; empty if it may."""

@@ -93,7 +93,7 @@ class Scheduler:
         self._began, self._started = time.monotonic(), 0
         unclear, wait = self.responses.unclear, self.pool.longest_wait
         self._recovery = Recovery(
-            settings, ledger, self._client, self._clock, wait, unclear, suppression
+            settings, ledger, self._clock, wait, unclear, suppression
         )
         self.is_intact = True
 
@@ -126,7 +126,12 @@ class Scheduler:
                     transaction.note_known(self._ledger.scope, *pair, ends[pair[0]])
 
     def _ask(self, request: Callable[[Client], Response]) -> Response:
-        """Make a request while nothing else is in flight."""
+        """Make a request while nothing else is in flight, within the day's limit."""
+        with self._ledger.transaction() as transaction:
+            if limit_reached(self._settings, requests=self._count(transaction)):
+                failure = "no request (`requests_per_day` is reached)"
+                return Response(kind=ResponseKind.NOT_SENT, failure=failure)
+            self._note_requests(transaction, 1)
         self.limiter.start()
         response = request(self._client)
         self.limiter.responded(response, time.monotonic())
@@ -138,7 +143,7 @@ class Scheduler:
         if self.check.question(pair_of(signal)) is not None:
             signal.stage = Stage.ASK
         elif isinstance(self.check, LedgerRebuild):
-            self._recovery.adopt(transaction, signal.claim.version)
+            self._recovery.adopt(transaction, signal.claim.version, any_state=False)
             self.responses.restore(transaction, signal, self.check.signals)
             self._baselined.add(pair_of(signal))
             return True
@@ -154,9 +159,11 @@ class Scheduler:
 
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
-        for signal in self._recovery.take_over():
+        if (claims := self._ledger.take_over_claims()) and not self._clock.at(0.0):
+            self._ask(Client.reach)  # without the key
+        for claim in claims:
+            signal = self._recovery.signal_of(claim)
             self._queue.add(signal)
-            claim = signal.claim
             self._ledger.buffer.expect(signal.number, claim.version, None, claim.run)
 
     @property
@@ -182,9 +189,8 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        if self._settings.max_run_minutes is not None:
-            minutes = (now - self._began) / 60
-            self._stop.set(limit_reached(self._settings, minutes=minutes))
+        minutes = (now - self._began) / 60
+        self._stop.set(limit_reached(self._settings, minutes=minutes))
         responses = self.pool.responses()
         if not responses and not self._slots(now):
             return None
@@ -235,8 +241,7 @@ class Scheduler:
         """Whether to hand in requests that no worker can begin yet.
 
         Not before the first accepted signal, because a mistake in the config must cost
-        as few requests as possible. Not with a lease that can be lost. Not beside
-        other runs with this key, so that each gets its part of the quota.
+        few requests. Not with a lease that can be lost. Not beside runs that share it.
         """
         is_trusted = self.responses.accepted > 0 and not self._ledger.may_lose_its_lease
         return is_trusted and not self.limiter.has_company
@@ -261,9 +266,7 @@ class Scheduler:
         self, transaction: Transaction, slots: int, now: float
     ) -> list[QueuedSignal]:
         """Return the signals to send or to ask about now, claimed if they are sent."""
-        settings, today = self._settings, 0
-        if slots and settings.requests_per_day:
-            today = transaction.count_requests(settings.origin, 0)
+        today = self._count(transaction)
         taken: list[QueuedSignal] = []
         while len(taken) < slots and self._stop.reason is None:
             signal = self._queue.take(now)
@@ -274,7 +277,7 @@ class Scheduler:
                 continue
             is_new = signal.stage is Stage.CLAIM
             if reached := limit_reached(
-                settings,
+                self._settings,
                 signals=self._started if is_new else 0,
                 requests=today + len(taken),
             ):
@@ -294,9 +297,13 @@ class Scheduler:
             self._note_requests(transaction, len(starting))
         return starting
 
+    def _count(self, transaction: Transaction, count: int = 0) -> int:
+        """Count requests, if their number is limited; return how many today has."""
+        is_limited, origin = self._settings.requests_per_day, self._settings.origin
+        return transaction.count_requests(origin, count) if is_limited else 0
+
     def _note_requests(self, transaction: Transaction, count: int) -> None:
-        if self._settings.requests_per_day:
-            transaction.count_requests(self._settings.origin, count)
+        self._count(transaction, count)
         if self.limiter.shares:
             transaction.note_requests(self._api_key, count, self.limiter.known_limit)
 
@@ -319,13 +326,12 @@ class Scheduler:
         holders = transaction.claim([s.claim for s in new], self._api_key, at)
         claimed = []
         for signal in new:
-            holder = holders.get(signal.claim.version.key) if holders else None
-            if holder is None:
+            if signal.claim.version.key not in holders:
                 signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
                 signal.claimed = now
                 claimed.append(signal)
             else:
-                self._yield_to(transaction, signal, holder)
+                self._yield_to(transaction, signal)
         known = transaction.known([signal.claim.version for signal in claimed])
         due = [
             signal
@@ -376,14 +382,11 @@ class Scheduler:
         self.responses.finished.append((signal, outcome, ""))
         return False
 
-    def _yield_to(
-        self, transaction: Transaction, signal: QueuedSignal, holder: int
-    ) -> None:
+    def _yield_to(self, transaction: Transaction, signal: QueuedSignal) -> None:
         """Leave an entity to a living run, or take over the claim of a dead one."""
         self._started -= 1
-        is_dead = not self._ledger.lives(holder)
-        left = transaction.claim_on(signal.claim.version) if is_dead else None
-        if left is not None and transaction.take_over(left):
+        left = self._recovery.adopt(transaction, signal.claim.version, any_state=True)
+        if left is not None:
             self._queue.add_before(self._recovery.signal_of(left), signal)
         elif signal.yields < _MAX_YIELDS:
             signal.yields += 1
@@ -409,8 +412,7 @@ class Scheduler:
 
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
-        recalled = self.pool.recall()
-        if recalled:
+        if recalled := self.pool.recall():
             with self._ledger.transaction() as transaction:
                 self._note_requests(transaction, -len(recalled))
         for signal in reversed(recalled):

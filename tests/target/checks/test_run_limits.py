@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stairoids_sandbox import Fault
+from stairoids_sandbox import Fault, Sandbox
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
 
 if TYPE_CHECKING:
-    from stairoids_sandbox import Sandbox
+    from pathlib import Path
 
 
 def test_events_older_than_max_event_age_days_are_not_sent(
@@ -157,6 +157,23 @@ def test_requests_per_day_counts_the_first_run_check(
 
     assert (run.exit_code, run.outcomes) == (75, {"pending": 1})
     assert [request.method for request in sandbox.requests] == ["GET"]
+
+
+def test_requests_per_day_counts_the_look_at_the_workspace_of_a_new_key(
+    tmp_path: Path,
+) -> None:
+    with Sandbox(keys={"old": "read_write", "new": "read_write"}) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url)
+        target.run(a_schema(), a_record(1), api_key="old", requests_per_day=1)
+        spent, looked = [
+            target.run(a_schema(), a_record(2), api_key="new", requests_per_day=limit)
+            for limit in (1, 2)
+        ]
+        methods = [request.method for request in sandbox.requests]
+
+    assert "no request (`requests_per_day` is reached)" in spent.error
+    assert (spent.exit_code, looked.exit_code) == (75, 75)
+    assert methods == ["POST", "GET"]
 
 
 def test_run_with_dead_letters_fails_if_asked(target: TargetUnderTest) -> None:

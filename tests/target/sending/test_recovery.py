@@ -534,6 +534,20 @@ def test_left_over_claim_is_not_sent_if_its_row_was_read_in_another_state(
     ] == ["new@corp.com"]
 
 
+def test_requests_per_day_counts_the_access_check_of_a_run_with_open_claims(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox)
+    sandbox.faults.set([])
+    asked = len(sandbox.requests)
+
+    run = target.run(a_schema("others"), a_record(8, "others"), requests_per_day=2)
+
+    assert run.exit_code == 75
+    paths = [request.path for request in sandbox.requests[asked:]]
+    assert (len(paths), paths[0]) == (2, "/v1")
+
+
 def test_state_does_not_pass_a_filtered_row_before_its_claim_has_an_outcome(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
