@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
-from stairoids_common.time import timestamp
+from stairoids_common.time import parse_time, timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.ledger import schema
 from target_stairoids.ledger.lookup import in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log
-from target_stairoids.ledger.schema import dead_letters, latest, settled, streams
-from target_stairoids.ledger.structs import KNOWN_BY_A_PERSON
+from target_stairoids.ledger.schema import (
+    dead_letters,
+    known_signals,
+    latest,
+    settled,
+    streams,
+)
+from target_stairoids.ledger.structs import OWN_CLOCK, Known
 from target_stairoids.ledger.transaction import Transaction
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.structs import DeadLetter
+
+_WRONG_BY = timedelta(days=1)  # our own clock
 
 
 def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
@@ -59,20 +67,29 @@ def account_for(
 ) -> None:
     """Account for signals that Stairoids may have, before their rows are deleted.
 
-    Without the rows, the ledger cannot explain the signals any more.
+    Without the rows, the ledger cannot explain the signals any more. All signals of
+    their source and type from before the last attempt count as explained.
 
     Args:
         table: That of the dead letters or of the claims.
     """
+    attempted_at = table.c.last_at if table is dead_letters else table.c.attempted_at
     if table is dead_letters:
         are_they &= dead_letters.c.outcome == Outcome.UNKNOWN
     of_stream = streams.c.stream == table.c.stream
-    query = select(streams.c.scope, table.c.signal).join(table, of_stream)
-    for scope, signal in transaction.connection.execute(query.where(are_they)).all():
+    query = select(streams.c.scope, table.c.signal, attempted_at).join(table, of_stream)
+    for scope, signal, at in transaction.connection.execute(
+        query.where(are_they)
+    ).all():
         if signal:
             named = msgspec.json.decode(signal)
-            pair = named["source"], named["type"]
-            transaction.note_known(scope, *pair, KNOWN_BY_A_PERSON)
+            source, type_ = named["source"], named["type"]
+            until = timestamp(parse_time(at.lstrip(OWN_CLOCK)) + _WRONG_BY)
+            of = known_signals.c
+            its = (of.scope == scope) & (of.source == source) & (of.type == type_)
+            before = transaction.connection.scalar(select(of.known_until).where(its))
+            if (before or "") < until:
+                transaction.note_known(scope, source, type_, Known(until, None))
 
 
 def resolve(

@@ -78,10 +78,6 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     signal_id: str | None
 
 
-#: All signals until the next comparison, because a person decided about one of them.
-KNOWN_BY_A_PERSON = Known("9999-01-01T00:00:00Z", None)
-
-
 class Facts(NamedTuple):
     """The facts of the ledger about the signals of a page.
 

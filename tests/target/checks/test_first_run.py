@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import shutil
 from typing import TYPE_CHECKING
 
@@ -314,6 +315,21 @@ def test_signal_that_a_person_decided_on_is_accounted_for(
     assert (held.outcomes, decided.returncode) == ({"unknown": 1}, 0)
     assert (later.exit_code, later.outcomes) == (0, {"duplicate": 1, "accepted": 1})
     assert (other.exit_code, other.outcomes) == (1, {"pending": 1})
+
+
+def test_decision_on_an_old_request_explains_no_later_signals(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.set([Fault(kind="reset", count=1)])
+    target.run(a_schema(), a_record(1), on_unknown="hold")
+    with sqlite3.connect(target.folder / "ledger.db") as ledger:
+        ledger.execute("UPDATE stairoids_dead_letters SET last_at = '2026-01-01'")
+    sends(sandbox, source="singer", type="trials")
+
+    command(target, "dead-letters", "resolve", "1", "--delivered")
+    run = target.run(a_schema(), a_record(2))
+
+    assert (run.exit_code, run.outcomes) == (1, {"pending": 1})
 
 
 def test_run_compares_at_most_ten_sources_and_asks_once_about_the_others(
