@@ -15,6 +15,7 @@ from target_stairoids.settings import Settings
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.ledger_builders import MONDAY, TUESDAY, WEDNESDAY
+from tests.support.singer_io import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -611,6 +612,31 @@ def test_another_person_of_a_key_fills_in_no_domain(nights: Nights) -> None:
     run = nights.run(ANN | {"domain": "ann.com"}, send="once")
 
     assert run.outcomes == {"duplicate": 1}
+
+
+def test_person_before_a_remembered_one_fills_in_no_domain(
+    nights: Nights, target: TargetUnderTest
+) -> None:
+    bob = BOB | {"domain": "bob.com"}
+    nights.run(bob, send="once")
+    once, text = [mapping("once")], text_of(messages([ANN]))
+    remembered = signals(target, "ledger", "baseline", text=text, signals=once)
+    nights.run(bob, send="once")
+    run = nights.run(ANN | {"domain": "ann.com"}, send="once")
+
+    assert "1 baselined" in remembered.stderr
+    assert run.outcomes == {"duplicate": 1}
+
+
+def test_older_state_that_is_read_again_fills_in_no_domain(nights: Nights) -> None:
+    domains = ["ann.com", None, "ann.com", "acme.com"]
+    numbers = [1, 2, 1, 3]
+    for domain, number in zip(domains, numbers, strict=True):
+        nights.run(ANN | {"domain": domain} | log(number))
+    nights.run(ANN | {"email": None, "domain": "acme.com"} | log(4))
+    nights.run(ANN | {"domain": "acme.com"} | log(5))
+
+    assert nights.sent == [1, 1, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("email", ["bob@example.com", None])
