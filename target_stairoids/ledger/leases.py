@@ -19,14 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.schema import LOCK_CLASS
 
-#: Connections to PostgreSQL: a commit is on disk, and nothing waits for ever.
+#: Options of connections to PostgreSQL. A commit is on disk, and no wait has no end.
+#: A transaction that waited for another one sees the rows of that one.
 SERVER_OPTIONS: Mapping[str, Any] = {
     "connect_args": {
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,  # milliseconds
         "options": "-c synchronous_commit=on -c lock_timeout=60s"
-        " -c idle_in_transaction_session_timeout=60s",
+        " -c idle_in_transaction_session_timeout=60s"
+        r" -c default_transaction_isolation=read\ committed",
     }
 }
 

@@ -251,16 +251,24 @@ def test_commit_is_on_disk_and_waits_end_on_any_database(postgres_url: str) -> N
     engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
         name = connection.scalar(text("SELECT current_database()"))
-        connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+        for setting in (
+            "synchronous_commit = off",
+            "default_transaction_isolation = 'repeatable read'",
+        ):
+            connection.execute(text(f"ALTER DATABASE {name} SET {setting}"))
     engine.dispose()
 
     with Ledger.create(postgres_url, SCOPE) as ledger, ledger.reading() as connection:
         shown = [
             connection.scalar(text(f"SHOW {setting}"))
-            for setting in ("synchronous_commit", "lock_timeout")
+            for setting in (
+                "synchronous_commit",
+                "lock_timeout",
+                "transaction_isolation",
+            )
         ]
 
-    assert shown == ["on", "1min"]
+    assert shown == ["on", "1min", "read committed"]
 
 
 def test_dry_run_on_an_empty_database_sends_and_creates_nothing(
