@@ -79,6 +79,15 @@ def next_cursor(response: Response) -> str | None:
     return None
 
 
+def end_of(page: list[Json]) -> str:
+    """Return the id of a page's last signal; empty without one.
+
+    Pages repeat if two of them end with the same signal. Their cursors may differ.
+    """
+    last = page[-1] if page else None
+    return str(last.get("id", "")) if isinstance(last, dict) else ""
+
+
 def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bool]:
     """Return the ids of the signals on a page that may be a sent one.
 
@@ -267,7 +276,8 @@ def is_readable(sent: bytes, page: list[Json]) -> bool:
     return all(
         isinstance(signal, dict)
         and is_id(signal.get("id"))
-        and {"type", "source", "created_at", asked_for} <= signal.keys()
+        and all(isinstance(signal.get(name), str) for name in ("type", "source"))
+        and {"created_at", asked_for} <= signal.keys()
         for signal in page
     )
 

@@ -141,7 +141,7 @@ class FirstRunCheck:
 
 def ids_in(response: Response) -> list[str]:
     """Return the ids of a list of signals."""
-    return [s["id"] for s in listed(response) or () if isinstance(s.get("id"), str)]
+    return [found for s in listed(response) or () if (found := _id_of(s)) is not None]
 
 
 def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
@@ -152,15 +152,14 @@ def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
     behind: set[str | None] = {None}  # ids of this signal and of the newer ones
     left = []
     for signal in page:
-        behind.add(signal.get("id"))
+        behind.add(_id_of(signal))
         known = facts.known.get(_pair_of(signal, source))
         is_old = known is not None and _is_old(signal, known, behind)
-        if signal.get("id") not in facts.own and not is_old:
+        if _id_of(signal) not in facts.own and not is_old:
             left.append(signal)
     if left:  # rare, because it is slow
-        ids = [found for s in left if isinstance(found := s.get("id"), str)]
-        sent = facts.sent(ids)
-        left = [signal for signal in left if signal.get("id") not in sent]
+        sent = facts.sent([found for s in left if (found := _id_of(s)) is not None])
+        left = [signal for signal in left if _id_of(signal) not in sent]
     unclear = facts.unclear() if left else ()
     excused = {
         found
@@ -168,7 +167,12 @@ def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
         for found, is_equal in alike(sent, None, left).items()
         if is_equal
     }
-    return {_pair_of(s, source) for s in left if s.get("id") not in excused}
+    return {_pair_of(s, source) for s in left if _id_of(s) not in excused}
+
+
+def _id_of(signal: Json) -> str | None:
+    found = signal.get("id")
+    return found if isinstance(found, str) else None
 
 
 def _is_old(signal: Json, known: Known, behind: Collection[str | None]) -> bool:
@@ -189,7 +193,7 @@ def newest_of(response: Response) -> Known:
     page = listed(response)
     newest = Known(timestamp(response.moment), None if page is None else "")
     times = [
-        Known(timestamp(moment), str(signal.get("id")))
+        Known(timestamp(moment), _id_of(signal))
         for signal in page or ()
         if (moment := moment_of(signal.get("created_at"))) is not None
     ]

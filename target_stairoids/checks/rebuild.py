@@ -10,6 +10,7 @@ from typing_extensions import override
 from target_stairoids.api.client import Response
 from target_stairoids.api.signal_lookup import (
     ListedSignals,
+    end_of,
     listed,
     next_cursor,
     query_for,
@@ -32,7 +33,7 @@ class LedgerRebuild(FirstRunCheck):
 
     signals: ListedSignals = field(default_factory=ListedSignals)
     _next: dict[str, str | None] = field(default_factory=dict)
-    _cursors: set[tuple[str, str]] = field(default_factory=set)
+    _read: set[tuple[str, str, str]] = field(default_factory=set)
 
     @override
     def question(self, pair: Pair) -> Query | None:
@@ -45,9 +46,11 @@ class LedgerRebuild(FirstRunCheck):
         self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
     ) -> set[Pair]:
         source, cursor = str(query["source"]), next_cursor(response)
-        self.signals.add(listed(response) or [], facts.own)
-        if cursor is not None and (source, cursor) in self._cursors:
+        page = listed(response) or []
+        self.signals.add(page, facts.own)
+        read = {(source, "cursor", cursor or ""), (source, "end", end_of(page))}
+        if not read.isdisjoint(self._read):
             cursor = None  # the pages go round in a circle
         self._next[source] = cursor
-        self._cursors.add((source, cursor or ""))
+        self._read |= read
         return set()

@@ -16,7 +16,13 @@ from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
 from target_stairoids.api.rate_limiter import RateLimiter
-from target_stairoids.api.signal_lookup import listed, moment_of, next_cursor, query_for
+from target_stairoids.api.signal_lookup import (
+    end_of,
+    listed,
+    moment_of,
+    next_cursor,
+    query_for,
+)
 from target_stairoids.checks.first_run import UNDECIDED, ids_in
 from target_stairoids.dry_run.first_run import literal_pairs
 from target_stairoids.exceptions import AccessRefusedError, IncompleteError
@@ -98,14 +104,15 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
 def _pages(client: Client, limiter: RateLimiter, source: str) -> Iterator[Response]:
     """Yield the pages of a source's signals, the newest first."""
     cursor: str | None = None
-    read: set[str | None] = set()
-    while cursor not in read:
-        read.add(cursor)
+    cursors, ends = set[str | None](), set[str]()
+    while cursor not in cursors:
+        cursors.add(cursor)
         response = _page(client, limiter, source, cursor)
         yield response
-        cursor = next_cursor(response)
-        if cursor is None:
+        cursor, end = next_cursor(response), end_of(listed(response) or [])
+        if cursor is None or end in ends:
             return
+        ends.add(end)
 
 
 def _page(

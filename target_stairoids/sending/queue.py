@@ -63,6 +63,7 @@ class QueuedSignal:
         shows_control: Whether a page of this lookup shows the control.
         is_doubtful: Whether a page of this lookup shows a signal that may be this one.
         cursors: Pages of Stairoids' signals that this lookup has read.
+        ends: Ids of the last signals of these pages.
     """
 
     number: int
@@ -95,6 +96,7 @@ class QueuedSignal:
     shows_control: bool = False
     is_doubtful: bool = False
     cursors: list[str] = field(default_factory=list)
+    ends: set[str] = field(default_factory=set)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
 
@@ -128,6 +130,7 @@ class QueuedSignal:
         """Forget the pages of a lookup that came to its end."""
         self.shows_control = self.is_doubtful = False
         self.cursors.clear()
+        self.ends.clear()
 
 
 def pair_of(signal: QueuedSignal) -> tuple[str, str]:

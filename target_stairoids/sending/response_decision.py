@@ -46,12 +46,14 @@ class Page(msgspec.Struct, frozen=True):
         is_doubtful: Whether another signal may be the sent one.
         shows_control: Whether it shows the signal that was accepted later.
         is_last: Whether all further signals are older than the request.
+        end: The id of its last signal; empty without one.
     """
 
     found_id: str | None = None
     is_doubtful: bool = False
     shows_control: bool = False
     is_last: bool = False
+    end: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ def _decide_page(
             Action.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
         )
     if cursor is not None and not page.is_last:
-        if cursor in signal.cursors:  # the pages go round in a circle
+        if cursor in signal.cursors or page.end in signal.ends:  # they go in a circle
             return ResponseDecision(unproved, Stage.LOOK_UP)
         return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
     if page.is_doubtful or signal.is_doubtful:

@@ -28,6 +28,7 @@ from target_stairoids.api.signal_lookup import (
     ListedSignals,
     ServerClock,
     alike,
+    end_of,
     is_before,
     is_readable,
     listed,
@@ -221,17 +222,21 @@ class ResponseHandler:
         equal = [signal_id for signal_id, is_equal in found.items() if is_equal]
         # Some may be the equal signals of other runs, which are in flight as well.
         others = transaction.count_equal_claims(claim) if equal else 0
+        # A later signal that seems older than the request shows that times are wrong.
+        later = {s["id"] for s in signals if not is_before([s], since)}
         return Page(
             found_id=equal[others] if others < len(equal) else None,
             is_doubtful=bool(found),
-            shows_control=signal.has_control({s["id"] for s in signals}),
+            shows_control=signal.has_control(later),
             is_last=is_before(signals, since),
+            end=end_of(signals),
         )
 
     def _go_on(self, signal: QueuedSignal, cursor: str, page: Page | None) -> None:
         """Read the next page of a lookup; without one, send the signal again."""
         if cursor and page:
             signal.cursors.append(cursor)
+            signal.ends.add(page.end)
             signal.is_doubtful |= page.is_doubtful
             signal.shows_control |= page.shows_control
         else:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import socketserver
 import struct
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
 
+from stairoids_common.time import rfc3339
 from target_stairoids.api.client import Client, Response
 
 if TYPE_CHECKING:
@@ -60,6 +64,36 @@ class Handler(socketserver.StreamRequestHandler):
             self.server.response(self.connection)
         else:
             self.wfile.write(self.server.response)
+
+
+class ListServer(Server):
+    """Accepts signals, loses the first response, and lists with each change asked for.
+
+    Attributes:
+        changes: Fields of each listed signal.
+        is_endless: Whether each page is the first one, with a cursor of its own.
+    """
+
+    def __init__(self, *, is_endless: bool = False, **changes: object) -> None:
+        super().__init__()
+        self.changes, self.is_endless = changes, is_endless
+        self.signals: list[dict[str, Any]] = []
+        self.response = self.respond
+
+    def respond(self, connection: socket.socket) -> None:
+        head, body = self.requests[-1]
+        now = datetime.now(UTC)
+        date = format_datetime(now, usegmt=True)
+        if head.startswith("GET"):
+            page = [signal | self.changes for signal in reversed(self.signals)]
+            cursor = f"{len(self.requests)}" if self.is_endless else None
+            listed = json.dumps({"data": page, "meta": {"next_cursor": cursor}})
+            connection.sendall(raw(200, listed, Date=date))
+            return
+        name, created_at = f"sig_{len(self.signals)}", rfc3339(now)
+        self.signals.append({**json.loads(body), "id": name, "created_at": created_at})
+        if len(self.signals) > 1:
+            connection.sendall(raw(201, json.dumps({"id": name}), Date=date))
 
 
 @contextmanager

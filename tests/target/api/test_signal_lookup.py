@@ -115,6 +115,8 @@ def test_lookup_ends_at_a_page_without_a_cursor(
         ([{k: v for k, v in FOUND.items() if k != "properties"}], True),
         ([FOUND, {}], False),
         ([{**FOUND, "id": 7}], False),
+        ([{**FOUND, "type": 7}], False),
+        ([{**FOUND, "source": ["billing"]}], False),
         ([{k: v for k, v in FOUND.items() if k != "contact"}], False),
         ([{"id": "sig_1", "type": "trial", "account_id": "acc_1"}], False),
         (["sig_1"], False),

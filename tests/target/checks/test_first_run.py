@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -570,6 +570,8 @@ def listed(name: str, second: int = 0, **fields: object) -> Message:
         ([listed("new", 2)], Known(AT_1, None), True),
         ([listed("new", created_at=None)], Known(AT_1, None), True),
         ([{"type": "t"}], None, True),
+        ([listed("new", 2, id=["own"])], Known(AT_1, "own"), True),
+        ([listed("old", 0, id={"own": 1})], Known(AT_1, "own"), False),
         ([listed("sent", 2)], Known(AT_1, "old"), False),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.dry_run import reconcile
 from tests.support.commands import signals as command
+from tests.support.raw_server import ListServer, running
 from tests.support.sandbox_client import Client
 from tests.support.singer_io import (
     Message,
@@ -319,6 +320,20 @@ def test_rebuild_stops_at_html_and_survives_failed_pages(
     assert refused.returncode == 1
     assert "does not look like the Stairoids API" in refused.stderr
     assert counts == (1, 0, 0)
+
+
+def test_pages_that_repeat_under_new_cursors_end(tmp_path: Path) -> None:
+    messages = [A_SCHEMA, *trials(1, 2)]
+    server = ListServer(is_endless=True)
+    with running(server):
+        target = TargetUnderTest(tmp_path, server.url)
+        target.run(*messages)
+        compared = command(target, "reconcile", "--days", "7")
+        lose_ledger(target)
+        counts = rebuild(target, *messages)
+
+    assert compared.returncode == 0, compared.stderr
+    assert counts == (2, 0, 0)
 
 
 # reconcile

@@ -206,6 +206,7 @@ def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted()
         (Page(is_doubtful=True), None, LOOKUPS | TRIES, Action.GIVE_UP),
         (Page(), None, LATER | LOOKUPS | TRIES, Action.GIVE_UP),
         (Page(), "read before", TRIES, Action.GIVE_UP),
+        (Page(end="read before"), "new", {}, Action.WAIT),
     ],
     ids=[
         "found",
@@ -226,13 +227,15 @@ def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted()
         "another signal may be it for long, eight runs",
         "the list lags for long, eight runs",
         "circling cursor, eight runs",
+        "new cursor of a page that was read before",
     ],
 )
 def test_decision_on_a_page_of_a_lookup(
     facts: Page, cursor: str | None, signal: dict[str, Any], action: Action
 ) -> None:
     policy = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, page=facts)
-    queued = a_signal(Stage.LOOK_UP, cursors=["read before"], **signal)
+    read = {"cursors": ["read before"], "ends": {"read before"}}
+    queued = a_signal(Stage.LOOK_UP, **read, **signal)
 
     decision = decide(queued, page(cursor=cursor), policy)
 

@@ -11,6 +11,7 @@ import pytest
 
 from stairoids_sandbox import Fault, Sandbox
 from tests.support.commands import signals
+from tests.support.raw_server import ListServer, running
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
@@ -136,6 +137,31 @@ def test_signal_without_a_later_one_is_pending_and_not_sent_again(
     assert run.outcomes == {"pending": 1}
     assert run.states == []
     assert [r.method for r in sandbox.requests].count("POST") == 1
+
+
+@pytest.mark.usefixtures("short_backoff")
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"type": 7},
+        {"source": ["singer"]},
+        {"created_at": "2020-01-01T00:00:00Z"},
+        {"properties": "none"},
+        {"is_endless": True, "contact": {"email": "somebody@example.com"}},
+    ],
+    ids=str,
+)
+def test_list_that_cannot_be_right_sends_nothing_again(
+    tmp_path: Path, listed: dict[str, Any]
+) -> None:
+    server = ListServer(**listed)
+    with running(server):
+        target = TargetUnderTest(tmp_path, server.url)
+        run = target.run(a_schema(), *map(a_record, range(3)))
+
+    emails = [signal["contact"]["email"] for signal in server.signals]
+    assert sorted(emails) == [f"u{n}@example.com" for n in range(3)]
+    assert run.outcomes["accepted"] == 2
 
 
 @pytest.mark.slow
