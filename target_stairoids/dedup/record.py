@@ -306,7 +306,8 @@ def person_digest(secret: bytes, name: str | None) -> bytes | None:
     """Return the digest of an address or domain, keyed with the ledger's secret."""
     if not name:
         return None
-    return blake2b(name.lower().encode(), digest_size=16, key=secret).digest()
+    text = name.lower().encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=16, key=secret).digest()
 
 
 def json_array(values: Sequence[object]) -> str:

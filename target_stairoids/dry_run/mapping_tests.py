@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable
 from typing import IO, Annotated, Any, Literal
 
@@ -44,10 +45,14 @@ class _File(Struct, forbid_unknown_fields=True):
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `2024-06-15` and all names as text, as in the record of a tap."""
+    """Reads `2024-06-15`, `12:30`, `01067` and all names as text, as a tap has them."""
 
     @override
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            problem = f"`{twice[0]}` is set twice"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         self.flatten_mapping(node)
         for name, _ in node.value:
             if isinstance(name, yaml.ScalarNode):  # such as `1` or `on`
@@ -55,10 +60,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_NOT_IN_JSON = ("timestamp", "int", "float")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if "timestamp" not in tag]
+    first: [(tag, form) for tag, form in resolvers if not tag.endswith(_NOT_IN_JSON)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_DIGITS = [*"-+.0123456789"]
+_WHOLE = r"[-+]?(?:0|[1-9]\d*)"
+for _tag, _form in (
+    ("int", _WHOLE),
+    ("float", rf"{_WHOLE}(?:\.\d*)?(?:[eE][-+]?\d+)?|[-+]?\.(?:\d+|inf)|\.nan"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_form})\Z"), _DIGITS
+    )
 
 
 def read_tests(file: IO[str]) -> list[MappingTest]:
@@ -73,6 +88,10 @@ def read_tests(file: IO[str]) -> list[MappingTest]:
         raise ConfigError(f"The mapping tests are not YAML: {error}") from error
     if not isinstance(found, dict):
         raise ConfigError("The mapping tests are not an object with `tests`.")
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError, RecursionError):  # `!!set`, or `&a [*a]`
+        raise ConfigError("The mapping tests have a value that JSON lacks.") from None
     if errors := schema_errors(found, msgspec.json.schema(_File)):
         raise ConfigError("; ".join(errors))
     tests = msgspec.convert(found, _File).tests

@@ -293,7 +293,8 @@ _TEMPLATE = re.compile(
     r"|\bdo not (?:use|contact|call|e?mail)\b",
     re.IGNORECASE,
 )
-_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+#: Control characters, and halves of surrogate pairs.
+_CONTROL = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 #: A whole name in quotes.
 _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 

@@ -107,6 +107,16 @@ def test_record_with_half_a_surrogate_pair_is_invalid(
     assert len(sandbox.signals) == run.outcomes["accepted"]
 
 
+@pytest.mark.parametrize("email", ["\ud83d", "\ud83d@acme.com", "ada@acme\ud83d.com"])
+def test_address_with_half_a_surrogate_pair_is_invalid(
+    sandbox: Sandbox, target: TargetUnderTest, email: str
+) -> None:
+    run = target.run(a_schema(), a_record(1, email=email), a_record(2))
+
+    assert run.outcomes == {"invalid": 1, "accepted": 1}
+    assert emails(sandbox) == ["u2@example.com"]
+
+
 @pytest.mark.usefixtures("short_backoff")
 @on_both_connectors
 @pytest.mark.parametrize(

@@ -80,20 +80,24 @@ def test_names_in_a_mapping_test_are_texts(target: TargetUnderTest) -> None:
 tests:
 - name: odd names
   stream: trials
-  record: &r {1: a, on: b, null: c, 2025-01-02: d, email: u@acme.com, p: {no: e}}
+  record:
+    <<: &r {1: a, on: b, null: c, 2025-01-02: d, email: u@acme.com, p: {no: e}}
+    numbers: [12:30, 01067, 1_0, 0x1, 1, -2.50, 1e3, .5, 5.]
   signals:
   - type: trials
     source: crm
     account: {domain: acme.com}
     contact: {email: u@acme.com}
-    properties: {1: a, on: b, "null": c, 2025-01-02: d, p.no: e}
+    properties:
+      {1: a, on: b, "null": c, 2025-01-02: d, p.no: e, numbers:
+        '["12:30","01067","1_0","0x1",1,-2.5,1000.0,0.5,5.0]'}
 - name: merged
   stream: trials
   record: {<<: *r, email: "@"}
   outcome: invalid
 """
     )
-    mapping = {"stream": "trials", "properties": ["*", "p"], "source": "crm"}
+    mapping = {"stream": "trials", "properties": ["*", "p", "numbers"], "source": "crm"}
 
     done = signals(target, "test", file, signals=[mapping])
 
@@ -106,6 +110,11 @@ tests:
         ("tests: [", "not YAML"),
         ("[]", "not an object with `tests`"),
         ("tests: []", "`tests` must not be empty"),
+        ("tests: [{x: !!binary eA==}]", "have a value that JSON lacks"),
+        ("tests: [{x: !!set {a}}]", "have a value that JSON lacks"),
+        ("tests: [&a [*a]]", "have a value that JSON lacks"),
+        ("tests: [{name: a, name: b}]", "not YAML: `name` is set twice"),
+        ("tests: [{{}: 1}]", "not YAML: while constructing a mapping"),
         ("tests: [{name: a, stream: s}]", "`tests[0].record` is required"),
         ("tests: [{name: a, stream: s, record: {}}]", "either `signals` or `outcome`"),
         (

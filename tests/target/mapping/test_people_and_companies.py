@@ -401,6 +401,7 @@ def test_full_name(text: str, first: str | None, last: str | None) -> None:
     [
         (" Ada  Maria ", "Ada Maria"),
         ("Ada\0\0", "Ada"),
+        ("Ada \ud83d", "Ada"),
         ("\x02Ada\x1fMaria", "Ada Maria"),
         ("Dr. Ada", "Ada"),
         ("Lovelace, PhD", "Lovelace"),
