@@ -316,8 +316,7 @@ class Identity:
             latest = None  # several people share the key, and this record names none
         is_person = version.key != subject.version.record_key
         entity, mapping = version.key
-        seen = self._seen[mapping]
-        read = Read.NOT_YET if latest is None else seen.read(entity)
+        read = Read.NOT_YET if latest is None else self._seen[mapping].read(entity)
         facts = Facts(
             latest=latest,
             states=[*states, *self.states(version)],

@@ -213,8 +213,7 @@ def _mark(connection: Connection) -> str:
     return "?" if connection.dialect.paramstyle == "qmark" else "%s"
 
 
-def blocks(items: Collection[T], size: int) -> Iterator[tuple[T, ...]]:
-    """Yield items in blocks of a size."""
+def blocks(items: Collection[T], size: int) -> list[tuple[T, ...]]:
+    """Return items in blocks of a size."""
     listed = tuple(items)
-    for start in range(0, len(listed), size):
-        yield listed[start : start + size]
+    return [listed[start : start + size] for start in range(0, len(listed), size)]

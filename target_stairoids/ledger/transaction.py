@@ -99,8 +99,8 @@ class Transaction:
         ]
         ours = set[Sequence[Any]]()
         for block in lookup.blocks(rows, lookup.PARAMETERS // len(sql.CLAIMED)):
-            values = tuple(row[name] for row in block for name in sql.CLAIMED)
             text = self.statements.claim(len(block))
+            values = tuple(row[name] for row in block for name in sql.CLAIMED)
             ours |= {*map(tuple, self.connection.exec_driver_sql(text, values))}
         others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
         return {

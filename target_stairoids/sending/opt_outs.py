@@ -72,7 +72,10 @@ def apply_opt_outs(
     if rows:
         effects = suppression.by_data.apply([row for _, row in rows])
         for (item, _), effect in zip(rows, effects, strict=True):
-            decisions.append((item, _decision_on(item, effect)))
+            reason = effect.value
+            if effect is Effect.ABSENT:
+                reason = item.why_filtered or "deleted at its source"
+            decisions.append((item, Draft(Outcome.FILTERED, reason)))
     return rest, decisions, error
 
 
@@ -95,13 +98,6 @@ def _row_of(item: MappedRecord) -> SuppressionRow:
     if name is None and not is_removed:
         raise InvalidSignalError("suppress: neither an email address nor a domain")
     return SuppressionRow(item.key, item.stream.number, name, is_removed)
-
-
-def _decision_on(item: MappedRecord, effect: Effect) -> Draft:
-    reason = effect.value
-    if effect is Effect.ABSENT:
-        reason = item.why_filtered or "deleted at its source"
-    return Draft(Outcome.FILTERED, reason)
 
 
 def mark_suppressed(
