@@ -214,7 +214,7 @@ class Compiler:
             return constant(text_from(template.read({})))
         return normalised(template.read, normalise)
 
-    def _occurred_at(self) -> tuple[Callable[[Fields], bool], Reader]:
+    def _occurred_at(self) -> tuple[Callable[[Fields], bool] | None, Reader]:
         """Return whether a record has an unreadable time, and the reader of the time.
 
         A mapped time that cannot be read makes the record invalid, an inferred one is
@@ -224,7 +224,7 @@ class Compiler:
         normalise = likely_event_time_from if is_inferred else event_time_from
         read = self._field("occurred_at", normalise, self._item.occurred_at)
         if read is None:
-            return _never, _nothing
+            return None, _nothing
         filters = lossy_filters(self._origins["occurred_at"].template)
 
         def has_unread(record: Fields) -> bool:
@@ -435,7 +435,6 @@ class Compiler:
 
 
 _nothing = constant(None)
-_never = constant(False)  # noqa: FBT003 - the value that it returns
 
 
 def _json(value: object) -> str:

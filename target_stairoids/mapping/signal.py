@@ -219,7 +219,7 @@ class CompiledMapping:
         suppress: Reads the address or domain that a record puts on the suppression
             list; None if the mapping makes signals.
         deleted_columns: Columns that mark a record as deleted.
-        has_unread_time: Whether a record has a time that `occurred_at` cannot be.
+        has_unread_time: Whether a record has a time that cannot be read; None for no.
         time_columns: Columns of `occurred_at` that are properties if they are no times.
         warnings: Sentences about harmless mistakes in the mapping.
     """
@@ -246,7 +246,7 @@ class CompiledMapping:
     columns: ColumnRoles
     is_by_name: bool
     is_left_out: bool
-    has_unread_time: Callable[[Fields], bool]
+    has_unread_time: Callable[[Fields], bool] | None
     time_columns: frozenset[str]
     warnings: tuple[str, ...]
     not_inferred: str = ""

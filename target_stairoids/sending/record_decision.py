@@ -98,7 +98,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         if self._version is None:
             stateless = self.mapping.columns.stateless
             state = self.record.state_digest(self.key[0], stateless)
-            self._version = self._version_of(state, self._bookmark_value)
+            mark = self.record.text_digest or state
+            self._version = self._version_of(state, mark, self._bookmark_value)
         return self._version
 
     @property
@@ -110,7 +111,9 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         """The digest of the columns that may be part of its signal's content."""
         return self.record.source_digest(self.mapping.columns.ignored)
 
-    def _version_of(self, state_digest: bytes, value: str | None) -> Version:
+    def _version_of(
+        self, state_digest: bytes, mark: bytes, value: str | None
+    ) -> Version:
         return Version(
             key=self.key,
             record_key=self.key,
@@ -119,7 +122,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             mapping_digest=self.mapping.mapping_digest,
             bookmark_value=value,
             source_digest=self.source_digest,
-            text_digest=self.mark,
+            text_digest=mark,
             has_null_key=self.has_null_key,
         )
 
@@ -132,7 +135,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         is_newer = order.is_before(latest.bookmark_value, value)
         if last is None or order.is_log_position(value) or not is_newer:
             return None
-        return self._version_of(last, value)
+        return self._version_of(last, self.mark, value)
 
     @property
     def may_be_rekeyed(self) -> bool:
@@ -308,7 +311,8 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
     version = _with_person(mapped, signal, content_digest(signal, ignored))
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
-    is_unread = signal.occurred_at is None and mapping.has_unread_time(fields)
+    has_unread = mapping.has_unread_time if signal.occurred_at is None else None
+    is_unread = has_unread is not None and has_unread(fields)
     if is_unread and settings.max_event_age_days is not None:
         raise InvalidSignalError(
             "occurred_at: cannot be read, and `max_event_age_days` needs it"

@@ -62,7 +62,6 @@ class RecordOutcomes:
         self.set_aside: dict[str, str] = {}
         self.closing = FilteredRecords(self.ledger, self.queue)
         self.is_whole = False
-        self._replayed: set[str] = set()
         self._refused: set[str] = set()
         self._bytes = 0  # of records that wait outside the queue
 
@@ -135,9 +134,9 @@ class RecordOutcomes:
             is_replay=dead_letter is not None,
             is_by_person=mapped.is_by_person,
         )
-        self._outdated.note(self.identity, subject, draft.outcome)
-        if dead_letter is not None:
-            self._replayed.add(stream.schema.name)
+        if self.ledger.buffer.has_claims:
+            self._outdated.note(self.identity, subject, draft.outcome)
+        stream.counts.replayed += dead_letter is not None
         if dead_letter is not None and self.identity.is_superseded(
             subject, partial(self.ledger.was_read_since, dead_letter)
         ):
@@ -352,11 +351,11 @@ class RecordOutcomes:
         if not self.is_whole or self.settings.is_partial:
             return {}
         pending = self.report.streams_with(Outcome.PENDING)
-        open_ones = pending | self.set_aside.keys() | self._replayed
+        open_ones = pending | self.set_aside.keys()
         return {
             name: stream.counts.taken > 0
             for name, stream in self._streams.items()
-            if name not in open_ones
+            if name not in open_ones and not stream.counts.replayed
         }
 
     def may_remember(self, stream: Stream) -> bool:

@@ -123,8 +123,11 @@ class OutdatedClaims:
         self._numbers: dict[int, int] = {}  # of the claim -> in the checkpoint
 
     def note(self, identity: Identity, subject: Subject, outcome: Outcome) -> None:
-        """Note a record before the decision on it. `outcome` is that of its draft."""
-        if not self.buffer.has_claims or subject.is_replay:
+        """Note a record before the decision on it, while a claim is open.
+
+        `outcome` is that of its draft.
+        """
+        if subject.is_replay:
             return
         version, _ = identity.placed(subject)
         signal = self._signal_of(version)

@@ -48,6 +48,7 @@ class StreamCounts:
         seen: Fields that its mappings use and a record had.
         taken: How many records were read.
         in_metric: How many of these the metric of the SDK has.
+        replayed: How many were dead letters that a person sends again.
         unread_times: How many signals lack a time that could not be read.
         null_keys: How many records had a null or empty key.
         null_columns: The columns of it that were null or empty.
@@ -61,6 +62,7 @@ class StreamCounts:
     seen: set[Path] = field(default_factory=set)
     taken: int = 0
     in_metric: int = 0
+    replayed: int = 0
     unread_times: int = 0
     null_keys: int = 0
     null_columns: set[str] = field(default_factory=set)

@@ -185,6 +185,7 @@ def test_inferred_time_that_cannot_be_read_stays_a_property(
     signal = mapping.signal_from(record)
 
     assert signal.occurred_at is None
+    assert mapping.has_unread_time is not None
     assert mapping.has_unread_time(record)
     assert (signal.properties.get("event_time") == value) is found
     assert "occurred_at" not in signal.properties
