@@ -212,33 +212,27 @@ class Ledger:
 
     # Streams
 
-    def stream_number(self, name: str, schema_message: Mapping[str, Any]) -> int:
-        """Return the number of a stream, and keep its SCHEMA for exports.
+    def open_stream(
+        self, name: str, schema_message: Mapping[str, Any]
+    ) -> tuple[int, str]:
+        """Return a stream's number, and the name that its keys are made with.
 
-        A read-only ledger keeps nothing; the number of a new stream is 0 there.
+        That name never changes. The SCHEMA is kept for exports. A read-only ledger
+        keeps nothing; the number of a new stream is 0 there.
         """
-        query = select(streams.c.stream).where(
-            streams.c.scope == self.scope, streams.c.name == name
-        )
         text = json.dumps(schema_message, default=str)
         if not self._reads_only and self._schemas.get(name) != text:
             with self.transaction() as transaction:
                 transaction.keep_schema(self.scope, name, text)
             self._schemas[name] = text
-        number = int(self.value(query) or 0)
-        if number:
+        its = select(streams.c.stream, streams.c.alias).where(
+            streams.c.scope == self.scope
+        )
+        for number, alias in self.rows(its.where(streams.c.name == name)):
             self._streams[name] = number
-        return number
-
-    def identity_of(self, stream: int, name: str) -> str:
-        """Return the name that a stream's keys are made with, which never changes."""
-        if alias := self.value(
-            select(streams.c.alias).where(streams.c.stream == stream)
-        ):
-            return str(alias)
-        is_used = (streams.c.scope == self.scope) & (streams.c.alias == name)
-        used = self.value(select(streams.c.stream).where(is_used))
-        return f"{name} (new)" if used else name  # only of one that is not kept
+            return number, alias or name
+        is_used = self.value(its.where(streams.c.alias == name)) is not None
+        return 0, f"{name} (new)" if is_used else name
 
     # Lookups
 

@@ -249,7 +249,7 @@ class Streams:
         kept = {**message, SOURCE_FIELD: source}
         if config.glob_of(name, settings.signals) is None:
             kept[INFERRED_FIELD] = True
-        number = self._ledger.stream_number(name, kept)
+        number, identity = self._ledger.open_stream(name, kept)
         known = queries.mappings_of(self._ledger, number)
         senders = [m for m in maps if not m.is_left_out and m.suppress is None]
         if any(m.send == "once" and not m.key for m in senders):
@@ -269,7 +269,7 @@ class Streams:
             maps=maps,
             number=number,
             secret=self._ledger.secret,
-            identity=self._ledger.identity_of(number, name),
+            identity=identity,
             baselines=baselines,
             known=known,
             made={m.name: _known_mapping(m, schema) for m in senders},

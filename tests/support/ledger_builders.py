@@ -117,5 +117,5 @@ def opened(url: str) -> Ledger:
     """Return a ledger with a run and a stream."""
     ledger = Ledger.create(url, f"{API} eu")
     ledger.begin_run()
-    ledger.stream_number("trials", {"schema": {}})
+    ledger.open_stream("trials", {"schema": {}})
     return ledger

@@ -30,7 +30,7 @@ def opened(url: str) -> Iterator[Opened]:
         ledger = Ledger.create(url, scope)
         ledgers.append(ledger)
         ledger.begin_run()
-        ledger.stream_number("trials", {"schema": {}})
+        ledger.open_stream("trials", {"schema": {}})
         return ledger
 
     yield open_one

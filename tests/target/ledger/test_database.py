@@ -166,7 +166,7 @@ def test_missing_ledger_is_an_error_and_not_created(
 def test_missing_ledger_may_count_as_an_empty_one(url: str, tmp_path: Path) -> None:
     with Ledger.open_read_only(url, API, missing_ok=True) as ledger:
         assert ledger.is_new()
-        assert ledger.stream_number("trials", {}) == 0
+        assert ledger.open_stream("trials", {})[0] == 0
         assert dead_letters_of(ledger) == []
         assert ledger.name == url
 
@@ -178,8 +178,8 @@ def test_read_only_ledger_can_be_read_and_not_written(url: str, ledger: Ledger) 
 
     with read_only(url) as reader:
         assert reader.states_of([a_version("v1")])
-        assert reader.stream_number("trials", {"changed": True}) == 1
-        assert reader.stream_number("new", {}) == 0
+        assert reader.open_stream("trials", {"changed": True})[0] == 1
+        assert reader.open_stream("new", {})[0] == 0
         with pytest.raises(LedgerError, match="reading only"):
             reader.begin_run()
         with pytest.raises(LedgerError, match="reading only"):

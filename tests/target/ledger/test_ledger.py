@@ -455,7 +455,7 @@ def run_to_end(url: str, exit_code: int = 0, stream: str | None = None) -> None:
     with Ledger.create(url, API) as ledger:
         ledger.begin_run()
         if stream is not None:
-            number = ledger.stream_number(stream, {})
+            number = ledger.open_stream(stream, {})[0]
             settle(ledger, a_version("v1", stream, stream=number))
         complete = {stream: True} if stream and exit_code == 0 else {}
         ledger.end_run(exit_code, {}, complete=complete)
@@ -472,7 +472,7 @@ def test_stream_is_known_after_a_complete_run_with_it(url: str) -> None:
     for exit_code, stream in [(0, "leads"), (75, "trials"), (0, "trials")]:
         run_to_end(url, exit_code, stream)
         with Ledger.create(url, API) as ledger:
-            number = ledger.stream_number("trials", {})
+            number = ledger.open_stream("trials", {})[0]
             entities.append(entities_of(ledger, number)[0])
 
     assert entities == [0, 0, 1]
@@ -481,8 +481,8 @@ def test_stream_is_known_after_a_complete_run_with_it(url: str) -> None:
 def test_stream_keeps_its_number(opened: Opened) -> None:
     one, other = opened(), opened()
 
-    assert one.stream_number("a", {"x": 1}) == other.stream_number("a", {"x": 2})
-    assert one.stream_number("a", {}) != one.stream_number("b", {})
+    assert one.open_stream("a", {"x": 1})[0] == other.open_stream("a", {"x": 2})[0]
+    assert one.open_stream("a", {})[0] != one.open_stream("b", {})[0]
 
 
 def test_scopes_are_separate(opened: Opened) -> None:
@@ -499,7 +499,7 @@ def test_scopes_are_separate(opened: Opened) -> None:
     assert real.take_over_claims() == []
     assert dead_letters_of(real) == []
     assert counts(real) == {}
-    assert entities_of(real, real.stream_number("trials", {})) == (0, set())
+    assert entities_of(real, real.open_stream("trials", {})[0]) == (0, set())
 
 
 def test_ledger_is_new_until_a_signal_is_claimed_or_settled(ledger: Ledger) -> None:

@@ -68,7 +68,7 @@ def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
     version = Version(
         key=(entity, "trials"),
         record_key=(entity, "trials"),
-        stream=ledger.stream_number("trials", SCHEMA),
+        stream=ledger.open_stream("trials", SCHEMA)[0],
         state_digest=keyed_digest(entity, canonical_fields(record)),
         content_digest=digest("content"),
         mapping_digest=digest("mapping"),
