@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 #: A part of a text between backticks, as `as_code` writes it. Its group is the content.
 CODE = re.compile(
@@ -39,8 +40,13 @@ def shell_command(command: str, *names: str, options: Sequence[str] = ()) -> str
 def write_utf8() -> None:
     """Let stdout and stderr be UTF-8 in every locale, and wait for a slow reader.
 
-    The parent may have left a pipe that does not wait. Then the rest would be lost.
+    The parent may have left a pipe that does not wait. Then the rest would be lost. A
+    stream that the parent closed becomes the null device.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 -- open until the end
+            setattr(sys, name, null)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
