@@ -28,7 +28,7 @@ def bookmark_value(value: object) -> str | None:
         case str():
             if value.isascii() and value.isdecimal():
                 return f"n{value}"
-            moment = _utc(value)
+            moment = utc(value)
             # No database takes half a surrogate pair, and PostgreSQL takes no NUL.
             return f"t{moment}" if moment else f"s{value!a}"
         case None | bool() | dict() | list():
@@ -39,8 +39,9 @@ def bookmark_value(value: object) -> str | None:
             return f"s{value!a}"
 
 
-@lru_cache(maxsize=4096)  # the value of one record is needed more than once
-def _utc(text: str) -> str | None:
+@lru_cache(maxsize=4096)  # a value is needed more than once, and times of a sync repeat
+def utc(text: str) -> str | None:
+    """Return an ISO 8601 time in UTC; None if a text is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

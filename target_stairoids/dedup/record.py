@@ -5,7 +5,7 @@ of the text are enough.
 
 An entity digest names the subject of a signal, a state digest one state of the entity,
 a content digest the signal's content. Digests hold no personal data. They compare
-numbers by value: 1 and 1.0 are equal.
+numbers and times by value: 1 and 1.0 are equal, and so are 12:00Z and 14:00+02:00.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
+from target_stairoids.dedup.order import utc
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.schema import ColumnSet, chosen
 
@@ -31,14 +32,23 @@ if TYPE_CHECKING:
 DEEPEST = 200
 
 _sorted_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_PLAIN = frozenset({str, int, bool, type(None)})  # equal values have one spelling
+_PLAIN = frozenset({int, bool, type(None)})  # equal values have one spelling
+_NESTED = frozenset({dict, list})
+#: Connectors write a time in many ways. One with a finer fraction stays a text.
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6}0{0,3})?)?"
+    r"(?:Z|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
+)
 _LONGEST_WHOLE_NUMBER = 400  # digits; 1E+9999999 as an integer would fill the memory
 
 
 def _canonical(value: object, depth: int = 0) -> object:
-    """Return a value in which equal numbers have one spelling."""
+    """Return a value in which equal numbers and times have one spelling."""
     if type(value) in _PLAIN:
         return value
+    if isinstance(value, str):
+        return (utc(value) or value) if _TIME.fullmatch(value) else value
     if isinstance(value, (Decimal, float)):
         return _number(value)
     if depth > DEEPEST:
@@ -50,19 +60,26 @@ def _canonical(value: object, depth: int = 0) -> object:
     return value
 
 
+def _has_spellings(value: object) -> bool:
+    """Return whether `_canonical` may change a value."""
+    if type(value) is str:
+        return value[4:5] == "-"
+    return type(value) not in _PLAIN
+
+
 # Cached, because prices and shares repeat. Typed, because Python counts 0.1 and the
 # float nearest to it as equal.
 @lru_cache(maxsize=4096, typed=True)
 def _number(value: Decimal | float) -> object:
     number = Decimal(repr(value)) if isinstance(value, float) else value
     if not number.is_finite():
-        return ["number", str(number)]
+        return "number", str(number)
     is_whole = number == number.to_integral_value()
     if is_whole and number.adjusted() < _LONGEST_WHOLE_NUMBER:
         return int(number)
     sign, digits, exponent = number.as_tuple()
     text = "".join(map(str, digits)).rstrip("0")
-    return ["number", sign, text, int(exponent) + len(digits) - len(text)]
+    return "number", sign, text, int(exponent) + len(digits) - len(text)
 
 
 @lru_cache(maxsize=4096)
@@ -180,7 +197,13 @@ def _canonical_from(text: bytes) -> dict[str, Any]:
     is_long = len(text) > 2 * DEEPEST  # with the brackets that close
     if is_long and text.count(b"{") + text.count(b"[") > DEEPEST:
         return canonical_fields(_decoder.decode(text))
-    return _canonical_decoder.decode(text)
+    fields: dict[str, Any] = _canonical_decoder.decode(text)
+    odd = {
+        name: _canonical(value)
+        for name, value in fields.items()
+        if (value[4:5] == "-" if type(value) is str else type(value) in _NESTED)
+    }
+    return fields | odd if odd else fields
 
 
 def _decoded(decode: Callable[[bytes], dict[str, Any]], text: bytes) -> dict[str, Any]:
@@ -271,7 +294,7 @@ def entity_digest(scope: str, stream: str, key: Sequence[object]) -> bytes:
     A whole number and its JSON text are the same key: 1, 1.0 and "1", but not "01".
     """
     digest = _of_stream(scope, stream).copy()
-    digest.update(_text([v if type(v) is str else _key_part(v) for v in key]))
+    digest.update(_text([_key_part(value) for value in key]))
     return digest.digest()
 
 
@@ -281,7 +304,7 @@ def _of_stream(scope: str, stream: str) -> blake2b:
 
 
 def _key_part(value: object) -> object:
-    same = value if type(value) in _PLAIN else _canonical(value)
+    same = _canonical(value) if _has_spellings(value) else value
     return str(same) if type(same) is int else same
 
 
@@ -336,11 +359,7 @@ def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record's fields without `_sdc_*`, with one spelling for equal values."""
     if "_sdc_" in "\n".join(record):  # one search costs less than one per field
         record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
-    odd = {
-        name: _canonical(value)
-        for name, value in record.items()
-        if type(value) not in _PLAIN
-    }
+    odd = {n: _canonical(value) for n, value in record.items() if _has_spellings(value)}
     return record | odd if odd else record
 
 
@@ -358,7 +377,7 @@ def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
             it was flattened to.
     """
     properties = {
-        name: value if type(value) in _PLAIN else _canonical(value)
+        name: _canonical(value) if _has_spellings(value) else value
         for name, value in signal.properties.items()
         if name not in ignored
         and ("." not in name or name.partition(".")[0] not in ignored)

@@ -5,14 +5,85 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.documents import page, page_names
+from tests.support import documents
 from tests.support.paths import ROOT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
 pytestmark = pytest.mark.slow
+QUESTIONS = {
+    "guides/nested-fields": ("map a nested field", "nested json", "json path"),
+    "guides/send-only-changes": (
+        "send only new rows",
+        "incremental",
+        "skip rows already sent",
+    ),
+    "guides/first-run": (
+        "first run with a million rows",
+        "initial load",
+        "initial sync",
+        "large table million",
+        "initial load large table",
+    ),
+    "guides/send-one": ("test with one record", "send a single record", "single row"),
+    "deploy/runbook": (
+        "after a crash",
+        "what to do after a crash",
+        "interrupted",
+        "power loss",
+        "process killed halfway",
+    ),
+    "guides/rotate-a-secret": ("rotate the secret", "webhook secret rotation"),
+    "deploy/docker": ("receiver in Docker", "container", "webhook server container"),
+    "deploy/kubernetes": (
+        "receiver in Kubernetes",
+        "k8s",
+        "webhook server container k8s",
+    ),
+    "guides/replay": (
+        "resend a failed record",
+        "retry failed record",
+        "dead letters",
+        "retry",
+        "rejected rows",
+    ),
+    "guides/move-the-ledger": (
+        "where is the ledger",
+        "back up the ledger",
+        "ledger state",
+    ),
+    "guides/runners-without-a-disk": ("run without a disk", "ephemeral"),
+    "guides/environment": ("environment variables", "env var", "env vars prefix"),
+    "deploy/airflow": ("Airflow", "schedule with airflow"),
+    "concepts/outcomes": ("superseded", "What does superseded mean?", "superceded"),
+}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback, and return its URL."""
+    handler = partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def build(source: Path, to: Path) -> subprocess.CompletedProcess[str]:
@@ -22,21 +93,44 @@ def build(source: Path, to: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_site_has_each_page_and_a_search_and_needs_no_network(tmp_path: Path) -> None:
-    done = build(ROOT / "docs", tmp_path)
-
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the built site."""
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT / "docs", folder)
     assert (done.returncode, done.stderr) == (0, "")
-    written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.html")}
-    names = set(page_names()) - {"README.md"}
+    return folder
+
+
+def test_site_has_each_page_and_a_search_and_needs_no_network(site: Path) -> None:
+    written = {path.relative_to(site) for path in site.rglob("*.html")}
+    names = set(documents.page_names()) - {"README.md"}
     assert {Path(name).with_suffix(".html") for name in names} <= written
-    home = (tmp_path / "index.html").read_text(encoding="utf-8")
-    sections = re.findall(r"^## (.*)", page("index.md"), re.MULTILINE)
+    home = (site / "index.html").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.*)", documents.page("index.md"), re.MULTILINE)
     assert re.findall(r'caption-text">([^<]*)', home) == sections
     assert 'action="search.html"' in home
     assert not re.findall(r'<(?:script|img|link)[^>]* (?:src|href)="http', home)
-    assert "troubleshoot" in (tmp_path / "searchindex.js").read_text(encoding="utf-8")
-    for picture in re.findall(r'srcset="([^"]*)"', page("start/sandbox.md")):
-        assert (tmp_path / "start" / picture).is_file()
+    assert "troubleshoot" in (site / "searchindex.js").read_text(encoding="utf-8")
+    for picture in re.findall(r'srcset="([^"]*)"', documents.page("start/sandbox.md")):
+        assert (site / "start" / picture).is_file()
+
+
+def test_search_finds_the_page_of_each_question(page: Page, site: Path) -> None:
+    """It is among the first three."""
+    cases = [(name, text) for name, texts in QUESTIONS.items() for text in texts]
+
+    with served(site) as origin:
+        for wanted, question in cases:
+            page.goto(origin)
+            page.locator("input[name=q]:visible").fill(question)
+            page.keyboard.press("Enter")
+            page.get_by_text("Search finished").wait_for()
+            links = page.locator("ul.search > li > a").all()[:3]
+            found = [link.get_attribute("href") or "" for link in links]
+            assert any(href.startswith(f"{wanted}.html") for href in found), (
+                f"{question}: {found}"
+            )
 
 
 def test_broken_anchor_fails_the_build(tmp_path: Path) -> None:

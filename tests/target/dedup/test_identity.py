@@ -34,7 +34,7 @@ KEYS = range(200)
 
 
 def a_row(
-    stage: str = "A", person: str = "ann", key: object = 1, **more: Any
+    stage: object = "A", person: str = "ann", key: object = 1, **more: Any
 ) -> Fields:
     """Return a row of `deals`."""
     email = f"{person}@example.com"
@@ -403,6 +403,29 @@ def test_null_counts_as_missing(nights: Nights) -> None:
         nights.run(row, send="always")
 
     assert nights.sent == [1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("send", ["on_change", "always"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        a_row,
+        lambda time: a_row("A", key=time),
+        lambda time: a_row([{"since": time}]),
+    ],
+    ids=["property", "key", "list"],
+)
+@on_both_connectors
+def test_another_spelling_of_a_time_is_no_change(
+    nights: Nights, send: str, row: Callable[[str], Fields]
+) -> None:
+    """Another version of a connector, or a cache, writes times in another way."""
+    times = ["10Z", "10.000Z", "10+00:00", "10", "10.000001Z"]
+    for time in times:
+        nights.run(row(f"2026-02-03T11:53:{time}"), send=send)
+    nights.run(row("2026-02-03 13:53:10.000001+02"), send=send)
+
+    assert nights.sent == [1, 0, 0, 0, 1, 0]
 
 
 def test_mapping_gains_a_property(nights: Nights) -> None:
