@@ -43,7 +43,6 @@ class StreamChecks(Generic[Held]):
         is_by_content: Whether that part is that keys are null, or no longer.
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
-        valid_before: How many records were valid before the first check.
         sample: Digests of each of the first records, if the identity is new: of its
             sources, or of its content.
     """
@@ -64,13 +63,8 @@ class StreamChecks(Generic[Held]):
     _waiting: list[Held] = field(default_factory=list)
     sample: set[frozenset[bytes]] = field(default_factory=set)
     _invalid: list[Held] = field(default_factory=list)
-    valid_before: int = 0
-    has_valid: bool = field(init=False)
-    _recent: deque[bool] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.has_valid = self.valid_before > 0
-        self._recent = deque([True] * min(self.valid_before, _LAST), maxlen=_LAST)
+    has_valid: bool = False
+    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_LAST))
 
     @property
     def limit(self) -> int:
@@ -242,7 +236,7 @@ class StreamChecks(Generic[Held]):
 
     def valid(self, times: int = 1) -> list[Held]:
         """Note valid records; return the invalid ones that are dead letters now."""
-        self.has_valid = True
+        self.has_valid |= times > 0
         self._recent.extend([True] * min(times, _LAST))
         invalid, self._invalid = self._invalid, []
         return invalid

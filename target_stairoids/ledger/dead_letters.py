@@ -13,13 +13,13 @@ from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 from stairoids_common.time import parse_time, timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.ledger import schema
 from target_stairoids.ledger.lookup import in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import (
     dead_letters,
     known_signals,
     latest,
+    secret_of,
     settled,
     streams,
 )
@@ -109,7 +109,7 @@ def resolve(
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
-        ids, secret = (None, None, None), schema.secret_of(transaction.connection)
+        ids, secret = (None, None, None), secret_of(transaction.connection)
         logged: list[LoggedSignal] = []
         for row in found:
             contact = msgspec.json.decode(row.signal).get("contact", {})

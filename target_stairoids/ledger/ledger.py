@@ -21,7 +21,6 @@ from target_stairoids.dedup.record import keyed_digest
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases
-from target_stairoids.ledger.lookup import Mark
 from target_stairoids.ledger.schema import (
     LOCK_CLASS,
     claims,
@@ -247,7 +246,7 @@ class Ledger:
             return lookup.states_of(connection, versions)
 
     def people_known(
-        self, marks: Mapping[str, Sequence[Mark]]
+        self, marks: Mapping[str, Sequence[lookup.Mark]]
     ) -> dict[tuple[bytes, bytes], Key]:
         """Return shared key and text digest -> the person with that last state.
 
@@ -262,7 +261,7 @@ class Ledger:
         }
 
     def changed_entities(
-        self, marks: Mapping[str, Sequence[Mark]]
+        self, marks: Mapping[str, Sequence[lookup.Mark]]
     ) -> dict[Key, Latest | None]:
         """Return the last states in the database that are not the marked ones.
 

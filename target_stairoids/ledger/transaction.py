@@ -30,7 +30,6 @@ from target_stairoids.ledger.schema import (
     sources,
     streams,
 )
-from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import (
     Claim,
     Known,
@@ -49,7 +48,7 @@ class Transaction:
 
     connection: sa.Connection
     run: int
-    statements: Statements
+    statements: sql.Statements
 
     def known(
         self, versions: Sequence[Version]

@@ -36,7 +36,6 @@ from target_stairoids.api.signal_lookup import (
 )
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
-from target_stairoids.checks.first_run import FirstRunCheck, Pair
 from target_stairoids.checks.rebuild import NOT_THERE, SIMILAR
 from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
 from target_stairoids.dedup.duplicate_rules import Outcome
@@ -80,7 +79,7 @@ class ResponseHandler:
     queue: SendQueue
     limiter: RateLimiter
     stop: Stop
-    check: FirstRunCheck
+    check: first_run.FirstRunCheck
     clock: ServerClock
     new_key: bytes | None
     accepted: int = 0
@@ -95,7 +94,7 @@ class ResponseHandler:
         self._breaker: CircuitBreaker[tuple[QueuedSignal, Response]] = CircuitBreaker()
         self._returns_ids = True  # until an accepted signal comes without an id
         self._settled: list[SettledVersion] = []
-        self._known: dict[Pair, Known] = {}
+        self._known: dict[first_run.Pair, Known] = {}
 
     def apply(
         self,
@@ -177,7 +176,7 @@ class ResponseHandler:
         return decision
 
     def _compare(
-        self, transaction: Transaction, pair: Pair, response: Response
+        self, transaction: Transaction, pair: first_run.Pair, response: Response
     ) -> None:
         """Compare a list of Stairoids' signals with the ledger."""
         query, scope = self.check.question(pair), self.settings.scope

@@ -376,8 +376,8 @@ def checks_for(
         fired_before=BULK_CHANGE in fired,
         new_identity="" if ledger.is_new() else stream.new_identity,
         refusal=stream.refusal,
-        valid_before=valid_before,
     )
+    checks.valid(valid_before)
     if settings.is_partial and fired and not any(fired.values()):
         checks.fire(
             next(iter(fired)),
