@@ -212,7 +212,16 @@ def _remainder(value: Json, other: Json) -> Json:
     """Return a remainder, or the text that a format makes of a value."""
     if isinstance(value, str):
         other = _shown(other)
-    return limits.remainder(value, other)
+    found = limits.remainder(value, other)
+    has_other_sign = isinstance(found, Decimal) and found * other < 0
+    return found + other if has_other_sign else found
+
+
+def _quotient(value: Json, other: Json) -> Json:
+    """Return a whole quotient, rounded down also for a negative decimal."""
+    found = value // other
+    is_cut = isinstance(found, Decimal) and (value - found * other) * other < 0
+    return found - 1 if is_cut else found
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -264,7 +273,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_+": limits.total,
         "_-": operator.sub,
         "_/": _exactly(operator.truediv),
-        "_//": operator.floordiv,
+        "_//": _quotient,
         "_exact": _exact,
         "_unless_blank": lambda value: None if is_blank(value) else value,
         "_compare": _compare,

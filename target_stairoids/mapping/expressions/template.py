@@ -13,7 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 from inspect import signature
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -408,6 +408,7 @@ _PROBLEMS: dict[type[Exception], str] = {
     ZeroDivisionError: "division by zero",
     InvalidOperation: "a number cannot be computed",
     OverflowError: "a number is too large",
+    Overflow: "a number is too large",
     MemoryError: "a value is too large",
     TooLongError: "the expression makes a text or a number that is too long",
     RecursionError: "a value is nested too deeply",

@@ -53,6 +53,10 @@ def value_of(template: str) -> object:
         ("{{ mrr - 0.1 }}", Decimal("1.00")),
         ("{{ mrr / 0.5 }}", Decimal("2.20")),
         ("{{ mrr // 0.5 }}", Decimal(2)),
+        ("{{ -mrr // 0.5 }}", Decimal(-3)),
+        ("{{ -7 // 2.0 }}", -4),
+        ("{{ -7 % 2.5 }}", Decimal("0.5")),
+        ("{{ mrr % -0.5 }}", Decimal("-0.40")),
         ("{{ (mrr | float) * 2.0 }}", Decimal("2.20")),
         ("{{ seats / 2 + mrr }}", Decimal("3.60")),
         ("{{ 2 ** -1 + mrr }}", Decimal("1.60")),
@@ -211,7 +215,11 @@ def test_long_chains_of_or_are_compiled_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("template", "problem"),
-    [("{{ r / 0 }}", "division by zero"), ("{{ r % 0 }}", "cannot be computed")],
+    [
+        ("{{ r / 0 }}", "division by zero"),
+        ("{{ r % 0 }}", "cannot be computed"),
+        ("{{ 10.0 ** 10000000 * r }}", "is too large"),
+    ],
 )
 def test_error_of_a_decimal_is_in_words(template: str, problem: str) -> None:
     compiled = compile_template(template, "properties.p")
