@@ -107,6 +107,14 @@ class NullSafeOperators(NodeTransformer):
         node.node = _filter(node.node, "_unless_blank", [])
         return node
 
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Let a called method of an object be the method, and not a field."""
+        self.generic_visit(node)
+        match node.node:
+            case nodes.Getattr(attr="get" | "items" | "keys" | "values" as name):
+                node.node = _filter(node.node.node, "_method", [nodes.Const(name)])
+        return node
+
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Let blank text be false in `select` and its kin."""
         self.generic_visit(node)
@@ -161,6 +169,13 @@ def _times(value: Json, other: Json) -> Json:
 def value_of(value: Json) -> Json:
     """Return null for an undefined value, and any other value unchanged."""
     return None if isinstance(value, ChainableUndefined) else value
+
+
+def _method(value: Json, name: str) -> Json:
+    """Return a method of an object; an undefined value for other values."""
+    owner = value_of(value)
+    is_object = isinstance(owner, dict)
+    return getattr(owner, name) if is_object else ChainableUndefined(None, owner, name)
 
 
 def _is_of_null(value: ChainableUndefined) -> bool:
@@ -275,6 +290,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_/": _exactly(operator.truediv),
         "_//": _quotient,
         "_exact": _exact,
+        "_method": _method,
         "_unless_blank": lambda value: None if is_blank(value) else value,
         "_compare": _compare,
         "_concat": _concat,
