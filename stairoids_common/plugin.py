@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import signal
 import sys
 from abc import ABC, abstractmethod
@@ -208,6 +210,14 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         except (MapExpressionError, StreamMapConfigError) as error:
             problem = f"A stream: its `stream_maps` in the config are wrong. {error}"
             cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
+            sys.exit(1)
+        except OSError as error:  # without the name of a file: of stdout
+            if error.errno == errno.EPIPE or error.filename:
+                raise
+            # Python flushes stdout at exit. If that failed, the exit code would be 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            problem = f"stdout cannot be written: {error.strerror}. Run the sync again."
+            cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a full disk needs no traceback
             sys.exit(1)
         except cls.expected_errors as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 -- a mistake of the user needs no traceback

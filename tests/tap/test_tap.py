@@ -23,12 +23,14 @@ from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.support.paths import ROOT
 from tests.support.running_receiver import TYPES, Output, Runner, descriptors_of, fill
+from tests.support.singer_io import BIN
 from tests.support.webhook_builders import (
     EMAIL,
     SECRET,
     a_body,
     a_delivery,
     an_action_body,
+    deliveries,
 )
 
 if TYPE_CHECKING:
@@ -210,6 +212,28 @@ def test_wrong_stream_map_is_one_sentence_without_values(
     assert message in output.log
     assert "Traceback" not in output.log
     assert key_id_of(SECRET) not in output.log
+
+
+def test_full_disk_behind_stdout_is_one_sentence(
+    store: EventStore, store_url: str, tmp_path: Path
+) -> None:
+    store.append(deliveries(500))
+    (tmp_path / "tap.json").write_text(json.dumps({"store_url": store_url}))
+    command = f"{BIN}/tap-stairoids-webhooks --config tap.json"
+
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 128; {command} >full.jsonl"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert (
+        "stdout cannot be written: File too large. Run the sync again." in done.stderr
+    )
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.usefixtures("filled")
