@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Self, TypeGuard
 from urllib.parse import quote
 
@@ -268,8 +269,20 @@ class Client:
         return self._get(self._api_url)
 
     def _get(self, url: str, **parts: Any) -> Response:
-        request = requests.Request("GET", url, **parts)
-        return self._send(self._of_thread.session.prepare_request(request))
+        """Read within twice the timeout, however slowly the host name or parts come."""
+        found: SimpleQueue[Response] = SimpleQueue()
+
+        def read() -> None:
+            request = requests.Request("GET", url, **parts)
+            session = self._of_thread.session
+            found.put(self._send(session.prepare_request(request)))
+            session.close()
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            return found.get(timeout=2 * self._timeout)
+        except Empty:
+            return Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
 
     def _send(self, request: requests.PreparedRequest) -> Response:
         try:

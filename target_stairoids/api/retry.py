@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from stairoids_common.retry import pause_before
 from target_stairoids.api.client import Response
 
-_LONGEST_RETRY_AFTER = 120.0  # a longer one means that the day's quota is spent
+LONGEST_RETRY_AFTER = 120.0  # a longer one means that the day's quota is spent
 _LONGEST_THROTTLED = 180.0  # seconds: three windows of the quota
 _SHORTEST_PAUSE = 1.0  # after a 429 with `Retry-After: 0`
 _QUIET = 240.0  # seconds: the longest that one retry may wait for another
@@ -23,7 +23,7 @@ _UNNAMED_PAUSE = 20.0  # after a 429 without `Retry-After`
 def day_is_spent(retry_after: float | None, now: datetime) -> str:
     """Return a sentence that the day's quota is spent, and until when, if known."""
     until = "and Stairoids does not say until when"
-    if retry_after is not None and retry_after > _LONGEST_RETRY_AFTER:
+    if retry_after is not None and retry_after > LONGEST_RETRY_AFTER:
         with contextlib.suppress(OverflowError):  # beyond the calendar
             moment = now + timedelta(seconds=retry_after)
             until = f"until {moment:%Y-%m-%d %H:%M} UTC"
@@ -80,7 +80,7 @@ class OutageClock:
             pause = max(_SHORTEST_PAUSE, response.retry_after)
         self._throttled_at = min(self._throttled_at, now)
         is_long = now - self._throttled_at >= _LONGEST_THROTTLED
-        if pause > _LONGEST_RETRY_AFTER or is_long:
+        if pause > LONGEST_RETRY_AFTER or is_long:
             return None
         return pause
 
@@ -96,7 +96,7 @@ class OutageClock:
         if self._failures > self._tolerated:
             pause = pause_before(self._failures - self._tolerated + 1)
         if response.retry_after is not None:
-            pause = max(pause, min(response.retry_after, _LONGEST_RETRY_AFTER))
+            pause = max(pause, min(response.retry_after, LONGEST_RETRY_AFTER))
         return pause
 
     def is_new(self, now: float) -> bool:

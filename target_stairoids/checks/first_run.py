@@ -43,6 +43,10 @@ NOT_CHECKED = (
     "not checked: whether Stairoids has signals that the ledger does not know "
     "(`--online`)"
 )
+#: The response to a question that is not asked.
+NO_REQUEST = Response(
+    kind=ResponseKind.NOT_SENT, failure="no request (`requests_per_day` is reached)"
+)
 MAX_SOURCES = 10  # with a question of their own, except the last one
 _MAX_REQUESTS = 4  # for each source
 _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction

@@ -16,6 +16,7 @@ from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
 from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
 from target_stairoids.api.rate_limiter import RateLimiter
+from target_stairoids.api.retry import LONGEST_RETRY_AFTER
 from target_stairoids.api.signal_lookup import (
     end_of,
     listed,
@@ -127,6 +128,8 @@ def _page(
         if response.kind not in UNDECIDED:
             break
         pause = response.retry_after or pause_before(attempt)
+        if pause > LONGEST_RETRY_AFTER:
+            break  # the quota of the day is spent
         limiter.hold(pause, time.monotonic())
     if response.kind in UNDECIDED:
         raise IncompleteError(

@@ -57,11 +57,15 @@ class _Expected(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         number: Of the signal in the queue.
+        version: The signal's.
+        before: The row in the database; None if there is none.
         row: The row that the signal will leave.
         latest: The same, with the changes by later records.
     """
 
     number: int
+    version: Version
+    before: Latest | None
     row: Latest
     latest: Latest
 
@@ -208,7 +212,7 @@ class WriteBuffer:
         """Note the last state that a signal in the queue will leave."""
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
-        self._expected[version.key] = _Expected(number, after, after)
+        self._expected[version.key] = _Expected(number, version, before, after, after)
         self._expected_keys[number] = version.key, version.record_key
         states = self._expected_states.setdefault(version.record_key, [])
         states.append((number, _settled(version, Outcome.ACCEPTED, run)))
@@ -241,6 +245,24 @@ class WriteBuffer:
         expected = self._expected.get(key)
         if expected is not None and expected.number == number:
             del self._expected[key]
+            if outcome is Outcome.FILTERED and expected.latest.state_digest is None:
+                self._remember_filtered(expected)
+
+    def _remember_filtered(self, signal: _Expected) -> None:
+        """Remember a signal that a later state of its row ended as one that was sent.
+
+        Otherwise the next run that reads both states would send it.
+        """
+        version, before, run = signal.version, signal.before, signal.row.run
+        states = self._states.setdefault(version.record_key, [])
+        states.append(_settled(version, Outcome.BASELINED, run))
+        row = SettledVersion(
+            version=version, outcome=Outcome.BASELINED, run=run, is_claimed=False
+        )
+        self._append(self._settled, row)
+        was_done = before is not None and before.done
+        cleared = replace(signal.latest, done=was_done)
+        self.put(version.key, version.stream, before, cleared)
 
     # Writing
 

@@ -353,6 +353,7 @@ class Run:
                 self._outcomes.closing.close_dead_letters()
             if not self._settings.rebuilds or (is_whole and self.stop.reason is None):
                 self._scheduler.account_for(self.records.baselined)
+            self._ledger.flush()  # also without a STATE to emit
         elif self.report.outcomes[Outcome.WOULD_SEND]:
             logger.info("Dry run, %s", NOT_CHECKED.partition(" (")[0])
         self._checkpoint.emit_states(time.monotonic(), is_last=True)

@@ -20,6 +20,7 @@ from target_stairoids.api.worker_pool import WorkerPool
 from target_stairoids.checks.first_run import (
     HELD_BACK,
     MAX_SOURCES,
+    NO_REQUEST,
     FirstRunCheck,
     Pair,
     key_error,
@@ -56,8 +57,7 @@ class Scheduler:
     Attributes:
         responses: Applies the responses of Stairoids.
         held_back: Source and stream of signals that a person must decide on.
-        is_intact: Whether every step came to its end. If not, memory and disk differ:
-            end the run as if it had been killed.
+        is_intact: Whether each step came to its end. If not, end the run as if killed.
     """
 
     def __init__(
@@ -129,8 +129,7 @@ class Scheduler:
         """Make a request while nothing else is in flight, within the day's limit."""
         with self._ledger.transaction() as transaction:
             if limit_reached(self._settings, requests=self._count(transaction)):
-                failure = "no request (`requests_per_day` is reached)"
-                return Response(kind=ResponseKind.NOT_SENT, failure=failure)
+                return NO_REQUEST
             self._note_requests(transaction, 1)
         self.limiter.start()
         response = request(self._client)
@@ -161,10 +160,11 @@ class Scheduler:
         """Continue with the claims of dead runs."""
         if (claims := self._ledger.take_over_claims()) and not self._clock.at(0.0):
             self._ask(Client.reach)  # without the key
+        latest = self._ledger.latest_of([claim.version.key for claim in claims])
         for claim in claims:
-            signal = self._recovery.signal_of(claim)
-            self._queue.add(signal)
-            self._ledger.buffer.expect(signal.number, claim.version, None, claim.run)
+            self._queue.add(signal := self._recovery.signal_of(claim))
+            before = latest.get(claim.version.key)
+            self._ledger.buffer.expect(signal.number, claim.version, before, claim.run)
 
     @property
     def is_stuck(self) -> bool:
@@ -189,8 +189,7 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        minutes = (now - self._began) / 60
-        self._stop.set(limit_reached(self._settings, minutes=minutes))
+        self._stop.set(limit_reached(self._settings, minutes=(now - self._began) / 60))
         responses = self.pool.responses()
         if not responses and not self._slots(now):
             return None

@@ -6,12 +6,13 @@ import socket
 import ssl
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_stairoids.api.client import Response, ResponseKind, _Body
-from tests.support.raw_server import Server, post, raw, reset, running
+from target_stairoids.api.client import Client, Response, ResponseKind, _Body
+from tests.support.raw_server import KEY, Server, post, raw, reset, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +197,27 @@ def test_tls_that_breaks_after_the_request_is_unknown(
 
     assert requests == 1
     assert response.kind is ResponseKind.UNKNOWN
+
+
+def test_read_ends_though_each_part_of_the_response_comes_in_time(
+    server: Server,
+) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(raw(200, b" " * 1000)[:-1000])
+        with suppress(OSError):  # the client hangs up
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.01)  # far below the timeout
+
+    server.response = drip
+    client = Client(server.url, KEY, timeout=0.2)
+
+    began = time.monotonic()
+    response = client.list_signals({})
+
+    assert response.kind is ResponseKind.UNKNOWN
+    assert response.failure == "no response in time"
+    assert time.monotonic() - began < 5
 
 
 def test_signal_is_not_sent_long_after_its_timeout() -> None:

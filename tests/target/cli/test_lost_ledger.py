@@ -363,6 +363,20 @@ def test_reconcile_leaves_the_last_minute_out_and_says_so(
     assert done.stdout.splitlines()[2] == "in the ledger: 0"
 
 
+@pytest.mark.parametrize("seconds", [86_400, 10**400])
+def test_reconcile_does_not_wait_for_the_quota_of_another_day(
+    sandbox: Sandbox, target: TargetUnderTest, seconds: int
+) -> None:
+    target.run(A_SCHEMA, *trials(1))
+    spent = Fault(kind="status", status=429, on="read", retry_after=seconds)
+    sandbox.faults.set([spent])
+
+    done = command(target, "reconcile", "--days", "1")
+
+    assert done.returncode == 75
+    assert "cannot be read: 429" in done.stderr
+
+
 @pytest.mark.usefixtures("without_margin")
 def test_equal_sides_reconcile_over_all_pages(target: TargetUnderTest) -> None:
     target.run(A_SCHEMA, *trials(*range(405)))

@@ -899,3 +899,15 @@ def test_warning_of_null_keys_names_the_null_columns(
     target.run(schema | {"key_properties": ["key", "org"]}, row, state)
 
     assert "1 record has a null or empty key (`key`)." in caplog.text
+
+
+def test_filtered_state_clears_the_one_before_in_an_input_without_state(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    won = mapping(when="stage == 'won'")
+    night = [at(a_row("won"), MONDAY), at(a_row("lost"), TUESDAY)]
+
+    for rows in (night, [at(a_row("won"), WEDNESDAY)]):
+        target.run(*messages(rows, "at")[:-1], signals=[won])
+
+    assert len(sandbox.signals) == 2

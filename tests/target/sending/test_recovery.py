@@ -589,6 +589,37 @@ def test_left_over_claim_is_sent_again_if_its_row_still_needs_it(
     assert emails.count("u1@acme1.com") == 1
 
 
+def test_filtered_claim_is_not_sent_by_a_run_that_reads_both_states_again(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox, [rows_schema(), a_row()])
+    sandbox.faults.set([])
+    both = rows_schema(), a_row(), a_row(**OPTED_OUT)
+
+    runs = [
+        target.run(*both, a_schema("others"), a_record(number, "others"))
+        for number in (7, 8)
+    ]
+
+    assert runs[0].report["recovered"] == {"filtered": 1}
+    assert [run.outcomes["filtered"] for run in runs] == [1, 1]
+    assert {signal.type for signal in sandbox.signals} == {"others"}
+
+
+def test_row_of_a_filtered_claim_that_returns_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    kill_while_sending(target, sandbox, [rows_schema(), a_row()])
+    sandbox.faults.set([])
+    others = a_schema("others"), a_record(8, "others")
+
+    run = target.run(rows_schema(), a_row(**OPTED_OUT), *others)
+    returned = target.run(rows_schema(), a_row())
+
+    assert run.report["recovered"] == {"filtered": 1}
+    assert returned.outcomes == {"accepted": 1}
+
+
 def test_another_row_of_its_key_does_not_send_the_claim_of_an_opted_out_row(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
