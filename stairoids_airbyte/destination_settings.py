@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from stairoids_airbyte.catalog import SYNC_MODES
 from stairoids_airbyte.protocol import Json, Message
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
-from stairoids_common.config_errors import config_errors
+from stairoids_common.config_errors import config_errors, json_of
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
 
@@ -109,6 +108,6 @@ def _read(value: Json) -> Json:
     if text != "null" and text[:1] not in {"[", "{"}:
         return value
     try:
-        return json.loads(text)
-    except ValueError:
+        return json_of(text)
+    except (ValueError, RecursionError):
         return value  # the check of the settings finds the error

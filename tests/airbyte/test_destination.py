@@ -136,8 +136,13 @@ def test_check_succeeds_and_sends_nothing(
         ({"dry_run": "canary"}, "`dry_run` must be true or false"),
         ({"on_incomplete": "succeed"}, "`on_incomplete` is not a setting"),
         ({"signals": [{"stream": "*", "properties": "[canary"}]}, "2: not JSON"),
+        (
+            {"signals": [{"stream": "*", "account": '{"name": "a", "name": "b"}'}]},
+            "`signals[0].account`: `name` is set twice",
+        ),
+        ({"namespace": "a\0"}, "`namespace` has the character NUL"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    ids=lambda value: str([*value]) if isinstance(value, dict) else value,
 )
 def test_failed_check_has_a_reason_without_values(
     destination: Destination, wrong: Message, says: str
