@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
+from target_stairoids.api.client import (
+    UNDECIDED,
+    Client,
+    Response,
+    ResponseKind,
+    not_the_api,
+)
 from target_stairoids.api.signal_lookup import listed
-from target_stairoids.exceptions import AccessRefusedError
+from target_stairoids.exceptions import AccessRefusedError, IncompleteError
 from target_stairoids.settings import Settings
 
 
@@ -21,12 +27,17 @@ def check_key(settings: Settings) -> str:
 
     Raises:
         AccessRefusedError: Stairoids does not know the key, or does not respond.
+        IncompleteError: Stairoids has an outage, or the quota is spent.
     """
     response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
     if response.status == 401:
         raise AccessRefusedError(
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
             "Check `api_key` (it needs the `read_write` scope) and `api_url`."
+        )
+    if response.kind in UNDECIDED:
+        raise IncompleteError(
+            f"The key cannot be checked: {response.reason}. Run again later."
         )
     if response.kind is ResponseKind.ACCEPTED and listed(response) is not None:
         return "The key is known and may read."

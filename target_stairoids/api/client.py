@@ -45,6 +45,8 @@ class ResponseKind(Enum):
     FOREIGN = auto()  # a success that Stairoids does not write, such as HTML
 
 
+#: Another attempt may have another result.
+UNDECIDED = {ResponseKind.THROTTLED, ResponseKind.NOT_SENT, ResponseKind.UNKNOWN}
 _LONGEST_NUMBER = 18  # digits in a header; Python refuses thousands of them
 _REFUSALS = {401, 402, 403, 404, 405, 407, 410}
 #: Status -> a likely cause of a refusal.
@@ -52,7 +54,7 @@ _HINTS: dict[int | None, str] = {
     402: " The workspace needs a plan or a paid invoice.",
     407: " The proxy needs a password, as in `https_proxy=http://me:secret@proxy`.",
 }
-_UNDECIDED = {408, 500, 502, 504}
+_UNCLEAR_STATUSES = {408, 500, 502, 504}
 
 
 class SignalIds(NamedTuple):
@@ -185,7 +187,7 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
         return ResponseKind.THROTTLED
     if status == 503 and asks_to_return:
         return ResponseKind.NOT_SENT
-    if status in _UNDECIDED or status >= 500 or status < 200:
+    if status in _UNCLEAR_STATUSES or status >= 500 or status < 200:
         return ResponseKind.UNKNOWN
     return ResponseKind.REJECTED
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from stairoids_common.text import as_code, shell_command
 from stairoids_common.time import timestamp
-from target_stairoids.api.client import Response, ResponseKind, not_the_api
+from target_stairoids.api.client import UNDECIDED, Response, ResponseKind, not_the_api
 from target_stairoids.api.signal_lookup import (
     PAGE,
     Json,
@@ -279,9 +279,6 @@ def key_error(
         "of this workspace (`ledger_url`), or set `namespace`. If they were deleted in "
         "Stairoids, run `stairoids-signals ledger allow --key`."
     )
-
-
-UNDECIDED = {ResponseKind.THROTTLED, ResponseKind.NOT_SENT, ResponseKind.UNKNOWN}
 
 
 def _unreadable(response: Response) -> ConfigError:

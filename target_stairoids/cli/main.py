@@ -50,7 +50,7 @@ Exit codes:
   1   failed, or failed for some records. A message explains it.
   2   the command line is wrong.
   75  run again. `ledger baseline` or `ledger rebuild` left records, or
-      `reconcile` could not read Stairoids.
+      `check` or `reconcile` could not read Stairoids.
 """
 
 

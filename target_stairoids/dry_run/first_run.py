@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import closing
 
-from target_stairoids.api.client import Client, ResponseKind
+from target_stairoids.api.client import UNDECIDED, Client, ResponseKind
 from target_stairoids.checks import first_run
 from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger
@@ -36,7 +36,7 @@ def _comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
         for pair in sorted(pairs):
             while check.is_on and (query := check.question(pair)) is not None:
                 response = client.list_signals(query)
-                if response.kind in first_run.UNDECIDED:
+                if response.kind in UNDECIDED:
                     return f"not checked: {response.reason} at {settings.api_url}"
                 is_trusted = is_known or not must_read
                 if error := first_run.list_error(response, is_trusted=is_trusted):

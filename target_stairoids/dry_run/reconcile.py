@@ -14,7 +14,13 @@ import msgspec
 
 from stairoids_common.retry import pause_before
 from stairoids_common.time import timestamp
-from target_stairoids.api.client import Client, Response, ResponseKind, not_the_api
+from target_stairoids.api.client import (
+    UNDECIDED,
+    Client,
+    Response,
+    ResponseKind,
+    not_the_api,
+)
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import LONGEST_RETRY_AFTER
 from target_stairoids.api.signal_lookup import (
@@ -24,7 +30,7 @@ from target_stairoids.api.signal_lookup import (
     next_cursor,
     query_for,
 )
-from target_stairoids.checks.first_run import UNDECIDED, ids_in
+from target_stairoids.checks.first_run import ids_in
 from target_stairoids.dry_run.first_run import literal_pairs
 from target_stairoids.exceptions import AccessRefusedError, IncompleteError
 from target_stairoids.ledger import lookup, queries

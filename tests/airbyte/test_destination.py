@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
 from stairoids_airbyte.destination_command import main
-from stairoids_sandbox import Sandbox
+from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.cli.main import main as signals_command
 from target_stairoids.settings import config_schema
 from tests.support.connectors import errors_in, messages_in, run_connector
@@ -156,6 +156,19 @@ def test_failed_check_has_a_reason_without_values(
     assert (code, status["status"]) == (0, "FAILED")
     assert says in status["message"]
     assert "canary" not in printed
+
+
+def test_check_during_an_outage_fails(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=503, on="read"))
+
+    _, printed = destination.run("check")
+
+    (message,) = messages_in(printed, "CONNECTION_STATUS")
+    status = message["connectionStatus"]
+    assert status["status"] == "FAILED"
+    assert "The key cannot be checked: 503 " in status["message"]
 
 
 def test_state_is_returned_unchanged_with_its_record_count(

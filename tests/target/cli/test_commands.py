@@ -157,6 +157,19 @@ def test_check_passes_for_a_key_that_cannot_read(
     assert f"The response to a read was {status} " in done.stdout
 
 
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_check_during_an_outage_says_that_the_key_is_not_checked(
+    sandbox: Sandbox, target: TargetUnderTest, status: int
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=status, on="read"))
+
+    done = signals(target, "check")
+
+    assert done.returncode == 75
+    assert f"The key cannot be checked: {status} " in done.stderr
+    assert "Run again later." in done.stderr
+
+
 def test_check_names_a_misspelt_setting(target: TargetUnderTest) -> None:
     done = signals(target, "check", api_kee="sk_canary")
 
