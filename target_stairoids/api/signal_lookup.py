@@ -20,6 +20,8 @@ from target_stairoids.dedup.record import same_value
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 
 PAGE = 200  # the documented maximum
+REPEATED = "The signals of Stairoids cannot be read: its pages repeat. Run again."
+_MOST_EMPTY_PAGES = 100  # filters of Stairoids may leave some pages empty
 _TOLERANCE = timedelta(seconds=2)  # between `Date` and `created_at`, in whole seconds
 _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
 _EXACT = 2**53  # a double holds every whole number up to here
@@ -80,12 +82,21 @@ def next_cursor(response: Response) -> str | None:
 
 
 def end_of(page: list[Json]) -> str:
-    """Return the id of a page's last signal; empty without one.
-
-    Pages repeat if two of them end with the same signal. Their cursors may differ.
-    """
+    """Return the id of a page's last signal; empty without one."""
     last = page[-1] if page else None
     return str(last.get("id", "")) if isinstance(last, dict) else ""
+
+
+def is_repeated(end: str, before: Mapping[str, int]) -> bool:
+    """Return whether a page repeats one before, although their cursors may differ.
+
+    So it is if both end with the same signal, or if very many pages are empty.
+
+    Args:
+        end: The page's, as `end_of` returns it.
+        before: The ends of the pages before, with their counts.
+    """
+    return before.get(end, 0) >= (1 if end else _MOST_EMPTY_PAGES)
 
 
 def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bool]:

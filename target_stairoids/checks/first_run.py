@@ -72,11 +72,13 @@ class FirstRunCheck:
         is_on: Whether sources are compared at all.
         others: Sources that other producers send as well.
         refused: Sources that a person must decide on.
+        failure: Why the signals of Stairoids cannot be read.
     """
 
     is_on: bool
     others: Collection[str]
     refused: set[str] = field(default_factory=set)
+    failure: IncompleteError | None = None
     _compared: dict[str, _Compared] = field(default_factory=dict)
     _requests: Counter[str] = field(default_factory=Counter)
     _warned: set[str] = field(default_factory=set)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 
 from typing_extensions import override
 
 from target_stairoids.api.client import Response
 from target_stairoids.api.signal_lookup import (
+    REPEATED,
     ListedSignals,
     end_of,
+    is_repeated,
     listed,
     next_cursor,
     query_for,
 )
 from target_stairoids.checks.first_run import FirstRunCheck, Pair, Query
+from target_stairoids.exceptions import IncompleteError
 from target_stairoids.ledger.structs import Facts
 
 #: The reasons of signals that are not settled as accepted.
@@ -33,7 +38,10 @@ class LedgerRebuild(FirstRunCheck):
 
     signals: ListedSignals = field(default_factory=ListedSignals)
     _next: dict[str, str | None] = field(default_factory=dict)
-    _read: set[tuple[str, str, str]] = field(default_factory=set)
+    _cursors: set[tuple[str, str | None]] = field(default_factory=set)
+    _ends: defaultdict[str, Counter[str]] = field(
+        default_factory=partial(defaultdict, Counter)
+    )
 
     @override
     def question(self, pair: Pair) -> Query | None:
@@ -48,9 +56,11 @@ class LedgerRebuild(FirstRunCheck):
         source, cursor = str(query["source"]), next_cursor(response)
         page = listed(response) or []
         self.signals.add(page, facts.own)
-        read = {(source, "cursor", cursor or ""), (source, "end", end_of(page))}
-        if not read.isdisjoint(self._read):
-            cursor = None  # the pages go round in a circle
+        end, before = end_of(page), self._ends[source]
+        if (source, cursor) in self._cursors or (cursor and is_repeated(end, before)):
+            self.failure = IncompleteError(REPEATED)
+            return set()
         self._next[source] = cursor
-        self._read |= read
+        self._cursors.add((source, cursor))
+        before[end] += 1
         return set()

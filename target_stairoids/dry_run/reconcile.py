@@ -6,6 +6,7 @@ Each function raises `StairoidsError` if Stairoids cannot be read.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,9 @@ from target_stairoids.api.client import (
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import LONGEST_RETRY_AFTER
 from target_stairoids.api.signal_lookup import (
+    REPEATED,
     end_of,
+    is_repeated,
     listed,
     moment_of,
     next_cursor,
@@ -111,15 +114,17 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
 def _pages(client: Client, limiter: RateLimiter, source: str) -> Iterator[Response]:
     """Yield the pages of a source's signals, the newest first."""
     cursor: str | None = None
-    cursors, ends = set[str | None](), set[str]()
-    while cursor not in cursors:
-        cursors.add(cursor)
+    cursors, ends = set[str](), Counter[str]()
+    while True:
         response = _page(client, limiter, source, cursor)
         yield response
         cursor, end = next_cursor(response), end_of(listed(response) or [])
-        if cursor is None or end in ends:
+        if cursor is None:
             return
-        ends.add(end)
+        if cursor in cursors or is_repeated(end, ends):
+            raise IncompleteError(REPEATED)
+        cursors.add(cursor)
+        ends[end] += 1
 
 
 def _page(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -96,7 +96,7 @@ class QueuedSignal:
     shows_control: bool = False
     is_doubtful: bool = False
     cursors: list[str] = field(default_factory=list)
-    ends: set[str] = field(default_factory=set)
+    ends: Counter[str] = field(default_factory=Counter)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
 

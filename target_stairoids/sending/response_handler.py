@@ -193,6 +193,7 @@ class ResponseHandler:
             known = first_run.newest_of(response)
             for cleared in self.check.learn(query, response, facts, waiting):
                 transaction.note_known(scope, *cleared, known)
+            self.stop.set(self.check.failure)
 
     def _page(
         self, transaction: Transaction, signal: QueuedSignal, response: Response
@@ -235,7 +236,7 @@ class ResponseHandler:
         """Read the next page of a lookup; without one, send the signal again."""
         if cursor and page:
             signal.cursors.append(cursor)
-            signal.ends.add(page.end)
+            signal.ends[page.end] += 1
             signal.is_doubtful |= page.is_doubtful
             signal.shows_control |= page.shows_control
         else:

@@ -72,11 +72,18 @@ class ListServer(Server):
     Attributes:
         changes: Fields of each listed signal.
         is_endless: Whether each page is the first one, with a cursor of its own.
+        gaps: Number of empty pages behind each signal; None for one page with all.
     """
 
-    def __init__(self, *, is_endless: bool = False, **changes: object) -> None:
+    def __init__(
+        self,
+        *,
+        is_endless: bool = False,
+        gaps: int | None = None,
+        **changes: object,
+    ) -> None:
         super().__init__()
-        self.changes, self.is_endless = changes, is_endless
+        self.changes, self.is_endless, self.gaps = changes, is_endless, gaps
         self.signals: list[dict[str, Any]] = []
         self.response = self.respond
 
@@ -87,6 +94,12 @@ class ListServer(Server):
         if head.startswith("GET"):
             page = [signal | self.changes for signal in reversed(self.signals)]
             cursor = f"{len(self.requests)}" if self.is_endless else None
+            if self.gaps is not None:
+                found = re.search(r"cursor=(\d+)", head)
+                number = int(found[1]) if found else 0
+                index, place = divmod(number, self.gaps + 1)
+                cursor = f"{number + 1}" if index + 1 < len(page) else None
+                page = [] if place else page[index : index + 1]
             listed = json.dumps({"data": page, "meta": {"next_cursor": cursor}})
             connection.sendall(raw(200, listed, Date=date))
             return

@@ -322,7 +322,7 @@ def test_rebuild_stops_at_html_and_survives_failed_pages(
     assert counts == (1, 0, 0)
 
 
-def test_pages_that_repeat_under_new_cursors_end(tmp_path: Path) -> None:
+def test_pages_that_repeat_under_new_cursors_are_no_list(tmp_path: Path) -> None:
     messages = [A_SCHEMA, *trials(1, 2)]
     server = ListServer(is_endless=True)
     with running(server):
@@ -330,10 +330,27 @@ def test_pages_that_repeat_under_new_cursors_end(tmp_path: Path) -> None:
         target.run(*messages)
         compared = command(target, "reconcile", "--days", "7")
         lose_ledger(target)
+        rebuilt = command(target, "ledger", "rebuild", text=text_of(messages))
+
+    for done in compared, rebuilt:
+        assert done.returncode == 75
+        assert "its pages repeat" in done.stderr
+
+
+def test_rebuild_reads_on_behind_empty_pages(tmp_path: Path) -> None:
+    messages = [A_SCHEMA, *trials(1, 2, 3, 4)]
+    server = ListServer(gaps=2)
+    with running(server):
+        target = TargetUnderTest(tmp_path, server.url)
+        target.run(*messages)
+        compared = command(target, "reconcile", "--days", "7")
+        lose_ledger(target)
         counts = rebuild(target, *messages)
+        target.run(*messages, first_run="guard")
 
     assert compared.returncode == 0, compared.stderr
-    assert counts == (2, 0, 0)
+    assert counts == (4, 0, 0)
+    assert len(server.signals) == 4
 
 
 # reconcile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -207,6 +208,7 @@ def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted()
         (Page(), None, LATER | LOOKUPS | TRIES, Action.GIVE_UP),
         (Page(), "read before", TRIES, Action.GIVE_UP),
         (Page(end="read before"), "new", {}, Action.WAIT),
+        (Page(end=""), "new", {}, Action.READ_ON),
     ],
     ids=[
         "found",
@@ -228,13 +230,14 @@ def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted()
         "the list lags for long, eight runs",
         "circling cursor, eight runs",
         "new cursor of a page that was read before",
+        "one more empty page",
     ],
 )
 def test_decision_on_a_page_of_a_lookup(
     facts: Page, cursor: str | None, signal: dict[str, Any], action: Action
 ) -> None:
     policy = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, page=facts)
-    read = {"cursors": ["read before"], "ends": {"read before"}}
+    read = {"cursors": ["read before"], "ends": Counter({"read before": 1, "": 99})}
     queued = a_signal(Stage.LOOK_UP, **read, **signal)
 
     decision = decide(queued, page(cursor=cursor), policy)
