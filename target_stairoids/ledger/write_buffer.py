@@ -189,6 +189,11 @@ class WriteBuffer:
         outcome = str(Outcome.ACCEPTED)
         again = Settled(state or b"", content, outcome, run, b"")
         self._states.setdefault(record_key, []).append(again)
+        if expected := self._expected_states.get(record_key):
+            self._expected_states[record_key] = [
+                (number, replace(it, run=run) if it.state_digest == state else it)
+                for number, it in expected
+            ]
 
     def add_dead_letter(self, dead_letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""
@@ -232,6 +237,7 @@ class WriteBuffer:
         self._claimed.discard(number)
         key, record_key = keys
         states = self._expected_states.pop(record_key)
+        run = max(state.run for of_signal, state in states if of_signal == number)
         if left := [state for state in states if state[0] != number]:
             self._expected_states[record_key] = left
         change = self._changes.pop(number, None)
@@ -246,14 +252,17 @@ class WriteBuffer:
         if expected is not None and expected.number == number:
             del self._expected[key]
             if outcome is Outcome.FILTERED and expected.latest.state_digest is None:
-                self._remember_filtered(expected)
+                self._remember_filtered(expected, run)
 
-    def _remember_filtered(self, signal: _Expected) -> None:
+    def _remember_filtered(self, signal: _Expected, run: int) -> None:
         """Remember a signal that a later state of its row ended as one that was sent.
 
         Otherwise the next run that reads both states would send it.
+
+        Args:
+            run: The last one that read the state.
         """
-        version, before, run = signal.version, signal.before, signal.row.run
+        version, before = signal.version, signal.before
         states = self._states.setdefault(version.record_key, [])
         states.append(_settled(version, Outcome.BASELINED, run))
         row = SettledVersion(

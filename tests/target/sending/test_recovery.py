@@ -620,6 +620,22 @@ def test_row_of_a_filtered_claim_that_returns_is_sent(
     assert returned.outcomes == {"accepted": 1}
 
 
+def test_row_that_returns_after_a_filtered_claim_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(rows_schema(), a_row(plan="b"))
+    kill_while_sending(target, sandbox, [rows_schema(), a_row(plan="a")])
+    sandbox.faults.set([])
+    rows = a_row(plan="a"), a_row(plan="a", **OPTED_OUT)
+
+    for number in (7, 8):
+        others = a_schema("others"), a_record(number, "others")
+        target.run(rows_schema(), *rows, *others)
+    returned = target.run(rows_schema(), a_row(plan="b"))
+
+    assert returned.outcomes == {"accepted": 1}
+
+
 def test_another_row_of_its_key_does_not_send_the_claim_of_an_opted_out_row(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
