@@ -26,6 +26,9 @@ _BROKEN_RULES = {
     "pattern": "must not be empty",  # each one asks for a character
 }
 
+#: A text that is JSON, or is meant to be. A template begins with two braces.
+_JSON = re.compile(r"\s*(?:\[|\{(?!\{))")
+
 
 class WrongConfigError(ValueError):
     """A config cannot be read, or a setting is wrong.
@@ -134,7 +137,8 @@ def _describe(error: ValidationError) -> str:
                 for name in given
                 if name not in known
             )
-    if isinstance(given, str) and given.lstrip()[:1] in {"[", "{"}:
+    is_nested = re.search("'(array|object)'", str([rule]))  # also one of its types
+    if is_nested and isinstance(given, str) and _JSON.match(given):
         try:
             json_of(given)
         except (ValueError, RecursionError) as problem:

@@ -30,7 +30,7 @@ from stairoids_common.config import read_config, read_file, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import with_id
-from stairoids_common.singer import begin, check_log_level, failed_expression
+from stairoids_common.singer import begin, check_log_level, failed_expression, misfit
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +118,20 @@ class StairoidsStream(Stream):
     def _generate_record_messages(
         self, record: dict[str, Any]
     ) -> Generator[RecordMessage, None, None]:
-        try:
+        with self._clear_errors():
             yield from super()._generate_record_messages(record)
+
+    @override
+    def _process_record(self, *args: Any, **contexts: Any) -> None:
+        with self._clear_errors():  # of `__filter__`
+            super()._process_record(*args, **contexts)
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # noqa: BLE001 -- stream maps fail in many ways
-            problem = failed_expression(self.name, error)
+            problem = misfit(self.name, error) or failed_expression(self.name, error)
             raise WrongConfigError([problem]) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from traceback import extract_tb
 
 import click
 
@@ -28,6 +29,17 @@ def check_log_level(name: str) -> None:
             os.environ[variable_name] = level
         else:
             os.environ.pop(variable_name, None)
+
+
+def misfit(stream: str, error: BaseException) -> str:
+    """Return the sentence about a record that cannot be flattened; empty if it can."""
+    steps = {step.name for step in extract_tb(error.__traceback__)}
+    if "flatten_record" not in steps:
+        return ""
+    return (
+        f"A record of stream `{stream}` does not fit the flattening of its SCHEMA "
+        f"({type(error).__name__})."
+    )
 
 
 def failed_expression(stream: str, error: BaseException) -> str:

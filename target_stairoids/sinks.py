@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
-from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +12,7 @@ from singer_sdk import Sink
 from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
-from stairoids_common.singer import failed_expression
+from stairoids_common.singer import failed_expression, misfit
 from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema, schema_from
 
@@ -105,14 +104,10 @@ class SignalSink(Sink):
             try:
                 transformed = stream_map.transform(dict(fields))
             except Exception as error:  # both fail for odd records in many ways
-                steps = [step.name for step in extract_tb(error.__traceback__)]
-                if "flatten_record" not in steps:
-                    msg = failed_expression(self.stream_name, error)
-                    raise ConfigError(msg) from None
-                raise MessageError(
-                    f"A record of stream `{self.stream_name}` does not fit the "
-                    f"flattening of its SCHEMA ({type(error).__name__})."
-                ) from error
+                if odd := misfit(self.stream_name, error):
+                    raise MessageError(odd) from error
+                msg = failed_expression(self.stream_name, error)
+                raise ConfigError(msg) from None
             if transformed is None:
                 self._records.outcomes.filtered(
                     self._stream, fields, "filtered by `stream_maps`"

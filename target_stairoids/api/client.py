@@ -275,10 +275,15 @@ class Client:
         found: SimpleQueue[Response] = SimpleQueue()
 
         def read() -> None:
-            request = requests.Request("GET", url, **parts)
             session = self._of_thread.session
-            found.put(self._send(session.prepare_request(request)))
-            session.close()
+            try:
+                request = requests.Request("GET", url, **parts)
+                found.put(self._send(session.prepare_request(request)))
+            except Exception as error:  # noqa: BLE001 - without a response, `get` waits
+                failure = f"the request failed ({type(error).__name__})"
+                found.put(Response(kind=ResponseKind.UNKNOWN, failure=failure))
+            finally:
+                session.close()
 
         threading.Thread(target=read, daemon=True).start()
         try:

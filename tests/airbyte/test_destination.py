@@ -141,6 +141,11 @@ def test_check_succeeds_and_sends_nothing(
             "`signals[0].account`: `name` is set twice",
         ),
         ({"namespace": "a\0"}, "`namespace` has the character NUL"),
+        (
+            {"signals": [{"stream": "*", "contact": "{{ canary }}"}]},
+            "`signals[0].contact` must be",
+        ),
+        ({"first_run": "{canary}"}, "`first_run` must be one of"),
     ],
     ids=lambda value: str([*value]) if isinstance(value, dict) else value,
 )

@@ -195,16 +195,17 @@ def test_replication_key_of_a_catalog_is_always_that_of_the_stream(
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(
-    ("expression", "message"),
+    ("name", "expression", "message"),
     [
-        ("int(key_id)", "an expression of its `stream_maps` fails for a record"),
-        ("1 +", "its `stream_maps` in the config are wrong"),
+        ("number", "int(key_id)", "an expression of its `stream_maps` fails for a"),
+        ("__filter__", "int(key_id)", "an expression of its `stream_maps` fails for a"),
+        ("number", "1 +", "its `stream_maps` in the config are wrong"),
     ],
 )
 def test_wrong_stream_map_is_one_sentence_without_values(
-    run: Runner, expression: str, message: str
+    run: Runner, name: str, expression: str, message: str
 ) -> None:
-    run.config["stream_maps"] = {"events": {"number": expression}}
+    run.config["stream_maps"] = {"events": {name: expression}}
 
     output = run()
 
@@ -212,6 +213,20 @@ def test_wrong_stream_map_is_one_sentence_without_values(
     assert message in output.log
     assert "Traceback" not in output.log
     assert key_id_of(SECRET) not in output.log
+
+
+def test_event_that_cannot_be_flattened_is_one_sentence(
+    run: Runner, store: EventStore
+) -> None:
+    odd = {"additionalProperties": "x", "properties": {"b": [1]}}
+    store.append([a_delivery(a_body("evt_1", data=odd))])
+    run.config |= {"flattening_enabled": True, "flattening_max_depth": 3}
+
+    output = run()
+
+    assert output.exit_code == 1
+    assert "does not fit the flattening of its SCHEMA" in output.log
+    assert "Traceback" not in output.log
 
 
 def test_full_disk_behind_stdout_is_one_sentence(

@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -227,3 +227,12 @@ def test_signal_is_not_sent_long_after_its_timeout() -> None:
     with pytest.raises(TimeoutError):
         body.read()
     assert not body.has_left
+
+
+def test_redirect_that_cannot_be_read_is_a_response_at_once(server: Server) -> None:
+    server.response = raw(302, "", Location="http://[x")
+    with closing(Client(server.url, KEY, timeout=30)) as client:
+        response = client.list_signals({})
+
+    assert response.kind is ResponseKind.UNKNOWN
+    assert response.failure == "the request failed (ValueError)"
