@@ -412,7 +412,7 @@ class Run:
         self.report.unanswered = self._scheduler.responses.unanswered
         limiter = self._scheduler.limiter
         report = self.report.as_dict(
-            exit_code=exit_code, requests=limiter.requests, quota=limiter.limit
+            exit_code=exit_code, requests=limiter.requests, quota=limiter.known_limit
         )
         self.records.streams.warn()
         self._scheduler.close()

@@ -456,6 +456,11 @@ UNKNOWABLE: dict[str, tuple[str, list[Night], tuple[str, str] | None]] = {
         superseded(NEWER)),
     "another person with `once`, alone": (
         "once", [[ANN], [BOB]], superseded(ANOTHER_PERSON)),
+    "a history that is read again with one more state": (
+        "on_change",
+        [[at(A, MONDAY), at(B, TUESDAY)],
+         [at(A, MONDAY), at(B, TUESDAY), at(A, WEDNESDAY)]],
+        ("duplicate", "")),
     "two rows of one person, one touched": (
         "on_change", [[at(A, MONDAY), at(B, TUESDAY)], [at(A, WEDNESDAY)]], None),
     "another email on a shared key, with `once`": (

@@ -331,6 +331,15 @@ def test_each_pipeline_has_its_own_status() -> None:
     assert statuses_of([], 0)[0].text == "No run began in these days."
 
 
+def test_run_that_learns_no_rate_limit_names_none(target: TargetUnderTest) -> None:
+    target.config["requests_per_minute"] = None
+    first, again = (target.run(a_schema(), a_record()) for _ in range(2))
+
+    assert first.outcomes == {"accepted": 1}
+    assert again.outcomes == {"duplicate": 1}
+    assert again.report["requests_per_minute"] is None
+
+
 @pytest.mark.parametrize(
     ("limit", "used", "left", "full_at"),
     [
