@@ -118,16 +118,17 @@ class StairoidsStream(Stream):
     def _generate_record_messages(
         self, record: dict[str, Any]
     ) -> Generator[RecordMessage, None, None]:
-        with self._clear_errors():
+        with self._map_errors():
             yield from super()._generate_record_messages(record)
 
     @override
     def _process_record(self, *args: Any, **contexts: Any) -> None:
-        with self._clear_errors():  # of `__filter__`
+        with self._map_errors():  # of `__filter__`
             super()._process_record(*args, **contexts)
 
     @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
+    def _map_errors(self) -> Iterator[None]:
+        """Turn the error of a stream map into one sentence without values."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 -- stream maps fail in many ways
