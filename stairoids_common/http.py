@@ -1,18 +1,24 @@
-"""The key of a request to Stairoids, and the reason why there was no response."""
+"""The key and the time limit of a request, and the reason why it has no response."""
 
 from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
+from concurrent.futures import Future
 from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest, RequestException, Timeout
+from requests import PreparedRequest, RequestException, Response, Timeout
 from requests.auth import AuthBase
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from typing_extensions import override
 from urllib3 import exceptions as urllib3
+
+Result = TypeVar("Result")
 
 #: Why there is no connection. The first that fits, because some are subclasses.
 _OBSTACLES = (
@@ -23,6 +29,7 @@ _OBSTACLES = (
     ((urllib3.ConnectTimeoutError, Timeout), "timeout"),
 )
 
+_LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 
 
@@ -64,6 +71,35 @@ class BearerAuth(AuthBase):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         request.headers["Authorization"] = self._header
         return request
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return the result of a call, however slowly the host name or parts come.
+
+    Raises:
+        TimeoutError: The call takes longer. It goes on in a thread that delays no exit.
+    """
+    result: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            result.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return result.result(timeout=seconds)
+
+
+def text_of(response: Response) -> bytes:
+    """Return a response's body; if it is too large, only its beginning."""
+    text = b""
+    for chunk in response.iter_content(65536):
+        text += chunk
+        if len(text) > _LARGEST_RESPONSE:
+            response.close()
+            break
+    return text
 
 
 def obstacle_of(error: RequestException) -> str:

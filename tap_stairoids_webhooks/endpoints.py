@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 
 from stairoids_common.config import is_loopback
-from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
+from stairoids_common.http import (
+    BearerAuth,
+    Result,
+    breach_of,
+    environment_error,
+    obstacle_of,
+    text_of,
+    within,
+)
 from tap_stairoids_webhooks.exceptions import ConfigError, StairoidsError
 from tap_stairoids_webhooks.signature import sign
 
-_CONNECT_AND_READ_SECONDS = (10, 30)
+_SECONDS = 30  # for each part of a response; twice as long for all
 _TEST_SECONDS = 10  # as long as Stairoids waits
 _SHOWN_CHARACTERS = 500
 
@@ -64,24 +73,18 @@ class Endpoints:
     def _call(
         self, method: str, url: str, body: object = None, *, secrets: Sequence[str] = ()
     ) -> object:
-        try:
-            response = self._session.request(
-                method,
-                url,
-                json=body,
-                timeout=_CONNECT_AND_READ_SECONDS,
-                allow_redirects=False,
-                proxies=proxies_to(url),
-            )
-        except requests.RequestException as error:
-            msg = f"{method} {url}: no response ({_reason_of(error)})"
-            raise StairoidsError(msg) from None
-        content = _json_of(response)
-        if 200 <= response.status_code < 300:
+        def call() -> tuple[int, bytes]:
+            options: Any = _options_for(url, _SECONDS)
+            response = self._session.request(method, url, json=body, **options)
+            return response.status_code, text_of(response)
+
+        status, text = _response(f"{method} {url}", 2 * _SECONDS, call)
+        content = _json_of(text)
+        if 200 <= status < 300:
             return content
-        msg = f"{method} {url}: Stairoids responded {response.status_code}"
+        msg = f"{method} {url}: Stairoids responded {status}"
         msg += _explanation_in(content, secrets=[self._api_key, *secrets])
-        if response.status_code in {401, 403}:
+        if status in {401, 403}:
             msg += ": check the API key and its scope (read_write)"
         raise StairoidsError(msg)
 
@@ -107,20 +110,36 @@ def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]
             "X-Stairoids-Delivery": str(uuid.uuid4()),
             "X-Stairoids-Signature": sign(body, secret).decode(),
         }
-        try:
-            response = requests.post(
-                url,
-                data=body,
-                headers=headers,
-                timeout=_TEST_SECONDS,
-                allow_redirects=False,
-                proxies=proxies_to(url),
-            )
-        except requests.RequestException as error:
-            place = urlsplit(url)._replace(query="").geturl()
-            msg = f"POST {place}: no response ({_reason_of(error)})"
-            raise StairoidsError(msg) from None
-        yield event, response.status_code
+        options: Any = _options_for(url, _TEST_SECONDS)
+        post = partial(requests.post, url, data=body, headers=headers, **options)
+        place = urlsplit(url)._replace(query="").geturl()
+        with _response(f"POST {place}", _TEST_SECONDS, post) as response:
+            yield event, response.status_code
+
+
+def _options_for(url: str, seconds: float) -> dict[str, Any]:
+    """Return the options of a request that no redirect and no proxy leads elsewhere."""
+    return {
+        "timeout": seconds,
+        "allow_redirects": False,
+        "proxies": proxies_to(url),
+        "stream": True,
+    }
+
+
+def _response(place: str, seconds: float, call: Callable[[], Result]) -> Result:
+    """Return the result of a request.
+
+    Raises:
+        StairoidsError: There was no response.
+    """
+    try:
+        return within(seconds, call)
+    except TimeoutError:
+        reason = "timeout"
+    except requests.RequestException as error:
+        reason = _reason_of(error)
+    raise StairoidsError(f"{place}: no response ({reason})")
 
 
 def _samples(now: str) -> Iterator[tuple[str, bytes]]:
@@ -212,10 +231,10 @@ def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
     raise ConfigError(msg)
 
 
-def _json_of(response: requests.Response) -> object:
+def _json_of(text: bytes) -> object:
     try:
-        return response.json()
-    except requests.JSONDecodeError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -87,12 +88,12 @@ class Endpoint:
             session = self._of_thread.session = requests.Session()
             session.auth = _no_auth
             for scheme in ("http://", "https://"):
-                session.mount(scheme, _HeadDeadline(_SECONDS))
+                session.mount(scheme, _Deadlines(_SECONDS))
         return session
 
 
-class _HeadDeadline(HTTPAdapter):
-    """Ends a request whose response has no whole head some seconds after it was sent.
+class _Deadlines(HTTPAdapter):
+    """Limits the time for the head of a response, of a handler and of a proxy.
 
     The timeout of `requests` is for each part that arrives, however small.
     """
@@ -107,21 +108,32 @@ class _HeadDeadline(HTTPAdapter):
     ) -> ConnectionPool:
         pool = super().get_connection_with_tls_context(*args, **options)
         kind = cast("HTTPConnectionPool", pool).ConnectionCls
-        if not issubclass(kind, _LimitedHead):
+        if not issubclass(kind, _LimitedConnection):
             fields = {"seconds": self._seconds}
-            limited = type("Connection", (_LimitedHead, kind), fields)
+            limited = type("Connection", (_LimitedConnection, kind), fields)
             pool.ConnectionCls = limited  # type: ignore[attr-defined]  # as above
         return pool
 
 
-class _LimitedHead(HTTPConnection):
+class _LimitedConnection(HTTPConnection):
     """A connection with a time limit for the head of a response."""
 
     seconds: float
 
     @override
+    def _tunnel(self) -> None:
+        with self._limit(self.sock):
+            super()._tunnel()
+
+    @override
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 does
-        late, ours = threading.Event(), self.sock
+        with self._limit(self.sock):
+            return super().getresponse()
+
+    @contextmanager
+    def _limit(self, ours: socket.socket) -> Iterator[None]:
+        """Hang up after some seconds."""
+        late = threading.Event()
 
         def hang_up() -> None:
             late.set()
@@ -132,7 +144,7 @@ class _LimitedHead(HTTPConnection):
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()
+            yield
         finally:
             timer.cancel()
             if late.is_set():  # also if the part that came is a head

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Self, TypeGuard
 from urllib.parse import quote
 
@@ -22,14 +21,20 @@ import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 
-from stairoids_common.http import BearerAuth, breach_of, environment_error, obstacle_of
+from stairoids_common.http import (
+    BearerAuth,
+    breach_of,
+    environment_error,
+    obstacle_of,
+    text_of,
+    within,
+)
 from stairoids_common.retry import http_date, retry_after_in
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import AccessRefusedError, ConfigError
 from target_stairoids.settings import Settings
 
 _LONGEST_RESET = 60  # seconds; the quota's window
-_LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
 USER_AGENT = "singer-stairoids"
 
 
@@ -272,24 +277,22 @@ class Client:
 
     def _get(self, url: str, **parts: Any) -> Response:
         """Read within twice the timeout, however slowly the host name or parts come."""
-        found: SimpleQueue[Response] = SimpleQueue()
 
-        def read() -> None:
+        def read() -> Response:
             session = self._of_thread.session
             try:
                 request = requests.Request("GET", url, **parts)
-                found.put(self._send(session.prepare_request(request)))
-            except Exception as error:  # noqa: BLE001 - without a response, `get` waits
-                failure = f"the request failed ({type(error).__name__})"
-                found.put(Response(kind=ResponseKind.UNKNOWN, failure=failure))
+                return self._send(session.prepare_request(request))
             finally:
                 session.close()
 
-        threading.Thread(target=read, daemon=True).start()
         try:
-            return found.get(timeout=2 * self._timeout)
-        except Empty:
-            return Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
+            return within(2 * self._timeout, read)
+        except TimeoutError:
+            failure = "no response in time"
+        except Exception as error:  # noqa: BLE001 - such as a redirect to no URL
+            failure = f"the request failed ({type(error).__name__})"
+        return Response(kind=ResponseKind.UNKNOWN, failure=failure)
 
     def _send(self, request: requests.PreparedRequest) -> Response:
         try:
@@ -299,7 +302,7 @@ class Client:
                 allow_redirects=False,
                 **self._of_thread.settings,
             )
-            text = _text_of(response)
+            text = text_of(response)
         except requests.RequestException as error:
             return _no_response(error, request.body)
         return _read(response, text)
@@ -368,17 +371,6 @@ def _no_response(error: requests.RequestException, body: object) -> Response:
     if isinstance(error, requests.Timeout):
         return Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
     return Response(kind=ResponseKind.UNKNOWN, failure=breach_of(error))
-
-
-def _text_of(response: requests.Response) -> bytes:
-    """Return a response's body; if it is too large, only its beginning."""
-    text = b""
-    for chunk in response.iter_content(65536):
-        text += chunk
-        if len(text) > _LARGEST_RESPONSE:
-            response.close()
-            break
-    return text
 
 
 def _read(response: requests.Response, text: bytes) -> Response:

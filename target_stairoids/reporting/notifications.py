@@ -10,10 +10,12 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import requests
 
+from stairoids_common.http import within
 from stairoids_common.text import counted
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import LedgerError
@@ -157,7 +159,11 @@ def _send(settings: Settings, message: Mapping[str, Any]) -> bool:
     is_taken = False
     for number, url in enumerate(settings.notify):
         is_plain = url.lower().startswith(("https://", "http://"))
-        failure = _post(url, message) if is_plain else _apprise(url, message)
+        send = _post if is_plain else _apprise
+        try:
+            failure = within(2 * _SECONDS, partial(send, url, message))
+        except Exception as error:  # noqa: BLE001 - it must not fail a run
+            failure = type(error).__name__
         if failure is None:
             is_taken = True
         else:
@@ -167,17 +173,14 @@ def _send(settings: Settings, message: Mapping[str, Any]) -> bool:
 
 def _post(url: str, message: Mapping[str, Any]) -> str | None:
     """Post a message as JSON; return why it was not taken, without the URL."""
-    try:
-        response = requests.post(
-            url,
-            json=message,
-            timeout=_SECONDS,
-            allow_redirects=False,
-            stream=True,  # a body may take for ever
-            auth=lambda request: request,  # no password of a `.netrc` file
-        )
-    except requests.RequestException as error:
-        return type(error).__name__
+    response = requests.post(
+        url,
+        json=message,
+        timeout=_SECONDS,
+        allow_redirects=False,
+        stream=True,  # a body may take for ever
+        auth=lambda request: request,  # no password of a `.netrc` file
+    )
     response.close()
     is_taken = 200 <= response.status_code < 300
     return None if is_taken else f"the response was {response.status_code}"
@@ -188,8 +191,5 @@ def _apprise(url: str, message: Mapping[str, Any]) -> str | None:
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its lines may have URLs
     service = Apprise()
-    try:
-        is_taken = service.add(url) and service.notify(body=message["text"])
-    except Exception as error:  # noqa: BLE001 - of any service; it must not fail a run
-        return type(error).__name__
+    is_taken = service.add(url) and service.notify(body=message["text"])
     return None if is_taken else "Apprise could not deliver it"

@@ -8,7 +8,8 @@ import socket
 import socketserver
 import struct
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,15 @@ def reset(connection: socket.socket) -> None:
     linger = struct.pack("ii", 1, 0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     connection.close()
+
+
+def drip(connection: socket.socket) -> None:
+    """Send a body byte by byte until the client hangs up."""
+    connection.sendall(raw(200, b" " * 1_000_000)[:-1_000_000])
+    with suppress(OSError):
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.01)  # far below each timeout
 
 
 def post(url: str, *, timeout: float = 5) -> Response:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.commands import without_ids
+from tests.support.raw_server import Server, drip, raw, running
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
 
 if TYPE_CHECKING:
@@ -228,6 +229,42 @@ def test_slow_response_is_a_timeout(
 
     assert result.exit_code == 1
     assert "no response (timeout)" in result.output
+
+
+@pytest.mark.parametrize("command", ["register http://127.0.0.1/", "list", "delete 1"])
+def test_response_whose_body_never_ends_is_a_timeout(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.endpoints._SECONDS", 0.2)
+    server = Server()
+    server.response = drip
+    words = [*command.split(), *(["--yes"] if "delete" in command else [])]
+    with running(server):
+        result = run(*words, "--api-url", server.url)
+
+    assert result.exit_code == 1
+    assert "no response (timeout)" in result.output
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b" " * 5_000_000, b"\xff"])
+def test_body_that_is_no_list_of_webhooks_is_one_sentence(content: bytes) -> None:
+    server = Server()
+    server.response = raw(200, content)
+    with running(server):
+        result = run("list", "--api-url", server.url)
+
+    assert result.exit_code == 1
+    assert "has a shape this version does not know" in result.output
+
+
+def test_samples_do_not_wait_for_the_body_of_a_response() -> None:
+    server = Server()
+    server.response = drip
+    with running(server):
+        result = run("send-test", server.url)
+
+    assert result.exit_code == 0
+    assert result.output.count('"status": 200') == 6
 
 
 def test_stats_as_table_and_json(store: EventStore, store_url: str) -> None:

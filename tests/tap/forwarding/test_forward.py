@@ -325,6 +325,31 @@ def test_response_whose_head_never_ends_is_a_failure(
     assert failure["reason"] == "no response (timeout)"
 
 
+def test_proxy_whose_response_never_ends_is_a_failure(
+    store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.endpoint._SECONDS", 1)
+    fill(store, accounts=1, number=1)
+    server = Server()
+
+    def respond(connection: socket.socket) -> None:
+        with suppress(OSError):  # until the forwarder has hung up
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not ended.wait(0.1):
+                connection.sendall(b"x")
+
+    ended = threading.Event()
+    server.response = respond
+    monkeypatch.setenv("https_proxy", server.url)
+    with running(server):
+        url = "https://handler.invalid/"
+        forward(store_url, url, "--once", "--attempts", "1")
+        ended.set()
+
+    (failure,) = failures(store_url)
+    assert failure["reason"].startswith("no response")
+
+
 def test_retry_after_of_a_busy_handler_holds_all_events(
     store: EventStore, store_url: str
 ) -> None:

@@ -6,13 +6,13 @@ import socket
 import ssl
 import subprocess
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from target_stairoids.api.client import Client, Response, ResponseKind, _Body
-from tests.support.raw_server import KEY, Server, post, raw, reset, running
+from tests.support.raw_server import KEY, Server, drip, post, raw, reset, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,13 +202,6 @@ def test_tls_that_breaks_after_the_request_is_unknown(
 def test_read_ends_though_each_part_of_the_response_comes_in_time(
     server: Server,
 ) -> None:
-    def drip(connection: socket.socket) -> None:
-        connection.sendall(raw(200, b" " * 1000)[:-1000])
-        with suppress(OSError):  # the client hangs up
-            while True:
-                connection.sendall(b" ")
-                time.sleep(0.01)  # far below the timeout
-
     server.response = drip
     client = Client(server.url, KEY, timeout=0.2)
 

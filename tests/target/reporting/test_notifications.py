@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from stairoids_common.time import timestamp
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger.structs import NotifiedState, PipelineFacts
 from target_stairoids.reporting.notifications import Ending, event_of, state_after
+from tests.support.raw_server import Server, running
 from tests.support.sandbox_receiver import Receiver
 from tests.support.singer_io import (
     TargetUnderTest,
@@ -23,6 +26,7 @@ from tests.support.singer_io import (
 from tests.target.test_settings import settings_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -112,6 +116,29 @@ def test_failing_notification_fails_no_run_and_is_sent_by_the_next_one(
     assert events_in(endpoint) == ["dead_letters", "dead_letters"]
     assert "`notify[0]` got no notification" in caplog.text
     assert endpoint.url not in caplog.text
+
+
+def test_notification_whose_response_never_ends_delays_no_run(
+    watched: TargetUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("target_stairoids.reporting.notifications._SECONDS", 0.5)
+
+    def drip_a_head(connection: socket.socket) -> None:
+        with suppress(OSError):  # until the run has hung up
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not ended.wait(0.1):
+                connection.sendall(b"x")
+
+    ended = threading.Event()
+    server = Server()
+    server.response = drip_a_head
+    with running(server):
+        watched.run(a_schema(), a_record(1), api_key="sk_no", notify=[server.url])
+        ended.set()
+
+    assert "`notify[0]` got no notification: TimeoutError." in caplog.text
 
 
 def test_each_run_that_cannot_open_its_ledger_is_notified(
