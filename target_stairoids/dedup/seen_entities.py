@@ -1,4 +1,4 @@
-"""The memory of a run: unwritten states, and entities that it read."""
+"""The memory of a run: the entities that it read."""
 
 from __future__ import annotations
 
@@ -6,55 +6,12 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Protocol
 
-from target_stairoids.dedup.duplicate_rules import (
-    Key,
-    Latest,
-    Outcome,
-    Read,
-    Settled,
-    Version,
-)
+from target_stairoids.dedup.duplicate_rules import Read
 
 _BLOCK = 1 << 16  # notes in one sorted block
 _NEWEST = 1 << 13  # notes in the set
 _OTHER = 1 << 56
-
-
-class Memory(Protocol):
-    """The states of entities that are not in the ledger's database yet."""
-
-    def latest(self, key: Key) -> Latest | None:
-        """Return an entity's last state, if it is unwritten."""
-
-    def states(self, record_key: Key) -> list[Settled]:
-        """Return the unwritten outcomes of states of a record's key."""
-
-    def settle(
-        self, version: Version, outcome: Outcome, before: Latest | None, run: int
-    ) -> None:
-        """Settle a version without a request, in a run."""
-
-    def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
-        """Change an entity's last state; `before` is that of the database."""
-
-    @property
-    def has_claims(self) -> bool:
-        """Whether a claim of an earlier run is open."""
-
-    def open_claim(self, key: Key) -> int:
-        """Return the number of an earlier run's open claim; 0 if there is none."""
-
-    def share(
-        self, key: Key, person: Key, stream: int, stored: Latest | None, run: int
-    ) -> None:
-        """Move a key's last state to its person, and mark the key as shared."""
-
-    def see_again(
-        self, record_key: Key, state: bytes | None, content: bytes | None, run: int
-    ) -> None:
-        """Note that a run read a state again that was sent before."""
 
 
 class SeenEntities:

@@ -148,6 +148,7 @@ class Ledger:
                 .values(scope=self.scope, source=source, started_at=timestamp())
                 .returning(runs.c.run)
             )
+            self.buffer.run = self.run
             if self._leases:
                 self._leases.take(self.run)
         if isinstance(self._leases, ServerLeases):
@@ -257,7 +258,7 @@ class Ledger:
         return {
             mark: person
             for mark, person in found.items()
-            if self.buffer.latest(person) is None
+            if self.buffer.unwritten(person) is None
         }
 
     def changed_entities(
@@ -279,7 +280,7 @@ class Ledger:
             ((entity, mapping), mark, newest)
             for mapping, asked in marks.items()
             for entity, mark in asked
-            if (newest := self.buffer.latest((entity, mapping))) is not None
+            if (newest := self.buffer.unwritten((entity, mapping))) is not None
         ]
         changed = {
             key

@@ -6,6 +6,8 @@ about one page of the database per row, and a large one shares pages.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -58,7 +60,7 @@ class _Expected(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         number: Of the signal in the queue.
         version: The signal's.
-        before: The row in the database; None if there is none.
+        before: The entity's last state before.
         row: The row that the signal will leave.
         latest: The same, with the changes by later records.
     """
@@ -73,18 +75,22 @@ class _Expected(msgspec.Struct, frozen=True, gc=False):
 class WriteBuffer:
     """Outcomes and dead letters that are not in the database yet.
 
-    It also knows the last states that signals in the queue will leave. Lookups put both
-    over the database's.
+    It also knows the last states that signals in the queue will leave, and the states
+    in the database of one block of records. Lookups put the former over the latter.
 
     Args:
         is_kept: Whether to keep them and never write, as a dry run does.
 
     Attributes:
+        run: Number of the run. A dry run has none; it comes after all runs.
         size: How many rows are unwritten.
     """
 
     def __init__(self, *, is_kept: bool) -> None:
         self._is_kept = is_kept
+        self.run = sys.maxsize
+        self._stored: Mapping[Key, Latest | None] = {}
+        self._stored_states: Mapping[Key, list[Settled]] = {}
         self._latest: dict[Key, LatestRow] = {}
         self._states: dict[Key, list[Settled]] = {}
         self._expected: dict[Key, _Expected] = {}
@@ -99,6 +105,12 @@ class WriteBuffer:
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
         self.size = 0
 
+    def know(
+        self, latest: Mapping[Key, Latest | None], states: Mapping[Key, list[Settled]]
+    ) -> None:
+        """Set the database's states for the entities of a block of records."""
+        self._stored, self._stored_states = latest, states
+
     # Lookups
 
     @property
@@ -107,6 +119,10 @@ class WriteBuffer:
         return bool(self._latest or self._expected)
 
     def latest(self, key: Key) -> Latest | None:
+        """Return the last state of an entity of the block."""
+        return self.unwritten(key) or self._stored.get(key)
+
+    def unwritten(self, key: Key) -> Latest | None:
         """Return an entity's last state, if it is unwritten or expected."""
         if (expected := self._expected.get(key)) is not None:
             return expected.latest
@@ -114,9 +130,10 @@ class WriteBuffer:
         return None if row is None else row.latest
 
     def states(self, record_key: Key) -> list[Settled]:
-        """Return the unwritten and expected outcomes of states of a record's key."""
+        """Return the outcomes of states of a record's key of the block."""
         expected = [state for _, state in self._expected_states.get(record_key, ())]
-        return [*self._states.get(record_key, ()), *expected]
+        stored = self._stored_states.get(record_key, ())
+        return [*stored, *self._states.get(record_key, ()), *expected]
 
     @property
     def has_claims(self) -> bool:
@@ -130,23 +147,24 @@ class WriteBuffer:
 
     # Changes
 
-    def settle(
-        self, version: Version, outcome: Outcome, before: Latest | None, run: int
-    ) -> None:
-        """Settle a version without a request, in a run."""
-        after = latest_after(before, version, outcome, run)
+    def settle(self, version: Version, outcome: Outcome) -> None:
+        """Settle a version without a request."""
+        before = self.latest(version.key)
+        after = latest_after(before, version, outcome, self.run)
         if after is not None:
-            self.put(version.key, version.stream, before, after)
+            self.put(version.key, version.stream, after)
         states = self._states.setdefault(version.record_key, [])
-        states.append(_settled(version, outcome, run))
+        states.append(_settled(version, outcome, self.run))
         row = SettledVersion(version=version, outcome=outcome, is_claimed=False)
         self._append(self._settled, row)
 
-    def put(self, key: Key, stream: int, before: Latest | None, after: Latest) -> None:
+    def put(
+        self, key: Key, stream: int, after: Latest, before: Latest | None = None
+    ) -> None:
         """Change an entity's last state.
 
         Args:
-            before: The last state in the database, if no change is unwritten.
+            before: That in the database, for an entity that is not of the block.
         """
         if (expected := self._expected.get(key)) is not None:
             self._expected[key] = replace(expected, latest=after)
@@ -156,22 +174,17 @@ class WriteBuffer:
         if (row := self._latest.get(key)) is not None:
             row.latest = after
             return
+        before = before or self._stored.get(key)
         self._latest[key] = LatestRow(key, stream, after, before)
         self.size += not self._is_kept
 
-    def share(
-        self, key: Key, person: Key, stream: int, stored: Latest | None, run: int
-    ) -> None:
-        """Move a key's last state to its person, and mark the key as shared.
-
-        Args:
-            stored: The key's last state in the database.
-        """
+    def share(self, key: Key, person: Key, stream: int) -> None:
+        """Move a key's last state to its person, and mark the key as shared."""
         expected = self._expected.pop(key, None)
-        last = self.latest(key) or stored
+        last = self.latest(key)
         is_claimed = expected is not None and expected.number in self._claimed
         if last is not None and not is_claimed:
-            self.put(person, stream, None, replace(last, record_entity=key[0]))
+            self.put(person, stream, replace(last, record_entity=key[0]))
         if expected is not None:
             self._expected[person] = expected
         for number, _ in self._expected_states.get(key, ()):
@@ -179,12 +192,13 @@ class WriteBuffer:
                 self._expected_keys[number] = person, key
                 if (change := self._changes.get(number)) is not None:
                     change.key = person
-        self.put(key, stream, stored, Latest(is_shared=True, run=run))
+        self.put(key, stream, Latest(is_shared=True, run=self.run))
 
     def see_again(
-        self, record_key: Key, state: bytes | None, content: bytes | None, run: int
+        self, record_key: Key, state: bytes | None, content: bytes | None
     ) -> None:
-        """Note that a run read a state again that was sent before."""
+        """Note that the run read a state again that was sent before."""
+        run = self.run
         self._append(self._seen_again, (run, record_key, state, content))
         outcome = str(Outcome.ACCEPTED)
         again = Settled(state or b"", content, outcome, run, b"")
@@ -211,10 +225,14 @@ class WriteBuffer:
 
     # Signals in the queue
 
-    def expect(
-        self, number: int, version: Version, before: Latest | None, run: int
-    ) -> None:
-        """Note the last state that a signal in the queue will leave."""
+    def expect(self, number: int, version: Version, run: int | None = None) -> None:
+        """Note the last state that a signal in the queue will leave.
+
+        Args:
+            run: The run that read its record, if it is not this one.
+        """
+        run = self.run if run is None else run
+        before = self.latest(version.key)
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
         self._expected[version.key] = _Expected(number, version, before, after, after)
@@ -271,7 +289,7 @@ class WriteBuffer:
         self._append(self._settled, row)
         was_done = before is not None and before.done
         cleared = replace(signal.latest, done=was_done)
-        self.put(version.key, version.stream, before, cleared)
+        self.put(version.key, version.stream, cleared, before)
 
     # Writing
 

@@ -13,7 +13,6 @@ from target_stairoids.dedup.duplicate_rules import (
     Key,
     Outcome,
 )
-from target_stairoids.dedup.identity import Identity
 from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.dead_letters import discard, replayable
@@ -157,7 +156,7 @@ class FilteredRecords:
         self._failed: dict[Key, set[str | None]] = {}
         self.replayed: set[int | None] = set()
 
-    def add(self, mapped: MappedRecord, identity: Identity) -> None:
+    def add(self, mapped: MappedRecord) -> None:
         """Note a filtered record. A dead letter that a person sends again ends."""
         if mapped.dead_letter is not None:
             self.close(mapped)
@@ -168,7 +167,7 @@ class FilteredRecords:
         ):
             return
         person = _person_in(mapped, mapped.record.fields)
-        last = identity.latest(key) if person is None else None
+        last = self._ledger.buffer.latest(key) if person is None else None
         if last is None or not (last.is_shared or last.is_several):
             people = self._filtered.setdefault(key, {})
             value = order.value_in(mapped.record.key, mapped.stream.schema)

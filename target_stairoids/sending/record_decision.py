@@ -37,9 +37,9 @@ from target_stairoids.mapping.schema import chosen
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
 
 if TYPE_CHECKING:
-    from target_stairoids.dedup.identity import Decided, Subject
     from target_stairoids.dedup.record import Record
     from target_stairoids.mapping.signal import CompiledMapping, Signal
+    from target_stairoids.sending.identity import Decided
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
@@ -384,10 +384,9 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     """A record whose outcome is open.
 
     Attributes:
-        subject: The record, as the rules for duplicates see it.
+        version: As the rules for duplicates see it.
         number: In the checkpoint, once the record waits; else 0.
         size: How many bytes of memory it takes while it waits.
-        version: Once it is to be sent.
         signal: In the queue.
         reason: Of the outcome `would_send`, `invalid` or `superseded`.
         is_superseded: Whether it is older than the state that was sent last.
@@ -395,19 +394,18 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
 
     mapped: MappedRecord
     draft: Draft
-    subject: Subject | None = None
+    version: Version
+    reason: str = ""
     number: int = 0
     size: int = 0
-    version: Version | None = None
     signal: QueuedSignal | None = None
-    reason: str = ""
     is_superseded: bool = False
 
     def as_dead_letter(self, settings: Settings) -> DeadLetter:
         """Return the dead letter of an invalid record."""
         mapped = self.mapped
         return DeadLetter(
-            version=mapped.version,
+            version=self.version,
             stream_name=mapped.stream.schema.name,
             outcome=Outcome.INVALID,
             reason=self.reason,

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
 from target_stairoids.dedup.duplicate_rules import OLDER, REJECTED, Action, Key, Outcome
-from target_stairoids.dedup.identity import (
+from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.reporting.report import Report
+from target_stairoids.sending.identity import (
     NOT_ANOTHER,
     Decided,
     Identity,
     SettledRecord,
-    Subject,
 )
-from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.reporting.report import Report
-from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.opt_outs import FilteredRecords
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
+from target_stairoids.sending.queue import Checkpoint, QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
 from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
@@ -53,7 +50,7 @@ class RecordOutcomes:
     settings: Settings
 
     def __post_init__(self) -> None:
-        self._open: dict[int, OpenRecord] = {}  # by the id of the subject
+        self.identity = Identity(self.ledger.buffer)
         self._claimed: dict[int, OpenRecord] = {}  # by the number of the claim
         self._outdated = OutdatedClaims(self.ledger.buffer, self.queue, self.checkpoint)
         self._checks: dict[str, StreamChecks[OpenRecord]] = {}
@@ -64,11 +61,6 @@ class RecordOutcomes:
         self.is_whole = False
         self._refused: set[str] = set()
         self._bytes = 0  # of records that wait outside the queue
-
-    @cached_property
-    def identity(self) -> Identity:
-        """The run's identity. A dry run has no number; it comes after all runs."""
-        return Identity(self.ledger.buffer, self.ledger.run or sys.maxsize)
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA."""
@@ -117,9 +109,10 @@ class RecordOutcomes:
         """Count a record that changes the suppression list."""
         mapped.stream.note_fields(mapped.record)
         if draft.outcome is Outcome.INVALID:
-            self._add_dead_letter(OpenRecord(mapped, draft, reason=draft.reason))
+            record = OpenRecord(mapped, draft, mapped.version, draft.reason)
+            self._add_dead_letter(record)
         else:
-            self.closing.add(mapped, self.identity)
+            self.closing.add(mapped)
         self._count(mapped, draft.outcome, draft.reason)
 
     def decide(self, mapped: MappedRecord, draft: Draft) -> None:
@@ -128,44 +121,38 @@ class RecordOutcomes:
         if draft.is_mapped:
             stream.note_fields(mapped.record)
         stream.counts.unread_times += draft.has_unread_time
-        subject = Subject(
-            draft.version or mapped.version,
-            mapped.mapping.send,
-            is_replay=dead_letter is not None,
-            is_by_person=mapped.is_by_person,
-        )
+        version = draft.version or mapped.version
+        record = OpenRecord(mapped, draft, version, draft.reason)
         if self.ledger.buffer.has_claims:
-            self._outdated.note(self.identity, subject, draft.outcome)
+            self._outdated.note(self.identity, record)
         stream.counts.replayed += dead_letter is not None
         if dead_letter is not None and self.identity.is_superseded(
-            subject, partial(self.ledger.was_read_since, dead_letter)
+            record, partial(self.ledger.was_read_since, dead_letter)
         ):
             self.closing.close(mapped)
             self._count(mapped, Outcome.SUPERSEDED, "a newer version was read since")
         elif draft.outcome is Outcome.INVALID:
-            self._refuse(OpenRecord(mapped, draft, reason=draft.reason))
+            self._refuse(record)
         elif draft.outcome is Outcome.FILTERED:
             if not mapped.mapping.is_left_out:
-                self.closing.add(mapped, self.identity)
-                for decided in self.identity.filtered(subject):
+                self.closing.add(mapped)
+                for decided in self.identity.filtered(record):
                     self._apply(decided)
             self._count(mapped, draft.outcome, draft.reason)
         else:
             if dead_letter is None:
                 self._note_valid(stream.schema.name)
-            self._open[id(subject)] = OpenRecord(mapped, draft, subject)
-            for decided in self.identity.take(subject):
+            for decided in self.identity.take(record):
                 self._apply(decided)
 
     def _apply(self, decided: Decided) -> None:
         """Apply a decision, which may be on a record that waited until now."""
-        record = self._open[id(decided.subject)]
-        action, mapped = decided.step.action, record.mapped
+        record, action = decided.record, decided.step.action
+        mapped = record.mapped
         mapped.stream.counts.sharing += decided.sharing
         if action is Action.HOLD:
             self._wait(record)
             return
-        del self._open[id(decided.subject)]
         if action is Action.SEND:
             self.closing.replayed.add(mapped.dead_letter)
             self._send(record, decided)
@@ -183,8 +170,7 @@ class RecordOutcomes:
         checks = self._checks_of(mapped.stream) if is_new else None
         is_baseline = is_new and record.draft.outcome is Outcome.BASELINED
         if checks is not None and (is_baseline or checks.is_allowed):
-            run, latest = self.identity.run, decided.latest
-            self.ledger.buffer.settle(decided.version, Outcome.BASELINED, latest, run)
+            self.ledger.buffer.settle(decided.version, Outcome.BASELINED)
         if is_baseline:
             self._finish(record, Outcome.BASELINED, "")
             return
@@ -224,10 +210,9 @@ class RecordOutcomes:
         mapped, draft, latest = record.mapped, record.draft, decided.latest
         signal, stream, outcome = draft.signal, mapped.stream, draft.outcome
         assert signal is not None  # noqa: S101 - a draft with a version has one
-        record.version = version = decided.version
-        run, buffer = self.identity.run, self.ledger.buffer
+        version, buffer = decided.version, self.ledger.buffer
         if outcome in {Outcome.BASELINED, Outcome.TOO_OLD}:
-            buffer.settle(version, outcome, latest, run)
+            buffer.settle(version, outcome)
             self._finish(record, outcome, "")
             return
         checks = self._checks_of(stream)
@@ -238,7 +223,7 @@ class RecordOutcomes:
         was_sent = latest is not None and latest.done  # also if it was filtered since
         may_leave = mapped.dead_letter is not None or checks.admit(
             record,
-            is_changed=was_sent and latest is not None and latest.run != run,
+            is_changed=was_sent and latest is not None and latest.run != buffer.run,
             is_expected=mapped.mapping.bulk_changes == "expected",
             sample=checks.sample_of(
                 version,
@@ -250,11 +235,11 @@ class RecordOutcomes:
         )
         if outcome is Outcome.WOULD_SEND:
             record.reason = decided.why_new
-            buffer.settle(version, outcome, latest, run)
+            buffer.settle(version, outcome)
             if may_leave:
                 self._leave([record])
         else:
-            buffer.expect(record.number, version, latest, run)
+            buffer.expect(record.number, version)
             record.signal = record.queued(decided, self.settings)
             self._bytes -= record.size
             self.queue.add(record.signal, waits=not may_leave)
@@ -312,7 +297,7 @@ class RecordOutcomes:
         due = partial(StreamChecks[OpenRecord].due, now=now, is_full=is_full)
         self._end_waits(due, compares=is_full)
         if self._bytes >= _WAITING_BYTES:
-            for record in list(self._open.values()):
+            for record in self.identity.held:
                 self._checks_of(record.mapped.stream).fire_full()
             self._release()
 
@@ -339,7 +324,7 @@ class RecordOutcomes:
         """Decide on the records that are held."""
         released = self.identity.release()
         for decided in released:
-            record = self._open[id(decided.subject)]
+            record = decided.record
             is_baseline = record.draft.outcome is Outcome.BASELINED
             if decided.step is NOT_ANOTHER and not is_baseline:
                 self._checks_of(record.mapped.stream).another_person()
@@ -366,8 +351,8 @@ class RecordOutcomes:
     def give_up(self) -> None:
         """Count the records that still wait as pending."""
         waiting = [checks.kept_back() for checks in self._checks.values()]
-        held, self._open = self._open, {}
-        for record in chain(held.values(), *waiting):
+        held = [decided.record for decided in self.identity.release()]
+        for record in chain(held, *waiting):
             self._finish(record, Outcome.PENDING, "not reached")
 
     def _leave(self, records: Iterable[OpenRecord]) -> None:
@@ -377,18 +362,17 @@ class RecordOutcomes:
                 self._finish(record, Outcome.SUPERSEDED, record.reason)
             elif record.signal is not None:
                 self.queue.release(record.signal)
-            elif record.version is not None:
+            elif record.draft.outcome is Outcome.INVALID:
+                self._add_dead_letter(record)
+                self._finish(record, Outcome.INVALID, record.reason)
+            else:
                 if self.observer is not None:
                     self.observer.would_send(record.mapped.stream, record.draft.text)
                 self._finish(record, Outcome.WOULD_SEND, record.reason)
-            else:
-                self._add_dead_letter(record)
-                self._finish(record, Outcome.INVALID, record.reason)
 
     def _refuse(self, record: OpenRecord) -> None:
         """Make a dead letter of an invalid record, at once or once others are valid."""
         checks = self._checks_of(record.mapped.stream)
-        record.version = None
         self._wait(record)
         if record.mapped.dead_letter is not None or checks.invalid(record):
             self._leave([record])

@@ -23,15 +23,15 @@ from target_stairoids.dedup.duplicate_rules import (
     Version,
     people_in,
 )
-from target_stairoids.dedup.identity import SettledRecord
 from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
-from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.identity import SettledRecord
 from target_stairoids.sending.observer import warn_if_left_out
 from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
+from target_stairoids.sending.queue import Checkpoint
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     Draft,
@@ -185,7 +185,7 @@ class RecordProcessor:
         """Decide on all records before one that cannot be decoded; return its error."""
         latest = changed
         if self.ledger.buffer.knows_entities:
-            of = self.ledger.buffer.latest
+            of = self.ledger.buffer.unwritten
             latest = {key: of(key) or stored for key, stored in changed.items()}
         records = [item for item in items if not isinstance(item, str)]
         sharing = self._sharing_in(records, latest)
@@ -344,7 +344,7 @@ class RecordProcessor:
             self._compare_keys(stream, read)
         latest_of_people = self.ledger.latest_of(people) if people else {}
         states = self.ledger.states_of(known) if known else {}
-        self.outcomes.identity.know(changed | latest_of_people, states)
+        self.ledger.buffer.know(changed | latest_of_people, states)
         return drafts
 
     def _compare_keys(self, stream: Stream, read: Container[Key]) -> None:

@@ -19,7 +19,6 @@ from target_stairoids.dedup.duplicate_rules import (
     differ,
     is_older,
 )
-from target_stairoids.dedup.identity import Decided, Identity, Subject
 from target_stairoids.dedup.order import is_before
 from target_stairoids.dedup.record import Record
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
@@ -31,8 +30,15 @@ from target_stairoids.ledger.write_buffer import WriteBuffer
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.mapping.signal import names_of
-from target_stairoids.sending.checkpoint import Checkpoint
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
+from target_stairoids.sending.identity import Decided, Identity
+from target_stairoids.sending.queue import (
+    Checkpoint,
+    QueuedSignal,
+    SendQueue,
+    Stage,
+    lanes_of,
+)
+from target_stairoids.sending.record_decision import OpenRecord
 from target_stairoids.settings import Settings
 
 _WRONG_BY = timedelta(days=1)  # our own clock
@@ -122,21 +128,20 @@ class OutdatedClaims:
     def __post_init__(self) -> None:
         self._numbers: dict[int, int] = {}  # of the claim -> in the checkpoint
 
-    def note(self, identity: Identity, subject: Subject, outcome: Outcome) -> None:
-        """Note a record before the decision on it, while a claim is open.
-
-        `outcome` is that of its draft.
-        """
-        if subject.is_replay:
+    def note(self, identity: Identity, record: OpenRecord) -> None:
+        """Note a record before the decision on it, while a claim is open."""
+        mapped = record.mapped
+        if mapped.dead_letter is not None:
             return
-        version, _ = identity.placed(subject)
+        version, _ = identity.placed(record)
         signal = self._signal_of(version)
         # With `once`, a changed address is no reason for another signal.
-        is_alone = subject.send != "once" and not identity.has_read(version.record_key)
+        is_once = mapped.mapping.send == "once"
+        is_alone = not is_once and not identity.has_read(version.record_key)
         if signal and is_outdated(
             signal.claim.version,
             version,
-            has_signal=outcome not in {Outcome.FILTERED, Outcome.INVALID},
+            has_signal=record.draft.outcome not in {Outcome.FILTERED, Outcome.INVALID},
             is_alone=is_alone,
         ):
             signal.is_outdated = True
@@ -153,7 +158,7 @@ class OutdatedClaims:
         is_superseded = decided.step.action is Action.SUPERSEDED
         if signal and latest and not is_superseded and not is_older(version, latest):
             content = signal.claim.version.content_digest
-            is_once = decided.subject.send == "once"
+            is_once = decided.record.mapped.mapping.send == "once"
             signal.is_outdated &= not is_once and version.content_digest != content
         return self.buffer.open_claim(version.key)
 

@@ -43,9 +43,8 @@ from target_stairoids.reporting.notifications import (
 )
 from target_stairoids.reporting.progress import Progress, progress_for, status_line
 from target_stairoids.reporting.report import Report, write
-from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
-from target_stairoids.sending.queue import SendQueue
+from target_stairoids.sending.queue import Checkpoint, SendQueue
 from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.response_handler import Finished
@@ -156,7 +155,7 @@ class Run:
                 self._scheduler.recover()
         else:
             for number, claim in enumerate(self._ledger.left_over, start=1):
-                self._ledger.buffer.expect(-number, claim.version, None, claim.run)
+                self._ledger.buffer.expect(-number, claim.version, claim.run)
 
     def work(self, source: int | None = None) -> bool:
         """Work until there is more to read. If it returns False, call `finish`.

@@ -161,10 +161,10 @@ class Scheduler:
         if (claims := self._ledger.take_over_claims()) and not self._clock.at(0.0):
             self._ask(Client.reach)  # without the key
         latest = self._ledger.latest_of([claim.version.key for claim in claims])
+        self._ledger.buffer.know(latest, {})
         for claim in claims:
             self._queue.add(signal := self._recovery.signal_of(claim))
-            before = latest.get(claim.version.key)
-            self._ledger.buffer.expect(signal.number, claim.version, before, claim.run)
+            self._ledger.buffer.expect(signal.number, claim.version, claim.run)
 
     @property
     def is_stuck(self) -> bool:

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MODULES = [
-    f"target_stairoids/dedup/{name}.py" for name in ("duplicate_rules", "identity")
+    "target_stairoids/dedup/duplicate_rules.py",
+    "target_stairoids/sending/identity.py",
 ]
 TESTS = [
+    "tests/target/dedup/test_duplicate_rules.py",
     *(
-        f"tests/target/dedup/test_{name}.py"
-        for name in ("duplicate_rules", "identity", "identity_histories")
+        f"tests/target/sending/test_{name}.py"
+        for name in ("identity", "identity_histories", "company_names")
     ),
-    "tests/target/sending/test_company_names.py",
 ]
 
 

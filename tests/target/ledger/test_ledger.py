@@ -54,7 +54,7 @@ def settled_in(ledger: Ledger, state: str = "v1") -> Settled | None:
 
 def latest_in(ledger: Ledger, entity: str = "e") -> Latest | None:
     key = digest(entity), "trial"
-    return ledger.buffer.latest(key) or ledger.latest_of([key]).get(key)
+    return ledger.buffer.unwritten(key) or ledger.latest_of([key]).get(key)
 
 
 def latest_state(ledger: Ledger, entity: str = "e") -> bytes | None:
@@ -197,7 +197,8 @@ def put(ledger: Ledger, version: Version, before: Latest | None) -> None:
     """Note that a version has the content of the last state, which was read before."""
     assert before is not None
     after = unchanged_after(before, version)
-    ledger.buffer.put(version.key, version.stream, before, after)
+    ledger.buffer.know({version.key: before}, {})
+    ledger.buffer.put(version.key, version.stream, after)
 
 
 def test_unchanged_version_takes_the_place_of_the_latest_one(ledger: Ledger) -> None:
@@ -268,7 +269,8 @@ def test_shared_key_hands_its_last_state_to_its_person(opened: Opened) -> None:
     stored = latest_in(one)
     (person,) = people_in(ann, ann.record_key)
 
-    one.buffer.share(ann.key, person, 1, stored, one.run)
+    one.buffer.know({ann.key: stored}, {})
+    one.buffer.share(ann.key, person, 1)
     one.flush()
     settle(other, bob)  # decided on before the key was shared
 
@@ -285,9 +287,9 @@ def test_shared_key_hands_its_last_state_to_its_person(opened: Opened) -> None:
 def test_expected_state_of_a_shared_key_moves_to_its_person(ledger: Ledger) -> None:
     ann = a_person("a", "ann")
     (person,) = people_in(ann, ann.record_key)
-    ledger.buffer.expect(7, ann, None, ledger.run)
+    ledger.buffer.expect(7, ann)
 
-    ledger.buffer.share(ann.key, person, 1, None, ledger.run)
+    ledger.buffer.share(ann.key, person, 1)
 
     moved, shared = ledger.buffer.latest(person), ledger.buffer.latest(ann.key)
     assert moved is not None
@@ -295,13 +297,13 @@ def test_expected_state_of_a_shared_key_moves_to_its_person(ledger: Ledger) -> N
     assert shared is not None
     assert shared.is_shared
     ledger.buffer.finish(7, Outcome.ACCEPTED)
-    assert ledger.buffer.latest(person) is None
+    assert ledger.buffer.unwritten(person) is None
 
 
 def test_change_of_an_expected_state_is_written_once_it_is_accepted(
     ledger: Ledger,
 ) -> None:
-    ledger.buffer.expect(7, a_version(), None, ledger.run)
+    ledger.buffer.expect(7, a_version())
     put(ledger, TOUCHED, ledger.buffer.latest(TOUCHED.key))
     assert ledger.buffer.size == 0
 
@@ -323,7 +325,7 @@ def test_state_that_is_seen_again_counts_for_the_later_run(
     later = opened()
 
     state, content = (digest("v1"), None) if by == "state" else (None, digest("c1"))
-    later.buffer.see_again(a_version().key, state, content, later.run)
+    later.buffer.see_again(a_version().key, state, content)
     assert [again.run for again in later.buffer.states(a_version().key)] == [later.run]
     later.flush()
 
@@ -399,7 +401,7 @@ def test_changed_entities_are_those_without_the_marked_text_or_state(
 def buffered(
     ledger: Ledger, version: Version, outcome: Outcome = Outcome.ACCEPTED
 ) -> None:
-    ledger.buffer.settle(version, outcome, None, ledger.run)
+    ledger.buffer.settle(version, outcome)
 
 
 def test_lookups_include_outcomes_that_are_not_written_yet(ledger: Ledger) -> None:
@@ -422,7 +424,7 @@ def test_flush_writes_everything_in_the_buffer(opened: Opened) -> None:
     settle(one, a_version("v1", bookmark_value=MONDAY))
     before = latest_in(one)
     assert before is not None
-    one.buffer.put(TOUCHED.key, 1, before, unchanged_after(before, TOUCHED))
+    put(one, TOUCHED, before)
     buffered(one, a_version(entity="another"))
     one.buffer.add_dead_letter(a_dead_letter(a_version("v9")))
     assert latest_state(other) == digest("v1")
@@ -517,7 +519,7 @@ def test_changed_record_beside_its_unwritten_duplicate_is_changed(
 ) -> None:
     """The order of the two marks does not matter."""
     version = a_version("v1")
-    ledger.buffer.settle(version, Outcome.BASELINED, None, ledger.run)
+    ledger.buffer.settle(version, Outcome.BASELINED)
     entity, mapping = version.key
     same, other = (entity, version.state_digest), (entity, digest("v2"))
 

@@ -7,7 +7,8 @@ last states, the entities that were read, and the records that are held.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -33,26 +34,17 @@ from target_stairoids.dedup.duplicate_rules import (
     unchanged_after,
 )
 from target_stairoids.dedup.order import are_ordered, is_before
-from target_stairoids.dedup.seen_entities import Memory, SeenEntities
+from target_stairoids.dedup.seen_entities import SeenEntities
+from target_stairoids.ledger.write_buffer import WriteBuffer
+
+if TYPE_CHECKING:
+    from target_stairoids.sending.record_decision import OpenRecord
 
 #: A record that needs no request: its version, its entity's last state, its outcome.
 SettledRecord = tuple[Version, Latest | None, Outcome]
 
 NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
 _SAME_AS_HELD = Step(Action.DUPLICATE)
-
-
-class Subject(msgspec.Struct, gc=False):
-    """A record to be decided on.
-
-    Attributes:
-        is_by_person: Whether the person identifies the record, because no key does.
-    """
-
-    version: Version
-    send: str
-    is_replay: bool = False
-    is_by_person: bool = False
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +57,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         sharing: How many records the count of records that share a key grows by.
     """
 
-    subject: Subject
+    record: OpenRecord
     version: Version
     step: Step
     latest: Latest | None = None
@@ -76,7 +68,10 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     def repeats_last(self) -> bool:
         """Whether the signal of the last state stands for the record."""
         last = self.latest.content_digest if self.latest else None
-        return self.subject.send == "once" or last == self.version.content_digest
+        return (
+            self.record.mapped.mapping.send == "once"
+            or last == self.version.content_digest
+        )
 
     @property
     def why_new(self) -> str:
@@ -89,49 +84,40 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Held(msgspec.Struct, gc=False):
-    subject: Subject
-    version: Version
+    """A record that waits.
+
+    Attributes:
+        at_end: The decision on it, unless another record of its key comes.
+        states: The outcomes of its states.
+    """
+
+    at_end: Decided
     states: list[Settled]
-    latest: Latest | None
-    sent_before: int
-    awaits_proof: bool  # that it is another person (`once`)
 
 
 class Identity:
-    """Decides on the records of one run, in the order of the input.
+    """Decides on the records of one run, in the order of the input."""
 
-    Args:
-        run: Number of the run.
-    """
-
-    def __init__(self, memory: Memory, run: int) -> None:
-        self._memory = memory
-        self.run = run
+    def __init__(self, buffer: WriteBuffer) -> None:
+        self._buffer = buffer
         self._seen: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._alone: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._held: dict[Key, _Held] = {}
-        self._latest: Mapping[Key, Latest | None] = {}
-        self._states: Mapping[Key, list[Settled]] = {}
-
-    def know(
-        self, latest: Mapping[Key, Latest | None], states: Mapping[Key, list[Settled]]
-    ) -> None:
-        """Set the database's states for the entities of a block of records."""
-        self._latest, self._states = latest, states
-
-    def latest(self, key: Key) -> Latest | None:
-        """Return the last state of an entity of the block."""
-        return self._memory.latest(key) or self._latest.get(key)
 
     @property
     def has_held(self) -> bool:
         """Whether `is_held` is true for any entity."""
-        return bool(self._held) or self._memory.has_claims
+        return bool(self._held) or self._buffer.has_claims
 
     def is_held(self, key: Key) -> bool:
         """Return whether a record or an open claim of an entity waits."""
-        return key in self._held or bool(self._memory.open_claim(key))
+        return key in self._held or bool(self._buffer.open_claim(key))
+
+    @property
+    def held(self) -> list[OpenRecord]:
+        """The records that wait."""
+        return [item.at_end.record for item in self._held.values()]
 
     def has_read(self, key: Key) -> bool:
         """Return whether this run has read a record of an entity."""
@@ -154,17 +140,17 @@ class Identity:
             alone.add(entity, Read.AS_LATEST)
         return sum(self._count((entity, mapping)) for entity in met)
 
-    def filtered(self, subject: Subject) -> list[Decided]:
+    def filtered(self, record: OpenRecord) -> list[Decided]:
         """Note that a record became no signal, so that the state before may return.
 
         Returns the decision on a record of its entity that was held until now.
         """
-        version, _ = self.placed(subject)
+        version, _ = self.placed(record)
         was_read = self.has_read(version.key)
         self._note(version.key, Read.AS_OTHER)
         held = self._held.pop(version.key, None)
         released = [self._resolve(held)] if held else []
-        latest = self.latest(version.key)
+        latest = self._buffer.latest(version.key)
         if (
             latest is not None
             and latest.content_digest is not None
@@ -176,11 +162,11 @@ class Identity:
                 content_digest=None,
                 bookmark_value=version.bookmark_value or latest.bookmark_value,
                 source_digest=None,
-                run=self.run,
+                run=self._buffer.run,
             )
             if was_read:
-                self._see_again(version.record_key, latest, subject.send)
-            self._put(version, cleared)
+                self._see_again(version.record_key, latest, record.mapped.mapping.send)
+            self._buffer.put(version.key, version.stream, cleared)
         return released
 
     def settle(self, records: Iterable[SettledRecord]) -> int:
@@ -191,31 +177,31 @@ class Identity:
         entities: defaultdict[str, list[bytes]] = defaultdict(list)
         for version, latest, outcome in records:
             if latest is None:
-                self._memory.settle(version, outcome, None, self.run)
+                self._buffer.settle(version, outcome)
             elif (after := unchanged_after(latest, version)) != latest:
-                self._put(version, after)
+                self._buffer.put(version.key, version.stream, after)
             entities[version.key[1]].append(version.key[0])
         return sum(self.saw_latest(mapping, read) for mapping, read in entities.items())
 
-    def take(self, subject: Subject) -> list[Decided]:
+    def take(self, record: OpenRecord) -> list[Decided]:
         """Decide on a record; the last decision is on the record itself.
 
         Those before are on records that were held until now.
         """
-        version, latest = self.placed(subject)
+        version, latest = self.placed(record)
         held = self._held.get(version.key)
         if held is None:
-            return [self._decide(subject, version, latest)]
-        if _is_same(held, version, subject.send):
-            return [Decided(subject, version, _SAME_AS_HELD, latest)]
+            return [self._decide(record, version, latest)]
+        if _is_same(held.at_end.version, version, record.mapped.mapping.send):
+            return [Decided(record, version, _SAME_AS_HELD, latest)]
         del self._held[version.key]
         # Not held again, because another state of its key was read. It is counted with
         # the record that follows.
         first = self._resolve(held)
-        return [first, *self.take(subject)]
+        return [first, *self.take(record)]
 
     def is_superseded(
-        self, subject: Subject, was_read_since: Callable[[Key], bool]
+        self, record: OpenRecord, was_read_since: Callable[[Key], bool]
     ) -> bool:
         """Return whether a newer version than a dead letter's was sent or filtered.
 
@@ -223,10 +209,9 @@ class Identity:
             was_read_since: Whether a state of an entity was sent or filtered after the
                 failure.
         """
-        version, latest = self.placed(subject)
-        if latest is None or (
-            subject.send == "always" and latest.content_digest is not None
-        ):
+        version, latest = self.placed(record)
+        is_always = record.mapped.mapping.send == "always"
+        if latest is None or (is_always and latest.content_digest is not None):
             return False
         if are_ordered(version.bookmark_value, latest.bookmark_value):
             return is_older(version, latest)
@@ -234,32 +219,20 @@ class Identity:
 
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""
-        held, self._held = self._held, {}
-        return [
-            Decided(
-                item.subject,
-                item.version,
-                NOT_ANOTHER if item.awaits_proof else SEND,
-                item.latest,
-                item.sent_before,
-            )
-            for item in held.values()
-        ]
-
-    def states(self, version: Version) -> list[Settled]:
-        """Return the outcomes of states that may be equal to a version's."""
-        stored = self._states.get(version.record_key, [])
-        return [*stored, *self._memory.states(version.record_key)]
+        released = [item.at_end for item in self._held.values()]
+        self._held.clear()
+        self._buffer.know({item.version.key: item.latest for item in released}, {})
+        return released
 
     # Which entity
 
-    def placed(self, subject: Subject) -> tuple[Version, Latest | None]:
+    def placed(self, record: OpenRecord) -> tuple[Version, Latest | None]:
         """Return the version with its entity, and the last state of that."""
-        version = subject.version
-        latest = self.latest(version.record_key)
+        version = record.version
+        latest = self._buffer.latest(version.record_key)
         if latest is not None and latest.is_shared:
             return self._of_person(version)
-        if subject.is_by_person:
+        if record.mapped.is_by_person:
             placed, latest = self._of_person(version)
             return replace(placed, record_key=placed.key), latest
         return version, latest
@@ -272,34 +245,32 @@ class Identity:
         """
         people = people_in(version, version.record_key)
         for key in people:
-            latest = self.latest(key)
+            latest = self._buffer.latest(key)
             if latest is not None and not differ(latest, version):
                 return replace(version, key=key), latest
         key = people[0] if people else version.key
-        return replace(version, key=key), self.latest(key)
+        return replace(version, key=key), self._buffer.latest(key)
 
     def _share(self, version: Version) -> None:
         """Move the last state of the record's key to its person."""
         key = version.record_key
-        latest = self.latest(key)
+        latest = self._buffer.latest(key)
         assert latest is not None  # noqa: S101 - it is about another person
         person = people_in(latest, key)[0]
-        stored = self._latest.get(key)
-        self._memory.share(key, person, version.stream, stored, self.run)
+        self._buffer.share(key, person, version.stream)
         if read := self._seen[key[1]].read(key[0]):
             self._note(person, read)
 
     # Decisions
 
     def _resolve(self, held: _Held) -> Decided:
-        latest = self.latest(held.version.key)
-        return self._decide(
-            held.subject, held.version, latest, held.states, counts=False
-        )
+        record, version = held.at_end.record, held.at_end.version
+        latest = self._buffer.latest(version.key)
+        return self._decide(record, version, latest, held.states, counts=False)
 
     def _decide(
         self,
-        subject: Subject,
+        record: OpenRecord,
         version: Version,
         latest: Latest | None,
         states: Sequence[Settled] = (),
@@ -314,43 +285,45 @@ class Identity:
         """
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
-        is_person = version.key != subject.version.record_key
+        mapped = record.mapped
+        is_person = version.key != record.version.record_key
         entity, mapping = version.key
         read = Read.NOT_YET if latest is None else self._seen[mapping].read(entity)
         facts = Facts(
             latest=latest,
-            states=[*states, *self.states(version)],
-            run=self.run,
-            send=subject.send,
+            states=[*states, *self._buffer.states(version.record_key)],
+            run=self._buffer.run,
+            send=mapped.mapping.send,
             read=read,
             is_person=is_person,
-            is_replay=subject.is_replay,
+            is_replay=mapped.dead_letter is not None,
         )
         step = decide(version, facts)
-        before = last_sent(version, facts.states, subject.send)
+        before = last_sent(version, facts.states, facts.send)
         if step.action is Action.SHARE:
             self._share(version)
             person, latest = self._of_person(version)
-            return self._decide(subject, person, latest, states, counts=counts)
+            return self._decide(record, person, latest, states, counts=counts)
         sharing = 0
-        if is_person and not subject.is_by_person:
+        if is_person and not mapped.is_by_person:
             sharing = self.share(version.record_key) if counts else 0
         elif step.is_seen_again and not (read and counts):
             self._alone[mapping].add(entity, Read.AS_OTHER)
         elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
             sharing = self._count(version.record_key)
-        self._apply(version, step, latest, subject.send)
+        self._apply(version, step, latest, facts.send)
         note = _note_of(step, version, latest, read)
         self._note(version.key, note)
         if note is Read.AS_LATEST:
             sharing += self._met_latest(mapping, [entity])
         if step.action is Action.HOLD:
             assert latest is not None  # noqa: S101 - a first state is not held
-            awaits_proof = differ(version, latest) and not is_person
-            own = self.states(version)
-            held = _Held(subject, version, own, latest, before, awaits_proof)
-            self._held[version.key] = held
-        return Decided(subject, version, step, latest, before, sharing)
+            awaits_proof = differ(version, latest) and not is_person  # (`once`)
+            at_end = NOT_ANOTHER if awaits_proof else SEND
+            decided = Decided(record, version, at_end, latest, before)
+            own = self._buffer.states(version.record_key)
+            self._held[version.key] = _Held(decided, own)
+        return Decided(record, version, step, latest, before, sharing)
 
     def share(self, record_key: Key, person: Key | None = None) -> int:
         """Note a record of a shared key; return the growth of `sharing`.
@@ -392,28 +365,24 @@ class Identity:
         if step.is_several:
             after = replace(after, is_several=True)
         if after != latest:
-            self._put(version, after)
-
-    def _put(self, version: Version, after: Latest) -> None:
-        stored = self._latest.get(version.key)
-        self._memory.put(version.key, version.stream, stored, after)
+            self._buffer.put(version.key, version.stream, after)
 
     def _see_again(self, record_key: Key, state: Version | Latest, send: str) -> None:
         """Note that this run read a state of a key that was sent before."""
         content = None if send == "always" else state.content_digest
-        self._memory.see_again(record_key, state.state_digest, content, self.run)
+        self._buffer.see_again(record_key, state.state_digest, content)
 
     def _note(self, key: Key, read: Read) -> None:
         self._seen[key[1]].add(key[0], read)
 
 
-def _is_same(held: _Held, version: Version, send: str) -> bool:
+def _is_same(held: Version, version: Version, send: str) -> bool:
     """Return whether a record says the same as a held one."""
     if send == "once":
-        return not differ(held.version, version)
+        return not differ(held, version)
     if send == "always":
-        return held.version.state_digest == version.state_digest
-    return held.version.content_digest == version.content_digest
+        return held.state_digest == version.state_digest
+    return held.content_digest == version.content_digest
 
 
 def _is_other_row(step: Step, version: Version, latest: Latest | None) -> bool:

@@ -593,6 +593,25 @@ def test_rows_far_apart_share_a_key_each_night(
         assert "2,000 records of `deals` share a key (`key`)." in caplog.text
 
 
+def test_state_that_returned_is_the_last_one_also_if_it_is_too_old_to_send(
+    target: TargetUnderTest, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the end of the input, and other records come before that."""
+    monkeypatch.setattr(record_processor, "_BLOCK", 1)
+    old = {"time": "2020-01-01T00:00:00Z"}
+    mapped = [mapping(occurred_at="{{ time }}")]
+    a, b = a_row("A", **old), a_row("B", **old)
+    for row in (a, b):
+        target.run(*messages([row]), signals=mapped)
+    rows = [a, a_row("A", key=2, **old)]
+    run = target.run(*messages(rows), signals=mapped, max_event_age_days=9)
+    assert run.report["outcomes"]["too_old"] == 2
+
+    target.run(*messages([b]), signals=mapped)
+
+    assert len(sandbox.signals) == 3
+
+
 def test_pruning_keeps_the_states_of_rows_that_are_still_read(
     nights: Nights, target: TargetUnderTest
 ) -> None:
