@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 import traceback
-from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import msgspec
 from stairoids_airbyte.exceptions import ConnectorError, WrongConfigError
 from stairoids_airbyte.output import log_as_messages, write
 from stairoids_airbyte.protocol import ConfiguredCatalog, Json, error_message
+from stairoids_common.config_errors import json_of, json_problem
 from stairoids_common.error_ids import WrongUsageError, with_id
 
 logger = logging.getLogger(__name__)
@@ -113,13 +113,12 @@ def _read(name: str, path: Path | None) -> Json:
     if path is None:
         return None
     try:
-        content = path.read_bytes().removeprefix(BOM_UTF8)
-        return msgspec.json.decode(content, type=_TYPES.get(name, object))
+        return msgspec.convert(json_of(path.read_bytes()), _TYPES.get(name, object))
     except OSError as error:
         msg = f"The {name} cannot be read: {error.strerror}."
         raise WrongConfigError(msg) from error
     except msgspec.ValidationError as error:  # names a place and types, no values
         msg = f"The {name} has another form than Airbyte writes: {error}."
         raise WrongConfigError(msg) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise WrongConfigError(f"The {name} is not JSON.") from None
+    except ValueError as error:
+        raise WrongConfigError(f"The {name}{json_problem(error)}.") from None

@@ -109,5 +109,5 @@ def _read(value: Json) -> Json:
         return value
     try:
         return json_of(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return value  # the check of the settings finds the error

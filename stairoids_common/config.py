@@ -146,15 +146,26 @@ def read_file(path: str) -> dict[str, Json]:
         WrongConfigError: There is none. The sentence names the file and the place.
     """
     try:
-        config = json_of(local_path(path).read_bytes())
+        return object_in(local_path(path).read_bytes(), path)
     except FileNotFoundError:
         error = f"{path}: no such file"
     except OSError as failure:
         error = f"{path} cannot be read: {failure.strerror}"
-    except (ValueError, RecursionError) as failure:
-        error = path + json_problem(failure)
+    raise WrongConfigError([error])
+
+
+def object_in(content: bytes, name: str) -> dict[str, Json]:
+    """Return the JSON object in the content of a file.
+
+    Raises:
+        WrongConfigError: There is none. The sentence names the file and the place.
+    """
+    try:
+        found = json_of(content)
+    except ValueError as failure:
+        error = name + json_problem(failure)
     else:
-        if isinstance(config, dict):
-            return config
-        error = f"{path}: not a JSON object"
+        if isinstance(found, dict):
+            return found
+        error = f"{name}: not a JSON object"
     raise WrongConfigError([error])

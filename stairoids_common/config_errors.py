@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -25,6 +25,8 @@ _BROKEN_RULES = {
     "minItems": "must not be empty",
     "pattern": "must not be empty",  # each one asks for a character
 }
+
+_DEEPEST = 100  # levels; Python checks some hundreds before its stack ends
 
 #: A text that is JSON, or is meant to be. A template begins with two braces.
 _JSON = re.compile(r"\s*(?:\[|\{(?!\{))")
@@ -78,10 +80,28 @@ def json_of(content: str | bytes) -> Json:
     """Return a value from JSON text. `json_problem` describes its errors.
 
     Raises:
-        ValueError: It is not JSON, or a name is in an object twice.
-        RecursionError: It is nested too deeply.
+        ValueError: It is not JSON, is nested too deeply, or a name is in it twice.
     """
-    return json.loads(content, object_pairs_hook=_unique, parse_constant=_not_json)
+    too_deep = WrongConfigError(["it is nested too deeply"])
+    try:
+        found = json.loads(content, object_pairs_hook=_unique, parse_constant=_not_json)
+    except RecursionError:
+        raise too_deep from None
+    layer = [found]
+    for _ in range(_DEEPEST):
+        layer = [inner for value in layer for inner in _parts_of(value)]
+    if layer:
+        raise too_deep
+    return found
+
+
+def _parts_of(value: Json) -> Collection[Json]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+    return ()
 
 
 def json_problem(error: Exception) -> str:
@@ -141,7 +161,7 @@ def _describe(error: ValidationError) -> str:
     if is_nested and isinstance(given, str) and _JSON.match(given):
         try:
             json_of(given)
-        except (ValueError, RecursionError) as problem:
+        except ValueError as problem:
             return f"`{where}`{json_problem(problem)}"
     if rule in ("boolean", ["boolean", "null"]):
         return f"`{where}` must be true or false"

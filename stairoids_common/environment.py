@@ -114,7 +114,7 @@ def value_of(text: str, spec: Mapping[str, Json]) -> Json:
         return _BOOLEANS.get(text.strip().lower(), text)
     try:
         value = json_of(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         # A secret may have a comma.
         is_list = spec.get("items", {}).get("type") == "string" and "secret" not in spec
         if is_list and not text.lstrip().startswith(("[", "{")):

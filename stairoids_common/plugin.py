@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -10,8 +11,9 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from io import StringIO
 from types import FrameType
-from typing import Any, ClassVar, Protocol
+from typing import IO, Any, ClassVar, Protocol, TextIO, cast
 
 import click
 from singer_sdk import Stream, Tap
@@ -26,7 +28,7 @@ from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
 
 from stairoids_common.cli import CONTEXT_SETTINGS
-from stairoids_common.config import read_config, read_file, understood
+from stairoids_common.config import object_in, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import with_id
@@ -176,7 +178,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         with cls._clear_errors():
             for kind, remedy in _REMEDIES.items():
                 if kwargs.get(kind) is not None:
-                    _check_file(kind, kwargs[kind].name, remedy)
+                    kwargs[kind] = _checked(kind, kwargs[kind], remedy)
             super().invoke(**kwargs)
         if cls.stopped_by is not None:
             logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
@@ -262,26 +264,28 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
     raise WrongConfigError([msg])
 
 
-def _check_file(kind: str, path: str, remedy: str) -> None:
-    """Refuse a state or catalog that is not JSON, such as an empty file."""
-    if path == "<stdin>":
-        return
-    problem = ""
+def _checked(kind: str, file: IO[str], remedy: str) -> IO[str]:
+    """Return a state or catalog, also of stdin or a pipe, that the SDK can read.
+
+    Raises:
+        WrongConfigError: It is no JSON object, such as an empty file.
+    """
+    problem, name = "", file.name.strip("<>")
     try:
-        content = read_file(path)
+        content = object_in(cast("TextIO", file).buffer.read(), name)
     except WrongConfigError as error:
-        problem = str(error)
-    else:
-        match content:
-            case _ if kind == "state":
-                pass
-            case {"streams": [*streams]}:
-                if not all(map(_is_of_catalog, streams)):
-                    problem = f"{path}: a stream has no name, or no columns"
-            case _:
-                problem = f"{path}: no list `streams`"
+        problem, content = str(error), {}
+    match content:
+        case _ if problem or kind == "state":
+            pass
+        case {"streams": [*streams]}:
+            if not all(map(_is_of_catalog, streams)):
+                problem = f"{name}: a stream has no name, or no columns"
+        case _:
+            problem = f"{name}: no list `streams`"
     if problem:
         raise WrongConfigError([f"{kind}: {problem}; {remedy}"])
+    return StringIO(json.dumps(content))
 
 
 def _is_of_catalog(stream: object) -> bool:

@@ -640,9 +640,19 @@ def test_dead_letters_are_sent_again_by_the_singer_target(
 
 
 @pytest.mark.parametrize("name", ["config.json", "catalog.json"])
-def test_error_for_a_file_that_is_not_json(destination: Destination, name: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", ", line 1, column 2: not JSON."),
+        ('{"a":' * 500 + "1" + "}" * 500, ": it is nested too deeply."),
+    ],
+    ids=["cut", "deep"],
+)
+def test_error_for_a_file_that_is_not_json(
+    destination: Destination, name: str, content: str, problem: str
+) -> None:
     folder = destination.folder
-    options = {"config.json": "{}", "catalog.json": '{"streams": []}'} | {name: "{"}
+    options = {"config.json": "{}", "catalog.json": '{"streams": []}'} | {name: content}
     for file, text in options.items():
         (folder / file).write_text(text)
 
@@ -652,7 +662,7 @@ def test_error_for_a_file_that_is_not_json(destination: Destination, name: str) 
 
     (error,) = errors_in(printed)
     assert (code, error["failure_type"]) == (1, "config_error")
-    assert f"The {name.partition('.')[0]} is not JSON." == error["message"]
+    assert f"The {name.partition('.')[0]}{problem}" == error["message"]
 
 
 def test_spec_needs_neither_the_singer_sdk_nor_a_database() -> None:

@@ -86,15 +86,15 @@ class Runner:
             arguments += ["--state", str(self._folder / "state.json")]
         return arguments
 
-    def __call__(self, *more: str, state: object = None) -> Output:
-        return self.with_arguments(*self.arguments(*more, state=state))
+    def __call__(self, *more: str, state: object = None, stdin: bytes = b"") -> Output:
+        return self.with_arguments(*self.arguments(*more, state=state), stdin=stdin)
 
-    def with_arguments(self, *arguments: str) -> Output:
+    def with_arguments(self, *arguments: str, stdin: bytes = b"") -> Output:
         """Run the tap without the usual config."""
         self._caplog.clear()
         self._caplog.set_level("INFO")
         command = TapStairoidsWebhooks.get_singer_command()  # without a log handler
-        result = CliRunner().invoke(command, list(arguments))
+        result = CliRunner().invoke(command, list(arguments), input=stdin)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Output(

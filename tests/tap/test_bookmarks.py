@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -260,6 +261,31 @@ def test_odd_state_is_one_sentence(run: Runner, state: object, message: str) -> 
     assert output.messages == []
     assert message in output.log
     assert "Traceback" not in output.log
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("name", ["state", "catalog"])
+@pytest.mark.parametrize("content", [b"", b'{"a', b"[]", b"\xff{}", b"[" * 500])
+def test_odd_stdin_is_one_sentence(run: Runner, name: str, content: bytes) -> None:
+    output = run(f"--{name}", "-", stdin=content)
+
+    assert output.exit_code == 1
+    assert output.messages == []
+    assert f"{name}: stdin" in output.log
+
+
+@pytest.mark.usefixtures("filled")
+def test_state_comes_from_stdin_and_from_a_pipe(run: Runner) -> None:
+    state = b'{"bookmarks": {"events": {"replication_key_value": 3}}}'
+    (reader, writer) = os.pipe()
+    os.write(writer, state)
+    os.close(writer)
+
+    of_stdin = run("--state", "-", stdin=state)
+    of_pipe = run("--state", f"/dev/fd/{reader}")
+
+    os.close(reader)
+    assert of_stdin.sequences()[0] == of_pipe.sequences()[0] == 4
 
 
 @pytest.mark.usefixtures("filled")
