@@ -66,7 +66,7 @@ class OutageClock:
     def is_over(self) -> None:
         """Note that Stairoids accepted or rejected a signal."""
         self.begins_at = math.inf
-        self._failures = 0
+        self._failures, self._paused_until = 0, -math.inf
         self._throttled_at = math.inf
         self.reason, self.is_told = "", False
 
@@ -85,16 +85,21 @@ class OutageClock:
         return pause
 
     def failed(self, response: Response, now: float) -> float:
-        """Return the seconds to pause all requests after a failure; mostly 0."""
+        """Return the seconds to pause all requests after a failure; mostly 0.
+
+        Failures during a pause are of requests that began before it, and count as one.
+        """
         quiet = now - self._failed_at
         if self.begins_at == math.inf or quiet >= max(self._outage_seconds, _QUIET):
             self.begins_at = now + self._outage_seconds
         self._failed_at = now
         self.reason = response.reason
-        self._failures += 1
         pause = 0.0
-        if self._failures > self._tolerated:
-            pause = pause_before(self._failures - self._tolerated + 1)
+        if now >= self._paused_until:
+            self._failures += 1
+            if self._failures > self._tolerated:
+                pause = pause_before(self._failures - self._tolerated + 1)
+                self._paused_until = now + pause
         if response.retry_after is not None:
             pause = max(pause, min(response.retry_after, LONGEST_RETRY_AFTER))
         return pause

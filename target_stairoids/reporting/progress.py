@@ -166,8 +166,9 @@ def summary(report: dict[str, Any]) -> str:
     outcomes = " + ".join(_parts(report["outcomes"]))
     total = f"{counted(report['signals'], 'signal')} = {outcomes}"
     recovered = ", ".join(_parts(report["recovered"]))
+    nothing = "Nothing was sent" if report["exit_code"] else "Nothing to send"
     return (
-        f"{total if outcomes else 'Nothing to send'} "
+        f"{total if outcomes else nothing} "
         f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"
         f"{recovered and f'; recovered from earlier runs: {recovered}'}"
     )

@@ -109,7 +109,15 @@ def test_few_failures_do_not_pause_other_signals() -> None:
 
     assert [clock.failed(a_failure(), 0) for _ in range(8)] == [0] * 8
     assert 0.5 <= clock.failed(a_failure(), 0) <= 1
-    assert 1 <= clock.failed(a_failure(), 0) <= 2
+    assert 1 <= clock.failed(a_failure(), 1) <= 2
+
+
+def test_requests_that_fail_together_double_the_pause_once() -> None:
+    clock = an_outage_clock(tolerated=8)
+    together = [clock.failed(a_failure(), 0) for _ in range(32)]
+
+    assert 0.5 <= sum(together) <= 1
+    assert 1 <= clock.failed(a_failure(), 1) <= 2
 
 
 def test_retry_after_of_a_failure_is_a_pause_of_up_to_two_minutes() -> None:

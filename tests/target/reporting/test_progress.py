@@ -121,6 +121,19 @@ def test_empty_input_is_a_warning(target: TargetUnderTest) -> None:
     assert "Nothing to send (0 records read, " in done.stderr
 
 
+def test_a_run_that_fails_before_its_input_does_not_say_that_nothing_was_due(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), a_record(1), a_state()]
+    target_command(target, text_of(messages))
+
+    done = target_command(target, text_of(messages), api_key="sk_wrong")
+
+    assert done.returncode == 1
+    assert "Nothing was sent (0 records read, " in done.stderr
+    assert "Nothing to send" not in done.stderr
+
+
 def status(**more: Any) -> str:
     report = Report()
     report.read = 1234
