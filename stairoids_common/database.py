@@ -110,9 +110,18 @@ def engine_of(
     if given and (ours := options.get("connect_args")):  # It would replace them.
         options["connect_args"] = {**ours, "options": f"{given} {ours['options']}"}
     engine = create_engine(url, hide_parameters=True, **options)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", set_up)
+    is_sqlite = engine.dialect.name == "sqlite"
+    event.listen(engine, "connect", set_up if is_sqlite else _stay_connected)
     return engine
+
+
+def _stay_connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - of psycopg
+    """Let no server end the session of a slow run, from PostgreSQL 14 on."""
+    connection.execute(
+        "SELECT set_config(name, '0', false) FROM pg_settings"
+        " WHERE name = 'idle_session_timeout'"
+    )
+    connection.commit()
 
 
 def reason_of(error: Exception) -> str:

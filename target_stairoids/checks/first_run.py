@@ -263,8 +263,8 @@ def key_error(
             return not_the_api(response)
         if response.kind in UNDECIDED:
             return IncompleteError(
-                f"The API key is new, and {response.reason} was the response to a look "
-                "at its workspace. No signals were lost. Run again."
+                "The API key is new, and its workspace cannot be checked: "
+                f"{response.reason}. No signals were lost. Run again."
             )
         if response.status == 401:
             return AccessRefusedError(

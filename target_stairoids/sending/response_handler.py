@@ -57,6 +57,7 @@ from target_stairoids.settings import Settings
 logger = logging.getLogger(__name__)
 
 Finished = list[tuple[QueuedSignal, Outcome, str]]
+_UNPROVED = "no response, and the list of signals does not show whether it was accepted"
 
 
 @dataclass(eq=False)
@@ -326,7 +327,8 @@ class ResponseHandler:
         outcome: Outcome,
         response: Response,
     ) -> None:
-        claim = signal.claim
+        claim, is_read = signal.claim, response.kind is ResponseKind.ACCEPTED
+        reason = signal.refusal or (_UNPROVED if is_read else response.reason)
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
         dead_letters.add(
@@ -335,7 +337,7 @@ class ResponseHandler:
                 version=claim.version,
                 stream_name=claim.stream_name,
                 outcome=outcome,
-                reason=signal.refusal or response.reason,
+                reason=reason,
                 record=claim.record,
                 signal=claim.signal,
                 key_values=claim.key_values,
@@ -343,7 +345,7 @@ class ResponseHandler:
                 attempts=max(1, signal.attempts),
             ),
         )
-        self.settle(signal, outcome, signal.refusal or response.reason)
+        self.settle(signal, outcome, reason)
 
     def hold(self, transaction: Transaction, signal: QueuedSignal) -> None:
         """Leave a signal to a person, without a lookup."""

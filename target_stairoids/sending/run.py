@@ -218,7 +218,11 @@ class Run:
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough
         failure = error or unforeseen or stop or self._left_over()
-        self._close(failure, is_ledger_usable=not isinstance(unforeseen, LedgerError))
+        is_ledger_usable = not isinstance(error or unforeseen, LedgerError)
+        if isinstance(stop, InterruptedRunError) and not is_ledger_usable:
+            logger.warning("%s", failure)
+            failure = stop  # the next run continues, as after a kill
+        self._close(failure, is_ledger_usable=is_ledger_usable)
         if isinstance(failure, StairoidsError):  # stored without the path of a config
             failure.args = (with_configs(str(failure)),)
         if failure is None or failure is error:
@@ -404,7 +408,6 @@ class Run:
         return may and self._outcomes.may_remember(stream)
 
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
-        is_ledger_usable &= not isinstance(failure, LedgerError)
         exit_code = 0
         if failure is not None and not self._is_forgiven(failure):
             exit_code = getattr(failure, "exit_code", 1)

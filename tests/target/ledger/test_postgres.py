@@ -254,6 +254,7 @@ def test_commit_is_on_disk_and_waits_end_on_any_database(postgres_url: str) -> N
         for setting in (
             "synchronous_commit = off",
             "default_transaction_isolation = 'repeatable read'",
+            "idle_session_timeout = '2s'",
         ):
             connection.execute(text(f"ALTER DATABASE {name} SET {setting}"))
     engine.dispose()
@@ -265,10 +266,11 @@ def test_commit_is_on_disk_and_waits_end_on_any_database(postgres_url: str) -> N
                 "synchronous_commit",
                 "lock_timeout",
                 "transaction_isolation",
+                "idle_session_timeout",
             )
         ]
 
-    assert shown == ["on", "1min", "read committed"]
+    assert shown == ["on", "1min", "read committed", "0"]
 
 
 def test_dry_run_on_an_empty_database_sends_and_creates_nothing(

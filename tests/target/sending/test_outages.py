@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault, Sandbox
+from target_stairoids.ledger.schema import LOCK_CLASS
 from tests.support.singer_io import (
     Message,
     TargetUnderTest,
@@ -157,6 +158,40 @@ def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
         )
         process.stdin.close()
         assert process.wait(timeout=30) == 1
+    engine.dispose()
+    sandbox.faults.set([])
+
+    resumed = target.run(*MESSAGES, **SHORT_WAIT)
+
+    assert resumed.exit_code == 0
+    assert sent_numbers(sandbox) == list(range(1, 41))
+
+
+def test_sigterm_counts_although_the_ledger_fails_afterwards(
+    sandbox: Sandbox, tmp_path: Path, postgres_url: str
+) -> None:
+    target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
+    sandbox.faults.add(Fault(kind="slow", delay_ms=50))
+    engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    waits = text(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with target.start() as process, engine.connect() as connection:
+        assert process.stdin
+        process.stdin.write(text_of(MESSAGES).encode())
+        process.stdin.flush()
+        wait_until(lambda: len(sandbox.signals) > 10)
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK_CLASS}, 0)"))
+        connection.commit()
+        wait_until(lambda: connection.scalar(waits) is not None)
+        process.send_signal(signal.SIGTERM)
+        pid = connection.scalar(waits)
+        connection.execute(text(f"SELECT pg_terminate_backend({pid})"))
+        process.stdin.close()
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        assert process.stderr
+        assert b"ledger" in process.stderr.read()
     engine.dispose()
     sandbox.faults.set([])
 

@@ -162,6 +162,8 @@ def test_list_that_cannot_be_right_sends_nothing_again(
     emails = [signal["contact"]["email"] for signal in server.signals]
     assert sorted(emails) == [f"u{n}@example.com" for n in range(3)]
     assert run.outcomes["accepted"] == 2
+    reasons = {e["reason"] for e in run.report["reasons"] if e["outcome"] == "unknown"}
+    assert "200 without an error code" not in reasons
 
 
 @pytest.mark.slow
