@@ -12,11 +12,9 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.sending.observer import Observation, Observer
-from target_stairoids.sending.streams import Stream
 
 #: One record: its stream, its digest, and how often it came before.
 _Record = tuple[str, bytes, int]
@@ -78,12 +76,7 @@ class _Signalled(Observer):
     def __init__(self) -> None:
         self.signals: defaultdict[_Record, _Signals] = defaultdict(dict)
         self.reasons: dict[_Record, str] = {}
-        self._body = b""
         self._times: Counter[tuple[str, bytes, str]] = Counter()
-
-    @override
-    def would_send(self, stream: Stream, body: bytes) -> None:
-        self._body = body  # `decided` follows, about the same record
 
     @override
     def decided(self, observation: Observation) -> None:
@@ -94,8 +87,8 @@ class _Signalled(Observer):
         self._times[name, digest, mapping_name] += 1
         record = name, digest, self._times[name, digest, mapping_name]
         signals = self.signals[record]
-        if observation.outcome is Outcome.WOULD_SEND:
-            signals[mapping_name] = self._body
+        if observation.request:
+            signals[mapping_name] = observation.request
         else:
             outcome, reason = str(observation.outcome), observation.reason
             self.reasons[record] = f"{outcome}: {reason}" if reason else outcome

@@ -14,10 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from typing_extensions import override
 
 from stairoids_common.config_errors import schema_errors
-from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.sending.observer import Observation, Observer
-from target_stairoids.sending.streams import Stream
 
 _Text = Annotated[str, Meta(min_length=1)]
 
@@ -127,13 +125,11 @@ class _Result(Observer):
 
     @override
     def decided(self, observation: Observation) -> None:
-        if observation.outcome is not Outcome.WOULD_SEND:
+        if observation.request:
+            self.signals.append(json.loads(observation.request))
+        else:
             outcome, reason = str(observation.outcome), observation.reason
             self.not_sent.append({"outcome": outcome, "reason": reason})
-
-    @override
-    def would_send(self, stream: Stream, body: bytes) -> None:
-        self.signals.append(json.loads(body))
 
 
 def failure_of(

@@ -53,20 +53,18 @@ class Preview(Observer):
             coverage.reasons[observation.reason] += 1
             if outcome is not Outcome.FILTERED:
                 coverage.add(observation)
+        if observation.request:
+            signal = json.loads(observation.request)
+            self.pairs.add((signal["source"], signal["type"]))
+            if len(self.signals) < self._samples:
+                ordered = {field: signal[field] for field in _ORDER if field in signal}
+                self.signals.append({"stream": name, **ordered})
 
     def _coverage_of(self, stream: str, mapping: CompiledMapping) -> Coverage:
         key = stream, mapping.name
         if key not in self._coverage:
             self._coverage[key] = Coverage(mapping)
         return self._coverage[key]
-
-    @override
-    def would_send(self, stream: Stream, body: bytes) -> None:
-        signal = json.loads(body)
-        self.pairs.add((signal["source"], signal["type"]))
-        if len(self.signals) < self._samples:
-            ordered = {name: signal[name] for name in _ORDER if name in signal}
-            self.signals.append({"stream": stream.schema.name, **ordered})
 
     def mappings(self) -> Iterator[tuple[str, CompiledMapping, Coverage]]:
         """Yield each mapping with the name of its stream and its coverage."""

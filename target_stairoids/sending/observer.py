@@ -25,6 +25,7 @@ class Observation:
     Attributes:
         compiled_mapping: The mapping; None if no mapping saw the record.
         record: May hold personal data.
+        request: The request that a run would send, as JSON text; else empty.
     """
 
     stream: Stream
@@ -32,6 +33,7 @@ class Observation:
     record: dict[str, Any]
     outcome: Outcome
     reason: str
+    request: bytes = b""
 
 
 class Observer:
@@ -42,9 +44,6 @@ class Observer:
 
     def decided(self, observation: Observation) -> None:
         """Note the decision on a record."""
-
-    def would_send(self, stream: Stream, body: bytes) -> None:
-        """Note the request that a run would send, as JSON text."""
 
     def would_stop(self, reason: str) -> None:
         """Note that a check would set a stream aside."""
@@ -62,10 +61,10 @@ class SampleObserver(Observer):
         warn_if_left_out(stream)
 
     @override
-    def would_send(self, stream: Stream, body: bytes) -> None:
-        if self._shown < _SAMPLES:
+    def decided(self, observation: Observation) -> None:
+        if observation.request and self._shown < _SAMPLES:
             self._shown += 1
-            click.echo(f"would send: {body.decode()}", err=True)
+            click.echo(f"would send: {observation.request.decode()}", err=True)
 
 
 def warn_if_left_out(stream: Stream) -> None:

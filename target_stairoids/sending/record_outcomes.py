@@ -366,8 +366,6 @@ class RecordOutcomes:
                 self._add_dead_letter(record)
                 self._finish(record, Outcome.INVALID, record.reason)
             else:
-                if self.observer is not None:
-                    self.observer.would_send(record.mapped.stream, record.draft.text)
                 self._finish(record, Outcome.WOULD_SEND, record.reason)
 
     def _refuse(self, record: OpenRecord) -> None:
@@ -407,7 +405,8 @@ class RecordOutcomes:
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
         self.report.count(record.mapped.stream.schema.name, outcome, reason)
-        self.observe(record.mapped, outcome, reason)
+        request = record.draft.text if outcome is Outcome.WOULD_SEND else b""
+        self.observe(record.mapped, outcome, reason, request)
 
     def _drop(self, signal: QueuedSignal) -> None:
         self.queue.finish(signal)
@@ -424,8 +423,10 @@ class RecordOutcomes:
         self.report.count(mapped.stream.schema.name, outcome, reason)
         self.observe(mapped, outcome, reason)
 
-    def observe(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+    def observe(
+        self, mapped: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""
+    ) -> None:
         """Show a record's outcome to the observer."""
         if self.observer is not None:
-            seen = mapped.stream, mapped.mapping, mapped.record.fields, outcome, reason
-            self.observer.decided(Observation(*seen))
+            seen = mapped.stream, mapped.mapping, mapped.record.fields
+            self.observer.decided(Observation(*seen, outcome, reason, request))
