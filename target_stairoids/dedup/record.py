@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 DEEPEST = 200
 
 _sorted_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_PLAIN = frozenset({int, bool, type(None)})  # equal values have one spelling
-_NESTED = frozenset({dict, list})
+#: Equal values of these have one spelling; a tuple is a number from `_number`.
+_PLAIN = frozenset({int, bool, type(None), tuple})
 #: Connectors write a time in many ways. One with a finer fraction stays a text.
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6}0{0,3})?)?"
@@ -55,16 +55,20 @@ def _canonical(value: object, depth: int = 0) -> object:
         return "too deep"
     if isinstance(value, dict):
         return {n: _canonical(inner, depth + 1) for n, inner in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return [_canonical(inner, depth + 1) for inner in value]
     return value
 
 
-def _has_spellings(value: object) -> bool:
-    """Return whether `_canonical` may change a value."""
-    if type(value) is str:
-        return value[4:5] == "-"
-    return type(value) not in _PLAIN
+def _with_one_spelling(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields in which equal numbers and times have one spelling."""
+    odd = {
+        name: _canonical(value)
+        for name, value in fields.items()
+        # Most values have one, and a call of a function for each would be slow.
+        if (value[4:5] == "-" if type(value) is str else type(value) not in _PLAIN)
+    }
+    return fields | odd if odd else fields
 
 
 # Cached, because prices and shares repeat. Typed, because Python counts 0.1 and the
@@ -197,13 +201,7 @@ def _canonical_from(text: bytes) -> dict[str, Any]:
     is_long = len(text) > 2 * DEEPEST  # with the brackets that close
     if is_long and text.count(b"{") + text.count(b"[") > DEEPEST:
         return canonical_fields(_decoder.decode(text))
-    fields: dict[str, Any] = _canonical_decoder.decode(text)
-    odd = {
-        name: _canonical(value)
-        for name, value in fields.items()
-        if (value[4:5] == "-" if type(value) is str else type(value) in _NESTED)
-    }
-    return fields | odd if odd else fields
+    return _with_one_spelling(_canonical_decoder.decode(text))
 
 
 def _decoded(decode: Callable[[bytes], dict[str, Any]], text: bytes) -> dict[str, Any]:
@@ -304,7 +302,7 @@ def _of_stream(scope: str, stream: str) -> blake2b:
 
 
 def _key_part(value: object) -> object:
-    same = _canonical(value) if _has_spellings(value) else value
+    same = _canonical(value)
     return str(same) if type(same) is int else same
 
 
@@ -359,8 +357,7 @@ def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record's fields without `_sdc_*`, with one spelling for equal values."""
     if "_sdc_" in "\n".join(record):  # one search costs less than one per field
         record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
-    odd = {n: _canonical(value) for n, value in record.items() if _has_spellings(value)}
-    return record | odd if odd else record
+    return _with_one_spelling(record)
 
 
 def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
@@ -377,7 +374,7 @@ def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
             it was flattened to.
     """
     properties = {
-        name: _canonical(value) if _has_spellings(value) else value
+        name: value
         for name, value in signal.properties.items()
         if name not in ignored
         and ("." not in name or name.partition(".")[0] not in ignored)
@@ -386,7 +383,8 @@ def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
         name: value.lower() if name == "email" else value
         for name, value in signal.contact.items()
     }
-    return _digest([signal.type, signal.source, signal.account, contact, properties])
+    same = _with_one_spelling(properties)
+    return _digest([signal.type, signal.source, signal.account, contact, same])
 
 
 def same_value(one: object, other: object) -> bool:
