@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -117,7 +116,7 @@ def write_seen_again(
 def insert_settled(
     transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
-    """Write the rows of `settled`, in the order of its pages."""
+    """Write the rows of `settled`."""
     run = transaction.run
     rows = [
         (
@@ -132,7 +131,6 @@ def insert_settled(
         )
         for item in versions
     ]
-    rows.sort(key=itemgetter(0))
     _execute(transaction, transaction.statements.settle, rows)
 
 

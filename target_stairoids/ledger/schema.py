@@ -99,7 +99,8 @@ api_keys = sa.Table(
     "stairoids_api_keys", metadata, *_key("scope"), *_key("api_key", kind=_Digest)
 )
 # The state digest, and the content digest beside it, are looked up by the record's
-# entity, so that one index serves both.
+# entity, so that one index serves both. On SQLite, rows here and in `latest` are in the
+# order of insertion, which is the tap's: rows that change together share pages.
 settled = sa.Table(
     "stairoids_settled",
     metadata,
@@ -112,7 +113,6 @@ settled = sa.Table(
     sa.Column("run", _Id, nullable=False),  # it was sent, or read again, last
     *_required(_Digest, "mapping_digest"),
     sa.Column("signal_id", sa.Text),
-    sqlite_with_rowid=False,
 )
 # Partial, because most versions have no id and each index costs a page per written row.
 settled_signal = sa.Index("stairoids_settled_signal", settled.c.signal_id)
@@ -131,8 +131,6 @@ signals = sa.Table(
     sa.Column("email", _Digest),  # of the person, keyed with the ledger's secret
     sqlite_autoincrement=True,
 )
-# On SQLite in the order of insertion, which is the tap's order: rows that change
-# together share pages.
 latest = sa.Table(
     "stairoids_latest",
     metadata,

@@ -1,7 +1,7 @@
 """The write buffer: outcomes without a request, on their way to the ledger.
 
 Thousands are written in one transaction. Keys are random, so a small commit rewrites
-about one page of the database per row, and a large one shares pages.
+about one page of an index per row, and a large one shares pages.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Rows after which it is time to write; each takes about a kilobyte of memory.
-FULL = 10_000
+#: Rows after which it is time to write; each takes about half a kilobyte of memory.
+FULL = 20_000
 _LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE}
 
 
