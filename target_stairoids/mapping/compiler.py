@@ -279,7 +279,7 @@ class Compiler:
             mistake = mistake_in(text, field, self._schema.properties)
             if mistake is not None:
                 raise ConfigError(f"{self._where(field)}: {mistake}")
-        for path in template.paths:
+        for path in template.paths - template.optional:
             self._check_path(path, field)
         self._paths |= template.paths
         if not is_inferred:

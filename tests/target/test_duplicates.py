@@ -83,6 +83,24 @@ def test_touched_row_without_a_bookmark_is_not_sent(
     assert run.outcomes == {outcome: 1}
 
 
+@pytest.mark.parametrize("key", [[], ["id"]])
+@pytest.mark.parametrize(
+    "field", ["record.get('email')", "'email' in record and email"]
+)
+def test_touched_row_is_not_sent_by_a_mapping_that_asks_for_a_column(
+    target: TargetUnderTest, key: list[str], field: str
+) -> None:
+    schema = a_schema(key=key, seen="string")
+    address = {"email": f"{{{{ {field} }}}}"}
+    signals = [{"stream": "trials", "contact": address, "properties": {"a": "b"}}]
+    target.run(schema, a_record(seen="a"), signals=signals)
+
+    run = target.run(schema, a_record(seen="b"), signals=signals)
+
+    assert sum(run.outcomes.values()) == 1
+    assert "accepted" not in run.outcomes
+
+
 def test_replay_of_states_with_one_bookmark_value_sends_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from decimal import InvalidOperation, Overflow
 
-from jinja2 import TemplateSyntaxError
+from jinja2 import TemplateSyntaxError, UndefinedError
+from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
 
+from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping.expressions.jinja_env import environment
+from target_stairoids.mapping.expressions.limits import TooLongError
 
 
 class TemplateError(Exception):
@@ -65,3 +69,33 @@ def _is_wrong(beginning: str, state: str | None) -> bool:
         message = str(error.message).lower()
         return "end of template" not in message and "tag name expected" not in message
     return not parser.stream.eos
+
+
+#: The text for errors whose own message may repeat the record's values.
+_PROBLEMS: dict[type[Exception], str] = {
+    ZeroDivisionError: "division by zero",
+    InvalidOperation: "a number cannot be computed",
+    OverflowError: "a number is too large",
+    Overflow: "a number is too large",
+    MemoryError: "a value is too large",
+    TooLongError: "the expression makes a text or a number that is too long",
+    RecursionError: "a value is nested too deeply",
+    SecurityError: "the expression does something that is not allowed",
+    UndefinedError: "the expression uses a value that does not exist",
+    ValueError: "a value has the wrong form",
+}
+
+
+def without_values(error: Exception) -> str:
+    """Return why a template failed for a record, without the record's values."""
+    kind = type(error)
+    if kind is InvalidSignalError:
+        return str(error)
+    if kind is not TypeError:
+        known = (_PROBLEMS[one] for one in kind.__mro__ if one in _PROBLEMS)
+        return next(known, kind.__name__)
+    problem = str(error)  # it has only the names of types
+    problem = problem.replace("decimal.Decimal", "float")
+    is_text = re.search("'str' and '(int|float)'|'(int|float)' and 'str'", problem)
+    remedy = "; write `column | int` or `column | float` for the number in a text"
+    return problem + remedy if is_text else problem

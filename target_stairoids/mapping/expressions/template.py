@@ -11,30 +11,32 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation, Overflow
+from decimal import Decimal
 from inspect import signature
 from operator import methodcaller
 from typing import Any, TypeVar
 
 from jinja2 import Template as JinjaTemplate
-from jinja2 import TemplateSyntaxError, UndefinedError, meta, nodes
-from jinja2.exceptions import SecurityError
+from jinja2 import TemplateSyntaxError, meta, nodes
 from jinja2.parser import Parser
 from jinja2.runtime import LoopContext
 from markupsafe import Markup
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
-from target_stairoids.mapping.expressions.errors import TemplateError, syntax_error
+from target_stairoids.mapping.expressions.errors import (
+    TemplateError,
+    syntax_error,
+    without_values,
+)
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.jinja_env import (
     NullSafeOperators,
     environment,
     value_of,
 )
-from target_stairoids.mapping.expressions.limits import TooLongError
 from target_stairoids.mapping.values import holds
 
 Fields = dict[str, Any]
@@ -78,11 +80,13 @@ class Template:
     Attributes:
         paths: The paths that it reads; each begins with a column's name.
         reads_record: Whether it reads the record as a whole, as in `record | tojson`.
+        optional: The paths that it reads only if they exist, as `record.get("x")` does.
     """
 
     read: Reader
     paths: frozenset[Path] = frozenset()
     reads_record: bool = False
+    optional: frozenset[Path] = frozenset()
 
 
 def constant(value: object) -> Reader:
@@ -144,10 +148,10 @@ def compile_template(text: str, field: str) -> Template:
         return _expression(others[0], field)
     names = {name.name for name in tree.find_all(nodes.Name)}
     own = names - meta.find_undeclared_variables(tree)  # as in `{% set x = 1 %}`
-    paths = {path for path in _paths(tree) if path[:1] not in {(name,) for name in own}}
+    reads = _reads(tree, {(name,) for name in own})
     compiled = _by_jinja(tree)
     read = _guarded(lambda record: compiled.render(_context(record)), field)
-    return Template(read, frozenset(paths - {()}), () in paths)
+    return Template(read, *reads)
 
 
 def paths_in(text: str | None) -> frozenset[Path]:
@@ -274,20 +278,33 @@ def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
 
 # Paths
 
+_Reads = tuple[frozenset[Path], bool, frozenset[Path]]
 
-def _paths(node: nodes.Node, *, is_called: bool = False) -> Iterator[Path]:
+
+def _reads(tree: nodes.Node, own: Container[Path] = ()) -> _Reads:
+    """Return the fields of a template: its paths but those of its own names."""
+    paths, needed = (
+        frozenset(p for p in _paths(tree, by_method=by_method) if p[:1] not in own)
+        for by_method in (True, False)
+    )
+    return paths - {()}, () in paths, paths - needed
+
+
+def _paths(
+    node: nodes.Node, *, by_method: bool = True, is_called: bool = False
+) -> Iterator[Path]:
     """Yield the paths of a record that a tree reads; () is the record as a whole."""
-    path = _path(node)
+    path = _path(node, by_method=by_method)
     if path is None:
         called = node.node if isinstance(node, nodes.Call) else None
         for child in node.iter_child_nodes():
-            yield from _paths(child, is_called=child is called)
+            yield from _paths(child, by_method=by_method, is_called=child is called)
     else:
         yield path[:-1] if is_called else path  # without the method's name
 
 
-def _path(node: nodes.Node) -> Path | None:
-    """Return the path that a node is; None if it is anything else."""
+def _path(node: nodes.Node, *, by_method: bool = False) -> Path | None:
+    """Return the path that a node is, also by `get` or `in`; None for other nodes."""
     match node:
         case nodes.Name(name=name, ctx="load"):
             return () if name == _RECORD else (name,)
@@ -295,9 +312,20 @@ def _path(node: nodes.Node) -> Path | None:
             pass
         case nodes.Getitem(node=inner, arg=nodes.Const(value=str() | int() as part)):
             pass
+        case nodes.Call(
+            node=nodes.Getattr(node=inner, attr="get"),
+            args=[nodes.Const(value=part)]
+            | [nodes.Const(value=part), nodes.Const() | nodes.Dict(items=[])],
+        ) if by_method:
+            pass
+        case nodes.Compare(
+            expr=nodes.Const(value=str() as part),
+            ops=[nodes.Operand(op="in" | "notin", expr=inner)],
+        ) if by_method and _path(inner) == ():
+            pass
         case _:
             return None
-    start = _path(inner)
+    start = _path(inner, by_method=by_method)
     return None if start is None else (*start, part)
 
 
@@ -305,10 +333,10 @@ def _path(node: nodes.Node) -> Path | None:
 
 
 def _expression(node: nodes.Expr, field: str) -> Template:
-    paths = frozenset(_paths(node))
+    reads = _reads(node)  # before Jinja changes the tree
     read = _plain_reader(node) or _jinja_reader(node)
     read = read if _path(node) else _guarded(read, field)
-    return Template(read, paths - {()}, () in paths)
+    return Template(read, *reads)
 
 
 def _plain_reader(node: nodes.Node) -> Reader | None:
@@ -397,36 +425,7 @@ def _guarded(read: Reader, field: str) -> Reader:
             ) from error
         except Exception as error:  # a template may fail in any way
             raise InvalidSignalError(
-                f"{field}: cannot be evaluated: {_without_values(error)}"
+                f"{field}: cannot be evaluated: {without_values(error)}"
             ) from error
 
     return guarded
-
-
-#: The text for errors whose own message may repeat the record's values.
-_PROBLEMS: dict[type[Exception], str] = {
-    ZeroDivisionError: "division by zero",
-    InvalidOperation: "a number cannot be computed",
-    OverflowError: "a number is too large",
-    Overflow: "a number is too large",
-    MemoryError: "a value is too large",
-    TooLongError: "the expression makes a text or a number that is too long",
-    RecursionError: "a value is nested too deeply",
-    SecurityError: "the expression does something that is not allowed",
-    UndefinedError: "the expression uses a value that does not exist",
-    ValueError: "a value has the wrong form",
-}
-
-
-def _without_values(error: Exception) -> str:
-    kind = type(error)
-    if kind is InvalidSignalError:
-        return str(error)
-    if kind is not TypeError:
-        known = (_PROBLEMS[one] for one in kind.__mro__ if one in _PROBLEMS)
-        return next(known, kind.__name__)
-    problem = str(error)  # it has only the names of types
-    problem = problem.replace("decimal.Decimal", "float")
-    is_text = re.search("'str' and '(int|float)'|'(int|float)' and 'str'", problem)
-    remedy = "; write `column | int` or `column | float` for the number in a text"
-    return problem + remedy if is_text else problem

@@ -278,6 +278,12 @@ def test_function_that_exists_is_no_mistake(template: str) -> None:
     a_map(PEOPLE, properties={"x": template})
 
 
+@pytest.mark.parametrize("field", ["record.get('plann')", "'plann' in record"])
+def test_column_that_a_template_asks_for_need_not_exist(field: str) -> None:
+    assert "is not a property of" in mistake(properties={"x": "{{ record.plann }}"})
+    a_map(PEOPLE, properties={"x": f"{{{{ {field} }}}}"})
+
+
 @pytest.mark.parametrize("name", ["idd", "account_id", "user.mail"])
 def test_misspelt_key_is_a_mistake_although_the_schema_allows_more(name: str) -> None:
     schema = StreamSchema(
