@@ -83,6 +83,7 @@ class WriteBuffer:
 
     Attributes:
         run: Number of the run. A dry run has none; it comes after all runs.
+        claims: How many claims of earlier runs are open. Their numbers are negative.
         size: How many rows are unwritten.
     """
 
@@ -103,7 +104,7 @@ class WriteBuffer:
         self._dead_letters: list[DeadLetter] = []
         self._discarded: list[int] = []
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
-        self.size = 0
+        self.claims = self.size = 0
 
     def know(
         self, latest: Mapping[Key, Latest | None], states: Mapping[Key, list[Settled]]
@@ -134,11 +135,6 @@ class WriteBuffer:
         expected = [state for _, state in self._expected_states.get(record_key, ())]
         stored = self._stored_states.get(record_key, ())
         return [*stored, *self._states.get(record_key, ()), *expected]
-
-    @property
-    def has_claims(self) -> bool:
-        """Whether a claim of an earlier run is open. These come first."""
-        return next(iter(self._expected_keys), 0) < 0
 
     def open_claim(self, key: Key) -> int:
         """Return the number of an earlier run's open claim; 0 if there is none."""
@@ -237,6 +233,7 @@ class WriteBuffer:
         assert after is not None  # noqa: S101 - an accepted state is the last one
         self._expected[version.key] = _Expected(number, version, before, after, after)
         self._expected_keys[number] = version.key, version.record_key
+        self.claims += number < 0
         states = self._expected_states.setdefault(version.record_key, [])
         states.append((number, _settled(version, Outcome.ACCEPTED, run)))
 
@@ -253,6 +250,7 @@ class WriteBuffer:
         if keys is None:
             return
         self._claimed.discard(number)
+        self.claims -= number < 0
         key, record_key = keys
         states = self._expected_states.pop(record_key)
         run = max(state.run for of_signal, state in states if of_signal == number)

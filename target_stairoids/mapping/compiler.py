@@ -24,7 +24,6 @@ from target_stairoids.mapping.expressions.template import (
     compile_template,
     constant,
     lossy_filters,
-    normalised,
     paths_in,
 )
 from target_stairoids.mapping.inference import (
@@ -55,6 +54,7 @@ from target_stairoids.mapping.signal import (
     CompiledMapping,
     Origin,
     Selection,
+    normalised,
     reader_of,
     selection,
 )

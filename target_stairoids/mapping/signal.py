@@ -339,6 +339,11 @@ def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
     }
 
 
+def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
+    """Return a reader that normalises the values of another one."""
+    return lambda record: normalise(read(record))
+
+
 def reader_of(
     value: object,
     name: str,

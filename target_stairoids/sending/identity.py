@@ -108,7 +108,7 @@ class Identity:
     @property
     def has_held(self) -> bool:
         """Whether `is_held` is true for any entity."""
-        return bool(self._held) or self._buffer.has_claims
+        return bool(self._held or self._buffer.claims)
 
     def is_held(self, key: Key) -> bool:
         """Return whether a record or an open claim of an entity waits."""
@@ -220,8 +220,9 @@ class Identity:
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""
         released = [item.at_end for item in self._held.values()]
-        self._held.clear()
-        self._buffer.know({item.version.key: item.latest for item in released}, {})
+        if released:
+            self._held.clear()
+            self._buffer.know({item.version.key: item.latest for item in released}, {})
         return released
 
     # Which entity

@@ -56,6 +56,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     Attributes:
         key: Its entity, and the name of the mapping.
         has_null_key: Whether it lacks a key that its stream declares.
+        is_by_person: Whether the person identifies it, because no key does (`once`).
         dead_letter: The dead letter that a person sends again, if it is one.
         when_error: The error of `when`, once `why_filtered` was asked.
         is_suppressed: Whether its person or company must not get a signal.
@@ -66,6 +67,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     record: Record
     key: Key
     has_null_key: bool = False
+    is_by_person: bool = False
     dead_letter: int | None = None
     is_suppressed: bool = False
     _version: Version | None = None
@@ -169,12 +171,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return self.mapping.ignore_changes | {self.stream.schema.bookmark}
 
     @property
-    def is_by_person(self) -> bool:
-        """Whether the person identifies the record, because no key does (`once`)."""
-        has_no_key = self.has_null_key or not self.mapping.key
-        return has_no_key and self.mapping.send == "once"
-
-    @property
     def null_columns(self) -> set[str]:
         """The columns of its key that are null or empty."""
         names = self.mapping.key
@@ -222,10 +218,14 @@ def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRec
             is_null = is_null_key(values)
             entity = b"" if is_null else entity_digest(scope, stream.identity, values)
         own, has_null_key = entity, is_null and bool(mapping.key)
-        if has_null_key or not mapping.key:
+        if has_no_key := has_null_key or not mapping.key:
             own = _keyless(stream, mapping, record, scope)
-        key = own, mapping.name
-        found.append(MappedRecord(stream, mapping, record, key, has_null_key, number))
+        key, is_by_person = (own, mapping.name), has_no_key and mapping.send == "once"
+        found.append(
+            MappedRecord(
+                stream, mapping, record, key, has_null_key, is_by_person, number
+            )
+        )
     return found
 
 

@@ -123,7 +123,7 @@ class RecordOutcomes:
         stream.counts.unread_times += draft.has_unread_time
         version = draft.version or mapped.version
         record = OpenRecord(mapped, draft, version, draft.reason)
-        if self.ledger.buffer.has_claims:
+        if self.ledger.buffer.claims:
             self._outdated.note(self.identity, record)
         stream.counts.replayed += dead_letter is not None
         if dead_letter is not None and self.identity.is_superseded(

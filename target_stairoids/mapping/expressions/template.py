@@ -94,11 +94,6 @@ def constant(value: object) -> Reader:
     return lambda _record: value
 
 
-def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
-    """Return a reader that normalises the values of another one."""
-    return lambda record: normalise(read(record))
-
-
 def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
     """Return, for each filter that may lose a time, readers of its input and result."""
     tree = _parsed(text, lambda: environment().parse(text))
