@@ -147,6 +147,7 @@ def test_requests_without_a_clear_response_are_one_sentence(
 
 def test_sum_line_counts_signals_recovered_from_killed_runs() -> None:
     report = {
+        "exit_code": 0,
         "signals": 3,
         "outcomes": {"accepted": 3, "duplicate": 0},
         "recovered": {"accepted": 2, "pending": 1},
