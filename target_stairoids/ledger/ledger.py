@@ -97,7 +97,9 @@ class Ledger:
                     self._leases = FileLeases(path)
                 elif not is_sqlite:
                     self._leases = ServerLeases(self._engine)
-                with self._begin(write=creates) as connection:
+                with self._begin(
+                    self._begin_write if creates else self._begin_read
+                ) as connection:
                     if creates:
                         schema.create(connection)
                     elif not schema.is_created(connection):
@@ -355,13 +357,15 @@ class Ledger:
             raise LedgerError(f"The ledger {self.name} was opened for reading only.")
         with (
             _errors(f"The ledger {self.name} cannot be written"),
-            self._begin(write=True) as connection,
+            self._begin(self._begin_write) as connection,
         ):
             yield Transaction(connection, self.run, self._statements)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self, *, once: bool = False) -> Iterator[Connection]:
         """Read; a block sees the state of one moment, or that of an open transaction.
+
+        SQLite needs no BEGIN for a block that reads once.
 
         Raises:
             LedgerError: The ledger cannot be read. Stop the run.
@@ -370,24 +374,24 @@ class Ledger:
             if self._connection.in_transaction():
                 yield self._connection
                 return
-            with self._begin(write=False) as connection:
+            with self._begin("" if once else self._begin_read) as connection:
                 yield connection
 
     def rows(self, query: Executable) -> list[Any]:
         """Return the rows of one query."""
-        with self.reading() as connection:
+        with self.reading(once=True) as connection:
             return list(connection.execute(query))
 
     def value(self, query: Executable) -> Any:  # noqa: ANN401 - of any column
         """Return the first value of one query; None without a row."""
-        with self.reading() as connection:
+        with self.reading(once=True) as connection:
             return connection.scalar(query)
 
     @contextmanager
-    def _begin(self, *, write: bool) -> Iterator[Connection]:
+    def _begin(self, statement: str) -> Iterator[Connection]:
         with self._connection.begin():
-            if begin := self._begin_write if write else self._begin_read:
-                self._connection.exec_driver_sql(begin)
+            if statement:
+                self._connection.exec_driver_sql(statement)
             yield self._connection
 
     def flush(self) -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from inspect import signature
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -115,6 +116,7 @@ def path_text(path: Path) -> str:
     return _RECORD + "".join(f"[{json.dumps(p, ensure_ascii=False)}]" for p in parts)
 
 
+@lru_cache(maxsize=4096)  # a SCHEMA may come again with one more column
 def compile_template(text: str, field: str) -> Template:
     """Compile the template of a signal's field.
 
