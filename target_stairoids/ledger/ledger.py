@@ -30,10 +30,9 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
-from target_stairoids.ledger.sql import Statements
 from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
-from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.ledger.transaction import Statements, Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 #: The cache is in KiB. It is large, because keys come in random order. The write-ahead

@@ -10,7 +10,8 @@ from msgspec.structs import astuple, replace
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
-from target_stairoids.ledger import lookup, sql
+from target_stairoids.ledger import lookup
+from target_stairoids.ledger.schema import LOGGED
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.structs import SettledVersion
@@ -67,7 +68,7 @@ def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
             "accepted_at": accepted_at or timestamp(),
             "email": email,
         }
-        rows.append(tuple(row[name] for name in sql.LOGGED))
+        rows.append(tuple(row[name] for name in LOGGED))
     _execute(transaction, transaction.statements.log, rows)
 
 
