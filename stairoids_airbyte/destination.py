@@ -37,10 +37,10 @@ from target_stairoids.exceptions import (
     InterruptedRunError,
     MessageError,
 )
+from target_stairoids.input import read_messages
 from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.reporting.progress import LogProgress
-from target_stairoids.sending.input import read_messages
 from target_stairoids.sending.observer import Observer, warn_if_left_out
 from target_stairoids.sending.run import Run
 from target_stairoids.sending.streams import Stream

@@ -46,13 +46,13 @@ from target_stairoids.exceptions import (
     MissingKeyError,
     StairoidsError,
 )
-from target_stairoids.mapping.schema import bookmark_column, check_message, source_in
-from target_stairoids.sending.input import (
+from target_stairoids.input import (
     AT_ONCE,
     batch_records,
     message_from,
     read_messages,
 )
+from target_stairoids.mapping.schema import bookmark_column, check_message, source_in
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink
 

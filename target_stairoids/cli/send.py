@@ -93,8 +93,8 @@ def _chosen(
     stream: str | None,
 ) -> Iterator[str]:
     """Yield the lines of the chosen records, each after the SCHEMA of its stream."""
+    from target_stairoids.input import message_from
     from target_stairoids.mapping.config import items_of
-    from target_stairoids.sending.input import message_from
     from target_stairoids.target import settings_from
 
     items = settings_from(config_inputs).signals

@@ -2,8 +2,7 @@
 
 A signal waits for every earlier unfinished signal about the same entity, domain or
 email, so that a person gets signals in the right order. All others run side by side.
-`let_pass` is the one exception, for other people of a company. The checkpoint emits
-STATE once all signals before it are settled.
+`let_pass` is the one exception, for other people of a company.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -20,8 +19,6 @@ from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.order import is_log_position
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
-
-_STATE_SECONDS = 1.0  # between two STATEs; Meltano spends about 9 ms on each
 
 
 class Stage(Enum):
@@ -311,62 +308,3 @@ class SendQueue:
                 last.remove(signal)
             if not last:
                 self.lanes.pop(lane, None)
-
-
-@dataclass(eq=False)
-class Checkpoint:
-    """Holds STATE messages back until the signals before them are settled.
-
-    Attributes:
-        emit: Is called with each STATE to emit, as JSON text.
-        flush: Is called before, so that all outcomes are on disk.
-        emitted_at: When, in monotonic seconds, the last STATE was emitted.
-        emits_each: Whether each STATE is emitted. Otherwise the newest one replaces all
-            before it.
-    """
-
-    emit: Callable[[str], None]
-    flush: Callable[[], None]
-    emitted_at: float
-    emits_each: bool = False
-    _newest: int = 0
-    _open: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    _states: deque[tuple[int, str]] = field(default_factory=deque)
-
-    def open(self) -> int:
-        """Return the number of a new signal that is not settled yet."""
-        self._newest += 1
-        self._open[self._newest] = None
-        return self._newest
-
-    def close(self, number: int) -> None:
-        """Note that a signal's outcome, or its dead letter, is on disk."""
-        self._open.pop(number, None)
-
-    def state(self, text: str) -> None:
-        """Add a STATE. It passes once every number opened so far is closed."""
-        is_last = self._states and self._states[-1][0] == self._newest
-        if is_last and not self.emits_each:
-            self._states.pop()
-        self._states.append((self._newest, text))
-
-    @property
-    def next_at(self) -> float | None:
-        """When, in monotonic seconds, the next STATE is due; None if none may pass."""
-        return self.emitted_at + _STATE_SECONDS if self._may_pass() else None
-
-    def _may_pass(self) -> bool:
-        oldest = next(iter(self._open), self._newest + 1)
-        return bool(self._states) and self._states[0][0] < oldest
-
-    def emit_states(self, now: float, *, is_last: bool = False) -> None:
-        """Emit the STATEs that may pass, once per second and at the end of the run."""
-        is_due = is_last or now - self.emitted_at >= _STATE_SECONDS
-        if not self._may_pass() or not is_due:
-            return
-        self.flush()
-        while self._may_pass():
-            state = self._states.popleft()[1]
-            if self.emits_each or not self._may_pass():
-                self.emit(state)
-        self.emitted_at = now

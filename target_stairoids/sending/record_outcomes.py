@@ -15,6 +15,7 @@ from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
 from target_stairoids.dedup.duplicate_rules import OLDER, REJECTED, Action, Key, Outcome
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
+from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import (
     NOT_ANOTHER,
     Decided,
@@ -23,7 +24,7 @@ from target_stairoids.sending.identity import (
 )
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.opt_outs import FilteredRecords
-from target_stairoids.sending.queue import Checkpoint, QueuedSignal, SendQueue, Stage
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
 from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
 from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity

@@ -28,10 +28,10 @@ from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import SettledRecord
 from target_stairoids.sending.observer import warn_if_left_out
 from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
-from target_stairoids.sending.queue import Checkpoint
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     Draft,

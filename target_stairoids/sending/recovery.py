@@ -30,9 +30,9 @@ from target_stairoids.ledger.write_buffer import WriteBuffer
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.mapping.signal import names_of
+from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity
 from target_stairoids.sending.queue import (
-    Checkpoint,
     QueuedSignal,
     SendQueue,
     Stage,

@@ -43,8 +43,9 @@ from target_stairoids.reporting.notifications import (
 )
 from target_stairoids.reporting.progress import Progress, progress_for, status_line
 from target_stairoids.reporting.report import Report, write
+from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
-from target_stairoids.sending.queue import Checkpoint, SendQueue
+from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.record_processor import RecordProcessor
 from target_stairoids.sending.response_handler import Finished

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids import input as run_input
 from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
-from target_stairoids.sending import input as run_input
 from target_stairoids.sending import record_outcomes
 from target_stairoids.sending import run as sending_run
 from tests.support.commands import signals

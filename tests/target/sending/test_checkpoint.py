@@ -10,7 +10,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from target_stairoids.sending import queue as module
+from target_stairoids.sending import checkpoint as module
 
 
 class Checkpoint(module.Checkpoint):

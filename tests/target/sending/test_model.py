@@ -25,12 +25,12 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from stairoids_sandbox import Fault, Sandbox
+from target_stairoids import input as run_input
 from target_stairoids.api.client import Client, Response
 from target_stairoids.dedup import seen_entities
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.ledger import transaction
-from target_stairoids.sending import input as run_input
-from target_stairoids.sending import queue, record_processor, run
+from target_stairoids.sending import checkpoint, record_processor, run
 from target_stairoids.target import TargetStairoids
 from tests.support.singer_io import (
     TargetUnderTest,
@@ -493,7 +493,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seen_entities, "_BLOCK", 4)
     monkeypatch.setattr(run, "_QUEUE_SIZE", 10)
     monkeypatch.setattr(run_input, "_CHUNK", 300)
-    monkeypatch.setattr(queue, "_STATE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
 
 
 def check(world: World, syncs: list[Sync], ledger_url: str = "") -> None:

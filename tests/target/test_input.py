@@ -10,10 +10,10 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
+from target_stairoids import input as messages
 from target_stairoids.exceptions import MessageError
-from target_stairoids.sending import input as messages
+from target_stairoids.input import discard, messages_of
 from target_stairoids.sending import run
-from target_stairoids.sending.input import discard, messages_of
 from target_stairoids.sending.queue import SendQueue
 from tests.support import singer_io
 
