@@ -15,7 +15,7 @@ from stairoids_airbyte.command_line import (
     write_check,
 )
 from stairoids_airbyte.protocol import ConfiguredCatalog
-from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.cli import CONTEXT_SETTINGS, Program, version_option
 from stairoids_common.text import write_utf8
 
 _EXAMPLES = """\b
@@ -37,7 +37,7 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@click.group(cls=Program, epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Send an Airbyte source's records to Stairoids, each once."""

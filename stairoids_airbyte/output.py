@@ -39,7 +39,7 @@ def write_line(line: bytes, *, flush: bool = True) -> None:
     except OSError as error:
         # Python flushes stdout at exit. If that failed, the exit code would be 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        msg = f"stdout cannot be written: {error.strerror}. Run the sync again."
+        msg = f"stdout cannot be written: {error.strerror}. Run again."
         sys.stderr.write(f"{msg}\n")
         raise BrokenError(msg) from error
 

@@ -14,7 +14,7 @@ from stairoids_airbyte.command_line import (
     write_check,
 )
 from stairoids_airbyte.protocol import ConfiguredCatalog, Json
-from stairoids_common.cli import CONTEXT_SETTINGS, version_option
+from stairoids_common.cli import CONTEXT_SETTINGS, Program, version_option
 from stairoids_common.text import write_utf8
 
 _EXAMPLES = """\b
@@ -35,7 +35,7 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@click.group(cls=Program, epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Read the webhooks that Stairoids sent from the receiver's store."""

@@ -5,10 +5,13 @@ Rich is imported only when a table is printed, so that `--help` stays quick.
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,7 @@ TEXT_FILE = click.File("r", encoding="utf-8-sig")
 
 _AGE = re.compile(r"(\d+)([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
 
 
@@ -62,6 +66,30 @@ def with_checked_text(command: click.Command) -> None:
             parameter.type = _Text()
     for inner in getattr(command, "commands", {}).values():
         with_checked_text(inner)
+
+
+@contextmanager
+def checked_stdout() -> Iterator[None]:
+    """End the program with one sentence if stdout cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL or error.filename:
+            raise
+        # Python flushes stdout at exit. If that failed, the exit code would be 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        text = f"stdout cannot be written: {error.strerror}. Run again."
+        click.echo(f"Error: {with_id(text)}", err=True)
+        sys.exit(1)
+
+
+class Program(click.Group):
+    """A program with subcommands that may write to a full disk."""
+
+    @override
+    def main(self, *args: Any, **options: Any) -> Any:
+        with checked_stdout():
+            return super().main(*args, **options)
 
 
 class EnvironmentOption(click.Option):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import signal
 import sys
 from abc import ABC, abstractmethod
@@ -27,7 +25,7 @@ from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
 
-from stairoids_common.cli import CONTEXT_SETTINGS
+from stairoids_common.cli import CONTEXT_SETTINGS, checked_stdout
 from stairoids_common.config import object_in, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
@@ -224,14 +222,6 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
             problem = f"A stream: its `stream_maps` in the config are wrong. {error}"
             cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
-        except OSError as error:  # without the name of a file: of stdout
-            if error.errno == errno.EPIPE or error.filename:
-                raise
-            # Python flushes stdout at exit. If that failed, the exit code would be 120.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            problem = f"stdout cannot be written: {error.strerror}. Run the sync again."
-            cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a full disk needs no traceback
-            sys.exit(1)
         except cls.expected_errors as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
@@ -303,4 +293,5 @@ def _is_of_catalog(stream: object) -> bool:
 def run(tap: type[StairoidsTap]) -> None:
     """Run a tap as a program."""
     check_log_level(tap.name)
-    tap.cli()
+    with checked_stdout():
+        tap.cli()

@@ -14,6 +14,7 @@ import click
 from stairoids_common.cli import (
     CONTEXT_SETTINGS,
     EnvironmentOption,
+    Program,
     exit_with_message,
     version_option,
     with_checked_text,
@@ -37,7 +38,7 @@ OPTION is probability, count, on (send, read, all), status, retry_after, delay_m
 containing (a text of the body) or seed. Repeatable."""
 
 
-@click.group(context_settings=CONTEXT_SETTINGS)
+@click.group(cls=Program, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Run a local Stairoids: the documented API and its webhooks.

@@ -14,11 +14,13 @@ def main() -> None:
     """
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of the imports
+    from stairoids_common.cli import checked_stdout  # noqa: PLC0415 - see above
     from stairoids_common.singer import check_log_level  # noqa: PLC0415 - see above
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above
 
     check_log_level(TargetStairoids.name)
-    TargetStairoids.cli()
+    with checked_stdout():
+        TargetStairoids.cli()
 
 
 if __name__ == "__main__":

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import CONTEXT_SETTINGS, version_option, with_checked_text
+from stairoids_common.cli import (
+    CONTEXT_SETTINGS,
+    Program,
+    version_option,
+    with_checked_text,
+)
 from stairoids_common.text import write_utf8
 from tap_stairoids_webhooks.cli import endpoints, store
 from tap_stairoids_webhooks.cli.forward import forward
 from tap_stairoids_webhooks.cli.serve import serve
 
 
-@click.group(context_settings=CONTEXT_SETTINGS)
+@click.group(cls=Program, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Receive the webhooks of Stairoids, and manage the received events.

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import CONTEXT_SETTINGS, version_option, with_checked_text
+from stairoids_common.cli import (
+    CONTEXT_SETTINGS,
+    Program,
+    version_option,
+    with_checked_text,
+)
 from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check
 from target_stairoids.cli.compare import find, reconcile
@@ -54,7 +59,7 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
+@click.group(cls=Program, epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
 @version_option
 @config_option(is_of_group=True)
 def main() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
@@ -17,6 +19,8 @@ from stairoids_common.cli import (
     table_of,
 )
 from stairoids_common.text import counted, duration
+from tests.support.programs import COMMANDS
+from tests.support.singer_io import BIN
 
 
 class RunError(Exception):
@@ -162,3 +166,18 @@ def test_number_has_its_noun() -> None:
     assert counted(1, "signal") == "1 signal"
     assert counted(1_000, "signal") == "1,000 signals"
     assert counted(2, "signal is", "signals are") == "2 signals are"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_full_disk_is_one_sentence_of_every_program(tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; {BIN}/{name} --help >full"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "Error: stdout cannot be written: File too large." in done.stderr
+    assert "Traceback" not in done.stderr

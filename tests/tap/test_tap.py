@@ -245,9 +245,7 @@ def test_full_disk_behind_stdout_is_one_sentence(
     )
 
     assert done.returncode == 1
-    assert (
-        "stdout cannot be written: File too large. Run the sync again." in done.stderr
-    )
+    assert "stdout cannot be written: File too large. Run again." in done.stderr
     assert "Traceback" not in done.stderr
 
 
