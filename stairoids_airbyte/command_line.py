@@ -113,7 +113,9 @@ def _read(name: str, path: Path | None) -> Json:
     if path is None:
         return None
     try:
-        return msgspec.convert(json_of(path.read_bytes()), _TYPES.get(name, object))
+        # PyAirbyte writes `global_` twice into a state.
+        found = json_of(path.read_bytes(), is_by_hand=name == "config")
+        return msgspec.convert(found, _TYPES.get(name, object))
     except OSError as error:
         msg = f"The {name} cannot be read: {error.strerror}."
         raise WrongConfigError(msg) from error

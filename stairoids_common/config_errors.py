@@ -82,15 +82,20 @@ def _odd_texts(value: Json, where: str) -> Iterator[str]:
                 yield from _odd_texts(inner, f"{where}[{number}]")
 
 
-def json_of(content: str | bytes) -> Json:
+def json_of(content: str | bytes, *, is_by_hand: bool = True) -> Json:
     """Return a value from JSON text. `json_problem` describes its errors.
+
+    Args:
+        is_by_hand: Whether a name may be twice in an object by mistake. Programs write
+            such objects too, and mean the last value.
 
     Raises:
         ValueError: It is not JSON, is nested too deeply, or a name is in it twice.
     """
     too_deep = WrongConfigError(["it is nested too deeply"])
+    pairs = _unique if is_by_hand else None
     try:
-        found = json.loads(content, object_pairs_hook=_unique, parse_constant=_not_json)
+        found = json.loads(content, object_pairs_hook=pairs, parse_constant=_not_json)
     except RecursionError:
         raise too_deep from None
     layer = [found]

@@ -124,6 +124,17 @@ def test_check_of_an_existing_store_succeeds(source: Source) -> None:
     assert message["connectionStatus"]["status"] == "SUCCEEDED"
 
 
+def test_state_with_a_name_twice_is_read_as_pyairbyte_writes_it(source: Source) -> None:
+    source.choose("events")
+    words = source.words("read", states_in(source.run("read")[1])[-1:])
+    path = source.folder / "state.json"
+    path.write_text(path.read_text().replace("[{", '[{"global_": 1, "global_": null, '))
+
+    code, printed = run_connector(main, words)
+
+    assert (code, sequences_in(printed)) == (0, [])
+
+
 def test_second_read_has_only_later_events(source: Source) -> None:
     source.choose("events", "signal_created")
 
