@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -56,6 +56,32 @@ webhooks = ab.get_source(
 webhooks.check()
 result = webhooks.read(cache=ab.DuckDBCache(db_path=sys.argv[3]))
 print("new:", result.processed_records, "events:", len(list(result["events"])))
+"""
+#: Imports PyAirbyte, which takes seconds, and runs each program in a fork of itself.
+#: A line of stdin is a program; stdout has its process id, and then its exit code.
+FORKS = """
+import airbyte, json, os, sys, traceback
+for line in sys.stdin:
+    folder, output, errors, program, arguments = json.loads(line)
+    if not (process := os.fork()):
+        break
+    print(process, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+else:
+    sys.exit()
+os.chdir(folder)
+for number, path in enumerate([os.devnull, output, errors]):
+    os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
+sys.argv[1:] = arguments
+code = 0
+try:
+    exec(program)
+except BaseException:
+    code = 1
+    traceback.print_exc()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)  # without the end of C++ threads, which a fork does not have
 """
 
 
@@ -102,47 +128,77 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-class PyAirbyte:
-    """Runs programs that use PyAirbyte, in a folder of their own."""
+class Running(NamedTuple):
+    """A program that uses PyAirbyte, in a process of its own."""
 
-    def __init__(self, environments: Path, folder: Path) -> None:
-        self._environments = environments
+    process: int
+    forks: subprocess.Popen[str]
+    output: Path
+    errors: Path
+
+    def wait(self) -> Ended:
+        assert self.forks.stdout
+        code = int(self.forks.stdout.readline())
+        return Ended(code, self.output.read_text(), self.errors.read_text())
+
+
+class Ended(NamedTuple):
+    """A program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class PyAirbyte:
+    """Runs programs that use PyAirbyte, one at a time, in a folder of their own."""
+
+    def __init__(
+        self, environments: Path, forks: subprocess.Popen[str], folder: Path
+    ) -> None:
+        self._faker = str(environments / FAKER)
+        self._forks = forks
         self._folder = folder
 
-    def words(self, program: str, *arguments: str) -> list[str]:
-        return [str(self._environments / PYAIRBYTE), "-c", program, *arguments]
+    def start(self, program: str, *arguments: str) -> Running:
+        assert self._forks.stdin
+        assert self._forks.stdout
+        output, errors = (self._folder / name for name in ("stdout", "stderr"))
+        for path in (output, errors):
+            path.unlink(missing_ok=True)
+        words = [str(self._folder), str(output), str(errors), program, arguments]
+        print(json.dumps(words), file=self._forks.stdin, flush=True)
+        process = int(self._forks.stdout.readline())
+        return Running(process, self._forks, output, errors)
 
-    def sending(
+    def start_sending(
         self, config: dict[str, Any], count: int, program: str = SEND
-    ) -> list[str]:
-        faker = str(self._environments / FAKER)
+    ) -> Running:
         command = str(BIN / "destination-stairoids")
-        return self.words(program, json.dumps(config), faker, str(count), command)
+        return self.start(program, json.dumps(config), self._faker, str(count), command)
 
-    def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self._folder,
-            env=environment(),
-            timeout=300,
-        )
+    def send(self, config: dict[str, Any], count: int, program: str = SEND) -> Ended:
+        return self.start_sending(config, count, program).wait()
 
-    def start(self, words: list[str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            words,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self._folder,
-            env=environment(),
-        )
+
+@pytest.fixture(scope="session")
+def forks(environments: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [environments / PYAIRBYTE, "-c", FORKS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+    ) as process:
+        yield process
 
 
 @pytest.fixture
-def pyairbyte(environments: Path, tmp_path: Path) -> PyAirbyte:
-    return PyAirbyte(environments, tmp_path)
+def pyairbyte(
+    environments: Path, forks: subprocess.Popen[str], tmp_path: Path
+) -> PyAirbyte:
+    return PyAirbyte(environments, forks, tmp_path)
 
 
 def config_for(sandbox: Sandbox, folder: Path, **more: Any) -> dict[str, Any]:
@@ -174,7 +230,7 @@ def test_unchanged_users_are_sent_once_with_and_without_a_cache(
     head, write = SEND.rsplit("stairoids.write", 1)
     writes = [f"stairoids.write{write.replace('False', cache, 1)}" for cache in caches]
 
-    done = pyairbyte.run(pyairbyte.sending(config, 12, head + "".join(writes)))
+    done = pyairbyte.send(config, 12, head + "".join(writes))
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert users_in(sandbox) == Counter(range(1, 13))
@@ -192,7 +248,7 @@ def test_failed_check_is_an_error_of_pyairbyte_with_our_reason(
 ) -> None:
     config = config_for(sandbox, tmp_path, api_key="sk_canary")
 
-    failed = pyairbyte.run(pyairbyte.sending(config, 5))
+    failed = pyairbyte.send(config, 5)
 
     assert failed.returncode != 0
     assert "AirbyteConnectorCheckFailedError" in failed.stderr
@@ -204,11 +260,11 @@ def test_key_without_write_scope_fails_the_sync(
     pyairbyte: PyAirbyte, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.faults.add(Fault(kind="status", status=403))
-    words = pyairbyte.sending(config_for(sandbox, tmp_path), 5)
+    config = config_for(sandbox, tmp_path)
 
-    failed = pyairbyte.run(words)
+    failed = pyairbyte.send(config, 5)
     sandbox.faults.set([])
-    fixed = pyairbyte.run(words)
+    fixed = pyairbyte.send(config, 5)
 
     assert failed.returncode != 0
     assert fixed.returncode == 0, fixed.stderr[-3000:]
@@ -221,12 +277,12 @@ def test_killed_sync_and_the_next_send_each_signal_once(
     """The last sync has a new user, because lookups need a later signal."""
     sandbox.faults.add(Fault(kind="slow", delay_ms=30))
     config = config_for(sandbox, tmp_path)
-    with pyairbyte.start(pyairbyte.sending(config, 40)) as process:
-        wait_until(lambda: len(sandbox.signals) >= 10, seconds=120)
-        kill_destination(process.pid)
-        assert process.wait(timeout=120) != 0
+    running = pyairbyte.start_sending(config, 40)
+    wait_until(lambda: len(sandbox.signals) >= 10, seconds=120)
+    kill_destination(running.process)
+    assert running.wait().returncode != 0
 
-    last = pyairbyte.run(pyairbyte.sending(config, 41))
+    last = pyairbyte.send(config, 41)
 
     assert last.returncode == 0, last.stderr[-3000:]
     assert users_in(sandbox) == Counter(range(1, 42))
@@ -251,12 +307,12 @@ def test_webhooks_arrive_in_a_cache_and_the_second_read_is_incremental(
     url = f"sqlite:///{tmp_path}/webhooks.db"
     fill(url)
     command = str(BIN / "source-stairoids-webhooks")
-    words = pyairbyte.words(READ, url, command, str(tmp_path / "cache.duckdb"))
+    words = (READ, url, command, str(tmp_path / "cache.duckdb"))
 
-    first = pyairbyte.run(words)
+    first = pyairbyte.start(*words).wait()
     with EventStore.create(url) as store:
         store.append([a_delivery(a_body("evt_late")), a_delivery(an_action_body("z"))])
-    second = pyairbyte.run(words)
+    second = pyairbyte.start(*words).wait()
 
     assert "new: 19 events: 10" in first.stdout, first.stderr[-3000:]
     assert "new: 4 events: 12" in second.stdout, second.stderr[-3000:]
