@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from http.client import RemoteDisconnected
+from io import BufferedReader
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -115,10 +118,30 @@ class _Deadlines(HTTPAdapter):
         return pool
 
 
+class _WholeLines(BufferedReader):
+    """Reads lines, and fails at the end of a connection within or before a line."""
+
+    @override
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and len(line) != size:
+            raise RemoteDisconnected("the head is cut off")
+        return line
+
+
+class _WholeResponse(http.client.HTTPResponse):
+    """A response whose head is whole. Python takes a part of a head for a head."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fp = _WholeLines(self.fp.detach())
+
+
 class _LimitedConnection(HTTPConnection):
     """A connection with a time limit for the head of a response."""
 
     seconds: float
+    response_class = _WholeResponse
 
     @override
     def _tunnel(self) -> None:

@@ -325,6 +325,24 @@ def test_response_whose_head_never_ends_is_a_failure(
     assert failure["reason"] == "no response (timeout)"
 
 
+@pytest.mark.parametrize(
+    "part",
+    [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r", b"HTTP/1.1 200 OK\r\nContent-Len"],
+)
+def test_response_whose_head_breaks_off_is_a_failure(
+    store: EventStore, store_url: str, part: bytes
+) -> None:
+    fill(store, accounts=1, number=1)
+    server = Server()
+    server.response = part
+    with running(server):
+        forward(store_url, server.url, "--once", "--attempts", "1")
+
+    (failure,) = failures(store_url)
+    expected = "no response (the connection broke off before a response)"
+    assert failure["reason"] == expected
+
+
 def test_proxy_whose_response_never_ends_is_a_failure(
     store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
