@@ -61,7 +61,9 @@ _LARGE = 1_000  # signals of a first run, above which it says how long it takes
 _UNPROVED = (
     "Some requests got no usable response. Only a signal that is accepted later can "
     "prove their outcome, and there was none. They and the signals behind them are "
-    "pending. Run again when there are new records."
+    "pending. Run again when there are new records. If none come, set `on_unknown: "
+    "hold` for one run, and then decide on the dead letters with `stairoids-signals "
+    "dead-letters resolve`."
 )
 
 

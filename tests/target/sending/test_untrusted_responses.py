@@ -136,6 +136,8 @@ def test_signal_without_a_later_one_is_pending_and_not_sent_again(
     assert run.exit_code == 75
     assert run.outcomes == {"pending": 1}
     assert run.states == []
+    assert "`on_unknown: hold`" in run.error
+    assert target.run(a_schema(), a_record(1), on_unknown="hold").exit_code == 0
     assert [r.method for r in sandbox.requests].count("POST") == 1
 
 
