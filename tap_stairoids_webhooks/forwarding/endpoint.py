@@ -125,7 +125,7 @@ class _WholeLines(BufferedReader):
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(size)
         if not line.endswith(b"\n") and len(line) != size:
-            raise RemoteDisconnected("the head is cut off")
+            raise RemoteDisconnected("")  # the head is cut off
         return line
 
 
