@@ -10,11 +10,10 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import partial
 from typing import Any, NamedTuple, Self, TypeGuard
 from urllib.parse import quote
 
@@ -237,7 +236,7 @@ class Client:
         self._signals_url = f"{api_url}/signals"
         self._auth = BearerAuth(api_key)
         self._timeout = timeout
-        self._of_thread = _ThreadSession(self._signals_url, self._auth, timeout)
+        self._of_thread = _ThreadSession(self._signals_url, self._auth)
         # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
@@ -255,7 +254,7 @@ class Client:
         request = self._of_thread.post.copy()
         leave_by = time.monotonic() + 1.5 * self._timeout
         request.prepare_body(_Body(body, leave_by=leave_by), None)
-        return _sent(request, self._of_thread.send)
+        return self._send(request)
 
     def list_signals(self, query: Mapping[str, str | int]) -> Response:
         """Read one page of signals. Failures are responses, not errors.
@@ -278,11 +277,14 @@ class Client:
 
     def _get(self, url: str, **parts: Any) -> Response:
         """Read within twice the timeout, however slowly the host name or parts come."""
-        session, send = self._of_thread.session, self._of_thread.send
 
-        def read() -> Response:  # in another thread, over a connection of this one
-            request = requests.Request("GET", url, **parts)
-            return _sent(session.prepare_request(request), send)
+        def read() -> Response:
+            session = self._of_thread.session
+            try:
+                request = requests.Request("GET", url, **parts)
+                return self._send(session.prepare_request(request))
+            finally:
+                session.close()
 
         try:
             return within(2 * self._timeout, read)
@@ -291,6 +293,19 @@ class Client:
         except Exception as error:  # noqa: BLE001 - such as a redirect to no URL
             failure = f"the request failed ({type(error).__name__})"
         return Response(kind=ResponseKind.UNKNOWN, failure=failure)
+
+    def _send(self, request: requests.PreparedRequest) -> Response:
+        try:
+            response = self._of_thread.session.send(
+                request,
+                timeout=self._timeout,
+                allow_redirects=False,
+                **self._of_thread.settings,
+            )
+            text = text_of(response)
+        except requests.RequestException as error:
+            return _no_response(error, request.body)
+        return _read(response, text)
 
     def close(self) -> None:
         """Close this thread's connections."""
@@ -304,33 +319,18 @@ class _ThreadSession(threading.local):
     a request costs a quarter of it.
     """
 
-    def __init__(self, url: str, auth: BearerAuth, timeout: float) -> None:
+    def __init__(self, url: str, auth: BearerAuth) -> None:
         self.session = requests.Session()
         self.session.mount("https://", HTTPAdapter(max_retries=0))
         self.session.headers["User-Agent"] = USER_AGENT
-        proxies = self.session.merge_environment_settings(
+        self.settings = self.session.merge_environment_settings(
             url, {}, stream=True, verify=None, cert=None
         )
         self.session.trust_env = False
-        self.send = partial(
-            self.session.send, timeout=timeout, allow_redirects=False, **proxies
-        )
         json = {"Content-Type": "application/json"}
         self.post = self.session.prepare_request(
             requests.Request("POST", url, headers=json, auth=auth)
         )
-
-
-def _sent(
-    request: requests.PreparedRequest, send: Callable[..., requests.Response]
-) -> Response:
-    """Send a request, and return the response or why there is none."""
-    try:
-        response = send(request)
-        text = text_of(response)
-    except requests.RequestException as error:
-        return _no_response(error, request.body)
-    return _read(response, text)
 
 
 class _Body:

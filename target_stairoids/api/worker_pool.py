@@ -152,7 +152,6 @@ class WorkerPool(Generic[Job]):
         if not self._open and not self._stuck:
             for thread in self._threads:
                 thread.join()
-        self._client.close()
         descriptor, self._waker = self._waker, -1
         os.close(descriptor)
         os.close(self.wake_descriptor)
