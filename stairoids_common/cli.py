@@ -37,7 +37,7 @@ TEXT_FILE = click.File("r", encoding="utf-8-sig")
 
 _AGE = re.compile(r"(\d+)([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
 
 

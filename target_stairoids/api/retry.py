@@ -99,9 +99,9 @@ class OutageClock:
             self._failures += 1
             if self._failures > self._tolerated:
                 pause = pause_before(self._failures - self._tolerated + 1)
-                self._paused_until = now + pause
         if response.retry_after is not None:
             pause = max(pause, min(response.retry_after, LONGEST_RETRY_AFTER))
+        self._paused_until = max(self._paused_until, now + pause)
         return pause
 
     def is_new(self, now: float) -> bool:

@@ -221,7 +221,8 @@ class Run:
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough
         failure = error or unforeseen or stop or self._left_over()
-        is_ledger_usable = not isinstance(error or unforeseen, LedgerError)
+        failures = error, unforeseen
+        is_ledger_usable = not any(isinstance(f, LedgerError) for f in failures)
         if isinstance(stop, InterruptedRunError) and not is_ledger_usable:
             logger.warning("%s", failure)
             failure = stop  # the next run continues, as after a kill

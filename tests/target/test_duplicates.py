@@ -101,6 +101,22 @@ def test_touched_row_is_not_sent_by_a_mapping_that_asks_for_a_column(
     assert "accepted" not in run.outcomes
 
 
+@pytest.mark.parametrize("read", ["record.get('updated_at')", "record.updated_at"])
+def test_changed_bookmark_is_sent_if_a_template_names_it_as_its_own_variable(
+    sandbox: Sandbox, target: TargetUnderTest, read: str
+) -> None:
+    schema = a_schema(bookmark="updated_at", updated_at="string")
+    day = f"{{% set updated_at = {read} %}}{{{{ updated_at[:10] }}}}"
+    address = {"email": "{{ email }}"}
+    signals = [{"stream": "trials", "contact": address, "properties": {"day": day}}]
+
+    for moment in ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"):
+        target.run(schema, a_record(updated_at=moment), signals=signals)
+
+    days = [signal.body["properties"]["day"] for signal in sandbox.signals]
+    assert days == ["2026-01-01", "2026-01-02"]
+
+
 def test_replay_of_states_with_one_bookmark_value_sends_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

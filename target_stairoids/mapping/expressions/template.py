@@ -145,7 +145,7 @@ def compile_template(text: str, field: str) -> Template:
         return _expression(others[0], field)
     names = {name.name for name in tree.find_all(nodes.Name)}
     own = names - meta.find_undeclared_variables(tree)  # as in `{% set x = 1 %}`
-    reads = _reads(tree, {(name,) for name in own})
+    reads = _reads(tree, own)
     compiled = _by_jinja(tree)
     read = _guarded(lambda record: compiled.render(_context(record)), field)
     return Template(read, *reads)
@@ -278,26 +278,37 @@ def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
 _Reads = tuple[frozenset[Path], bool, frozenset[Path]]
 
 
-def _reads(tree: nodes.Node, own: Container[Path] = ()) -> _Reads:
+def _reads(tree: nodes.Node, own: Container[str] = ()) -> _Reads:
     """Return the fields of a template: its paths but those of its own names."""
     paths, needed = (
-        frozenset(p for p in _paths(tree, by_method=by_method) if p[:1] not in own)
-        for by_method in (True, False)
+        frozenset(_paths(tree, own, by_method=by_method)) for by_method in (True, False)
     )
     return paths - {()}, () in paths, paths - needed
 
 
 def _paths(
-    node: nodes.Node, *, by_method: bool = True, is_called: bool = False
+    node: nodes.Node,
+    own: Container[str] = (),
+    *,
+    by_method: bool = True,
+    is_called: bool = False,
 ) -> Iterator[Path]:
     """Yield the paths of a record that a tree reads; () is the record as a whole."""
     path = _path(node, by_method=by_method)
     if path is None:
         called = node.node if isinstance(node, nodes.Call) else None
         for child in node.iter_child_nodes():
-            yield from _paths(child, by_method=by_method, is_called=child is called)
-    else:
+            is_called = child is called
+            yield from _paths(child, own, by_method=by_method, is_called=is_called)
+    elif next(n.name for n in _names(node)) not in own:
         yield path[:-1] if is_called else path  # without the method's name
+
+
+def _names(node: nodes.Node) -> Iterator[nodes.Name]:
+    """Yield the names in a node that is a path: one."""
+    if isinstance(node, nodes.Name):
+        yield node
+    yield from node.find_all(nodes.Name)
 
 
 def _path(node: nodes.Node, *, by_method: bool = False) -> Path | None:

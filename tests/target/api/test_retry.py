@@ -127,6 +127,16 @@ def test_retry_after_of_a_failure_is_a_pause_of_up_to_two_minutes() -> None:
     assert clock.failed(a_failure(86400), 0) == 120
 
 
+def test_failures_during_a_retry_after_do_not_double_the_pause() -> None:
+    clock = an_outage_clock(tolerated=0)
+    clock.failed(a_failure(10), 0)
+
+    during = [clock.failed(a_failure(), now) for now in range(1, 10)]
+
+    assert during == [0] * 9
+    assert 1 <= clock.failed(a_failure(), 10) <= 2
+
+
 def test_backoff_starts_again_after_an_accepted_signal() -> None:
     clock = an_outage_clock(tolerated=0)
     for _ in range(9):

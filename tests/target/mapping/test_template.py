@@ -394,6 +394,13 @@ def test_any_text_is_a_template_or_an_error(text: str) -> None:
         ("{{ record.get('plan', 'free').upper() }}", {("plan",)}, False),
         ("{{ record.get('user', {}).get('plan') }}", {("user", "plan")}, False),
         ("{{ 'plan' in record and record.plan }}", {("plan",)}, False),
+        ("{% set plan = record.get('plan') %}{{ plan }}", {("plan",)}, False),
+        ("{% set plan = record.plan %}{{ plan[:10] }}", {("plan",)}, False),
+        (
+            "{% for x in xs %}{{ x.a }}{{ record.x }}{% endfor %}",
+            {("xs",), ("x",)},
+            False,
+        ),
         ("{{ record.get('plan', record) }}", set(), True),
         ("{{ record.get(plan) }}", {("plan",)}, True),
         ("{{ record[plan] }}", {("plan",)}, True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 import sqlite3
@@ -137,6 +138,33 @@ def test_locked_ledger_is_one_clear_error(
     assert "database is locked" in locked.error
     assert resumed.outcomes == {"accepted": 1}
     assert sent_numbers(sandbox) == [1, 2]
+
+
+@pytest.mark.slow
+def test_broken_input_with_a_locked_ledger_still_has_a_report(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(), a_record(1))
+    broken = {"type": "RECORD", "stream": "trials"}
+    report = target.folder / "report.json"
+    text = text_of([a_schema(), a_record(2)])
+    ledger = sqlite3.connect(target.folder / "ledger.db", isolation_level=None)
+    with target.start(text, report_path=str(report)) as process, closing(ledger) as it:
+        assert process.stdin
+        wait_until(lambda: len(sandbox.signals) == 2)
+        wait_until(
+            lambda: (
+                it.execute("SELECT count(*) FROM stairoids_claims").fetchone() == (0,)
+            )
+        )
+        it.execute("BEGIN IMMEDIATE")
+        process.stdin.write(text_of([a_record(3), broken]).encode())
+        process.stdin.close()
+
+        assert process.wait(timeout=120) == 1
+        it.execute("ROLLBACK")
+
+    assert json.loads(report.read_text())["exit_code"] == 1
 
 
 def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
