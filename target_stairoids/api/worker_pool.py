@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -155,3 +156,14 @@ class WorkerPool(Generic[Job]):
         descriptor, self._waker = self._waker, -1
         os.close(descriptor)
         os.close(self.wake_descriptor)
+
+
+def readable(descriptors: Iterable[int], seconds: float) -> list[int]:
+    """Return the descriptors with something to read; wait for it if there is none.
+
+    Unlike `select`, `poll` takes descriptors above 1,023 as well.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(1000 * seconds)]

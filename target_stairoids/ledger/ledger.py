@@ -30,7 +30,12 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
-from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
+from target_stairoids.ledger.structs import (
+    UNFINISHED,
+    Claim,
+    KnownMapping,
+    claim_from,
+)
 from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Statements, Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
@@ -165,6 +170,7 @@ class Ledger:
         reason: str = "",
         mappings: Mapping[tuple[int, str], KnownMapping] | None = None,
         complete: Mapping[str, bool] | None = None,
+        baselined: Collection[str] = (),
     ) -> None:
         """End the run.
 
@@ -173,12 +179,14 @@ class Ledger:
             mappings: The mappings of its streams, by stream and name.
             complete: The streams whose input is settled, and whether it had records.
                 Then their checks have passed.
+            baselined: The streams whose baseline has ended.
         """
         with self.transaction() as transaction:
             transaction.keep_mappings(mappings or {})
             complete = complete or {}
             passed = [name for name, had_records in complete.items() if had_records]
             transaction.checks_passed(self.scope, passed)
+            transaction.checks_passed(self.scope, baselined, only=UNFINISHED)
             transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)

@@ -401,9 +401,13 @@ class Transaction:
         self.write(sa.update(checks).where(its).values(is_allowed=True))
         return list(reasons)
 
-    def checks_passed(self, scope: str, streams: Collection[str]) -> None:
-        """Forget the checks that set streams aside."""
+    def checks_passed(
+        self, scope: str, streams: Collection[str], *, only: str | None = None
+    ) -> None:
+        """Forget the checks that set streams aside, or only one of them."""
         their = (checks.c.scope == scope) & checks.c.subject.in_(streams)
+        if only is not None:
+            their &= checks.c.name == only
         self.write(sa.delete(checks).where(their))
 
     # Any statement

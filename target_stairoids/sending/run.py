@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import select
 import time
 from collections.abc import Callable
 
 from stairoids_common.text import counted
+from target_stairoids.api.worker_pool import readable
 from target_stairoids.checks.first_run import NOT_CHECKED, refusal
 from target_stairoids.checks.rebuild import LedgerRebuild
 from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
@@ -318,8 +318,7 @@ class Run:
         descriptors = [self._scheduler.pool.wake_descriptor]
         if source is not None:
             descriptors.append(source)
-        readable, _, _ = select.select(descriptors, [], [], max(0.001, min(ends)))
-        return source is not None and source in readable
+        return source in readable(descriptors, max(0.001, min(ends)))
 
     def _count(self, finished: Finished) -> None:
         """Count outcomes that are on disk, and let STATE pass them."""
@@ -372,7 +371,7 @@ class Run:
         pool = self._scheduler.pool
         deadline = time.monotonic() + GRACE_SECONDS
         while pool.unanswered and time.monotonic() < deadline:
-            select.select([pool.wake_descriptor], [], [], 0.1)
+            readable([pool.wake_descriptor], 0.1)
             self._count(self._scheduler.step() or [])
 
     def _left_over(self) -> StairoidsError | None:
@@ -430,6 +429,7 @@ class Run:
                 reason="" if failure is None else str(failure),
                 mappings=self.records.streams.made(self._may_remember),
                 complete=self._outcomes.complete(),
+                baselined=self._outcomes.baselined(),
             )
             facts = queries.pipeline_facts(self._ledger, self._pipeline)
             if self._notifier:

@@ -21,7 +21,7 @@ from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import KnownMapping
+from target_stairoids.ledger.structs import UNFINISHED, KnownMapping
 from target_stairoids.mapping import config
 from target_stairoids.mapping.expressions.template import Path, path_text
 from target_stairoids.mapping.privacy import privacy_warning
@@ -369,13 +369,16 @@ def checks_for(
     """Return the checks of a stream, given how many of its records were valid."""
     name = stream.schema.name
     fired = queries.fired_checks(ledger, name)
+    refusal = stream.refusal
+    if UNFINISHED in fired and not stream.baselines:
+        refusal = _unfinished_baseline(name)
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *queries.entities_of(ledger, stream.number),
         is_allowed=settings.rebuilds or any(fired.values()),
         fired_before=BULK_CHANGE in fired,
         new_identity="" if ledger.is_new() else stream.new_identity,
-        refusal=stream.refusal,
+        refusal=refusal,
     )
     checks.valid(valid_before)
     if settings.is_partial and fired and not any(fired.values()):
@@ -385,6 +388,15 @@ def checks_for(
             "of the tap, which names the check and the command that decides.",
         )
     return checks
+
+
+def _unfinished_baseline(stream: str) -> tuple[str, str]:
+    return UNFINISHED, (
+        f"Stream {as_code(stream)}: its baseline did not end, so the records that it "
+        "has not read would be sent. To remember them, pipe the whole output of the "
+        "tap into `stairoids-signals ledger baseline` again. To send them, run "
+        f"{shell_command('stairoids-signals ledger allow', stream)}."
+    )
 
 
 def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) -> None:

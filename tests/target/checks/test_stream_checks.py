@@ -178,6 +178,48 @@ def test_column_that_changes_at_every_sync_is_ignored_from_then_on(
     assert len(sandbox.signals) == KNOWN
 
 
+@pytest.mark.parametrize("way", ["command", "setting", "again"])
+@pytest.mark.parametrize("decision", ["baseline", "allow"])
+def test_rest_of_an_unfinished_baseline_is_sent_by_no_later_run(
+    sandbox: Sandbox, target: TargetUnderTest, way: str, decision: str
+) -> None:
+    """A baseline whose input breaks off has read a part of the rows."""
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    if way == "again":
+        target.run_text(text_of([SCHEMA, *records(3, plan="b")]))
+    sent = len(sandbox.signals)
+    if way == "setting":
+        assert target.run_text(text[:-500], first_run="baseline").exit_code == 1
+    else:
+        assert signals(target, "ledger", "baseline", text=text[:-500]).returncode == 1
+
+    night = target.run_text(text)
+    retry = target.run_text(text)
+    assert (night.exit_code, retry.exit_code) == (1, 1)
+    assert "`trials`: its baseline did not end" in retry.error
+    assert len(sandbox.signals) == sent
+
+    if decision == "baseline":
+        signals(target, "ledger", "baseline", text=text)
+    else:
+        signals(target, "ledger", "allow", "trials")
+    later = target.run_text(text_of([SCHEMA, *records(21, plan="a")]))
+    assert later.exit_code == 0
+    last = target.run_text(text_of([SCHEMA, *records(22, plan="a")]))
+    assert last.outcomes == {"duplicate": 21, "accepted": 1}
+    new = {signal.body["contact"]["email"] for signal in sandbox.signals[sent:]}
+    assert (len(new) == 2) is (decision == "baseline")
+
+
+def test_baseline_without_records_ends(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    signals(target, "ledger", "baseline", text=text_of([SCHEMA]))
+
+    assert target.run_text(text_of([SCHEMA, *records(2, plan="a")])).exit_code == 0
+    assert len(sandbox.signals) == 2
+
+
 @pytest.mark.slow
 def test_bulk_change_survives_sigterm_between_retries(
     sandbox: Sandbox, target: TargetUnderTest
