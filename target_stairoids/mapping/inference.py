@@ -62,8 +62,8 @@ class _Object(msgspec.Struct, eq=False):
 
         With a role, only names of this role count: `customer_email` is the customer's.
         """
-        names = (*_names(field, role), *more)
-        return [place for n in names for place in self.columns.get(n, ())]
+        names = [n for n in _NAMES.fields[field].names if role in {None, _role(n)}]
+        return [place for n in (*names, *more) for place in self.columns.get(n, ())]
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -106,13 +106,6 @@ def _rank(role: str) -> int:
 def _role(name: str) -> str:
     """Return the role that a column's name begins with; "" without one."""
     return next((r for r in _PEOPLE_ROLES if r and name.startswith(r)), "")
-
-
-@cache
-def _names(field: str, role: str | None) -> tuple[str, ...]:
-    """Return the names for a field, of one role or of all."""
-    names = _NAMES.fields[field].names
-    return tuple(name for name in names if role in {None, _role(name)})
 
 
 #: The roles of people that columns of a record begin with.

@@ -426,27 +426,23 @@ def of_text(clean: Callable[[str], str | None]) -> Callable[[object], str | None
     return lambda value: clean(value) if isinstance(value, str) else None
 
 
-def _readable_or_not(
-    clean: Callable[[str], str | None],
-) -> Callable[[object], str | None]:
-    """Return a function as `of_text`, which returns an unreadable text as it is.
+def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    """Return a function that returns an unreadable text as it is.
 
     It returns None for a text that stands for nothing.
     """
 
-    def cleaned(value: object) -> str | None:
-        if not isinstance(value, str):
-            return None
-        found = clean(value)
-        if found is None and not stands_for_nothing(value):
-            return value.strip()
+    def cleaned(text: str) -> str | None:
+        found = clean(text)
+        if found is None and not stands_for_nothing(text):
+            return text.strip()
         return found
 
     return cleaned
 
 
-domain_from = _readable_or_not(clean_domain)
-email_from = _readable_or_not(clean_email)
+domain_from = of_text(_readable_or_not(clean_domain))
+email_from = of_text(_readable_or_not(clean_email))
 company_name_from = of_text(clean_name)
 #: Returns a first or last name without titles and suffixes; None if it is none.
 person_name_from = of_text(lambda text: _words_of_person(text)[1] or None)
