@@ -31,7 +31,6 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.structs import (
-    UNFINISHED,
     Claim,
     KnownMapping,
     claim_from,
@@ -170,7 +169,7 @@ class Ledger:
         reason: str = "",
         mappings: Mapping[tuple[int, str], KnownMapping] | None = None,
         complete: Mapping[str, bool] | None = None,
-        baselined: Collection[str] = (),
+        baselined: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """End the run.
 
@@ -179,14 +178,15 @@ class Ledger:
             mappings: The mappings of its streams, by stream and name.
             complete: The streams whose input is settled, and whether it had records.
                 Then their checks have passed.
-            baselined: The streams whose baseline has ended.
+            baselined: Streams, and their mappings whose baseline has ended.
         """
         with self.transaction() as transaction:
             transaction.keep_mappings(mappings or {})
             complete = complete or {}
             passed = [name for name, had_records in complete.items() if had_records]
             transaction.checks_passed(self.scope, passed)
-            transaction.checks_passed(self.scope, baselined, only=UNFINISHED)
+            for name, its in (baselined or {}).items():
+                transaction.baseline_ended(self.scope, name, its)
             transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)

@@ -31,6 +31,7 @@ from stairoids_common.time import timestamp
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.queries import unfinished_baselines
 from target_stairoids.ledger.schema import (
     claims,
     dead_letters,
@@ -45,6 +46,7 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
+from target_stairoids.ledger.structs import NOT_ENDED, UNFINISHED
 from target_stairoids.ledger.transaction import Transaction
 
 
@@ -111,6 +113,8 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         write(update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
         if old not in names:
             _rename_mapping(transaction, number, old, new)
+        mapping = () if old in names else (old, new)
+        _move_baselines(ledger, transaction, (old, new), mapping)
         for table in (claims, dead_letters):
             write(update(table).where(table.c.stream == number).values(stream_name=new))
         transaction.checks_passed(ledger.scope, (old, new))
@@ -138,6 +142,7 @@ def rename_part(
                 raise LedgerError(f"Mapping `{new}` has signals of its own.")
             if not _rename_mapping(transaction, number, old, new):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
+            _move_baselines(ledger, transaction, (stream, stream), (old, new))
         transaction.checks_passed(ledger.scope, (stream,))
 
 
@@ -159,6 +164,21 @@ def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -
         is_named = (table.c.stream == stream) & (table.c.mapping == old)
         changed += transaction.write(update(table).where(is_named).values(mapping=new))
     return changed
+
+
+def _move_baselines(
+    ledger: Ledger,
+    transaction: Transaction,
+    stream: tuple[str, str],
+    mapping: tuple[str, ...],
+) -> None:
+    """Give the unfinished baselines of a stream the new names: old name, new name."""
+    old, new = stream
+    unfinished = unfinished_baselines(ledger, old)
+    transaction.baseline_ended(ledger.scope, old, unfinished)
+    for name in unfinished:
+        named = mapping[-1] if name in mapping else name
+        transaction.check_fired(ledger.scope, new, UNFINISHED + named, NOT_ENDED)
 
 
 def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:

@@ -31,6 +31,7 @@ from target_stairoids.ledger.schema import (
 )
 from target_stairoids.ledger.structs import (
     OWN_CLOCK,
+    UNFINISHED,
     KnownMapping,
     Layout,
     NotifiedState,
@@ -166,6 +167,15 @@ def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
         checks.c.scope == ledger.scope, checks.c.subject == stream
     )
     return {row.name: row.is_allowed for row in ledger.rows(query)}
+
+
+def unfinished_baselines(ledger: Ledger, stream: str) -> set[str]:
+    """Return the mappings of a stream whose baseline began and did not end."""
+    return {
+        name.removeprefix(UNFINISHED)
+        for name, is_allowed in fired_checks(ledger, stream).items()
+        if name.startswith(UNFINISHED) and not is_allowed
+    }
 
 
 def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool]]:

@@ -12,8 +12,9 @@ from target_stairoids.dedup.duplicate_rules import Outcome, Version
 
 #: Before a time of a claim if it is of our own clock, because the server's was unknown.
 OWN_CLOCK = "~"
-#: The check of a stream whose baseline began and did not end.
-UNFINISHED = "unfinished baseline"
+#: The check of a stream whose baseline began and did not end; a mapping's name follows.
+UNFINISHED = "unfinished baseline "
+NOT_ENDED = "its baseline did not end"
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):

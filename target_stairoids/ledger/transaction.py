@@ -35,6 +35,7 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.structs import (
+    UNFINISHED,
     Claim,
     Known,
     KnownMapping,
@@ -401,14 +402,20 @@ class Transaction:
         self.write(sa.update(checks).where(its).values(is_allowed=True))
         return list(reasons)
 
-    def checks_passed(
-        self, scope: str, streams: Collection[str], *, only: str | None = None
-    ) -> None:
-        """Forget the checks that set streams aside, or only one of them."""
+    def checks_passed(self, scope: str, streams: Collection[str]) -> None:
+        """Forget the checks that set streams aside.
+
+        An unfinished baseline stays one, unless a person lets it pass.
+        """
         their = (checks.c.scope == scope) & checks.c.subject.in_(streams)
-        if only is not None:
-            their &= checks.c.name == only
-        self.write(sa.delete(checks).where(their))
+        may_go = ~checks.c.name.startswith(UNFINISHED) | checks.c.is_allowed
+        self.write(sa.delete(checks).where(their & may_go))
+
+    def baseline_ended(self, scope: str, stream: str, mappings: Iterable[str]) -> None:
+        """Note that the baselines of mappings are finished."""
+        names = [UNFINISHED + mapping for mapping in mappings]
+        its = (checks.c.scope == scope) & (checks.c.subject == stream)
+        self.write(sa.delete(checks).where(its & checks.c.name.in_(names)))
 
     # Any statement
 

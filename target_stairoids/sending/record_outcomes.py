@@ -14,7 +14,7 @@ from typing import Any
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
 from target_stairoids.dedup.duplicate_rules import OLDER, REJECTED, Action, Key, Outcome
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import UNFINISHED
+from target_stairoids.ledger.structs import NOT_ENDED, UNFINISHED
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import (
@@ -68,8 +68,9 @@ class RecordOutcomes:
         """Note a stream, or its new SCHEMA. A baseline is unfinished until it ends."""
         name = stream.schema.name
         is_kept = not (self.settings.dry_run or self.settings.is_partial)
-        if stream.baselines and name not in self._streams and is_kept:
-            self.ledger.check_fired(name, UNFINISHED, "its baseline did not end")
+        if is_kept and name not in self._streams:
+            for mapping in stream.baselines:
+                self.ledger.check_fired(name, UNFINISHED + mapping, NOT_ENDED)
         self._streams[name] = stream
         if stream.refusal is not None and stream.refusal[0] == SOURCE:
             self._refused.add(stream.schema.name)
@@ -349,11 +350,11 @@ class RecordOutcomes:
             if name not in open_ones and not stream.counts.replayed
         }
 
-    def baselined(self) -> list[str]:
-        """Return the streams whose baseline has ended, because the input has."""
+    def baselined(self) -> dict[str, frozenset[str]]:
+        """Return streams, and their mappings whose baseline ended with the input."""
         if not self.is_whole or self.settings.is_partial:
-            return []
-        return [name for name, stream in self._streams.items() if stream.baselines]
+            return {}
+        return {name: stream.baselines for name, stream in self._streams.items()}
 
     def may_remember(self, stream: Stream) -> bool:
         """Return whether the ledger may remember a stream's mappings."""

@@ -258,11 +258,15 @@ class Streams:
                 "Name the columns that identify a record in `key` of its mapping."
             )
         before = self._streams.get(name)
+        unfinished = queries.unfinished_baselines(self._ledger, name)
         baselines = frozenset(
             mapping.name
             for mapping in senders
             if settings.remembers_all
-            or (settings.first_run == "baseline" and mapping.name not in known)
+            or (
+                settings.first_run == "baseline"
+                and (mapping.name not in known or mapping.name in unfinished)
+            )
         )
         stream = Stream(
             schema=schema,
@@ -370,8 +374,9 @@ def checks_for(
     name = stream.schema.name
     fired = queries.fired_checks(ledger, name)
     refusal = stream.refusal
-    if UNFINISHED in fired and not stream.baselines:
-        refusal = _unfinished_baseline(name)
+    unfinished = queries.unfinished_baselines(ledger, name) & stream.made.keys()
+    if unfinished := unfinished - stream.baselines:
+        refusal = _unfinished_baseline(name, min(unfinished))
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *queries.entities_of(ledger, stream.number),
@@ -390,8 +395,8 @@ def checks_for(
     return checks
 
 
-def _unfinished_baseline(stream: str) -> tuple[str, str]:
-    return UNFINISHED, (
+def _unfinished_baseline(stream: str, mapping: str) -> tuple[str, str]:
+    return UNFINISHED + mapping, (
         f"Stream {as_code(stream)}: its baseline did not end, so the records that it "
         "has not read would be sent. To remember them, pipe the whole output of the "
         "tap into `stairoids-signals ledger baseline` again. To send them, run "

@@ -211,6 +211,56 @@ def test_rest_of_an_unfinished_baseline_is_sent_by_no_later_run(
     assert (len(new) == 2) is (decision == "baseline")
 
 
+def test_unfinished_baseline_stays_one_until_it_ends(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    one, two = ({"stream": "trials", "type": name} for name in ("one", "two"))
+    target.config["signals"] = [one]
+    broken = target.run_text(text[:-500], first_run="baseline")
+    known = broken.outcomes["baselined"]
+
+    duplicates = target.run_text(text_of([SCHEMA, *records(known, plan="a")]))
+    assert (duplicates.exit_code, duplicates.outcomes) == (0, {"duplicate": known})
+    assert target.run_text(text).exit_code == 1
+    other = target.run_text(text, first_run="send", signals=[one, two])
+    assert other.exit_code == 1
+    assert not sandbox.signals
+
+    again = target.run_text(text, first_run="baseline")
+    assert again.outcomes == {"duplicate": known, "baselined": 20 - known}
+    later = target.run_text(text_of([SCHEMA, *records(21, plan="a")]))
+    assert later.outcomes == {"duplicate": 20, "accepted": 1}
+
+
+def test_new_mapping_of_a_baseline_does_not_let_an_unfinished_one_pass(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    one, two = ({"stream": "trials", "type": name} for name in ("one", "two"))
+    signals(target, "ledger", "baseline", text=text[:-500], signals=[one])
+
+    target.run_text(text, first_run="baseline", signals=[one, two])
+
+    assert target.run_text(text, signals=[one, two]).outcomes == {"duplicate": 40}
+    assert not sandbox.signals
+
+
+def test_renamed_stream_keeps_its_unfinished_baseline(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    renamed = text.replace('"trials"', '"tests"')
+    signals(target, "ledger", "baseline", text=text[:-500])
+    signals(target, "ledger", "rename", "trials", "tests")
+
+    assert target.run_text(renamed).exit_code == 1
+    assert not sandbox.signals
+
+    signals(target, "ledger", "baseline", text=renamed)
+    assert target.run_text(renamed).outcomes == {"duplicate": 20}
+
+
 def test_baseline_without_records_ends(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
