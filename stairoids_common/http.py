@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
+from io import BufferedReader
 from pathlib import Path
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest, RequestException, Response, Timeout
+from requests import PreparedRequest, RequestException, Response, Session, Timeout
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from typing_extensions import override
 from urllib3 import exceptions as urllib3
+from urllib3.connection import HTTPConnection
 
 Result = TypeVar("Result")
 
@@ -71,6 +75,53 @@ class BearerAuth(AuthBase):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         request.headers["Authorization"] = self._header
         return request
+
+
+class _WholeLines(BufferedReader):
+    """Reads lines, and fails at the end of a connection within or before a line."""
+
+    @override
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and len(line) != size:
+            raise RemoteDisconnected("")  # the head is cut off
+        return line
+
+
+class _WholeResponse(http.client.HTTPResponse):
+    """A response whose head is whole. Python takes a part of a head for a head."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fp = _WholeLines(self.fp.detach())
+
+
+class WholeConnection(HTTPConnection):
+    """A connection on which a response that is cut off is none."""
+
+    response_class = _WholeResponse
+
+
+class WholeAdapter(HTTPAdapter):
+    """Takes only whole responses, and never repeats a request."""
+
+    connection_class: type[WholeConnection] = WholeConnection
+
+    @override
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        if not issubclass(pool.ConnectionCls, self.connection_class):
+            bases = (self.connection_class, pool.ConnectionCls)
+            pool.ConnectionCls = type("Connection", bases, {})
+        return pool
+
+
+def session_of_whole_responses(adapter: WholeAdapter | None = None) -> Session:
+    """Return a session that takes only whole responses."""
+    session = Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter or WholeAdapter())
+    return session
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:

@@ -22,6 +22,7 @@ from stairoids_common.http import (
     breach_of,
     environment_error,
     obstacle_of,
+    session_of_whole_responses,
     text_of,
     within,
 )
@@ -52,7 +53,7 @@ class Endpoints:
             raise ConfigError(wrong)
         self._url = checked_url(api_url, name="--api-url").rstrip("/") + "/webhooks"
         self._api_key = api_key
-        self._session = requests.Session()
+        self._session = session_of_whole_responses()
         self._session.auth = BearerAuth(api_key)
 
     def register(
@@ -111,9 +112,10 @@ def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]
             "X-Stairoids-Signature": sign(body, secret).decode(),
         }
         options: Any = _options_for(url, _TEST_SECONDS)
-        post = partial(requests.post, url, data=body, headers=headers, **options)
+        session = session_of_whole_responses()
+        post = partial(session.post, url, data=body, headers=headers, **options)
         place = urlsplit(url)._replace(query="").geturl()
-        with _response(f"POST {place}", _TEST_SECONDS, post) as response:
+        with session, _response(f"POST {place}", _TEST_SECONDS, post) as response:
             yield event, response.status_code
 
 

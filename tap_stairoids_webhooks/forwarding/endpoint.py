@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from http.client import RemoteDisconnected
-from io import BufferedReader
-from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from typing_extensions import override
-from urllib3 import HTTPConnectionPool, HTTPResponse
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import ConnectionPool
+from urllib3 import HTTPResponse
 
-from stairoids_common.http import breach_of, environment_error, obstacle_of
+from stairoids_common.http import (
+    WholeAdapter,
+    WholeConnection,
+    breach_of,
+    environment_error,
+    obstacle_of,
+    session_of_whole_responses,
+)
 from stairoids_common.retry import retry_after_in
 from tap_stairoids_webhooks.endpoints import checked_url, proxies_to
 from tap_stairoids_webhooks.exceptions import ConfigError
@@ -88,60 +88,17 @@ class Endpoint:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._of_thread, "session", None)
         if session is None:
-            session = self._of_thread.session = requests.Session()
+            session = session_of_whole_responses(_Deadlines())
             session.auth = _no_auth
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _Deadlines(_SECONDS))
+            self._of_thread.session = session
         return session
 
 
-class _Deadlines(HTTPAdapter):
-    """Limits the time for the head of a response, of a handler and of a proxy.
+class _LimitedConnection(WholeConnection):
+    """A connection with a time limit for the head of a response, also of a proxy.
 
     The timeout of `requests` is for each part that arrives, however small.
     """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        super().__init__()
-
-    @override
-    def get_connection_with_tls_context(
-        self, *args: Any, **options: Any
-    ) -> ConnectionPool:
-        pool = super().get_connection_with_tls_context(*args, **options)
-        kind = cast("HTTPConnectionPool", pool).ConnectionCls
-        if not issubclass(kind, _LimitedConnection):
-            fields = {"seconds": self._seconds}
-            limited = type("Connection", (_LimitedConnection, kind), fields)
-            pool.ConnectionCls = limited  # type: ignore[attr-defined]  # as above
-        return pool
-
-
-class _WholeLines(BufferedReader):
-    """Reads lines, and fails at the end of a connection within or before a line."""
-
-    @override
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line.endswith(b"\n") and len(line) != size:
-            raise RemoteDisconnected("")  # the head is cut off
-        return line
-
-
-class _WholeResponse(http.client.HTTPResponse):
-    """A response whose head is whole. Python takes a part of a head for a head."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fp = _WholeLines(self.fp.detach())
-
-
-class _LimitedConnection(HTTPConnection):
-    """A connection with a time limit for the head of a response."""
-
-    seconds: float
-    response_class = _WholeResponse
 
     @override
     def _tunnel(self) -> None:
@@ -163,7 +120,7 @@ class _LimitedConnection(HTTPConnection):
             with suppress(OSError):  # it was closed meanwhile
                 socket.socket.shutdown(ours, socket.SHUT_RDWR)
 
-        timer = threading.Timer(self.seconds, hang_up)
+        timer = threading.Timer(_SECONDS, hang_up)
         timer.daemon = True
         timer.start()
         try:
@@ -172,6 +129,12 @@ class _LimitedConnection(HTTPConnection):
             timer.cancel()
             if late.is_set():  # also if the part that came is a head
                 raise TimeoutError
+
+
+class _Deadlines(WholeAdapter):
+    """Limits the time for the head of a response."""
+
+    connection_class = _LimitedConnection
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

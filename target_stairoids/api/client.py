@@ -19,13 +19,13 @@ from urllib.parse import quote
 
 import msgspec
 import requests
-from requests.adapters import HTTPAdapter
 
 from stairoids_common.http import (
     BearerAuth,
     breach_of,
     environment_error,
     obstacle_of,
+    session_of_whole_responses,
     text_of,
     within,
 )
@@ -320,8 +320,7 @@ class _ThreadSession(threading.local):
     """
 
     def __init__(self, url: str, auth: BearerAuth) -> None:
-        self.session = requests.Session()
-        self.session.mount("https://", HTTPAdapter(max_retries=0))
+        self.session = session_of_whole_responses()
         self.session.headers["User-Agent"] = USER_AGENT
         self.settings = self.session.merge_environment_settings(
             url, {}, stream=True, verify=None, cert=None

@@ -13,9 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-import requests
-
-from stairoids_common.http import within
+from stairoids_common.http import session_of_whole_responses, within
 from stairoids_common.text import counted
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import LedgerError
@@ -173,15 +171,16 @@ def _send(settings: Settings, message: Mapping[str, Any]) -> bool:
 
 def _post(url: str, message: Mapping[str, Any]) -> str | None:
     """Post a message as JSON; return why it was not taken, without the URL."""
-    response = requests.post(
-        url,
-        json=message,
-        timeout=_SECONDS,
-        allow_redirects=False,
-        stream=True,  # a body may take for ever
-        auth=lambda request: request,  # no password of a `.netrc` file
-    )
-    response.close()
+    with session_of_whole_responses() as session:
+        response = session.post(
+            url,
+            json=message,
+            timeout=_SECONDS,
+            allow_redirects=False,
+            stream=True,  # a body may take for ever
+            auth=lambda request: request,  # no password of a `.netrc` file
+        )
+        response.close()
     is_taken = 200 <= response.status_code < 300
     return None if is_taken else f"the response was {response.status_code}"
 

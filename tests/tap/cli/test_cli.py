@@ -211,6 +211,18 @@ def test_missing_response_is_explained(closing: str, url: str, reason: str) -> N
     assert "Error)" not in result.output
 
 
+@pytest.mark.parametrize("command", ["send-test {url}", "list --api-url {url}"])
+def test_response_whose_head_is_cut_off_is_none(command: str) -> None:
+    server = Server()
+    server.response = b"HTTP/1.1 200 O"
+    with running(server):
+        result = run(*command.format(url=server.url).split())
+
+    assert result.exit_code == 1
+    expected = "no response (the connection broke off before a response)"
+    assert expected in result.output
+
+
 def test_missing_response_of_the_api_is_explained() -> None:
     result = run("list", "--api-url", "http://127.0.0.1:1/x")
 

@@ -66,12 +66,22 @@ def trickle(connection: socket.socket) -> None:
     hang(connection)
 
 
+_NONE = "the connection broke off before a response"
+
+
 @pytest.mark.parametrize(
     ("broken", "failure"),
     [
-        (reset, "the connection broke off before a response"),
-        (b"", "the connection broke off before a response"),
-        (b"HTTP/1.1 2", "the response is not HTTP"),
+        (reset, _NONE),
+        (b"", _NONE),
+        (b"HTTP/1.1 2", _NONE),
+        (b"HTTP/1.1 422 Unproc", _NONE),
+        (b"HTTP/1.1 422 No\r\nContent-Le", _NONE),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n", _NONE),
+        (
+            b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+            "the response broke off",
+        ),
         (b"nonsense\r\n\r\n", "the response is not HTTP"),
         (
             b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{",

@@ -141,6 +141,17 @@ def test_notification_whose_response_never_ends_delays_no_run(
     assert "`notify[0]` got no notification: TimeoutError." in caplog.text
 
 
+def test_head_that_is_cut_off_takes_no_notification(
+    watched: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    server.response = b"HTTP/1.1 200 O"
+    with running(server):
+        watched.run(a_schema(), a_record(1), api_key="sk_no", notify=[server.url])
+
+    assert "`notify[0]` got no notification: ConnectionError." in caplog.text
+
+
 def test_each_run_that_cannot_open_its_ledger_is_notified(
     watched: TargetUnderTest, endpoint: Receiver, tmp_path: Path
 ) -> None:
