@@ -16,7 +16,8 @@ from stairoids_airbyte.protocol import (
     Descriptor,
     Json,
 )
-from target_stairoids.mapping.schema import bookmark_column
+from target_stairoids.exceptions import MessageError
+from target_stairoids.mapping.schema import bookmark_column, check_message
 from target_stairoids.mapping.signals_setting import MappingItem
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ def messages_of(catalog: ConfiguredCatalog) -> dict[Descriptor, dict[str, Json]]
     """Return the SCHEMA message of each stream of the catalog.
 
     Raises:
-        WrongConfigError: A stream has a sync mode that signals do not support, or two
-            streams would have the same name.
+        WrongConfigError: A stream has a sync mode that signals do not support, or a
+            malformed `json_schema`, or two streams would have the same name.
     """
     messages: dict[Descriptor, dict[str, Json]] = {}
     names: set[str] = set()
@@ -48,7 +49,11 @@ def messages_of(catalog: ConfiguredCatalog) -> dict[Descriptor, dict[str, Json]]
             )
         names.add(name)
         _check_mode(configured, name)
-        messages[descriptor_of(configured)] = _message_of(configured, name)
+        message = messages[descriptor_of(configured)] = _message_of(configured, name)
+        try:
+            check_message(message)
+        except MessageError as error:
+            raise WrongConfigError(str(error)) from error
     return messages
 
 

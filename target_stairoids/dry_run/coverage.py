@@ -8,11 +8,11 @@ from typing import Any
 
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.expressions.paths import path_text
 from target_stairoids.mapping.expressions.template import (
     Reader,
     compile_template,
     path_reader,
-    path_text,
 )
 from target_stairoids.mapping.people_and_companies import (
     clean_domain,

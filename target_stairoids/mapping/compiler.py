@@ -15,9 +15,9 @@ from msgspec import UNSET, UnsetType
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping.expressions.errors import TemplateError
+from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.expressions.template import (
     Fields,
-    Path,
     Reader,
     Template,
     compile_condition,
@@ -279,7 +279,7 @@ class Compiler:
             mistake = mistake_in(text, field, self._schema.properties)
             if mistake is not None:
                 raise ConfigError(f"{self._where(field)}: {mistake}")
-        for path in template.paths - template.optional:
+        for path in (template.paths - template.optional) | template.in_items:
             self._check_path(path, field)
         self._paths |= template.paths
         if not is_inferred:

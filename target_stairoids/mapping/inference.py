@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from target_stairoids.mapping.expressions.template import path_text
+from target_stairoids.mapping.expressions.paths import path_text
 from target_stairoids.mapping.privacy import refusal_filter, simple_name
 from target_stairoids.mapping.schema import (
     StreamSchema,

@@ -9,13 +9,12 @@ from typing import Any
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.mapping.expressions.errors import TemplateError
+from target_stairoids.mapping.expressions.paths import Path, path_text
 from target_stairoids.mapping.expressions.template import (
-    Path,
     compile_condition,
-    path_text,
 )
 from target_stairoids.mapping.people_and_companies import clean_domain, clean_email
-from target_stairoids.mapping.schema import StreamSchema, inner_properties
+from target_stairoids.mapping.schema import StreamSchema, inner_properties, types_of
 from target_stairoids.mapping.times import likely_event_time_from
 
 _IN_BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
@@ -116,17 +115,21 @@ def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> s
     """
     place, known = schema.name, schema.properties
     is_closed = bool(known) if must_be_listed else not schema.is_open
-    for part in map(str, path):
-        if is_closed and part not in known:
+    column: Any = None
+    for index, part in enumerate(map(str, path)):
+        if isinstance(path[index], int) and "array" in types_of(column):
+            column = column.get("items")
+        elif is_closed and part not in known:
             hint = nested_hint(part, known)
             if not hint and (quoted := _path_with(part, schema.properties)):
                 hint = f"; for a name with a mark write `{path_text(quoted)}`"
             hint = hint or suggestion(part, known)
             return f"`{part}` is not a property of `{place}`{hint}"
-        column: Any = known.get(part)
-        place, known = part, inner_properties(column) or {}
+        else:
+            place, column = part, known.get(part)
+        known = inner_properties(column) or {}
         is_closed = bool(known) and column.get("additionalProperties") is False
-        if not is_closed:
+        if not is_closed and "array" not in types_of(column):
             return ""
     return ""
 

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.expressions.template import (
     Fields,
-    Path,
     Reader,
     Template,
     compile_template,

@@ -23,7 +23,7 @@ from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import UNFINISHED, KnownMapping
 from target_stairoids.mapping import config
-from target_stairoids.mapping.expressions.template import Path, path_text
+from target_stairoids.mapping.expressions.paths import Path, path_text
 from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,

@@ -274,6 +274,34 @@ def test_unknown_sync_mode_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("json_schema", "part"),
+    [
+        ({"properties": []}, "`properties` is not an object"),
+        ({"properties": None}, "`properties` is not an object"),
+        ({"type": 5}, "`type` is neither"),
+        ({"properties": {"id": 5}}, "`properties.id` is not an object"),
+        ({"properties": {"id": {"type": ["string", 3]}}}, "`properties.id.type`"),
+        ({"properties": {"id": {"anyOf": {}}}}, "`properties.id.anyOf` is not a list"),
+        ({"properties": {"email": {}}}, "its key `id` is not one of its properties"),
+        (True, "`$.streams[0].stream.json_schema`"),
+        ([], "`$.streams[0].stream.json_schema`"),
+    ],
+)
+def test_malformed_json_schema_is_a_config_error(
+    destination: Destination, sandbox: Sandbox, json_schema: object, part: str
+) -> None:
+    catalog = a_catalog(a_stream(json_schema=json_schema))
+
+    code, printed = destination.write(catalog, a_record(1))
+
+    (error,) = errors_in(printed)
+    assert code == 1
+    assert error["failure_type"] == "config_error"
+    assert part in error["message"]
+    assert not sandbox.signals
+
+
+@pytest.mark.parametrize(
     ("configured", "sent"), [("", None), (None, ""), ("", "")], ids=repr
 )
 def test_empty_namespace_is_none(

@@ -203,6 +203,12 @@ def _concat(*values: Json) -> str:
 
 
 @pass_environment
+def _attr(sandbox: Environment, value: Json, name: Json) -> Json:
+    """Return a field of an object: `record | attr('x')` is `record['x']`."""
+    return sandbox.getattr(value, str(name))
+
+
+@pass_environment
 def _join(
     sandbox: Environment, values: Json, separator: Json = "", attribute: Json = None
 ) -> str:
@@ -276,7 +282,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     )
     sandbox.globals.clear()
     sandbox.policies["json.dumps_function"] = _json
-    sandbox.filters |= {"join": _join, "string": _text}
+    sandbox.filters |= {"attr": _attr, "join": _join, "string": _text}
     for name, function in sandbox.filters.items():
         sandbox.filters[name] = _null_safe(function, name)
     for name, function in FILTERS.items():  # null for an undefined value

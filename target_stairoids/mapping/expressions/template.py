@@ -8,10 +8,9 @@ template raises `TemplateError`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -38,20 +37,20 @@ from target_stairoids.mapping.expressions.jinja_env import (
     environment,
     value_of,
 )
+from target_stairoids.mapping.expressions.paths import (
+    RECORD,
+    Path,
+    path_in,
+    paths_of,
+    reads_of,
+)
 from target_stairoids.mapping.values import holds
 
 Fields = dict[str, Any]
-Path = tuple[str | int, ...]
 #: Reads a value of a record's columns; `InvalidSignalError` if it cannot be evaluated.
 Reader = Callable[[Fields], Any]
 _Tree = TypeVar("_Tree", bound=nodes.Node)
 
-_RECORD = "record"
-#: Names that Jinja does not read as a column.
-_RESERVED = {
-    *("record", "true", "false", "none", "True", "False", "None", "self"),
-    *("and", "or", "not", "in", "is", "if", "else"),
-}
 #: Attributes of Jinja's filters that need more than the value and its arguments.
 _NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
 #: The methods of the values that JSON has, and of Jinja's `loop`.
@@ -82,12 +81,15 @@ class Template:
         paths: The paths that it reads; each begins with a column's name.
         reads_record: Whether it reads the record as a whole, as in `record | tojson`.
         optional: The paths that it reads only if they exist, as `record.get("x")` does.
+        in_items: The paths that a filter reads in each item of a list, with the index
+            0: `("lines", 0, "sku")` for `lines | map(attribute='sku')`.
     """
 
     read: Reader
     paths: frozenset[Path] = frozenset()
     reads_record: bool = False
     optional: frozenset[Path] = frozenset()
+    in_items: frozenset[Path] = frozenset()
 
 
 def constant(value: object) -> Reader:
@@ -106,14 +108,6 @@ def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
         for node in tree.find_all(nodes.Filter)
         if node.name in _LOSSY and isinstance(node.node, nodes.Expr)
     ]
-
-
-def path_text(path: Path) -> str:
-    """Return the expression that reads a path."""
-    parts = [str(part) for part in path]
-    if all(re.fullmatch(r"[^\W\d]\w*", p) for p in parts) and parts[0] not in _RESERVED:
-        return ".".join(parts)
-    return _RECORD + "".join(f"[{json.dumps(p, ensure_ascii=False)}]" for p in parts)
 
 
 @lru_cache(maxsize=4096)  # a SCHEMA may come again with one more column
@@ -145,7 +139,7 @@ def compile_template(text: str, field: str) -> Template:
         return _expression(others[0], field)
     names = {name.name for name in tree.find_all(nodes.Name)}
     own = names - meta.find_undeclared_variables(tree)  # as in `{% set x = 1 %}`
-    reads = _reads(tree, own)
+    reads = reads_of(tree, own)
     compiled = _by_jinja(tree)
     read = _guarded(lambda record: compiled.render(_context(record)), field)
     return Template(read, *reads)
@@ -185,7 +179,7 @@ def _check_condition(node: nodes.Node, text: str) -> None:
     if isinstance(node, nodes.And | nodes.Or | nodes.Not):
         for part in node.iter_child_nodes():
             _check_condition(part, text)
-    elif not any(True for _ in _paths(node)):
+    elif not any(True for _ in paths_of(node)):
         problem = "a part reads no column, as in `plan == 'a' or 'b'`"
         raise TemplateError(text, 0, f"{problem}; write `plan in ['a', 'b']`")
 
@@ -273,83 +267,19 @@ def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
     raise TemplateError(text, found.start(1) if found else 0, problem)
 
 
-# Paths
-
-_Reads = tuple[frozenset[Path], bool, frozenset[Path]]
-
-
-def _reads(tree: nodes.Node, own: Container[str] = ()) -> _Reads:
-    """Return the fields of a template: its paths but those of its own names."""
-    paths, needed = (
-        frozenset(_paths(tree, own, by_method=by_method)) for by_method in (True, False)
-    )
-    return paths - {()}, () in paths, paths - needed
-
-
-def _paths(
-    node: nodes.Node,
-    own: Container[str] = (),
-    *,
-    by_method: bool = True,
-    is_called: bool = False,
-) -> Iterator[Path]:
-    """Yield the paths of a record that a tree reads; () is the record as a whole."""
-    path = _path(node, by_method=by_method)
-    if path is None:
-        called = node.node if isinstance(node, nodes.Call) else None
-        for child in node.iter_child_nodes():
-            is_called = child is called
-            yield from _paths(child, own, by_method=by_method, is_called=is_called)
-    elif next(n.name for n in _names(node)) not in own:
-        yield path[:-1] if is_called else path  # without the method's name
-
-
-def _names(node: nodes.Node) -> Iterator[nodes.Name]:
-    """Yield the names in a node that is a path: one."""
-    if isinstance(node, nodes.Name):
-        yield node
-    yield from node.find_all(nodes.Name)
-
-
-def _path(node: nodes.Node, *, by_method: bool = False) -> Path | None:
-    """Return the path that a node is, also by `get` or `in`; None for other nodes."""
-    match node:
-        case nodes.Name(name=name, ctx="load"):
-            return () if name == _RECORD else (name,)
-        case nodes.Getattr(node=inner, attr=part):
-            pass
-        case nodes.Getitem(node=inner, arg=nodes.Const(value=str() | int() as part)):
-            pass
-        case nodes.Call(
-            node=nodes.Getattr(node=inner, attr="get"),
-            args=[nodes.Const(value=part)]
-            | [nodes.Const(value=part), nodes.Const() | nodes.Dict(items=[])],
-        ) if by_method:
-            pass
-        case nodes.Compare(
-            expr=nodes.Const(value=str() as part),
-            ops=[nodes.Operand(op="in" | "notin", expr=inner)],
-        ) if by_method and _path(inner) == ():
-            pass
-        case _:
-            return None
-    start = _path(inner, by_method=by_method)
-    return None if start is None else (*start, part)
-
-
 # Readers
 
 
 def _expression(node: nodes.Expr, field: str) -> Template:
-    reads = _reads(node)  # before Jinja changes the tree
+    reads = reads_of(node)  # before Jinja changes the tree
     read = _plain_reader(node) or _jinja_reader(node)
-    read = read if _path(node) else _guarded(read, field)
+    read = read if path_in(node) else _guarded(read, field)
     return Template(read, *reads)
 
 
 def _plain_reader(node: nodes.Node) -> Reader | None:
     """Return a reader made of lookups and calls; None if Jinja must evaluate it."""
-    if path := _path(node):
+    if path := path_in(node):
         return path_reader(path)
     match node:
         case nodes.Const(value=value):
@@ -415,7 +345,7 @@ def _by_jinja(tree: nodes.Template) -> JinjaTemplate:
 
 
 def _context(record: Fields) -> Fields:
-    return {**record, _RECORD: record}
+    return {**record, RECORD: record}
 
 
 def _guarded(read: Reader, field: str) -> Reader:

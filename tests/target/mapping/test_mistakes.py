@@ -343,3 +343,53 @@ def test_stream_with_braces_in_its_name_is_its_own_type() -> None:
             a_shape(name, dict(PEOPLE.properties), key=("id",)),
             type=mapping.origins["type"].template,
         )
+
+
+LINE = {
+    "type": "object",
+    "properties": {"sku": TEXT, "size": {"type": "object"}},
+    "additionalProperties": False,
+}
+ORDERS = a_shape(
+    "people", {"id": TEXT, "lines": {"type": "array", "items": LINE}}, key=("id",)
+)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "record | attr('skku')",
+        "lines[0].skku",
+        "lines[0] | attr('skku')",
+        "lines | map(attribute='skku')",
+        "lines | map('attr', 'skku')",
+        "lines | sort(attribute='sku,skku')",
+        "lines | selectattr('sku') | map(attribute='skku')",
+        "lines | rejectattr('skku')",
+        "lines | groupby('skku')",
+        "lines | sum('skku')",
+        "lines | max(attribute='skku')",
+        "lines | unique(attribute='skku')",
+        "lines | join(' ', 'skku')",
+    ],
+)
+def test_misspelt_name_that_a_filter_takes_is_a_mistake(expression: str) -> None:
+    sentence = mistake(ORDERS, properties={"x": f"{{{{ {expression} }}}}"})
+
+    assert "`properties.x` of its mapping: `skku` is not a property of `" in sentence
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "record | attr('lines')",
+        "lines | map(attribute='sku')",
+        "lines | map(attribute='size.height')",
+        "lines | map(attribute='skku', default='')",
+        "id | list | map(attribute='skku')",
+    ],
+)
+def test_name_that_a_filter_takes_may_exist(expression: str) -> None:
+    compiled = a_map(ORDERS, properties={"x": f"{{{{ {expression} }}}}"})
+
+    assert compiled.paths
