@@ -129,9 +129,11 @@ def write(text: str, setting: str, place: str) -> None:
 def _write_device(path: Path, text: bytes) -> None:
     """Write to a device or a pipe, whose reader may be slow but must be there."""
     number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    poll = select.poll()  # `select` takes no descriptors above 1,023
+    poll.register(number, select.POLLOUT)
     try:
         while text:
-            if not select.select([], [number], [], _PATIENCE)[1]:
+            if not poll.poll(1000 * _PATIENCE):
                 raise TimeoutError(errno.ETIMEDOUT, "its reader is too slow")
             text = text[os.write(number, text) :]
     finally:

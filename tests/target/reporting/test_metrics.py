@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stairoids_common.time import parse_time
@@ -121,6 +123,23 @@ def test_slow_reader_of_a_pipe_gets_the_whole_report(
 
     assert (run.exit_code, json.loads(text)["signals"]) == (0, 200)
     assert len(text) > 4096
+
+
+def test_run_in_a_process_with_many_open_files_reads_and_reports(
+    target: TargetUnderTest, tmp_path: Path
+) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1200:
+        pytest.skip("this user may not open so many files")
+    files = [os.dup(reader) for _ in range(1024)]  # `select` refuses the next ones
+
+    run = target.run(a_schema(), a_record(1), report_path=str(path))
+    text = os.read(reader, 65536)
+    for number in [reader, *files]:
+        os.close(number)
+
+    assert (run.exit_code, json.loads(text)["signals"]) == (0, 1)
 
 
 def test_link_to_a_file_that_a_setting_names_stays(
