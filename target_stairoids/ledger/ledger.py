@@ -27,7 +27,6 @@ from target_stairoids.ledger.schema import (
     dead_letters,
     latest,
     runs,
-    settled,
     streams,
 )
 from target_stairoids.ledger.structs import (
@@ -211,9 +210,7 @@ class Ledger:
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
-        tables = settled, claims
-        entries = [lookup.in_scope(self.scope, t, t.c.stream).limit(1) for t in tables]
-        return all(self.value(entry) is None for entry in entries)
+        return not self.value(select(lookup.is_used(self.scope)))
 
     def key_digest(self, api_key: str) -> bytes:
         """Return the digest that stands for an API key."""

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Select, Table, select, union_all
 
 from target_stairoids.dedup.duplicate_rules import (
@@ -193,6 +194,12 @@ def in_scope(scope: str, table: Table, *columns: Any) -> Select[Any]:
     joined = streams.c.stream == table.c.stream
     query = select(*columns).join_from(table, streams, joined)
     return query.where(streams.c.scope == scope)
+
+
+def is_used(scope: str) -> sa.ColumnElement[bool]:
+    """Return the condition that anything was ever settled or claimed in a scope."""
+    of_settled = in_scope(scope, settled, settled.c.stream).exists()
+    return of_settled | in_scope(scope, schema.claims, schema.claims.c.stream).exists()
 
 
 def rows_in(

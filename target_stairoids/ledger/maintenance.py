@@ -31,7 +31,7 @@ from stairoids_common.time import timestamp
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.queries import unfinished_baselines
+from target_stairoids.ledger.queries import fired_checks, unfinished_in
 from target_stairoids.ledger.schema import (
     claims,
     dead_letters,
@@ -174,7 +174,7 @@ def _move_baselines(
 ) -> None:
     """Give the unfinished baselines of a stream the new names: old name, new name."""
     old, new = stream
-    unfinished = unfinished_baselines(ledger, old)
+    unfinished = unfinished_in(fired_checks(ledger, old))
     transaction.baseline_ended(ledger.scope, old, unfinished)
     for name in unfinished:
         named = mapping[-1] if name in mapping else name

@@ -13,7 +13,7 @@ from sqlalchemy import Row, case, func, literal, select, true, union_all
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
+from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, is_used
 from target_stairoids.ledger.schema import (
     api_keys,
     checks,
@@ -169,29 +169,27 @@ def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     return {row.name: row.is_allowed for row in ledger.rows(query)}
 
 
-def unfinished_baselines(ledger: Ledger, stream: str) -> set[str]:
-    """Return the mappings of a stream whose baseline began and did not end."""
-    return {
-        name.removeprefix(UNFINISHED)
-        for name, is_allowed in fired_checks(ledger, stream).items()
-        if name.startswith(UNFINISHED) and not is_allowed
-    }
+def unfinished_in(fired: dict[str, bool]) -> set[str]:
+    """Return the mappings whose baseline did not end, given the checks that fired."""
+    began = {name for name, is_allowed in fired.items() if not is_allowed}
+    return {n.removeprefix(UNFINISHED) for n in began if n.startswith(UNFINISHED)}
 
 
-def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool]]:
+def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool], bool]:
     """Return how many entities of a stream are known, and whether their key is null.
 
-    The number is 0 before a complete run. The set holds both if both are known.
+    The number is 0 before a complete run. The set holds both if both are known. The
+    last value is that of `Ledger.is_new`.
     """
     complete = select(streams.c.complete_run).where(streams.c.stream == stream)
     null_keys = func.count(case((latest.c.has_null_key, 1)))
     its = (latest.c.stream == stream) & ~latest.c.is_shared
-    [(count, nulls, run)] = ledger.rows(
-        select(func.count(), null_keys, complete.scalar_subquery()).where(its)
-    )
+    columns = func.count(), null_keys, complete.scalar_subquery()
+    query = select(*columns, is_used(ledger.scope)).where(its)
+    [(count, nulls, run, has_entries)] = ledger.rows(query)
     found = {is_null for is_null, n in ((True, nulls), (False, count - nulls)) if n}
     found |= {version.has_null_key for version in _left_over(ledger, stream)}
-    return (0 if run is None else count), found
+    return (0 if run is None else count), found, not has_entries
 
 
 def _left_over(ledger: Ledger, stream: int) -> list[Version]:

@@ -82,6 +82,7 @@ class Stream:
         identity: The name that its records' keys are made with.
         baselines: Mappings whose records are remembered and not sent.
         known: Its mappings as earlier runs used them, by name.
+        fired: The checks that set it aside, and whether a person allows it.
         made: Its mappings now.
         used: Fields that its mappings use.
         keys: Columns that each record must have.
@@ -96,6 +97,7 @@ class Stream:
     identity: str
     baselines: frozenset[str]
     known: dict[str, KnownMapping]
+    fired: dict[str, bool]
     made: dict[str, KnownMapping]
     reader: RecordReader
     keys: frozenset[str]
@@ -258,7 +260,8 @@ class Streams:
                 "Name the columns that identify a record in `key` of its mapping."
             )
         before = self._streams.get(name)
-        unfinished = queries.unfinished_baselines(self._ledger, name)
+        fired = queries.fired_checks(self._ledger, name)
+        unfinished = queries.unfinished_in(fired)
         baselines = frozenset(
             mapping.name
             for mapping in senders
@@ -276,6 +279,7 @@ class Streams:
             identity=identity,
             baselines=baselines,
             known=known,
+            fired=fired,
             made={m.name: _known_mapping(m, schema) for m in senders},
             reader=RecordReader(
                 [mapping.key for mapping in maps],
@@ -371,18 +375,24 @@ def checks_for(
     stream: Stream, ledger: Ledger, settings: Settings, valid_before: int
 ) -> StreamChecks[Any]:
     """Return the checks of a stream, given how many of its records were valid."""
-    name = stream.schema.name
-    fired = queries.fired_checks(ledger, name)
-    refusal = stream.refusal
-    unfinished = queries.unfinished_baselines(ledger, name) & stream.made.keys()
-    if unfinished := unfinished - stream.baselines:
-        refusal = _unfinished_baseline(name, min(unfinished))
+    name, fired, refusal = stream.schema.name, stream.fired, stream.refusal
+    senders = stream.made.keys() - stream.baselines
+    if unfinished := queries.unfinished_in(fired) & senders:
+        reason = (
+            f"Stream {as_code(name)}: its baseline did not end, so the records that it "
+            "has not read would be sent. To remember them, pipe the whole output of "
+            "the tap into `stairoids-signals ledger baseline` again. To send them, run "
+            f"{shell_command('stairoids-signals ledger allow', name)}."
+        )
+        refusal = UNFINISHED + min(unfinished), reason
+    known, null_keys, is_new = queries.entities_of(ledger, stream.number)
     checks: StreamChecks[Any] = StreamChecks(
         name,
-        *queries.entities_of(ledger, stream.number),
+        known,
+        null_keys,
         is_allowed=settings.rebuilds or any(fired.values()),
         fired_before=BULK_CHANGE in fired,
-        new_identity="" if ledger.is_new() else stream.new_identity,
+        new_identity="" if is_new else stream.new_identity,
         refusal=refusal,
     )
     checks.valid(valid_before)
@@ -393,15 +403,6 @@ def checks_for(
             "of the tap, which names the check and the command that decides.",
         )
     return checks
-
-
-def _unfinished_baseline(stream: str, mapping: str) -> tuple[str, str]:
-    return UNFINISHED + mapping, (
-        f"Stream {as_code(stream)}: its baseline did not end, so the records that it "
-        "has not read would be sent. To remember them, pipe the whole output of the "
-        "tap into `stairoids-signals ledger baseline` again. To send them, run "
-        f"{shell_command('stairoids-signals ledger allow', stream)}."
-    )
 
 
 def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) -> None:

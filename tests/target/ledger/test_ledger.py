@@ -501,7 +501,7 @@ def test_scopes_are_separate(opened: Opened) -> None:
     assert real.take_over_claims() == []
     assert dead_letters_of(real) == []
     assert counts(real) == {}
-    assert entities_of(real, real.open_stream("trials", {})[0]) == (0, set())
+    assert entities_of(real, real.open_stream("trials", {})[0]) == (0, set(), True)
 
 
 def test_ledger_is_new_until_a_signal_is_claimed_or_settled(ledger: Ledger) -> None:
