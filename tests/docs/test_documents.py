@@ -51,6 +51,20 @@ def test_links_lead_to_files() -> None:
     assert missing == set()
 
 
+def test_design_names_each_module_of_the_target() -> None:
+    table = page("concepts/design.md").splitlines()
+    rows = filter(None, (re.match(r"\| `(\w+)/` \| (.*) \|$", row) for row in table))
+    named = {row[1]: set(re.findall(r"`([a-z_]+)`", row[2])) for row in rows}
+    target = ROOT / "target_stairoids"
+    there = {
+        folder: {path.stem for path in (target / folder).glob("*.py")}
+        for folder in named
+    }
+
+    assert named
+    assert {name: modules - {"__init__"} for name, modules in there.items()} == named
+
+
 def test_no_paragraph_breaks_into_a_list_by_accident() -> None:
     broken = [
         f"{name}: {line}"
