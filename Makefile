@@ -15,6 +15,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # Tests wait for servers and disks at times, so that one more than the cores is faster.
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell expr $(CORES) + 1)
+# The slow tests also wait for kills, locks and timeouts.
+SLOW_WORKERS ?= $(shell expr $(CORES) + 2)
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -41,7 +43,7 @@ test-fast: $(READY) ## the tests of pure functions, in seconds
 	$(BIN)/pytest -q -m "fast and not slow"
 
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
-	$(BIN)/pytest -n auto --dist worksteal -m slow
+	$(BIN)/pytest -n $(SLOW_WORKERS) --dist worksteal -m "slow and not soak"
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \
@@ -54,6 +56,7 @@ soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an h
 	STAIROIDS_FUZZ=5000 $(BIN)/pytest -n auto --dist worksteal --timeout=7200 \
 		tests/target/test_fuzz.py
 	STAIROIDS_KILLS=50 $(BIN)/pytest -m slow tests/tap -k kill
+	$(BIN)/pytest -n auto --dist worksteal -m soak
 	$(BIN)/python -m benchmarks quota
 
 lint: $(READY) ## ruff, mypy, import contracts, the English of code and pages

@@ -276,7 +276,7 @@ def test_killed_sync_and_the_next_send_each_signal_once(
 ) -> None:
     """The last sync has a new user, because lookups need a later signal."""
     sandbox.faults.add(Fault(kind="slow", delay_ms=30))
-    config = config_for(sandbox, tmp_path)
+    config = config_for(sandbox, tmp_path, request_timeout_seconds=2)
     running = pyairbyte.start_sending(config, 40)
     wait_until(lambda: len(sandbox.signals) >= 10, seconds=120)
     kill_destination(running.process)

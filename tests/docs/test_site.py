@@ -71,6 +71,15 @@ QUESTIONS = {
 }
 
 
+#: Searches in the open page, without a reload, and without the text of each result.
+SEARCH = """question => {
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+    document.getElementById("search-results").replaceChildren();
+    history.replaceState(null, "", "?" + new URLSearchParams({q: question}));
+    Search.performSearch(question);
+}"""
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -117,14 +126,17 @@ def test_site_has_each_page_and_a_search_and_needs_no_network(site: Path) -> Non
 
 
 def test_search_finds_the_page_of_each_question(page: Page, site: Path) -> None:
-    """It is among the first three."""
+    """It is among the first three. The first question is typed, as by a reader."""
     cases = [(name, text) for name, texts in QUESTIONS.items() for text in texts]
 
     with served(site) as origin:
-        for wanted, question in cases:
-            page.goto(origin)
-            page.locator("input[name=q]:visible").fill(question)
-            page.keyboard.press("Enter")
+        page.goto(origin)
+        for number, (wanted, question) in enumerate(cases):
+            if number == 0:
+                page.locator("input[name=q]:visible").fill(question)
+                page.keyboard.press("Enter")
+            else:
+                page.evaluate(SEARCH, question)
             page.get_by_text("Search finished").wait_for()
             links = page.locator("ul.search > li > a").all()[:3]
             found = [link.get_attribute("href") or "" for link in links]

@@ -129,9 +129,10 @@ def target_claims(target: TargetUnderTest) -> list[Any]:
 def test_signal_without_a_later_one_is_pending_and_not_sent_again(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
+    target.config["request_timeout_seconds"] = 1
     sandbox.faults.set([Fault(kind="status", status=500)])
 
-    run = target.run(a_schema(), a_record(1), outage_seconds=30)
+    run = target.run(a_schema(), a_record(1))
 
     assert run.exit_code == 75
     assert run.outcomes == {"pending": 1}
