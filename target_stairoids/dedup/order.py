@@ -14,7 +14,7 @@ from target_stairoids.mapping.schema import LOG_POSITIONS, StreamSchema
 
 def value_in(record: Mapping[str, Any], schema: StreamSchema) -> str | None:
     """Return a record's position in a log, or else its bookmark's value."""
-    place = log_position(record) if schema.has_log_position else None
+    place = log_position(record) if schema.log_columns else None
     return place or bookmark_value(record.get(schema.bookmark or ""))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -71,6 +71,7 @@ class StreamSchema:
         bookmark: The bookmark column, if there is exactly one.
         allows_more: Whether the schema has `additionalProperties`.
         source: The `source` of an earlier run, if the records come from the ledger.
+        log_columns: Columns with a position in a log that records may have.
     """
 
     name: str
@@ -79,17 +80,12 @@ class StreamSchema:
     bookmark: str | None = None
     allows_more: bool = False
     source: str | None = None
-
-    @cached_property
-    def has_log_position(self) -> bool:
-        """Whether records may have a position in a database's log."""
-        return self.is_open or not LOG_COLUMNS.isdisjoint(self.properties)
+    log_columns: frozenset[str] = frozenset()
 
     @property
     def order_columns(self) -> list[str]:
         """The columns that order the states of an entity."""
-        log = [n for n in LOG_COLUMNS if self.is_open or n in self.properties]
-        return [*log, *filter(None, [self.bookmark])]
+        return [*self.log_columns, *filter(None, [self.bookmark])]
 
     @property
     def is_open(self) -> bool:
@@ -227,13 +223,17 @@ def schema_from(message: Mapping[str, Json]) -> StreamSchema:
     """Return the parts of a SCHEMA message, from a tap or from the ledger."""
     schema = message.get("schema") or {}
     keys = tuple(message.get("key_properties") or ())
+    properties = schema.get("properties") or {}
+    allows_more = bool(schema.get("additionalProperties"))
+    is_open = allows_more or not properties
     return StreamSchema(
         name=message.get("stream", ""),
-        properties=schema.get("properties") or {},
+        properties=properties,
         key_properties=keys,
         bookmark=bookmark_column(message.get("bookmark_properties") or (), keys),
-        allows_more=bool(schema.get("additionalProperties")),
+        allows_more=allows_more,
         source=source_in(message),
+        log_columns=LOG_COLUMNS if is_open else LOG_COLUMNS & properties.keys(),
     )
 
 

@@ -274,7 +274,8 @@ class CompiledMapping:
         """Return whether a record with these columns may become no signal."""
         if self.when is not None or self.excludes:
             return True
-        return self.listed is not None and may_refuse(columns)
+        is_listed = self.listed is None or self.listed.issuperset(columns)
+        return not is_listed and may_refuse(columns)
 
     def why_filtered(self, record: Fields) -> str:
         """Return why a record becomes no signal; "" if it becomes one."""

@@ -98,15 +98,12 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     def version(self) -> Version:
         """Its version, without content and person."""
         if self._version is None:
+            value = order.value_in(self.record.key, self.stream.schema)
             stateless = self.mapping.columns.stateless
             state = self.record.state_digest(self.key[0], stateless)
             mark = self.record.text_digest or state
-            self._version = self._version_of(state, mark, self._bookmark_value)
+            self._version = self._version_of(state, mark, value)
         return self._version
-
-    @property
-    def _bookmark_value(self) -> str | None:
-        return order.value_in(self.record.key, self.stream.schema)
 
     @property
     def source_digest(self) -> bytes:
@@ -133,7 +130,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
 
         Its state digest is that of the last state, because a further digest is slow.
         """
-        value, last = self._bookmark_value, latest.state_digest
+        value = order.value_in(self.record.key, self.stream.schema)
+        last = latest.state_digest
         is_newer = order.is_before(latest.bookmark_value, value)
         if last is None or order.is_log_position(value) or not is_newer:
             return None
@@ -184,18 +182,18 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             return text
         return self.record.state_digest(self.key[0], self.mapping.columns.stateless)
 
-    def kept_text(self, settings: Settings) -> bytes:
-        """Return the record for a dead letter; empty if records are not kept."""
-        kept = settings.keep_records
-        return self.record.text_but(DEAD_LETTER_FIELD) if kept else b""
+    def kept(self, settings: Settings) -> tuple[bytes, str | None]:
+        """Return its record for a dead letter, and its key as a JSON array.
 
-    def kept_key(self, settings: Settings) -> str | None:
-        """Return its key as a JSON array, or the digest of that; None without a key."""
-        names = self.mapping.key
+        The record is empty if records are not kept. The key is its digest if keys are
+        not kept, and None without a key.
+        """
+        is_kept, names = settings.keep_records, self.mapping.key
+        record = self.record.text_but(DEAD_LETTER_FIELD) if is_kept else b""
         if not names or self.has_null_key:
-            return None
+            return record, None
         text = json_array([value_at(self.record.key, name) for name in names])
-        return text if settings.keep_keys else key_digest(text)
+        return record, text if settings.keep_keys else key_digest(text)
 
 
 def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRecord]:
@@ -308,7 +306,7 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
     ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
     sent = signal.properties  # the key's columns may change their type, or be null
     ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
-    version = _with_person(mapped, signal, content_digest(signal, ignored))
+    version = _with_person(mapped, signal, ignored)
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
     has_unread = mapping.has_unread_time if signal.occurred_at is None else None
@@ -324,12 +322,12 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
 
 
 def _with_person(
-    mapped: MappedRecord, signal: Signal, content: bytes | None = None
+    mapped: MappedRecord, signal: Signal, ignored: set[str | None] | None = None
 ) -> Version:
     secret = mapped.stream.secret
     return replace(
         mapped.version,
-        content_digest=content,
+        content_digest=None if ignored is None else content_digest(signal, ignored),
         email=person_digest(secret, signal.contact.get("email")),
         domain=person_digest(secret, signal.account.get("domain")),
     )
@@ -404,13 +402,14 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     def as_dead_letter(self, settings: Settings) -> DeadLetter:
         """Return the dead letter of an invalid record."""
         mapped = self.mapped
+        kept, key = mapped.kept(settings)
         return DeadLetter(
             version=self.version,
             stream_name=mapped.stream.schema.name,
             outcome=Outcome.INVALID,
             reason=self.reason,
-            record=mapped.kept_text(settings),
-            key_values=mapped.kept_key(settings),
+            record=kept,
+            key_values=key,
         )
 
     def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
@@ -418,14 +417,15 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
         mapped, signal, latest = self.mapped, self.draft.signal, decided.latest
         assert signal is not None  # noqa: S101 - it is to be sent
         version = decided.version
+        kept, key = mapped.kept(settings)
         return QueuedSignal(
             number=self.number,
             claim=Claim(
                 version=version,
                 stream_name=mapped.stream.schema.name,
                 signal=self.draft.text,
-                record=mapped.kept_text(settings),
-                key_values=mapped.kept_key(settings),
+                record=kept,
+                key_values=key,
                 dead_letter=mapped.dead_letter,
             ),
             source=signal.source,
