@@ -259,8 +259,9 @@ def read_messages(
     except Exception as error:
         run.finish(error)
         raise
-    if not counts and run.stop.reason is None:
-        logger.warning("The input was empty. Did the tap fail?")
-    if run.discards_input:
+    if run.stop.reason is None:
+        if not counts:
+            logger.warning("The input was empty. Did the tap fail?")
+    elif run.discards_input:
         discard(source)
     return counts

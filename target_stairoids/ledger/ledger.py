@@ -268,39 +268,26 @@ class Ledger:
         }
 
     def changed_entities(
-        self, marks: Mapping[str, Sequence[lookup.Mark]]
+        self,
+        marks: Mapping[str, Sequence[lookup.Mark]],
+        others: Collection[Key] = (),
     ) -> dict[Key, Latest | None]:
-        """Return the last states in the database that are not the marked ones.
+        """Return the last states that are not the marked ones, and those of others.
 
-        None stands for a new entity. An entity whose last state is unwritten is
-        returned if that one is not the marked one.
+        None stands for a new entity. The buffer knows the states in the database now.
 
         `marks` has the entities by the name of their mapping, each with the text or
         state digest of its record.
         """
         with self.reading() as connection:
             found = lookup.changed_entities(connection, marks)
-        if not self.buffer.knows_entities:
-            return found
-        unwritten = [
-            ((entity, mapping), mark, newest)
-            for mapping, asked in marks.items()
-            for entity, mark in asked
-            if (newest := self.buffer.unwritten((entity, mapping))) is not None
-        ]
-        changed = {
-            key
-            for key, mark, newest in unwritten
-            if newest.content_digest is None
-            or mark not in {newest.state_digest, newest.text_digest}
-        }
-        missing = self.latest_of([key for key in changed if key not in found])
-        for key, _, _ in unwritten:
-            if key not in changed:
-                found.pop(key, None)
-            elif key not in found:
-                found[key] = missing.get(key)
-        return found
+        same, changed = self.buffer.compared(marks)
+        for key in same:
+            found.pop(key, None)
+        if missing := changed.union(others) - found.keys():
+            latest = self.latest_of(missing)
+            found |= {key: latest.get(key) for key in missing}
+        return self.buffer.know(found)
 
     def was_read_since(self, dead_letter: int, key: Key) -> bool:
         """Return whether a later run than a dead letter's wrote the latest version.

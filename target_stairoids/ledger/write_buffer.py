@@ -7,7 +7,7 @@ about one page of an index per row, and a large one shares pages.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -106,18 +106,44 @@ class WriteBuffer:
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
         self.claims = self.size = 0
 
-    def know(
-        self, latest: Mapping[Key, Latest | None], states: Mapping[Key, list[Settled]]
+    def know(self, latest: Mapping[Key, Latest | None]) -> dict[Key, Latest | None]:
+        """Set the database's last states for a block of records; return the newest."""
+        self._stored, self._stored_states = latest, {}
+        if not self._has_entities:
+            return {**latest}
+        return {key: self.unwritten(key) or stored for key, stored in latest.items()}
+
+    def also_know(
+        self, latest: Mapping[Key, Latest], states: Mapping[Key, list[Settled]]
     ) -> None:
-        """Set the database's states for the entities of a block of records."""
-        self._stored, self._stored_states = latest, states
+        """Add last states to those of a block, and set the outcomes of its states."""
+        self._stored, self._stored_states = {**self._stored, **latest}, states
 
     # Lookups
 
     @property
-    def knows_entities(self) -> bool:
+    def _has_entities(self) -> bool:
         """Whether any last state is unwritten or expected."""
         return bool(self._latest or self._expected)
+
+    def compared(
+        self, marks: Mapping[str, Sequence[tuple[bytes, bytes]]]
+    ) -> tuple[set[Key], set[Key]]:
+        """Return the unwritten entities whose last state is the marked one, and others.
+
+        Args:
+            marks: As for `Ledger.changed_entities`.
+        """
+        same, changed = set[Key](), set[Key]()
+        for mapping, asked in marks.items() if self._has_entities else ():
+            for entity, mark in asked:
+                key = entity, mapping
+                if (newest := self.unwritten(key)) is None:
+                    continue
+                is_sent = newest.content_digest is not None
+                is_same = mark in {newest.state_digest, newest.text_digest}
+                (same if is_sent and is_same else changed).add(key)
+        return same - changed, changed
 
     def latest(self, key: Key) -> Latest | None:
         """Return the last state of an entity of the block."""

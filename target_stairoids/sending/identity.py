@@ -222,7 +222,7 @@ class Identity:
         released = [item.at_end for item in self._held.values()]
         if released:
             self._held.clear()
-            self._buffer.know({item.version.key: item.latest for item in released}, {})
+            self._buffer.know({item.version.key: item.latest for item in released})
         return released
 
     # Which entity

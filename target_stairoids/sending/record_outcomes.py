@@ -240,6 +240,7 @@ class RecordOutcomes:
             ),
             now=time.monotonic(),
         )
+        compares = checks.has_sample
         if outcome is Outcome.WOULD_SEND:
             record.reason = decided.why_new
             buffer.settle(version, outcome)
@@ -250,7 +251,7 @@ class RecordOutcomes:
             record.signal = record.queued(decided, self.settings)
             self._bytes -= record.size
             self.queue.add(record.signal, waits=not may_leave)
-        if checks.has_sample:
+        if compares:
             self._compare(checks)
         self._set_aside(checks)
 

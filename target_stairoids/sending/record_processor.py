@@ -145,7 +145,7 @@ class RecordProcessor:
             raise broken
 
     def _changed_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
-        """Return the keys that need a decision, with their last states on disk.
+        """Return the keys that need a decision, with their last states.
 
         All others are duplicates: their record is the last state, word for word.
         """
@@ -169,11 +169,7 @@ class RecordProcessor:
                 unsure.add(key)
             else:
                 marks[key[1]].append((key[0], text or mapped.mark))
-        changed |= self.ledger.changed_entities(marks)
-        if unsure:
-            latest = self.ledger.latest_of(unsure)
-            changed |= {key: latest.get(key) for key in unsure}
-        return changed
+        return changed | self.ledger.changed_entities(marks, unsure)
 
     def _may_be_filtered(self, mapped: MappedRecord) -> bool:
         has_list = bool(self.suppression.by_settings.digest)
@@ -183,23 +179,19 @@ class RecordProcessor:
         self, items: list[MappedRecord | str], changed: dict[Key, Latest | None]
     ) -> MessageError | None:
         """Decide on all records before one that cannot be decoded; return its error."""
-        latest = changed
-        if self.ledger.buffer.knows_entities:
-            of = self.ledger.buffer.unwritten
-            latest = {key: of(key) or stored for key, stored in changed.items()}
         records = [item for item in items if not isinstance(item, str)]
-        sharing = self._sharing_in(records, latest)
+        sharing = self._sharing_in(records, changed)
         people = self._people_in(sharing)
         before, broken = _until_broken(items, changed, people)
         if broken is not None:
             self._decide_all(before, changed)
             return broken
         often = Counter(record.key for record in records)
-        same = self._same_in(records, latest, often, people)
+        same = self._same_in(records, changed, often, people)
         known = people.keys() | same.keys()
         others = [r for r in records if r.key in changed and r not in known]
-        drafts = self._drafts_of(others, changed, latest)
-        settled = same | _kept_back(drafts, latest, often)
+        drafts = self._drafts_of(others, changed)
+        settled = same | _kept_back(drafts, changed, often)
         self.outcomes.note_settled(settled)
         for item in items:
             if isinstance(item, str):
@@ -302,10 +294,7 @@ class RecordProcessor:
         return others if self.outcomes.observer is None else items
 
     def _drafts_of(
-        self,
-        items: list[MappedRecord],
-        changed: dict[Key, Latest | None],
-        latest: dict[Key, Latest | None],
+        self, items: list[MappedRecord], latest: dict[Key, Latest | None]
     ) -> dict[MappedRecord, Draft]:
         """Return the signals of the records that need one for the decision.
 
@@ -344,7 +333,7 @@ class RecordProcessor:
             self._compare_keys(stream, read)
         latest_of_people = self.ledger.latest_of(people) if people else {}
         states = self.ledger.states_of(known) if known else {}
-        self.ledger.buffer.know(changed | latest_of_people, states)
+        self.ledger.buffer.also_know(latest_of_people, states)
         return drafts
 
     def _compare_keys(self, stream: Stream, read: Container[Key]) -> None:

@@ -345,7 +345,8 @@ class Run:
             self._outcomes.end_of_input()
         elif self.stop.reason is None:
             self._outcomes.give_up()  # nothing else would end their wait
-        self._ledger.flush()
+        if self._ledger.buffer.size:
+            self._ledger.flush()
         self._send()
         while self.stop.reason is None and self._queue.unfinished:
             if self._is_stuck():

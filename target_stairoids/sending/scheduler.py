@@ -161,7 +161,7 @@ class Scheduler:
         if (claims := self._ledger.take_over_claims()) and not self._clock.at(0.0):
             self._ask(Client.reach)  # without the key
         latest = self._ledger.latest_of([claim.version.key for claim in claims])
-        self._ledger.buffer.know(latest, {})
+        self._ledger.buffer.know(latest)
         for claim in claims:
             self._queue.add(signal := self._recovery.signal_of(claim))
             self._ledger.buffer.expect(signal.number, claim.version, claim.run)
@@ -190,8 +190,8 @@ class Scheduler:
         """
         now = time.monotonic()
         self._stop.set(limit_reached(self._settings, minutes=(now - self._began) / 60))
-        responses = self.pool.responses()
-        if not responses and not self._slots(now):
+        responses, due = self.pool.responses(), self._queue.next_at(now)
+        if not responses and (due is None or due > now or not self._slots(now)):
             return None
         self.is_intact = False
         starting = self._write(responses, now)
@@ -255,9 +255,8 @@ class Scheduler:
         return self.pool.room(ahead=self._runs_ahead)
 
     def _slots(self, now: float) -> int:
-        """Return how many requests may start; 0 if no signal is due."""
-        start = self._queue.next_at(now)
-        if self._stop.reason is not None or start is None or start > now:
+        """Return how many requests may start."""
+        if self._stop.reason is not None:
             return 0
         return min(self._room, self.limiter.room(now))
 

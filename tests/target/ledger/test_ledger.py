@@ -197,7 +197,7 @@ def put(ledger: Ledger, version: Version, before: Latest | None) -> None:
     """Note that a version has the content of the last state, which was read before."""
     assert before is not None
     after = unchanged_after(before, version)
-    ledger.buffer.know({version.key: before}, {})
+    ledger.buffer.know({version.key: before})
     ledger.buffer.put(version.key, version.stream, after)
 
 
@@ -269,7 +269,7 @@ def test_shared_key_hands_its_last_state_to_its_person(opened: Opened) -> None:
     stored = latest_in(one)
     (person,) = people_in(ann, ann.record_key)
 
-    one.buffer.know({ann.key: stored}, {})
+    one.buffer.know({ann.key: stored})
     one.buffer.share(ann.key, person, 1)
     one.flush()
     settle(other, bob)  # decided on before the key was shared
