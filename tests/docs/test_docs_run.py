@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_record, a_schema, text_of, wait_until
 
-BIN = Path(sys.executable).parent
 SECRET = "whsec_of_the_documents"  # noqa: S105 - signs in these tests only
 #: Commands that are not run here.
 LEFT_OUT = re.compile(
@@ -54,18 +52,18 @@ PAGES = [name for name in page_names() if name not in RUN_ELSEWHERE and lines_of
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
+def test_every_command_of_a_page_runs(page: str, tmp_path: Path, programs: str) -> None:
     store_url = f"sqlite:///{tmp_path}/.stairoids/webhooks.db"
     (tmp_path / ".stairoids").mkdir()
     with (
         Sandbox() as sandbox,
         Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
     ):
-        set_up(tmp_path, sandbox.url)
+        set_up(tmp_path, sandbox.url, programs)
         acknowledge(receiver.store, "warehouse", {"*": 0})
         env = {
             **os.environ,
-            "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}",
+            "PATH": f"{tmp_path}:{programs}",
             "STAIROIDS_WEBHOOK_SECRET": SECRET,
             "STAIROIDS_API_KEY": "sk_test_sandbox",
             "STAIROIDS_API_URL": sandbox.url,
@@ -90,14 +88,16 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
             assert done.returncode == expected, f"{line}\n{done.stderr[-2000:]}"
 
 
-def test_first_steps_of_the_receiver_page_read_events(tmp_path: Path) -> None:
+def test_first_steps_of_the_receiver_page_read_events(
+    tmp_path: Path, programs: str
+) -> None:
     """One shell runs all commands. The receiver runs in the background."""
     first_steps = page_text("start/first-webhook.md")
     ports = {name: str(a_free_port()) for name in ("8880", "8881", "8900")}
     with Sandbox() as sandbox:
         env = {
             **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": programs,
             "STAIROIDS_API_URL": sandbox.url,
             "STAIROIDS_WEBHOOKS_PORT": ports["8880"],
         }
@@ -127,7 +127,7 @@ def test_first_steps_of_the_receiver_page_read_events(tmp_path: Path) -> None:
     assert second == []
 
 
-def set_up(folder: Path, api_url: str) -> None:
+def set_up(folder: Path, api_url: str, programs: str) -> None:
     """Do a first run. One record is sent and one becomes a dead letter."""
     config = {"api_url": api_url, "api_key": "sk_test_sandbox", "first_run": "send"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -148,10 +148,10 @@ def set_up(folder: Path, api_url: str) -> None:
     shutil.copy(
         ROOT / "sample_configs/tap-stairoids-webhooks.json", folder / "tap.json"
     )
-    command = [str(BIN / "target-stairoids"), "--config", "config.json"]
     subprocess.run(
-        [*command, "--input", "messages.jsonl"],
+        ["target-stairoids", "--config", "config.json", "--input", "messages.jsonl"],
         check=True,
+        env={**os.environ, "PATH": programs},
         cwd=folder,
         capture_output=True,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,19 +14,18 @@ from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.singer_io import wait_until
 
 PAGE = page("guides/forward-events.md")
-BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.slow
 
 _VARIES = re.compile(r"\d{4}-\d\d-\d\dT\S+Z")
 
 
-def test_commands_of_the_page_print_its_output(tmp_path: Path) -> None:
+def test_commands_of_the_page_print_its_output(tmp_path: Path, programs: str) -> None:
     receiver, handler = str(a_free_port()), str(a_free_port())
     (program,) = blocks(PAGE, "python")
     (tmp_path / "handler.py").write_text(program.replace("3000", handler))
     env = {
         **os.environ,
-        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PATH": programs,
         "STAIROIDS_WEBHOOKS_PORT": receiver,
         "STAIROIDS_WEBHOOKS_LOG_LEVEL": "error",
     }

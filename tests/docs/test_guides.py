@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,12 +40,14 @@ def test_guide_is_short_and_has_each_section(guide: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", TYPED)
-def test_commands_of_a_guide_print_the_shown_output(guide: str, tmp_path: Path) -> None:
+def test_commands_of_a_guide_print_the_shown_output(
+    guide: str, tmp_path: Path, programs: str
+) -> None:
     lacking = []
     with Sandbox() as sandbox:
         env = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": programs,
             "STAIROIDS_API_KEY": "sk_test_sandbox",
             "STAIROIDS_API_URL": sandbox.url,
         }

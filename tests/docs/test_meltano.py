@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import yaml
 from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
+from tests.support.page_shell import without_meltano
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_schema, text_of
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-UV = Path(sys.executable).with_name("uv")
 SECRET = "whsec_meltano"  # noqa: S105 - it signs for this test only
 SHIPPED = (
     "LICENSE",
@@ -41,23 +40,17 @@ SHIPPED = (
 class Project:
     """A copy of this project, and Meltano in it."""
 
-    def __init__(self, folder: Path, api_url: str) -> None:
+    def __init__(self, meltano: Path, folder: Path, api_url: str) -> None:
+        self._meltano = meltano
         self.folder = folder
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("MELTANO_", "TAP_", "TARGET_", "VIRTUAL_"))
-        } | {
-            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "TARGET_STAIROIDS_API_URL": api_url,
-            "UV_PYTHON_DOWNLOADS": "never",
+        self._environment = without_meltano(os.environ) | {
+            "TARGET_STAIROIDS_API_URL": api_url
         }
 
     def meltano(self, *arguments: str) -> str:
         """Run Meltano and return its output."""
-        tool = [str(UV), "tool", "run", "--python", sys.executable]
         done = subprocess.run(
-            [*tool, "--from", "meltano>=4.4,<5", "meltano", *arguments],
+            [self._meltano, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -106,9 +99,9 @@ def sandbox(receiver: Receiver) -> Iterator[Sandbox]:
 
 
 def test_second_round_trip_with_meltano_sends_nothing(
-    folder: Path, sandbox: Sandbox, receiver: Receiver
+    meltano: Path, folder: Path, sandbox: Sandbox, receiver: Receiver
 ) -> None:
-    project = Project(folder, sandbox.url)
+    project = Project(meltano, folder, sandbox.url)
 
     project.meltano("install")
     first = project.meltano("run", "round-trip")
@@ -153,13 +146,13 @@ def test_second_round_trip_with_meltano_sends_nothing(
     ],
 )
 def test_meltano_adds_the_plugins_from_their_hub_definitions(
-    tmp_path: Path, kind: str, name: str
+    meltano: Path, tmp_path: Path, kind: str, name: str
 ) -> None:
     (tmp_path / "meltano.yml").write_text(
         "send_anonymous_usage_stats: false\nrequires_meltano: '>=4,<5'\n"
     )
     definition = ROOT / f"hub/{kind}s/{name}.yml"
-    project = Project(tmp_path, "http://127.0.0.1:1/v1")
+    project = Project(meltano, tmp_path, "http://127.0.0.1:1/v1")
 
     project.meltano("add", "--no-install", "--from-ref", str(definition), name)
     listed = project.meltano("config", "list", "--all", name)

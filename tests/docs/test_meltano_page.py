@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from stairoids_sandbox import Sandbox
-from tests.support.page_shell import PageShell, a_free_port, is_served
+from tests.support.page_shell import PageShell, a_free_port, is_served, without_meltano
 from tests.support.paths import ROOT
 from tests.support.singer_io import TargetUnderTest, wait_until
 
@@ -52,30 +52,21 @@ def ports() -> dict[str, str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, wheels: Path, ports: dict[str, str]) -> Iterator[PageShell]:
+def shell(
+    tmp_path: Path, wheels: Path, ports: dict[str, str], meltano: Path
+) -> Iterator[PageShell]:
     """Return a shell in an empty folder, with Meltano on its path."""
     venv, here = tmp_path / "venv", tmp_path / "here"
     here.mkdir()
     make = [str(UV), "venv", "--quiet", "--seed", "--python", sys.executable]
     subprocess.run([*make, str(venv)], check=True, timeout=120)
-    meltano = venv / "bin/meltano"
-    run = f'"{UV}" tool run --python "{sys.executable}" --from "meltano>=4.4,<5"'
-    meltano.write_text(f'#!/bin/sh\nexec {run} meltano "$@"\n')
-    meltano.chmod(0o755)
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(
-            ("MELTANO_", "TAP_", "TARGET_", "STAIROIDS_", "VIRTUAL_")
-        )
-    }
-    env = kept | {
-        "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+    (venv / "bin/meltano").symlink_to(meltano)
+    env = without_meltano(os.environ) | {
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
+        "PIP_NO_COMPILE": "1",  # most modules are never imported here
         "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {wheels}".strip(),
         "STAIROIDS_WEBHOOKS_PORT": ports["8880"],
         "UV_FIND_LINKS": str(wheels),
-        "UV_PYTHON_DOWNLOADS": "never",
     }
     with PageShell(here, env) as typed:
         yield typed

@@ -66,7 +66,7 @@ def served(line: str, folder: Path, env: dict[str, str]) -> Iterator[None]:
         assert process.wait(timeout=60) == 0
 
 
-def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+def test_every_command_of_the_readme_runs(tmp_path: Path, programs: str) -> None:
     shims = tmp_path / "bin"
     shims.mkdir()
     for name, package in OTHERS.items():
@@ -87,7 +87,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     )
     env = {
         **os.environ,
-        "PATH": f"{shims}:{BIN}:{os.environ['PATH']}",
+        "PATH": f"{shims}:{programs}",
         "STAIROIDS_WEBHOOK_SECRET": "whsec_of_the_readme",
     }
     lines = commands()

@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from tests.support.documents import expected_code
+from tests.support.forks import processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,22 +84,10 @@ class PageShell:
 
     def _end_session(self) -> None:
         """End the background jobs. Each job is a process group."""
-        jobs = subprocess.run(
-            ["ps", "-o", "pid=", "--sid", str(self._bash.pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for pid in map(int, jobs.stdout.split()):
-            if pid != self._bash.pid:
-                _terminate(pid)
-
-
-def _terminate(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+        for process in processes_of(self._bash.pid):
+            if process != self._bash.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGTERM)
 
 
 def a_free_port() -> int:
@@ -113,3 +103,13 @@ def is_served(port: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def without_meltano(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without settings of Meltano and of its plugins."""
+    names = ("MELTANO_", "TAP_", "TARGET_", "STAIROIDS_", "VIRTUAL_")
+    kept = {name: value for name, value in env.items() if not name.startswith(names)}
+    return kept | {
+        "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }

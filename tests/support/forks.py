@@ -1,0 +1,144 @@
+"""Programs as forks of one process that has imported their modules.
+
+An import takes most of the time of a short program. A shim has the name of a program.
+It hands its descriptors, folder, environment and words to the process that forks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Its words are the descriptor of a listening socket, and statements to execute first.
+#: For each connection, one fork runs the program, and another one waits for its end.
+SERVER = r"""
+import gc, json, os, signal, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+exec(sys.argv[2])
+gc.freeze()
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    connection = listener.accept()[0]
+    if not os.fork():
+        break
+    connection.close()
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+listener.close()
+request, descriptors, *_ = socket.recv_fds(connection, 65536, 3)
+while part := connection.recv(65536):
+    request += part
+folder, environment, words, statement = json.loads(request)
+process = os.fork()
+if process:
+    os.setpgid(process, process)
+    connection.sendall(b"%d\n" % process)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    connection.sendall(b"%d\n" % code)
+    os._exit(0)
+os.setpgid(0, 0)
+connection.close()
+for number, descriptor in enumerate(descriptors):
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+sys.stdin = sys.__stdin__ = open(0, closefd=False)
+sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)
+sys.stderr = sys.__stderr__ = open(
+    2, "w", 1, errors="backslashreplace", closefd=False
+)
+os.chdir(folder)
+os.environ.clear()
+os.environ.update(environment)
+sys.argv[:] = words
+exec(statement, {"__name__": "__main__"})
+"""
+#: Ends as the program does, and passes on SIGTERM and SIGINT.
+SHIM = r"""#!{python} -IS
+import json, os, signal, socket, sys
+path, statement = {path!r}, {statement!r}
+numbers = signal.SIGTERM, signal.SIGINT
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+server = socket.socket(socket.AF_UNIX)
+server.connect(path)
+words = [os.getcwd(), dict(os.environ), sys.argv, statement]
+request = json.dumps(words).encode()
+sent = socket.send_fds(server, [request], [0, 1, 2])
+server.sendall(request[sent:])
+server.shutdown(socket.SHUT_WR)
+replies = server.makefile()
+process = int(replies.readline())
+for number in numbers:
+    signal.signal(number, lambda number, _: os.killpg(process, number))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+code = int(replies.readline() or 1)
+os._exit(code if code >= 0 else 128 - code)
+"""
+
+
+class Forks:
+    """A process that forks.
+
+    Args:
+        path: Of the socket on which it listens.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def shim(self, path: Path, statement: str) -> None:
+        """Write a program that runs a statement of Python in a fork."""
+        text = SHIM.format(python=sys.executable, path=self._path, statement=statement)
+        path.write_text(text)
+        path.chmod(0o755)
+
+
+@contextmanager
+def forking(
+    python: Path | str, imports: str, env: Mapping[str, str] | None = None
+) -> Iterator[Forks]:
+    """Run a process that has imported modules. Its forks end with it.
+
+    Args:
+        python: The interpreter.
+        imports: Statements that import the modules.
+        env: The environment during the imports.
+    """
+    # The path of a socket may have 100 characters at most.
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as here:
+        path = f"{folder}/forks"
+        here.bind(path)
+        here.listen(100)
+        with subprocess.Popen(
+            [python, "-c", SERVER, str(here.fileno()), imports],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=env,
+            pass_fds=[here.fileno()],
+            start_new_session=True,
+        ) as server:
+            try:
+                yield Forks(path)
+            finally:
+                for process in processes_of(server.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+
+
+def processes_of(leader: int) -> list[int]:
+    """Return the processes of a session."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--sid", str(leader)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [*map(int, found.stdout.split())]
