@@ -353,6 +353,11 @@ def value_at(record: Mapping[str, Any], name: str) -> object:
     return value
 
 
+def values_at(record: Mapping[str, Any], names: Sequence[str]) -> list[object]:
+    """Return the fields, or the values at paths, with some names."""
+    return [value_at(record, name) for name in names]
+
+
 def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record's fields without `_sdc_*`, with one spelling for equal values."""
     if "_sdc_" in "\n".join(record):  # one search costs less than one per field

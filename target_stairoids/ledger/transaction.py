@@ -164,17 +164,6 @@ class Transaction:
     run: int
     statements: Statements
 
-    def known(
-        self, versions: Sequence[Version]
-    ) -> list[tuple[Latest | None, list[Settled]]]:
-        """Return the last state and the settled states that belong to each version."""
-        latest, keys = lookup.resolved(self.connection, versions)
-        states = lookup.states_of(self.connection, versions)
-        return [
-            (latest.get(keys[place]), states.get(version.record_key, []))
-            for place, version in enumerate(versions)
-        ]
-
     # Claims
 
     def claim(
@@ -182,7 +171,7 @@ class Transaction:
         wanted: Sequence[Claim],
         api_key: bytes | None = None,
         at: str | None = None,
-    ) -> dict[Key, int]:
+    ) -> tuple[dict[Key, int], dict[Key, tuple[Latest | None, list[Settled]]]]:
         """Claim entities before their signals are sent.
 
         Args:
@@ -190,11 +179,12 @@ class Transaction:
             at: The time on the server's clock, else `OWN_CLOCK` and our time.
 
         Returns:
-            The run that holds each claim that is not ours.
+            The run that holds each claim that is not ours. The last state and the
+            settled states that belong to each claim that is.
         """
         at = timestamp() if at is None else at
         if not wanted:
-            return {}
+            return {}, {}
         rows = [
             {
                 **asdict(claim),
@@ -215,12 +205,20 @@ class Transaction:
             text = self.statements.claim(len(block))
             values = tuple(row[name] for row in block for name in _CLAIMED)
             ours |= {*map(tuple, self.connection.exec_driver_sql(text, values))}
-        others = {c.version.key: c.version for c in wanted if c.version.key not in ours}
-        return {
-            key: self.connection.execute(
+        versions = [claim.version for claim in wanted]
+        holders = {
+            version.key: self.connection.execute(
                 sa.select(claims.c.run).where(_claims_of(version))
             ).scalar_one()
-            for key, version in others.items()
+            for version in versions
+            if version.key not in ours
+        }
+        versions = [version for version in versions if version.key in ours]
+        latest, keys = lookup.resolved(self.connection, versions)
+        states = lookup.states_of(self.connection, versions)
+        return holders, {
+            version.key: (latest.get(keys[place]), states.get(version.record_key, []))
+            for place, version in enumerate(versions)
         }
 
     def claim_again(self, claim: Claim, attempts: int, at: str) -> bool:

@@ -335,12 +335,12 @@ class WriteBuffer:
             claimed: Number of a signal -> number of its stream.
         """
         self._claimed.update(claimed)
-        for stream in {*claimed.values()}:
-            transaction.keep_mappings(self._made.pop(stream, {}))
         keys = (self._expected_keys.get(number) for number in claimed)
         if any(key is not None and key[0] in self._latest for key in keys):
             self.write(transaction)
             self.clear()
+        for stream in {*claimed.values()}:
+            transaction.keep_mappings(self._made.pop(stream, {}))
 
     def clear(self) -> None:
         """Forget everything that is on disk now."""

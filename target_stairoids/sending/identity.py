@@ -191,7 +191,8 @@ class Identity:
         version, latest = self.placed(record)
         held = self._held.get(version.key)
         if held is None:
-            return [self._decide(record, version, latest)]
+            states = self._buffer.states(version.record_key)
+            return [self._decide(record, version, latest, states)]
         if _is_same(held.at_end.version, version, record.mapped.mapping.send):
             return [Decided(record, version, _SAME_AS_HELD, latest)]
         del self._held[version.key]
@@ -267,21 +268,22 @@ class Identity:
     def _resolve(self, held: _Held) -> Decided:
         record, version = held.at_end.record, held.at_end.version
         latest = self._buffer.latest(version.key)
-        return self._decide(record, version, latest, held.states, counts=False)
+        states = [*held.states, *self._buffer.states(version.record_key)]
+        return self._decide(record, version, latest, states, counts=False)
 
     def _decide(
         self,
         record: OpenRecord,
         version: Version,
         latest: Latest | None,
-        states: Sequence[Settled] = (),
+        states: Sequence[Settled],
         *,
         counts: bool = True,
     ) -> Decided:
         """Decide on a record.
 
         Args:
-            states: The outcomes of its states, if it is not of this block of records.
+            states: The outcomes of its states.
             counts: Whether the record may count as one that shares a key.
         """
         if latest is not None and latest.is_shared:
@@ -292,7 +294,7 @@ class Identity:
         read = Read.NOT_YET if latest is None else self._seen[mapping].read(entity)
         facts = Facts(
             latest=latest,
-            states=[*states, *self._buffer.states(version.record_key)],
+            states=states,
             run=self._buffer.run,
             send=mapped.mapping.send,
             read=read,

@@ -29,6 +29,7 @@ from target_stairoids.dedup.record import (
     keyless_digest,
     person_digest,
     value_at,
+    values_at,
 )
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.ledger.structs import Claim, DeadLetter
@@ -99,10 +100,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         """Its version, without content and person."""
         if self._version is None:
             value = order.value_in(self.record.key, self.stream.schema)
-            stateless = self.mapping.columns.stateless
-            state = self.record.state_digest(self.key[0], stateless)
-            mark = self.record.text_digest or state
-            self._version = self._version_of(state, mark, value)
+            self._version = self._version_of(value)
         return self._version
 
     @property
@@ -110,18 +108,21 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         """The digest of the columns that may be part of its signal's content."""
         return self.record.source_digest(self.mapping.columns.ignored)
 
-    def _version_of(
-        self, state_digest: bytes, mark: bytes, value: str | None
-    ) -> Version:
+    def _version_of(self, value: str | None, state: bytes | None = None) -> Version:
+        """Return its version with a bookmark value, and maybe a known state digest."""
+        record, columns = self.record, self.mapping.columns
+        if state is None:
+            state = record.state_digest(self.key[0], columns.stateless)
+        source = record.source_digest(columns.ignored)
         return Version(
             key=self.key,
             record_key=self.key,
             stream=self.stream.number,
-            state_digest=state_digest,
+            state_digest=state,
             mapping_digest=self.mapping.mapping_digest,
             bookmark_value=value,
-            source_digest=self.source_digest,
-            text_digest=mark,
+            source_digest=source,
+            text_digest=self.mark,
             has_null_key=self.has_null_key,
         )
 
@@ -135,7 +136,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         is_newer = order.is_before(latest.bookmark_value, value)
         if last is None or order.is_log_position(value) or not is_newer:
             return None
-        return self._version_of(last, self.mark, value)
+        return self._version_of(value, last)
 
     @property
     def may_be_rekeyed(self) -> bool:
@@ -192,7 +193,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         record = self.record.text_but(DEAD_LETTER_FIELD) if is_kept else b""
         if not names or self.has_null_key:
             return record, None
-        text = json_array([value_at(self.record.key, name) for name in names])
+        text = json_array(values_at(self.record.key, names))
         return record, text if settings.keep_keys else key_digest(text)
 
 
@@ -212,7 +213,7 @@ def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRec
             continue
         if mapping.key and mapping.key != columns:
             columns = mapping.key
-            values = [value_at(record.key, column) for column in columns]
+            values = values_at(record.key, columns)
             is_null = is_null_key(values)
             entity = b"" if is_null else entity_digest(scope, stream.identity, values)
         own, has_null_key = entity, is_null and bool(mapping.key)

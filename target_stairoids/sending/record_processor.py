@@ -393,7 +393,7 @@ def _until_broken(
     for place, item in enumerate(items if changed else ()):
         if isinstance(item, str) or item.key not in changed or item.mapping.is_left_out:
             continue
-        if item in known:
+        if item in known or item.record.text is None:
             continue
         try:
             _ = item.record.canonical

@@ -320,23 +320,19 @@ class Scheduler:
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
         streams = {signal.number: signal.claim.version.stream for signal in new}
+        wanted = [signal.claim for signal in new]
         self._ledger.buffer.write_before(transaction, streams)
-        holders = transaction.claim([s.claim for s in new], self._api_key, at)
-        claimed = []
+        holders, known = transaction.claim(wanted, self._api_key, at)
         for signal in new:
-            if signal.claim.version.key not in holders:
-                signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
-                signal.claimed = now
-                claimed.append(signal)
-            else:
+            key = signal.claim.version.key
+            if key in holders:
                 self._yield_to(transaction, signal)
-        known = transaction.known([signal.claim.version for signal in claimed])
-        due = [
-            signal
-            for signal, (latest, states) in zip(claimed, known, strict=True)
-            if self._is_due(transaction, signal, latest, states)
-        ]
-        return starting + due
+                continue
+            signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
+            signal.claimed = now
+            if self._is_due(transaction, signal, *known[key]):
+                starting.append(signal)
+        return starting
 
     def _not_filtered(
         self, transaction: Transaction, taken: list[QueuedSignal]

@@ -73,7 +73,7 @@ def a_dead_letter(version: Version, **more: Any) -> DeadLetter:
 def claim(ledger: Ledger, version: Version, **more: Any) -> int | None:
     """Claim a version; return the run that holds the claim if it is not ours."""
     with ledger.transaction() as transaction:
-        holders = transaction.claim([a_claim(version, **more)])
+        holders, _ = transaction.claim([a_claim(version, **more)])
     return holders.get(version.key)
 
 

@@ -51,7 +51,9 @@ def test_claims_of_one_call_share_their_time(ledger: Ledger) -> None:
     versions = [a_version(entity=name) for name in "ab"]
 
     with ledger.transaction() as transaction:
-        holders = transaction.claim([a_claim(v) for v in versions], at="2024-06-15T14Z")
+        holders, _ = transaction.claim(
+            [a_claim(v) for v in versions], at="2024-06-15T14Z"
+        )
 
     found = [claim_on(ledger, version) for version in versions]
     assert [claim and claim.claimed_at for claim in found] == ["2024-06-15T14Z"] * 2
