@@ -143,11 +143,6 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return self._fields
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of the columns of `canonical`."""
-        return tuple(self.canonical)
-
-    @property
     def canonical(self) -> dict[str, Any]:
         """`fields` without `_sdc_*`, with one spelling for equal values."""
         if self._canonical is None:
@@ -188,8 +183,8 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     def without(self, columns: ColumnSet) -> dict[str, Any]:
         """Return the canonical fields without some columns."""
-        gone, fields = chosen(columns, self.columns), self.canonical
-        if gone:
+        fields = self.canonical
+        if gone := chosen(columns, tuple(fields)):
             fields = fields.copy()  # faster than a comprehension, as few are gone
             for name in gone:
                 del fields[name]
@@ -355,7 +350,7 @@ def value_at(record: Mapping[str, Any], name: str) -> object:
 
 def values_at(record: Mapping[str, Any], names: Sequence[str]) -> list[object]:
     """Return the fields, or the values at paths, with some names."""
-    return [value_at(record, name) for name in names]
+    return [record[n] if n in record else value_at(record, n) for n in names]
 
 
 def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:

@@ -281,13 +281,14 @@ class Ledger:
         """
         with self.reading() as connection:
             found = lookup.changed_entities(connection, marks)
-        same, changed = self.buffer.compared(marks)
+        same, newest = self.buffer.compared(marks, others)
         for key in same:
             found.pop(key, None)
-        if missing := changed.union(others) - found.keys():
+        if missing := {*newest, *others} - found.keys():
             latest = self.latest_of(missing)
             found |= {key: latest.get(key) for key in missing}
-        return self.buffer.know(found)
+        self.buffer.know(found)
+        return {**found, **newest}
 
     def was_read_since(self, dead_letter: int, key: Key) -> bool:
         """Return whether a later run than a dead letter's wrote the latest version.

@@ -7,7 +7,7 @@ about one page of an index per row, and a large one shares pages.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -106,44 +106,43 @@ class WriteBuffer:
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
         self.claims = self.size = 0
 
-    def know(self, latest: Mapping[Key, Latest | None]) -> dict[Key, Latest | None]:
-        """Set the database's last states for a block of records; return the newest."""
+    def know(self, latest: Mapping[Key, Latest | None]) -> None:
+        """Set the database's last states for the entities of a block of records."""
         self._stored, self._stored_states = latest, {}
-        if not self._has_entities:
-            return {**latest}
-        return {key: self.unwritten(key) or stored for key, stored in latest.items()}
 
     def also_know(
         self, latest: Mapping[Key, Latest], states: Mapping[Key, list[Settled]]
     ) -> None:
         """Add last states to those of a block, and set the outcomes of its states."""
-        self._stored, self._stored_states = {**self._stored, **latest}, states
+        if latest:
+            self._stored = {**self._stored, **latest}
+        self._stored_states = states
 
     # Lookups
 
-    @property
-    def _has_entities(self) -> bool:
-        """Whether any last state is unwritten or expected."""
-        return bool(self._latest or self._expected)
-
     def compared(
-        self, marks: Mapping[str, Sequence[tuple[bytes, bytes]]]
-    ) -> tuple[set[Key], set[Key]]:
-        """Return the unwritten entities whose last state is the marked one, and others.
+        self, marks: Mapping[str, Sequence[tuple[bytes, bytes]]], others: Iterable[Key]
+    ) -> tuple[set[Key], dict[Key, Latest]]:
+        """Compare unwritten and expected last states with records.
 
-        Args:
-            marks: As for `Ledger.changed_entities`.
+        Returns the entities in the marked state, and the last states of all others.
+        The arguments are those of `Ledger.changed_entities`.
         """
-        same, changed = set[Key](), set[Key]()
-        for mapping, asked in marks.items() if self._has_entities else ():
+        same, newest = set[Key](), dict[Key, Latest]()
+        if not (self._latest or self._expected):
+            return same, newest
+        for mapping, asked in marks.items():
             for entity, mark in asked:
                 key = entity, mapping
-                if (newest := self.unwritten(key)) is None:
+                if (last := self.unwritten(key)) is None:
                     continue
-                is_sent = newest.content_digest is not None
-                is_same = mark in {newest.state_digest, newest.text_digest}
-                (same if is_sent and is_same else changed).add(key)
-        return same - changed, changed
+                digests = {last.state_digest, last.text_digest}
+                if last.content_digest is not None and mark in digests:
+                    same.add(key)
+                else:
+                    newest[key] = last
+        newest |= {key: last for key in others if (last := self.unwritten(key))}
+        return same - newest.keys(), newest
 
     def latest(self, key: Key) -> Latest | None:
         """Return the last state of an entity of the block."""

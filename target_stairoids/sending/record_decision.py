@@ -82,7 +82,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             self._why_filtered = ""
             try:
                 record = self.record
-                names = record.columns if record.text else tuple(record.key)
+                names = tuple(record.canonical if record.text else record.key)
                 if self.mapping.may_filter(names):
                     self._why_filtered = self.mapping.why_filtered(record.fields)
             except InvalidSignalError as error:

@@ -108,8 +108,8 @@ class Stream:
     def note_fields(self, record: Record) -> None:
         """Note which fields of its mappings a record has."""
         self.counts.is_mapped = True
-        seen = self.counts.seen
-        seen |= {path for path in self.used - seen if _has(record.fields, path)}
+        if unseen := self.used - self.counts.seen:
+            self.counts.seen |= {path for path in unseen if _has(record.fields, path)}
 
     @property
     def same_mappings(self) -> set[str]:
