@@ -165,6 +165,10 @@ class Record(msgspec.Struct, gc=False, eq=False):
             self._state = entity, ignored, digest
         return self._state[2]
 
+    def mark(self, entity: bytes, ignored: ColumnSet) -> bytes:
+        """Return the digest of its text, by which it is recognised, or of its state."""
+        return self.text_digest or self.state_digest(entity, ignored)
+
     def source_digest(self, ignored: ColumnSet) -> bytes:
         """Return the digest of the columns that may be part of a signal's content."""
         if self._source is None or self._source[0] is not ignored:

@@ -113,7 +113,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         record, columns = self.record, self.mapping.columns
         if state is None:
             state = record.state_digest(self.key[0], columns.stateless)
-        source = record.source_digest(columns.ignored)
         return Version(
             key=self.key,
             record_key=self.key,
@@ -121,8 +120,8 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             state_digest=state,
             mapping_digest=self.mapping.mapping_digest,
             bookmark_value=value,
-            source_digest=source,
-            text_digest=self.mark,
+            source_digest=record.source_digest(columns.ignored),
+            text_digest=record.mark(self.key[0], columns.stateless),
             has_null_key=self.has_null_key,
         )
 
@@ -178,10 +177,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     @property
     def mark(self) -> bytes:
         """The digest by which an unchanged record is recognised."""
-        text = self.record.text_digest
-        if text is not None:
-            return text
-        return self.record.state_digest(self.key[0], self.mapping.columns.stateless)
+        return self.record.mark(self.key[0], self.mapping.columns.stateless)
 
     def kept(self, settings: Settings) -> tuple[bytes, str | None]:
         """Return its record for a dead letter, and its key as a JSON array.
