@@ -11,11 +11,11 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from pathlib import Path as File
 from typing import Any, NamedTuple
 
 import msgspec
 
+from target_stairoids.mapping.column_names import NAMES
 from target_stairoids.mapping.expressions.paths import path_text
 from target_stairoids.mapping.privacy import refusal_filter, simple_name
 from target_stairoids.mapping.schema import (
@@ -62,44 +62,22 @@ class _Object(msgspec.Struct, eq=False):
 
         With a role, only names of this role count: `customer_email` is the customer's.
         """
-        names = [n for n in _NAMES.fields[field].names if role in {None, _role(n)}]
+        names = [n for n in NAMES.fields[field].names if role in {None, _role(n)}]
         return [place for n in (*names, *more) for place in self.columns.get(n, ())]
 
 
-class _Field(msgspec.Struct, frozen=True):
-    kind: str
-    names: tuple[str, ...] = ()
-    usual: str | None = None
-
-
-class _ColumnNames(msgspec.Struct, frozen=True):
-    update_times: frozenset[str]
-    prefixes: tuple[str, ...]
-    streams: dict[str, str]
-    staff_prefixes: tuple[str, ...]
-    staff: tuple[str, ...]
-    staff_columns: tuple[frozenset[str], ...]
-    webhooks: frozenset[str]
-    parts: frozenset[str]
-    people: tuple[tuple[str, ...], ...]
-    companies: frozenset[str]
-    fields: dict[str, _Field]
-
-
-_FILE = File(__file__).with_name("column_names.toml")
-_NAMES = msgspec.toml.decode(_FILE.read_bytes(), type=_ColumnNames)
-_PREFIX = re.compile(rf"^({'|'.join(_NAMES.prefixes)})__?(?=.)", re.IGNORECASE)
-_STREAMS = {k: re.compile(n, re.IGNORECASE) for k, n in _NAMES.streams.items()}
+_PREFIX = re.compile(rf"^({'|'.join(NAMES.prefixes)})__?(?=.)", re.IGNORECASE)
+_STREAMS = {k: re.compile(n, re.IGNORECASE) for k, n in NAMES.streams.items()}
 _STAFF = re.compile(
-    rf"(?:{'|'.join(_NAMES.staff_prefixes)})*(?:{'|'.join(_NAMES.staff)})"
+    rf"(?:{'|'.join(NAMES.staff_prefixes)})*(?:{'|'.join(NAMES.staff)})"
 )
-_PEOPLE_ROLES = [role for group in _NAMES.people for role in group]
+_PEOPLE_ROLES = [role for group in NAMES.people for role in group]
 
 
 @cache
 def _rank(role: str) -> int:
     """Return the rank of a person in a record: customers come before users."""
-    return next(i for i, group in enumerate(_NAMES.people) if role in group)
+    return next(i for i, group in enumerate(NAMES.people) if role in group)
 
 
 @cache
@@ -112,7 +90,7 @@ def _role(name: str) -> str:
 _FLAT_ROLES = sorted(
     {
         _role(name)
-        for field, spec in _NAMES.fields.items()
+        for field, spec in NAMES.fields.items()
         if field.startswith("contact.")
         for name in spec.names
     }
@@ -123,13 +101,13 @@ _FLAT_ROLES = sorted(
 
 def why_not_inferred(schema: StreamSchema) -> str | None:
     """Return why a stream needs a mapping of its own; None if it may be inferred."""
-    if _NAMES.webhooks <= schema.properties.keys():
+    if NAMES.webhooks <= schema.properties.keys():
         return "has the events of Stairoids' own webhooks, which would feed themselves"
     last = re.split(r"[-.]|__", schema.name)[-1]
     if last == "User" or _STAFF.fullmatch(_simple(last)):
         return "is named like a list of your own staff"
     columns = {*map(_simple, schema.properties)}
-    if any(names <= columns for names in _NAMES.staff_columns):
+    if any(names <= columns for names in NAMES.staff_columns):
         return "has the columns of a list of your own staff"
     if _STREAMS["opt_outs"].search(last):
         return "is named like a list of people who opted out (see `suppress`)"
@@ -170,7 +148,7 @@ def inferred_templates(
             text = f"({text})" if " if " in text else text
             text = f"{_either(own, is_alone=False)} or {text}"
         origins[field] = _origin(field, text, own + places)
-    return {field: origins[field] for field in _NAMES.fields if field in origins}
+    return {field: origins[field] for field in NAMES.fields if field in origins}
 
 
 def refusals(
@@ -185,24 +163,23 @@ def refusals(
     people = {place.path[:-1] for person in persons for place in person.emails}
     found: dict[str, None] = {}
     for part in objects:
-        is_record = part.role in _NAMES.people[_rank("")]
+        is_record = part.role in NAMES.people[_rank("")]
         for name, places in part.columns.items():
             filter_name = "has_refused" if name == _ANY else refusal_filter(name)
             for place in places if filter_name and "." not in name else ():
                 path = place.path
                 if name != _ANY:  # HubSpot's form is `unsubscribed: {value: …}`
-                    path = path[: -2 if path[-1] == "value" else -1]
+                    path = path[: -2 if path[-1] in NAMES.values else -1]
                 if not place.is_list and (is_record or path in people):
                     found[f"{path_text(place.path)} | {filter_name}"] = None
-        staff = None
-        if part.role == "author":
-            staff = "type", ["admin", "bot", "team"]  # Intercom
-        elif {"restrictedagent", "restrictedagent[flag]"} & part.columns.keys():
-            staff = "role", ["admin", "agent"]  # Zendesk
-        if staff:
+        for rule in NAMES.filters:
+            is_there = not rule.beside or rule.beside & part.columns.keys()
+            if rule.role not in {None, part.role} or not is_there:
+                continue
+            places = [p for name in rule.columns for p in part.columns.get(name, ())]
             found |= {
-                f"{path_text(place.path)} in {staff[1]}": None
-                for place in part.columns.get(staff[0], ())
+                f"{path_text(place.path)} in {rule.values}": None
+                for place in places
                 if place.path[:-1] in people
             }
     return list(found)
@@ -213,7 +190,7 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
     return [
         name
         for name, schema in schema.properties.items()
-        if _simple(name) in _NAMES.update_times and may_be_scalar(schema)
+        if _simple(name) in NAMES.update_times and may_be_scalar(schema)
     ]
 
 
@@ -239,9 +216,9 @@ def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
             if inner is None or len(path) == _DEEPEST - 1:
                 continue
             next_owner = "person" if simple in _PEOPLE_ROLES else "company"
-            if simple in _NAMES.parts:
+            if simple in NAMES.parts:
                 waiting.append((around, (*path, name), inner))
-            elif next_owner == "person" or simple in _NAMES.companies:
+            elif next_owner == "person" or simple in NAMES.companies:
                 within = _Object(simple, next_owner, defaultdict(list))
                 waiting.append((within, (*path, name), inner))
 
@@ -266,7 +243,7 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     else:
         for name in inner_properties(schema) or ():
             field = _simple(name)
-            end = "" if field == "value" else f".{field}"  # HubSpot's form
+            end = "" if name in NAMES.values else f".{field}"
             around.columns[simple + end].append(Place((*path, name)))
 
 
@@ -276,7 +253,7 @@ def _guess(around: _Object, path: tuple[str, ...]) -> None:
     if path:
         around.columns[_ANY].append(Place(path))
     group = {"person": "contact.", "company": "account."}.get(around.owner, "")
-    for name, field in _NAMES.fields.items():
+    for name, field in NAMES.fields.items():
         if field.usual and (name.startswith(group) or not around.role):
             place = Place((*path, field.usual))
             around.columns[_simple(field.usual)].append(place)
@@ -444,6 +421,6 @@ def _place(place: Place) -> str:
 
 def _origin(field: str, text: str, places: _Places) -> Origin:
     shown = dict.fromkeys(".".join(place.path) for place, _ in places)
-    kind = _NAMES.fields[field].kind
+    kind = NAMES.fields[field].kind
     why = f"named like {kind}: " + ", then ".join(f"`{name}`" for name in shown)
     return Origin(f"{{{{ {text} }}}}", why)

@@ -126,8 +126,9 @@ def number(value: object) -> Decimal | None:
     """Return a number, or the number in a text, with all its digits."""
     if isinstance(value, bool):
         return Decimal(value)
-    try:
-        found = Decimal(str(value).strip())
+    text = str(value).strip()
+    try:  # Python reads `2024_01` as 202401
+        found = Decimal(text if "_" not in text else "nan")
     except InvalidOperation:
         return None
     return found if found.is_finite() else None

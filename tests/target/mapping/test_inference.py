@@ -185,6 +185,20 @@ def test_other_objects_fill_no_field(name: str) -> None:
     assert inferred({name: an_object(**texts("email", "domain"))}) == {}
 
 
+@pytest.mark.parametrize(
+    ("column", "schema", "place"),
+    [
+        ("mp_reserved_email", TEXT, "mp_reserved_email"),  # Mixpanel
+        ("hidden", an_object(email=TEXT), "hidden.email"),  # Typeform
+        ("email", an_object(S=TEXT), "email.S"),  # DynamoDB
+    ],
+)
+def test_address_of_a_source_is_found(
+    column: str, schema: dict[str, Any], place: str
+) -> None:
+    assert inferred({column: schema}) == {"contact.email": [place]}
+
+
 def test_column_comes_before_the_object_of_a_user() -> None:
     """The user may be a cashier."""
     properties = {"user": an_object(**texts("work_email")), **texts("email")}

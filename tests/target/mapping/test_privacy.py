@@ -60,6 +60,7 @@ on_suppression_list
 abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
 désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
 _peerdb_is_deleted __hevo__marked_deleted __artie_delete cdc_deleted DeletedDateTime
+is_staff is_superuser is_internal is_employee is_test is_test_account isBot dbt_valid_to
 deleted_ind del_flag is_del discarded_at verstorben Löschdatum kein_newsletter baja
 descadastrado
 """
@@ -72,6 +73,7 @@ emailable allow_emails gdpr_ok gdpr_accepted einwilligung dsgvo_einwilligung
 consentement
 consentimiento acepta_marketing hs_marketable_status
 gdpr_status email_valid communication_preference
+active_flag _fivetran_active livemode
 """
 OTHERS = """
 option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
@@ -197,6 +199,43 @@ def test_agent_among_the_users_of_zendesk_is_filtered(
         bool(a_map(a_shape("users", properties, ())).why_filtered(record)) is is_staff
     )
     assert isinstance(mapped({"role": role}), dict)
+
+
+@pytest.mark.parametrize("column", ["__op", "_op", "Op", "cdc_op", "op_type"])
+def test_row_that_a_log_deletes_is_filtered(column: str) -> None:
+    """Debezium writes `d`, and AWS DMS writes `D`."""
+    assert isinstance(mapped({column: "d"}), str)
+    assert isinstance(mapped({column: "D"}), str)
+    assert isinstance(mapped({column: "u"}), dict)
+
+
+def test_unsubscribe_event_of_sendgrid_is_filtered() -> None:
+    assert isinstance(mapped({"event": "unsubscribe", "sg_event_id": "1"}), str)
+    assert isinstance(mapped({"event": "click", "sg_event_id": "1"}), dict)
+    assert isinstance(mapped({"event": "unsubscribe"}), dict)
+
+
+@pytest.mark.parametrize("status", ["archived", "Trash", "spam", "banned"])
+def test_status_of_a_removed_person_is_filtered(status: str) -> None:
+    assert isinstance(mapped({"status": status}), str)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("deletedAt", {"$date": "2025-11-05T14:30:00Z"}),  # MongoDB
+        ("deleted", {"BOOL": True}),  # DynamoDB
+        ("unsubscribed", {"value": "true"}),  # HubSpot
+    ],
+)
+def test_refusal_in_an_object_that_holds_a_value_counts(
+    column: str, value: dict[str, object]
+) -> None:
+    held = {"type": "object", "properties": dict.fromkeys(value, TEXT)}
+    mapping = a_map(a_shape("rows", {"email": TEXT, column: held}, ()))
+
+    assert mapping.why_filtered({"email": "ada@acme.com", column: value})
+    assert not mapping.why_filtered({"email": "ada@acme.com", column: None})
 
 
 def test_channel_may_be_the_text_of_a_permission() -> None:

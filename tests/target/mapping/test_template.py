@@ -46,6 +46,8 @@ def value_of(template: str) -> object:
         ("{{ email | domain | upper }}", "ACME.COM"),
         ("{{ mrr }}", Decimal("1.10")),
         ("{{ mrr | float }}", Decimal("1.1")),
+        ("{{ '2024_01' | int }}", None),  # Python reads 202401
+        ("{{ '1_0.5' | float }}", None),
         ("{{ seats * 2 }}", 10),
         ("{{ mrr * seats }}", Decimal("5.50")),
         ("{{ mrr * 1.1 }}", Decimal("1.210")),
