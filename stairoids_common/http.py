@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
+from http import HTTPStatus
 from http.client import HTTPException, RemoteDisconnected
 from io import BufferedReader
 from pathlib import Path
@@ -89,11 +90,21 @@ class _WholeLines(BufferedReader):
 
 
 class _WholeResponse(http.client.HTTPResponse):
-    """A response whose head is whole. Python takes a part of a head for a head."""
+    """The final response, if its head is whole.
+
+    Python takes a part of a head for a head, and 103 (Early Hints) for a response.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.fp = _WholeLines(self.fp.detach())
+
+    @override
+    def begin(self) -> None:
+        super().begin()
+        while 100 < self.status < 200 and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = None  # type: ignore[assignment]  # so that `begin` reads on
+            super().begin()
 
 
 class WholeConnection(HTTPConnection):

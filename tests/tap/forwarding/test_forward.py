@@ -295,8 +295,9 @@ def test_response_whose_body_never_ends_is_a_delivery(
         (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
         (b"HTTP/1.1 200 ", b"x"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
     ],
-    ids=["header", "status", "informational"],
+    ids=["header", "status", "continue", "processing"],
 )
 def test_response_whose_head_never_ends_is_a_failure(
     store: EventStore,
@@ -341,6 +342,18 @@ def test_response_whose_head_breaks_off_is_a_failure(
     (failure,) = failures(store_url)
     expected = "no response (the connection broke off before a response)"
     assert failure["reason"] == expected
+
+
+def test_interim_response_of_a_handler_is_skipped(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=1, number=1)
+    server = Server()
+    server.response = b"HTTP/1.1 103 Early Hints\r\n\r\n" + raw(204, "")
+    with running(server):
+        done = forward(store_url, server.url, "--once", "--attempts", "1")
+
+    assert totals(done) == {"delivered": 1, "failed": 0}
 
 
 def test_proxy_whose_response_never_ends_is_a_failure(

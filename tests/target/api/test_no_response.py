@@ -121,6 +121,19 @@ def test_response_that_breaks_off_is_unknown(
     assert response.failure == failure
 
 
+@pytest.mark.parametrize(
+    "status", ["100 Continue", "102 Processing", "103 Early Hints"]
+)
+def test_interim_response_is_skipped(server: Server, status: str) -> None:
+    interim = f"HTTP/1.1 {status}\r\nLink: <https://example.com>\r\n\r\n".encode()
+    server.response = interim * 2 + raw(201, '{"id": "sig_1"}')
+
+    response = post(server.url)
+
+    assert response.kind is ResponseKind.ACCEPTED
+    assert response.status == 201
+
+
 @pytest.mark.parametrize("slow", [hang, trickle])
 def test_response_that_does_not_come_in_time_is_unknown(
     server: Server, slow: Callable[[socket.socket], object]
