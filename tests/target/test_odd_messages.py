@@ -245,6 +245,7 @@ def test_odd_batch_is_one_sentence(
     assert run.states == []
 
 
+@pytest.mark.slow
 def test_batch_of_many_records_is_sent_while_it_is_read(
     target: TargetUnderTest, tmp_path: Path
 ) -> None:
@@ -271,6 +272,7 @@ def test_state_that_is_no_object_is_one_sentence(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-16"])
 def test_state_is_utf_8_in_every_locale(target: TargetUnderTest, encoding: str) -> None:
     env = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": encoding}

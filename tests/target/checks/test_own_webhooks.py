@@ -14,8 +14,6 @@ from tests.support.running_receiver import fill
 from tests.support.singer_io import BIN, a_record, a_schema, text_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stairoids_sandbox import Sandbox
     from tests.support.singer_io import Message, TargetUnderTest
 
@@ -23,12 +21,13 @@ TRIALS = {"stream": "trials", "type": "trial"}
 EVENT = {"stream": "events", "type": "{{ event }}", "account": {"domain": "acme.com"}}
 
 
-@pytest.fixture
-def webhooks(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def webhooks(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The output of the webhooks tap, without STATE."""
-    url = f"sqlite:///{tmp_path / 'webhooks.db'}"
+    folder = tmp_path_factory.mktemp("webhooks")
+    url = f"sqlite:///{folder / 'webhooks.db'}"
     fill(url)
-    config = tmp_path / "tap.json"
+    config = folder / "tap.json"
     config.write_text(json.dumps({"store_url": url}))
     tap = [str(BIN / "tap-stairoids-webhooks"), "--config", str(config)]
     printed = subprocess.run(tap, capture_output=True, check=True, text=True).stdout

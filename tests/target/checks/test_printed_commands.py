@@ -180,6 +180,7 @@ def test_replay_names_commands_for_mappings_of_any_name(
     assert (sent.returncode, "1 accepted" in sent.stderr) == (0, True), sent.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["-`x` it's $HOME"])
 def test_shell_runs_the_command(target: TargetUnderTest, name: str) -> None:
     target.run(*messages_of(name), source="eu")

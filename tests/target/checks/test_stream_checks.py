@@ -99,6 +99,7 @@ def test_bulk_change_that_is_allowed_is_sent_once(
     assert len(sandbox.signals) == KNOWN
 
 
+@pytest.mark.slow
 def test_bulk_change_works_on_postgresql(
     sandbox: Sandbox, target: TargetUnderTest, postgres_url: str
 ) -> None:
@@ -683,6 +684,7 @@ def test_one_null_key_sets_no_stream_aside(target: TargetUnderTest) -> None:
     assert (run.exit_code, run.error) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "sent"), [("allow", 500), ("baseline", 250)])
 @pytest.mark.parametrize("nulls", [range(0), range(250)], ids=["filled in", "null"])
 def test_person_decides_on_keys_that_are_null_or_no_longer(
@@ -1116,6 +1118,7 @@ def test_baseline_is_per_stream_and_mapping(
     assert {s.body["type"] for s in sandbox.signals} == {"one", "two"}
 
 
+@pytest.mark.slow
 def test_large_first_run_says_how_long_it_takes(
     target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:

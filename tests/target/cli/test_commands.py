@@ -32,6 +32,7 @@ READS_THE_LEDGER = [
 ]
 
 
+@pytest.mark.slow
 def test_command_in_a_pipe_prints_a_plain_table(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1), a_record(2, email=None))
     (target.folder / "config.json").write_text(json.dumps(target.config))
@@ -55,6 +56,7 @@ def test_command_in_a_pipe_prints_a_plain_table(target: TargetUnderTest) -> None
     ]
 
 
+@pytest.mark.slow
 def test_command_of_the_shell_fails_with_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
         [BIN / "stairoids-signals", "ledger", "stats", "--config", "config.json"],
@@ -73,6 +75,7 @@ def waiting_in(pipe: int) -> bytes:
     return count.rstrip(b"\0")
 
 
+@pytest.mark.slow
 def test_pipe_that_does_not_wait_gets_the_whole_output() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)  # as some parents leave it

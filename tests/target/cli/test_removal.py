@@ -100,6 +100,7 @@ def test_dry_run_of_a_removal_prints_the_number_and_removes_nothing(
     assert first[1].endswith("Nothing was removed (--dry-run).\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reply", "count"), [("n", 1), ("y", 0)])
 def test_removal_on_a_terminal_asks(home: Path, reply: str, count: int) -> None:
     line = "stairoids-signals dead-letters discard 1"

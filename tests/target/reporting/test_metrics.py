@@ -100,6 +100,7 @@ def test_pipe_that_a_setting_names_gets_the_text_and_stays(
     assert unread.exit_code == 1  # and does not wait for a reader
 
 
+@pytest.mark.slow
 def test_slow_reader_of_a_pipe_gets_the_whole_report(
     target: TargetUnderTest, tmp_path: Path
 ) -> None:

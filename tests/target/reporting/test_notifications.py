@@ -209,6 +209,7 @@ def test_dry_run_sends_no_notification(
     assert endpoint.received == []
 
 
+@pytest.mark.slow
 def test_services_of_apprise_get_the_sentence(
     target: TargetUnderTest, endpoint: Receiver
 ) -> None:

@@ -228,6 +228,7 @@ def test_no_request_is_sent_after_sigint_has_ended_the_run(
     assert len(sandbox.signals) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_run_that_cannot_write_state_exits_1_and_reports(
     sandbox: Sandbox, target: TargetUnderTest, unbuffered: str

@@ -106,6 +106,7 @@ def test_opt_out_counts_for_signals_that_are_queued_already(
     assert run.states == [{"at": 1}]
 
 
+@pytest.mark.slow
 def test_opt_out_counts_for_signals_that_wait_in_another_run(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -517,6 +518,7 @@ def test_check_names_the_streams_that_suppress(target: TargetUnderTest) -> None:
     assert "opt_outs -> suppress: puts people on the suppression list" in checked.stdout
 
 
+@pytest.mark.slow
 def test_opt_outs_in_a_postgresql_ledger(
     sandbox: Sandbox, target: TargetUnderTest, postgres_url: str
 ) -> None:

@@ -182,6 +182,7 @@ def test_bookmark_that_is_no_number_of_a_ledger_is_read_from_its_start(
     assert "Stream `signals` is read from its start" in caplog.text
 
 
+@pytest.mark.slow
 def test_writers_on_postgresql_are_emitted_in_the_order_of_their_commits(
     tmp_path: Path, postgres_url: str
 ) -> None:
