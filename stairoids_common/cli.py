@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,17 +71,30 @@ def with_checked_text(command: click.Command) -> None:
 
 @contextmanager
 def checked_stdout() -> Iterator[None]:
-    """End the program with one sentence if stdout cannot be written."""
+    """End the program with one sentence if stdout, or a file, cannot be written."""
+    if isinstance(getattr(sys.stdout, "buffer", None), FileIO):
+        # Python is unbuffered and would ignore that only a part was written.
+        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 -- open until the end
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL or error.filename:
             raise
+        name = "stdout" if _stdout_fails() else "A file"
         # Python flushes stdout at exit. If that failed, the exit code would be 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        text = f"stdout cannot be written: {error.strerror}. Run again."
+        text = f"{name} cannot be written: {error.strerror}. Run again."
         click.echo(f"Error: {with_id(text)}", err=True)
         sys.exit(1)
+
+
+def _stdout_fails() -> bool:
+    """Return whether stdout still has a text that it cannot write."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 class Program(click.Group):

@@ -9,6 +9,7 @@ StairoidsError           the run cannot continue              -> see `exit_code`
 ├── AccessRefusedError   Stairoids refuses the key or URL     -> fix the config
 ├── IncompleteError      signals are pending                  -> run again
 ├── InterruptedRunError  SIGTERM or SIGINT came               -> run again
+├── ReaderGoneError      stdout is a closed pipe              -> run again
 └── DeadLettersError     some records became dead letters     -> look at them
 InvalidSignalError       one record cannot become a signal    -> dead letter, go on
 
@@ -74,6 +75,18 @@ class InterruptedRunError(StairoidsError):
         self.exit_code = 128 + number
         name = signal.Signals(number).name
         super().__init__(f"Stopped by {name}. The next run resumes.")
+
+
+class ReaderGoneError(StairoidsError):
+    """STATE cannot be written, because stdout is a closed pipe."""
+
+    exit_code = 128 + signal.SIGPIPE
+
+    def __init__(self) -> None:
+        super().__init__(
+            "STATE could not be written, because the reader of stdout is gone. No "
+            "signals were lost. Run again."
+        )
 
 
 class DeadLettersError(StairoidsError):

@@ -11,7 +11,6 @@ import gc
 import itertools
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from target_stairoids.exceptions import (
     ConfigError,
     MessageError,
     MissingKeyError,
+    ReaderGoneError,
     StairoidsError,
 )
 from target_stairoids.input import (
@@ -323,13 +323,6 @@ class TargetStairoids(StairoidsPlugin, Target):
         except (StairoidsError, *INPUT_ERRORS) as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 - the sentence says it all
             sys.exit(getattr(error, "exit_code", 1))
-        except BrokenPipeError:
-            text = (
-                "STATE could not be written, because the reader of stdout is gone. No "
-                "signals were lost. Run again."
-            )
-            cls.logger.error("%s", with_id(text))  # noqa: TRY400 - same
-            sys.exit(128 + signal.SIGPIPE)
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:
@@ -345,7 +338,7 @@ def _json_of(value: object) -> str:
 
 
 def _print_state(text: str) -> None:
-    """Print a STATE message. A closed pipe remains a `BrokenPipeError`."""
+    """Print a STATE message."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -353,7 +346,7 @@ def _print_state(text: str) -> None:
         # Python flushes stdout at exit. If that failed, the exit code would be 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            raise
+            raise ReaderGoneError from error
         msg = f"STATE could not be written: {error.strerror}. Run again."
         raise StairoidsError(msg) from error
 

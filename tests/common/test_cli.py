@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from stairoids_common.cli import (
+    checked_stdout,
     exit_with_message,
     older_than_option,
     print_table,
@@ -168,11 +171,16 @@ def test_number_has_its_noun() -> None:
     assert counted(2, "signal is", "signals are") == "2 signals are"
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_full_disk_is_one_sentence_of_every_program(tmp_path: Path, name: str) -> None:
+def test_full_disk_is_one_sentence_of_every_program(
+    tmp_path: Path, name: str, unbuffered: str, blocks: int
+) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"ulimit -f 0; {BIN}/{name} --help >full"],
+        ["sh", "-c", f"ulimit -f {blocks}; {BIN}/{name} --help >full"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         capture_output=True,
         text=True,
         check=False,
@@ -181,3 +189,16 @@ def test_full_disk_is_one_sentence_of_every_program(tmp_path: Path, name: str) -
     assert done.returncode == 1
     assert "Error: stdout cannot be written: File too large." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_full_disk_of_another_file_is_not_that_of_stdout(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # pytest needs its stdout
+
+    with pytest.raises(SystemExit) as ended, checked_stdout():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: A file cannot be written: No space left on device.")

@@ -251,9 +251,11 @@ def test_closed_stdout_ends_the_run_and_loses_nothing(
     messages = text_of([a_schema(), a_record(1), a_state(1)])
 
     ended = target.shell(messages, stdout=writing)
+    report = target.report()
     again = target.run(a_schema(), a_record(1), a_state(1))
 
     assert ended.returncode == 128 + signal.SIGPIPE
+    assert report["exit_code"] == ended.returncode
     assert "the reader of stdout is gone" in ended.stderr
     assert len(sandbox.signals) == 1
     assert again.exit_code == 0
