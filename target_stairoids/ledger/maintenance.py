@@ -80,6 +80,8 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
         number = _number_of(ledger, transaction, stream)
         if not dry_run:
             transaction.write(delete(latest).where(latest.c.stream == number))
+            transaction.allow(ledger.scope, stream)
+            transaction.checks_passed(ledger.scope, (stream,))
         versions, entries = (
             _delete(transaction, table, table.c.stream == number, dry_run=dry_run)
             for table in (settled, suppressed)

@@ -291,7 +291,8 @@ class RecordOutcomes:
         if name not in self.set_aside:
             self.set_aside[name] = reason
             self.checkpoint.open()  # no STATE passes, even without a signal
-            self.ledger.check_fired(name, check, reason)
+            if check:
+                self.ledger.check_fired(name, check, reason)
 
     def rekeyed(self, stream: Stream) -> None:
         """Check how many new records of a stream are known under other keys."""

@@ -398,7 +398,7 @@ def checks_for(
     checks.valid(valid_before)
     if settings.is_partial and fired and not any(fired.values()):
         checks.fire(
-            next(iter(fired)),
+            "",  # the ledger keeps it already
             f"Stream {as_code(name)}: a check has set it aside. Run the whole output "
             "of the tap, which names the check and the command that decides.",
         )

@@ -262,6 +262,16 @@ def test_renamed_stream_keeps_its_unfinished_baseline(
     assert target.run_text(renamed).outcomes == {"duplicate": 20}
 
 
+def test_forgotten_stream_has_no_unfinished_baseline(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    signals(target, "ledger", "baseline", text=text[:-500])
+    signals(target, "ledger", "forget", "--stream", "trials", "--yes")
+
+    assert target.run_text(text).outcomes == {"accepted": 20}
+
+
 def test_baseline_without_records_ends(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
