@@ -47,7 +47,7 @@ def status_line(
     parts.append(f"{queued:,} in the queue")
     seconds_left = 0.0
     if limit:
-        parts.append(f"{used:,} of {limit:,} requests per minute")
+        parts.append(f"{used:,} of {limit:,} requests this minute")
         seconds_left = queued * 60 / limit
     if failure:
         parts.append(f"{failure}, trying again")
@@ -67,8 +67,8 @@ class Progress:
     def update(self, status: str) -> None:
         """Show how the run is going."""
 
-    def end(self, report: dict[str, Any]) -> None:
-        """Show how the run ended."""
+    def end(self, report: dict[str, Any], *, is_whole: bool) -> None:
+        """Show how the run ended, and whether it did everything."""
 
 
 def progress_for(*, is_observed: bool) -> Progress:
@@ -87,9 +87,9 @@ class LogProgress(Progress):
         logger.info("%s", status)
 
     @override
-    def end(self, report: dict[str, Any]) -> None:
+    def end(self, report: dict[str, Any], *, is_whole: bool) -> None:
         logger.debug("Run report: %s", json.dumps(report))
-        for level, sentence in _sentences(report):
+        for level, sentence in _sentences(report, is_whole=is_whole):
             logger.log(level, "%s", sentence)
 
 
@@ -132,20 +132,20 @@ class LiveProgress(Progress):
                 self._handlers.append(handler)
 
     @override
-    def end(self, report: dict[str, Any]) -> None:
+    def end(self, report: dict[str, Any], *, is_whole: bool) -> None:
         if self._live.is_started:
             self._live.stop()
         for handler in self._handlers:
             handler.setStream(sys.__stderr__)
         self._console.print(_table(report))
-        for _, sentence in _sentences(report):
+        for _, sentence in _sentences(report, is_whole=is_whole):
             self._console.print(sentence, soft_wrap=True)
 
 
-def _sentences(report: dict[str, Any]) -> Iterator[tuple[int, str]]:
+def _sentences(report: dict[str, Any], *, is_whole: bool) -> Iterator[tuple[int, str]]:
     """Yield the end of a run in sentences, each with its log level."""
     levels = {True: logging.WARNING, False: logging.INFO}
-    yield logging.INFO, summary(report)
+    yield logging.INFO, summary(report, is_whole=is_whole)
     for sentence in unanswered_in(report["unanswered"]):
         yield logging.INFO, sentence
     for entry in report["reasons"][:_MAX_REASONS]:
@@ -158,7 +158,7 @@ def _sentences(report: dict[str, Any]) -> Iterator[tuple[int, str]]:
         yield levels[dead_letters_in(report["outcomes"]) > 0], sentence
 
 
-def summary(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any], *, is_whole: bool) -> str:
     """Return one line such as `12 signals = 10 accepted + 2 duplicate (…)`.
 
     Signals that earlier runs left open are listed after it and are not part of the sum.
@@ -166,7 +166,7 @@ def summary(report: dict[str, Any]) -> str:
     outcomes = " + ".join(_parts(report["outcomes"]))
     total = f"{counted(report['signals'], 'signal')} = {outcomes}"
     recovered = ", ".join(_parts(report["recovered"]))
-    nothing = "Nothing was sent" if report["exit_code"] else "Nothing to send"
+    nothing = "Nothing to send" if is_whole else "Nothing was sent"
     return (
         f"{total if outcomes else nothing} "
         f"({counted(report['read'], 'record')} read, {report['seconds']:.1f} s)"

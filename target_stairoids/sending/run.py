@@ -437,7 +437,7 @@ class Run:
                 run, is_whole = self.report.run, failure is None
                 self._notifier.end(Ending(run, exit_code, is_whole, report))
         self._ledger.close()
-        self._progress.end(report)
+        self._progress.end(report, is_whole=failure is None)
         if (path := self._settings.report_path) is not None:
             write(json.dumps(report, indent=2) + "\n", "report_path", path)
         path = self._settings.metrics_path

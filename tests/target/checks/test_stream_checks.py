@@ -262,9 +262,7 @@ def test_renamed_stream_keeps_its_unfinished_baseline(
     assert target.run_text(renamed).outcomes == {"duplicate": 20}
 
 
-def test_forgotten_stream_has_no_unfinished_baseline(
-    sandbox: Sandbox, target: TargetUnderTest
-) -> None:
+def test_forgotten_stream_has_no_unfinished_baseline(target: TargetUnderTest) -> None:
     text = text_of([SCHEMA, *records(20, plan="a")])
     signals(target, "ledger", "baseline", text=text[:-500])
     signals(target, "ledger", "forget", "--stream", "trials", "--yes")

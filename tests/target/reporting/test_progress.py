@@ -13,7 +13,7 @@ import pytest
 from stairoids_sandbox import Fault
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.reporting.next_steps import next_steps
-from target_stairoids.reporting.progress import status_line
+from target_stairoids.reporting.progress import LogProgress, status_line
 from target_stairoids.reporting.report import Report
 from tests.support.commands import target_command
 from tests.support.singer_io import a_record, a_schema, a_state, text_of
@@ -134,6 +134,18 @@ def test_a_run_that_fails_before_its_input_does_not_say_that_nothing_was_due(
     assert "Nothing to send" not in done.stderr
 
 
+def test_a_run_that_waits_does_not_say_that_nothing_was_due(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With `on_incomplete: succeed`, such a run has exit code 0."""
+    caplog.set_level("INFO")
+    report = Report().as_dict(exit_code=0, requests=0, quota=None)
+
+    LogProgress().end(report, is_whole=False)
+
+    assert "Nothing was sent (0 records read, " in caplog.text
+
+
 def status(**more: Any) -> str:
     report = Report()
     report.read = 1234
@@ -147,7 +159,7 @@ def status(**more: Any) -> str:
     [
         (
             {},
-            "234 in the queue · 57 of 60 requests per minute · about 3 min 54 s left",
+            "234 in the queue · 57 of 60 requests this minute · about 3 min 54 s left",
         ),
         ({"limit": None}, "1,234 records read · 1,000 accepted · 234 in the queue"),
         ({"pause": 12.4}, "waiting 12 s for the quota"),
@@ -155,7 +167,7 @@ def status(**more: Any) -> str:
         ({"queued": 5}, "about 5 s left"),
         (
             {"pause": 3, "failure": "no connection (timeout)"},
-            "requests per minute · no connection (timeout), trying again",
+            "requests this minute · no connection (timeout), trying again",
         ),
     ],
 )
