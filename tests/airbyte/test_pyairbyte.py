@@ -222,6 +222,7 @@ def test_unchanged_users_are_sent_once_with_and_without_a_cache(
 ) -> None:
     caches = [
         "False",
+        "False",
         "ab.DuckDBCache(db_path='1.duckdb')",
         "ab.DuckDBCache(db_path='2.duckdb')",
     ]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-_KILLS = int(os.environ.get("STAIROIDS_KILLS", "5"))
+_KILLS = int(os.environ.get("STAIROIDS_KILLS", "10"))
 _ACCOUNTS = 20
 _WORKERS = 4
 _IN_FLIGHT = 2 * _WORKERS  # requests whose result is not noted yet

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-_KILLS = int(os.environ.get("STAIROIDS_KILLS", "5"))
+_KILLS = int(os.environ.get("STAIROIDS_KILLS", "10"))
 _RECOVERY_SECONDS = 15
 _ATTEMPTS = 5  # Stairoids gives an event up after so many
 

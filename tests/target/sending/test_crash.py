@@ -33,7 +33,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = int(os.environ.get("STAIROIDS_KILLS", "5"))
+KILLS = int(os.environ.get("STAIROIDS_KILLS", "10"))
 LATE_SECONDS = float(os.environ.get("STAIROIDS_LATE_SECONDS", "1"))
 LAG_SECONDS = LATE_SECONDS / 5
 ROWS = max(40, 10 * KILLS)
