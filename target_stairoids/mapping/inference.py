@@ -160,17 +160,16 @@ def refusals(
     """
     objects = list(_objects(schema.properties, "anyone"))
     persons = _people(objects, schema.name, email_paths)
-    people = {place.path[:-1] for person in persons for place in person.emails}
+    people = {_owner(place) for person in persons for place in person.emails}
     found: dict[str, None] = {}
     for part in objects:
         is_record = part.role in NAMES.people[_rank("")]
         for name, places in part.columns.items():
             filter_name = "has_refused" if name == _ANY else refusal_filter(name)
-            for place in places if filter_name and "." not in name else ():
-                path = place.path
-                if name != _ANY:  # HubSpot's form is `unsubscribed: {value: …}`
-                    path = path[: -2 if path[-1] in NAMES.values else -1]
-                if not place.is_list and (is_record or path in people):
+            # A mark such as `[flag]` is no part of a column's name.
+            for place in places if filter_name and not {".", "["} & {*name} else ():
+                owner = place.path if name == _ANY else _owner(place)
+                if is_record or owner in people:
                     found[f"{path_text(place.path)} | {filter_name}"] = None
         for rule in NAMES.filters:
             is_there = not rule.beside or rule.beside & part.columns.keys()
@@ -180,9 +179,14 @@ def refusals(
             found |= {
                 f"{path_text(place.path)} in {rule.values}": None
                 for place in places
-                if place.path[:-1] in people
+                if _owner(place) in people
             }
     return list(found)
+
+
+def _owner(place: Place) -> tuple[str, ...]:
+    """Return the object of a column; `{S: …}` only holds the column's value."""
+    return place.path[: -2 if place.path[-1] in NAMES.values else -1]
 
 
 def update_time_columns(schema: StreamSchema) -> list[str]:

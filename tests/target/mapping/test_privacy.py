@@ -209,6 +209,13 @@ def test_row_that_a_log_deletes_is_filtered(column: str) -> None:
     assert isinstance(mapped({column: "u"}), dict)
 
 
+def test_boolean_column_is_read_by_its_own_name() -> None:
+    """A customer whose `active` is false is no deleted person of Pipedrive."""
+    shape = a_shape("rows", {"email": TEXT, "active": {"type": "boolean"}}, ())
+
+    assert not a_map(shape).why_filtered({"email": "ada@acme.com", "active": False})
+
+
 def test_unsubscribe_event_of_sendgrid_is_filtered() -> None:
     assert isinstance(mapped({"event": "unsubscribe", "sg_event_id": "1"}), str)
     assert isinstance(mapped({"event": "click", "sg_event_id": "1"}), dict)
@@ -225,6 +232,9 @@ def test_status_of_a_removed_person_is_filtered(status: str) -> None:
     [
         ("deletedAt", {"$date": "2025-11-05T14:30:00Z"}),  # MongoDB
         ("deleted", {"BOOL": True}),  # DynamoDB
+        ("consent", {"BOOL": False}),
+        ("consent", {"S": "no"}),
+        ("op", {"S": "d"}),
         ("unsubscribed", {"value": "true"}),  # HubSpot
     ],
 )
