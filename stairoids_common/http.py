@@ -79,12 +79,17 @@ class BearerAuth(AuthBase):
 
 
 class _WholeLines(BufferedReader):
-    """Reads lines, and fails at the end of a connection within or before a line."""
+    """Reads lines, and fails at the end of a connection within or before one of a head.
+
+    In a body, `urllib3` knows which lines may lack: some servers end no last chunk.
+    """
+
+    is_head = True
 
     @override
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(size)
-        if not line.endswith(b"\n") and len(line) != size:
+        if self.is_head and not line.endswith(b"\n") and len(line) != size:
             raise RemoteDisconnected("")  # the head is cut off
         return line
 
@@ -97,7 +102,7 @@ class _WholeResponse(http.client.HTTPResponse):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fp = _WholeLines(self.fp.detach())
+        self.fp = self._lines = _WholeLines(self.fp.detach())
 
     @override
     def begin(self) -> None:
@@ -105,6 +110,7 @@ class _WholeResponse(http.client.HTTPResponse):
         while 100 < self.status < 200 and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
             self.headers = None  # type: ignore[assignment]  # so that `begin` reads on
             super().begin()
+        self._lines.is_head = False
 
 
 class WholeConnection(HTTPConnection):

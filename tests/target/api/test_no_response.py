@@ -134,6 +134,16 @@ def test_interim_response_is_skipped(server: Server, status: str) -> None:
     assert response.status == 201
 
 
+def test_body_whose_last_chunk_has_no_empty_line_is_whole(server: Server) -> None:
+    """Some servers close the connection instead."""
+    head = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.response = head + b'f\r\n{"id": "sig_1"}\r\n0\r\n'
+
+    response = post(server.url)
+
+    assert response.kind is ResponseKind.ACCEPTED
+
+
 @pytest.mark.parametrize("slow", [hang, trickle])
 def test_response_that_does_not_come_in_time_is_unknown(
     server: Server, slow: Callable[[socket.socket], object]
