@@ -19,9 +19,11 @@ class Rule(msgspec.Struct, frozen=True):
     """A column of a person, and the values by which a record is filtered."""
 
     columns: tuple[str, ...]
-    values: list[str]
+    values: list[str] = []
+    filter: str | None = None
     role: str | None = None
     beside: frozenset[str] = frozenset()
+    streams: str | None = None
 
 
 class ColumnNames(msgspec.Struct, frozen=True):

@@ -172,14 +172,22 @@ def refusals(
                 if is_record or owner in people:
                     found[f"{path_text(place.path)} | {filter_name}"] = None
         for rule in NAMES.filters:
-            is_there = not rule.beside or rule.beside & part.columns.keys()
-            if rule.role not in {None, part.role} or not is_there:
+            if (
+                rule.role not in {None, part.role}
+                or (rule.beside and not rule.beside & part.columns.keys())
+                or (
+                    rule.streams
+                    and not part.role
+                    and not _STREAMS[rule.streams].search(schema.name)
+                )
+            ):
                 continue
             places = [p for name in rule.columns for p in part.columns.get(name, ())]
+            test = f"| {rule.filter}" if rule.filter else f"in {rule.values}"
             found |= {
-                f"{path_text(place.path)} in {rule.values}": None
+                f"{path_text(place.path)} {test}": None
                 for place in places
-                if _owner(place) in people
+                if rule.role == "" or _owner(place) in people
             }
     return list(found)
 

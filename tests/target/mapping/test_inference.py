@@ -191,6 +191,7 @@ def test_other_objects_fill_no_field(name: str) -> None:
         ("mp_reserved_email", TEXT, "mp_reserved_email"),  # Mixpanel
         ("hidden", an_object(email=TEXT), "hidden.email"),  # Typeform
         ("email", an_object(S=TEXT), "email.S"),  # DynamoDB
+        ("email", an_object(VALUE=TEXT), "email.VALUE"),
     ],
 )
 def test_address_of_a_source_is_found(

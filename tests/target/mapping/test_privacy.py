@@ -73,12 +73,13 @@ emailable allow_emails gdpr_ok gdpr_accepted einwilligung dsgvo_einwilligung
 consentement
 consentimiento acepta_marketing hs_marketable_status
 gdpr_status email_valid communication_preference
-active_flag _fivetran_active livemode
+_fivetran_active livemode
 """
 OTHERS = """
 option adoption email unsubscribe_url plan deleted_by consent_date sms_opt_out status
 is_active remove_at undone domain subscribed do_not_call cookie_consent requires_consent
 requires_opt_in cookieConsent receives_invoices opt_out_sms notification_count
+active_flag
 """
 
 
@@ -216,6 +217,33 @@ def test_boolean_column_is_read_by_its_own_name() -> None:
     assert not a_map(shape).why_filtered({"email": "ada@acme.com", "active": False})
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"customer": {"type": "object", "properties": {"email": TEXT}}},
+        {"website": TEXT},
+    ],
+    ids=["person in an object", "company"],
+)
+def test_deleted_row_of_a_company_or_an_inner_person_is_filtered(
+    properties: dict[str, Any],
+) -> None:
+    mapping = a_map(a_shape("rows", {"__op": TEXT, **properties}, ()))
+
+    assert mapping.why_filtered({"__op": "d"})
+    assert not mapping.why_filtered({"__op": "u"})
+
+
+def test_person_that_pipedrive_deleted_is_filtered() -> None:
+    """Elsewhere, the flag may be that of a customer who left."""
+    for schema in TEXT, {"type": ["null", "boolean"]}:
+        columns = {"email": TEXT, "active_flag": schema, "visible_to": TEXT}
+        mapping = a_map(a_shape("persons", columns, ()))
+
+        assert mapping.why_filtered({"active_flag": False})
+        assert not mapping.why_filtered({"active_flag": True})
+
+
 def test_unsubscribe_event_of_sendgrid_is_filtered() -> None:
     assert isinstance(mapped({"event": "unsubscribe", "sg_event_id": "1"}), str)
     assert isinstance(mapped({"event": "click", "sg_event_id": "1"}), dict)
@@ -224,7 +252,14 @@ def test_unsubscribe_event_of_sendgrid_is_filtered() -> None:
 
 @pytest.mark.parametrize("status", ["archived", "Trash", "spam", "banned"])
 def test_status_of_a_removed_person_is_filtered(status: str) -> None:
-    assert isinstance(mapped({"status": status}), str)
+    mapping = a_map(a_shape("contacts", {"email": TEXT, "status": TEXT}, ()))
+
+    assert mapping.why_filtered({"email": "ada@acme.com", "status": status})
+
+
+@pytest.mark.parametrize("column", ["status", "order_state"])
+def test_archived_order_of_a_person_is_sent(column: str) -> None:
+    assert isinstance(mapped({column: "archived"}), dict)
 
 
 @pytest.mark.parametrize(
