@@ -40,6 +40,7 @@ class ColumnNames(msgspec.Struct, frozen=True):
     people: tuple[tuple[str, ...], ...]
     companies: frozenset[str]
     values: frozenset[str]
+    types: frozenset[str]
     filters: tuple[Rule, ...]
     fields: dict[str, Field]
 

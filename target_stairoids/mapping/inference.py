@@ -253,9 +253,12 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     ):
         around.columns[simple].append(Place(path))
     else:
-        for name in inner_properties(schema) or ():
-            field = _simple(name)
-            end = "" if name in NAMES.values else f".{field}"
+        inner = inner_properties(schema) or {}
+        values = NAMES.values
+        if not inner.keys() <= NAMES.types:
+            values -= NAMES.types
+        for name in inner:
+            end = "" if name in values else f".{_simple(name)}"
             around.columns[simple + end].append(Place((*path, name)))
 
 

@@ -200,6 +200,14 @@ def test_address_of_a_source_is_found(
     assert inferred({column: schema}) == {"contact.email": [place]}
 
 
+def test_object_with_other_fields_is_no_value_of_dynamodb() -> None:
+    properties = {"company": an_object(**texts("S", "N", "name"))}
+
+    assert inferred({**texts("email"), **properties})["account.name"] == [
+        "company.name"
+    ]
+
+
 def test_column_comes_before_the_object_of_a_user() -> None:
     """The user may be a cashier."""
     properties = {"user": an_object(**texts("work_email")), **texts("email")}
