@@ -107,7 +107,7 @@ def test_baseline_of_a_stream_does_not_end_with_one_sent_record(
 
 
 def test_nothing_of_a_stream_that_is_set_aside_is_sent(
-    sandbox: Sandbox, target: TargetUnderTest
+    sandbox: Sandbox, target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     schema = a_schema(plan="string")
     many = range(1, 80)
@@ -123,6 +123,9 @@ def test_nothing_of_a_stream_that_is_set_aside_is_sent(
     assert done.returncode == 1
     assert "Stream `trials`: a check has set it aside." in done.stderr
     assert len(sandbox.signals) == sent
+    caplog.clear()
+    target.run_text(changed, dry_run=True)
+    assert "ledger allow trials" in caplog.text
     allowed = signals(target, "ledger", "allow", "trials")
     assert "more than 50 of its 79 known entities have changed" in allowed.stdout
 

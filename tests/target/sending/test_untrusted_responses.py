@@ -126,13 +126,16 @@ def target_claims(target: TargetUnderTest) -> list[Any]:
         return ledger.execute("SELECT entity FROM stairoids_claims").fetchall()
 
 
+@pytest.mark.parametrize(
+    "seconds", [5, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.soak])]
+)
 def test_signal_without_a_later_one_is_pending_and_not_sent_again(
-    sandbox: Sandbox, target: TargetUnderTest
+    sandbox: Sandbox, target: TargetUnderTest, seconds: int
 ) -> None:
     target.config["request_timeout_seconds"] = 1
     sandbox.faults.set([Fault(kind="status", status=500)])
 
-    run = target.run(a_schema(), a_record(1))
+    run = target.run(a_schema(), a_record(1), outage_seconds=seconds)
 
     assert run.exit_code == 75
     assert run.outcomes == {"pending": 1}
