@@ -63,7 +63,7 @@ class SignalSink(Sink):
         schema = schema_from(message)
         if schema != self._schema:
             self._schema, self._changed = schema, message
-        if not self._records.streams.is_open(schema.name):
+        if self._records.streams.opened(schema.name) is None:
             self._compile()  # finds a mistake in the config before any record
 
     def _compile(self) -> None:

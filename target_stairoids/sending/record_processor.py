@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from stairoids_common.text import as_code
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
@@ -75,8 +76,15 @@ class RecordProcessor:
         self.streams = Streams(self.settings, self.ledger, suppressed)
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Open a stream as `Streams.open` does, and warn if it is left out."""
+        """Open a stream as `Streams.open` does, and warn if it is left out.
+
+        Raises:
+            MessageError: Records of the stream came with another key in this input.
+        """
+        before = self.streams.opened(schema.name)
         stream = self.streams.open(schema, message)
+        if before is not None and before.counts.taken and schema.source is None:
+            _check_keys(before, stream)
         self.outcomes.opened(stream)
         self._has_opt_outs |= any(mapping.suppress for mapping in stream.maps)
         if self.outcomes.observer is None:
@@ -401,3 +409,16 @@ def _until_broken(
             msg = f"Stream `{item.stream.schema.name}`: {error}"
             return items[:place], MessageError(msg)
     return items, None
+
+
+def _check_keys(before: Stream, stream: Stream) -> None:
+    """Raise `MessageError` if another key would make known records new ones."""
+    known = {mapping.name: mapping.key for mapping in before.maps}
+    for mapping in stream.maps:
+        keys = [mapping.key, known.get(mapping.name, mapping.key)]
+        if keys[0] != keys[1]:
+            now, was = (" and ".join(map(as_code, key)) or "none" for key in keys)
+            raise MessageError(
+                f"The SCHEMA of stream {as_code(stream.schema.name)} is wrong: its key "
+                f"is {now}, and was {was} before in this input."
+            )

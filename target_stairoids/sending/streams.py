@@ -227,9 +227,9 @@ class Streams:
         self._layouts = queries.layouts_of(ledger)
         self._earlier = {layout.stream for layout in self._layouts}
 
-    def is_open(self, name: str) -> bool:
-        """Return whether a SCHEMA message of a stream was compiled."""
-        return name in self._streams
+    def opened(self, name: str) -> Stream | None:
+        """Return a stream as its last SCHEMA message describes it; None before any."""
+        return self._streams.get(name)
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Compile the mappings of a SCHEMA message, and find the stream's number.

@@ -124,6 +124,37 @@ def test_odd_schema_is_one_sentence_with_the_stream_and_the_part(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "now"),
+    [(["email"], "`email`"), (["id", "email"], "`id` and `email`"), ([], "none")],
+)
+def test_records_with_another_key_in_one_input_are_not_sent_again(
+    sandbox: Sandbox, target: TargetUnderTest, key: list[str], now: str
+) -> None:
+    first = [a_schema(), a_record(), a_state()]
+
+    run = target.run(*first, a_schema(key=key), a_record(), a_state(2))
+
+    assert run.error == (
+        "The SCHEMA of stream `trials` is wrong: "
+        f"its key is {now}, and was `id` before in this input."
+    )
+    assert run.states == [{"at": 1}]
+    assert len(sandbox.signals) == 1
+
+
+def test_key_of_the_mapping_holds_for_each_schema(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    first = [a_schema(), a_record(), a_state()]
+    signals = [{"stream": "trials", "key": ["id"]}]
+
+    run = target.run(*first, a_schema(key=["email"]), a_record(), signals=signals)
+
+    assert run.exit_code == 0
+    assert len(sandbox.signals) == 1
+
+
 @pytest.mark.parametrize("stream", [None, 1, ["trials"], {}])
 @pytest.mark.parametrize("kind", ["SCHEMA", "BATCH", "RECORD"])
 def test_stream_that_is_no_text_is_one_sentence(
