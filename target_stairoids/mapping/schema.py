@@ -177,6 +177,8 @@ def _are_texts(value: object) -> bool:
 
 def _odd_part(schema: Json, place: str) -> str:
     """Return the first part of a JSON Schema that has the wrong form; "" if none."""
+    if isinstance(schema, bool) and place:  # `true` allows any value, as `{}` does
+        return ""
     if not isinstance(schema, Mapping):
         return f"`{place[:-1]}` is not an object"
     types = schema.get("type", [])

@@ -301,6 +301,20 @@ def test_malformed_json_schema_is_a_config_error(
     assert not sandbox.signals
 
 
+def test_true_is_the_schema_of_any_value(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    some = {"anyOf": [True, {"type": "null"}]}
+    inner = {"type": "object", "properties": {"y": True}}
+    properties = {"id": True, "email": {}, "some": some, "inner": inner}
+    catalog = a_catalog(a_stream(json_schema={"properties": properties}))
+
+    code, printed = destination.write(catalog, a_record(1))
+
+    assert (code, errors_in(printed)) == (0, [])
+    assert len(sandbox.signals) == 1
+
+
 @pytest.mark.parametrize(
     ("configured", "sent"), [("", None), (None, ""), ("", "")], ids=repr
 )
