@@ -29,6 +29,7 @@ from stairoids_airbyte.protocol import (
     Status,
     status_message,
 )
+from stairoids_common.text import as_code
 from target_stairoids.api.access_check import check_key
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -99,7 +100,11 @@ class _Sync:
 
     def run(self, source: IO[Any]) -> None:
         """Read to the end of the input, and wait for all outcomes."""
-        takers = {"RECORD": self._record, "STATE": self._state}
+        takers = {
+            "RECORD": self._record,
+            "STATE": self._state,
+            "TRACE": self._trace,
+        }
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _frame: self._run.interrupt(n))
         try:
@@ -142,6 +147,18 @@ class _Sync:
             msg = "A STATE message lacks its state, or the name of its stream."
             raise MessageError(msg) from error
         self._run.records.state(line)
+
+    def _trace(self, message: dict[str, Json]) -> None:
+        """Stop a baseline if its source did not read a stream to the end."""
+        status = _part(_part(message, "trace"), "stream_status")
+        descriptor = _part(status, "stream_descriptor")
+        key = _key_of(str(descriptor.get("name")), descriptor.get("namespace"))
+        is_cut = status.get("status") == "INCOMPLETE" and key in self._streams
+        if is_cut and self._streams[key].baselines:
+            raise MessageError(
+                f"The source did not read the stream {as_code(key[1])} to its end, so "
+                "its baseline did not end. Run the sync again with all records."
+            )
 
     def _with_count(self, message: dict[str, Json]) -> str:
         """Return a STATE as JSON with the number of records since the last one.
@@ -193,5 +210,11 @@ def _object_in(record: object) -> Mapping[str, Json]:
     return record if isinstance(record, dict) else {}
 
 
+def _part(message: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    """Return an object in a message; an empty one if it is none."""
+    part = message.get(name)
+    return part if isinstance(part, dict) else {}
+
+
 def _ignore(message: dict[str, Json]) -> None:
-    """Skip a message that the destination does not use, such as LOG or TRACE."""
+    """Skip a message that the destination does not use, such as LOG."""

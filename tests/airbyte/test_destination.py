@@ -494,6 +494,28 @@ def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
     assert len(sandbox.signals) == 300
 
 
+def test_baseline_that_the_source_cut_is_unfinished(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    rows = [a_record(n) for n in range(5)]
+    told = {"stream_descriptor": {"name": "users"}, "status": "INCOMPLETE"}
+    trace = {"type": "STREAM_STATUS", "emitted_at": 1, "stream_status": told}
+    destination.config["first_run"] = "baseline"
+    cut, printed = destination.write(
+        a_catalog(), *rows[:3], {"type": "TRACE", "trace": trace}
+    )
+    destination.config["first_run"] = "guard"
+    held, _ = destination.write(a_catalog(), *rows)
+    destination.config["first_run"] = "baseline"
+    whole, _ = destination.write(a_catalog(), *rows)
+    destination.config["first_run"] = "guard"
+    later, _ = destination.write(a_catalog(), *rows, a_record(5))
+
+    assert (cut, held, whole, later) == (1, 1, 0, 0)
+    assert "did not read the stream `users` to its end" in printed
+    assert len(sandbox.signals) == 1
+
+
 @pytest.mark.parametrize("way", ["allow", "another namespace"])
 def test_person_decides_on_a_bulk_change(
     destination: Destination, sandbox: Sandbox, way: str
