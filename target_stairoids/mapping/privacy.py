@@ -23,7 +23,7 @@ _SCALARS = (str, int, float, Decimal)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 #: Dates that stand for no date; 9999 is the open end of a row that is valid now.
 _ZERO_DATE = re.compile(
-    r"(0000|0001|1899|1900|1970|2999|9999)-\d\d-\d\d.*|[0\W]*", re.DOTALL
+    r"(0000|0001|1899|1900|1970|2100|2999|9999)-\d\d-\d\d.*|infinity|[0\W]*", re.DOTALL
 )
 
 

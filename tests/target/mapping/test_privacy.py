@@ -60,7 +60,7 @@ on_suppression_list
 abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
 désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
 _peerdb_is_deleted __hevo__marked_deleted __artie_delete cdc_deleted DeletedDateTime
-is_staff is_superuser is_internal is_employee is_test is_test_account isBot dbt_valid_to
+is_staff is_superuser is_internal is_test is_test_account isBot dbt_valid_to
 deleted_ind del_flag is_del discarded_at verstorben Löschdatum kein_newsletter baja
 descadastrado
 """
@@ -366,7 +366,18 @@ def test_rule_is_the_condition_that_suggest_prints() -> None:
 
 
 NO = [False, 0.0, "false", "FALSE", "0", "no", "N", "f", "off"]
-BLANK: list[Any] = [None, "", "  ", "N/A", "0000-00-00 00:00:00", "1970-01-01", [], {}]
+BLANK: list[Any] = [
+    None,
+    "",
+    "  ",
+    "N/A",
+    "0000-00-00 00:00:00",
+    "1970-01-01",
+    "2100-01-01",
+    "infinity",
+    [],
+    {},
+]
 
 
 @pytest.mark.parametrize("value", [*NO, *BLANK])
