@@ -38,6 +38,8 @@ TEXT_FILE = click.File("r", encoding="utf-8-sig")
 
 _AGE = re.compile(r"(\d+)([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+#: The file name in an error of a writer that knows that stdout failed.
+STDOUT = "stdout"
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
 
@@ -78,14 +80,21 @@ def checked_stdout() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or error.filename:
+        if error.errno not in _FULL or error.filename not in {None, STDOUT}:
             raise
-        name = "stdout" if _stdout_fails() else "A file"
-        # Python flushes stdout at exit. If that failed, the exit code would be 120.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        name = "stdout" if error.filename or _stdout_fails() else "A file"
+        discard_stdout()
         text = f"{name} cannot be written: {error.strerror}. Run again."
         click.echo(f"Error: {with_id(text)}", err=True)
         sys.exit(1)
+
+
+def discard_stdout() -> None:
+    """Let what is still to be written to stdout go nowhere.
+
+    Python flushes stdout at exit. If that failed, the exit code would be 120.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _stdout_fails() -> bool:

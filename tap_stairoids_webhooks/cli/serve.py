@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stairoids_common.cli import exit_with_message
+from stairoids_common.cli import discard_stdout, exit_with_message
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.forward import forwarding
 from tap_stairoids_webhooks.cli.options import receiver_options
@@ -76,5 +75,7 @@ def _print_ready(receiver: Receiver) -> None:
     ready = {"event": "ready", "url": receiver.url}
     if receiver.admin_url is not None:
         ready["admin_url"] = receiver.admin_url
-    with suppress(OSError):  # stdout may be closed, and its reader may be gone
+    try:
         click.echo(json.dumps(ready))
+    except OSError:  # its reader may be gone
+        discard_stdout()
