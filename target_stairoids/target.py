@@ -36,7 +36,7 @@ from typing_extensions import override
 
 from stairoids_common.config import default_inputs, read_config
 from stairoids_common.config_errors import WrongConfigError
-from stairoids_common.error_ids import with_id
+from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.plugin import StairoidsPlugin
 from stairoids_common.singer import begin, check_log_level
 from target_stairoids.exceptions import (
@@ -318,8 +318,13 @@ class TargetStairoids(StairoidsPlugin, Target):
             text = with_id("No input. Pipe the output of a tap into it.")
             click.echo(f"\nError: {text}", err=True)
             sys.exit(2)
+        if not (configs := inputs or default_inputs()):
+            raise WrongUsageError(
+                "There is no config.json here, and STAIROIDS_CONFIG is not set. "
+                "Add --config."
+            )
         try:
-            target_from(inputs or default_inputs()).listen(source)
+            target_from(configs).listen(source)
         except (StairoidsError, *INPUT_ERRORS) as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 - the sentence says it all
             sys.exit(getattr(error, "exit_code", 1))

@@ -425,3 +425,26 @@ def test_null_and_text_in_a_config_are_understood(
 
     assert done.returncode == 0, done.stderr
     assert [s.body["type"] for s in sandbox.signals] == ["from_text"]
+
+
+def test_run_without_a_config_sends_nothing(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+) -> None:
+    """Else a run in the wrong folder sends everything with an inferred mapping."""
+    env = {"PATH": os.environ["PATH"], "STAIROIDS_API_KEY": "sk_test_sandbox"}
+    (folder := tmp_path / "another").mkdir()
+
+    done = subprocess.run(
+        [BIN / "target-stairoids"],
+        input=text_of([a_schema(), a_record()]),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=env | {"STAIROIDS_API_URL": sandbox.url},
+    )
+
+    assert done.returncode == 2
+    assert "There is no config.json here" in done.stderr
+    assert sandbox.signals == []
+    assert list(folder.iterdir()) == []
