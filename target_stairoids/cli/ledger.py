@@ -145,8 +145,16 @@ def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> No
 @click.argument("stream", required=False)
 @click.option("--source", help="Other producers send signals of this source as well.")
 @click.option("--key", is_flag=True, help="The API key belongs to this ledger.")
+@click.option("--all", "all_checks", is_flag=True, help="Let several checks pass.")
 @options.with_ledger
-def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) -> None:
+def allow(
+    ledger: Ledger,
+    stream: str | None,
+    source: str | None,
+    *,
+    key: bool,
+    all_checks: bool,
+) -> None:
     """Let a stream, a source or an API key pass a check.
 
     With --source, later runs send signals of a source although Stairoids has some that
@@ -159,10 +167,20 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
       stairoids-signals ledger allow --source website --config config.json
       stairoids-signals ledger allow --key --config config.json
     """
+    from target_stairoids.checks.stream_checks import SOURCE
+
     if not (stream or source or key):
         raise WrongUsageError("Name a stream, or give --source or --key.")
     with ledger.transaction() as transaction:
-        reasons = transaction.allow(ledger.scope, stream) if stream else []
+        fired = transaction.allow(ledger.scope, stream) if stream else {}
+        if SOURCE in fired and len(fired) > 1 and not all_checks:
+            for reason in fired.values():
+                click.echo(f"Fired: {with_configs(reason)}", err=True)
+            raise ConfigError(
+                f"Several checks hold stream `{stream}` back, and one run passes them "
+                "all. If they are those of two databases, give one of these its own "
+                "`namespace`. To let them pass, add --all."
+            )
         if source:
             transaction.note_others(ledger.scope, source)
             click.echo(f"Runs no longer compare source `{source}` with the ledger.")
@@ -170,9 +188,9 @@ def allow(ledger: Ledger, stream: str | None, source: str | None, *, key: bool) 
             api_key = click.get_current_context().obj.api_key
             transaction.note_key(ledger.scope, ledger.key_digest(api_key))
             click.echo("The API key may be used with this ledger.")
-    if stream and not reasons:
+    if stream and not fired:
         raise ConfigError(f"No check holds stream `{stream}` back.")
-    for reason in reasons:
+    for reason in fired.values():
         click.echo(f"Allowed for the next complete run: {with_configs(reason)}")
 
 

@@ -393,12 +393,12 @@ class Transaction:
         values = {"subject": stream, "name": check, "reason": reason}
         self._put(checks, scope=scope, **values, is_allowed=False)
 
-    def allow(self, scope: str, stream: str) -> list[str]:
-        """Let the next run's checks of a stream pass; return why they fired."""
+    def allow(self, scope: str, stream: str) -> dict[str, str]:
+        """Let the next run's checks of a stream pass; return them, and why they fired."""
         its = (checks.c.scope == scope) & (checks.c.subject == stream)
-        reasons = self.connection.scalars(sa.select(checks.c.reason).where(its)).all()
+        fired = self.connection.execute(sa.select(checks).where(its)).all()
         self.write(sa.update(checks).where(its).values(is_allowed=True))
-        return list(reasons)
+        return {row.name: row.reason for row in fired}
 
     def checks_passed(self, scope: str, streams: Collection[str]) -> None:
         """Forget the checks that set streams aside.

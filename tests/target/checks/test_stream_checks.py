@@ -1324,3 +1324,31 @@ def test_signals_that_wait_when_a_limit_ends_the_run_are_counted_once(
 
     assert run.outcomes == {"accepted": 1, "pending": 14}
     assert run.report["adds_up"]
+
+
+@pytest.mark.slow
+def test_checks_of_two_databases_pass_only_with_a_word_of_a_person(
+    target: TargetUnderTest,
+) -> None:
+    """`allow` lets the next run pass, whichever database that is of."""
+    schema, many = a_schema(plan="string"), range(1, 80)
+
+    def sync(source: str, plan: str) -> Run:
+        target.config["source"] = source
+        return target.run(schema, *(a_record(n, plan=plan) for n in many))
+
+    assert sync("crm", "a").exit_code == 0
+    assert sync("crm", "b").exit_code == 1
+    assert sync("shop", "c").exit_code == 1
+
+    refused = signals(target, "ledger", "allow", "trials")
+    again = sync("shop", "c")
+    allowed = signals(target, "ledger", "allow", "trials", "--all")
+
+    assert refused.returncode == 1
+    assert "more than 50 of its 79 known entities have changed" in refused.stderr
+    assert "its signals had the source `crm`" in refused.stderr
+    assert "add --all" in refused.stderr
+    assert again.outcomes == {"pending": 79}
+    assert allowed.returncode == 0
+    assert allowed.stdout.count("Allowed for the next complete run") == 2
