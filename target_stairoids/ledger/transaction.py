@@ -394,7 +394,7 @@ class Transaction:
         self._put(checks, scope=scope, **values, is_allowed=False)
 
     def allow(self, scope: str, stream: str) -> dict[str, str]:
-        """Let the next run's checks of a stream pass; return them, and why they fired."""
+        """Let the next checks of a stream pass; return them, and why they fired."""
         its = (checks.c.scope == scope) & (checks.c.subject == stream)
         fired = self.connection.execute(sa.select(checks).where(its)).all()
         self.write(sa.update(checks).where(its).values(is_allowed=True))

@@ -427,9 +427,7 @@ def test_null_and_text_in_a_config_are_understood(
     assert [s.body["type"] for s in sandbox.signals] == ["from_text"]
 
 
-def test_run_without_a_config_sends_nothing(
-    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
-) -> None:
+def test_run_without_a_config_sends_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     """Else a run in the wrong folder sends everything with an inferred mapping."""
     env = {"PATH": os.environ["PATH"], "STAIROIDS_API_KEY": "sk_test_sandbox"}
     (folder := tmp_path / "another").mkdir()
