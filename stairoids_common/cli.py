@@ -90,7 +90,7 @@ def checked_stdout() -> Iterator[None]:
 
 
 def discard_stdout() -> None:
-    """Let what is still to be written to stdout go nowhere.
+    """Discard the text that stdout has not taken yet.
 
     Python flushes stdout at exit. If that failed, the exit code would be 120.
     """
