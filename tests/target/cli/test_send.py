@@ -113,7 +113,9 @@ def test_nothing_of_a_stream_that_is_set_aside_is_sent(
     many = range(1, 80)
     target.run(schema, *(a_record(n, plan="a") for n in many))
     changed = text_of([schema, *(a_record(n, plan="b") for n in many)])
-    assert target.run_text(changed).exit_code == 1
+    run = target.run_text(changed)
+    assert run.exit_code == 1
+    assert "ledger allow trials" in run.error
     sent = len(sandbox.signals)
     path = target.folder / "changed.jsonl"
     path.write_text(changed)
