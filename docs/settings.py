@@ -30,7 +30,7 @@ from docs.reference import exit_codes, pages
 from stairoids_common.settings import config_schema_of
 from tap_stairoids_webhooks.config import TapConfig
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
-from target_stairoids.cli.schema import editor_schema
+from target_stairoids.cli.check import editor_schema
 from target_stairoids.settings import Settings
 from target_stairoids.sync_log.tap import TapSettings, TapStairoidsSignals
 from target_stairoids.target import TargetStairoids

@@ -1,4 +1,4 @@
-"""`stairoids-signals check`: test config, mapping, ledger, API and key."""
+"""`stairoids-signals check` and `schema`: test a config, and print its schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE
+from stairoids_common.config_errors import repaired
 from stairoids_common.text import counted
 from target_stairoids.cli.options import clear_errors, config_option, online_option
 from target_stairoids.exceptions import ConfigError
@@ -43,7 +44,7 @@ def check(
     from target_stairoids.api.access_check import check_key, check_reachable
     from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.checks.suppression import SuppressionList
-    from target_stairoids.dry_run.first_run import comparison, literal_pairs
+    from target_stairoids.dry_run.reconcile import comparison, literal_pairs
     from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
 
@@ -128,3 +129,45 @@ def _schema_message(stream: dict[str, Any]) -> dict[str, Any]:
         "key_properties": key,
         **({"bookmark_properties": [bookmark]} if bookmark else {}),
     }
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the target's config, for editors.
+
+    An editor that knows the schema completes the names of settings, shows their
+    descriptions and marks mistakes. Name the file as `$schema` in the config.
+
+    \b
+    Example:
+      stairoids-signals schema > target-stairoids.schema.json
+    """
+    click.echo(json.dumps(editor_schema(), indent=2))
+
+
+def editor_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a config file.
+
+    No setting is required, because the environment may set the key. Null means not set.
+    """
+    from target_stairoids.target import TargetStairoids
+
+    of_target = TargetStairoids.full_schema()
+    settings = {n: _or_null(s) for n, s in of_target["properties"].items()}
+    place = {"type": "string", "description": "The place of this schema, for editors."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Config of target-stairoids",
+        "description": "Made by `stairoids-signals schema`.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"$schema": place, **repaired(settings)},
+    }
+
+
+def _or_null(spec: dict[str, Any]) -> dict[str, Any]:
+    types = [spec["type"]] if isinstance(spec["type"], str) else spec["type"]
+    found = {name: value for name, value in spec.items() if name != "secret"}
+    if "enum" in found:
+        found["enum"] = [*found["enum"], None]
+    return {**found, "type": list(dict.fromkeys([*types, "null"]))}

@@ -14,7 +14,7 @@ from stairoids_common.cli import (
     with_checked_text,
 )
 from stairoids_common.text import write_utf8
-from target_stairoids.cli.check import check
+from target_stairoids.cli.check import check, schema
 from target_stairoids.cli.compare import find, reconcile
 from target_stairoids.cli.dead_letters import dead_letters
 from target_stairoids.cli.ledger import ledger
@@ -22,7 +22,6 @@ from target_stairoids.cli.mapping import suggest, test
 from target_stairoids.cli.options import config_option
 from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
-from target_stairoids.cli.schema import schema
 from target_stairoids.cli.send import send
 
 _EXAMPLES = """\b

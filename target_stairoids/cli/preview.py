@@ -89,8 +89,8 @@ def preview(
     if output_format == "markdown":
         raise WrongUsageError("Markdown is for --against only.")
     from target_stairoids.checks.first_run import NOT_CHECKED
-    from target_stairoids.dry_run.first_run import comparison
     from target_stairoids.dry_run.preview import Preview
+    from target_stairoids.dry_run.reconcile import comparison
     from target_stairoids.dry_run.runner import run_dry
     from target_stairoids.target import settings_from
 
@@ -315,8 +315,7 @@ def explain(
       stairoids-signals explain messages.jsonl --config config.json
       stairoids-signals explain messages.jsonl --only invalid --only filtered --config config.json
     """  # noqa: E501 - an example is one line, ready to be copied
-    from target_stairoids.dry_run.preview import RecordObserver
     from target_stairoids.dry_run.runner import run_dry
 
-    observer = RecordObserver(functools.partial(_explain, output_format, only))
-    run_dry(config_inputs, messages, observer)
+    explain_one = functools.partial(_explain, output_format, only)
+    run_dry(config_inputs, messages, explain_one)

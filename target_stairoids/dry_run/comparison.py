@@ -10,11 +10,10 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from typing_extensions import override
 
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
-from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.observer import Observation
 
 #: One record: its stream, its digest, and how often it came before.
 _Record = tuple[str, bytes, int]
@@ -70,16 +69,15 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
 
 
-class _Signalled(Observer):
-    """Observes the signals of each record, and why there is none."""
+class _Signalled:
+    """The signals of each record, and why there is none."""
 
     def __init__(self) -> None:
         self.signals: defaultdict[_Record, _Signals] = defaultdict(dict)
         self.reasons: dict[_Record, str] = {}
         self._times: Counter[tuple[str, bytes, str]] = Counter()
 
-    @override
-    def decided(self, observation: Observation) -> None:
+    def note(self, observation: Observation) -> None:
         name, mapping = observation.stream.schema.name, observation.compiled_mapping
         mapping_name = mapping.name if mapping else ""
         text = json.dumps(observation.record, sort_keys=True, default=str)
@@ -109,10 +107,10 @@ def compare(
     old, new = _Signalled(), _Signalled()
     options = {"ledger_url": NO_LEDGER, "first_run": "send"}
     try:
-        run_dry(old_inputs, messages, old, **options)
+        run_dry(old_inputs, messages, old.note, **options)
     except StairoidsError as error:
         raise ConfigError(f"--against: {error}") from error
-    run_dry(new_inputs, messages, new, **options)
+    run_dry(new_inputs, messages, new.note, **options)
     found = Comparison({}, [])
     for record in old.signals | new.signals:
         changes = found.streams.setdefault(record[0], StreamChanges())

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from stairoids_common.config_errors import schema_errors
 from target_stairoids.exceptions import ConfigError, StairoidsError
-from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.observer import Observation
 
 _Text = Annotated[str, Meta(min_length=1)]
 
@@ -116,45 +116,35 @@ def _messages_of(test: MappingTest) -> list[str]:
     return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
-class _Result(Observer):
-    """Observes the dry run of one test."""
-
-    def __init__(self) -> None:
-        self.signals: list[Any] = []
-        self.not_sent: list[dict[str, str]] = []
-
-    @override
-    def decided(self, observation: Observation) -> None:
-        if observation.request:
-            self.signals.append(json.loads(observation.request))
-        else:
-            outcome, reason = str(observation.outcome), observation.reason
-            self.not_sent.append({"outcome": outcome, "reason": reason})
-
-
 def failure_of(
-    test: MappingTest, run_dry: Callable[[list[str], Observer], object]
+    test: MappingTest,
+    run_dry: Callable[[list[str], Callable[[Observation], object]], object],
 ) -> str | None:
     """Run a test, and return the difference from the expected result; None if none."""
-    result = _Result()
+    observed: list[Observation] = []
     try:
-        run_dry(_messages_of(test), result)
+        run_dry(_messages_of(test), observed.append)
     except StairoidsError as error:
         return str(error)
     expected: Any = test.signals
-    is_met = expected == result.signals
+    found: Any = [json.loads(one.request) for one in observed if one.request]
+    not_sent = [
+        {"outcome": str(one.outcome), "reason": one.reason}
+        for one in observed
+        if not one.request
+    ]
+    is_met = expected == found
     if expected is UNSET:
         expected = {"outcome": test.outcome, "reason": test.reason}
         expected = {name: value for name, value in expected.items() if value}
         is_met = any(
             held["outcome"] == test.outcome and (test.reason or "") in held["reason"]
-            for held in result.not_sent
+            for held in not_sent
         )
     if is_met:
         return None
-    found: Any = result.signals
-    if result.not_sent and not found:
-        found = result.not_sent[0]
+    if not_sent and not found:
+        found = not_sent[0]
     one, other = (
         yaml.safe_dump(value, allow_unicode=True).splitlines()
         for value in (expected, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -116,14 +116,3 @@ class Preview(Observer):
             "first_run": first_run,
             "minutes": self.minutes(settings),
         }
-
-
-class RecordObserver(Observer):
-    """Calls a function for each record of a dry run."""
-
-    def __init__(self, decided: Callable[[Observation], None]) -> None:
-        self._decided = decided
-
-    @override
-    def decided(self, observation: Observation) -> None:
-        self._decided(observation)

@@ -6,16 +6,18 @@ Each function raises `StairoidsError` if the run fails, unless it returns the er
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from tempfile import TemporaryDirectory
 from typing import IO, Any
+
+from typing_extensions import override
 
 from target_stairoids.exceptions import MessageError, StairoidsError
 from target_stairoids.ledger import maintenance, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
-from target_stairoids.sending.observer import Observer
+from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.settings import Settings
 from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
 
@@ -98,15 +100,30 @@ def _listen(target: TargetStairoids, messages: IO[str] | list[str]) -> None:
         raise MessageError(str(error)) from error
 
 
+class _EachRecord(Observer):
+    def __init__(self, note: Callable[[Observation], object]) -> None:
+        self._note = note
+
+    @override
+    def decided(self, observation: Observation) -> None:
+        self._note(observation)
+
+
 def run_dry(
     config_inputs: Sequence[str],
     messages: IO[str] | list[str],
-    observer: Observer,
+    observer: Observer | Callable[[Observation], object],
     **overrides: object,
 ) -> Settings:
-    """Run the target without an API key. It sends nothing and writes nothing."""
+    """Run the target without an API key. It sends nothing and writes nothing.
+
+    Args:
+        observer: Sees the run, or is called with the decision on each record.
+    """
     target = target_from(config_inputs, api_key="not used")
-    target.observer = observer
+    target.observer = (
+        observer if isinstance(observer, Observer) else _EachRecord(observer)
+    )
     target.overrides = {**overrides, "dry_run": True, "report_path": None}
     _listen(target, messages)
     return target.settings()

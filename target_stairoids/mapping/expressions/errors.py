@@ -11,8 +11,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.expressions.jinja_env import environment
-from target_stairoids.mapping.expressions.limits import TooLongError
+from target_stairoids.mapping.expressions.jinja_env import TooLongError, environment
 
 
 class TemplateError(Exception):

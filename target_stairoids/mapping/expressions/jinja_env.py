@@ -8,6 +8,7 @@
 * Blank text is false, as "" is.
 * Lists, objects and booleans become the text that JSON has for them.
 * There are no global functions: `range` is a field.
+* No text or number grows so long that it fills the memory: `x | center(1000000000)`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import msgspec
 from jinja2 import ChainableUndefined, Environment, nodes, pass_environment
@@ -28,11 +31,20 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
-from target_stairoids.mapping.expressions import limits
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.values import holds, is_blank, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
+T = TypeVar("T")
+
+_LONGEST = 1_000_000  # characters, digits or items
+#: Filters and methods with an argument that decides the size of the result.
+_SIZED = frozenset(
+    {"batch", "center", "expandtabs", "indent", "ljust", "rjust", "round", "slice"}
+    | {"to_bytes", "tojson", "zfill"}
+)
+#: A format with a width of seven digits, or of another argument: `%9999999s`, `%*d`.
+_WIDE = re.compile(r"%[^a-zA-Z%]*(\d{7}|\*)|\{[^{}]*(\d{7}|\{)")
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "lt": operator.lt,
@@ -51,81 +63,93 @@ _SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
 _TRUTH_FILTERS = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 
 
+#: Node -> its part that is tested for truth.
+_TESTED: Mapping[type[nodes.Node], str] = {
+    **dict.fromkeys((nodes.If, nodes.CondExpr, nodes.For), "test"),
+    **dict.fromkeys((nodes.Or, nodes.And), "left"),
+    nodes.Not: "node",
+}
+
+
 class NullSafeOperators(NodeTransformer):
-    """Replaces some operators by filters that know texts, null and limits."""
+    """Replaces some operators by filters that know texts, null and limits.
 
-    def _replaced(self, node: nodes.BinExpr) -> nodes.Node:
-        """Replace an operator of two operands."""
+    Blank text is false wherever a truth is tested.
+    """
+
+    @override
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         self.generic_visit(node)
-        return _filter(node.left, f"_{node.operator}", [node.right])
-
-    visit_Mul = visit_Pow = visit_Mod = visit_Add = _replaced  # noqa: N815 - Jinja's names
-    visit_Sub = visit_Div = visit_FloorDiv = _replaced  # noqa: N815 - same
-
-    def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Replace a number with a fraction by a decimal."""
-        is_float = isinstance(node.value, float)
-        return _filter(node, "_exact", []) if is_float else node
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Replace a comparison."""
-        self.generic_visit(node)
-        pairs: list[nodes.Expr] = []
-        for operand in node.ops:
-            pairs += [nodes.Const(operand.op), operand.expr]
-        return _filter(node.expr, "_compare", pairs)
-
-    def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Add `else none`, because Jinja's own default is no JSON value."""
-        self.visit_If(node)
-        node.expr2 = node.expr2 or nodes.Const(None)
+        field = _TESTED.get(type(node))
+        if field and (tested := getattr(node, field)):
+            setattr(node, field, _filter(tested, "_unless_blank", []))
+        match node:
+            case nodes.And() | nodes.Or():
+                pass
+            case nodes.BinExpr():
+                return _filter(node.left, f"_{node.operator}", [node.right])
+            case nodes.Concat():
+                return _filter(node.nodes[0], "_concat", node.nodes[1:])
+            case nodes.Compare():
+                pairs = [(nodes.Const(each.op), each.expr) for each in node.ops]
+                return _filter(node.expr, "_compare", [*chain.from_iterable(pairs)])
+            case nodes.Const(value=float()):
+                return _filter(node, "_exact", [])
+            case nodes.CondExpr(expr2=None):
+                node.expr2 = nodes.Const(None)  # Jinja's own default is no JSON value
+            case nodes.Call(
+                node=nodes.Getattr(
+                    node=owner, attr="get" | "items" | "keys" | "values" as name
+                )
+            ):  # the method, and not a field
+                node.node = _filter(owner, "_method", [nodes.Const(name)])
+            case nodes.Filter() if _TRUTH_FILTERS.get(node.name) == len(node.args):
+                node.args.append(nodes.Const("_holds"))
         return node
 
-    def visit_If(self, node: nodes.If | nodes.CondExpr) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let blank text be false in `if`, also in `elif`."""
-        self.generic_visit(node)
-        node.test = _filter(node.test, "_unless_blank", [])
-        return node
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let blank text be false in the condition of a loop."""
-        self.generic_visit(node)
-        node.test = node.test and _filter(node.test, "_unless_blank", [])
-        return node
+class TooLongError(Exception):
+    """An expression makes something that is too long."""
 
-    def visit_Or(self, node: nodes.Or | nodes.And) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let blank text be false in `or` and `and`."""
-        self.generic_visit(node)
-        node.left = _filter(node.left, "_unless_blank", [])
-        return node
 
-    visit_And = visit_Or  # noqa: N815 - Jinja's name
+def _check_arguments(name: str, *values: object) -> None:
+    """Refuse a filter or a method that would make something too long.
 
-    def visit_Not(self, node: nodes.Not) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let `not` hold for blank text."""
-        self.generic_visit(node)
-        node.node = _filter(node.node, "_unless_blank", [])
-        return node
+    Args:
+        values: Its arguments, with the object of a method.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    if name in _SIZED:
+        lines = 1 + max((len(re.findall(r"[\n\t]", text)) for text in texts), default=0)
+        numbers = [abs(value) for value in values if isinstance(value, int)]
+        _check(max(numbers, default=0) * lines)
+    elif name.startswith("format") and any(map(_WIDE.search, texts)):
+        raise TooLongError
 
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let a called method of an object be the method, and not a field."""
-        self.generic_visit(node)
-        match node.node:
-            case nodes.Getattr(attr="get" | "items" | "keys" | "values" as name):
-                node.node = _filter(node.node.node, "_method", [nodes.Const(name)])
-        return node
 
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Let blank text be false in `select` and its kin."""
-        self.generic_visit(node)
-        if _TRUTH_FILTERS.get(node.name) == len(node.args):
-            node.args.append(nodes.Const("_holds"))
-        return node
+def _check(size: int) -> None:
+    if size > _LONGEST:
+        raise TooLongError
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Replace `~`."""
-        self.generic_visit(node)
-        return _filter(node.nodes[0], "_concat", node.nodes[1:])
+
+def _checked(value: T) -> T:
+    _check(len(value) if isinstance(value, str) else 0)
+    return value
+
+
+def _joined(parts: Iterable[str]) -> str:
+    size, found = 0, []
+    for part in parts:
+        size += len(part)
+        _check(size)
+        found.append(part)
+    return "".join(found)
+
+
+def _power(base: Json, exponent: Json) -> Json:
+    if isinstance(base, int) and isinstance(exponent, int):
+        _check(base.bit_length() * abs(exponent))
+    return base**exponent
 
 
 def _filter(node: nodes.Node, name: str, args: list[nodes.Expr]) -> nodes.Filter:
@@ -155,7 +179,6 @@ def _exact(value: Json) -> Json:
 
 
 def _exactly(function: Callable[..., Json]) -> Callable[..., Json]:
-    """Return a function that returns decimals for floats."""
     return lambda *args: _exact(function(*args))
 
 
@@ -185,7 +208,6 @@ def _is_of_null(value: ChainableUndefined) -> bool:
 
 
 def _text(value: Json) -> str:
-    """Return the text that stands for a value."""
     value = value_of(value)
     if value is None:
         return ""
@@ -198,8 +220,7 @@ def _json(value: Json, indent: int | None = None, **_: object) -> str:
 
 
 def _concat(*values: Json) -> str:
-    """Return the text of all values."""
-    return limits.joined(map(_text, values))
+    return _joined(map(_text, values))
 
 
 @pass_environment
@@ -219,7 +240,7 @@ def _join(
     for value in values:
         if value_of(value) is not None:
             parts += [_text(separator), _text(value)]
-    return limits.joined(parts[1:])
+    return _joined(parts[1:])
 
 
 def _shown(value: Json) -> Json:
@@ -232,8 +253,9 @@ def _shown(value: Json) -> Json:
 def _remainder(value: Json, other: Json) -> Json:
     """Return a remainder, or the text that a format makes of a value."""
     if isinstance(value, str):
+        _check_arguments("format", value)
         other = _shown(other)
-    found = limits.remainder(value, other)
+    found = _checked(value % other)
     has_other_sign = isinstance(found, Decimal) and found * other < 0
     return found + other if has_other_sign else found
 
@@ -248,7 +270,7 @@ def _quotient(value: Json, other: Json) -> Json:
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, in which no template may change a record or fill the memory."""
 
-    concat = staticmethod(limits.joined)
+    concat = staticmethod(_joined)
 
     @override
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Json:
@@ -258,8 +280,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         name = getattr(obj, "__name__", "")
         if name == "format":
             args, options = _shown(args), {n: _shown(v) for n, v in options.items()}
-        limits.check_arguments(name, owner, *args, *options.values())
-        return limits.checked(super().call(context, obj, *args, **options))
+        _check_arguments(name, owner, *args, *options.values())
+        return _checked(super().call(context, obj, *args, **options))
 
     @override
     def getattr(self, obj: Any, attribute: str) -> Json:
@@ -289,9 +311,9 @@ def environment() -> ImmutableSandboxedEnvironment:
         sandbox.filters[name] = _null_safe(function)
     sandbox.filters |= {
         "_*": _times,
-        "_**": _exactly(limits.power),
+        "_**": _exactly(_power),
         "_%": _remainder,
-        "_+": limits.total,
+        "_+": lambda value, other: _checked(value + other),
         "_-": operator.sub,
         "_/": _exactly(operator.truediv),
         "_//": _quotient,
@@ -323,10 +345,10 @@ def _null_safe(
             return function(*args, **options)
         if value is None:
             return None
-        limits.check_arguments(of_jinja, *args[place:], *options.values())
+        _check_arguments(of_jinja, *args[place:], *options.values())
         if of_jinja in {"format", "replace"}:
             args = _shown(args)
-        found = _exact(limits.checked(function(*args, **options)))
+        found = _exact(_checked(function(*args, **options)))
         return list(found) if isinstance(found, Iterator) else found
 
     return filtered
