@@ -212,11 +212,10 @@ def _check(
     config_inputs: Sequence[str], lines: list[str], overrides: dict[str, Any]
 ) -> None:
     """Refuse a signal that would be invalid, so that no dead letter needs a mapping."""
-    from target_stairoids.dry_run.preview import RecordObserver
     from target_stairoids.dry_run.runner import run_dry
 
     def refuse(observation: Any) -> None:  # noqa: ANN401 - a lazy import
         if observation.outcome is Outcome.INVALID:
             raise ConfigError(f"--json breaks a rule: {observation.reason}.")
 
-    run_dry(config_inputs, lines, RecordObserver(refuse), **overrides)
+    run_dry(config_inputs, lines, refuse, **overrides)
