@@ -60,11 +60,9 @@ class _Text(click.types.StringParamType):
 
 
 def with_checked_text(command: click.Command) -> None:
-    """Refuse text that is not UTF-8 in a command and its subcommands.
-
-    The path of a config may have any bytes.
-    """
+    """Refuse text that is not UTF-8 in a command and its subcommands."""
     for parameter in command.params:
+        # The path of a config may have any bytes.
         if parameter.type is click.STRING and parameter.name != "config_inputs":
             parameter.type = _Text()
     for inner in getattr(command, "commands", {}).values():
@@ -98,7 +96,6 @@ def discard_stdout() -> None:
 
 
 def _stdout_fails() -> bool:
-    """Return whether stdout still has a text that it cannot write."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -133,9 +130,8 @@ def exit_with_message(
 ) -> Callable[[Command], Command]:
     """Return a decorator that prints an expected error as one line on stderr.
 
-    Args:
-        errors: These end the command with their `exit_code`, or with 1.
-        usage: These end the command with 2, like a wrong option.
+    The exit code is that of the error, else 1. It is 2 after the errors of `usage`, as
+    after a wrong option.
     """
 
     def decorate(command: Command) -> Command:
@@ -160,7 +156,7 @@ def format_option(
 ) -> Callable[[Command], Command]:
     """Return the option `--format`, passed as `output_format`.
 
-    The first choice is the default. Without choices, these are `table` and `json`.
+    The first choice is the default.
     """
     known = choices or ("table", "json")
     return click.option(

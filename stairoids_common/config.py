@@ -1,4 +1,7 @@
-"""Read a config from JSON files and from the environment."""
+"""Read a config from JSON files and from the environment.
+
+The functions raise `WrongConfigError`, whose sentences name the file and the place.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,10 @@ def default_inputs() -> tuple[str, ...]:
 def read_config(
     inputs: Sequence[str], schema: Mapping[str, Json], prefix: str
 ) -> dict[str, Json]:
-    """Return the settings of all inputs. The environment precedes files.
+    """Return the settings of all inputs: paths of JSON files, or `ENV`.
 
-    Args:
-        inputs: Paths of JSON files, or `ENV`. Later files precede earlier ones.
-        prefix: Start of the variables, such as `TARGET_STAIROIDS_`.
-
-    Raises:
-        WrongConfigError: A file or a variable is wrong.
+    The environment precedes files, and later files earlier ones. The prefix is that of
+    the variables, such as `TARGET_STAIROIDS_`.
     """
     config: dict[str, Json] = {}
     for path in inputs:
@@ -121,7 +120,7 @@ def local_path(path: str) -> Path:
     """Return the path of a setting, in which `~` is a user's folder.
 
     Raises:
-        OSError: The user is unknown, or the path holds a variable. No variable is read.
+        OSError: The user is unknown, or the path holds a variable, which is not read.
     """
     if found := re.search(r"\$\{?\w+\}?|%\w+%", path):
         raise OSError(0, f"`{found[0]}`, and no variable is read in a path")
@@ -140,11 +139,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_file(path: str) -> dict[str, Json]:
-    """Return the JSON object in a file, which may begin with a byte order mark.
-
-    Raises:
-        WrongConfigError: There is none. The sentence names the file and the place.
-    """
+    """Return the JSON object in a file, which may begin with a byte order mark."""
     try:
         return object_in(local_path(path).read_bytes(), path)
     except FileNotFoundError:
@@ -155,11 +150,7 @@ def read_file(path: str) -> dict[str, Json]:
 
 
 def object_in(content: bytes, name: str) -> dict[str, Json]:
-    """Return the JSON object in the content of a file.
-
-    Raises:
-        WrongConfigError: There is none. The sentence names the file and the place.
-    """
+    """Return the JSON object in the content of a file; errors have its name."""
     try:
         found = json_of(content)
     except ValueError as failure:

@@ -34,11 +34,7 @@ _JSON = re.compile(r"\s*(?:\[|\{(?!\{))")
 
 
 class WrongConfigError(ValueError):
-    """A config cannot be read, or a setting is wrong.
-
-    Args:
-        errors: One sentence for each mistake. None repeats a value.
-    """
+    """A config cannot be read, or a setting is wrong: a sentence for each mistake."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         self.errors = list(errors)
@@ -83,14 +79,10 @@ def _odd_texts(value: Json, where: str) -> Iterator[str]:
 
 
 def json_of(content: str | bytes, *, is_by_hand: bool = True) -> Json:
-    """Return a value from JSON text. `json_problem` describes its errors.
+    """Return a value from JSON text. `json_problem` describes each `ValueError` of it.
 
-    Args:
-        is_by_hand: Whether a name may be twice in an object by mistake. Programs write
-            such objects too, and mean the last value.
-
-    Raises:
-        ValueError: It is not JSON, is nested too deeply, or a name is in it twice.
+    A name is twice in an object by mistake, if a person wrote it by hand. Programs
+    write such objects too, and mean the last value.
     """
     too_deep = WrongConfigError(["it is nested too deeply"])
     pairs = _unique if is_by_hand else None

@@ -1,4 +1,7 @@
-"""Read settings from environment variables, and refuse misspelt variables."""
+"""Read settings from environment variables, and refuse misspelt variables.
+
+The functions raise `WrongConfigError` for variables that cannot be read, or are wrong.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,9 @@ SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_UR
 def variable(name: str, *, is_secret: bool = False) -> str | None:
     """Return the text of an environment variable; None if it is not set or blank.
 
-    White space around it and one pair of quotes are removed. `docker --env-file` keeps
-    the quotes, and a file of Windows leaves a carriage return.
-    With `is_secret` the white space stays, so that `secret_error` finds it.
+    White space around it and one pair of quotes are removed: `docker --env-file` keeps
+    the quotes, and a file of Windows leaves a carriage return. With `is_secret` the
+    white space stays, so that `secret_error` finds it.
     """
     text = os.environ.get(name, "").strip("\ufeff")
     inner = text.strip()
@@ -49,11 +52,7 @@ def variable(name: str, *, is_secret: bool = False) -> str | None:
 
 
 def variable_or_file(name: str, *, is_secret: bool = False) -> str | None:
-    """Return the text of a variable, or of the file that `NAME_FILE` names.
-
-    Raises:
-        WrongConfigError: Both are set, or the file cannot be read or is empty.
-    """
+    """Return the text of a variable, or of the file that `NAME_FILE` names."""
     path = variable(f"{name}_FILE")
     if path is None:
         return variable(name, is_secret=is_secret)
@@ -85,10 +84,7 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
     """Return the settings in the environment. No `.env` file is read.
 
     The SDK takes any text that it does not know as false: a misspelt `dry_run` would
-    send. The variables begin with the prefix, such as `TARGET_STAIROIDS_`.
-
-    Raises:
-        WrongConfigError: A text has another type than its setting.
+    send.
     """
     config: dict[str, Json] = {}
     errors: list[str] = []
@@ -130,12 +126,7 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
     """Refuse each variable that is nearly the variable of a setting.
 
     The variables of Meltano and of loaders that inherit from this one are left alone.
-
-    Args:
-        warns: Whether to log the other variables with this prefix.
-
-    Raises:
-        WrongConfigError: A variable is nearly that of a setting.
+    With `warns`, the other variables with this prefix are logged.
     """
     known = {_variable_of(name, "") for name in (*names, "loglevel")}
     ours = {prefix + name + end for name in known for end in ("", "_FILE")}

@@ -144,8 +144,7 @@ def session_of_whole_responses(adapter: WholeAdapter | None = None) -> Session:
 def within(seconds: float, call: Callable[[], Result]) -> Result:
     """Return the result of a call, however slowly the host name or parts come.
 
-    Raises:
-        TimeoutError: The call takes longer. It goes on in a thread that delays no exit.
+    After a `TimeoutError`, it goes on in a thread that delays no exit.
     """
     result: Future[Result] = Future()
 

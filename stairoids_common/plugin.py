@@ -57,9 +57,7 @@ class Stoppable(Protocol):
 class StairoidsPlugin(PluginBase):
     """A plugin that names each mistake in its config, and repeats no value.
 
-    Attributes:
-        summary: The first line of the help.
-        examples: The end of the help.
+    `summary` is the first line of the help, and `examples` are its end.
     """
 
     package_name = "singer-stairoids"
@@ -153,8 +151,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Load a state, also as `meltano state get` prints it.
 
-        Raises:
-            WrongConfigError: It is not a state of this tap, and would count as none.
+        A state of something else is refused, because it would count as none.
         """
         super().load_state({"bookmarks": _bookmarks_in(state, self.streams)})
 
@@ -228,7 +225,6 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
 
 
 def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
-    """Return the bookmarks of a state, also as `meltano state get` prints it."""
     match state:
         case {"singer_state": inner}:
             return _bookmarks_in(inner, streams)
@@ -255,11 +251,7 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
 
 
 def _checked(kind: str, file: IO[str], remedy: str) -> IO[str]:
-    """Return a state or catalog, also of stdin or a pipe, that the SDK can read.
-
-    Raises:
-        WrongConfigError: It is no JSON object, such as an empty file.
-    """
+    """Return a state or catalog, also of stdin or a pipe, that the SDK can read."""
     problem, name = "", file.name.strip("<>")
     try:
         content = object_in(cast("TextIO", file).buffer.read(), name)
@@ -279,7 +271,6 @@ def _checked(kind: str, file: IO[str], remedy: str) -> IO[str]:
 
 
 def _is_of_catalog(stream: object) -> bool:
-    """Return whether the SDK can read the entry of a catalog."""
     match stream:
         case {
             "tap_stream_id": str(name),

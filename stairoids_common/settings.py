@@ -26,7 +26,7 @@ SECRET: dict[str, Json] = {"secret": True, "writeOnly": True}
 def config_schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
     """Return the JSON Schema of a config, without references and without null.
 
-    Every call returns a fresh object, because the Singer SDK adds settings to it.
+    Each call returns a new object, because the Singer SDK adds settings to it.
     """
     return copy.deepcopy(_schema_of(settings))
 
@@ -53,10 +53,7 @@ def struct_schema(struct: type[msgspec.Struct]) -> dict[str, Json]:
 
 
 def settings_from(settings: type[_Settings], config: Mapping[str, Json]) -> _Settings:
-    """Return the values of a config in which `config_errors` found no mistake.
-
-    A setting that is null counts as not set. Names that are no settings are ignored.
-    """
+    """Return the values of a config in which `config_errors` found no mistake."""
     known = _schema_of(settings)["properties"].keys()
     given = {
         # JSON Schema takes 8.0 for an integer.

@@ -27,10 +27,7 @@ def as_code(text: str) -> str:
 def shell_command(command: str, *names: str, options: Sequence[str] = ()) -> str:
     """Return a command as code, ready to be copied into a shell.
 
-    Args:
-        command: The program and its subcommands.
-        names: Arguments. If one begins with `-`, `--` stands before them.
-        options: Options with their values.
+    If a name begins with `-`, `--` stands before the names.
     """
     has_dash = any(name.startswith("-") for name in names)
     words = [*options, "--", *names] if has_dash else [*names, *options]

@@ -16,10 +16,7 @@ def timestamp(moment: datetime | None = None) -> str:
 
 
 def rfc3339(moment: datetime, timespec: str = "auto") -> str:
-    """Write an aware datetime as RFC 3339 in UTC, such as `2026-01-31T12:00:00Z`.
-
-    `timespec` is that of `datetime.isoformat`: by default microseconds, if not zero.
-    """
+    """Write an aware datetime as RFC 3339 in UTC; `timespec` is that of `isoformat`."""
     text = moment.astimezone(UTC).isoformat(timespec=timespec)
     return text.removesuffix("+00:00") + "Z"
 
@@ -27,8 +24,7 @@ def rfc3339(moment: datetime, timespec: str = "auto") -> str:
 def parse_time(text: str) -> datetime:
     """Read an ISO 8601 date, or a date with a time. Without a zone, the time is UTC.
 
-    Raises:
-        ValueError: The text is neither. The message does not repeat the text.
+    The message of its `ValueError` does not repeat the text.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -1,19 +1,7 @@
 """The errors of the target.
 
-StairoidsError           the run cannot continue              -> see `exit_code`
-├── ConfigError          a setting or mapping is wrong        -> fix the config
-│   └── SetAsideError    a check set a stream aside           -> decide
-├── MessageError         the tap printed a wrong message      -> fix the tap
-│   └── MissingKeyError  a record lacks its key               -> fix the tap
-├── LedgerError          the ledger cannot be used            -> fix it, or use another
-├── AccessRefusedError   Stairoids refuses the key or URL     -> fix the config
-├── IncompleteError      signals are pending                  -> run again
-├── InterruptedRunError  SIGTERM or SIGINT came               -> run again
-├── ReaderGoneError      stdout is a closed pipe              -> run again
-└── DeadLettersError     some records became dead letters     -> look at them
-InvalidSignalError       one record cannot become a signal    -> dead letter, go on
-
-No message holds a record's values or a secret, because all messages may be logged.
+Each class names the next step. No message holds a record's values or a secret, because
+all messages may be logged.
 """
 
 from __future__ import annotations
@@ -22,54 +10,43 @@ import signal
 
 
 class StairoidsError(Exception):
-    """Ends a run on purpose.
-
-    Args:
-        message: One or two sentences: the problem, its place, and the remedy.
-
-    Attributes:
-        exit_code: The exit code of the program.
-    """
+    """Ends a run on purpose: one or two sentences with problem, place and remedy."""
 
     exit_code = 1
 
 
 class ConfigError(StairoidsError):
-    """A setting or a mapping is wrong."""
+    """A setting or a mapping is wrong: fix the config."""
 
 
 class SetAsideError(ConfigError):
-    """A check set a stream aside; a person decides."""
+    """A check set a stream aside: decide."""
 
 
 class MessageError(StairoidsError):
-    """The tap printed a message that no Singer target can use."""
+    """The tap printed a message that no Singer target can use: fix the tap."""
 
 
 class MissingKeyError(MessageError):
-    """A record lacks a column of its key."""
+    """A record lacks a column of its key: fix the tap."""
 
 
 class LedgerError(StairoidsError):
-    """The ledger cannot be opened, read or written."""
+    """The ledger cannot be opened, read or written: fix it, or use another."""
 
 
 class AccessRefusedError(StairoidsError):
-    """Stairoids refuses the key, its scope or the address."""
+    """Stairoids refuses the key, its scope or the address: fix the config."""
 
 
 class IncompleteError(StairoidsError):
-    """Signals are pending, and the next run sends them (`EX_TEMPFAIL`)."""
+    """Signals are pending (`EX_TEMPFAIL`): run again."""
 
     exit_code = 75
 
 
 class InterruptedRunError(StairoidsError):
-    """SIGTERM or SIGINT stopped the run.
-
-    Args:
-        number: The number of the POSIX signal. The exit code is 128 more.
-    """
+    """SIGTERM or SIGINT stopped the run: run again."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -78,7 +55,7 @@ class InterruptedRunError(StairoidsError):
 
 
 class ReaderGoneError(StairoidsError):
-    """STATE cannot be written, because stdout is a closed pipe."""
+    """STATE cannot be written, because stdout is a closed pipe: run again."""
 
     exit_code = 128 + signal.SIGPIPE
 
@@ -94,10 +71,9 @@ class DeadLettersError(StairoidsError):
 
 
 class InvalidSignalError(Exception):
-    """A record cannot become a signal that Stairoids accepts.
+    """A record cannot become a signal that Stairoids accepts: a dead letter, go on.
 
-    Args:
-        reason: Names the signal's field and the broken rule, never a value.
+    The reason names the signal's field and the broken rule, never a value.
     """
 
     def __init__(self, reason: str) -> None:

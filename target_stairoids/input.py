@@ -40,8 +40,8 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     """Return one message. Numbers keep all their digits.
 
     Raises:
-        MessageError: The line is no JSON object with a `type`. The error names its
-            number and does not quote it, because it may hold personal data.
+        MessageError: The line is no JSON object with a `type`. The error does not quote
+            it, because it may hold personal data.
     """
     message = _decoded(line, f"Line {number} of the input")
     if isinstance(message, dict) and isinstance(message.get("type"), str):
@@ -69,9 +69,8 @@ def _decoded(line: bytes | str, place: str) -> object:
 def batch_records(url: str, stream: str, *, is_gzip: bool) -> Iterator[dict[str, Any]]:
     """Yield the records of a BATCH file: JSON objects, one per line.
 
-    Raises:
-        MessageError: The file cannot be read, or a line is no object. All before it
-            were yielded.
+    `MessageError` if the file or a line cannot be read, after all before it were
+    yielded.
     """
     place = f"the BATCH file `{url.partition('?')[0].rpartition('/')[2]}`"
     for number, line in enumerate(_lines_of_file(url, place, is_gzip=is_gzip), start=1):
@@ -114,7 +113,6 @@ def messages_of(
     that follow in the same stream, as JSON texts, because most are not decoded.
 
     Args:
-        source: A file, a pipe, or another iterable of lines.
         work: Is called before each read, with the descriptor to be read if there is
             one. Reading ends when it returns False.
 
@@ -226,17 +224,15 @@ def read_messages(
 ) -> Counter[str]:
     """Open a run and read to the end of the input, or until the run stops.
 
+    An error of a message or its handler is raised after everything before it is settled
+    and the run has ended.
+
     Args:
-        handlers: Type of a message -> its handler.
-        otherwise: Handles messages of any other type.
+        handlers: Type of a message -> its handler; `otherwise` is that of other types.
         begin: Is called once the run is open, before anything is read.
 
     Returns:
         Type -> number of messages. The caller calls `run.finish`.
-
-    Raises:
-        Exception: From a message or its handler, after everything before it is settled
-            and the run has ended.
     """
     counts: Counter[str] = Counter()
     try:

@@ -73,10 +73,7 @@ class SignalSink(Sink):
 
     @property
     def take(self) -> Callable[[Iterable[dict[str, Any] | msgspec.Raw]], None]:
-        """The function that passes on records, as columns or JSON texts.
-
-        It raises `MessageError` if one is no object or lacks its key.
-        """
+        """The function that passes on records, as columns or JSON texts."""
         self._compile()
         if passes_unchanged(self._stream_map):
             return partial(self._records.take, self._stream)
@@ -94,11 +91,7 @@ class SignalSink(Sink):
     def _take_mapped(
         self, stream_map: StreamMap, records: Iterable[dict[str, Any] | msgspec.Raw]
     ) -> None:
-        """Pass on records as their stream map returns them.
-
-        Raises:
-            ConfigError: The stream map fails.
-        """
+        """Pass on records as their stream map returns them."""
         for record in records:
             fields = self._stream.reader.read(record).fields
             try:

@@ -105,7 +105,6 @@ class LineReader(GenericSingerReader[str]):
         file_input: IO[str] | None,
         callbacks: dict[str, Callable[[dict[str, Any]], None]],
     ) -> Counter[str]:
-        """Read to the end of the input, or until the run stops."""
         source, run = file_input or sys.stdin, self.target.run
         return read_messages(source, run, callbacks, otherwise=_refuse_unknown)
 
@@ -285,7 +284,6 @@ class TargetStairoids(StairoidsPlugin, Target):
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Stop at the next safe point."""
         if self._run is None:
             sys.exit(128 + signum)
         self._run.interrupt(signum)
@@ -343,7 +341,6 @@ def _json_of(value: object) -> str:
 
 
 def _print_state(text: str) -> None:
-    """Print a STATE message."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -362,14 +359,9 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
 
 
 def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStairoids:
-    """Return a target with the config in `--config`.
+    """Return a target with the config in `--config`: paths of JSON files, or `ENV`.
 
-    Args:
-        config_inputs: Paths of JSON files, or `ENV` for environment variables.
-        defaults: Settings that the config may leave out.
-
-    Raises:
-        ConfigError: A file cannot be read or a setting is wrong.
+    `defaults` are settings that the config may leave out.
     """
     check_log_level(TargetStairoids.name)
     schema = TargetStairoids.full_schema()

@@ -1,4 +1,7 @@
-"""Check whether the API is reachable and accepts the key. Nothing is sent."""
+"""Check whether the API is reachable and accepts the key. Nothing is sent.
+
+The functions raise `AccessRefusedError`, or `IncompleteError` in an outage.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,12 @@ from target_stairoids.settings import Settings
 
 
 def check_reachable(settings: Settings) -> None:
-    """Raise `AccessRefusedError` if the API's address does not respond."""
+    """Request the API's root."""
     _ask(settings, Client.reach)
 
 
 def check_key(settings: Settings) -> str:
-    """Send the key, by listing one signal, and return the result in a sentence.
-
-    Raises:
-        AccessRefusedError: Stairoids does not know the key, or does not respond.
-        IncompleteError: Stairoids has an outage, or the quota is spent.
-    """
+    """Send the key, by listing one signal, and return the result in a sentence."""
     response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
     if response.status == 401:
         raise AccessRefusedError(

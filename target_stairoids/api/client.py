@@ -88,7 +88,6 @@ class Response:
         retry_after: Seconds from `Retry-After` or `X-RateLimit-Reset`.
         limit: Requests per minute, from `X-RateLimit-Limit`.
         remaining: Requests left in this minute, from `X-RateLimit-Remaining`.
-        date: The header `Date`.
         failure: Why no usable response came, without any value of the request.
     """
 
@@ -111,10 +110,7 @@ class Response:
 
     @property
     def ids(self) -> SignalIds:
-        """Stairoids' ids of the signal, from any of the three documented shapes.
-
-        An id with a character that cannot be printed, such as NUL, is none.
-        """
+        """Stairoids' ids of the signal, from any of the three documented shapes."""
         data = self.data if isinstance(self.data, dict) else {}
         found = [data.get("id")]
         for name in ("account", "contact"):
@@ -130,10 +126,7 @@ class Response:
 
     @property
     def moment(self) -> datetime:
-        """The time of the signal or of the response, by the server's clock.
-
-        Without either, the time of our own clock.
-        """
+        """The time of the signal or response by the server's clock, else by our own."""
         match self.data:
             case {"created_at": str(text)}:
                 with contextlib.suppress(ValueError):
@@ -180,10 +173,7 @@ class Response:
 
 
 def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
-    """Return the meaning of a status for the signal that was sent.
-
-    A 503 with `Retry-After` (`asks_to_return`) was certainly not accepted.
-    """
+    """Return the meaning of a status for the signal that was sent."""
     if 200 <= status < 300:
         return ResponseKind.ACCEPTED
     if 300 <= status < 400 or status in _REFUSALS:
@@ -219,10 +209,12 @@ def not_the_api(response: Response) -> AccessRefusedError:
 
 
 class Client:
-    """The Stairoids API, for any number of threads.
+    """The Stairoids API, for any number of threads. Failures are responses, not errors.
+
+    Source: https://docs.stairoids.com/api-reference/signals, its pages `send-signal`,
+    `list-signals` and `get-signal`.
 
     Args:
-        api_url: Base URL without a trailing slash.
         timeout: Seconds to wait for a connection, and for each part of a response.
 
     Raises:
@@ -247,32 +239,23 @@ class Client:
         return cls(settings.api_url, settings.api_key, timeout=timeout)
 
     def post_signal(self, body: bytes) -> Response:
-        """Send one signal. Failures of network or API are responses, not errors.
-
-        Source: https://docs.stairoids.com/api-reference/signals/send-signal
-        """
+        """Send one signal."""
         request = self._of_thread.post.copy()
         leave_by = time.monotonic() + 1.5 * self._timeout
         request.prepare_body(_Body(body, leave_by=leave_by), None)
         return self._send(request)
 
     def list_signals(self, query: Mapping[str, str | int]) -> Response:
-        """Read one page of signals. Failures are responses, not errors.
-
-        Source: https://docs.stairoids.com/api-reference/signals/list-signals
-        """
+        """Read one page of signals."""
         return self._get(self._signals_url, params=query, auth=self._auth)
 
     def read_signal(self, signal_id: str) -> Response:
-        """Read one signal. Failures are responses, not errors.
-
-        Source: https://docs.stairoids.com/api-reference/signals/get-signal
-        """
+        """Read one signal."""
         url = f"{self._signals_url}/{quote(signal_id, safe='')}"
         return self._get(url, auth=self._auth)
 
     def reach(self) -> Response:
-        """Request the API's root without the key. Any status means it is reachable."""
+        """Request the API's root without the key."""
         return self._get(self._api_url)
 
     def _get(self, url: str, **parts: Any) -> Response:

@@ -30,7 +30,6 @@ class RateLimiter:
 
     Attributes:
         limit: Requests per minute; None if Stairoids names no limit.
-        requests: How many were started.
     """
 
     def __init__(self, requests_per_minute: int | None) -> None:

@@ -91,10 +91,6 @@ def is_repeated(end: str, before: Mapping[str, int]) -> bool:
     """Return whether a page repeats one before, although their cursors may differ.
 
     So it is if both end with the same signal, or if very many pages are empty.
-
-    Args:
-        end: The page's, as `end_of` returns it.
-        before: The ends of the pages before, with their counts.
     """
     return before.get(end, 0) >= (1 if end else _MOST_EMPTY_PAGES)
 
@@ -161,8 +157,8 @@ class ListedSignals:
     def take(self, sent: bytes, ignored: Collection[str | None] = ()) -> Json | None:
         """Return a signal that equals a sent one, given its JSON text; else None.
 
-        A wholly equal one comes first, then one in which only ignored properties and
-        `occurred_at` differ.
+        The second choice is one in which only ignored properties and `occurred_at`
+        differ.
         """
         body = msgspec.json.decode(sent)
         for names in ((), ignored) if ignored else ((),):
@@ -194,8 +190,7 @@ class ListedSignals:
     def has_similar(self, sent: bytes, ignored: Collection[str | None] | None) -> bool:
         """Return whether a signal may be a sent one without being equal.
 
-        Args:
-            ignored: Properties that may have other values; None for all.
+        `ignored` are properties that may have other values; None for all.
         """
         body = msgspec.json.decode(sent)
         return any(

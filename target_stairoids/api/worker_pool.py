@@ -35,8 +35,6 @@ class WorkerPool(Generic[Job]):
     """Threads, started when requests come.
 
     Args:
-        client: Sends the requests. Each thread closes its own session.
-        count: How many requests may be in flight.
         patience: Seconds after which a request counts as unanswered. Its thread may
             still wait for a host name or a slow response.
     """
@@ -159,11 +157,8 @@ class WorkerPool(Generic[Job]):
 
 
 def readable(descriptors: Iterable[int], seconds: float) -> list[int]:
-    """Return the descriptors with something to read; wait for it if there is none.
-
-    Unlike `select`, `poll` takes descriptors above 1,023 as well.
-    """
-    poll = select.poll()
+    """Return the descriptors with something to read; wait for it if there is none."""
+    poll = select.poll()  # `select` takes no descriptors above 1,023
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
     return [descriptor for descriptor, _ in poll.poll(1000 * seconds)]

@@ -69,7 +69,6 @@ class FirstRunCheck:
     """Names the question to ask before a claim, and the sources to hold back.
 
     Attributes:
-        is_on: Whether sources are compared at all.
         others: Sources that other producers send as well.
         refused: Sources that a person must decide on.
         failure: Why the signals of Stairoids cannot be read.
@@ -120,11 +119,7 @@ class FirstRunCheck:
     ) -> set[Pair]:
         """Learn from the response to a question.
 
-        Args:
-            pairs: Source and type of the signals that wait to be sent.
-
-        Returns:
-            The pairs whose signals are all accounted for.
+        Return those of the waiting pairs whose signals are all accounted for.
         """
         page = listed(response) or []
         name = str(query.get("source", ""))
@@ -251,8 +246,7 @@ def key_error(
     """Return why a run stops because of its new API key.
 
     Args:
-        responses: Those to requests for signals of the ledger, one by one. None if the
-            ledger has no signal.
+        responses: Those to requests for signals of the ledger, one by one.
         must_read: Whether a key that may not read is refused.
     """
     response = None

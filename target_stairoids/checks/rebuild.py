@@ -30,13 +30,9 @@ SIMILAR = "Stairoids has a similar signal, which may be this one"
 
 @dataclass(eq=False)
 class LedgerRebuild(FirstRunCheck):
-    """Reads all of Stairoids' signals of a source before it decides on one of them.
+    """Reads all of Stairoids' signals of a source before it decides on one of them."""
 
-    Attributes:
-        signals: Those that are not in the ledger.
-    """
-
-    signals: ListedSignals = field(default_factory=ListedSignals)
+    signals: ListedSignals = field(default_factory=ListedSignals)  # not in the ledger
     _next: dict[str, str | None] = field(default_factory=dict)
     _cursors: set[tuple[str, str | None]] = field(default_factory=set)
     _ends: defaultdict[str, Counter[str]] = field(
@@ -45,7 +41,6 @@ class LedgerRebuild(FirstRunCheck):
 
     @override
     def question(self, pair: Pair) -> Query | None:
-        """Return the query for the next page of a signal's source; None after all."""
         cursor = self._next.get(pair[0], "")
         return None if cursor is None else query_for(pair[0], cursor or None)
 

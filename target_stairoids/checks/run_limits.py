@@ -14,13 +14,7 @@ GRACE_SECONDS = 10.0  # how long the requests in flight of a stopped run may tak
 def limit_reached(
     settings: Settings, *, minutes: float = 0, signals: int = 0, requests: int = 0
 ) -> IncompleteError | None:
-    """Return why a run must stop.
-
-    Args:
-        minutes: How long the run has lasted.
-        signals: How many signals it has started.
-        requests: How many requests all runs have started today (UTC).
-    """
+    """Return why a run must stop; `requests` are those of all runs today (UTC)."""
     for limit, used, sentences in (
         (settings.max_run_minutes, minutes, "`max_run_minutes` ({}) is reached."),
         (
@@ -40,11 +34,7 @@ def limit_reached(
 
 
 class Stop:
-    """The reason to stop, made by the run and shared by all its parts.
-
-    Attributes:
-        reason: The first reason to stop; None while the run goes on.
-    """
+    """The reason to stop, made by the run and shared by all its parts."""
 
     def __init__(self) -> None:
         self.reason: StairoidsError | None = None

@@ -73,7 +73,6 @@ class StreamChecks(Generic[Held]):
 
     @property
     def _allow(self) -> str:
-        """The command that lets the stream pass."""
         return shell_command("stairoids-signals ledger allow", self.stream)
 
     @property
@@ -126,7 +125,6 @@ class StreamChecks(Generic[Held]):
         """Return whether a signal may leave at once; else it waits, or is set aside.
 
         Args:
-            sample: Its digests for the sample of a new identity, if it has any.
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
         """
@@ -197,10 +195,8 @@ class StreamChecks(Generic[Held]):
     def compared(self, known: set[bytes], names: str, rename: str = "") -> None:
         """Compare the sample with the records of another identity in the ledger.
 
-        Args:
-            known: Digests of these records.
-            names: The names of that identity, for people.
-            rename: The command that makes both one; "" if no name has changed.
+        `names` are those of that identity, and `rename` is the command that makes both
+        one.
         """
         sample = len(self.sample)
         repeated = sum(not known.isdisjoint(digests) for digests in self.sample)
@@ -268,11 +264,7 @@ class StreamChecks(Generic[Held]):
         self.fired = self.fired or (check, reason)
 
     def due(self, now: float, *, is_full: bool = False) -> list[Held]:
-        """Return the signals that have waited long enough.
-
-        Args:
-            is_full: Whether the send queue is full.
-        """
+        """Return the signals that have waited long enough."""
         if self.fired or self._oldest is None:
             return []
         has_waited = now - self._oldest >= _WAIT_SECONDS

@@ -44,8 +44,8 @@ class SuppressionList:
     """Email addresses, domains with their subdomains, and patterns.
 
     Args:
-        entries: `example.com`, `ann@example.com`, or a pattern with `*` or `?` for
-            addresses and domains, with the place of each for errors.
+        entries: The place of each for errors, and its text: `example.com`,
+            `ann@example.com`, or a pattern with `*` or `?` for both.
 
     Raises:
         ConfigError: An entry can match nothing. The message names its place only.
@@ -96,12 +96,7 @@ class SuppressionList:
 
 
 class Suppression:
-    """Everybody who gets no signal now: by the settings, and by data in the ledger.
-
-    Attributes:
-        by_settings: The entries of the settings.
-        by_data: The entries of records.
-    """
+    """Everybody who gets no signal now: by the settings, and by data in the ledger."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.by_settings = SuppressionList.of(settings)
@@ -147,7 +142,6 @@ def _entry_in(text: str, place: str) -> str:
 
 
 def _name_in(cell: str) -> str | None:
-    """Return the address, domain or pattern such as `*@acme.com` in a column."""
     if name := entry_of(cell):
         return name
     name = _bare(cell)
@@ -169,7 +163,6 @@ def _cells_of(text: str) -> list[str]:
 
 
 def _can_match(name: str) -> bool:
-    """Return whether a pattern can match an address or a domain."""
     head, dot, end = name.rpartition(".")
     if dot and _WILDCARD.search(end):  # any top level
         name = f"{head}.*"
@@ -197,9 +190,6 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
 
     `#` starts a comment. The header of a table is left out. It says which column has
     the entries; without one it is the only column with one.
-
-    Raises:
-        ConfigError: It cannot be read.
     """
     if not path:
         return

@@ -92,11 +92,7 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:
-    """Return the SCHEMA messages of a catalog, or of the messages of a tap.
-
-    Raises:
-        ConfigError: The text is neither.
-    """
+    """Return the SCHEMA messages of a catalog, or of the messages of a tap."""
     try:
         whole = json.loads(text)
     except ValueError:

@@ -234,7 +234,6 @@ def _show_foreign(found: Sequence[Row[Any]]) -> None:
 
 
 def _is_own(dead: Row[Any], settings: Settings) -> bool:
-    """Return whether the config has the mapping of a dead letter."""
     from target_stairoids.mapping.config import names_for
 
     if names := names_for(dead.stream_name, settings.signals):
@@ -296,7 +295,6 @@ def _summarise(
 def _summarise_sendable(
     sendable: Sequence[Row[Any]], ids: Sequence[int], done: str
 ) -> None:
-    """Print how many can be sent, while stdout has messages."""
     found = [dead.id for dead in sendable]
     _summarise(found, ids, done, others=_NOT_SENDABLE, err=True)
 

@@ -22,7 +22,6 @@ _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer comm
 def _refuse_terminal(
     context: click.Context, _argument: click.Parameter, messages: TextIO
 ) -> TextIO:
-    """Refuse to wait for messages on a terminal."""
     if messages.isatty():
         raise WrongUsageError(
             "There are no messages. Name a file, or pipe the output of a tap into this "
@@ -43,11 +42,7 @@ online_option = click.option(
 
 
 def address_in(email: str) -> str:
-    """Return an address in lower case, also one that no signal can have.
-
-    Raises:
-        ConfigError: There is no `@`.
-    """
+    """Return an address in lower case, also one that no signal can have."""
     address = clean_email(email) or email.strip()
     if "@" not in address.strip("@"):
         raise ConfigError("--email is not an email address such as ann@example.com.")
@@ -90,10 +85,7 @@ def config_option(
 
 
 def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Let an expected error end a command with one sentence and its exit code.
-
-    Log lines below WARNING are left out.
-    """
+    """Let an expected error end a command with one sentence, and log warnings only."""
 
     @functools.wraps(command)
     def quiet(*args: Any, **options: Any) -> None:
@@ -113,10 +105,7 @@ def log_the_run() -> None:
 
 
 def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
-    """Pass the existing ledger that `--config` names to a command.
-
-    The settings are click's `obj`.
-    """
+    """Pass the ledger of `--config` to a command, and the settings as click's `obj`."""
 
     @config_option()
     @functools.wraps(command)

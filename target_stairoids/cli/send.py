@@ -132,11 +132,8 @@ def _chosen(
 
 
 def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
-    """Return whether a record has the wanted values in the columns of one of its keys.
-
-    The values are JSON if there are several, else text.
-    """
-    values: list[object] = [wanted]
+    """Return whether a record has these values in the columns of one of its keys."""
+    values: list[object] = [wanted]  # several are a JSON array
     if wanted.startswith("["):
         try:
             values = json.loads(wanted)

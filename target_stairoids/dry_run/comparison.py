@@ -99,11 +99,7 @@ def compare(
     *,
     examples: int,
 ) -> Comparison:
-    """Return how the signals of messages differ between two configs.
-
-    Args:
-        examples: How many changed signals to keep.
-    """
+    """Return how the signals of messages differ between two configs, with examples."""
     old, new = _Signalled(), _Signalled()
     options = {"ledger_url": NO_LEDGER, "first_run": "send"}
     try:
@@ -136,7 +132,7 @@ def compare(
 def _pairs(
     old: _Signals, new: _Signals
 ) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
-    """Yield the fields of a record's signals: first of the same mapping, then others.
+    """Yield the fields of a record's signals, old and new.
 
     A mapping may have another name in the new config.
     """

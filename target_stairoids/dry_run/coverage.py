@@ -51,7 +51,6 @@ class Coverage:
     """The records of a mapping that were not filtered, and their values.
 
     Attributes:
-        records: How many there are.
         filled: Field, or property with `properties.` -> records that fill it.
         domains: Domain -> records about this company, or a person there.
         unreadable: Column -> values that cannot be read for the field they are for.

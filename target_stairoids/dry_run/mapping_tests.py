@@ -25,7 +25,6 @@ class MappingTest(Struct, forbid_unknown_fields=True):
 
     Attributes:
         schema: The schema of the stream. By default it has the fields of the record.
-        reason: A part of the reason of the outcome.
     """
 
     name: _Text
@@ -75,11 +74,7 @@ for _tag, _form in (
 
 
 def read_tests(file: IO[str]) -> list[MappingTest]:
-    """Read mapping tests.
-
-    Raises:
-        ConfigError: The file breaks the rules of `docs/guides/test-a-mapping.md`.
-    """
+    """Read mapping tests, whose rules are in `docs/guides/test-a-mapping.md`."""
     try:
         found = yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:

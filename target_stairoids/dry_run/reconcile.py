@@ -99,8 +99,6 @@ class Reconciled(msgspec.Struct, frozen=True):
     """The differences between the ledger and Stairoids.
 
     Attributes:
-        until: The last minute is left out.
-        in_ledger: How many signals the ledger has since then.
         there: How many of its sources and types Stairoids has since then.
         missing: Ids of the ledger that Stairoids does not list.
         unknown: Ids of Stairoids that the ledger does not know.

@@ -39,10 +39,8 @@ def rebuild(
 ) -> tuple[Report, int]:
     """Settle the signals of Singer messages that Stairoids has, and send nothing.
 
-    A dry run does so in a copy of the ledger.
-
-    Returns:
-        The report, and the number of signals there that no message explains.
+    A dry run does so in a copy of the ledger. Return the report, and the number of
+    signals there that no message explains.
     """
     target = target_from(config_inputs)
     limits = "requests_per_day", "max_signals_per_run", "max_run_minutes"
@@ -76,8 +74,7 @@ def send(
 ) -> tuple[Report, list[Any], StairoidsError | None]:
     """Send some records of a tap's output, which say nothing about the others.
 
-    Returns:
-        The report, the accepted signals of the run, and why it failed.
+    Return the report, the accepted signals of the run, and why it failed.
     """
     target, error = target_from(config_inputs), None
     target.overrides = {**overrides, "is_partial": True}

@@ -67,11 +67,9 @@ def account_for(
 ) -> None:
     """Account for signals that Stairoids may have, before their rows are deleted.
 
-    Without the rows, the ledger cannot explain the signals any more. All signals of
-    their source and type from before the last attempt count as explained.
-
-    Args:
-        table: That of the dead letters or of the claims.
+    Without the rows of dead letters or claims, the ledger cannot explain the signals
+    any more. All signals of their source and type from before the last attempt count as
+    explained.
     """
     attempted_at = table.c.last_at if table is dead_letters else table.c.attempted_at
     if table is dead_letters:
@@ -140,12 +138,7 @@ def dead_letters_of(
     older_than: datetime | None = None,
     limit: int | None = None,
 ) -> list[Row[Any]]:
-    """Return the dead letters of the ledger's scope, the oldest first.
-
-    Args:
-        ids: Only these; none for all.
-        reason: A part of the reason; case does not matter.
-    """
+    """Return the dead letters of a scope, the oldest first; without ids, all."""
     query = (
         in_scope(ledger.scope, dead_letters, dead_letters, streams.c.schema)
         .order_by(dead_letters.c.id)

@@ -48,12 +48,10 @@ def latest_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Latest
 def resolved(
     connection: Connection, versions: Sequence[Version]
 ) -> tuple[dict[Key, Latest], dict[int, Key]]:
-    """Return the last states that belong to versions, and the keys of these.
+    """Return the last states that belong to versions, and place -> the key of each.
 
-    A version whose key is shared in the meantime belongs to its person.
-
-    Returns:
-        The last states, and place in `versions` -> key. Keys without a state are new.
+    A version whose key is shared in the meantime belongs to its person. Keys without a
+    state are new.
     """
     found = latest_of(connection, [version.key for version in versions])
     keys = {place: version.key for place, version in enumerate(versions)}

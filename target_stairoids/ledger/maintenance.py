@@ -257,11 +257,7 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
 def copy(
     source: Ledger, target: Ledger, *, with_claims: bool = False
 ) -> dict[str, int]:
-    """Copy a ledger into an empty one, with all scopes; return the rows per table.
-
-    Raises:
-        LedgerError: The other ledger is not empty, or this one has open claims.
-    """
+    """Copy a ledger into an empty one, with all scopes; return the rows per table."""
     copied = {}
     begun = source.reading() if with_claims else source.transaction()
     with begun, source.reading() as reading, target.transaction() as writing:
@@ -290,7 +286,6 @@ def copy(
 def _delete(
     transaction: Transaction, table: Table, rows: ColumnElement[bool], *, dry_run: bool
 ) -> int:
-    """Delete rows, or only count them; return how many."""
     if dry_run:
         query = select(func.count()).select_from(table).where(rows)
         return transaction.connection.scalar(query) or 0

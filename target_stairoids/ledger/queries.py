@@ -293,7 +293,6 @@ class FoundSignal(msgspec.Struct, frozen=True, gc=False):
         key: The values of the record's key as a JSON array, or its digest.
         outcome: `accepted`, `claimed` while it is in flight, or that of a dead letter.
         at: When it was accepted or last tried.
-        run: None for a dead letter.
     """
 
     at: str
@@ -311,7 +310,7 @@ def find(
     """Return the signals of the ledger about a person or a record, the oldest first.
 
     Args:
-        address: The person's address in lower case; None for any person.
+        address: In lower case; None for any person.
         keys: The record's key in each form that the ledger may have; empty for any.
     """
     email, found = person_digest(ledger.secret, address), []

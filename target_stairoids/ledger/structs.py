@@ -21,7 +21,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A signal in flight. After a crash, the next run continues from it.
 
     Attributes:
-        signal: The request's JSON text.
         record: The RECORD's JSON text, for a dead letter.
         key_values: The values of the record's key as a JSON array, or the digest of
             that; None without a key.
@@ -29,7 +28,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         api_key: Digest of the API key that it was sent with; set by the ledger.
         claimed_at: Time of the first attempt, RFC 3339 in UTC, or `OWN_CLOCK` and the
             time; set by the ledger.
-        attempted_at: The same of the last attempt.
     """
 
     version: Version
@@ -52,7 +50,6 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         ids: Stairoids' ids of the signal, its account and its contact, if known.
         accepted_at: When it was accepted, RFC 3339; None for now.
         signal: The request's JSON text; empty if there was none.
-        key_values: As in `Claim`.
         is_claimed: Whether this run's claim on the entity ends with it.
         closes_older: Whether the dead letters of its record are older states of it.
         run: The run that read its record, if that one was killed; 0 for this run.
@@ -125,8 +122,6 @@ class PipelineFacts(NamedTuple):
 
     Attributes:
         last_success: When a run last ended that left nothing over; None for never.
-        first_start: When its first run began.
-        dead_letters: How many are open in the namespace.
         oldest_dead_letter: When the oldest of them failed first.
         newest_dead_letter: The highest id of them, 0 for none.
     """
@@ -143,7 +138,6 @@ class NotifiedState(NamedTuple):
 
     Attributes:
         state: `ok`, `failing` or `incomplete`.
-        newest_dead_letter: The highest id that they know of.
     """
 
     state: str
@@ -164,12 +158,7 @@ class KnownMapping(msgspec.Struct, frozen=True, gc=False):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The columns of a stream that a mapping has read.
-
-    Attributes:
-        key: Those of the key.
-        columns: Those of the last SCHEMA message.
-    """
+    """The columns of a stream that a mapping has read, and those of its key."""
 
     stream: str
     key: frozenset[str]

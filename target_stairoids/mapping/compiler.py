@@ -111,11 +111,7 @@ class Compiler:
         self._warnings: tuple[str, ...] = ()
 
     def compile(self) -> CompiledMapping:
-        """Return the compiled mapping.
-
-        Raises:
-            ConfigError: The item is wrong; the text names stream, field and remedy.
-        """
+        """Return the mapping; `ConfigError` names stream, field and remedy."""
         item, schema = self._item, self._schema
         key = item.key or schema.key_properties
         for name in item.key:
@@ -180,7 +176,6 @@ class Compiler:
         )
 
     def _unread(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the names that the mapping does not read."""
         read = {*self._mapped_paths, *((name,) for name in self._named_columns)}
         return tuple(name for name in names if (name,) not in read)
 
@@ -334,7 +329,6 @@ class Compiler:
         return selection(hidden, columns, computed, takes_all=takes_all)
 
     def _columns_but(self, hidden: HiddenColumns) -> list[str]:
-        """Return the columns that `*` selects."""
         return [
             name
             for name, schema in self._schema.properties.items()
@@ -386,8 +380,8 @@ class Compiler:
     ) -> ColumnRoles:
         """Return the roles of the stream's columns.
 
-        Singer's own columns have no part in a record's digests. The content is unknown
-        if the mapping reads one of them.
+        The content is unknown if the mapping reads one of Singer's own columns, which
+        have no part in a record's digests.
         """
         content, item = self._content_columns, self._item
         update_times = frozenset(update_time_columns(self._schema))
@@ -426,7 +420,6 @@ class Compiler:
     def _check_path(
         self, path: Path, field: str, *, must_be_listed: bool = False
     ) -> None:
-        """Refuse a path that the SCHEMA excludes, or does not list."""
         if problem := unknown_path(self._schema, path, must_be_listed=must_be_listed):
             raise ConfigError(f"{self._where(field)}: {problem}")
 

@@ -31,8 +31,7 @@ def mappings_for(
 ) -> list[CompiledMapping]:
     """Compile the mappings of one stream.
 
-    The first glob that matches the stream applies, with all items that have this glob.
-    Without a match, the whole mapping is inferred.
+    The first glob that matches the stream applies, with all its items.
     """
     chosen = items_of(schema.name, items) or [MappingItem(stream="*")]
     compiled = [Compiler(schema, item, default_source).compile() for item in chosen]
@@ -118,14 +117,10 @@ def _hides(glob: str, later: str) -> bool:
 def check_spelling(
     stream: str, items: Sequence[MappingItem], seen: Iterable[str]
 ) -> None:
-    """Refuse to infer a stream if the mapping of an item nearly has its name.
-
-    Args:
-        seen: The streams of this run so far. An item that matched one is right.
-    """
+    """Refuse to infer a stream if the mapping of an item nearly has its name."""
     if glob_of(stream, items) is not None:
         return
-    used = {glob_of(other, items) for other in seen}
+    used = {glob_of(other, items) for other in seen}  # these are right
     names = [i.stream for i in items if not _WILDCARD.search(i.stream)]
     name = next((n for n in names if n not in used and _is_near(n, stream)), None)
     if name is not None:
@@ -165,13 +160,11 @@ def unused_globs(items: Iterable[MappingItem], streams: Sequence[str]) -> list[s
 
 
 def _is_near(name: str, other: str) -> bool:
-    """Return whether one stream's name may be a misspelling of another.
-
-    A common prefix such as `public-` does not count, nor a prefix that only one has.
-    """
+    """Return whether one stream's name may be a misspelling of another."""
     parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
     if parts == others or parts[-1:] == others or others[-1:] == parts:
         return True
+    # A common prefix such as `public-` does not count.
     while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
         parts, others = parts[1:], others[1:]
     alike = difflib.SequenceMatcher(None, "-".join(parts), "-".join(others))

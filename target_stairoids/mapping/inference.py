@@ -32,11 +32,7 @@ _ANY = "*"  # instead of a simple name: an object whose schema lists no columns
 
 
 class Place(NamedTuple):
-    """A place in a record that may fill a field.
-
-    Attributes:
-        is_list: Whether it is a list, of which the primary item counts.
-    """
+    """A place in a record that may fill a field; of a list, the primary item counts."""
 
     path: tuple[str, ...]
     is_list: bool = False
@@ -47,7 +43,6 @@ class _Object(msgspec.Struct, eq=False):
 
     Attributes:
         role: Its name; "" for the record.
-        owner: The kind of thing that the columns describe.
         columns: Simple name -> the places with this name.
         is_guess: Whether its schema lists no columns, so that usual names are tried.
     """
@@ -76,7 +71,6 @@ _PEOPLE_ROLES = [role for group in NAMES.people for role in group]
 
 @cache
 def _rank(role: str) -> int:
-    """Return the rank of a person in a record: customers come before users."""
     return next(i for i, group in enumerate(NAMES.people) if role in group)
 
 
@@ -117,9 +111,7 @@ def why_not_inferred(schema: StreamSchema) -> str | None:
 def inferred_templates(
     schema: StreamSchema, email_paths: Collection[Any] | None = None
 ) -> dict[str, Origin]:
-    """Return signal field -> the template that fills it.
-
-    Fields for which the stream has no column are left out.
+    """Return signal field -> its template, for fields that have a column.
 
     Args:
         email_paths: The paths that a mapping's own `contact.email` reads. Then only
@@ -279,7 +271,7 @@ _Found = dict[str, _Places]
 
 
 class _Person(NamedTuple):
-    """A person in a record: the places of address and names."""
+    """The places of address and names of a person."""
 
     emails: list[Place]
     names: _Found
@@ -355,8 +347,8 @@ def _people_in(
 ) -> Iterator[tuple[str, list[Place], _Found]]:
     """Yield role, addresses and names of each person in an object.
 
-    The columns of a record may describe several people: `customer_email`, `user_email`.
-    A name without a role belongs to the only person with an address.
+    A record may have several: `customer_email`, `user_email`. A name without a role
+    belongs to the only person with an address.
     """
     if part.role:
         yield part.role, part.places("contact.email"), _people_names(part, None, "name")
@@ -411,7 +403,7 @@ def _account(objects: Iterable[_Object]) -> _Found:
 
 @lru_cache(maxsize=65536)  # a SCHEMA may come again with one more column
 def _simple(name: str) -> str:
-    """Return a column's name without prefix, in lower case, letters and digits only."""
+    """Return a column's simple name without a prefix."""
     return simple_name(_PREFIX.sub("", name))
 
 
@@ -420,7 +412,6 @@ _FOR_SEVERAL = frozenset({"known", "person_name", "company_name"})
 
 
 def _either(places: _Places, *, is_alone: bool = True) -> str:
-    """Return an expression that takes the first place with a value."""
     is_short = is_alone and len(places) == 1
     return " or ".join(
         _place(place)

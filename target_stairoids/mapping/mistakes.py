@@ -32,7 +32,7 @@ _NEAR_COLUMN = re.compile(
 def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
     """Return why a text of the mapping is surely a mistake; None if it may be right.
 
-    The columns are those of the stream; empty if they are unknown.
+    Without `columns`, those of the stream are unknown.
     """
     if not text.strip() and not field.startswith("properties."):
         return "it is blank. Write `null` to leave the field out."
@@ -108,11 +108,7 @@ def _path_with(word: str, known: Mapping[str, Any]) -> Path:
 
 
 def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> str:
-    """Return the problem of a path that a SCHEMA excludes; "" without a problem.
-
-    Args:
-        must_be_listed: Whether a column that an open SCHEMA does not list is excluded.
-    """
+    """Return the problem of a path that a SCHEMA excludes; "" without a problem."""
     place, known = schema.name, schema.properties
     is_closed = bool(known) if must_be_listed else not schema.is_open
     column: Any = None

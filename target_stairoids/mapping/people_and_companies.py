@@ -129,7 +129,6 @@ def clean_domain(text: str) -> str | None:
     """Return the bare host of a host, URL or email address; None if it is uncertain.
 
     An international host is returned as in DNS: `xn--mnchen-3ya.de` for `münchen.de`.
-    Both spellings then are one company.
     """
     if text[:4] != "www." and text.islower() and is_domain(text):
         return text
@@ -151,11 +150,7 @@ def _names_another(path: str, host: str) -> bool:
 
 @lru_cache(maxsize=_CACHED)
 def clean_email(text: str) -> str | None:
-    """Return an email address with its domain in lower case; None if it is uncertain.
-
-    Brackets, quotes, punctuation, invisible characters, `mailto:` and a name beside
-    the address are removed.
-    """
+    """Return an address with its domain in lower case; None if it is uncertain."""
     if _PLAIN_EMAIL.fullmatch(text) and is_email(text):
         return text
     text = _unwrapped(text, clean_email)
@@ -310,8 +305,7 @@ def stands_for_nothing(text: str) -> bool:
 def clean_name(text: str) -> str | None:
     """Return a first, last or company name; None if it certainly is no name.
 
-    Numbers, ids, addresses, URLs, words such as `N/A`, and the fields and tags of a
-    template are no names.
+    Numbers, ids, addresses, URLs, words such as `N/A`, and templates are no names.
     """
     text = _CONTROL.sub(" ", html.unescape(_visible(text)))
     text = " ".join(text.split()).strip(",;: ")
@@ -407,8 +401,7 @@ def entry_of(text: str) -> str | None:
 def entry_from(value: object) -> str | None:
     """Return the entry in a value of a record; None for a value without text.
 
-    Raises:
-        InvalidSignalError: The value is neither an email address nor a domain.
+    Any other value raises `InvalidSignalError`.
     """
     if value is None or (isinstance(value, str) and stands_for_nothing(value)):
         return None
@@ -427,10 +420,7 @@ def of_text(clean: Callable[[str], str | None]) -> Callable[[object], str | None
 
 
 def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """Return a function that returns an unreadable text as it is.
-
-    It returns None for a text that stands for nothing.
-    """
+    """Return a function that keeps an unreadable text, but not a word for nothing."""
 
     def cleaned(text: str) -> str | None:
         found = clean(text)

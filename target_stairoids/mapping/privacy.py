@@ -86,11 +86,7 @@ def is_sensitive(column: str) -> bool:
 
 
 class HiddenColumns(dict[str, bool]):
-    """Column -> whether `*` does not select it.
-
-    Attributes:
-        private: The columns that look like secrets or sensitive data.
-    """
+    """Column -> whether `*` does not select it. `private` are the sensitive ones."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(dict.fromkeys(names, True))
@@ -179,9 +175,7 @@ def refused_in(value: object, names: re.Pattern[str] = _CONSENT) -> bool:
     """Return whether an object, a list or its JSON text refuses emails or contact.
 
     An entry about another channel, such as `sms`, or another purpose does not count.
-
-    Args:
-        names: The names in it that count.
+    `names` are those that count.
     """
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
         with suppress(msgspec.DecodeError, RecursionError):

@@ -66,12 +66,10 @@ class StreamSchema:
     """The parts of a SCHEMA message that the target uses.
 
     Attributes:
-        properties: The schema's `properties`; empty for an open schema.
+        properties: Empty for an open schema.
         key_properties: Columns, or paths into objects such as `user.email`.
         bookmark: The bookmark column, if there is exactly one.
-        allows_more: Whether the schema has `additionalProperties`.
         source: The `source` of an earlier run, if the records come from the ledger.
-        log_columns: Columns with a position in a log that records may have.
     """
 
     name: str
@@ -124,8 +122,8 @@ def chosen(columns: ColumnSet, names: tuple[str, ...]) -> frozenset[str]:
 def is_loaders(column: str) -> bool:
     """Return whether a column is one of those that loaders write at every sync.
 
-    Unless a mapping names it, such a column is no part of a record's state or of its
-    signal's content. One that starts with `_` is no property either.
+    Unless a mapping names it, it is no part of a record's state or of its signal's
+    content. One that starts with `_` is no property either.
     """
     return _LOADERS.fullmatch(column) is not None
 
@@ -140,11 +138,7 @@ def _holds(record: Mapping[str, Json], path: str) -> bool:
 
 
 def check_message(message: Mapping[str, Json]) -> None:
-    """Refuse a SCHEMA message that is not as the Singer specification has it.
-
-    Raises:
-        MessageError: The sentence names the stream and the part of its SCHEMA.
-    """
+    """Refuse a SCHEMA message that is not as the Singer specification has it."""
     stream, schema = message["stream"], message["schema"]
     if not _is_text(stream) or not stream.strip() or "\0" in stream:
         raise MessageError("The `stream` of a SCHEMA message is not a text.")
@@ -167,7 +161,6 @@ def check_message(message: Mapping[str, Json]) -> None:
 
 
 def _is_text(value: object) -> bool:
-    """Return whether a value is text, and in Unicode."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 

@@ -52,7 +52,6 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         account: `domain` and `name`, without those that are unknown.
-        contact: `email`, `first_name` and `last_name`, without those that are unknown.
         properties: Flat; strings, numbers and booleans only.
         occurred_at: RFC 3339 in UTC; with None, Stairoids takes the current time.
         is_by_name: Whether `account.name` is enough to name the company.
@@ -76,11 +75,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
     def checked_text(self) -> bytes:
-        """Return the JSON text of the request.
-
-        Raises:
-            InvalidSignalError: The signal breaks a rule of the API.
-        """
+        """Return the request's JSON text; `InvalidSignalError` for a broken rule."""
         if rule := self._broken_rule():
             raise InvalidSignalError(rule)
         return json_bytes(self.body())
@@ -122,11 +117,7 @@ def type_of(text: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How one field of a signal is filled.
-
-    Attributes:
-        why: `mapping`, or the reason why the template was inferred.
-    """
+    """How a field is filled; `why` is `mapping`, or a reason of inference."""
 
     template: str
     why: str
@@ -136,13 +127,10 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of a stream by their part in the digests of its records.
 
     Attributes:
-        read: Columns that the templates of the mapping read.
-        named: Columns that its properties name.
         takes_all: Whether its properties select all other columns.
         reads_record: Whether a template reads the whole record.
         loaders: Columns that loaders write at every sync and the mapping does not use.
         stateless: These and the key's columns. They are no part of a record's state.
-        content: Columns that the templates of a signal's content read.
         unsent: Columns that have no part in a signal's content.
         ignored: These and the columns of the key.
         knows_content: Whether `unsent` has all such columns.
@@ -180,10 +168,9 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
         return is_used or (self.takes_all and not self.hidden[name])
 
     def identity_of(self, record: Fields) -> dict[str, Any]:
-        """Return the part of a record that identifies it if it has no key.
+        """Return the used part of a record, which is its identity without a key.
 
-        It is the part that the mapping uses. Null and blank values are no part of it.
-        Addresses that differ in upper and lower case are equal.
+        Null and blank values are no part of it, and addresses are in lower case.
         """
         return {
             name: value.lower() if isinstance(value, str) and "@" in value else value
@@ -199,29 +186,21 @@ class CompiledMapping:
     """One mapping of one stream, compiled.
 
     Attributes:
-        name: The mapping's name in the ledger.
+        key: Its columns; empty if the whole record identifies the entity.
         mapping_digest: Digest of the mapping and the default source.
-        key: The columns that identify the entity; empty for the whole record.
-        bulk_changes: `expected` if many records of the stream may change at once.
         ignore_changes: Properties whose change alone sends nothing.
         when: Reads whether a record becomes a signal; None for every record.
         excludes: Expression -> the reader of whether it excludes a record.
         listed: The columns of the SCHEMA. Others may exclude a record; with None, none.
-        hidden: The columns that `*` does not select.
         paths: The paths that the mapping's own templates read, for warnings about
             columns that no record had.
-        origins: Signal field -> how it is filled, for the operator.
-        has_own_key: Whether the mapping itself names the key.
-        columns: The parts of columns in the digests of records.
         is_by_name: Whether `account.name` is enough to name a company.
         is_left_out: Whether no record of the stream can become a signal.
         not_inferred: Why the stream needs a mapping of its own; "" if it does not.
         suppress: Reads the address or domain that a record puts on the suppression
             list; None if the mapping makes signals.
-        deleted_columns: Columns that mark a record as deleted.
         has_unread_time: Whether a record has a time that cannot be read; None for no.
         time_columns: Columns of `occurred_at` that are properties if they are no times.
-        warnings: Sentences about harmless mistakes in the mapping.
     """
 
     name: str
@@ -292,11 +271,7 @@ class CompiledMapping:
         return ""
 
     def signal_from(self, record: Fields) -> Signal:
-        """Return the record's signal, normalised but not checked.
-
-        Raises:
-            InvalidSignalError: A value cannot be sent; the reason names the field.
-        """
+        """Return an unchecked signal; `InvalidSignalError` for a wrong value."""
         try:
             properties = self.properties(record)
         except RecursionError as error:
@@ -318,10 +293,9 @@ class CompiledMapping:
 
 
 def names_of(account: Mapping[str, str], contact: Mapping[str, str]) -> list[str]:
-    """Return each entry that would suppress a signal.
+    """Return each entry that would suppress a signal, given clean values.
 
     These are the address, and the domains of address and company with their parents.
-    The values are those of a signal, so they are clean.
     """
     address = (contact.get("email") or "").lower()
     hosts = [address.rpartition("@")[2], (account.get("domain") or "").lower()]
@@ -376,8 +350,7 @@ def selection(
 ) -> Selection:
     """Return a function that selects the properties of a record.
 
-    `hidden` has the columns that `*` does not select. A named object has no private
-    fields.
+    A named object has no private fields.
     """
 
     def selected(record: Fields) -> dict[str, Any]:
@@ -400,10 +373,8 @@ def selection(
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     """Return flat properties, without null and blank text.
 
-    Objects become `name.field`, and lists JSON text.
-
-    Raises:
-        InvalidSignalError: No double holds a number, or a value is nested too deeply.
+    Objects become `name.field`, and lists JSON text. `InvalidSignalError` if no double
+    holds a number, or a value is nested too deeply.
     """
     flat: dict[str, Scalar] = {}
     try:

@@ -72,10 +72,8 @@ _FORMS = [
 def time_from(value: object) -> str | None:
     """Return a time as RFC 3339 in UTC; None if it is empty.
 
-    A time without an offset is in UTC.
-
-    Raises:
-        InvalidSignalError: The value is no time of certain meaning.
+    A time without an offset is in UTC. A value without a certain meaning raises
+    `InvalidSignalError`.
     """
     if not is_filled(value):
         return None
@@ -89,11 +87,7 @@ def time_from(value: object) -> str | None:
 
 
 def event_time_from(value: object) -> str | None:
-    """Return the time of an event as `time_from` does.
-
-    Raises:
-        InvalidSignalError: The value is no time, or a placeholder for one.
-    """
+    """Return a time as `time_from` does, and refuse a placeholder for one."""
     time = time_from(value)
     if time is not None and int(time[:4]) not in _YEARS:
         raise InvalidSignalError(
@@ -104,8 +98,6 @@ def event_time_from(value: object) -> str | None:
 
 
 def _or_none(read: Callable[[object], str | None]) -> Callable[[object], str | None]:
-    """Return a function that gives None where another one refuses a value."""
-
     def likely(value: object) -> str | None:
         try:
             return read(value)

@@ -52,11 +52,7 @@ _encoder = msgspec.json.Encoder(
 
 
 def json_bytes(value: object) -> bytes:
-    """Return a value as JSON text in UTF-8 with sorted keys.
-
-    Raises:
-        InvalidSignalError: A text in it is not Unicode, or a value is none of JSON.
-    """
+    """Return JSON text with sorted keys; `InvalidSignalError` for any other value."""
     try:
         return _encoder.encode(value)
     except TypeError as error:

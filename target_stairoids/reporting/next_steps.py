@@ -76,11 +76,7 @@ def with_config(command: str) -> str:
 
 
 def _command(typed: str, invoked: str, rest: str = "") -> str:
-    """Return a command as a person types it, or as Meltano invokes it.
-
-    Args:
-        rest: The part of the typed command behind its options.
-    """
+    """Return a command as a person types it, or as Meltano invokes it."""
     if "MELTANO_PROJECT_ROOT" in os.environ:
         return f"meltano invoke target-stairoids:{invoked}"
     return f"stairoids-signals {typed} {_config_option()}{rest}"

@@ -39,7 +39,6 @@ class Ending(NamedTuple):
 
     Attributes:
         exit_code: None if it was killed.
-        is_whole: Whether nothing was left over.
     """
 
     run: int

@@ -38,8 +38,7 @@ def status_line(
     """Return one line about how a run is going.
 
     Args:
-        used: Requests of the last minute and in flight.
-        limit: Requests per minute. None if unknown.
+        used: Requests of the last minute and in flight; `limit` is per minute.
         pause: Seconds until the rate limiter allows the next request.
         failure: Why the API accepts nothing now. Empty if it does.
     """

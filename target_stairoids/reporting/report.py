@@ -22,7 +22,6 @@ class Report:
     """Counts of one run.
 
     Attributes:
-        signals: Signals that the mappings of these records ask for.
         types: Signal type -> number of accepted signals, with recovered ones.
         recovered: Outcome -> number of signals that killed runs left.
         unanswered: `requests` without a clear response, and how many of them were
@@ -103,12 +102,10 @@ def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]
 
 
 def write(text: str, setting: str, place: str) -> None:
-    """Write a file that a setting names. A reader never sees an incomplete file.
+    """Write a file that a setting names, or raise `ConfigError`.
 
-    A device, a pipe or a link, such as `/dev/null`, is written to and stays.
-
-    Raises:
-        ConfigError: The file cannot be written.
+    A reader never sees an incomplete file. A device, a pipe or a link, such as
+    `/dev/null`, is written to and stays.
     """
     path = Path(place)
     try:

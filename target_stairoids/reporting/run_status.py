@@ -61,9 +61,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The end of the last run of a pipeline, for a person.
 
     Attributes:
-        source: The default source of the pipeline.
         state: `ok`, `attention` or `failed`.
-        text: One or two sentences.
         next: The next steps, the most urgent first.
     """
 
@@ -77,10 +75,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """The requests of today (UTC), and the part of the quota that is left.
 
     Attributes:
-        plan: The plan with this rate limit. None if no plan has it.
         requests_per_day: None if it is unlimited or unknown.
         requests_today: By the runs of this ledger that have ended, also refused ones.
-        left: None without a limit per day.
         full_at: When the day's quota is spent if today goes on like this.
     """
 
@@ -106,7 +102,7 @@ def state_of(run: PastRun) -> str:
 def words_of(run: PastRun) -> str:
     """Return the end of a run in words, such as `completed with 3 dead letters`.
 
-    The sentences with a command are next steps.
+    The sentences with a command are left out: they are next steps.
     """
     told = [text for text in _sentences(run) if not ledger_commands(text)]
     words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])

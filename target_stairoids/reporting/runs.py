@@ -34,12 +34,9 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     all else is None. `Report` describes the other fields.
 
     Attributes:
-        source: The default source of its pipeline.
         ending: `exit 0`, `is running` or `was killed`.
-        exit_code: None if it has not ended.
         reason: Why it ended before everything was settled; empty if it did not.
         outcomes: Outcome -> number of signals, without zeros.
-        streams: Stream -> its part of the outcomes.
     """
 
     run: int
@@ -90,14 +87,11 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The runs of the last days.
 
     Attributes:
-        status: The end of the last run of each pipeline.
-        quota: None if no run learnt a rate limit.
         days: Each day, with or without a run.
         outcomes: The sum of all runs, with recovered signals. Pending signals are those
             of the newest ended run of each stream, because earlier runs left the same
             ones.
         reasons: Why signals were not accepted, the most frequent first.
-        dead_letters: Their number now.
         oldest_dead_letter: The time of its first failure. None without dead letters.
     """
 
@@ -202,10 +196,7 @@ def _outcomes(runs: Sequence[PastRun], newest: dict[str, PastRun]) -> dict[str, 
 
 
 def _newest(runs: Iterable[PastRun]) -> dict[str, PastRun]:
-    """Return stream -> the newest run that reported on it, and "" -> that of all.
-
-    The claims that all runs leave are those that the newest run recovered.
-    """
+    """Return stream -> the newest run that reported on it, and "" -> that of all."""
     ended = [run for run in runs if run.exit_code is not None]
     return {stream: run for run in ended for stream in ("", *run.streams)}
 

@@ -90,8 +90,7 @@ class LogStream:
     def start_of(self, bookmark: Mapping[str, Any]) -> int:
         """Return the sequence of a bookmark, or 0 if this ledger never wrote it.
 
-        Args:
-            bookmark: It has `sequence`, and the time `at` in the key of its record.
+        The bookmark has `sequence`, and the time `at` in the key of its record.
         """
         sequence, at = bookmark.get(SEQUENCE), bookmark.get("at")
         if not self.is_incremental or not sequence:

@@ -56,13 +56,11 @@ class SyncLogStream(StairoidsStream):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
-        """Yield the records after the bookmark."""
         bookmark = self.get_starting_replication_key_value(context)
         return self._log.after(bookmark or 0)
 
     @override
     def _write_state_message(self) -> None:
-        """Add the time of the bookmarked record to the state."""
         if self._log.is_incremental and self._log.last_at is not None:
             self.stream_state["at"] = self._log.last_at
         super()._write_state_message()

@@ -15,7 +15,7 @@ from target_stairoids.mapping.expressions.jinja_env import TooLongError, environ
 
 
 class TemplateError(Exception):
-    """A template is wrong: a description, and the offset of the mistake in the text."""
+    """A template is wrong at an offset of its text."""
 
     def __init__(self, text: str, place: int, problem: str) -> None:
         before, after = text[:place], text[place:]

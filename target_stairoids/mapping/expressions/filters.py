@@ -40,8 +40,6 @@ def known(value: object) -> object:
 def primary(value: object) -> object:
     """Return the primary value of a list, else the one for work, else the first.
 
-    Other values stay as they are.
-
     Of an object, such as `{"value": "ada@x.com", "primary": true}`, the value counts.
     Null items and those with an opt-out of their own are left out.
     """
@@ -61,7 +59,6 @@ _PRIMARY = frozenset(
 
 
 def _value_in(item: object) -> object:
-    """Return the value of an item that may be an object."""
     if not isinstance(item, dict):
         return item
     fields = {simple_name(str(name)): value for name, value in item.items()}
@@ -82,7 +79,6 @@ def _is_primary(item: object) -> bool:
 
 
 def _is_of_work(item: object) -> bool:
-    """Return whether an item has a type such as `work` or `Office`."""
     return isinstance(item, dict) and any(
         simple_name(str(name)) in {"type", "label", "category"}
         and str(value).lower() in {"work", "office", "business"}

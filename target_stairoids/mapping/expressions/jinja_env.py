@@ -115,8 +115,7 @@ class TooLongError(Exception):
 def _check_arguments(name: str, *values: object) -> None:
     """Refuse a filter or a method that would make something too long.
 
-    Args:
-        values: Its arguments, with the object of a method.
+    The values are its arguments, with the object of a method.
     """
     texts = [value for value in values if isinstance(value, str)]
     if name in _SIZED:
@@ -225,7 +224,6 @@ def _concat(*values: Json) -> str:
 
 @pass_environment
 def _attr(sandbox: Environment, value: Json, name: Json) -> Json:
-    """Return a field of an object: `record | attr('x')` is `record['x']`."""
     return sandbox.getattr(value, str(name))
 
 
@@ -332,8 +330,7 @@ def _null_safe(
 ) -> Callable[..., Any]:
     """Return a filter that gets no undefined value.
 
-    Args:
-        of_jinja: The name of a filter of Jinja, which gets no null and has limits.
+    A filter with a name is one of Jinja, which gets no null and has limits.
     """
     place = 1 if hasattr(function, "jinja_pass_arg") else 0
 

@@ -73,7 +73,6 @@ def paths_of(
 
 
 def _all_in(node: nodes.Node, kind: type[_Kind]) -> Iterator[_Kind]:
-    """Yield a node and the nodes in it that are of a kind."""
     if isinstance(node, kind):
         yield node
     yield from node.find_all(kind)

@@ -79,7 +79,6 @@ class Template:
 
     Attributes:
         paths: The paths that it reads; each begins with a column's name.
-        reads_record: Whether it reads the record as a whole, as in `record | tojson`.
         optional: The paths that it reads only if they exist, as `record.get("x")` does.
         in_items: The paths that a filter reads in each item of a list, with the index
             0: `("lines", 0, "sku")` for `lines | map(attribute='sku')`.
@@ -112,11 +111,7 @@ def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
 
 @lru_cache(maxsize=4096)  # a SCHEMA may come again with one more column
 def compile_template(text: str, field: str) -> Template:
-    """Compile the template of a signal's field.
-
-    A single `{{ expression }}` keeps the type of its value. All other templates give
-    text.
-    """
+    """Compile a template. A lone `{{ expression }}` keeps the type of its value."""
     tree = _parsed(text, lambda: environment().parse(text))
     for data in tree.find_all(nodes.TemplateData):
         if mark := _BRACES.search(data.data):
