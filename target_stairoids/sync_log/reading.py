@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -20,21 +20,42 @@ logger = logging.getLogger(__name__)
 SEQUENCE = "sequence"
 _PAGE = 1_000  # rows of one transaction
 _COUNTS = ("read", "signals", "requests", *(o for o in Outcome if o != "would_send"))
-_INTEGER = {"type": ["integer", "null"]}
-_TEXT = {"type": ["string", "null"]}
-_TIME = {**_TEXT, "format": "date-time"}
-_WHERE = {
-    "origin": {**_TEXT, "description": "The API's address."},
-    "namespace": {**_TEXT, "description": "The setting `namespace`."},
+_KEY = ("key", "key_digest")
+_WHERE = ("origin", "namespace")
+#: Stream -> its primary key and columns. A number and a time are the key, so that a new
+#: ledger has other keys.
+_STREAMS: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
+    "signals": (
+        (SEQUENCE, "accepted_at"),
+        (
+            *(SEQUENCE, "signal_id", "account_id", "contact_id", "type", "source"),
+            *("stream", *_KEY, "run", "accepted_at", *_WHERE),
+        ),
+    ),
+    "runs": (
+        ("run", "started_at"),
+        (
+            *("run", SEQUENCE, "started_at", "ended_at", "exit_code", "reason"),
+            *(*_COUNTS, *_WHERE),
+        ),
+    ),
+    "dead_letters": (
+        ("id", "first_at"),
+        (
+            *("id", "stream", "mapping", "outcome", "reason", "first_at", "last_at"),
+            *("attempts", "request_id", *_KEY, *_WHERE),
+        ),
+    ),
 }
-_KEY = {
-    "key": {
-        **_TEXT,
-        "description": "Values of the key as a JSON array: `[42]`. Null without a key.",
-    },
-    "key_digest": {**_TEXT, "description": "SHA-256 of that array, in hexadecimal."},
+_NUMBERS = frozenset({SEQUENCE, "id", "run", "exit_code", "attempts", *_COUNTS})
+_ID = "Null if a person resolved an `unknown` dead letter."
+_DESCRIPTIONS = {
+    **dict.fromkeys(("signal_id", "account_id", "contact_id"), _ID),
+    "key": "Values of the key as a JSON array: `[42]`. Null without a key.",
+    "key_digest": "SHA-256 of that array, in hexadecimal.",
+    "origin": "The API's address.",
+    "namespace": "The setting `namespace`.",
 }
-_ID = {**_TEXT, "description": "Null if a person resolved an `unknown` dead letter."}
 
 
 class SyncLog:
@@ -49,7 +70,7 @@ class SyncLog:
     def __init__(self, ledger_url: str) -> None:
         self._url = ledger_url
         self._opened = ExitStack()
-        self.streams = [LogStream(self, *described) for described in _STREAMS]
+        self.streams = [LogStream(self, name) for name in _STREAMS]
         self.stopped = False
 
     @cached_property
@@ -67,24 +88,16 @@ class LogStream:
     """One stream of the log.
 
     Attributes:
-        key: The primary key: a number and a time, so that a new ledger has other keys.
         last_at: The time in the key of the last record; None before the first.
     """
 
-    def __init__(
-        self,
-        log: SyncLog,
-        name: str,
-        key: tuple[str, str],
-        columns: Mapping[str, Any],
-        record_of: Callable[[Any], dict[str, Any]],
-    ) -> None:
+    def __init__(self, log: SyncLog, name: str) -> None:
         self._log = log
-        self._record_of = record_of
         self.name = name
-        self.key = key
-        self.schema = {"type": "object", "properties": {**columns}}
-        self.is_incremental = SEQUENCE in columns
+        self.key, self._columns = _STREAMS[name]
+        properties = {n: _schema_of(n, self.key) for n in self._columns}
+        self.schema = {"type": "object", "properties": properties}
+        self.is_incremental = SEQUENCE in self._columns
         self.last_at: str | None = None
 
     def start_of(self, bookmark: Mapping[str, Any]) -> int:
@@ -119,109 +132,45 @@ class LogStream:
             for row in rows:
                 if self._log.stopped:
                     return
-                record = self._record_of(row)
+                record = _record_of(row, self._columns)
                 self.last_at = record[self.key[1]]
                 yield record
             sequence = getattr(rows[-1], order)
 
 
-def _signal(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the ledger
-    names = ("signal_id", "account_id", "contact_id", "type", "source")
-    return {
-        SEQUENCE: row.sequence,
-        **{name: getattr(row, name) for name in names},
-        "stream": row.name,
-        **_key_in(row.key_values),
-        "run": row.run,
-        "accepted_at": row.accepted_at,
-        **_where(row.scope),
+def _schema_of(column: str, key: Sequence[str]) -> dict[str, Any]:
+    kind = "integer" if column in _NUMBERS else "string"
+    found: dict[str, Any] = {
+        "type": kind if column in {SEQUENCE, *key} else [kind, "null"]
     }
+    if column.endswith("_at"):
+        found["format"] = "date-time"
+    if column in _DESCRIPTIONS:
+        found["description"] = _DESCRIPTIONS[column]
+    return found
 
 
-def _run(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the ledger
-    report = json.loads(row.report or "{}")
-    counts = {**report.get("outcomes", {}), **report}
-    return {
-        "run": row.run,
-        SEQUENCE: row.sequence,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
-        "exit_code": row.exit_code,
-        "reason": row.end_reason,
-        **{name: counts.get(name) for name in _COUNTS},
-        **_where(row.scope),
+def _record_of(row: Any, columns: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401 - a row of the ledger
+    values = row._asdict()
+    report = json.loads(values.get("report") or "{}")
+    origin, _, namespace = row.scope.partition(" ")
+    found = {
+        **report.get("outcomes", {}),
+        **report,
+        **values,
+        "reason": values.get("reason") or values.get("end_reason"),
+        "stream": values.get("name"),
+        **_key_in(values.get("key_values")),
+        "origin": origin,
+        "namespace": namespace or None,
     }
-
-
-def _dead_letter(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the ledger
-    names = ("mapping", "outcome", "reason", "first_at", "last_at", "attempts")
-    return {
-        "id": row.id,
-        "stream": row.stream_name,
-        **{name: getattr(row, name) for name in names},
-        "request_id": row.request_id,
-        **_key_in(row.key_values),
-        **_where(row.scope),
-    }
+    return {name: found.get(name) for name in columns}
 
 
 def _key_in(stored: str | None) -> dict[str, str | None]:
     """Return a record's key and its digest; the ledger may have the digest only."""
     if stored is None:
-        return {"key": None, "key_digest": None}
+        return {}
     is_key = stored.startswith("[")
     digest = key_digest(stored) if is_key else stored
     return {"key": stored if is_key else None, "key_digest": digest}
-
-
-def _where(scope: str) -> dict[str, str | None]:
-    origin, _, namespace = scope.partition(" ")
-    return {"origin": origin, "namespace": namespace or None}
-
-
-_STREAMS = (
-    (
-        "signals",
-        (SEQUENCE, "accepted_at"),
-        {
-            SEQUENCE: {"type": "integer"},
-            **dict.fromkeys(("signal_id", "account_id", "contact_id"), _ID),
-            **dict.fromkeys(("type", "source", "stream"), _TEXT),
-            **_KEY,
-            "run": _INTEGER,
-            "accepted_at": {**_TIME, "type": "string"},
-            **_WHERE,
-        },
-        _signal,
-    ),
-    (
-        "runs",
-        ("run", "started_at"),
-        {
-            "run": {"type": "integer"},
-            SEQUENCE: {"type": "integer"},
-            "started_at": {**_TIME, "type": "string"},
-            "ended_at": _TIME,
-            "exit_code": _INTEGER,
-            "reason": _TEXT,
-            **dict.fromkeys(map(str, _COUNTS), _INTEGER),
-            **_WHERE,
-        },
-        _run,
-    ),
-    (
-        "dead_letters",
-        ("id", "first_at"),
-        {
-            "id": {"type": "integer"},
-            **dict.fromkeys(("stream", "mapping", "outcome", "reason"), _TEXT),
-            "first_at": {**_TIME, "type": "string"},
-            "last_at": _TIME,
-            "attempts": _INTEGER,
-            "request_id": _TEXT,
-            **_KEY,
-            **_WHERE,
-        },
-        _dead_letter,
-    ),
-)
