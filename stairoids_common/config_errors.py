@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -92,19 +92,11 @@ def json_of(content: str | bytes, *, is_by_hand: bool = True) -> Json:
         raise too_deep from None
     layer = [found]
     for _ in range(_DEEPEST):
-        layer = [inner for value in layer for inner in _parts_of(value)]
+        parts = [value for value in layer if isinstance(value, dict | list)]
+        layer = [v for p in parts for v in (p.values() if isinstance(p, dict) else p)]
     if layer:
         raise too_deep
     return found
-
-
-def _parts_of(value: Json) -> Collection[Json]:
-    match value:
-        case dict():
-            return value.values()
-        case list():
-            return value
-    return ()
 
 
 def json_problem(error: Exception) -> str:

@@ -8,22 +8,30 @@ run with a new API key first looks for signals of the ledger in the key's worksp
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
+
+from typing_extensions import override
 
 from stairoids_common.text import as_code, shell_command
 from stairoids_common.time import timestamp
 from target_stairoids.api.client import UNDECIDED, Response, ResponseKind, not_the_api
 from target_stairoids.api.signal_lookup import (
     PAGE,
+    REPEATED,
     Json,
+    ListedSignals,
     alike,
+    end_of,
+    is_repeated,
     listed,
     moment_of,
     next_cursor,
+    query_for,
 )
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -47,6 +55,9 @@ NOT_CHECKED = (
 NO_REQUEST = Response(
     kind=ResponseKind.NOT_SENT, failure="no request (`requests_per_day` is reached)"
 )
+#: The reasons of signals that are not settled as accepted.
+NOT_THERE = "Stairoids does not have it"
+SIMILAR = "Stairoids has a similar signal, which may be this one"
 MAX_SOURCES = 10  # with a question of their own, except the last one
 _MAX_REQUESTS = 4  # for each source
 _FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
@@ -138,6 +149,39 @@ class FirstRunCheck:
         self.refused |= {source for source, _ in asked & compared.unknown}
         seen = asked if compared.is_complete else asked & compared.listed
         return {pair for pair in seen if pair[0] not in self.refused}
+
+
+@dataclass(eq=False)
+class LedgerRebuild(FirstRunCheck):
+    """Reads all of Stairoids' signals of a source before it decides on one of them."""
+
+    signals: ListedSignals = field(default_factory=ListedSignals)  # not in the ledger
+    _next: dict[str, str | None] = field(default_factory=dict)
+    _cursors: set[tuple[str, str | None]] = field(default_factory=set)
+    _ends: defaultdict[str, Counter[str]] = field(
+        default_factory=partial(defaultdict, Counter)
+    )
+
+    @override
+    def question(self, pair: Pair) -> Query | None:
+        cursor = self._next.get(pair[0], "")
+        return None if cursor is None else query_for(pair[0], cursor or None)
+
+    @override
+    def learn(
+        self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
+    ) -> set[Pair]:
+        source, cursor = str(query["source"]), next_cursor(response)
+        page = listed(response) or []
+        self.signals.add(page, facts.own)
+        end, before = end_of(page), self._ends[source]
+        if (source, cursor) in self._cursors or (cursor and is_repeated(end, before)):
+            self.failure = IncompleteError(REPEATED)
+            return set()
+        self._next[source] = cursor
+        self._cursors.add((source, cursor))
+        before[end] += 1
+        return set()
 
 
 def ids_in(response: Response) -> list[str]:

@@ -8,20 +8,12 @@ from typing import Any
 
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping import people_and_companies as people
 from target_stairoids.mapping.expressions.paths import path_text
 from target_stairoids.mapping.expressions.template import (
     Reader,
     compile_template,
     path_reader,
-)
-from target_stairoids.mapping.people_and_companies import (
-    clean_domain,
-    clean_email,
-    clean_name,
-    entry_of,
-    is_domain,
-    is_email,
-    stands_for_nothing,
 )
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.times import likely_event_time_from
@@ -32,17 +24,17 @@ _TOP = 5  # the most frequent domains
 
 
 def _address(text: str) -> str | None:
-    return clean_email(text) or clean_domain(text)
+    return people.clean_email(text) or people.clean_domain(text)
 
 
 #: Field -> the function that reads a column's text for it.
 _READABLE: Mapping[str, Callable[[str], str | None]] = {
     "account.domain": _address,
-    "account.name": clean_name,
+    "account.name": people.clean_name,
     "contact.email": _address,
-    "contact.first_name": clean_name,
-    "contact.last_name": clean_name,
-    "suppress": entry_of,
+    "contact.first_name": people.clean_name,
+    "contact.last_name": people.clean_name,
+    "suppress": people.entry_of,
 }
 FIELDS = (*[name for name in _READABLE if name != "suppress"], "occurred_at")
 
@@ -102,7 +94,7 @@ class Coverage:
             self.filled[f"properties.{name}"] += is_filled(value)
         email = str(found.get("contact.email") or "")
         domain = found.get("account.domain") or (
-            email.rpartition("@")[2] if is_email(email) else ""
+            email.rpartition("@")[2] if people.is_email(email) else ""
         )
         if domain:
             self.domains[domain] += 1
@@ -112,7 +104,7 @@ class Coverage:
         read = _READABLE.get(field)
         for path in sorted(self._paths.get(field, ()), key=str):
             value = path_reader(path)(record)
-            if isinstance(value, str) and stands_for_nothing(value):
+            if isinstance(value, str) and people.stands_for_nothing(value):
                 continue
             if read is None:
                 is_bad = is_filled(value) and likely_event_time_from(value) is None
@@ -149,5 +141,5 @@ def _is_filled(field: str, value: object) -> bool:
     if not isinstance(value, str):
         return False
     if field == "contact.email":
-        return is_email(value)
-    return is_domain(value) if field == "account.domain" else bool(value)
+        return people.is_email(value)
+    return people.is_domain(value) if field == "account.domain" else bool(value)

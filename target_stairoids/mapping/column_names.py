@@ -36,6 +36,8 @@ class ColumnNames(msgspec.Struct, frozen=True):
     staff: tuple[str, ...]
     staff_columns: tuple[frozenset[str], ...]
     webhooks: frozenset[str]
+    loader_times: str
+    loaders: tuple[str, ...]
     parts: frozenset[str]
     people: tuple[tuple[str, ...], ...]
     companies: frozenset[str]

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.mapping import people_and_companies as people
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.expressions.template import (
@@ -32,13 +33,6 @@ from target_stairoids.mapping.inference import (
     update_time_columns,
 )
 from target_stairoids.mapping.mistakes import literal, mistake_in, unknown_path
-from target_stairoids.mapping.people_and_companies import (
-    company_name_from,
-    domain_from,
-    email_from,
-    entry_from,
-    person_name_from,
-)
 from target_stairoids.mapping.privacy import HiddenColumns, is_yes, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
@@ -72,11 +66,11 @@ Normalise = Callable[[Any], str | None]
 DEFAULT_SOURCE = "no mapping names another"
 _MAPPING = "mapping"
 _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
-    "account": {"domain": domain_from, "name": company_name_from},
+    "account": {"domain": people.domain_from, "name": people.company_name_from},
     "contact": {
-        "email": email_from,
-        "first_name": person_name_from,
-        "last_name": person_name_from,
+        "email": people.email_from,
+        "first_name": people.person_name_from,
+        "last_name": people.person_name_from,
     },
 }
 
@@ -171,7 +165,7 @@ class Compiler:
             origins=self._origins,
             paths=frozenset(self._mapped_paths),
             is_left_out=False,
-            suppress=normalised(template.read, entry_from),
+            suppress=normalised(template.read, people.entry_from),
             deleted_columns=self._unread(DELETED_COLUMNS),
         )
 

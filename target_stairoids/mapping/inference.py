@@ -120,7 +120,8 @@ def inferred_templates(
     is_company = _STREAMS["companies"].search(schema.name) is not None
     objects = list(_objects(schema.properties, "company" if is_company else "anyone"))
     people, found = _people(objects, schema.name, email_paths), _account(objects)
-    domain = _company_of(people) if email_paths is None else None
+    domains = [[(place, "company_domain") for place in p.emails] for p in people]
+    text, places = _by_person(people, domains)
     is_own = all(
         len(place.path) == 1 and not p.names for p in people for place in p.emails
     )
@@ -133,8 +134,8 @@ def inferred_templates(
         found["occurred_at"] = [(place, "iso8601") for place in times]
     origins = {f: _origin(f, _either(p), p) for f, p in found.items()}
     origins |= _contact(people)
-    if domain:
-        field, (text, places) = "account.domain", domain
+    if places and email_paths is None:
+        field = "account.domain"
         own = found.get(field, [])
         if own:
             text = f"({text})" if " if " in text else text
@@ -319,12 +320,6 @@ def _contact(people: Sequence[_Person]) -> dict[str, Origin]:
         if places:
             found[field] = _origin(field, text, places)
     return found
-
-
-def _company_of(people: Sequence[_Person]) -> tuple[str, _Places] | None:
-    """Return the template for the company of the contact's address, and its places."""
-    domains = [[(place, "company_domain") for place in p.emails] for p in people]
-    return _by_person(people, domains) if any(domains) else None
 
 
 def _by_person(

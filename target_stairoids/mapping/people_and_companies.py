@@ -237,17 +237,12 @@ def company_domain_of(text: str) -> str | None:
     """
     host = clean_domain(text)
     company = None if host is None else _company(host)
-    if company and _is_page_of(text, company):
+    if company is None or ("@" in text and company.endswith(_PLACEHOLDERS)):
         return None
-    if company and "@" in text and company.endswith(_PLACEHOLDERS):
-        return None
-    return company
-
-
-def _is_page_of(text: str, company: str) -> bool:
-    """Return whether a URL is a page about somebody else: `google.com/maps/acme`."""
     names = {company, company.partition(".")[0]}
-    return not _DATA.hosts_of_pages.isdisjoint(names) and bool(_path_of(text))
+    # `google.com/maps/acme` is a page about somebody else.
+    is_page = not _DATA.hosts_of_pages.isdisjoint(names) and _path_of(text)
+    return None if is_page else company
 
 
 def _path_of(url: str) -> str:

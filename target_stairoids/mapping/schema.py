@@ -12,6 +12,7 @@ import msgspec
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import MessageError
+from target_stairoids.mapping.column_names import NAMES
 
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 Json = Any  # any JSON value; narrowed where it is read
@@ -31,19 +32,8 @@ DELETED_COLUMNS = (
     "deleted",
 )
 
-_TIME = "(at|on|time|timestamp|date|datetime|ts)"
 _LOADERS = re.compile(
-    r"_airbyte_.*|_ab_(cdc|source_file)_.*|_fivetran_(synced|index|id|batch)|_dlt_.*"
-    r"|__?hevo_.*|_rivery_.*|_portable_.*|_estuary_.*|_etl_.*|_cq_.*|_sling_.*"
-    r"|__(op|table|db|lsn|ts_ms|source_.*)|_(file|line|row)|_partition_?(time|date)"
-    r"|_(batch|load|run|sync|import|etl|elt)_?id|uuid_ts"
-    rf"|dbt_(updated|loaded|inserted|processed|run)_{_TIME}"
-    rf"|_+[a-z0-9]+_+(load|loaded|sync|synced|ingested|extracted|imported)_{_TIME}"
-    rf"|_(inserted|imported|batched|exported)_?{_TIME}"
-    r"|_?((row|record|batch|last|data|dw|dwh|etl)_?)?(load|loaded|sync|synced"
-    r"|synchronized|extract|extracted|ingest|ingested|ingestion|etl|elt)"
-    rf"_?{_TIME}",
-    re.IGNORECASE,
+    "|".join(NAMES.loaders).replace("{time}", NAMES.loader_times), re.IGNORECASE
 )
 #: Columns with a position in a database's log, and the column of the log file's name.
 #: They are those of tap-postgres (PipelineWise and MeltanoLabs), tap-mysql, tap-mssql

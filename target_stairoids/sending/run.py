@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 from stairoids_common.text import counted
 from target_stairoids.api.worker_pool import readable
-from target_stairoids.checks.first_run import NOT_CHECKED, refusal
-from target_stairoids.checks.rebuild import LedgerRebuild
+from target_stairoids.checks.first_run import NOT_CHECKED, LedgerRebuild, refusal
 from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome

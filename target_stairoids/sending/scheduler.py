@@ -22,11 +22,11 @@ from target_stairoids.checks.first_run import (
     MAX_SOURCES,
     NO_REQUEST,
     FirstRunCheck,
+    LedgerRebuild,
     Pair,
     key_error,
     newest_of,
 )
-from target_stairoids.checks.rebuild import LedgerRebuild
 from target_stairoids.checks.run_limits import Stop, limit_reached
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (

@@ -15,16 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from target_stairoids.mapping.people_and_companies import (
-    clean_domain,
-    clean_email,
-    company_domain_of,
-    company_name_from,
-    names_of_person,
-    of_text,
-    person_name_from,
-    stands_for_nothing,
-)
+from target_stairoids.mapping import people_and_companies as people
 from target_stairoids.mapping.privacy import READERS, has_refused, simple_name
 from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import holds, text_from
@@ -34,7 +25,9 @@ _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
 
 def known(value: object) -> object:
     """Return a value, but null for blank text and words such as `N/A`."""
-    return None if isinstance(value, str) and stands_for_nothing(value) else value
+    return (
+        None if isinstance(value, str) and people.stands_for_nothing(value) else value
+    )
 
 
 def primary(value: object) -> object:
@@ -146,16 +139,16 @@ def default(value: object, fallback: object = "", boolean: object = False) -> ob
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "domain": of_text(clean_domain),
-    "company_domain": of_text(company_domain_of),
-    "company_name": company_name_from,
-    "email": of_text(clean_email),
+    "domain": people.of_text(people.clean_domain),
+    "company_domain": people.of_text(people.company_domain_of),
+    "company_name": people.company_name_from,
+    "email": people.of_text(people.clean_email),
     "known": known,
     "primary": primary,
     **READERS,
-    "person_name": person_name_from,
-    "first_name": of_text(lambda text: names_of_person(text)[0]),
-    "last_name": of_text(lambda text: names_of_person(text)[1]),
+    "person_name": people.person_name_from,
+    "first_name": people.of_text(lambda text: people.names_of_person(text)[0]),
+    "last_name": people.of_text(lambda text: people.names_of_person(text)[1]),
     "iso8601": iso8601,
     "slug": slug,
     "sha256": sha256,
