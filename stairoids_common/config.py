@@ -13,15 +13,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from stairoids_common import environment
 from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
-from stairoids_common.environment import (
-    SHARED_VARIABLES,
-    check_variables,
-    environment_config,
-    value_of,
-    variable,
-    variable_or_file,
-)
 
 Json = Any  # any JSON value; narrowed where it is read
 
@@ -36,7 +29,7 @@ def default_inputs() -> tuple[str, ...]:
 
     It is STAIROIDS_CONFIG, else `config.json` in the working directory if it exists.
     """
-    if named := variable("STAIROIDS_CONFIG"):
+    if named := environment.variable("STAIROIDS_CONFIG"):
         return (named,)
     return (_DEFAULT_FILE,) if Path(_DEFAULT_FILE).is_file() else ()
 
@@ -54,14 +47,14 @@ def read_config(
         if path != ENVIRONMENT:
             config |= understood(read_file(path), schema)
     is_read = ENVIRONMENT in inputs
-    check_variables(prefix, schema["properties"], warns=is_read)
+    environment.check_variables(prefix, schema["properties"], warns=is_read)
     if is_read:
-        config |= environment_config(schema, prefix)
+        config |= environment.environment_config(schema, prefix)
     elif not any(name.startswith("MELTANO_") for name in os.environ):
         _warn_of_unread(config, schema, prefix)
-    for name, variable_name in SHARED_VARIABLES.items():
+    for name, variable_name in environment.SHARED_VARIABLES.items():
         if name in schema["properties"] and (
-            text := variable_or_file(variable_name, is_secret=True)
+            text := environment.variable_or_file(variable_name, is_secret=True)
         ):
             config.setdefault(name, text)
     return config
@@ -72,8 +65,10 @@ def _warn_of_unread(
 ) -> None:
     """Log each variable that `--config ENV` would read as another value."""
     for name, spec in schema["properties"].items():
-        text = variable(prefix + name.upper())
-        if text and value_of(text, spec) != config.get(name, spec.get("default")):
+        text = environment.variable(prefix + name.upper())
+        if text and environment.value_of(text, spec) != config.get(
+            name, spec.get("default")
+        ):
             logger.warning(
                 "`%s` is set, but it is not read. Add `--config ENV` to read the "
                 "environment.",
@@ -98,7 +93,7 @@ def understood(
         if not isinstance(value, str):
             found[name] = _without_null(value, spec)
         elif value.strip() or "string" in spec.get("type", "string"):
-            found[name] = _without_null(value_of(value, spec), spec)
+            found[name] = _without_null(environment.value_of(value, spec), spec)
     return found
 
 

@@ -20,15 +20,7 @@ from urllib.parse import quote
 import msgspec
 import requests
 
-from stairoids_common.http import (
-    BearerAuth,
-    breach_of,
-    environment_error,
-    obstacle_of,
-    session_of_whole_responses,
-    text_of,
-    within,
-)
+from stairoids_common import http
 from stairoids_common.retry import http_date, retry_after_in
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import AccessRefusedError, ConfigError
@@ -222,11 +214,11 @@ class Client:
     """
 
     def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
-        if wrong := environment_error(api_url):
+        if wrong := http.environment_error(api_url):
             raise ConfigError(wrong)
         self._api_url = api_url
         self._signals_url = f"{api_url}/signals"
-        self._auth = BearerAuth(api_key)
+        self._auth = http.BearerAuth(api_key)
         self._timeout = timeout
         self._of_thread = _ThreadSession(self._signals_url, self._auth)
         # At DEBUG it logs each URL, and a query for signals holds an email address.
@@ -270,7 +262,7 @@ class Client:
                 session.close()
 
         try:
-            return within(2 * self._timeout, read)
+            return http.within(2 * self._timeout, read)
         except TimeoutError:
             failure = "no response in time"
         except Exception as error:  # noqa: BLE001 - such as a redirect to no URL
@@ -285,7 +277,7 @@ class Client:
                 allow_redirects=False,
                 **self._of_thread.settings,
             )
-            text = text_of(response)
+            text = http.text_of(response)
         except requests.RequestException as error:
             return _no_response(error, request.body)
         return _read(response, text)
@@ -302,8 +294,8 @@ class _ThreadSession(threading.local):
     a request costs a quarter of it.
     """
 
-    def __init__(self, url: str, auth: BearerAuth) -> None:
-        self.session = session_of_whole_responses()
+    def __init__(self, url: str, auth: http.BearerAuth) -> None:
+        self.session = http.session_of_whole_responses()
         self.session.headers["User-Agent"] = USER_AGENT
         self.settings = self.session.merge_environment_settings(
             url, {}, stream=True, verify=None, cert=None
@@ -343,7 +335,7 @@ class _Body:
 
 def _no_response(error: requests.RequestException, body: object) -> Response:
     """Return UNKNOWN if the request can have reached Stairoids, else NOT_SENT."""
-    obstacle = obstacle_of(error)
+    obstacle = http.obstacle_of(error)
     stayed = bool(obstacle) and not isinstance(error, requests.ReadTimeout)
     if isinstance(body, _Body):
         stayed = not body.has_left
@@ -352,7 +344,7 @@ def _no_response(error: requests.RequestException, body: object) -> Response:
         return Response(kind=ResponseKind.NOT_SENT, failure=failure)
     if isinstance(error, requests.Timeout):
         return Response(kind=ResponseKind.UNKNOWN, failure="no response in time")
-    return Response(kind=ResponseKind.UNKNOWN, failure=breach_of(error))
+    return Response(kind=ResponseKind.UNKNOWN, failure=http.breach_of(error))
 
 
 def _read(response: requests.Response, text: bytes) -> Response:

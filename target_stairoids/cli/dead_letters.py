@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stairoids_common.cli import (
-    confirmed_removal,
-    format_option,
-    older_than_option,
-    print_table,
-)
+from stairoids_common import cli
 from stairoids_common.text import as_code, counted, shell_command
-from target_stairoids.cli.options import (
-    config_option,
-    key_text,
-    log_the_run,
-    with_ledger,
-)
+from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
 from target_stairoids.exceptions import ConfigError
@@ -43,7 +33,7 @@ _NOT_SENDABLE = "not there, or not chosen, or `unknown`, or without a record"
 
 
 @click.group("dead-letters")
-@config_option(is_of_group=True)
+@options.config_option(is_of_group=True)
 def dead_letters() -> None:
     """List, send again and close the records that failed."""
 
@@ -53,7 +43,7 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--stream", help="Only dead letters of this stream."),
         click.option("--reason", help="Only dead letters whose reason has this text."),
-        older_than_option(help="Only dead letters that are at least this old:"),
+        cli.older_than_option(help="Only dead letters that are at least this old:"),
         click.option(
             "--limit", type=click.IntRange(min=1), help="Only the oldest, so many."
         ),
@@ -76,8 +66,8 @@ def _find(ledger: Ledger, **chosen: Any) -> list[Row[Any]]:
     is_flag=True,
     help="Show each record's key, such as trial_id=3. It may be personal data.",
 )
-@format_option()
-@with_ledger
+@cli.format_option()
+@options.with_ledger
 @click.pass_obj
 def list_dead_letters(
     settings: Settings,
@@ -122,10 +112,10 @@ def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
     header = ["id", "stream", *(["key"] if with_key else []), *_FIELDS[2:]]
     for row in rows:
         row["id"], row["stream"] = str(row["id"]), row["stream_name"]
-        row["key"] = key_text(row.get("key", {}))
+        row["key"] = options.key_text(row.get("key", {}))
         for name in ("first_at", "last_at"):
             row[name] = row[name][:16].replace("T", " ")
-    print_table(header, [[row[name] for name in header] for row in rows])
+    cli.print_table(header, [[row[name] for name in header] for row in rows])
 
 
 def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
@@ -147,7 +137,7 @@ def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
 
 @dead_letters.command()
 @_chosen
-@with_ledger
+@options.with_ledger
 def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     """Print dead letters as Singer messages, to be sent again.
 
@@ -174,7 +164,7 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
 
 @dead_letters.command()
 @_chosen
-@with_ledger
+@options.with_ledger
 @click.pass_obj
 def replay(
     settings: Settings, /, ledger: Ledger, *, ids: tuple[int, ...], **chosen: Any
@@ -206,7 +196,7 @@ def replay(
     if not sendable:
         click.echo("No dead letters to send.", err=True)
     else:
-        log_the_run()
+        options.log_the_run()
         config_inputs = click.get_current_context().params["config_inputs"]
         run(config_inputs, list(_messages_of(sendable)))
     if listed and not found:
@@ -301,8 +291,8 @@ def _summarise_sendable(
 
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=_ID, required=True)
-@confirmed_removal
-@with_ledger
+@cli.confirmed_removal
+@options.with_ledger
 def discard(
     ledger: Ledger, ids: tuple[int, ...], is_confirmed: Callable[[str], bool]
 ) -> None:
@@ -326,7 +316,7 @@ def discard(
 @click.argument("ids", nargs=-1, type=_ID, required=True)
 @click.option("--delivered", is_flag=True, help="Stairoids has them: close them.")
 @click.option("--resend", is_flag=True, help="Stairoids lacks them: export them again.")
-@with_ledger
+@options.with_ledger
 def resolve(
     ledger: Ledger, ids: tuple[int, ...], *, delivered: bool, resend: bool
 ) -> None:

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from stairoids_common.cli import (
-    confirmed_removal,
-    format_option,
-    older_than_option,
-    print_table,
-)
+from stairoids_common import cli
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted
 from target_stairoids.cli import options
@@ -34,7 +29,7 @@ def ledger() -> None:
 
 
 @ledger.command()
-@format_option()
+@cli.format_option()
 @options.with_ledger
 def stats(ledger: Ledger, output_format: str) -> None:
     """Count the signals of the ledger by stream and outcome.
@@ -57,13 +52,13 @@ def stats(ledger: Ledger, output_format: str) -> None:
         for stream, outcomes in sorted(counts.items())
         for outcome, count in sorted(outcomes.items())
     ]
-    print_table(("stream", "outcome", "signals"), rows)
+    cli.print_table(("stream", "outcome", "signals"), rows)
     click.echo(f"\nLedger {ledger.name}")
 
 
 @ledger.command()
 @click.option("--stream", required=True, help="Name of the stream.")
-@confirmed_removal
+@cli.confirmed_removal
 @options.with_ledger
 def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> None:
     """Forget a stream, so that its signals are sent again.
@@ -87,12 +82,12 @@ def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> 
 
 
 @ledger.command()
-@older_than_option(
+@cli.older_than_option(
     help="Keep the versions that younger runs sent:",
     min_age=timedelta(days=1),
     required=True,
 )
-@confirmed_removal
+@cli.confirmed_removal
 @options.with_ledger
 def prune(
     ledger: Ledger, older_than: datetime, is_confirmed: Callable[[str], bool]
@@ -113,7 +108,7 @@ def prune(
 
 @ledger.command()
 @click.option("--email", required=True, help="The person's email address.")
-@confirmed_removal
+@cli.confirmed_removal
 @options.with_ledger
 def erase(ledger: Ledger, email: str, is_confirmed: Callable[[str], bool]) -> None:
     """Erase the email address of a person.

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import (
-    CONTEXT_SETTINGS,
-    Program,
-    version_option,
-    with_checked_text,
-)
+from stairoids_common import cli
 from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check, schema
 from target_stairoids.cli.compare import find, reconcile
@@ -58,8 +53,8 @@ Exit codes:
 """
 
 
-@click.group(cls=Program, epilog=_EXAMPLES, context_settings=CONTEXT_SETTINGS)
-@version_option
+@click.group(cls=cli.Program, epilog=_EXAMPLES, context_settings=cli.CONTEXT_SETTINGS)
+@cli.version_option
 @config_option(is_of_group=True)
 def main() -> None:
     """Preview, check and report the signals of target-stairoids."""
@@ -82,4 +77,4 @@ _COMMANDS = (
 )
 for command in _COMMANDS:
     main.add_command(command)
-with_checked_text(main)
+cli.with_checked_text(main)

@@ -11,17 +11,12 @@ from markupsafe import Markup
 
 from stairoids_pages.templating import asset, hash_of, template_environment
 from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.reporting import runs
 from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.reporting.run_status import ending_of, quota_in_words, state_of
-from target_stairoids.reporting.runs import (
-    COUNTED_BY_RUN,
-    UNKNOWN_TYPE,
-    Day,
-    RunHistory,
-)
 
 
-def as_html(history: RunHistory) -> str:
+def as_html(history: runs.RunHistory) -> str:
     """Return the run history as an HTML page."""
     templates = template_environment("target_stairoids")
     templates.filters["amount"] = _amount
@@ -45,7 +40,7 @@ def as_html(history: RunHistory) -> str:
         groups=groups if len(newest_first) > _MAX_ROWS else {"": newest_first},
         accepted={day: sum(its.types.values()) for day, its in days.items()},
         plots=_plots(history.days),
-        counted_by_run=COUNTED_BY_RUN,
+        counted_by_run=runs.COUNTED_BY_RUN,
     )
 
 
@@ -62,7 +57,7 @@ def _amount(number: float) -> str:
 _MAX_SERIES = 7  # distinct colours. The rest is `others`
 _OTHERS = "t7"
 # Each colour is a class of the template, and has one meaning in all plots.
-_TYPE_COLOURS = {UNKNOWN_TYPE: _OTHERS}
+_TYPE_COLOURS = {runs.UNKNOWN_TYPE: _OTHERS}
 _MINUTE_COLOURS = {"needed by the quota": "m0", "beyond that": "m1"}
 _OUTCOME_COLOURS: dict[str, str] = {
     Outcome.FILTERED: "c0",
@@ -78,7 +73,7 @@ _OUTCOME_COLOURS: dict[str, str] = {
 _MAX_ROWS = 20  # of a table of runs that is not grouped by day
 
 
-def _plots(days: Sequence[Day]) -> list[dict[str, Any]]:
+def _plots(days: Sequence[runs.Day]) -> list[dict[str, Any]]:
     known = {Outcome.DUPLICATE, Outcome.UNCHANGED}
     types = [day.types for day in days]
     outcomes = [
