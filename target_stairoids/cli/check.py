@@ -60,7 +60,7 @@ def check(
     click.echo(f"api      {settings.api_url} responds")
     click.echo(f"key      {check_key(settings)}")
     if online:
-        found = comparison(settings, literal_pairs(settings))
+        found = with_configs(comparison(settings, literal_pairs(settings)))
         click.echo(f"signals  {found or 'that Stairoids has are known to the ledger'}")
     else:
         click.echo(NOT_CHECKED, err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -17,6 +17,7 @@ from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
 from target_stairoids.mapping.signal import BY_WHEN, CompiledMapping
+from target_stairoids.reporting.next_steps import with_configs
 
 if TYPE_CHECKING:
     from target_stairoids.dry_run.coverage import Coverage
@@ -98,7 +99,8 @@ def preview(
     settings = run_dry(config_inputs, messages, found)
     first_run = NOT_CHECKED
     if online:
-        first_run = comparison(settings_from(config_inputs), found.pairs)
+        compared = comparison(settings_from(config_inputs), found.pairs)
+        first_run = with_configs(compared)
     if output_format == "json":
         click.echo(json.dumps(found.as_dict(settings, first_run)))
         return
@@ -113,7 +115,12 @@ def preview(
     _show_signals(found)
     for reason in found.stops:
         click.secho(f"A run would stop here. {reason}\n", bold=True)
-    _show_time(found.to_send, found.minutes(settings))
+    click.echo(f"{counted(found.to_send, 'signal')} would be sent.")
+    if found.to_send:
+        minutes = found.minutes(settings)
+        times = (f"{duration(max(1, m * 60))} ({n})" for n, m in minutes.items())
+        click.echo(f"At the rate limit that takes about {', '.join(times)}.")
+    click.echo("Nothing was sent and nothing was written.")
     if first_run:
         click.echo(f"First-run check: {first_run}")
 
@@ -250,14 +257,6 @@ def _show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 def _short(text: str) -> str:
     return text if len(text) <= _MAX_WIDTH else f"{text[: _MAX_WIDTH - 1]}…"
-
-
-def _show_time(count: int, minutes: Mapping[str, float]) -> None:
-    click.echo(f"{counted(count, 'signal')} would be sent.")
-    if count:
-        times = (f"{duration(max(1, m * 60))} ({name})" for name, m in minutes.items())
-        click.echo(f"At the rate limit that takes about {', '.join(times)}.")
-    click.echo("Nothing was sent and nothing was written.")
 
 
 def _explain(

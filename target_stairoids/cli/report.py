@@ -74,10 +74,7 @@ def _show(history: RunHistory) -> None:
             click.echo(f"  {step.text}")
             if step.command:
                 click.echo(f"    {step.command}")
-    if history.quota is None:
-        click.echo("No run has learnt the rate limit yet.")
-    else:
-        click.echo(quota_in_words(history.quota))
+    click.echo(quota_in_words(history.quota))
     click.echo()
     click.secho(f"Runs from {history.since} to {history.until}", bold=True)
     _show_runs(history.runs, " ".join(status.text for status in history.status))

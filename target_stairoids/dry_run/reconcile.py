@@ -38,7 +38,6 @@ from target_stairoids.checks.first_run import ids_in
 from target_stairoids.exceptions import AccessRefusedError, IncompleteError
 from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.settings import Settings
 
 _TRIES = 5
@@ -48,10 +47,6 @@ _MARGIN = timedelta(days=1)  # between the clocks of the ledger and of Stairoids
 
 def comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
     """Return why a run with these pairs would stop or hold signals back; else ""."""
-    return with_configs(_comparison(settings, pairs))
-
-
-def _comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
     url, scope = settings.ledger_url, settings.scope
     with (
         Ledger.open_read_only(url, scope, missing_ok=True) as ledger,

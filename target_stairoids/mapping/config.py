@@ -22,7 +22,7 @@ from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.signals_setting import MappingItem
 
-_WILDCARD = re.compile(r"[*?\[]")
+_WILDCARD, _FEWER = re.compile(r"[*?\[]"), re.compile(r"[?\[]")
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 
@@ -96,7 +96,9 @@ def check_globs(items: Iterable[MappingItem]) -> None:
     earlier: list[str] = []
     for item in items:
         glob = item.stream
-        hiding = next((other for other in earlier if _hides(other, glob)), None)
+        # Only `*` matches a `*`; `?` and `[...]` may match fewer streams.
+        wide = [o for o in earlier if not (_WILDCARD.search(glob) and _FEWER.search(o))]
+        hiding = next((other for other in wide if fnmatchcase(glob, other)), None)
         if hiding is not None and glob not in earlier:
             raise ConfigError(
                 f"The mapping of stream `{glob}` in `signals` is never used: "
@@ -104,14 +106,6 @@ def check_globs(items: Iterable[MappingItem]) -> None:
                 "more specific one first."
             )
         earlier.append(glob)
-
-
-def _hides(glob: str, later: str) -> bool:
-    """Return whether a glob surely matches every stream that a later one matches."""
-    if not _WILDCARD.search(later):
-        return fnmatchcase(later, glob)
-    # Only `*` matches a `*`; `?` and `[...]` may match fewer streams.
-    return not re.search(r"[?\[]", glob) and fnmatchcase(later, glob)
 
 
 def check_spelling(

@@ -249,12 +249,6 @@ def _path_of(url: str) -> str:
     return _SCHEMES.sub("", url.strip(), count=1).partition("/")[2]
 
 
-def _is_page(text: str) -> bool:
-    """Return whether a text is a page on a shared host: `linkedin.com/in/ada`."""
-    host = None if "@" in text else clean_domain(text)
-    return bool(host and _path_of(text)) and company_domain_of(text) is None
-
-
 @lru_cache(maxsize=_CACHED)
 def _company(host: str) -> str | None:
     labels = host.split(".")
@@ -389,7 +383,9 @@ def entry_of(text: str) -> str | None:
         return email.lower()
     if "@" in text.strip("@<>\"' "):
         return None  # no address, and not only the domain behind an `@`
-    domain = None if _is_page(text) else clean_domain(text)
+    domain = clean_domain(text)
+    if "@" not in text and _path_of(text) and company_domain_of(text) is None:
+        return None  # a page on a shared host
     return domain and (registrable_domain(domain) or domain)
 
 

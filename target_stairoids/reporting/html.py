@@ -34,9 +34,7 @@ def as_html(history: runs.RunHistory) -> str:
         script=Markup(script),  # noqa: S704 -- a file of ours
         script_hash=hash_of(script),
         worst=min((s.state for s in history.status), key=_WORST_FIRST.index),
-        quota=quota_in_words(history.quota)
-        if history.quota
-        else "No run has learnt the rate limit yet.",
+        quota=quota_in_words(history.quota),
         groups=groups if len(newest_first) > _MAX_ROWS else {"": newest_first},
         accepted={day: sum(its.types.values()) for day, its in days.items()},
         plots=_plots(history.days),

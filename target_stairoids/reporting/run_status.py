@@ -215,8 +215,10 @@ def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
     )
 
 
-def quota_in_words(quota: Quota) -> str:
+def quota_in_words(quota: Quota | None) -> str:
     """Return the quota as one or two sentences."""
+    if quota is None:
+        return "No run has learnt the rate limit yet."
     plan = f"plan {quota.plan}" if quota.plan else "unknown plan"
     text = f"{quota.requests_per_minute:,} requests per minute ({plan}). Today (UTC): "
     if quota.left is None:
