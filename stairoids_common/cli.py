@@ -154,10 +154,7 @@ def format_option(
     *choices: str,
     help: str = "A table for people, or JSON.",  # noqa: A002 - click's name
 ) -> Callable[[Command], Command]:
-    """Return the option `--format`, passed as `output_format`.
-
-    The first choice is the default.
-    """
+    """Return the option `--format`, passed as `output_format`, by default the first."""
     known = choices or ("table", "json")
     return click.option(
         "--format",

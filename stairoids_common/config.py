@@ -46,10 +46,7 @@ SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_UR
 
 
 def default_inputs() -> tuple[str, ...]:
-    """Return the config to use without `--config`.
-
-    It is STAIROIDS_CONFIG, else `config.json` in the working directory if it exists.
-    """
+    """Return STAIROIDS_CONFIG, else `config.json` in the working directory if there."""
     if named := variable("STAIROIDS_CONFIG"):
         return (named,)
     return (_DEFAULT_FILE,) if Path(_DEFAULT_FILE).is_file() else ()

@@ -208,10 +208,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     @classmethod
     @contextmanager
     def _clear_errors(cls) -> Iterator[None]:
-        """Turn errors that the user can fix into one line each and exit code 1.
-
-        Close the database at the end.
-        """
+        """Turn errors that the user can fix into one line each; close the database."""
         try:
             with cls._at_exit:
                 yield

@@ -15,10 +15,7 @@ from stairoids_common.text import write_utf8
 
 
 def check_log_level(name: str) -> None:
-    """End the program if a variable of a plugin names no log level.
-
-    The SDK would not say which variable.
-    """
+    """End the program if a variable names no log level; the SDK would not say which."""
     for variable_name in (f"{name.upper().replace('-', '_')}_LOGLEVEL", "LOGLEVEL"):
         level = (variable(variable_name) or "").upper()
         if level and level not in logging.getLevelNamesMapping():

@@ -52,10 +52,7 @@ def write_utf8() -> None:
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return `1 signal`, `2 signals` or `1,000 signals`.
-
-    The singular includes a verb if the verb changes: `signal is`.
-    """
+    """Return `1 signal` or `1,000 signals`; a verb that changes belongs to the noun."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 

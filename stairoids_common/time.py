@@ -22,7 +22,7 @@ def rfc3339(moment: datetime, timespec: str = "auto") -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an ISO 8601 date, or a date with a time. Without a zone, the time is UTC.
+    """Read an ISO 8601 date, or a date with a time, in UTC without a zone.
 
     The message of its `ValueError` does not repeat the text.
     """

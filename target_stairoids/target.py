@@ -116,9 +116,7 @@ class LineReader(GenericSingerReader[str]):
 class TargetStairoids(StairoidsPlugin, Target):
     """Sends the records of any tap to Stairoids as signals, each once.
 
-    Attributes:
-        observer: Sees every decision.
-        overrides: Setting -> value, in place of the config's and the environment's.
+    The observer sees every decision, and `overrides` replace settings.
     """
 
     name = "target-stairoids"
@@ -359,10 +357,7 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
 
 
 def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStairoids:
-    """Return a target with the config in `--config`: paths of JSON files, or `ENV`.
-
-    `defaults` are settings that the config may leave out.
-    """
+    """Return a target with the config in `--config`, and defaults for its settings."""
     check_log_level(TargetStairoids.name)
     schema = TargetStairoids.full_schema()
     prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK

@@ -25,11 +25,8 @@ _LONGEST_WAY = 2.0  # seconds: the usual maximum from counting a request to its 
 class RateLimiter:
     """Slots for requests. All times are monotonic seconds from the caller.
 
-    Args:
-        requests_per_minute: The limit; None to learn it from the responses.
-
-    Attributes:
-        limit: Requests per minute; None if Stairoids names no limit.
+    Without `requests_per_minute`, the limit is learnt from the responses; None if
+    Stairoids names none.
     """
 
     def __init__(self, requests_per_minute: int | None) -> None:
@@ -88,8 +85,7 @@ class RateLimiter:
     ) -> None:
         """Note the requests that other runs of the ledger started with this key.
 
-        Args:
-            found: How many seconds ago, how many, and the limit that the run knew.
+        `found` has how many seconds ago, how many, and the limit that the run knew.
         """
         self._others = [(now - ago, number) for ago, number, _ in found]
         limits = [limit for *_, limit in found if limit is not None]

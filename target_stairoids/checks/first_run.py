@@ -80,9 +80,7 @@ class FirstRunCheck:
     """Names the question to ask before a claim, and the sources to hold back.
 
     Attributes:
-        others: Sources that other producers send as well.
         refused: Sources that a person must decide on.
-        failure: Why the signals of Stairoids cannot be read.
     """
 
     is_on: bool
@@ -289,9 +287,8 @@ def key_error(
 ) -> StairoidsError | None:
     """Return why a run stops because of its new API key.
 
-    Args:
-        responses: Those to requests for signals of the ledger, one by one.
-        must_read: Whether a key that may not read is refused.
+    The responses are those to requests for signals of the ledger, one by one. With
+    `must_read`, a key that may not read is refused.
     """
     response = None
     for response in responses:

@@ -1,7 +1,4 @@
-"""Why a run stops early, and the limits of one run and of one day.
-
-Signals beyond a limit stay pending for the next run.
-"""
+"""Why a run stops early. Signals beyond a limit stay pending for the next run."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ def address_in(email: str) -> str:
 def config_option(
     *, required: bool = True, is_of_group: bool = False
 ) -> Callable[..., Any]:
-    """Return the option `--config` of the target, or of a group for its commands.
+    """Return the option `--config`; only if it is required, it has a default.
 
-    Only if the option is required, it has a default.
+    That of a group holds for its commands.
     """
 
     def find(

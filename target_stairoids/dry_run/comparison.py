@@ -21,12 +21,7 @@ _Signals = dict[str, bytes]  # by the name of the mapping
 
 
 class StreamChanges(msgspec.Struct):
-    """The changes of a stream's signals, counted.
-
-    Attributes:
-        reasons: Why signals are gone.
-        fields: Field -> signals in which it differs.
-    """
+    """The changes of a stream's signals, counted; `reasons` are why some are gone."""
 
     new: int = 0
     gone: int = 0

@@ -21,16 +21,12 @@ _Text = Annotated[str, Meta(min_length=1)]
 
 
 class MappingTest(Struct, forbid_unknown_fields=True):
-    """A record and the signals, or the outcome, that are expected of it.
-
-    Attributes:
-        schema: The schema of the stream. By default it has the fields of the record.
-    """
+    """A record and the signals, or the outcome, that are expected of it."""
 
     name: _Text
     stream: _Text
     record: dict[Any, Any]
-    schema: dict[str, Any] | UnsetType = UNSET
+    schema: dict[str, Any] | UnsetType = UNSET  # by default, the fields of the record
     key_properties: list[str] = []
     signals: list[dict[str, Any]] | UnsetType = UNSET
     outcome: Literal["filtered", "invalid"] | UnsetType = UNSET

@@ -114,8 +114,7 @@ def run_dry(
 ) -> Settings:
     """Run the target without an API key. It sends nothing and writes nothing.
 
-    Args:
-        observer: Sees the run, or is called with the decision on each record.
+    The observer sees the run, or is called with the decision on each record.
     """
     target = target_from(config_inputs, api_key="not used")
     target.observer = (

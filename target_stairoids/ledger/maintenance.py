@@ -72,10 +72,7 @@ def writable_ledger(url: str, scope: str) -> str:
 
 
 def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, int]:
-    """Forget all outcomes of a stream, and its entries of the suppression list.
-
-    Return how many versions and entries it had.
-    """
+    """Forget all outcomes and entries of a stream; return how many of each it had."""
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         if not dry_run:

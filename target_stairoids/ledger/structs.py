@@ -134,11 +134,7 @@ class PipelineFacts(NamedTuple):
 
 
 class NotifiedState(NamedTuple):
-    """The state of a pipeline that people were notified of.
-
-    Attributes:
-        state: `ok`, `failing` or `incomplete`.
-    """
+    """The state that people know: `ok`, `failing` or `incomplete`."""
 
     state: str
     newest_dead_letter: int

@@ -30,10 +30,7 @@ _NEAR_COLUMN = re.compile(
 
 
 def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
-    """Return why a text of the mapping is surely a mistake; None if it may be right.
-
-    Without `columns`, those of the stream are unknown.
-    """
+    """Return why a text is surely a mistake; without columns, none is known."""
     if not text.strip() and not field.startswith("properties."):
         return "it is blank. Write `null` to leave the field out."
     if field == "type" and text.strip().lower() == "null":

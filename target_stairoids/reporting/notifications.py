@@ -35,11 +35,7 @@ _WORDS = {
 
 
 class Ending(NamedTuple):
-    """The end of a run.
-
-    Attributes:
-        exit_code: None if it was killed.
-    """
+    """The end of a run; without an exit code it was killed."""
 
     run: int
     exit_code: int | None

@@ -58,12 +58,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of the last run of a pipeline, for a person.
-
-    Attributes:
-        state: `ok`, `attention` or `failed`.
-        next: The next steps, the most urgent first.
-    """
+    """The end of the last run of a pipeline: `ok`, `attention` or `failed`."""
 
     source: str
     state: str
@@ -100,10 +95,7 @@ def state_of(run: PastRun) -> str:
 
 
 def words_of(run: PastRun) -> str:
-    """Return the end of a run in words, such as `completed with 3 dead letters`.
-
-    The sentences with a command are left out: they are next steps.
-    """
+    """Return the end of a run in words, without the sentences that are next steps."""
     told = [text for text in _sentences(run) if not ledger_commands(text)]
     words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])
     reason = f": {words}" if run.reason else "."

@@ -85,11 +85,7 @@ class SyncLog:
 
 
 class LogStream:
-    """One stream of the log.
-
-    Attributes:
-        last_at: The time in the key of the last record; None before the first.
-    """
+    """One stream of the log; `last_at` is the time in the key of its last record."""
 
     def __init__(self, log: SyncLog, name: str) -> None:
         self._log = log
