@@ -119,14 +119,11 @@ class Response:
     @property
     def moment(self) -> datetime:
         """The time of the signal or response by the server's clock, else by our own."""
-        match self.data:
-            case {"created_at": str(text)}:
-                with contextlib.suppress(ValueError):
-                    return parse_time(text)
-        match self.body:
-            case {"meta": {"timestamp": str(text)}}:
-                with contextlib.suppress(ValueError):
-                    return parse_time(text)
+        for part in (self.data, self.body):
+            match part:
+                case {"created_at": str(text)} | {"meta": {"timestamp": str(text)}}:
+                    with contextlib.suppress(ValueError):
+                        return parse_time(text)
         return self.server_time or datetime.now(UTC)
 
     @property

@@ -20,8 +20,7 @@ from target_stairoids.mapping.signal import BY_WHEN, CompiledMapping
 from target_stairoids.reporting.next_steps import with_configs
 
 if TYPE_CHECKING:
-    from target_stairoids.dry_run.coverage import Coverage
-    from target_stairoids.dry_run.preview import Preview
+    from target_stairoids.dry_run.preview import Coverage, Preview
     from target_stairoids.sending.observer import Observation
     from target_stairoids.settings import Settings
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from glob import escape
 
 from stairoids_common.text import counted
-from target_stairoids.dry_run.coverage import Coverage
-from target_stairoids.dry_run.preview import Preview
+from target_stairoids.dry_run.preview import Coverage, Preview
 from target_stairoids.mapping.signal import CompiledMapping
 
 _BARE = re.compile(r"[^\W\d][\w.-]*")

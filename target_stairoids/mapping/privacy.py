@@ -49,10 +49,8 @@ _DATA = msgspec.toml.decode(_FILE.read_bytes(), type=_Data)
 _SENSITIVE = re.compile("|".join(_DATA.sensitive_parts))
 _SENSITIVE_NAME = re.compile("|".join(_DATA.sensitive_names))
 _FILTERS = {
-    "opted_out": re.compile("|".join(_DATA.opted_out)),
-    "refused": re.compile("|".join(_DATA.refused)),
-    "unsubscribed": re.compile("|".join(_DATA.unsubscribed)),
-    "refused_in": re.compile("|".join(_DATA.refused_in)),
+    name: re.compile("|".join(getattr(_DATA, name)))
+    for name in ("opted_out", "refused", "unsubscribed", "refused_in")
 }
 _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
