@@ -84,7 +84,9 @@ class Compiler:
         self._schema = schema
         email_paths = None if item.email is UNSET else paths_in(item.email)
         self._refusals = refusals(schema, email_paths)
-        self._item = item.without_signal() if item.suppress else item
+        left_out = ("type", "account", "contact", "occurred_at", "properties")
+        nothing = dict.fromkeys(left_out if item.suppress else ())
+        self._item = msgspec.structs.replace(item, **nothing)
         self._inferred = {
             "type": Origin(literal(schema.name), "the stream's name"),
             "source": Origin(literal(default_source), DEFAULT_SOURCE),

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from msgspec.structs import replace
 
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
@@ -127,8 +126,3 @@ class MappingItem(_Part, frozen=True):
             if name not in {"name", "when", "key", "suppress"}
             and getattr(self, name) != getattr(plain, name)
         ]
-
-    def without_signal(self) -> MappingItem:
-        """Return the item with each field of a signal left out."""
-        fields = ("type", "account", "contact", "occurred_at", "properties")
-        return replace(self, **dict.fromkeys(fields))
