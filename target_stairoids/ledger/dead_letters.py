@@ -50,7 +50,7 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
 
 def exists(transaction: Transaction, number: int) -> bool:
     """Return whether a dead letter is still there."""
-    query = select(dead_letters.c.id).where(dead_letters.c.id == number)
+    query = select(dead_letters.c.id).filter_by(id=number)
     return transaction.connection.scalar(query) is not None
 
 
@@ -83,9 +83,9 @@ def account_for(
             named = msgspec.json.decode(signal)
             source, type_ = named["source"], named["type"]
             until = timestamp(parse_time(at.lstrip(OWN_CLOCK)) + _WRONG_BY)
-            of = known_signals.c
-            its = (of.scope == scope) & (of.source == source) & (of.type == type_)
-            before = transaction.connection.scalar(select(of.known_until).where(its))
+            its = {"scope": scope, "source": source, "type": type_}
+            known = select(known_signals.c.known_until).filter_by(**its)
+            before = transaction.connection.scalar(known)
             if (before or "") < until:
                 transaction.note_known(scope, source, type_, Known(until, None))
 

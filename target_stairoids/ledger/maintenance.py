@@ -100,11 +100,9 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         if other is not None:
             if read(select(latest.c.stream).where(latest.c.stream == other).limit(1)):
                 raise LedgerError(f"Stream `{new}` has signals of its own.")
-            write(
-                update(signals).where(signals.c.stream == other).values(stream=number)
-            )
+            write(update(signals).filter_by(stream=other).values(stream=number))
             for table in (mappings, streams):
-                write(delete(table).where(table.c.stream == other))
+                write(delete(table).filter_by(stream=other))
         alias = func.coalesce(streams.c.alias, streams.c.name)
         is_it = streams.c.stream == number
         message = json.loads(read(select(streams.c.schema).where(is_it)) or "{}")
@@ -115,7 +113,7 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         mapping = () if old in names else (old, new)
         _move_baselines(ledger, transaction, (old, new), mapping)
         for table in (claims, dead_letters):
-            write(update(table).where(table.c.stream == number).values(stream_name=new))
+            write(update(table).filter_by(stream=number).values(stream_name=new))
         transaction.checks_passed(ledger.scope, (old, new))
 
 
@@ -131,13 +129,13 @@ def rename_part(
         number = _number_of(ledger, transaction, stream)
         if source is not None:
             old, new = source
-            is_old = (mappings.c.stream == number) & (mappings.c.source == old)
-            if not transaction.write(update(mappings).where(is_old).values(source=new)):
+            named = update(mappings).filter_by(stream=number, source=old)
+            if not transaction.write(named.values(source=new)):
                 raise LedgerError(f"Stream `{stream}` has no source `{old}`.")
         if mapping is not None:
             old, new = mapping
-            is_new = (latest.c.stream == number) & (latest.c.mapping == new)
-            if transaction.connection.scalar(select(latest.c.mapping).where(is_new)):
+            of_new = select(latest.c.mapping).filter_by(stream=number, mapping=new)
+            if transaction.connection.scalar(of_new):
                 raise LedgerError(f"Mapping `{new}` has signals of its own.")
             if not _rename_mapping(transaction, number, old, new):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
@@ -150,18 +148,16 @@ def reset_order(ledger: Ledger, stream: str) -> int:
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         transaction.allow(ledger.scope, stream)
-        is_its = latest.c.stream == number
-        return transaction.write(
-            update(latest).where(is_its).values(bookmark_value=None)
-        )
+        reset = update(latest).filter_by(stream=number).values(bookmark_value=None)
+        return transaction.write(reset)
 
 
 def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -> int:
     """Rename a mapping of a stream; return how many rows have its name."""
     changed = 0
     for table in (latest, settled, claims, dead_letters, mappings, suppressed):
-        is_named = (table.c.stream == stream) & (table.c.mapping == old)
-        changed += transaction.write(update(table).where(is_named).values(mapping=new))
+        named = update(table).filter_by(stream=stream, mapping=old)
+        changed += transaction.write(named.values(mapping=new))
     return changed
 
 
@@ -188,8 +184,7 @@ def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:
 
 
 def _stream_named(ledger: Ledger, name: str) -> Select[int]:
-    is_it = (streams.c.scope == ledger.scope) & (streams.c.name == name)
-    return select(streams.c.stream).where(is_it)
+    return select(streams.c.stream).filter_by(scope=ledger.scope, name=name)
 
 
 def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int:

@@ -93,18 +93,13 @@ def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int
 
 def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     """Return the runs of the ledger's scope since a time, the oldest first."""
-    query = (
-        select(runs)
-        .where(runs.c.scope == ledger.scope, runs.c.started_at >= timestamp(moment))
-        .order_by(runs.c.run)
-    )
-    return ledger.rows(query)
+    query = select(runs).filter_by(scope=ledger.scope).order_by(runs.c.run)
+    return ledger.rows(query.where(runs.c.started_at >= timestamp(moment)))
 
 
 def accepted_in(ledger: Ledger, run: int) -> list[Row[Any]]:
     """Return the signals of a run that were accepted, in order."""
-    query = select(signals).where(signals.c.run == run)
-    return ledger.rows(query.order_by(signals.c.sequence))
+    return ledger.rows(select(signals).filter_by(run=run).order_by("sequence"))
 
 
 def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
@@ -121,16 +116,15 @@ def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
 
 def notified_state(ledger: Ledger, source: str) -> NotifiedState | None:
     """Return the state of a pipeline that people were notified of."""
-    query = select(pipelines.c.state, pipelines.c.newest_dead_letter).where(
-        pipelines.c.scope == ledger.scope, pipelines.c.source == source
-    )
+    query = select(pipelines.c.state, pipelines.c.newest_dead_letter)
+    query = query.filter_by(scope=ledger.scope, source=source)
     return next((NotifiedState(*row) for row in ledger.rows(query)), None)
 
 
 def run_before(ledger: Ledger, source: str) -> Row[Any] | None:
     """Return the newest run of a pipeline before this one."""
-    its = (runs.c.scope == ledger.scope) & (runs.c.source == source)
-    query = select(runs).where(its, runs.c.run != ledger.run)
+    its = select(runs).filter_by(scope=ledger.scope, source=source)
+    query = its.where(runs.c.run != ledger.run)
     return next(iter(ledger.rows(query.order_by(runs.c.run.desc()).limit(1))), None)
 
 
@@ -142,8 +136,7 @@ def dead_letters_after(ledger: Ledger, number: int) -> int:
 
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
     """Return the mappings that have read a stream, by name."""
-    query = select(mappings).where(mappings.c.stream == stream)
-    rows = ledger.rows(query)
+    rows = ledger.rows(select(mappings).filter_by(stream=stream))
     return {row.mapping: KnownMapping(row.source, row.identity) for row in rows}
 
 
@@ -163,9 +156,7 @@ def layouts_of(ledger: Ledger) -> set[Layout]:
 
 def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     """Return the checks that set a stream aside, and whether a person allows it."""
-    query = select(checks).where(
-        checks.c.scope == ledger.scope, checks.c.subject == stream
-    )
+    query = select(checks).filter_by(scope=ledger.scope, subject=stream)
     return {row.name: row.is_allowed for row in ledger.rows(query)}
 
 
@@ -263,9 +254,7 @@ def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:
 
 def knows_key(ledger: Ledger, digest: bytes) -> bool:
     """Return whether an API key was used with this ledger."""
-    query = select(api_keys.c.api_key).where(
-        api_keys.c.scope == ledger.scope, api_keys.c.api_key == digest
-    )
+    query = select(api_keys.c.api_key).filter_by(scope=ledger.scope, api_key=digest)
     return ledger.value(query) is not None
 
 
@@ -282,7 +271,7 @@ def newest_signals(ledger: Ledger) -> list[str]:
 
 def sources_of_others(ledger: Ledger) -> set[str]:
     """Return the sources that other producers send as well."""
-    query = select(sources.c.source).where(sources.c.scope == ledger.scope)
+    query = select(sources).filter_by(scope=ledger.scope)
     return {row.source for row in ledger.rows(query)}
 
 

@@ -115,9 +115,8 @@ class SuppressedByData:
         removed = [entry for entry, stream in changes.items() if stream is None]
         with self._ledger.transaction() as transaction:
             for entry in removed:
-                its = zip(_COLUMNS, entry, strict=True)
-                is_it = (suppressed.c[name] == value for name, value in its)
-                transaction.write(delete(suppressed).where(*is_it))
+                its = dict(zip(_COLUMNS, entry, strict=True))
+                transaction.write(delete(suppressed).filter_by(**its))
             if added:
                 insert = transaction.statements.insert_into(suppressed)
                 transaction.write(insert.on_conflict_do_nothing(), added)
