@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from io import FileIO
+from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
-from typing_extensions import override
+from typing_extensions import Buffer, override
 
 from stairoids_common.config import variable_or_file
 from stairoids_common.config_errors import WrongConfigError
@@ -38,8 +38,7 @@ TEXT_FILE = click.File("r", encoding="utf-8-sig")
 
 _AGE = re.compile(r"(\d+)([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-#: The file name in an error of a writer that knows that stdout failed.
-STDOUT = "stdout"
+_STDOUT = "stdout"
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _NO_LIMIT = 1_000_000  # columns of a table that is not printed on a terminal
 
@@ -69,18 +68,31 @@ def with_checked_text(command: click.Command) -> None:
         with_checked_text(inner)
 
 
+class _Stdout(FileIO):
+    """Standard output, whose errors have its name."""
+
+    @override
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _STDOUT
+            raise
+
+
 @contextmanager
 def checked_stdout() -> Iterator[None]:
     """End the program with one sentence if stdout, or a file, cannot be written."""
-    if isinstance(getattr(sys.stdout, "buffer", None), FileIO):
-        # Python is unbuffered and would ignore that only a part was written.
-        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 -- open until the end
+    if sys.stdout is sys.__stdout__ is not None:
+        # If Python is unbuffered, it ignores that only a part was written.
+        buffer = BufferedWriter(_Stdout(1, "w", closefd=False))
+        sys.stdout = TextIOWrapper(buffer, encoding="utf-8", line_buffering=True)
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or error.filename not in {None, STDOUT}:
+        if error.errno not in _FULL or error.filename not in {None, _STDOUT}:
             raise
-        name = "stdout" if error.filename or _stdout_fails() else "A file"
+        name = error.filename or "A file"
         discard_stdout()
         text = f"{name} cannot be written: {error.strerror}. Run again."
         click.echo(f"Error: {with_id(text)}", err=True)
@@ -93,14 +105,6 @@ def discard_stdout() -> None:
     Python flushes stdout at exit. If that failed, the exit code would be 120.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _stdout_fails() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
 
 
 class Program(click.Group):

@@ -17,8 +17,6 @@ from singer_sdk.io_base import GenericSingerWriter
 from singer_sdk.singerlib import Message, RecordMessage
 from typing_extensions import override
 
-from stairoids_common.cli import STDOUT
-
 # Each message gets its own bytes. The SDK's msgspec writer shares one buffer, which may
 # be in use when a signal handler writes a STATE message.
 _ENCODER = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
@@ -58,10 +56,6 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
 
 def _write(data: bytes) -> None:
-    """Write all bytes; a signal may interrupt an unbuffered write."""
-    try:
-        while data:
-            data = data[sys.stdout.buffer.write(data) :]
-    except OSError as error:
-        error.filename = STDOUT
-        raise
+    """Write all bytes, also to a stdout that takes only a part at once."""
+    while data:
+        data = data[sys.stdout.buffer.write(data) :]

@@ -77,5 +77,7 @@ def _print_ready(receiver: Receiver) -> None:
         ready["admin_url"] = receiver.admin_url
     try:
         click.echo(json.dumps(ready))
-    except OSError:  # its reader may be gone
+    except OSError as error:  # deliveries do not need it
         discard_stdout()
+        line = "the ready line could not be written to stdout"
+        logger.warning(LogLine(line, reason=error.strerror))

@@ -173,12 +173,19 @@ def test_number_has_its_noun() -> None:
 
 @pytest.mark.parametrize("blocks", [0, 1])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"{name} --help" for name in COMMANDS),
+        "stairoids-signals schema",
+        "target-stairoids --about --format=json",
+    ],
+)
 def test_full_disk_is_one_sentence_of_every_program(
-    tmp_path: Path, name: str, unbuffered: str, blocks: int
+    tmp_path: Path, command: str, unbuffered: str, blocks: int
 ) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"ulimit -f {blocks}; {BIN}/{name} --help >full"],
+        ["sh", "-c", f"ulimit -f {blocks}; {BIN}/{command} >full"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         capture_output=True,

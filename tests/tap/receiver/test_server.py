@@ -236,8 +236,12 @@ def test_log_level_warning_logs_ignored_secret_only(store_url: str) -> None:
         assert canary not in log
 
 
-@pytest.mark.parametrize("stdout", [">&-", ">/dev/full"])
-def test_receiver_runs_without_stdout(store_url: str, stdout: str) -> None:
+@pytest.mark.parametrize(
+    ("stdout", "is_lost"), [(">&-", False), (">/dev/full", True)]
+)
+def test_receiver_runs_without_stdout(
+    store_url: str, stdout: str, is_lost: bool
+) -> None:
     command = f"exec {COMMAND} serve --port 0 --store-url {store_url} {stdout}"
     process = subprocess.Popen(
         ["sh", "-c", command],
@@ -247,10 +251,12 @@ def test_receiver_runs_without_stdout(store_url: str, stdout: str) -> None:
     )
     assert process.stderr is not None
     listening = process.stderr.readline()
+    lost = process.stderr.readline() if is_lost else ""
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=30)
 
     assert "listening: url=" in listening
+    assert ("the ready line could not be written to stdout" in lost) == is_lost
     assert "Traceback" not in log
     assert process.returncode == 0
 
