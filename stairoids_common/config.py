@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "ENV"  # in place of a file
 _DEFAULT_FILE = "config.json"
+#: The first line of YAML: `signals:`, `- stream: x`, `---` or a comment.
+_YAML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:---|#|- |[\w.-]+:)")
 _BOOLEANS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
     ("0", "false", "f", "no", "n", "off"), False
 )
@@ -151,13 +153,22 @@ def is_loopback(host: str) -> bool:
 
 def read_file(path: str) -> dict[str, Json]:
     """Return the JSON object in a file, which may begin with a byte order mark."""
+    if not path.strip():
+        raise WrongConfigError(["--config is empty. Name a JSON file, or write ENV."])
     try:
-        return object_in(local_path(path).read_bytes(), path)
+        content = local_path(path).read_bytes()
     except FileNotFoundError:
-        error = f"{path}: no such file"
+        raise WrongConfigError([f"{path}: no such file"]) from None
     except OSError as failure:
         error = f"{path} cannot be read: {failure.strerror}"
-    raise WrongConfigError([error])
+        raise WrongConfigError([error]) from None
+    try:
+        return object_in(content, path)
+    except WrongConfigError as failure:
+        if not _YAML.match(content):
+            raise
+        error = f"{failure}. A config file is JSON. YAML is for `meltano.yml`."
+        raise WrongConfigError([error]) from None
 
 
 def object_in(content: bytes, name: str) -> dict[str, Json]:

@@ -66,6 +66,36 @@ def test_config_file_may_begin_with_a_byte_order_mark(
     assert read_file(str(path)) == {"source": "é"}
 
 
+@pytest.mark.parametrize(
+    ("text", "is_yaml"),
+    [
+        ("signals:\n- stream: a\n", True),
+        ("---\napi_key: sk\n", True),
+        ("# the recipe\nsignals: []\n", True),
+        ('{"signals": [}', False),
+        ("", False),
+    ],
+)
+def test_config_in_yaml_is_told_that_configs_are_json(
+    tmp_path: Path, text: str, is_yaml: bool
+) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(text)
+
+    with pytest.raises(WrongConfigError) as wrong:
+        read_file(str(path))
+
+    assert f"{path}, line 1, column " in str(wrong.value)
+    assert ("A config file is JSON. YAML is for `meltano.yml`." in str(wrong.value)) == (
+        is_yaml
+    )
+
+
+def test_config_without_a_name_is_told_apart_from_a_folder() -> None:
+    with pytest.raises(WrongConfigError, match=r"^--config is empty. Name a JSON file"):
+        read_file("")
+
+
 def test_setting_that_is_set_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"signals": [], "dry_run": true, "dry_run": false}')
