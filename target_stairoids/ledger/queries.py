@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Row, case, func, literal, select, true, union_all
+from sqlalchemy import Row, Select, case, func, literal, select, true, union_all
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
@@ -72,22 +72,35 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
 def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
     """Return run -> outcome -> how many versions it settled; reads all rows.
 
-    Signals that a later run recovered are not among them.
+    The versions that it sent are in `sent_by`.
     """
-    accepted = str(Outcome.ACCEPTED)
-    others = (
+    query = (
         select(settled.c.run, settled.c.outcome, func.count())
-        .where(settled.c.run.in_(dead), settled.c.outcome != accepted)
+        .where(settled.c.run.in_(dead), settled.c.outcome != Outcome.ACCEPTED)
         .group_by(settled.c.run, settled.c.outcome)
     )
-    sent = (
-        select(signals.c.run, literal(accepted), func.count())
+    return _counts_by_run(ledger, query, dead)
+
+
+def sent_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
+    """Return run -> signal type -> how many signals Stairoids accepted from it.
+
+    Signals that a later run recovered are not among them.
+    """
+    query = (
+        select(signals.c.run, signals.c.type, func.count())
         .where(signals.c.run.in_(dead))
-        .group_by(signals.c.run)
+        .group_by(signals.c.run, signals.c.type)
     )
+    return _counts_by_run(ledger, query, dead)
+
+
+def _counts_by_run(
+    ledger: Ledger, query: Select[Any], dead: Collection[int]
+) -> dict[int, dict[str, int]]:
     found: dict[int, dict[str, int]] = {run: {} for run in dead}
-    for run, outcome, count in ledger.rows(union_all(others, sent)) if dead else ():
-        found[run][outcome] = count
+    for run, name, count in ledger.rows(query) if dead else ():
+        found[run][name] = count
     return found
 
 

@@ -55,7 +55,6 @@ def _amount(number: float) -> str:
 _MAX_SERIES = 7  # distinct colours. The rest is `others`
 _OTHERS = "t7"
 # Each colour is a class of the template, and has one meaning in all plots.
-_TYPE_COLOURS = {runs.UNKNOWN_TYPE: _OTHERS}
 _MINUTE_COLOURS = {"needed by the quota": "m0", "beyond that": "m1"}
 _OUTCOME_COLOURS: dict[str, str] = {
     Outcome.FILTERED: "c0",
@@ -86,7 +85,7 @@ def _plots(days: Sequence[runs.Day]) -> list[dict[str, Any]]:
         for day in days
     ]
     return [
-        _plot("Accepted signals by type", "signals", types, _TYPE_COLOURS),
+        _plot("Accepted signals by type", "signals", types, {}),
         _plot(
             "Outcomes, without duplicate and unchanged",
             "signals",

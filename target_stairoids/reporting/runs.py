@@ -23,15 +23,13 @@ COUNTED_BY_RUN = (
     "Each run counts the records it reads. A record that is read again is counted "
     "again, unless it is pending."
 )
-#: Stands for the signal type in runs that wrote no report.
-UNKNOWN_TYPE = "unknown type"
 
 
 class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run, from the report that it wrote when it ended.
 
-    A run that has not ended wrote none. Its outcomes are counted from the ledger, and
-    all else is None. `Report` describes the other fields.
+    A run that has not ended wrote none. Its outcomes and types are counted from the
+    ledger, and all else is None. `Report` describes the other fields.
 
     Attributes:
         ending: `exit 0`, `is running` or `was killed`.
@@ -119,7 +117,11 @@ def run_history(ledger: Ledger, *, days: int) -> RunHistory:
     rows = queries.runs_since(ledger, since)
     not_ended = [row.run for row in rows if row.exit_code is None]
     settled = queries.settled_by(ledger, not_ended)
-    runs = [_past_run(row, ledger, settled.get(row.run, {})) for row in rows]
+    sent = queries.sent_by(ledger, not_ended)
+    runs = [
+        _past_run(row, ledger, settled.get(row.run, {}), sent.get(row.run, {}))
+        for row in rows
+    ]
     dead_letters = dead_letters_of(ledger)
     newest = _newest(runs)
     dates = [(first + timedelta(days=n)).isoformat() for n in range(days)]
@@ -145,16 +147,17 @@ def _past_run(
     row: Any,  # noqa: ANN401 - a row of the table of runs
     ledger: Ledger,
     settled: dict[str, int],
+    sent: dict[str, int],
 ) -> PastRun:
     if row.exit_code is None:
-        accepted = settled.get(Outcome.ACCEPTED, 0)
+        accepted = {str(Outcome.ACCEPTED): sum(sent.values())} if sent else {}
         return PastRun(
             run=row.run,
             started_at=row.started_at,
             source=row.source,
             ending="is running" if ledger.lives(row.run) else "was killed",
-            outcomes=settled,
-            types={UNKNOWN_TYPE: accepted} if accepted else {},
+            outcomes=settled | accepted,
+            types=sent,
         )
     report = json.loads(row.report)
     report |= {
