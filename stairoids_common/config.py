@@ -43,8 +43,19 @@ _PREFIXES = (
     "TAP_STAIROIDS_WEBHOOKS_",
     "TARGET_STAIROIDS_",
 )
+_NEARLY_SHARED = 0.93  # `STAIROIDS_API_KYE` has 0.94, `STAIROIDS_API_KEY_EU` 0.92
 #: Setting -> variable that several programs read.
 SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_URL"}
+_SHARED = {
+    name + end
+    for name in (
+        *SHARED_VARIABLES.values(),
+        "STAIROIDS_CONFIG",
+        "STAIROIDS_WEBHOOK_SECRET",
+        "STAIROIDS_WEBHOOK_SECRETS",
+    )
+    for end in ("", "_FILE")
+} - {"STAIROIDS_CONFIG_FILE"}
 
 
 def default_inputs() -> tuple[str, ...]:
@@ -291,6 +302,13 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
             logger.warning("`%s` is not a variable of a setting. It is ignored.", name)
     if errors:
         raise WrongConfigError(errors)
+    for name in sorted(os.environ.keys() - _SHARED - ours):
+        for shared in difflib.get_close_matches(
+            name.upper(), _SHARED, 1, _NEARLY_SHARED
+        ):
+            logger.warning(
+                "`%s` is not read by this program; did you mean `%s`?", name, shared
+            )
 
 
 def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:

@@ -34,7 +34,7 @@ from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from stairoids_common.config import default_inputs, read_config
+from stairoids_common.config import SHARED_VARIABLES, default_inputs, read_config
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.plugin import StairoidsPlugin
@@ -84,6 +84,7 @@ _BATCH_ENCODINGS = (
     {"format": "jsonl", "compression": None},
     {"format": "jsonl"},
 )
+_NO_KEY = "`api_key` is required"
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 INPUT_ERRORS = (
     InvalidInputLine,
@@ -290,6 +291,15 @@ class TargetStairoids(StairoidsPlugin, Target):
 
     @classmethod
     @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        option = next(p for p in command.params if p.name == "config")
+        assert isinstance(option, click.Option)  # noqa: S101 - the SDK's
+        option.help = f"{option.help} Default: STAIROIDS_CONFIG, else ./config.json."
+        return command
+
+    @classmethod
+    @override
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         """Add the settings for stream maps and flattening only."""
         PluginBase.append_builtin_config.__func__(cls, config_jsonschema)  # type: ignore[attr-defined]  # past Target's own
@@ -367,4 +377,7 @@ def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStair
     except WrongConfigError as error:
         raise ConfigError(str(error)) from None
     except ConfigValidationError as error:
-        raise ConfigError("; ".join(error.errors)) from None
+        problem = "; ".join(error.errors)
+        if _NO_KEY in problem:
+            problem += f". Set it in the config, or as {SHARED_VARIABLES['api_key']}."
+        raise ConfigError(problem) from None

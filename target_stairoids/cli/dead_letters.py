@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common import cli
+from stairoids_common.error_ids import with_id
 from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
@@ -278,7 +279,11 @@ def _summarise(
     if left:
         subject = "Dead letter" if len(left) == 1 else "Dead letters"
         verb = "is" if len(left) == 1 else "are"
-        click.echo(f"{subject} {', '.join(map(str, left))} {verb} {others}.", err=True)
+        text = (
+            f"{subject} {', '.join(map(str, left))} {verb} {others}. Compare the ids "
+        )
+        text += "with `stairoids-signals dead-letters list`."
+        click.echo(f"Error: {with_id(text)}", err=True)
         raise click.exceptions.Exit(1)
 
 

@@ -184,7 +184,10 @@ def allow(
             transaction.note_key(ledger.scope, ledger.key_digest(api_key))
             click.echo("The API key may be used with this ledger.")
     if stream and not fired:
-        raise ConfigError(f"No check holds stream `{stream}` back.")
+        raise ConfigError(
+            f"No check holds stream `{stream}` back. Compare the name with the error "
+            "of the last run."
+        )
     for reason in fired.values():
         click.echo(f"Allowed for the next complete run: {with_configs(reason)}")
 

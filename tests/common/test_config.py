@@ -77,7 +77,7 @@ def test_config_file_may_begin_with_a_byte_order_mark(
     ],
 )
 def test_config_in_yaml_is_told_that_configs_are_json(
-    tmp_path: Path, text: str, is_yaml: bool
+    tmp_path: Path, text: str, *, is_yaml: bool
 ) -> None:
     path = tmp_path / "config.yml"
     path.write_text(text)
@@ -86,9 +86,9 @@ def test_config_in_yaml_is_told_that_configs_are_json(
         read_file(str(path))
 
     assert f"{path}, line 1, column " in str(wrong.value)
-    assert ("A config file is JSON. YAML is for `meltano.yml`." in str(wrong.value)) == (
-        is_yaml
-    )
+    assert (
+        "A config file is JSON. YAML is for `meltano.yml`." in str(wrong.value)
+    ) == (is_yaml)
 
 
 def test_config_without_a_name_is_told_apart_from_a_folder() -> None:

@@ -159,9 +159,39 @@ def test_variable_that_is_nearly_a_setting_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("STAIROIDS_API_KYE", "STAIROIDS_API_KEY"),
+        ("STAIROIDS_APIKEY", "STAIROIDS_API_KEY"),
+        ("STAIRODS_API_KEY", "STAIROIDS_API_KEY"),
+        ("STAIROIDS_API_KEY_FIEL", "STAIROIDS_API_KEY_FILE"),
+        ("STAIROIDS_CONFG", "STAIROIDS_CONFIG"),
+        ("STAIROIDS_WEBHOOKS_SECRET", "STAIROIDS_WEBHOOK_SECRET"),
+    ],
+)
+def test_variable_that_is_nearly_a_shared_one_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    meant: str,
+) -> None:
+    variables(monkeypatch, name)
+
+    check_variables(PREFIX, NAMES, warns=False)
+
+    assert caplog.messages == [
+        f"`{name}` is not read by this program; did you mean `{meant}`?"
+    ]
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "TARGET_STAIROIDS_LOGLEVEL",
+        "STAIROIDS_API_KEY_EU",
+        "STAIROIDS_API_TOKEN",
+        "STAIROIDS_WEBHOOKS_PORT",
+        "STAIROIDS_WEBHOOK_URL",
         "TARGET_STAIROIDS__LOAD_SCHEMA",
         "TARGET_STAIROIDS__EU_API_KEY",
         "TARGET_STAIROIDS_EU__LOAD_SCHEMA",
@@ -174,6 +204,7 @@ def test_variable_that_is_nearly_a_setting_is_refused(
         "TAP_STAIROIDS_WEBHOOKS_STREAM_MAPS",
         "STAIROIDS_WEBHOOK_SECRET",
         "STAIROIDS_WEBHOOKS_STORE_URL",
+        "STAIROIDS_WEBHOOK_SECRETS_FILE",
         "PATH",
         "",
     ],

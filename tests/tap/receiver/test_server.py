@@ -236,11 +236,9 @@ def test_log_level_warning_logs_ignored_secret_only(store_url: str) -> None:
         assert canary not in log
 
 
-@pytest.mark.parametrize(
-    ("stdout", "is_lost"), [(">&-", False), (">/dev/full", True)]
-)
+@pytest.mark.parametrize(("stdout", "is_lost"), [(">&-", False), (">/dev/full", True)])
 def test_receiver_runs_without_stdout(
-    store_url: str, stdout: str, is_lost: bool
+    store_url: str, stdout: str, *, is_lost: bool
 ) -> None:
     command = f"exec {COMMAND} serve --port 0 --store-url {store_url} {stdout}"
     process = subprocess.Popen(

@@ -80,7 +80,9 @@ def test_bulk_change_sets_the_stream_aside_and_a_retry_does_not_get_past(
     assert fixed.outcomes == {"duplicate": KNOWN}
     assert fixed.states == [{"at": "a"}]
     assert later.outcomes == {"accepted": LIMIT, "duplicate": KNOWN - LIMIT}
-    assert allow(target) == "Error: No check holds stream `trials` back.\n"
+    assert allow(target).startswith(
+        "Error: No check holds stream `trials` back. Compare"
+    )
 
 
 @on_both_connectors
@@ -1151,7 +1153,9 @@ def test_preview_says_which_check_would_stop_a_run(target: TargetUnderTest) -> N
     assert "0 signals would be sent." in shown.stdout
     assert "more than" in json.loads(found.stdout)["stops"][0]
     assert "pending     trials  id=1  its stream is set aside" in explained.stdout
-    assert allow(target) == "Error: No check holds stream `trials` back.\n"
+    assert allow(target).startswith(
+        "Error: No check holds stream `trials` back. Compare"
+    )
     assert target.run(SCHEMA, dry_run=True).exit_code == 0
 
 
