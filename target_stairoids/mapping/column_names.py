@@ -19,6 +19,7 @@ class Rule(msgspec.Struct, frozen=True):
     """A column of a person, and the values by which a record is filtered."""
 
     columns: tuple[str, ...]
+    spelt: str = ".*"
     values: list[str] = []
     filter: str | None = None
     role: str | None = None

@@ -175,7 +175,12 @@ def refusals(
                 )
             ):
                 continue
-            places = [p for name in rule.columns for p in part.columns.get(name, ())]
+            places = [
+                place
+                for name in rule.columns
+                for place in part.columns.get(name, ())
+                if re.fullmatch(rule.spelt, place.path[len(_owner(place))])
+            ]
             test = f"| {rule.filter}" if rule.filter else f"in {rule.values}"
             found |= {
                 f"{path_text(place.path)} {test}": None

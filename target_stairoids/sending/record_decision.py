@@ -33,6 +33,7 @@ from target_stairoids.dedup.record import (
 )
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
@@ -336,6 +337,11 @@ def filtered_version(mapped: MappedRecord) -> Version:
         signal = mapped.mapping.signal_from(mapped.record.fields)
     except InvalidSignalError:
         return mapped.version
+    # An address that cannot be read is nobody's, and not that of another person.
+    if not is_email(signal.contact.get("email", "")):
+        signal = replace(signal, contact={})
+    if not is_domain(signal.account.get("domain", "")):
+        signal = replace(signal, account={})
     return _with_person(mapped, signal)
 
 

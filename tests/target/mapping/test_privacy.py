@@ -210,6 +210,11 @@ def test_row_that_a_log_deletes_is_filtered(column: str) -> None:
     assert isinstance(mapped({column: "u"}), dict)
 
 
+def test_debit_of_a_bank_is_no_row_that_a_log_deletes() -> None:
+    assert isinstance(mapped({"op": "D"}), dict)
+    assert isinstance(mapped({"op": "d"}), str)
+
+
 def test_boolean_column_is_read_by_its_own_name() -> None:
     """A customer whose `active` is false is no deleted person of Pipedrive."""
     shape = a_shape("rows", {"email": TEXT, "active": {"type": "boolean"}}, ())
@@ -566,6 +571,9 @@ def test_refusals_of_two_people_are_not_mixed() -> None:
 ORDINARY: list[tuple[str, object]] = [
     *(("subscription_status", v) for v in ("none", "expired", "pending", "canceled")),
     ("payment_status", "bounced"),
+    ("order_status", "deleted"),
+    ("ticketStatus", "spam"),
+    ("post_status", "trash"),
     ("delivery_status", "bounced"),
     ("status", "bounced"),
     ("sms_status", "unsubscribed"),
@@ -602,6 +610,8 @@ def test_ordinary_column_of_a_shop_or_a_service_filters_nothing(
         ("subscription_status", "unsubscribed"),
         ("subscription_status", "never_subscribed"),
         ("mailchimp_status", "unsubscribed"),
+        ("customer_status", "deleted"),
+        ("campaign_member_status", "unsubscribed"),
         ("hs_lead_status", "Do not contact"),
         ("contact_privacy_status", "opted out"),
         ("is_subscribed", False),

@@ -935,3 +935,14 @@ def test_filtered_state_clears_the_one_before_in_an_input_without_state(
         target.run(*messages(rows, "at")[:-1], signals=[won])
 
     assert len(sandbox.signals) == 2
+
+
+@pytest.mark.parametrize("email", ["ann@exa..mple.com", "ann at example.com"])
+def test_filtered_state_with_an_unreadable_address_is_not_about_another_person(
+    nights: Nights, email: str
+) -> None:
+    won = mapping(when="stage == 'won'")
+    for row in (a_row("won"), a_row("lost") | {"email": email}, a_row("won")):
+        nights.run(row, mapped=won)
+
+    assert nights.sent == [1, 0, 1]
