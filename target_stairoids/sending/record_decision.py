@@ -337,7 +337,7 @@ def filtered_version(mapped: MappedRecord) -> Version:
         signal = mapped.mapping.signal_from(mapped.record.fields)
     except InvalidSignalError:
         return mapped.version
-    # An address that cannot be read is nobody's, and not that of another person.
+    # An address that cannot be read does not make it the row of another person.
     if not is_email(signal.contact.get("email", "")):
         signal = replace(signal, contact={})
     if not is_domain(signal.account.get("domain", "")):
