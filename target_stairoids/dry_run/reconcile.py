@@ -110,12 +110,14 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 
 def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
-    """Compare both sides over the last days, without the last minute."""
+    """Compare both sides over the last days, without the last minute.
+
+    The days and the minute are those of both clocks, ours and that of Stairoids.
+    """
     now = datetime.now(UTC)
+    clocks = [now]
     since, pairs = now - timedelta(days=days), queries.sent_pairs(ledger)
     ours = queries.accepted_since(ledger, timestamp(since - _MARGIN))
-    begin, end = timestamp(since), timestamp(now - _YOUNG)
-    accepted = [found for found, at in ours.items() if begin <= at < end]
     sources = {source for source, _ in pairs}
     if not pairs:  # a new or lost ledger: then each signal there is unknown
         literal = {source for source, _ in literal_pairs(settings)}
@@ -128,6 +130,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
         for source in sorted(sources):
             for response in _pages(client, limiter, source):
                 until = response.server_time or now
+                clocks.append(until)
                 first, last = until - timedelta(days=days), until - _YOUNG
                 page, ids = listed(response) or [], ids_in(response)
                 listed_ids.update(ids)
@@ -143,6 +146,9 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
                         there[found] = found in ours or found in own
                 if times and times[-1] is not None and times[-1] < first - _MARGIN:
                     break
+    begin = timestamp(max(clocks) - timedelta(days=days))
+    end = timestamp(min(clocks) - _YOUNG)
+    accepted = [found for found, at in ours.items() if begin <= at < end]
     return Reconciled(
         since=begin,
         until=end,

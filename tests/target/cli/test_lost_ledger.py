@@ -453,6 +453,17 @@ def test_missing_signals_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_margin")
+def test_young_signal_is_not_missing_if_our_clock_is_ahead(tmp_path: Path) -> None:
+    with Sandbox(list_lag_seconds=3600, clock_offset_seconds=-7200) as sandbox:
+        target = TargetUnderTest(tmp_path, sandbox.url)
+        target.run(A_SCHEMA, *trials(1))
+
+        code, found = reconciled(target)
+
+    assert (code, found["in_ledger"], found["missing"]) == (0, 0, [])
+
+
+@pytest.mark.usefixtures("without_margin")
 def test_new_ledger_knows_no_signal_there(target: TargetUnderTest) -> None:
     target.run(A_SCHEMA, *trials(1, 2))
     lose_ledger(target)
