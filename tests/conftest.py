@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from tests.support.browser import a_browser, chromium
+from tests.support.forks import end_programs
 from tests.support.postgres import a_server
 
 if TYPE_CHECKING:
@@ -111,6 +112,12 @@ def _statements_compiled_once() -> Iterator[None]:
     event.listen(Engine, "engine_connect", share)
     yield
     event.remove(Engine, "engine_connect", share)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_end() -> Iterator[None]:
+    yield
+    end_programs()
 
 
 @pytest.fixture(scope="session")

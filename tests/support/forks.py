@@ -2,22 +2,38 @@
 
 An import takes most of the time of a short program. A shim has the name of a program.
 It hands its descriptors, folder, environment and words to the process that forks.
+A test of the start itself, or of variables such as `PYTHONPATH`, needs a real program.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager, suppress
+import tomllib
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, AnyStr
+
+from typing_extensions import override
+
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+IMPORT_ALL = f"""
+import importlib, pkgutil
+for name in {PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        importlib.import_module(module.name)
+"""
 
 #: Its words are the descriptor of a listening socket, and statements to execute first.
 #: For each connection, one fork runs the program, and another one waits for its end.
@@ -61,7 +77,8 @@ os.environ.update(environment)
 sys.argv[:] = words
 exec(statement, {"__name__": "__main__"})
 """
-#: Ends as the program does, and passes on SIGTERM and SIGINT.
+#: Ends as the program does, also by a POSIX signal, and passes on SIGTERM and SIGINT.
+#: It closes its own descriptors, so that the program is their only owner.
 SHIM = r"""#!{python} -IS
 import json, os, signal, socket, sys
 path, statement = {path!r}, {statement!r}
@@ -69,19 +86,31 @@ numbers = signal.SIGTERM, signal.SIGINT
 signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 server = socket.socket(socket.AF_UNIX)
 server.connect(path)
-words = [os.getcwd(), dict(os.environ), sys.argv, statement]
+environment = dict(os.environ)
+told = environment.pop("{told}", None)
+words = [os.getcwd(), environment, sys.argv, statement]
 request = json.dumps(words).encode()
 sent = socket.send_fds(server, [request], [0, 1, 2])
 server.sendall(request[sent:])
 server.shutdown(socket.SHUT_WR)
+os.closerange(0, 3)
 replies = server.makefile()
 process = int(replies.readline())
+if told:
+    os.write(int(told), b"%d" % process)
+    os.close(int(told))
 for number in numbers:
     signal.signal(number, lambda number, _: os.killpg(process, number))
 signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 code = int(replies.readline() or 1)
-os._exit(code if code >= 0 else 128 - code)
+if code < 0:
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
 """
+#: The variable with the descriptor to which a shim writes the process of its program.
+TOLD = "SHIM_WRITES_PROCESS_TO"
 
 
 class Forks:
@@ -96,9 +125,36 @@ class Forks:
 
     def shim(self, path: Path, statement: str) -> None:
         """Write a program that runs a statement of Python in a fork."""
-        text = SHIM.format(python=sys.executable, path=self._path, statement=statement)
+        text = SHIM.format(
+            python=sys.executable, path=self._path, statement=statement, told=TOLD
+        )
         path.write_text(text)
         path.chmod(0o755)
+
+
+class Forked(subprocess.Popen[AnyStr]):
+    """A shim whose POSIX signals go to its program."""
+
+    def __init__(
+        self,
+        words: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        told, telling = os.pipe()
+        env = {**(os.environ if env is None else env), TOLD: str(telling)}
+        try:
+            super().__init__(words, env=env, pass_fds=[telling], **options)
+        finally:
+            os.close(telling)
+            self.program = int(os.read(told, 16) or 0)
+            os.close(told)
+
+    @override
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.program, sig)
 
 
 @contextmanager
@@ -142,3 +198,24 @@ def processes_of(leader: int) -> list[int]:
         check=False,
     )
     return [*map(int, found.stdout.split())]
+
+
+_OPEN = ExitStack()
+
+
+@functools.cache
+def programs() -> Path:
+    """Return a folder with the programs of the project, as forks of one process."""
+    folder = Path(_OPEN.enter_context(tempfile.TemporaryDirectory()))
+    forks = _OPEN.enter_context(forking(sys.executable, IMPORT_ALL))
+    for name, place in PROJECT["project"]["scripts"].items():
+        module, function = place.split(":")
+        start = f"import sys; from {module} import {function} as run"
+        forks.shim(folder / name, f"{start}; sys.exit(run())")
+    return folder
+
+
+def end_programs() -> None:
+    """End all programs, and the process of which they are forks."""
+    _OPEN.close()
+    programs.cache_clear()

@@ -17,9 +17,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.target import TargetStairoids
+from tests.support.forks import Forked, programs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Message = dict[str, Any]
 BIN = Path(sys.executable).parent
@@ -73,6 +74,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.005)  # between two polls
+
+
+def forked(words: Sequence[str]) -> list[str]:
+    """Return a command line whose program is a fork."""
+    return [str(programs() / Path(words[0]).name), *words[1:]]
 
 
 @contextmanager
@@ -177,15 +183,15 @@ class TargetUnderTest:
         return [json.loads(line) for line in printed.splitlines()]
 
     def start(self, text: str = "", /, **config: object) -> subprocess.Popen[bytes]:
-        """Start the command and leave its input open.
+        """Start the command as a fork and leave its input open.
 
         Args:
             text: The tap's output so far.
             config: Settings of this run.
         """
         given = self.input_of(text)
-        process = subprocess.Popen(
-            self.command({**self.config, **config}),
+        process: subprocess.Popen[bytes] = Forked(
+            forked(self.command({**self.config, **config})),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -201,12 +207,19 @@ class TargetUnderTest:
         text: str,
         env: Mapping[str, str] | None = None,
         stdout: IO[str] | int = subprocess.PIPE,
+        *,
+        is_fork: bool = True,
         **config: object,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command in a process of its own."""
+        """Run the command in a process of its own.
+
+        Args:
+            is_fork: Without, a new interpreter imports the modules of the command.
+        """
         given = self.input_of(text)
+        words = self.command({**self.config, **config})
         return subprocess.run(
-            self.command({**self.config, **config}),
+            forked(words) if is_fork else words,
             input=given,
             stdout=stdout,
             stderr=subprocess.PIPE,

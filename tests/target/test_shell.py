@@ -301,7 +301,9 @@ def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
     text = text_of([a_schema(), a_record(1), a_state("é")])
     lone = '{"type": "STATE", "value": {"at": "\\ud800", "n": 1.5}}\n'
 
-    states = [target.shell(given, env=env) for given in (text, text + lone)]
+    states = [
+        target.shell(given, env=env, is_fork=False) for given in (text, text + lone)
+    ]
 
     assert [done.returncode for done in states] == [0, 0], states[-1].stderr
     assert states[0].stdout == '{"at":"é"}\n'
@@ -315,7 +317,8 @@ def test_missing_package_ends_the_run_and_makes_no_dead_letter(
     package.write_text("raise ModuleNotFoundError('gone', name='publicsuffixlist')")
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(target.folder)}
 
-    done = target.shell(text_of([a_schema(), a_record(), a_state()]), env=env)
+    text = text_of([a_schema(), a_record(), a_state()])
+    done = target.shell(text, env=env, is_fork=False)
 
     assert done.returncode == 1
     assert "package `publicsuffixlist` is not installed" in done.stderr.splitlines()[-1]
