@@ -133,6 +133,6 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, programs: str) -> None
 
 def _stored(folder: Path, env: dict[str, str]) -> str:
     store = f"sqlite:///{folder}/.stairoids/webhooks.db"
-    command = [str(BIN / "stairoids-webhooks"), "stats", "--store-url", store]
+    command = ["stairoids-webhooks", "stats", "--store-url", store]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     return done.stdout

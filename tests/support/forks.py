@@ -215,6 +215,12 @@ def programs() -> Path:
     return folder
 
 
+def forked(words: Sequence[str | Path]) -> list[str]:
+    """Return a command line whose program is a fork of one process."""
+    program, *rest = words
+    return [str(programs() / Path(program).name), *map(str, rest)]
+
+
 def end_programs() -> None:
     """End all programs, and the process of which they are forks."""
     _OPEN.close()

@@ -17,10 +17,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.target import TargetStairoids
-from tests.support.forks import Forked, programs
+from tests.support.forks import Forked, forked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Message = dict[str, Any]
 BIN = Path(sys.executable).parent
@@ -74,11 +74,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.005)  # between two polls
-
-
-def forked(words: Sequence[str]) -> list[str]:
-    """Return a command line whose program is a fork."""
-    return [str(programs() / Path(words[0]).name), *words[1:]]
 
 
 @contextmanager

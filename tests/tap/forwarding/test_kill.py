@@ -18,6 +18,7 @@ import pytest
 
 from stairoids_common.text import counted
 from tap_stairoids_webhooks.store.consumers import lags
+from tests.support.forks import Forked, forked
 from tests.support.handler import OK, Answer, Payload, WebhookHandler
 from tests.tap.forwarding.test_forward import of_account
 from tests.tap.receiver.test_app import until
@@ -38,8 +39,8 @@ _IN_FLIGHT = 2 * _WORKERS  # requests whose result is not noted yet
 
 @contextmanager
 def forwarding(url: str, to: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [COMMAND, "forward", to, "--store-url", url, *options],
+    process: subprocess.Popen[str] = Forked(
+        forked([COMMAND, "forward", to, "--store-url", url, *options]),
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from tests.support.forks import forked
 from tests.support.silent_proxy import SilentProxy
 from tests.support.webhook_builders import a_body, headers_for
 from tests.tap.receiver.test_app import until
@@ -139,7 +140,9 @@ class Reader:
         if self._state is not None:
             (self._folder / "state.json").write_text(json.dumps(self._state))
             command += ["--state", str(self._folder / "state.json")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            forked(command), capture_output=True, text=True, check=False
+        )
         self.runs += 1
         if done.returncode != 0:
             self.failed.append(done.stderr)

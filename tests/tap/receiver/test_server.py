@@ -32,6 +32,7 @@ from tap_stairoids_webhooks.environment import (
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.forks import Forked, forked
 from tests.support.webhook_builders import (
     EMAIL,
     SECRET,
@@ -60,10 +61,12 @@ def serving(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command until the block ends; yield it and its URL.
 
-    `before` are words before the command.
+    It is a fork, unless there are words before the command.
     """
-    process = subprocess.Popen(
-        [*before, COMMAND, "serve", "--port", "0", "--store-url", store_url],
+    words = [str(COMMAND), "serve", "--port", "0", "--store-url", store_url]
+    start: type[subprocess.Popen[str]] = subprocess.Popen if before else Forked
+    process = start(
+        [*before, *words] if before else forked(words),
         env=clean_environment(**(env or {"STAIROIDS_WEBHOOK_SECRET": SECRET})),
         stdout=subprocess.PIPE,
         stderr=stderr,
