@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from sqlalchemy import Connection, Engine, event
@@ -41,6 +42,33 @@ FAST = (
     "target/sending/test_record_decision.py",
     "target/sending/test_response_decision.py",
 )
+#: The modules with the longest slow tests. Their tests start first, so that no worker
+#: is idle at the end while another one runs a long test.
+LONG = (
+    "airbyte/test_pyairbyte.py",
+    "docs/test_meltano_page.py",
+    "docs/test_meltano.py",
+    "target/dedup/test_mutations.py",
+    "tap/receiver/test_kill.py",
+    "target/sending/test_crash.py",
+    "tap/forwarding/test_kill.py",
+    "pages/test_accessibility.py",
+    "sandbox/ui/test_lists.py",
+    "docs/test_readme.py",
+    "docs/test_demo.py",
+    "docs/test_packaging.py",
+    "target/sync_log/test_warehouse.py",
+    "target/sending/test_outages.py",
+    "docs/test_guides.py",
+    "docs/test_docs_run.py",
+    "target/sending/test_model.py",
+    "target/test_failures.py",
+    "target/sending/test_untrusted_responses.py",
+    "docs/test_forwarding.py",
+    "docs/test_recipes.py",
+    "docs/test_site.py",
+    "tap/test_targets.py",
+)
 PACKAGES = ("target_stairoids", "tap_stairoids_webhooks", "stairoids_airbyte")
 #: Linux keeps its files in memory. Commits to a database are much faster there.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only the parent of pytest's own folders
@@ -57,9 +85,22 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
+def pytest_ignore_collect(
+    collection_path: Path, config: pytest.Config
+) -> Literal[True] | None:
+    """Do not import modules without slow tests for a run of slow tests only."""
+    is_module = collection_path.match("test_*.py")
+    if is_module and config.getoption("markexpr").startswith("slow"):
+        text = collection_path.read_text(encoding="utf-8")
+        return None if re.search("slow|on_both_connectors", text) else True
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of pure functions, which `make test-fast` runs."""
+    """Let long tests start first, and mark those of pure functions for `test-fast`."""
     folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     fast = {folder / name for name in FAST}
     for item in items:
         if not fast.isdisjoint((item.path, *item.path.parents)):

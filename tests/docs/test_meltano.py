@@ -24,7 +24,8 @@ from tests.support.singer_io import a_schema, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.slow
+#: One worker has the process of Meltano.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("meltano")]
 
 SECRET = "whsec_meltano"  # noqa: S105 - it signs for this test only
 SHIPPED = (

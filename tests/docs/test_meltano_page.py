@@ -25,7 +25,8 @@ from tests.support.singer_io import TargetUnderTest, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.slow
+#: One worker has the process of Meltano.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("meltano")]
 
 UV = Path(sys.executable).with_name("uv")
 PAGE = (ROOT / "docs/start/meltano.md").read_text(encoding="utf-8")
