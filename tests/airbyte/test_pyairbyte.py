@@ -28,7 +28,8 @@ from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.slow
+#: One worker has the environments.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pyairbyte")]
 
 PAGE = page("start/airbyte.md")
 PYAIRBYTE = "airbyte-venv/bin/python"
