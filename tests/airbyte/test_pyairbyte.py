@@ -21,6 +21,7 @@ import pytest
 from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.documents import blocks, page
+from tests.support.forks import Forked, forking, programs
 from tests.support.running_receiver import fill
 from tests.support.singer_io import BIN, wait_until
 from tests.support.webhook_builders import a_body, a_delivery, an_action_body
@@ -34,6 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pyairbyte")]
 PAGE = page("start/airbyte.md")
 PYAIRBYTE = "airbyte-venv/bin/python"
 FAKER = "faker-venv/bin/source-faker"
+PYTHON_OF_FAKER = "faker-venv/bin/python"
 
 SEND = """
 import json, sys, airbyte as ab
@@ -58,25 +60,14 @@ webhooks.check()
 result = webhooks.read(cache=ab.DuckDBCache(db_path=sys.argv[3]))
 print("new:", result.processed_records, "events:", len(list(result["events"])))
 """
-#: Imports PyAirbyte, which takes seconds, and runs each program in a fork of itself.
-#: A line of stdin is a program; stdout has its process id, and then its exit code.
-FORKS = """
-import airbyte, json, os, sys, traceback
-for line in sys.stdin:
-    folder, output, errors, program, arguments = json.loads(line)
-    if not (process := os.fork()):
-        break
-    print(process, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-else:
-    sys.exit()
-os.chdir(folder)
-for number, path in enumerate([os.devnull, output, errors]):
-    os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
-sys.argv[1:] = arguments
+#: Runs a program as Python does, in a fork of a process that has imported PyAirbyte.
+RUN = """
+import os, sys, traceback
+del sys.argv[0]
+text = sys.argv.pop(1) if sys.argv[0] == "-c" else open(sys.argv[0]).read()
 code = 0
 try:
-    exec(program)
+    exec(text, {"__name__": "__main__"})
 except BaseException:
     code = 1
     traceback.print_exc()
@@ -84,13 +75,14 @@ sys.stdout.flush()
 sys.stderr.flush()
 os._exit(code)  # without the end of C++ threads, which a fork does not have
 """
+FAKE = "import sys; from source_faker.run import run; sys.exit(run())"
 
 
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return kept | {
         "AIRBYTE_OFFLINE_MODE": "1",
-        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PATH": f"{programs()}:{BIN}:{os.environ['PATH']}",
         "UV_PYTHON": sys.executable,
         "UV_PYTHON_DOWNLOADS": "never",
     }
@@ -102,7 +94,7 @@ def commands() -> list[str]:
     return [line for line in lines if not line.startswith(("docker", "stairoids-"))]
 
 
-def programs() -> dict[str, str]:
+def scripts() -> dict[str, str]:
     """Return the page's Python programs by their file names."""
     return dict(
         re.findall(
@@ -129,17 +121,32 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def venvs(environments: Path) -> Iterator[Path]:
+    """Return a folder with the programs of both environments, as forks."""
+    folder = environments / "forks"
+    with (
+        forking(environments / PYAIRBYTE, "import airbyte", environment()) as airbyte,
+        forking(environments / PYTHON_OF_FAKER, "import source_faker.run") as faker,
+    ):
+        for forks, name, statement in (
+            (airbyte, PYAIRBYTE, RUN),
+            (faker, FAKER, FAKE),
+        ):
+            (folder / name).parent.mkdir(parents=True)
+            forks.shim(folder / name, statement)
+        yield folder
+
+
 class Running(NamedTuple):
     """A program that uses PyAirbyte, in a process of its own."""
 
-    process: int
-    forks: subprocess.Popen[str]
+    process: Forked[bytes]
     output: Path
     errors: Path
 
     def wait(self) -> Ended:
-        assert self.forks.stdout
-        code = int(self.forks.stdout.readline())
+        code = self.process.wait()
         return Ended(code, self.output.read_text(), self.errors.read_text())
 
 
@@ -154,52 +161,43 @@ class Ended(NamedTuple):
 class PyAirbyte:
     """Runs programs that use PyAirbyte, one at a time, in a folder of their own."""
 
-    def __init__(
-        self, environments: Path, forks: subprocess.Popen[str], folder: Path
-    ) -> None:
-        self._faker = str(environments / FAKER)
-        self._forks = forks
+    def __init__(self, venvs: Path, folder: Path) -> None:
+        self._venvs = venvs
         self._folder = folder
 
     def start(self, program: str, *arguments: str) -> Running:
-        assert self._forks.stdin
-        assert self._forks.stdout
         output, errors = (self._folder / name for name in ("stdout", "stderr"))
-        for path in (output, errors):
-            path.unlink(missing_ok=True)
-        words = [str(self._folder), str(output), str(errors), program, arguments]
-        print(json.dumps(words), file=self._forks.stdin, flush=True)
-        process = int(self._forks.stdout.readline())
-        return Running(process, self._forks, output, errors)
+        with output.open("wb") as stdout, errors.open("wb") as stderr:
+            process: Forked[bytes] = Forked(
+                [self._venvs / PYAIRBYTE, "-c", program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=self._folder,
+                env=environment(),
+            )
+        return Running(process, output, errors)
 
     def start_sending(
-        self, config: dict[str, Any], count: int, program: str = SEND
+        self,
+        config: dict[str, Any],
+        count: int,
+        program: str = SEND,
+        *,
+        command: Path | None = None,
     ) -> Running:
-        command = str(BIN / "destination-stairoids")
-        return self.start(program, json.dumps(config), self._faker, str(count), command)
+        """Start to send users with a destination, which is a fork by default."""
+        faker = str(self._venvs / FAKER)
+        destination = str(command or programs() / "destination-stairoids")
+        return self.start(program, json.dumps(config), faker, str(count), destination)
 
     def send(self, config: dict[str, Any], count: int, program: str = SEND) -> Ended:
         return self.start_sending(config, count, program).wait()
 
 
-@pytest.fixture(scope="session")
-def forks(environments: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [environments / PYAIRBYTE, "-c", FORKS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment(),
-    ) as process:
-        yield process
-
-
 @pytest.fixture
-def pyairbyte(
-    environments: Path, forks: subprocess.Popen[str], tmp_path: Path
-) -> PyAirbyte:
-    return PyAirbyte(environments, forks, tmp_path)
+def pyairbyte(venvs: Path, tmp_path: Path) -> PyAirbyte:
+    return PyAirbyte(venvs, tmp_path)
 
 
 def config_for(sandbox: Sandbox, folder: Path, **more: Any) -> dict[str, Any]:
@@ -278,9 +276,10 @@ def test_killed_sync_and_the_next_send_each_signal_once(
     """The last sync has a new user, because lookups need a later signal."""
     sandbox.faults.add(Fault(kind="slow", delay_ms=30))
     config = config_for(sandbox, tmp_path, request_timeout_seconds=2)
-    running = pyairbyte.start_sending(config, 40)
+    command = BIN / "destination-stairoids"
+    running = pyairbyte.start_sending(config, 40, command=command)
     wait_until(lambda: len(sandbox.signals) >= 10, seconds=120)
-    kill_destination(running.process)
+    kill_destination(running.process.program)
     assert running.wait().returncode != 0
 
     last = pyairbyte.send(config, 41)
@@ -307,7 +306,7 @@ def test_webhooks_arrive_in_a_cache_and_the_second_read_is_incremental(
 ) -> None:
     url = f"sqlite:///{tmp_path}/webhooks.db"
     fill(url)
-    command = str(BIN / "source-stairoids-webhooks")
+    command = str(programs() / "source-stairoids-webhooks")
     words = (READ, url, command, str(tmp_path / "cache.duckdb"))
 
     first = pyairbyte.start(*words).wait()
@@ -320,14 +319,14 @@ def test_webhooks_arrive_in_a_cache_and_the_second_read_is_incremental(
 
 
 def test_commands_of_the_page_send_users_and_read_webhooks(
-    environments: Path, tmp_path: Path
+    venvs: Path, tmp_path: Path
 ) -> None:
     for name in ("airbyte-venv", "faker-venv"):
-        (tmp_path / name).symlink_to(environments / name)
+        (tmp_path / name).symlink_to(venvs / name)
     (tmp_path / ".stairoids").mkdir()
     fill(f"sqlite:///{tmp_path}/.stairoids/webhooks.db")
     with Sandbox() as sandbox:
-        for name, text in programs().items():
+        for name, text in scripts().items():
             here = text.replace("http://127.0.0.1:8900/v1", sandbox.url)
             (tmp_path / name).write_text(here)
         lines = [line for line in commands() if not line.startswith("uv ")]
