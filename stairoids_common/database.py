@@ -17,6 +17,9 @@ from stairoids_common.config import local_path
 #: For SQLite: a commit survives a power cut, and deleted personal data is overwritten.
 SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
 
+#: How long SQLite waits for a lock, by default.
+BUSY_SECONDS = 30.0
+
 
 def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:
     """Return a URL with the right driver and an absolute path, or raise `error`.
@@ -90,12 +93,18 @@ def create_file(path: Path) -> None:
 
 
 def engine_of(
-    url: URL, pragmas: Sequence[str] = (), *, busy_seconds: float = 30, **options: Any
+    url: URL,
+    pragmas: Sequence[str] = (),
+    *,
+    busy_seconds: float | None = None,
+    **options: Any,
 ) -> Engine:
     """Return an engine. On SQLite, it executes pragmas, and its caller executes BEGIN.
 
     `busy_seconds` is how long SQLite waits for a lock.
     """
+    if busy_seconds is None:
+        busy_seconds = BUSY_SECONDS
 
     def set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 - of sqlite3
         connection.isolation_level = None  # the driver takes the write lock too late

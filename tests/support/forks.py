@@ -204,15 +204,25 @@ _OPEN = ExitStack()
 
 
 @functools.cache
+def _forks() -> Forks:
+    return _OPEN.enter_context(forking(sys.executable, IMPORT_ALL))
+
+
+@functools.cache
 def programs() -> Path:
     """Return a folder with the programs of the project, as forks of one process."""
     folder = Path(_OPEN.enter_context(tempfile.TemporaryDirectory()))
-    forks = _OPEN.enter_context(forking(sys.executable, IMPORT_ALL))
-    for name, place in PROJECT["project"]["scripts"].items():
-        module, function = place.split(":")
-        start = f"import sys; from {module} import {function} as run"
-        forks.shim(folder / name, f"{start}; sys.exit(run())")
+    for name in PROJECT["project"]["scripts"]:
+        program(folder / name)
     return folder
+
+
+def program(path: Path, first: str = "pass") -> Path:
+    """Write the program of the path's name, which executes a statement first."""
+    module, function = PROJECT["project"]["scripts"][path.name].split(":")
+    start = f"import sys; from {module} import {function} as run; sys.exit(run())"
+    _forks().shim(path, f"{first}; {start}")
+    return path
 
 
 def forked(words: Sequence[str | Path]) -> list[str]:
@@ -225,3 +235,4 @@ def end_programs() -> None:
     """End all programs, and the process of which they are forks."""
     _OPEN.close()
     programs.cache_clear()
+    _forks.cache_clear()

@@ -19,8 +19,8 @@ from target_stairoids.sending import record_outcomes
 from target_stairoids.sending import run as sending_run
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
+from tests.support.forks import forked
 from tests.support.singer_io import (
-    BIN,
     TargetUnderTest,
     a_record,
     a_schema,
@@ -1252,12 +1252,12 @@ def test_command_of_a_check_has_the_config_of_the_run(
     run = partial(
         subprocess.run, text=True, capture_output=True, check=False, cwd=target.folder
     )
-    words = [BIN / "target-stairoids", *option.split()]
+    words = forked(["target-stairoids", *option.split()])
     messages = text_of([a_schema(), a_record(1)])
 
     stopped = run(words, input=messages)
     commands = re.findall("`(stairoids-signals [^`]*)`", stopped.stderr)
-    pasted = run([BIN / shlex.split(commands[-1])[0], *shlex.split(commands[-1])[1:]])
+    pasted = run(forked(shlex.split(commands[-1])))
     passed = run(words, input=messages)
 
     wanted = "rename trials --source website crm", "allow trials"

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.ledger.schema import LOCK_CLASS
+from tests.support.forks import Forked, program
 from tests.support.singer_io import (
     Message,
     TargetUnderTest,
@@ -122,8 +123,9 @@ def test_full_disk_ends_the_run_and_the_next_one_resumes(
 
 
 def test_locked_ledger_is_one_clear_error(
-    sandbox: Sandbox, target: TargetUnderTest
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("stairoids_common.database.BUSY_SECONDS", 1)
     target.run(a_schema(), a_record(1))
     ledger = sqlite3.connect(target.folder / "ledger.db", isolation_level=None)
     with closing(ledger) as other:
@@ -149,8 +151,16 @@ def test_broken_input_with_a_locked_ledger_still_has_a_report(
     report = target.folder / "report.json"
     text = text_of([a_schema(), a_record(2)])
     ledger = sqlite3.connect(target.folder / "ledger.db", isolation_level=None)
-    with target.start(text, report_path=str(report)) as process, closing(ledger) as it:
+    less_patient = "import stairoids_common.database as d; d.BUSY_SECONDS = 1"
+    command = program(target.folder / "target-stairoids", less_patient)
+    _, *words = target.command({**target.config, "report_path": str(report)})
+    with (
+        Forked[bytes]([command, *words], stdin=subprocess.PIPE) as process,
+        closing(ledger) as it,
+    ):
         assert process.stdin
+        process.stdin.write(text.encode())
+        process.stdin.flush()
         wait_until(lambda: len(sandbox.signals) == 2)
         wait_until(
             lambda: (
