@@ -128,7 +128,8 @@ def _logging_as_it_was() -> Iterator[None]:
     handlers = list(root.handlers)
     yield
     for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+        if logger.level != level:
+            logger.setLevel(level)  # it empties the caches of all loggers
     for handler in set(root.handlers) - set(handlers):
         if type(handler).__module__ != "_pytest.logging":
             root.removeHandler(handler)

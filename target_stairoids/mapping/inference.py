@@ -57,8 +57,8 @@ class _Object(msgspec.Struct, eq=False):
 
         With a role, only names of this role count: `customer_email` is the customer's.
         """
-        names = [n for n in NAMES.fields[field].names if role in {None, _role(n)}]
-        return [place for n in (*names, *more) for place in self.columns.get(n, ())]
+        columns, names = self.columns, (*_names_of(field, role), *more)
+        return [place for n in names if n in columns for place in columns[n]]
 
 
 _PREFIX = re.compile(rf"^({'|'.join(NAMES.prefixes)})__?(?=.)", re.IGNORECASE)
@@ -74,10 +74,17 @@ def _rank(role: str) -> int:
     return next(i for i, group in enumerate(NAMES.people) if role in group)
 
 
-@cache
+@lru_cache(maxsize=65536)  # a SCHEMA may come again with one more column
 def _role(name: str) -> str:
     """Return the role that a column's name begins with; "" without one."""
     return next((r for r in _PEOPLE_ROLES if r and name.startswith(r)), "")
+
+
+@cache
+def _names_of(field: str, role: str | None) -> tuple[str, ...]:
+    """Return the names for a field; with a role, only those of this role."""
+    names = NAMES.fields[field].names
+    return tuple(n for n in names if role is None or role == _role(n))
 
 
 #: The roles of people that columns of a record begin with.
@@ -353,7 +360,8 @@ def _people_in(
     if part.role:
         yield part.role, part.places("contact.email"), _people_names(part, None, "name")
         return
-    roles = ["", *_FLAT_ROLES]
+    present = set(map(_role, part.columns))
+    roles = [role for role in ("", *_FLAT_ROLES) if role in present]
     emails = {r: there for r in roles if (there := part.places("contact.email", r))}
     names = {r: found for r in roles if (found := _people_names(part, r))}
     if not names and is_people and (found := _people_names(part, "", "name")):
