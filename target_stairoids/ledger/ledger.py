@@ -106,8 +106,7 @@ class Ledger:
                         schema.create(connection)
                     elif not schema.is_created(connection):
                         raise _NoLedgerError(url)
-                    schema.check_version(connection)
-                    self.secret = schema.secret_of(connection)
+                    self.secret = schema.checked_secret_of(connection)
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
         except LedgerError:
             self.close()
@@ -196,11 +195,12 @@ class Ledger:
                     report=json.dumps(report),
                 )
             )
-            are_complete = streams.c.stream.in_(
-                self._streams[name] for name in complete
-            )
-            of_run = {streams.c.complete_run: self.run}
-            transaction.write(update(streams).where(are_complete).values(of_run))
+            if complete:
+                are_complete = streams.c.stream.in_(
+                    self._streams[name] for name in complete
+                )
+                of_run = {streams.c.complete_run: self.run}
+                transaction.write(update(streams).where(are_complete).values(of_run))
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
         """Remember that a check set a stream aside; a read-only ledger does not."""
@@ -321,6 +321,8 @@ class Ledger:
         """Take over, and return, the claims of dead runs."""
         found = self.left_over
         dead = {run for run in {claim.run for claim in found} if not self.lives(run)}
+        if not dead:
+            return []
         with self.transaction() as transaction:
             return [c for c in found if c.run in dead and transaction.take_over(c)]
 

@@ -123,8 +123,9 @@ def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
     start = select(func.min(runs.c.started_at)).where(its)
     newest = func.coalesce(func.max(dead_letters.c.id), 0)
     figures = func.count(), func.min(dead_letters.c.first_at), newest
-    (row,) = ledger.rows(in_scope(ledger.scope, dead_letters, *figures))
-    return PipelineFacts(ledger.value(success), ledger.value(start), *row)
+    times = success.scalar_subquery(), start.scalar_subquery()
+    (row,) = ledger.rows(in_scope(ledger.scope, dead_letters, *times, *figures))
+    return PipelineFacts(*row)
 
 
 def notified_state(ledger: Ledger, source: str) -> NotifiedState | None:

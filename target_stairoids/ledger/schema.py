@@ -249,20 +249,26 @@ def _statements(dialect: sa.Dialect) -> list[str]:
     return _STATEMENTS[dialect.name]
 
 
-def check_version(connection: sa.Connection) -> None:
-    """Raise `LedgerError` for a ledger of another release."""
-    found = _value(connection, "schema_version")
+def checked_secret_of(connection: sa.Connection) -> bytes:
+    """Return the ledger's secret, or raise `LedgerError` if it has another version."""
+    values = {row.name: row.value for row in connection.execute(sa.select(meta))}
+    found = values.get("schema_version")
     if found != str(SCHEMA_VERSION):
         raise LedgerError(
             f"The ledger has schema version {found}, this release reads "
             f"{SCHEMA_VERSION}. Install the release that wrote it, or upgrade "
             "singer-stairoids, or name another ledger in `ledger_url`."
         )
+    return _bytes_of(values.get("secret"))
 
 
 def secret_of(connection: sa.Connection) -> bytes:
     """Return the ledger's own secret: 32 bytes, the key of digests of people."""
-    return bytes.fromhex(_value(connection, "secret") or "")
+    return _bytes_of(_value(connection, "secret"))
+
+
+def _bytes_of(secret: str | None) -> bytes:
+    return bytes.fromhex(secret or "")
 
 
 def replace_secret(connection: sa.Connection, secret: bytes) -> None:

@@ -405,13 +405,16 @@ class Transaction:
 
         An unfinished baseline stays one, unless a person lets it pass.
         """
+        if not streams:
+            return
         their = (checks.c.scope == scope) & checks.c.subject.in_(streams)
         may_go = ~checks.c.name.startswith(UNFINISHED) | checks.c.is_allowed
         self.write(sa.delete(checks).where(their & may_go))
 
     def baseline_ended(self, scope: str, stream: str, mappings: Iterable[str]) -> None:
         """Note that the baselines of mappings are finished."""
-        names = [UNFINISHED + mapping for mapping in mappings]
+        if not (names := [UNFINISHED + mapping for mapping in mappings]):
+            return
         its = (checks.c.scope == scope) & (checks.c.subject == stream)
         self.write(sa.delete(checks).where(its & checks.c.name.in_(names)))
 
