@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.slow
+#: One worker builds the site.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
 QUESTIONS = {
     "guides/nested-fields": ("map a nested field", "nested json", "json path"),
     "guides/send-only-changes": (
