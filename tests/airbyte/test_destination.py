@@ -18,6 +18,7 @@ from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.cli.main import main as signals_command
 from target_stairoids.settings import config_schema
 from tests.support.connectors import errors_in, messages_in, run_connector
+from tests.support.forks import forked
 from tests.support.singer_io import BIN, TargetUnderTest
 
 if TYPE_CHECKING:
@@ -356,9 +357,9 @@ def test_state_with_half_a_surrogate_pair_is_returned(
     destination.write(a_catalog())
 
     # In a process, because Airbyte's classes of the tests refuse such a text.
-    command = f"{BIN}/destination-stairoids write --config config.json"
+    command = "destination-stairoids write --config config.json --catalog catalog.json"
     done = subprocess.run(
-        [*command.split(), "--catalog", "catalog.json"],
+        forked(command.split()),
         cwd=destination.folder,
         input=f"{json.dumps(a_record(1))}\n{json.dumps(state)}\n",
         capture_output=True,

@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 from stairoids_airbyte.source_command import main
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.connectors import errors_in, messages_in, run_connector
+from tests.support.forks import Forked, forked
 from tests.support.ledger_builders import accept, opened
 from tests.support.running_receiver import fill
 from tests.support.singer_io import BIN
@@ -317,8 +318,8 @@ def test_terminated_read_writes_the_state_of_its_last_record(source: Source) -> 
             bodies = [a_body(f"e_{n}", "x", pad="x" * 500) for n in numbers]
             store.append([a_delivery(body) for body in bodies])
     source.choose("events")
-    with subprocess.Popen(
-        [COMMAND, *source.words("read")], stdout=subprocess.PIPE, text=True
+    with Forked(
+        forked([COMMAND, *source.words("read")]), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         begun = ""

@@ -15,8 +15,8 @@ import pytest
 
 from docs.error_ids import numbered
 from stairoids_common.error_ids import with_id
+from tests.support.forks import forked
 from tests.support.paths import ROOT
-from tests.support.singer_io import BIN
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 CELLS = re.findall(r"^\| <a id=.*?>E\d+ \| (.*?) \| ", PAGE, re.MULTILINE)
@@ -177,7 +177,7 @@ def test_message_of_few_words_is_refused() -> None:
 )
 def test_printed_error_ends_with_its_id(program: str, words: list[str]) -> None:
     done = subprocess.run(
-        [BIN / program, *words],
+        forked([program, *words]),
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,8 @@
 """Programs as forks of one process that has imported their modules.
 
 An import takes most of the time of a short program. A shim has the name of a program.
-It hands its descriptors, folder, environment and words to the process that forks.
+It hands its descriptors, folder, environment, words and `ulimit -f` to the process that
+forks.
 A test of the start itself, or of variables such as `PYTHONPATH`, needs a real program.
 """
 
@@ -38,7 +39,7 @@ for name in {PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}:
 #: Its words are the descriptor of a listening socket, and statements to execute first.
 #: For each connection, one fork runs the program, and another one waits for its end.
 SERVER = r"""
-import gc, json, os, signal, socket, sys
+import gc, io, json, os, resource, signal, socket, sys
 listener = socket.socket(fileno=int(sys.argv[1]))
 exec(sys.argv[2])
 gc.freeze()
@@ -53,7 +54,7 @@ listener.close()
 request, descriptors, *_ = socket.recv_fds(connection, 65536, 3)
 while part := connection.recv(65536):
     request += part
-folder, environment, words, statement = json.loads(request)
+folder, environment, words, statement, limit = json.loads(request)
 process = os.fork()
 if process:
     os.setpgid(process, process)
@@ -67,11 +68,16 @@ for number, descriptor in enumerate(descriptors):
     os.dup2(descriptor, number)
     os.close(descriptor)
 sys.stdin = sys.__stdin__ = open(0, closefd=False)
-sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)
+if environment.get("PYTHONUNBUFFERED"):
+    stdout = io.TextIOWrapper(open(1, "wb", 0, closefd=False), write_through=True)
+else:
+    stdout = open(1, "w", closefd=False)
+sys.stdout = sys.__stdout__ = stdout
 sys.stderr = sys.__stderr__ = open(
     2, "w", 1, errors="backslashreplace", closefd=False
 )
 os.chdir(folder)
+resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 os.environ.clear()
 os.environ.update(environment)
 sys.argv[:] = words
@@ -80,7 +86,7 @@ exec(statement, {"__name__": "__main__"})
 #: Ends as the program does, also by a POSIX signal, and passes on SIGTERM and SIGINT.
 #: It closes its own descriptors, so that the program is their only owner.
 SHIM = r"""#!{python} -IS
-import json, os, signal, socket, sys
+import json, os, resource, signal, socket, sys
 path, statement = {path!r}, {statement!r}
 numbers = signal.SIGTERM, signal.SIGINT
 signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
@@ -88,7 +94,8 @@ server = socket.socket(socket.AF_UNIX)
 server.connect(path)
 environment = dict(os.environ)
 told = environment.pop("{told}", None)
-words = [os.getcwd(), environment, sys.argv, statement]
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+words = [os.getcwd(), environment, sys.argv, statement, limit]
 request = json.dumps(words).encode()
 sent = socket.send_fds(server, [request], [0, 1, 2])
 server.sendall(request[sent:])

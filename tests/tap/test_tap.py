@@ -21,9 +21,9 @@ from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
+from tests.support.forks import forked, programs
 from tests.support.paths import ROOT
 from tests.support.running_receiver import TYPES, Output, Runner, descriptors_of, fill
-from tests.support.singer_io import BIN
 from tests.support.webhook_builders import (
     EMAIL,
     SECRET,
@@ -234,7 +234,7 @@ def test_full_disk_behind_stdout_is_one_sentence(
 ) -> None:
     store.append(deliveries(500))
     (tmp_path / "tap.json").write_text(json.dumps({"store_url": store_url}))
-    command = f"{BIN}/tap-stairoids-webhooks --config tap.json"
+    command = f"{programs()}/tap-stairoids-webhooks --config tap.json"
 
     done = subprocess.run(
         ["sh", "-c", f"ulimit -f 128; {command} >full.jsonl"],
@@ -257,7 +257,7 @@ def test_target_stairoids_infers_no_stream_of_the_tap(
     (tmp_path / "target.json").write_text(json.dumps(config))
 
     done = subprocess.run(
-        [TAP.with_name("target-stairoids"), "--config", tmp_path / "target.json"],
+        forked(["target-stairoids", "--config", tmp_path / "target.json"]),
         input=run().lines,
         capture_output=True,
         text=True,
@@ -460,7 +460,7 @@ def test_command_reads_its_environment(filled: str) -> None:
         "LOGLEVEL": "debug",
     }
     done = subprocess.run(
-        [TAP, "--config", "ENV"],
+        forked([TAP, "--config", "ENV"]),
         env=os.environ | env,
         capture_output=True,
         text=True,

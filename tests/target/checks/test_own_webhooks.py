@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
+from tests.support.forks import forked
 from tests.support.running_receiver import fill
-from tests.support.singer_io import BIN, a_record, a_schema, text_of
+from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
@@ -29,7 +30,7 @@ def webhooks(tmp_path_factory: pytest.TempPathFactory) -> str:
     fill(url)
     config = folder / "tap.json"
     config.write_text(json.dumps({"store_url": url}))
-    tap = [str(BIN / "tap-stairoids-webhooks"), "--config", str(config)]
+    tap = forked(["tap-stairoids-webhooks", "--config", config])
     printed = subprocess.run(tap, capture_output=True, check=True, text=True).stdout
     return "".join(
         line

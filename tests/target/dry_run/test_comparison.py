@@ -11,7 +11,8 @@ import yaml
 
 from tests.support.commands import Done, command
 from tests.support.documents import blocks, page
-from tests.support.singer_io import BIN, a_record, a_schema, text_of
+from tests.support.forks import programs
+from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +170,9 @@ def test_workflow_on_the_page_prints_the_comment(configs: Configs) -> None:
     (configs.folder / "new.json").rename(configs.folder / "config.json")
 
     subprocess.run(
-        ["bash", "-c", f"PATH={BIN}:$PATH; {line}"], cwd=configs.folder, check=True
+        ["bash", "-c", f"PATH={programs()}:$PATH; {line}"],
+        cwd=configs.folder,
+        check=True,
     )
 
     assert "| 10 |" in (configs.folder / "comment.md").read_text()

@@ -16,6 +16,7 @@ from target_stairoids.reporting.next_steps import next_steps
 from target_stairoids.reporting.progress import LogProgress, status_line
 from target_stairoids.reporting.report import Report
 from tests.support.commands import target_command
+from tests.support.forks import forked
 from tests.support.singer_io import a_record, a_schema, a_state, text_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def at_a_terminal(target: TargetUnderTest, text: str) -> tuple[int, str, bytes]:
     with (
         (target.folder / "messages.jsonl").open() as messages,
         subprocess.Popen(
-            target.command(target.config),
+            forked(target.command(target.config)),
             stdin=messages,
             stdout=subprocess.PIPE,
             stderr=inner,
