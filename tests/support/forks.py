@@ -151,17 +151,18 @@ class Forked(subprocess.Popen[AnyStr]):
     ) -> None:
         told, telling = os.pipe()
         env = {**(os.environ if env is None else env), TOLD: str(telling)}
-        try:
-            super().__init__(words, env=env, pass_fds=[telling], **options)
-        finally:
-            os.close(telling)
-            self.program = int(os.read(told, 16) or 0)
-            os.close(told)
+        with os.fdopen(told, "rb") as process:
+            try:
+                super().__init__(words, env=env, pass_fds=[telling], **options)
+            finally:
+                os.close(telling)
+            self.program = int(process.read())
 
     @override
     def send_signal(self, sig: int) -> None:
         if self.poll() is None:
-            os.kill(self.program, sig)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.program, sig)
 
 
 @contextmanager
