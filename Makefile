@@ -17,7 +17,7 @@ CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell expr $(CORES) + 1)
 # The slow tests also wait for kills, locks and timeouts. A worker gets one at a time, in
 # the order of tests/conftest.py.
-SLOW_WORKERS ?= $(shell expr $(CORES) + 2)
+SLOW_WORKERS ?= $(shell expr $(CORES) + 3)
 
 BIN := .venv/bin
 READY := .venv/ready
