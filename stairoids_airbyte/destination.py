@@ -29,7 +29,6 @@ from stairoids_airbyte.protocol import (
     Status,
     status_message,
 )
-from stairoids_common.text import as_code
 from target_stairoids.api.access_check import check_key
 from target_stairoids.exceptions import (
     AccessRefusedError,
@@ -97,6 +96,8 @@ class _Sync:
         self._messages = messages
         self._streams: dict[tuple[str | None, str], Stream] = {}
         self._counts: Counter[tuple[str | None, str]] = Counter()  # since a state
+        self._told: dict[tuple[str | None, str], Json] = {}  # the source's last status
+        self._has_failed = False
 
     def run(self, source: IO[Any]) -> None:
         """Read to the end of the input, and wait for all outcomes."""
@@ -108,10 +109,11 @@ class _Sync:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _frame: self._run.interrupt(n))
         try:
-            read_messages(
+            counts = read_messages(
                 source, self._run, takers, otherwise=_ignore, begin=self._begin
             )
-            self._run.finish()
+            self._has_failed |= not counts
+            self._run.finish(cut=self._cut_streams())
         except Exception:
             self._write_statuses("INCOMPLETE")
             raise
@@ -149,16 +151,26 @@ class _Sync:
         self._run.records.state(line)
 
     def _trace(self, message: dict[str, Json]) -> None:
-        """Stop a baseline if its source did not read a stream to the end."""
-        status = _part(_part(message, "trace"), "stream_status")
-        descriptor = _part(status, "stream_descriptor")
-        key = _key_of(str(descriptor.get("name")), descriptor.get("namespace"))
-        is_cut = status.get("status") == "INCOMPLETE" and key in self._streams
-        if is_cut and self._streams[key].baselines:
-            raise MessageError(
-                f"The source did not read the stream {as_code(key[1])} to its end, so "
-                "its baseline did not end. Run the sync again with all records."
-            )
+        """Note how far the source has read a stream, or that it has failed."""
+        trace = _part(message, "trace")
+        if status := _part(trace, "stream_status"):
+            descriptor = _part(status, "stream_descriptor")
+            key = _key_of(str(descriptor.get("name")), descriptor.get("namespace"))
+            self._told[key] = status.get("status")
+        self._has_failed |= trace.get("type") == "ERROR"
+
+    def _cut_streams(self) -> list[str]:
+        """Return the streams that the source did not read to their end.
+
+        A source that tells nothing about any stream, as old ones do, has read them all.
+        """
+        if not (self._told or self._has_failed):
+            return []
+        return [
+            stream.schema.name
+            for key, stream in self._streams.items()
+            if self._told.get(key) != "COMPLETE"
+        ]
 
     def _with_count(self, message: dict[str, Json]) -> str:
         """Return a STATE as JSON with the number of records since the last one.

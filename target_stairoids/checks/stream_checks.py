@@ -36,6 +36,8 @@ class StreamChecks(Generic[Held]):
     Attributes:
         known: How many entities of the stream the ledger knows; 0 for a new stream.
         null_keys: Whether the key of known entities is null; both if both are known.
+        is_first: Whether no run of the stream was complete so far. Its input begins
+            again, so a state that follows the last one that was sent is no change.
         is_allowed: Whether a person lets the checks pass.
         fired_before: Whether the bulk-change check fired in an earlier run. Then
             nothing leaves before the input ends.
@@ -50,6 +52,7 @@ class StreamChecks(Generic[Held]):
     stream: str
     known: int
     null_keys: set[bool] = field(default_factory=set)
+    is_first: bool = False
     is_allowed: bool = False
     fired_before: bool = False
     new_identity: str = ""

@@ -180,21 +180,25 @@ def unfinished_in(fired: dict[str, bool]) -> set[str]:
     return {n.removeprefix(UNFINISHED) for n in began if n.startswith(UNFINISHED)}
 
 
-def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool], bool]:
+def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool], bool, bool]:
     """Return how many entities of a stream are known, and whether their key is null.
 
-    The number is 0 before a complete run. The set holds both if both are known. The
-    last value is that of `Ledger.is_new`.
+    The set holds both if both are known. The third value is whether no run of the
+    stream was complete; then the entities of this run are not known. The last value is
+    that of `Ledger.is_new`.
     """
     complete = select(streams.c.complete_run).where(streams.c.stream == stream)
+    was_complete = complete.scalar_subquery().is_not(None)
     null_keys = func.count(case((latest.c.has_null_key, 1)))
+    earlier = func.count(case((was_complete | (latest.c.run != ledger.run), 1)))
+    columns = func.count(), earlier, null_keys, was_complete, is_used(ledger.scope)
     its = (latest.c.stream == stream) & ~latest.c.is_shared
-    columns = func.count(), null_keys, complete.scalar_subquery()
-    query = select(*columns, is_used(ledger.scope)).where(its)
-    [(count, nulls, run, has_entries)] = ledger.rows(query)
+    [(count, known, nulls, had_whole, has_entries)] = ledger.rows(
+        select(*columns).where(its)
+    )
     found = {is_null for is_null, n in ((True, nulls), (False, count - nulls)) if n}
     found |= {version.has_null_key for version in _left_over(ledger, stream)}
-    return (0 if run is None else count), found, not has_entries
+    return known, found, not had_whole, not has_entries
 
 
 def _left_over(ledger: Ledger, stream: int) -> list[Version]:

@@ -55,6 +55,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         latest: The entity's last state before.
         sent_before: The last run that sent the state; 0 if none.
         sharing: How many records the count of records that share a key grows by.
+        follows_latest: Whether this run has read that last state before.
     """
 
     record: OpenRecord
@@ -63,6 +64,11 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     latest: Latest | None = None
     sent_before: int = 0
     sharing: int = 0
+    follows_latest: bool = False
+
+    def changes_earlier(self, run: int) -> bool:
+        """Return whether the last state was sent before a run, or filtered since."""
+        return self.latest is not None and self.latest.done and self.latest.run != run
 
     @property
     def repeats_last(self) -> bool:
@@ -326,7 +332,8 @@ class Identity:
             decided = Decided(record, version, at_end, latest, before)
             own = self._buffer.states(version.record_key)
             self._held[version.key] = _Held(decided, own)
-        return Decided(record, version, step, latest, before, sharing)
+        follows = bool(read & Read.AS_LATEST)
+        return Decided(record, version, step, latest, before, sharing, follows)
 
     def share(self, record_key: Key, person: Key | None = None) -> int:
         """Note a record of a shared key; return the growth of `sharing`.

@@ -222,6 +222,15 @@ class SendQueue:
             if other is not signal and (other.is_unclear or other.claimed < math.inf)
         ]
 
+    def unclaimed_of(self, stream: str) -> list[QueuedSignal]:
+        """Return the signals of a stream that were read in this run and not claimed."""
+        return [
+            signal
+            for signal in self.unfinished.values()
+            if signal.claim.stream_name == stream and not signal.recovered
+            if signal.stage is Stage.CLAIM and signal.claimed == math.inf
+        ]
+
     def release(self, signal: QueuedSignal) -> None:
         """Let a signal go on that waits for this call."""
         signal.blockers -= 1

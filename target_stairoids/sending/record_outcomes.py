@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +24,7 @@ from target_stairoids.sending.identity import (
 )
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.opt_outs import FilteredRecords
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
+from target_stairoids.sending.queue import QueuedSignal, SendQueue
 from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
 from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
@@ -41,7 +40,7 @@ class RecordOutcomes:
 
     Attributes:
         set_aside: Stream -> the check that set it aside, in a sentence.
-        is_whole: Whether the input was read to its end.
+        cut: Streams that ended before all their records were read.
     """
 
     ledger: Ledger
@@ -60,7 +59,8 @@ class RecordOutcomes:
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
         self.closing = FilteredRecords(self.ledger, self.queue)
-        self.is_whole = False
+        self._is_whole = False
+        self.cut: frozenset[str] = frozenset()
         self._refused: set[str] = set()
         self._bytes = 0  # of records that wait outside the queue
 
@@ -214,7 +214,7 @@ class RecordOutcomes:
 
     def _send(self, record: OpenRecord, decided: Decided) -> None:
         """Put a record's signal into the queue, or settle it without a request."""
-        mapped, draft, latest = record.mapped, record.draft, decided.latest
+        mapped, draft = record.mapped, record.draft
         signal, stream, outcome = draft.signal, mapped.stream, draft.outcome
         assert signal is not None  # noqa: S101 - a draft with a version has one
         version, buffer = decided.version, self.ledger.buffer
@@ -227,15 +227,15 @@ class RecordOutcomes:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
         self._wait(record)
-        was_sent = latest is not None and latest.done  # also if it was filtered since
         may_leave = mapped.dead_letter is not None or checks.admit(
             record,
-            is_changed=was_sent and latest is not None and latest.run != buffer.run,
+            is_changed=decided.changes_earlier(buffer.run)
+            and not (checks.is_first and decided.follows_latest),
             is_expected=mapped.mapping.bulk_changes == "expected",
             sample=checks.sample_of(
                 version,
                 lambda: mapped.sources,
-                is_new=latest is None,
+                is_new=decided.latest is None,
                 is_once=mapped.mapping.send == "once",
             ),
             now=time.monotonic(),
@@ -283,11 +283,9 @@ class RecordOutcomes:
         name, (check, reason) = checks.stream, checks.fired
         for record in checks.kept_back():
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
-        for signal in list(self.queue.unfinished.values()):
-            is_its = signal.claim.stream_name == name and not signal.recovered
-            if is_its and signal.stage is Stage.CLAIM and signal.claimed == math.inf:
-                self._drop(signal)
-                self.report.count(name, Outcome.PENDING, _SET_ASIDE)
+        for signal in self.queue.unclaimed_of(name):
+            self._drop(signal)
+            self.report.count(name, Outcome.PENDING, _SET_ASIDE)
         if name not in self.set_aside:
             self.set_aside[name] = reason
             self.checkpoint.open()  # no STATE passes, even without a signal
@@ -327,36 +325,41 @@ class RecordOutcomes:
         """Decide on everything that waited for the end of the input."""
         self._release()
         self._end_waits(StreamChecks.end_of_input, compares=True)
-        self.is_whole = True
+        self._is_whole = True
 
     def _release(self) -> None:
         """Decide on the records that are held."""
         released = self.identity.release()
-        for decided in released:
-            record = decided.record
-            is_baseline = record.draft.outcome is Outcome.BASELINED
-            if decided.step is NOT_ANOTHER and not is_baseline:
+        for record, step in ((decided.record, decided.step) for decided in released):
+            if step is NOT_ANOTHER and record.draft.outcome is not Outcome.BASELINED:
                 self._checks_of(record.mapped.stream).another_person()
         for decided in released:
             self._apply(decided)
 
+    @property
+    def _read(self) -> dict[str, Stream]:
+        """The streams that were read to their end."""
+        is_read = self._is_whole and not self.settings.is_partial
+        names = self._streams.keys() - self.cut if is_read else ()
+        return {name: self._streams[name] for name in names}
+
     def complete(self) -> dict[str, bool]:
         """Return the streams whose input is settled, and whether they had records."""
-        if not self.is_whole or self.settings.is_partial:
-            return {}
-        pending = self.report.streams_with(Outcome.PENDING)
-        open_ones = pending | self.set_aside.keys()
+        open_ones = self.report.streams_with(Outcome.PENDING) | self.set_aside.keys()
         return {
             name: stream.counts.taken > 0
-            for name, stream in self._streams.items()
+            for name, stream in self._read.items()
             if name not in open_ones and not stream.counts.replayed
         }
 
     def baselined(self) -> dict[str, frozenset[str]]:
         """Return streams, and their mappings whose baseline ended with the input."""
-        if not self.is_whole or self.settings.is_partial:
-            return {}
-        return {name: stream.baselines for name, stream in self._streams.items()}
+        return {name: stream.baselines for name, stream in self._read.items()}
+
+    @property
+    def cut_baselines(self) -> set[str]:
+        """The streams whose baseline did not end with the input."""
+        return {name for name in self.cut if self._streams[name].baselines}
 
     def may_remember(self, stream: Stream) -> bool:
         """Return whether the ledger may remember a stream's mappings."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from stairoids_common.text import counted
 from target_stairoids.api.worker_pool import readable
@@ -19,12 +19,14 @@ from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import (
+    CutBaselineError,
     DeadLettersError,
     IncompleteError,
     InterruptedRunError,
     LedgerError,
     SetAsideError,
     StairoidsError,
+    UnprovedError,
 )
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
@@ -57,13 +59,6 @@ logger = logging.getLogger(__name__)
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _QUEUE_BYTES = 64 << 20  # of their requests and records
 _LARGE = 1_000  # signals of a first run, above which it says how long it takes
-_UNPROVED = (
-    "Some requests got no usable response. Only a signal that is accepted later can "
-    "prove their outcome, and there was none. They and the signals behind them are "
-    "pending. Run again when there are new records. If none come, set `on_unknown: "
-    "hold` for one run, and then decide on the dead letters with `stairoids-signals "
-    "dead-letters resolve`."
-)
 
 
 class Run:
@@ -173,7 +168,7 @@ class Run:
             queue = self._queue
             has_room = len(queue.unfinished) < _QUEUE_SIZE and queue.size < _QUEUE_BYTES
             if not has_room and self._is_stuck():
-                self.stop.set(IncompleteError(_UNPROVED))
+                self.stop.set(UnprovedError())
                 return False
             self._outcomes.let_go(time.monotonic(), is_full=not has_room)
             if has_room and source is None:
@@ -195,16 +190,20 @@ class Run:
         """Whether to read the rest of the input and leave it to the next run."""
         return self._is_forgiven(self.stop.reason)
 
-    def finish(self, error: BaseException | None = None) -> None:
+    def finish(
+        self, error: BaseException | None = None, *, cut: Collection[str] = ()
+    ) -> None:
         """End the run: settle everything that was read, then report.
 
         Args:
             error: Why reading ended early, if it did. It is not raised again.
+            cut: The streams that the source did not read to their end.
 
         Raises:
             StairoidsError: Something is left. Its `exit_code` is that of the program.
         """
         unforeseen: Exception | None = None
+        self._outcomes.cut = frozenset(cut)
         try:
             if self._scheduler.is_intact and not isinstance(error, LedgerError):
                 self._settle_all(is_whole=error is None)
@@ -383,13 +382,15 @@ class Run:
                 return SetAsideError(" ".join(set_aside))
             for reason in set_aside:
                 observer.would_stop(with_configs(reason))
+        if cut := self._outcomes.cut_baselines:
+            return CutBaselineError(cut)
         if not self.report.adds_up:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
             )
         pending = outcomes[Outcome.PENDING]
         if self._scheduler.responses.waiting:
-            return IncompleteError(_UNPROVED)
+            return UnprovedError()
         if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."

@@ -385,14 +385,13 @@ def checks_for(
             f"{shell_command('stairoids-signals ledger allow', name)}."
         )
         refusal = UNFINISHED + min(unfinished), reason
-    known, null_keys, is_new = queries.entities_of(ledger, stream.number)
+    known = queries.entities_of(ledger, stream.number)
     checks: StreamChecks[Any] = StreamChecks(
         name,
-        known,
-        null_keys,
+        *known[:3],
         is_allowed=settings.rebuilds or any(fired.values()),
         fired_before=BULK_CHANGE in fired,
-        new_identity="" if is_new else stream.new_identity,
+        new_identity="" if known[3] else stream.new_identity,
         refusal=refusal,
     )
     checks.valid(valid_before)

@@ -495,26 +495,105 @@ def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
     assert len(sandbox.signals) == 300
 
 
+def a_status(status: str, stream: str = "users") -> Message:
+    told = {"stream_descriptor": {"name": stream}, "status": status}
+    trace = {"type": "STREAM_STATUS", "emitted_at": 1, "stream_status": told}
+    return {"type": "TRACE", "trace": trace}
+
+
+def a_failure(**more: Any) -> Message:
+    error = {"message": "timeout", "failure_type": "transient_error", **more}
+    return {
+        "type": "TRACE",
+        "trace": {"type": "ERROR", "emitted_at": 1, "error": error},
+    }
+
+
+def allow(destination: Destination, stream: str) -> None:
+    path = str(destination.folder / "config.json")
+    words = ["ledger", "allow", stream, "--config", path]
+    assert CliRunner().invoke(signals_command, words).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [a_status("STARTED"), a_status("INCOMPLETE")],
+        [a_status("STARTED"), a_status("RUNNING")],
+        [a_status("COMPLETE", "orders")],
+        [a_failure()],
+        [a_failure(stream_descriptor={"name": "users"})],
+        [a_status("COMPLETE"), a_status("STARTED")],
+    ],
+    ids=["incomplete", "running", "other stream", "error", "its error", "read again"],
+)
 def test_baseline_that_the_source_cut_is_unfinished(
-    destination: Destination, sandbox: Sandbox
+    destination: Destination, sandbox: Sandbox, told: list[Message]
 ) -> None:
     rows = [a_record(n) for n in range(5)]
-    told = {"stream_descriptor": {"name": "users"}, "status": "INCOMPLETE"}
-    trace = {"type": "STREAM_STATUS", "emitted_at": 1, "stream_status": told}
+    whole = [a_status("STARTED"), *rows, a_failure(), a_status("COMPLETE")]
     destination.config["first_run"] = "baseline"
-    cut, printed = destination.write(
-        a_catalog(), *rows[:3], {"type": "TRACE", "trace": trace}
-    )
+    cut, printed = destination.write(a_catalog(), *rows[:3], *told)
     destination.config["first_run"] = "guard"
     held, _ = destination.write(a_catalog(), *rows)
     destination.config["first_run"] = "baseline"
-    whole, _ = destination.write(a_catalog(), *rows)
+    ended, _ = destination.write(a_catalog(), *whole)
     destination.config["first_run"] = "guard"
     later, _ = destination.write(a_catalog(), *rows, a_record(5))
 
-    assert (cut, held, whole, later) == (1, 1, 0, 0)
-    assert "did not read the stream `users` to its end" in printed
+    assert (cut, held, ended, later) == (1, 1, 0, 0)
+    (error,) = errors_in(printed)
+    assert "did not read `users` to the end" in error["message"]
     assert len(sandbox.signals) == 1
+
+
+def test_sync_without_a_message_is_no_baseline(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    destination.config["first_run"] = "baseline"
+    codes = [destination.write(a_catalog(), *m)[0] for m in ([], [a_state(1)])]
+    destination.config["first_run"] = "guard"
+    codes.append(destination.write(a_catalog(), a_record(1))[0])
+
+    assert (codes, len(sandbox.signals)) == ([1, 0, 0], 1)
+
+
+def test_baseline_of_each_stream_ends_by_itself(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    names = ["users", "orders", "leads"]
+    catalog = a_catalog(*map(a_stream, names))
+    rows = [a_record(n, name) for name in names for n in range(2)]
+    told = [a_status("COMPLETE"), a_status("INCOMPLETE", "leads")]
+    destination.config["first_run"] = "baseline"
+    cut, printed = destination.write(catalog, *rows, *told)
+    destination.config["first_run"] = "guard"
+    rows += [a_record(7, name) for name in names]
+    later, _ = destination.write(catalog, *rows)
+
+    (error,) = errors_in(printed)
+    assert "did not read `leads`, `orders` to the end" in error["message"]
+    assert statuses_in(printed) == [*["STARTED"] * 3, *["INCOMPLETE"] * 3]
+    assert (cut, later) == (1, 1)
+    assert [signal.body["type"] for signal in sandbox.signals] == ["users"]
+
+
+def test_allowance_lasts_until_the_source_has_read_the_stream(
+    destination: Destination, sandbox: Sandbox
+) -> None:
+    def changed(plan: str, count: int, *told: Message) -> int:
+        rows = [a_record(n, data={"plan": plan}) for n in range(count)]
+        return destination.write(a_catalog(), *rows, *told)[0]
+
+    codes = [changed("old", 200), changed("new", 200)]
+    allow(destination, "users")
+    codes += [
+        changed("new", 10, told) for told in (a_status("INCOMPLETE"), a_failure())
+    ]
+    codes += [changed("new", 200, a_status("COMPLETE")), changed("newer", 200)]
+
+    assert codes == [0, 1, 0, 0, 0, 1]
+    assert len(sandbox.signals) == 400
 
 
 @pytest.mark.parametrize("way", ["allow", "another namespace"])
@@ -528,9 +607,7 @@ def test_person_decides_on_a_bulk_change(
     assert destination.write(a_catalog(space), *changed[:60])[0] == 1
 
     if way == "allow":
-        words = ["ledger", "allow", "public-users", "--config"]
-        path = str(destination.folder / "config.json")
-        assert CliRunner().invoke(signals_command, [*words, path]).exit_code == 0
+        allow(destination, "public-users")
     else:
         destination.config |= {"namespace": "v2", "first_run": "baseline"}
     decided, _ = destination.write(a_catalog(space), *changed[:60])

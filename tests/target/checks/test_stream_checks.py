@@ -101,6 +101,50 @@ def test_bulk_change_that_is_allowed_is_sent_once(
     assert len(sandbox.signals) == KNOWN
 
 
+@on_both_connectors
+def test_bulk_change_after_a_first_run_that_did_not_end(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    old, new = records(100, plan="a"), records(100, plan="b")
+    more = records(9, start=101)
+
+    cut = target.run(SCHEMA, *old, *more, max_signals_per_run=100)
+    stopped = [target.run(SCHEMA, *new) for _ in range(2)]
+    changed = target.run(SCHEMA, *new[:50], *old[50:], *more)
+    whole = target.run(SCHEMA, *records(100, plan="c"))
+
+    assert (cut.exit_code, cut.outcomes) == (75, {"accepted": 100, "pending": 9})
+    for run in (*stopped, whole):
+        assert (run.exit_code, run.outcomes) == (1, {"pending": 100})
+        assert "known entities have changed" in run.error
+    assert changed.outcomes == {"accepted": 50 + 9, "duplicate": 50}
+    assert len(sandbox.signals) == 159
+
+
+@on_both_connectors
+def test_log_of_several_states_continues_after_each_stop(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    log = [one for plan in "abc" for one in records(100, plan=plan)]
+
+    runs = [target.run(SCHEMA, *log, max_signals_per_run=80) for _ in range(4)]
+
+    assert [run.exit_code for run in runs] == [75, 75, 75, 0]
+    assert len(sandbox.signals) == 300
+
+
+def test_records_of_a_first_run_are_not_known_to_its_own_checks(
+    target: TargetUnderTest,
+) -> None:
+    item = {"stream": "trials", "type": "trial", "occurred_at": "{{ plan }}"}
+    old = records(10_500, plan="2020-01-01")  # more than the buffer holds
+    wrong = records(200, start=20_000, plan="soon")
+
+    run = target.run(SCHEMA, *old, *wrong, signals=[item], max_event_age_days=1)
+
+    assert (run.exit_code, run.outcomes) == (0, {"too_old": 10_500, "invalid": 200})
+
+
 @pytest.mark.slow
 def test_bulk_change_works_on_postgresql(
     sandbox: Sandbox, target: TargetUnderTest, postgres_url: str

@@ -469,15 +469,16 @@ def test_run_numbers_count_up(opened: Opened) -> None:
     assert runs == sorted(set(runs))
 
 
-def test_stream_is_known_after_a_complete_run_with_it(url: str) -> None:
+def test_entities_of_an_incomplete_run_are_known(url: str) -> None:
     entities = []
     for exit_code, stream in [(0, "leads"), (75, "trials"), (0, "trials")]:
         run_to_end(url, exit_code, stream)
         with Ledger.create(url, API) as ledger:
             number = ledger.open_stream("trials", {})[0]
-            entities.append(entities_of(ledger, number)[0])
+            known, _, is_first, _ = entities_of(ledger, number)
+            entities.append((known, is_first))
 
-    assert entities == [0, 0, 1]
+    assert entities == [(0, True), (1, True), (1, False)]
 
 
 def test_stream_keeps_its_number(opened: Opened) -> None:
@@ -501,7 +502,12 @@ def test_scopes_are_separate(opened: Opened) -> None:
     assert real.take_over_claims() == []
     assert dead_letters_of(real) == []
     assert counts(real) == {}
-    assert entities_of(real, real.open_stream("trials", {})[0]) == (0, set(), True)
+    assert entities_of(real, real.open_stream("trials", {})[0]) == (
+        0,
+        set(),
+        True,
+        True,
+    )
 
 
 def test_ledger_is_new_until_a_signal_is_claimed_or_settled(ledger: Ledger) -> None:
