@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import index
 from types import FrameType
 
 from stairoids_airbyte.exceptions import (
@@ -136,12 +137,20 @@ def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
     try:
         inner = [s["stream"] for s in states]
         return {
-            s["stream_descriptor"]["name"]: dict(s.get("stream_state") or {})
+            s["stream_descriptor"]["name"]: _marks_in(s.get("stream_state"))
             for s in inner
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         msg = "The state is not a list of states of streams, which this source writes."
         raise WrongConfigError(msg) from error
+
+
+def _marks_in(state: Json) -> dict[str, Json]:
+    """Return the state of one stream. `TypeError` or `KeyError` if it has no number."""
+    if state is None or state == {}:
+        return {}
+    index(state[SEQUENCE])
+    return dict(state)
 
 
 class _Sync:
@@ -175,7 +184,7 @@ class _Sync:
     def _start_of(
         self, records: Records | LogStream, state: Mapping[str, Json] | None
     ) -> int:
-        if not state or SEQUENCE not in state:
+        if not state:
             return 0
         if isinstance(records, LogStream):
             return records.start_of(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from stairoids_common.config import local_path
+from stairoids_common.text import shell_command
 
 #: For SQLite: a commit survives a power cut, and deleted personal data is overwritten.
 SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
@@ -86,9 +88,27 @@ def file_of(url: URL) -> Path | None:
     return Path(str(url.database)).expanduser().resolve()
 
 
+def check_folder(path: Path) -> None:
+    """Raise `FileNotFoundError` if the folder of a database is missing.
+
+    Its name may be mistyped, or its disk not mounted. Then a new database would forget
+    everything. `.stairoids` in the working directory is created when it is needed.
+    """
+    folder = path.parent
+    if not (folder.exists() or folder == Path(".stairoids").resolve()):
+        create = shell_command("mkdir -p", str(folder))
+        problem = f"the folder {folder} does not exist. If its disk is mounted"
+        raise FileNotFoundError(errno.ENOENT, f"{problem}, run {create}")
+
+
 def create_file(path: Path) -> None:
-    """Create an SQLite file and its folder, for their owner only."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create an SQLite file, for its owner only. Its folder exists, or is the default.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    check_folder(path)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     path.touch(mode=0o600)
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import StringIO
 from types import FrameType
@@ -46,6 +46,9 @@ Exit codes:
   128 + n  stopped by SIGTERM or SIGINT (number n).
 """
 
+#: The fields of a bookmark whose stream had no record so far.
+_OF_NO_RECORD = {"replication_key", "replication_key_value", "store_id"}
+_OF_NO_RECORD |= {"event_types", "since", "starting_replication_value"}
 _REMEDIES = {
     "state": "put the last state back, or `{}` to read everything again",
     "catalog": "write it again with --discover",
@@ -157,7 +160,13 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
 
         A state of something else is refused, because it would count as none.
         """
-        super().load_state({"bookmarks": _bookmarks_in(state, self.streams)})
+        bookmarks = _bookmarks_in(state, self.streams)
+        for name, stream in self.streams.items():
+            key, bookmark = stream.replication_key, bookmarks.get(name, {})
+            if key and _is_foreign(bookmark, key):
+                problem = f"the bookmark of {name} is not a whole number of `{key}`"
+                raise WrongConfigError([f"state: {problem}; {_REMEDIES['state']}"])
+        super().load_state({"bookmarks": bookmarks})
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
@@ -223,6 +232,13 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         except cls.expected_errors as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 -- a mistake of the user needs no traceback
             sys.exit(1)
+
+
+def _is_foreign(bookmark: Mapping[str, Any], key: str) -> bool:
+    """Return whether a bookmark is of another tap. The SDK would ignore it."""
+    if bookmark.get("replication_key_value") is None:
+        return not bookmark.keys() <= _OF_NO_RECORD
+    return bool(bookmark.get("replication_key", key) != key)
 
 
 def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Executable, insert, make_url, select, update
@@ -137,6 +138,8 @@ class Ledger:
         except _NoLedgerError:
             if not missing_ok:
                 raise
+        with _errors(f"The ledger {database.name_of(parsed)} cannot be opened"):
+            database.check_folder(database.file_of(parsed) or Path())
         ledger = cls(make_url("sqlite://"), scope, creates=True, reads_only=True)
         ledger.name = database.name_of(parsed)
         return ledger

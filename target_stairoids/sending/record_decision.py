@@ -210,7 +210,7 @@ def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRec
             continue
         if mapping.key and mapping.key != columns:
             columns = mapping.key
-            values = values_at(record.key, columns)
+            values = values_at(record.key, sorted(columns))  # in any order
             is_null = is_null_key(values)
             entity = b"" if is_null else entity_digest(scope, stream.identity, values)
         own, has_null_key = entity, is_null and bool(mapping.key)

@@ -416,7 +416,7 @@ def _check_keys(before: Stream, stream: Stream) -> None:
     known = {mapping.name: mapping.key for mapping in before.maps}
     for mapping in stream.maps:
         keys = [mapping.key, known.get(mapping.name, mapping.key)]
-        if keys[0] != keys[1]:
+        if {*keys[0]} != {*keys[1]}:
             now, was = (" and ".join(map(as_code, key)) or "none" for key in keys)
             raise MessageError(
                 f"The SCHEMA of stream {as_code(stream.schema.name)} is wrong: its key "

@@ -442,7 +442,7 @@ def _columns(names: Iterable[str]) -> str:
 
 def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:
     """Return the parts of a mapping that the ledger remembers."""
-    columns: list[str] = list(mapping.key)
+    columns = sorted(mapping.key)
     if not columns:
         names = filter(mapping.columns.identifies, schema.properties)
         columns = ["*", *sorted(names)]

@@ -642,7 +642,7 @@ def test_form_has_objects_for_account_and_contact_and_json_text_is_read(
 
 @pytest.mark.parametrize("scheme", ["sqlite", "SQLite"])
 @pytest.mark.parametrize(
-    ("place", "status"), [("a/b", "SUCCEEDED"), ("file", "FAILED")]
+    ("place", "status"), [("", "SUCCEEDED"), ("a", "FAILED"), ("file", "FAILED")]
 )
 def test_check_creates_no_ledger(
     destination: Destination, place: str, status: str, scheme: str
@@ -656,6 +656,7 @@ def test_check_creates_no_ledger(
     found = messages_in(printed, "CONNECTION_STATUS")[0]["connectionStatus"]
     assert found["status"] == status
     assert not (destination.folder / "a").exists()
+    assert not (destination.folder / "ledger.db").exists()
     assert status == "SUCCEEDED" or "`ledger_url`" in found["message"]
 
 

@@ -258,7 +258,31 @@ def test_state_of_another_store_is_a_config_error(source: Source) -> None:
     assert sequences_in(again) == list(range(1, 11))
 
 
-@pytest.mark.parametrize("state", ["x", [1], [{"stream": None}], {"data": {}}])
+def a_state(inner: object) -> list[Message]:
+    return [
+        {"stream": {"stream_descriptor": {"name": "events"}, "stream_state": inner}}
+    ]
+
+
+@pytest.mark.parametrize("inner", [None, {}])
+def test_state_of_a_stream_may_be_empty(source: Source, inner: object) -> None:
+    source.choose("events")
+
+    code, printed = source.run("read", a_state(inner))
+
+    assert (code, errors_in(printed)) == (0, [])
+    assert messages_in(printed, "RECORD")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("x", [1], [{"stream": None}], {"data": {}}),
+        *map(a_state, ([], [1], "", "7", {"cursor": 7}, {"sequence": None})),
+        a_state({"sequence": "7"}),
+    ],
+    ids=json.dumps,
+)
 def test_malformed_state_is_a_config_error(source: Source, state: object) -> None:
     source.choose("events")
 

@@ -308,6 +308,36 @@ def test_wrong_bookmark_is_refused(run: Runner, value: object) -> None:
 
 
 @pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    "bookmark",
+    [
+        {"sequence": 3},
+        {"version": 3},
+        {"partitions": []},
+        {"replication_key": "id", "replication_key_value": 3},
+        {"replication_key": "received_at", "replication_key_value": "2026-01-01"},
+        {"progress_markers": {"sequence": 3}},
+    ],
+    ids=str,
+)
+def test_bookmark_of_another_tap_is_refused(run: Runner, bookmark: object) -> None:
+    output = run(state={"bookmarks": {"events": bookmark}})
+
+    assert output.exit_code == 1
+    assert output.sequences() == []
+    assert "bookmark of events is not a whole number of `sequence`; put" in output.log
+
+
+@pytest.mark.usefixtures("filled")
+def test_state_of_a_store_without_events_is_read(run: Runner) -> None:
+    empty = {"store_id": None, "event_types": None, "since": None}
+
+    output = run(state={"bookmarks": {"events": empty}})
+
+    assert output.exit_code == 0
+
+
+@pytest.mark.usefixtures("filled")
 def test_state_message_is_not_a_state(run: Runner) -> None:
     """As a state it would count as no state, and every event would be emitted again."""
     run_before = run()

@@ -143,6 +143,19 @@ def test_records_with_another_key_in_one_input_are_not_sent_again(
     assert len(sandbox.signals) == 1
 
 
+def test_order_of_key_columns_is_no_other_key(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    one, other = a_schema(key=["id", "email"]), a_schema(key=["email", "id"])
+
+    first = target.run(one, a_record(1), other, a_record(1), a_record(2))
+    again = target.run(other, a_record(1), one, a_record(2))
+
+    assert (first.exit_code, first.outcomes) == (0, {"accepted": 2, "duplicate": 1})
+    assert (again.exit_code, again.outcomes) == (0, {"duplicate": 2})
+    assert len(sandbox.signals) == 2
+
+
 def test_key_of_the_mapping_holds_for_each_schema(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

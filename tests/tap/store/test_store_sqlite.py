@@ -41,16 +41,19 @@ def test_sequence_of_a_removed_event_is_not_used_again(
     assert sequences(store) == [4]
 
 
-def test_only_the_owner_can_read_the_store(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/new/webhooks.db"
-    with EventStore.create(url) as store:
+def test_only_the_owner_can_read_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".stairoids"
+    with EventStore.create("sqlite:///.stairoids/webhooks.db") as store:
         store.append(deliveries(1))
         modes = {
             path.name: stat.S_IMODE(path.stat().st_mode)
-            for path in [tmp_path / "new", *(tmp_path / "new").iterdir()]
+            for path in [folder, *folder.iterdir()]
         }
 
-    assert modes.pop("new") == 0o700
+    assert modes.pop(".stairoids") == 0o700
     assert modes == dict.fromkeys(modes, 0o600)
     assert len(modes) == 3
 
@@ -172,6 +175,15 @@ def test_store_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
         modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
 
     assert modes == {0o600}
+
+
+def test_missing_folder_is_an_error_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError) as refused:
+        EventStore.create(f"sqlite:///{tmp_path}/disk/webhooks.db")
+
+    remedy = f"If its disk is mounted, run `mkdir -p {tmp_path}/disk`"
+    assert str(refused.value).endswith(remedy)
+    assert not (tmp_path / "disk").exists()
 
 
 def test_folder_in_place_of_a_store_keeps_its_mode(tmp_path: Path) -> None:

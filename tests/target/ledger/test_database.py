@@ -14,10 +14,14 @@ from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.ledger_builders import API, a_version, digest, settle
+from tests.support.singer_io import a_record, a_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from stairoids_sandbox import Sandbox
+    from tests.support.singer_io import TargetUnderTest
 
 
 def read_only(url: str) -> Ledger:
@@ -35,10 +39,13 @@ def open_existing(url: str) -> Ledger:
 WAYS = pytest.mark.parametrize("way", [create, open_existing, read_only])
 
 
-def test_new_ledger_is_for_its_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "ledger.db"
+def test_new_ledger_is_for_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ".stairoids" / "ledger.db"
 
-    with create(f"sqlite:///{path}") as ledger:
+    with create("sqlite:///.stairoids/ledger.db") as ledger:
         ledger.begin_run()
 
         modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
@@ -77,12 +84,34 @@ def test_ledger_that_cannot_be_opened_is_one_error_with_the_setting(
         way(f"sqlite:///{tmp_path}/{name}")
 
 
+def test_missing_folder_is_an_error_with_its_remedy(
+    target: TargetUnderTest, sandbox: Sandbox
+) -> None:
+    folder = target.folder / "a disk" / "ledgers"
+    target.config["ledger_url"] = f"sqlite:///{folder}/ledger.db"
+    records = [a_schema(), a_record()]
+
+    runs = [target.run(*records), target.run(*records, dry_run=True)]
+    is_created = folder.exists()
+    folder.mkdir(parents=True)
+    after = target.run(*records)
+
+    for run in runs:
+        assert run.exit_code == 1
+        assert (
+            f"folder {folder} does not exist. If its disk is mounted, run" in run.error
+        )
+        assert f"`mkdir -p '{folder}'`. See `ledger_url`." in run.error
+    assert not is_created
+    assert (after.exit_code, len(sandbox.signals)) == (0, 1)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_unwritable_folder_is_one_error_with_the_setting(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
 
     with pytest.raises(LedgerError, match=r"Permission denied.*`ledger_url`"):
-        create(f"sqlite:///{tmp_path}/x/ledger.db")
+        create(f"sqlite:///{tmp_path}/ledger.db")
 
 
 @pytest.mark.parametrize(
