@@ -611,6 +611,7 @@ def test_ordinary_column_of_a_shop_or_a_service_filters_nothing(
         ("subscription_status", "never_subscribed"),
         ("mailchimp_status", "unsubscribed"),
         ("customer_status", "deleted"),
+        ("profile_status", "unsubscribed"),
         ("campaign_member_status", "unsubscribed"),
         ("hs_lead_status", "Do not contact"),
         ("contact_privacy_status", "opted out"),
