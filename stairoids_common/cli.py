@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from typing_extensions import Buffer, override
 
-from stairoids_common.config import variable_or_file
 from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import variable_or_file
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.text import counted
 from stairoids_common.time import parse_time

@@ -26,13 +26,9 @@ from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
 
 from stairoids_common.cli import CONTEXT_SETTINGS, checked_stdout
-from stairoids_common.config import (
-    environment_config,
-    object_in,
-    read_config,
-    understood,
-)
+from stairoids_common.config import object_in, read_config, understood
 from stairoids_common.config_errors import WrongConfigError, config_errors
+from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import with_id
 from stairoids_common.singer import begin, check_log_level, failed_expression, misfit
 

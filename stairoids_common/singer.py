@@ -9,7 +9,7 @@ from traceback import extract_tb
 
 import click
 
-from stairoids_common.config import variable
+from stairoids_common.environment import variable
 from stairoids_common.error_ids import with_id
 from stairoids_common.text import write_utf8
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from stairoids_common.config import secret_error
 from stairoids_common.config_errors import config_errors
+from stairoids_common.environment import secret_error
 from stairoids_common.settings import SECRET
 from stairoids_common.time import parse_time, timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_STORE_URL

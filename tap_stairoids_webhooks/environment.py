@@ -15,12 +15,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from stairoids_common.config import (
-    check_variables,
-    secret_error,
-    variable_or_file,
-)
 from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import check_variables, secret_error, variable_or_file
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from stairoids_common.config import is_loopback, local_path, secret_error
+from stairoids_common.config import is_loopback, local_path
+from stairoids_common.environment import secret_error
 from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.signals_setting import MappingItem, Name

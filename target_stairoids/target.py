@@ -34,8 +34,9 @@ from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from stairoids_common.config import SHARED_VARIABLES, default_inputs, read_config
+from stairoids_common.config import default_inputs, read_config
 from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import SHARED_VARIABLES
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.plugin import StairoidsPlugin
 from stairoids_common.singer import begin, check_log_level

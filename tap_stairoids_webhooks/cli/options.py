@@ -9,8 +9,8 @@ from typing import Any, get_args, get_type_hints
 import click
 
 from stairoids_common.cli import EnvironmentOption
-from stairoids_common.config import check_variables
 from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import check_variables
 from stairoids_common.error_ids import with_id
 from stairoids_common.settings import struct_schema
 from tap_stairoids_webhooks.environment import PREFIX, SECRET_SETTINGS, ReceiverSettings

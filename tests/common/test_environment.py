@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stairoids_common.config import check_variables, environment_config, variable
 from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.environment import check_variables, environment_config, variable
 from target_stairoids.settings import config_schema
 from target_stairoids.target import TargetStairoids
 
