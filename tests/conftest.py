@@ -88,12 +88,15 @@ def pytest_configure() -> None:
 def pytest_ignore_collect(
     collection_path: Path, config: pytest.Config
 ) -> Literal[True] | None:
-    """Do not import modules without slow tests for a run of slow tests only."""
-    is_module = collection_path.match("test_*.py")
-    if is_module and config.getoption("markexpr").startswith("slow"):
-        text = collection_path.read_text(encoding="utf-8")
+    """Import no module all of whose tests `-m slow` or `-m "not slow"` leaves out."""
+    chosen = config.getoption("markexpr")
+    if "slow" not in chosen or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    if chosen.startswith("slow"):
         return None if re.search("slow|on_both_connectors", text) else True
-    return None
+    are_slow = re.search(r"^pytestmark = \[?pytest\.mark\.slow\b", text, re.MULTILINE)
+    return True if are_slow and chosen.endswith("not slow") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,8 +7,6 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import sync_playwright
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,6 +38,8 @@ def chromium() -> str | None:
 @contextmanager
 def a_browser(path: str) -> Iterator[Browser]:
     """Run a browser without a window and with a new profile."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - slow to import, and most runs open no page
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
